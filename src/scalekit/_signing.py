@@ -1,0 +1,34 @@
+"""Key rings: one secret or several, checked once when a piece is set up."""
+
+import hashlib
+
+from itsdangerous import Signer
+
+from scalekit.errors import ConfigurationError
+from scalekit.types import SecretKey
+
+_MIN_BYTES = 16
+
+
+def key_ring(secret_key: SecretKey) -> list[bytes]:
+    """``secret_key`` as a list of keys, oldest first; the last one signs, all of them verify.
+
+    Raises:
+        ConfigurationError: the ring is empty, or a key is shorter than 16 bytes. Keys are not quoted.
+    """
+    keys = [secret_key] if isinstance(secret_key, str | bytes) else list(secret_key)
+    ring = [key.encode() if isinstance(key, str) else key for key in keys]
+    if not ring:
+        raise ConfigurationError("secret_key is an empty list; give at least one key")
+    for position, key in enumerate(ring):
+        if len(key) < _MIN_BYTES:
+            raise ConfigurationError(
+                f"secret_key number {position + 1} has {len(key)} bytes, at least {_MIN_BYTES} are needed; "
+                'make one with: python -c "import secrets; print(secrets.token_urlsafe(32))"'
+            )
+    return ring
+
+
+def signer(secret_key: SecretKey, *, salt: str) -> Signer:
+    """An HMAC-SHA256 signer over the ring. ``salt`` keeps one piece's signatures from passing in another."""
+    return Signer(key_ring(secret_key), salt=salt, key_derivation="hmac", digest_method=hashlib.sha256)

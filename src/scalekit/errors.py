@@ -1,0 +1,203 @@
+"""Every error scalekit raises on its own account.
+
+::
+
+    ScalekitError
+    ├── ConfigurationError (ValueError)       wrong at start-up: an option, a URL, a cookie
+    │   ├── WrongColour (TypeError)           a sync client where an async one is wanted, or the reverse
+    │   └── MissingExtra (ImportError)        names the pip line that cures it
+    ├── BackendError                          a server that a piece depends on
+    │   ├── BackendUnavailable (ConnectionError)   cannot be reached, or refused by the breaker
+    │   └── BackendTimeout (TimeoutError)     did not answer in time; the outcome of a write is unknown
+    ├── SessionError
+    │   ├── SessionTooLarge                   before any I/O; names the key
+    │   ├── SessionValueError (TypeError)     a value that cannot be stored as data
+    │   └── SessionCommitted                  changed after the response headers left
+    ├── DatabaseError
+    │   ├── NoServerAvailable                 no member can take this statement
+    │   └── OutcomeUnknown                    the connection died during COMMIT
+    ├── CacheError
+    │   ├── UncacheableArgument (TypeError)   an argument that has no stable key
+    │   └── UncacheableResult (TypeError)     a result that cannot be encoded and read back as it was
+    ├── StorageError
+    │   ├── InvalidKey (ValueError)           a key that could escape its prefix
+    │   ├── ObjectExists                      a create-only write met an object
+    │   ├── UploadRejected                    the client's fault; ``status`` says how to answer
+    │   │   ├── FileTooLarge                  413
+    │   │   ├── UnsupportedMediaType          415
+    │   │   └── MalformedUpload               400
+    │   └── UploadFailed                      the storage's fault; nothing was stored
+    └── AssetError
+        └── AssetNotFound (LookupError)       names the path and where it was looked for
+
+Errors carry their facts as attributes; the message names the value, the limit and the cure. Messages
+never contain secrets, tokens, cookies or passwords.
+"""
+
+from scalekit.types import Colour
+
+
+class ScalekitError(Exception):
+    """The root: ``except ScalekitError`` catches all of ours and nothing else."""
+
+
+class ConfigurationError(ScalekitError, ValueError):
+    """Something is wrong with the set-up; raised at start-up, not during a request."""
+
+
+class WrongColour(ConfigurationError, TypeError):
+    """A synchronous client was handed to asynchronous code, or the reverse."""
+
+    def __init__(self, *, found: Colour, wanted: Colour, what: str) -> None:
+        self.found: Colour = found
+        self.wanted: Colour = wanted
+        names = {"sync": "a synchronous", "async": "an asynchronous"}
+        super().__init__(f"{what} wants {names[wanted]} client, but was given {names[found]} one")
+
+
+class MissingExtra(ConfigurationError, ImportError):
+    """A third-party package that this module needs is not installed."""
+
+    def __init__(self, extra: str, *, needed_by: str) -> None:
+        self.extra = extra
+        super().__init__(f"{needed_by} needs an extra: pip install 'scalekit[{extra}]'")
+
+
+class BackendError(ScalekitError):
+    """A server that a piece depends on failed. ``backend`` says which, without credentials."""
+
+    def __init__(self, message: str, *, backend: str) -> None:
+        self.backend = backend
+        super().__init__(message)
+
+
+class BackendUnavailable(BackendError, ConnectionError):
+    """The server cannot be reached, hung up, or is skipped by the circuit breaker."""
+
+
+class BackendTimeout(BackendError, TimeoutError):
+    """The server did not answer in time. A write may or may not have happened."""
+
+
+class SessionError(ScalekitError):
+    """The root of session errors."""
+
+
+class SessionTooLarge(SessionError):
+    """A session, or one value of it, is over the store's limit (bytes). Raised before any I/O."""
+
+    def __init__(self, *, key: str, size: int, limit: int) -> None:
+        self.key, self.size, self.limit = key, size, limit
+        super().__init__(
+            f"session key {key!r} brings the session to {size} bytes, over the limit of {limit}; "
+            "keep large values in the database and their id in the session, or raise max_size"
+        )
+
+
+class SessionValueError(SessionError, TypeError):
+    """A session value that cannot be stored as plain data. Names the key and the type."""
+
+    def __init__(self, *, key: str, reason: str) -> None:
+        self.key = key
+        super().__init__(f"session key {key!r} cannot be stored: {reason}")
+
+
+class SessionCommitted(SessionError):
+    """The session was changed after the response headers were sent, where no cookie can follow."""
+
+
+class DatabaseError(ScalekitError):
+    """The root of database routing errors."""
+
+
+class NoServerAvailable(DatabaseError):
+    """No member of the cluster can take the statement."""
+
+
+class OutcomeUnknown(DatabaseError):
+    """The connection was lost while COMMIT was in flight: it may or may not have been applied."""
+
+
+class CacheError(ScalekitError):
+    """The root of cache errors."""
+
+
+class UncacheableArgument(CacheError, TypeError):
+    """An argument of a cached function that has no stable, collision-free key."""
+
+    def __init__(self, *, function: str, parameter: str, type_name: str) -> None:
+        self.function, self.parameter, self.type_name = function, parameter, type_name
+        super().__init__(
+            f"{function}({parameter}=...): a {type_name} has no stable cache key; "
+            f"pass plain data, or leave it out of the key with ignore=({parameter!r},)"
+        )
+
+
+class UncacheableResult(CacheError, TypeError):
+    """A result that cannot be encoded, or would not come back as it was."""
+
+
+class StorageError(ScalekitError):
+    """The root of storage errors."""
+
+
+class InvalidKey(StorageError, ValueError):
+    """An object key that is empty, too long, or could escape its prefix."""
+
+    def __init__(self, key: str, reason: str) -> None:
+        self.key = key
+        super().__init__(f"invalid object key {key!r:.120}: {reason}")
+
+
+class ObjectExists(StorageError):
+    """A create-only write met an object that is already there."""
+
+    def __init__(self, key: str) -> None:
+        self.key = key
+        super().__init__(f"an object with key {key!r} exists already; pass overwrite=True to replace it")
+
+
+class UploadRejected(StorageError):
+    """The client's request cannot be accepted; ``status`` is the HTTP status to answer with."""
+
+    status = 400
+
+
+class FileTooLarge(UploadRejected):
+    """More bytes than allowed. ``received`` counts what had arrived when the upload was stopped."""
+
+    status = 413
+
+    def __init__(self, *, limit: int, received: int, what: str = "file") -> None:
+        self.limit, self.received = limit, received
+        super().__init__(f"{what} is over the limit of {limit} bytes (stopped at {received})")
+
+
+class UnsupportedMediaType(UploadRejected):
+    """The content is not of an accepted type, whatever its header claims."""
+
+    status = 415
+
+    def __init__(self, *, found: str, accepted: tuple[str, ...]) -> None:
+        self.found, self.accepted = found, accepted
+        super().__init__(f"content type {found!r:.100} is not accepted; accepted: {', '.join(accepted)}")
+
+
+class MalformedUpload(UploadRejected):
+    """The body is not what its headers say: truncated, malformed, or of another length."""
+
+
+class UploadFailed(StorageError):
+    """The storage failed for good; what had been sent was removed again."""
+
+
+class AssetError(ScalekitError):
+    """The root of asset errors."""
+
+
+class AssetNotFound(AssetError, LookupError):
+    """A path that is in no manifest."""
+
+    def __init__(self, path: str, *, where: str) -> None:
+        self.path = path
+        super().__init__(f"no asset {path!r} in {where}; check the spelling, or build the manifest again")
