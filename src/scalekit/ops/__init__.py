@@ -1,0 +1,17 @@
+"""What an autoscaled fleet needs around the pieces: health for the balancer, and a drain before the end.
+
+One line adopts both, and each works without any of the other pieces::
+
+    from scalekit.ops import Check
+    from scalekit.ops.asgi import OpsMiddleware     # scalekit.ops.wsgi has its WSGI twin
+
+    app.add_middleware(OpsMiddleware, checks=[Check("database", ping)])
+
+:mod:`~scalekit.ops.health` decides, :mod:`~scalekit.ops.drain` counts and waits,
+:mod:`~scalekit.ops.signals` listens; the shells only translate.
+"""
+
+from scalekit.ops.drain import Drain
+from scalekit.ops.health import Check, Health, Report
+
+__all__ = ["Check", "Drain", "Health", "Report"]

@@ -1,0 +1,107 @@
+"""Runs checks without letting one hold a server up, whatever it does.
+
+A blocking check gets a daemon thread: a pool would be emptied by checks that hang, and a thread that is
+not a daemon would keep the process from ending.
+"""
+
+import asyncio
+import inspect
+import logging
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
+
+from scalekit.errors import WrongColour
+from scalekit.ops.health import Check, Health
+
+_log = logging.getLogger("scalekit.ops")
+
+PATIENCE = 0.25
+"""Seconds that the probe which starts a run waits for it. All other probes never wait."""
+
+
+def refresh(health: Health) -> None:
+    """Run what is due, in threads, and wait for it at most :data:`PATIENCE`."""
+    threads = [
+        threading.Thread(target=_run, args=(health, check), name=f"check {check.name}", daemon=True)
+        for check in health.begin(time.monotonic())
+    ]
+    for thread in threads:
+        thread.start()
+    deadline = time.monotonic() + PATIENCE
+    for thread in threads:
+        thread.join(max(0.0, deadline - time.monotonic()))
+
+
+async def refresh_async(health: Health, tasks: set[asyncio.Task[None]]) -> None:
+    """`refresh` on the running loop; ``tasks`` holds those that outlive the wait."""
+    started = {asyncio.create_task(_run_async(health, check)) for check in health.begin(time.monotonic())}
+    if started:
+        tasks |= started
+        for task in started:
+            task.add_done_callback(tasks.discard)
+        await asyncio.wait(started, timeout=PATIENCE)  # which leaves them running
+
+
+def _run(health: Health, check: Check) -> None:
+    error: str | None
+    try:
+        result = check.call()
+        if inspect.isawaitable(result):
+            if inspect.iscoroutine(result):
+                result.close()
+            raise WrongColour(found="async", wanted="sync", what=f"the check {check.name!r} under WSGI")
+        error = _judge(result)
+    except Exception as failure:  # noqa: BLE001  # whatever a check raises, it has failed
+        error = type(failure).__name__
+    _settle(health, check, error)
+
+
+async def _run_async(health: Health, check: Check) -> None:
+    error: str | None = "cancelled"
+    try:
+        if inspect.iscoroutinefunction(check.call):
+            result: object = check.call()
+        else:
+            # No time-out around the thread: it cannot be stopped, and while it runs no second one may start.
+            # The report counts it as failed once it is over its time.
+            result = await asyncio.wrap_future(_in_thread(check.call))
+        if inspect.isawaitable(result):
+            async with asyncio.timeout(check.timeout):
+                result = await result
+        error = _judge(result)
+    except TimeoutError:
+        error = "timeout"
+    except Exception as failure:  # noqa: BLE001  # whatever a check raises, it has failed
+        error = type(failure).__name__
+    finally:
+        _settle(health, check, error)
+
+
+def _judge(result: object) -> str | None:
+    return "returned False" if result is False else None
+
+
+def _settle(health: Health, check: Check, error: str | None) -> None:
+    if health.finish(check, time.monotonic(), error):
+        if error is None:
+            _log.info("health: check %s passes", check.name)
+        else:
+            _log.warning("health: check %s fails: %s", check.name, error)
+
+
+def _in_thread(call: Callable[[], object]) -> Future[object]:
+    future: Future[object] = Future()
+    future.set_running_or_notify_cancel()  # from here on a cancelled waiter leaves the future alone
+
+    def work() -> None:
+        try:
+            result = call()
+        except BaseException as failure:  # noqa: BLE001  # belongs to whoever waits for the future
+            future.set_exception(failure)
+        else:
+            future.set_result(result)
+
+    threading.Thread(target=work, name="check", daemon=True).start()
+    return future

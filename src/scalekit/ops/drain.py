@@ -1,0 +1,137 @@
+"""Leaving without losing a request: what it means that a server drains.
+
+Rules, in the order of events:
+
+1. A drain begins, by a signal or by :meth:`Drain.start`. Readiness is 503 from now on, liveness stays 200,
+   and responses ask their connections to close.
+2. For ``delay`` seconds every request is served as ever: balancers need that long to see the 503.
+3. Requests in flight get up to ``grace`` seconds more to finish.
+4. Only then the signal goes on to the server's own handler, which stops listening.
+
+A drain never goes back. A process that has not answered anything yet, not even a probe, is known to no
+balancer: its signal goes on at once.
+"""
+
+import asyncio
+import signal
+import threading
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+
+from scalekit._durations import Duration, seconds
+from scalekit.ops.signals import SignalChain
+
+
+class Drain:
+    """The drain of one process. Safe to share between threads and event loops.
+
+    Args:
+        delay: seconds (or ``timedelta``) to go on serving after readiness turned 503, 5 by default. Make it
+            longer than the balancer needs to take a server out: its probe interval times its threshold.
+        grace: seconds (or ``timedelta``) that requests in flight then get to finish, 20 by default.
+            ``delay`` and ``grace`` together belong below what the platform waits before it kills.
+        signals: what begins a drain, ``SIGTERM`` by default. An empty tuple leaves it to :meth:`start`.
+    """
+
+    def __init__(
+        self,
+        *,
+        delay: Duration = 5.0,
+        grace: Duration = 20.0,
+        signals: Iterable[signal.Signals] = (signal.SIGTERM,),
+    ) -> None:
+        self.delay = seconds(delay, name="delay")
+        self.grace = seconds(grace, name="grace")
+        self.used = False
+        """Whether this process has answered anything, probes included."""
+        self.in_flight = 0
+        """Requests and WebSockets that are open now, probes left out."""
+        self._since: float | None = None
+        self._lock = threading.Lock()
+        self._waiters: set[tuple[asyncio.AbstractEventLoop, asyncio.Future[None]]] = set()
+        self._chain = SignalChain(self, tuple(signals))
+
+    @property
+    def draining(self) -> bool:
+        """Whether the drain has begun. Streams that have no natural end look here, or await :meth:`wait`."""
+        return self._since is not None
+
+    @property
+    def drained(self) -> bool:
+        """Whether nothing is left to wait for: delay over and nothing in flight, or grace over too."""
+        if self._since is None:
+            return False
+        waited = time.monotonic() - self._since
+        return waited >= self.delay and (self.in_flight == 0 or waited >= self.delay + self.grace)
+
+    def start(self) -> None:
+        """Begin to drain; again is the same as once. A later signal does not start the wait afresh."""
+        self.mark()
+        self.notify()
+
+    def mark(self) -> None:
+        """`start` without telling the waiters: takes no lock, so that a signal handler may call it."""
+        if self._since is None:
+            self._since = time.monotonic()
+
+    def notify(self) -> None:
+        """Wake all who are in :meth:`wait`."""
+        with self._lock:
+            waiters, self._waiters = self._waiters, set()
+        for loop, future in waiters:
+            if not loop.is_closed():
+                loop.call_soon_threadsafe(_resolve, future)
+
+    async def wait(self) -> None:
+        """Return when the drain begins, so that a stream or a WebSocket can say goodbye::
+
+        done, _ = await asyncio.wait({next_event, drained}, return_when=asyncio.FIRST_COMPLETED)
+        """
+        loop = asyncio.get_running_loop()
+        waiter = (loop, loop.create_future())
+        with self._lock:
+            self._waiters.add(waiter)
+        try:
+            # Looked at after the waiter is in the set: a drain that begins in between has woken it.
+            if not self.draining:
+                await waiter[1]
+        finally:
+            with self._lock:
+                self._waiters.discard(waiter)
+
+    @contextmanager
+    def request(self) -> Iterator[None]:
+        """Count one request as in flight for as long as the block runs."""
+        self.enter()
+        try:
+            yield
+        finally:
+            self.leave()
+
+    def enter(self) -> None:
+        """The first half of :meth:`request`, for shells whose request outlives a call."""
+        with self._lock:
+            self.used = True
+            self.in_flight += 1
+
+    def leave(self) -> None:
+        """The second half."""
+        with self._lock:
+            self.in_flight -= 1
+
+    def install(self) -> bool:
+        """Chain the signals, once per process; the shells do this. ``False`` where they cannot be (logged).
+
+        Call it yourself where no shell is built in the main thread of the process that serves.
+        """
+        return self._chain.install()
+
+    def uninstall(self) -> None:
+        """Put the signal handlers back that :meth:`install` found."""
+        self._chain.uninstall()
+
+
+def _resolve(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)

@@ -1,0 +1,110 @@
+"""A signal handler in front of the server's own.
+
+Servers stop listening the moment their handler for SIGTERM runs, and what the balancer still sends is
+refused. So ours is put in front of it, and the signal goes on only when the drain is done.
+
+Rules:
+
+* The first signal begins the drain. When the drain is done it is sent once more, to the main thread, and
+  any signal after the first goes on at once: so does an impatient second one.
+* SIGINT is not ours: Ctrl-C stops at once, as ever.
+* The handler takes no lock and logs nothing, for it may have interrupted code that holds one. Anything
+  more is done by a thread that it starts (`_thread`, because `threading` takes a lock to start one).
+* A handler that was replaced after ours is left alone.
+"""
+
+import _thread
+import logging
+import os
+import signal
+import threading
+import time
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from scalekit.ops.drain import Drain
+
+_log = logging.getLogger("scalekit.ops")
+
+_TICK = 0.05
+
+
+class SignalChain:
+    """Delays `signals` for one `Drain`."""
+
+    def __init__(self, drain: "Drain", signals: tuple[signal.Signals, ...]) -> None:
+        self._drain = drain
+        self._signals = signals
+        self._previous: dict[int, Any] = {}
+        self._process: int | None = None  # a fork has to install again
+        self._received = False
+        self._over = False  # the signal went on, or the handlers were taken back
+
+    def install(self) -> bool:
+        if self._process == os.getpid():
+            return bool(self._previous)
+        self._process = os.getpid()
+        inherited, self._previous = self._previous, {}
+        self._over = False
+        if not self._signals:
+            return False
+        if threading.current_thread() is not threading.main_thread():
+            _log.warning(
+                "drain: not the main thread, where alone signals can be chained, so SIGTERM stops this "
+                "process without a drain; call drain.install() there (gunicorn: in the post_worker_init hook)"
+            )
+            return False
+        for number in self._signals:
+            previous: Any = signal.getsignal(number)
+            if previous == self._handle:  # a fork that kept its parent's handlers
+                previous = inherited[number]
+            if previous is None or getattr(previous, "__name__", "") == "_sighandler_noop":
+                # Handlers of C code and of loop.add_signal_handler() run past any handler put in front.
+                _log.warning(
+                    "drain: %s is handled outside Python's handlers and cannot be delayed", number.name
+                )
+            elif previous is not signal.SIG_IGN:
+                self._previous[number] = previous
+                signal.signal(number, self._handle)
+        return bool(self._previous)
+
+    def uninstall(self) -> None:
+        self._over = True
+        if self._process == os.getpid() and threading.current_thread() is threading.main_thread():
+            for number, previous in self._previous.items():
+                if signal.getsignal(number) == self._handle:
+                    signal.signal(number, previous)
+            self._previous = {}
+            self._process = None
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        if self._received or not self._drain.used:
+            self._drain.mark()
+            self._pass_on(number, frame)
+        else:
+            self._received = True
+            self._drain.mark()
+            _thread.start_new_thread(self._run_down, (number,))
+
+    def _pass_on(self, number: int, frame: FrameType | None) -> None:
+        self._over = True
+        previous = self._previous[number]
+        if callable(previous):
+            previous(number, frame)
+        else:  # SIG_DFL, which ends the process
+            signal.signal(number, previous)
+            signal.raise_signal(number)
+
+    def _run_down(self, number: int) -> None:
+        _log.info("drain: begun by signal %d, %d in flight", number, self._drain.in_flight)
+        self._drain.notify()
+        while not (self._drain.drained or self._over):
+            time.sleep(_TICK)
+        if self._over or signal.getsignal(number) != self._handle:
+            return  # the server is on its way out already
+        _log.info("drain: done, %d in flight; the signal goes on", self._drain.in_flight)
+        main = threading.main_thread().ident
+        if main is not None:
+            # To the main thread, not the process: it may be in a system call that only a signal ends.
+            signal.pthread_kill(main, number)

@@ -1,0 +1,95 @@
+"""Child processes that tests send signals to."""
+
+import contextlib
+import queue
+import signal
+import socket
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+
+PATIENCE = 30.0
+
+
+class Child:
+    """A Python child process; its output is read line by line, with a deadline."""
+
+    def __init__(self, *arguments: str, env: dict[str, str] | None = None) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-u", *arguments],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            cwd=ROOT,
+            env=env,
+        )
+        self._lines: queue.SimpleQueue[str] = queue.SimpleQueue()
+        self._seen: list[str] = []
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def _read(self) -> None:
+        assert self.process.stdout
+        with self.process.stdout as lines:
+            for line in lines:
+                self._lines.put(line.rstrip("\n"))
+
+    def send(self, number: signal.Signals) -> None:
+        self.process.send_signal(number)
+
+    def line(self) -> str:
+        """The next line of output."""
+        try:
+            line = self._lines.get(timeout=PATIENCE)
+        except queue.Empty:
+            raise AssertionError(f"no further line after {self._seen}") from None
+        self._seen.append(line)
+        return line
+
+    def rest(self) -> list[str]:
+        """Wait for the end; the lines that were left."""
+        self.process.wait(PATIENCE)
+        self._reader.join(PATIENCE)
+        lines = []
+        while not self._lines.empty():
+            lines.append(self._lines.get())
+        return lines
+
+
+@contextlib.contextmanager
+def child(*arguments: str, env: dict[str, str] | None = None) -> Iterator[Child]:
+    """Start a child; it is gone when the block ends."""
+    started = Child(*arguments, env=env)
+    try:
+        yield started
+    finally:
+        started.process.kill()
+        started.process.wait()
+        started._reader.join(PATIENCE)
+
+
+@contextlib.contextmanager
+def script(source: str) -> Iterator[Child]:
+    """A child that runs ``source``."""
+    with child("-c", textwrap.dedent(source)) as started:
+        yield started
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def wait_until(condition: Callable[[], bool], what: str) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < deadline, f"waited in vain: {what}"
+        time.sleep(0.01)

@@ -1,0 +1,119 @@
+"""The rules of readiness, with a clock that stands still."""
+
+import json
+from datetime import timedelta
+
+import pytest
+
+from scalekit.errors import ConfigurationError
+from scalekit.ops import Check, Health
+
+
+def ok() -> None: ...
+
+
+def test_no_checks_is_ready() -> None:
+    """A server without dependencies is ready as soon as it answers."""
+    report = Health().report(0.0)
+    assert report.ready
+    assert json.loads(report.body) == {"status": "ready", "checks": {}}
+
+
+def test_starting_until_required_checks_have_run() -> None:
+    """Before its first results a server gets no traffic; optional checks do not hold it back."""
+    required, optional = Check("database", ok), Check("redis", ok, required=False)
+    health = Health([required, optional])
+    assert health.report(0.0).status == "starting"
+    assert health.begin(0.0) == [required, optional]
+    health.finish(required, 0.1, None)
+    assert health.report(0.1).status == "ready"
+
+
+def test_required_failure_flips_and_optional_does_not() -> None:
+    """Only a required check makes the server unavailable; an optional one is reported."""
+    required, optional = Check("database", ok), Check("redis", ok, required=False)
+    health = Health([required, optional])
+    health.begin(0.0)
+    health.finish(required, 0.0, None)
+    health.finish(optional, 0.0, "ConnectionError")
+    report = health.report(0.0)
+    assert report.status == "ready"
+    assert json.loads(report.body)["checks"]["redis"]["error"] == "ConnectionError"
+
+    health.begin(10.0)
+    health.finish(required, 10.0, "ConnectionError")
+    health.finish(optional, 10.0, None)
+    assert health.report(10.0).status == "unavailable"
+
+
+def test_draining_wins() -> None:
+    """A server that drains says so, whatever its checks say."""
+    assert Health().report(0.0, draining=True).status == "draining"
+
+
+def test_single_flight_and_ttl() -> None:
+    """A check runs once at a time, and again only when its result is older than its ttl."""
+    check = Check("database", ok, ttl=5)
+    health = Health([check])
+    assert health.begin(0.0) == [check]
+    assert health.begin(0.0) == []
+    health.finish(check, 1.0, None)
+    assert health.begin(5.9) == []
+    assert health.begin(6.0) == [check]
+
+
+def test_the_last_result_stands_while_a_new_run_is_under_way() -> None:
+    """A stale result is used until the new one is there or over its time."""
+    check = Check("database", ok, ttl=5, timeout=1)
+    health = Health([check])
+    health.begin(0.0)
+    health.finish(check, 0.0, None)
+    health.begin(5.0)
+    assert health.report(5.9).ready
+    assert health.report(6.0).status == "unavailable"
+
+
+def test_a_hung_check_fails_and_is_not_started_again() -> None:
+    """A check that never returns fails at its timeout; no second run piles up behind it."""
+    check = Check("database", ok, timeout=1)
+    health = Health([check])
+    health.begin(0.0)
+    report = health.report(100.0)
+    assert report.status == "unavailable"
+    assert json.loads(report.body)["checks"]["database"]["error"] == "timeout"
+    assert health.begin(100.0) == []
+
+
+def test_a_late_result_is_a_failure_and_the_next_one_counts() -> None:
+    """What comes in after the timeout failed; a later run in time passes again."""
+    check = Check("database", ok, timeout=1, ttl=5)
+    health = Health([check])
+    health.begin(0.0)
+    assert health.finish(check, 2.0, None)
+    assert health.report(2.0).status == "unavailable"
+    health.begin(7.0)
+    assert health.finish(check, 7.5, None)
+    assert health.report(7.5).ready
+
+
+def test_finish_tells_news_from_repetition() -> None:
+    """Only the first result and a changed one are news, so that a long outage is logged once."""
+    check = Check("database", ok, ttl=1)
+    health = Health([check])
+    news = []
+    for at, error in enumerate([None, None, "OSError", "OSError", None]):
+        health.begin(at * 2.0)
+        news.append(health.finish(check, at * 2.0, error))
+    assert news == [True, False, True, False, True]
+
+
+def test_wrong_set_up_is_refused() -> None:
+    """Names must be there and differ; durations must be durations."""
+    with pytest.raises(ConfigurationError, match="needs a name"):
+        Check("", ok)
+    with pytest.raises(ConfigurationError, match="same name"):
+        Health([Check("a", ok), Check("a", ok)])
+    for bad in (0, -1, float("nan"), float("inf")):
+        with pytest.raises(ConfigurationError, match="timeout"):
+            Check("a", ok, timeout=bad)
+    assert Check("a", ok, ttl=timedelta(days=1, seconds=1)).ttl == 86401.0

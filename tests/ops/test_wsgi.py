@@ -1,0 +1,101 @@
+"""The WSGI shell, under the validator of PEP 3333."""
+
+import json
+import signal
+from collections.abc import Iterator
+from typing import Any
+from wsgiref.util import setup_testing_defaults
+from wsgiref.validate import validator
+
+import pytest
+
+from scalekit.ops import Check, Drain
+from scalekit.ops.wsgi import OpsMiddleware
+from scalekit.types import Environ
+
+
+def hello(environ: Environ, start_response: Any) -> Iterator[bytes]:
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    yield b"hello"
+
+
+def call(app: Any, path: str = "/", method: str = "GET") -> tuple[str, dict[str, str], bytes]:
+    environ: Environ = {"PATH_INFO": path, "REQUEST_METHOD": method, "QUERY_STRING": "", "SCRIPT_NAME": ""}
+    setup_testing_defaults(environ)
+    started: list[Any] = []
+
+    def start_response(status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Any:
+        started[:] = [status, headers]
+        return lambda data: None
+
+    body = validator(app)(environ, start_response)
+    try:
+        content = b"".join(body)
+    finally:
+        body.close()  # type: ignore[attr-defined]
+    return started[0], dict(started[1]), content
+
+
+def ops(app: Any = hello, **options: Any) -> OpsMiddleware:
+    options.setdefault("drain", Drain(signals=()))
+    return OpsMiddleware(validator(app), **options)
+
+
+def test_probes_and_application() -> None:
+    """Probes answer as in ASGI; every other path is the application's."""
+    app = ops()
+    for path, status in (("/health/live", "live"), ("/health/ready", "ready")):
+        line, headers, body = call(app, path)
+        assert line == "200 OK"
+        assert headers["Cache-Control"] == "no-store"
+        assert json.loads(body)["status"] == status
+    assert call(app, "/health")[2] == b"hello"
+    assert call(app, "/health/ready", "HEAD")[2] == b""
+    assert call(app, "/health/ready", "POST")[0] == "405 Method Not Allowed"
+
+
+def test_checks_and_drain() -> None:
+    """A failed required check and a drain answer 503; requests are served on."""
+    line, _, body = call(ops(checks=[Check("database", lambda: False)]), "/health/ready")
+    assert line == "503 Service Unavailable"
+    assert json.loads(body)["checks"]["database"]["error"] == "returned False"
+
+    drain = Drain(signals=())
+    app = ops(drain=drain)
+    drain.start()
+    assert call(app, "/health/ready")[0] == "503 Service Unavailable"
+    assert call(app, "/health/live")[0] == "200 OK"
+    assert call(app)[2] == b"hello"
+
+
+def test_in_flight_until_the_body_is_closed() -> None:
+    """A response that streams is in flight until the server closes it, once; an error ends it too."""
+    drain = Drain(signals=())
+    app = OpsMiddleware(hello, drain=drain)
+    environ: Environ = {}
+    setup_testing_defaults(environ)
+    body: Any = app(environ, lambda *_: lambda data: None)
+    assert drain.in_flight == 1
+    assert list(body) == [b"hello"]
+    assert drain.in_flight == 1
+    body.close()
+    body.close()
+    assert drain.in_flight == 0
+
+    def broken(environ: Environ, start_response: Any) -> list[bytes]:
+        raise RuntimeError("boom")
+
+    with pytest.raises(RuntimeError, match="boom"):
+        OpsMiddleware(broken, drain=drain)(environ, lambda *_: lambda data: None)
+    assert drain.in_flight == 0
+
+
+def test_built_in_the_main_thread_it_chains_the_signal() -> None:
+    """WSGI has no start-up event, so that the handler is put in front when the middleware is built."""
+    before, drain = signal.getsignal(signal.SIGTERM), Drain()
+    try:
+        OpsMiddleware(hello, drain=drain)
+        assert signal.getsignal(signal.SIGTERM) != before
+    finally:
+        drain.uninstall()
+    assert signal.getsignal(signal.SIGTERM) == before
