@@ -1,0 +1,53 @@
+"""The ops examples, as real processes."""
+
+import os
+import signal
+
+import httpx
+import pytest
+
+from tests.ops.child import child, free_port, wait_until
+
+
+@pytest.mark.parametrize("framework", ["fastapi", "flask"])
+def test_it_serves_drains_and_ends(framework: str) -> None:
+    """Ready, then SIGTERM: readiness 503 while pages are served, then the process ends by the signal."""
+    port, nobody = free_port(), free_port()
+    url = f"http://127.0.0.1:{port}"
+    env = {**os.environ, "PORT": str(port), "DRAIN_DELAY": "1", "REDIS_URL": f"redis://127.0.0.1:{nobody}/0"}
+
+    def status() -> str:
+        try:
+            return str(httpx.get(f"{url}/health/ready").json()["status"])
+        except httpx.TransportError:
+            return "down"
+
+    with child("-m", f"examples.ops_{framework}", env=env) as server:
+        wait_until(lambda: status() == "ready", "ready")
+        assert httpx.get(f"{url}/health/ready").json()["checks"]["redis"]["ok"] is False
+        assert httpx.get(url).json() == {"server": server.process.pid}
+        server.send(signal.SIGTERM)
+        wait_until(lambda: status() == "draining", "draining")
+        assert httpx.get(url).status_code == 200
+        server.process.wait(30)
+        assert server.process.returncode == -signal.SIGTERM
+
+
+def test_a_stream_says_goodbye() -> None:
+    """A browser that listens to events is told to reconnect as soon as the drain begins."""
+    port = free_port()
+    env = {**os.environ, "PORT": str(port), "DRAIN_DELAY": "60"}
+    with child("-m", "examples.ops_fastapi", env=env) as server:
+
+        def up() -> bool:
+            try:
+                return httpx.get(f"http://127.0.0.1:{port}/").status_code == 200
+            except httpx.TransportError:
+                return False
+
+        wait_until(up, "up")
+        with httpx.stream("GET", f"http://127.0.0.1:{port}/events", timeout=30) as response:
+            lines = response.iter_lines()
+            assert next(lines) == f"data: hello from {server.process.pid}"
+            server.send(signal.SIGTERM)
+            assert "event: bye" in list(lines)
