@@ -1,0 +1,194 @@
+"""The asynchronous colour: every event loop has a home of its own, with its own connections.
+
+A home is closed by :meth:`AsyncCommands.close`, and at the latest when its loop shuts down: asyncio closes
+the asynchronous generators of a loop then, and each home has one that waits for it.
+"""
+
+import asyncio
+import contextlib
+import threading
+from collections.abc import AsyncGenerator, Sequence
+from typing import Any, Protocol
+
+from scalekit._redis import clients, script
+from scalekit._redis.breaker import Breaker
+from scalekit._redis.cluster import Router
+from scalekit._redis.coalesce import Call, Coalescer
+from scalekit._redis.wire import Argument, pack
+from scalekit._steps import run_async
+from scalekit.errors import ConfigurationError
+
+_LANES = 2
+
+# What a process inherited by fork is kept, never closed: closing it would disturb the parent's event loop.
+_inherited: list[object] = []
+
+
+class _Dispatcher(Protocol):
+    """A Coalescer, or a Cluster's Router."""
+
+    def submit(self, call: Call) -> None: ...
+
+    async def close(self) -> None: ...
+
+
+class _PoolConnections:
+    """Connections of one server (or of a Sentinel's master) from redis-py's pool."""
+
+    def __init__(self, pool: Any) -> None:
+        self._pool = pool
+
+    async def acquire(self) -> Any:
+        # Notices a connection that the server has closed meanwhile, and opens it again.
+        return await self._pool.get_connection()
+
+    async def release(self, connection: Any) -> None:
+        await self._pool.release(connection)
+
+
+class _Home:
+    """What one event loop has: a client and what gathers its commands."""
+
+    def __init__(self, client: Any, dispatcher: _Dispatcher, *, given: bool) -> None:
+        self.loop = asyncio.get_running_loop()
+        self.submit = dispatcher.submit
+        self._client = client
+        self._dispatcher = dispatcher
+        self._given = given
+        self._guard: AsyncGenerator[None, None] | None = None
+
+    def watch(self, owner: "AsyncCommands") -> None:
+        """Have the loop close this home when it shuts down."""
+        self._guard = _until_shutdown(self, owner)
+        with contextlib.suppress(StopIteration):
+            self._guard.__anext__().send(None)  # runs to its yield, which registers it with the loop
+
+    async def close(self, *, disconnect: bool) -> None:
+        await self._dispatcher.close()
+        if not disconnect:
+            return
+        if clients.is_cluster(self._client):
+            await self._client.aclose()
+        else:
+            await self._client.connection_pool.disconnect()
+        for sentinel in clients.sentinels_of(self._client):
+            await sentinel.connection_pool.disconnect()
+
+    async def leave(self) -> None:
+        """Close by choice; a client that was given stays its owner's."""
+        await self.close(disconnect=not self._given)
+        if self._guard is not None:
+            await self._guard.aclose()
+
+
+async def _until_shutdown(home: _Home, owner: "AsyncCommands") -> AsyncGenerator[None, None]:
+    try:
+        yield
+    finally:
+        # After leave() there is nothing left to do. Otherwise the loop is about to close, and
+        # nobody can use its connections any more, a given client's too.
+        if owner.forget(home):
+            await home.close(disconnect=True)
+
+
+class AsyncCommands:
+    """See :class:`scalekit._redis.Commands`. Each method returns an awaitable."""
+
+    def __init__(self, source: clients.Source) -> None:
+        self._source = source
+        self._lock = threading.Lock()
+        self._homes: dict[asyncio.AbstractEventLoop, _Home] = {}
+        self._last: _Home | None = None  # the home of the loop that asked last: mostly there is one
+        self._breakers: dict[str, Breaker] = {}
+        self._orphaned = False
+
+    def execute(self, *args: Argument) -> "asyncio.Future[Any]":
+        data = pack(args)
+        loop = asyncio.get_running_loop()
+        home = self._last
+        if home is None or home.loop is not loop:
+            home = self._home(loop)
+        future = loop.create_future()
+        home.submit(Call(args, data, future))
+        return future
+
+    async def script(
+        self, lua: script.Script, keys: Sequence[str | bytes], args: Sequence[Argument] = ()
+    ) -> Any:
+        return await run_async(script.call(self, lua, keys, args))
+
+    async def close(self) -> None:
+        """Close the connections of this event loop, and have the other running loops close theirs."""
+        here = asyncio.get_running_loop()
+        for home in list(self._homes.values()):
+            if not self.forget(home):
+                continue
+            if home.loop is here:
+                await home.leave()
+            elif home.loop.is_running():
+                await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(home.leave(), home.loop))
+
+    def forget(self, home: _Home) -> bool:
+        """Drop ``home``; false if that has been done."""
+        with self._lock:
+            if self._last is home:
+                self._last = None
+            return self._homes.pop(home.loop, None) is home
+
+    def forked(self) -> None:
+        _inherited.append(self._homes)
+        self._orphaned = bool(self._homes) and self._source.colour is not None
+        self._lock = threading.Lock()
+        self._homes, self._last, self._breakers = {}, None, {}
+
+    def _home(self, loop: asyncio.AbstractEventLoop) -> _Home:
+        with self._lock:
+            home = self._homes.get(loop)
+            if home is None:
+                for other in [other for other in self._homes if other.is_closed()]:
+                    del self._homes[other]
+                self._check_given()
+                home = self._homes[loop] = self._make()
+                home.watch(self)
+            self._last = home
+        return home
+
+    def _check_given(self) -> None:
+        if self._orphaned:
+            raise ConfigurationError(
+                f"{self._source.name}: the given client was used before this process was forked; use from_url"
+            )
+        if self._source.colour is not None and self._homes:
+            raise ConfigurationError(
+                f"{self._source.name}: the given client is in use on another event loop; "
+                "use from_url, which keeps connections for each"
+            )
+
+    def _make(self) -> _Home:
+        client = self._source.open_async()
+        limits = self._source.limits
+        lanes = min(_LANES, limits.max_connections or _LANES)
+        given = self._source.colour is not None
+        if clients.is_cluster(client):
+            return _Home(client, Router(client, self._breaker, self._source, lanes=lanes), given=given)
+        patience = limits.connect_timeout
+        if patience is not None:
+            # A Sentinel that hangs costs as much before the next one is asked.
+            patience *= 1 + 2 * len(clients.sentinels_of(client))
+        coalescer = Coalescer(
+            _PoolConnections(client.connection_pool),
+            backend=self._source.name,
+            breaker=self._breaker(self._source.name),
+            lanes=lanes,
+            connect_timeout=patience,
+            timeout=limits.timeout,
+        )
+        return _Home(client, coalescer, given=given)
+
+    def _breaker(self, backend: str) -> Breaker:
+        """The breaker of one server: what one event loop finds out serves the others."""
+        limits = self._source.limits
+        breaker = Breaker(
+            cooldown=limits.cooldown, patience=(limits.timeout or 5.0) + (limits.connect_timeout or 5.0)
+        )
+        return self._breakers.setdefault(backend, breaker)

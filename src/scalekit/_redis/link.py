@@ -1,0 +1,140 @@
+"""The link: a place where Redis commands go, in either colour."""
+
+import os
+import threading
+import weakref
+from collections.abc import Sequence
+from typing import Any, Protocol, Self
+
+from scalekit._redis.aio import AsyncCommands
+from scalekit._redis.clients import FromURL, Given, Limits, Source
+from scalekit._redis.script import Script
+from scalekit._redis.sync import SyncCommands
+from scalekit._redis.url import parse
+from scalekit._redis.wire import Argument
+from scalekit.errors import ConfigurationError, WrongColour
+from scalekit.types import Colour
+
+
+class Commands(Protocol):
+    """One colour of a link: each method gives a value (sync) or an awaitable of it (async)."""
+
+    def execute(self, *args: Argument) -> Any:
+        """Send one command, e.g. ``execute("SET", key, value, "EX", 60)``; one word an argument.
+
+        On a Cluster ``args[1]`` (for ``EVAL``... the first key) decides which node gets it.
+
+        Raises:
+            BackendUnavailable: the server cannot be reached, the connection broke while the command was on
+                its way, or the circuit breaker is open.
+            BackendTimeout: no answer in time. A write may have been applied.
+            redis.exceptions.ResponseError: the server refused this command.
+            TypeError: an argument is neither str, bytes, int nor float.
+        """
+
+    def script(self, script: Script, keys: Sequence[str | bytes], args: Sequence[Argument] = ()) -> Any:
+        """Run a Lua script with ``keys`` and ``args``; raises what :meth:`execute` raises."""
+
+    def close(self) -> Any:
+        """Release every connection that the link made; what is in flight fails. May be used again after."""
+
+
+class Redis:
+    """A place where Redis commands go.
+
+    ``Redis(client)`` takes a redis-py client of either colour (also a Cluster's, or a Sentinel's
+    ``master_for``) and keeps its pool and its time-outs; it is not closed by us. An asynchronous client
+    belongs to one event loop at a time; with :meth:`from_url` every loop has connections of its own.
+    """
+
+    def __init__(self, client: Any) -> None:
+        self._begin(Given(client))
+
+    @classmethod
+    def from_url(
+        cls,
+        url: str,
+        *,
+        timeout: float = 1.0,
+        connect_timeout: float = 0.5,
+        max_connections: int = 32,
+        cooldown: float = 1.0,
+    ) -> Self:
+        """A link to the server, Sentinels or Cluster that ``url`` names; see :mod:`scalekit._redis.url`.
+
+        Args:
+            url: for instance ``redis://localhost:6379/0``.
+            timeout: seconds that an answer may take.
+            connect_timeout: seconds that connecting may take.
+            max_connections: connections for threads; more threads wait, for ``timeout`` at most. An event
+                loop uses two at a time (to each node of a Cluster), or one if this is 1.
+            cooldown: seconds for which the circuit breaker refuses before it lets a probe through.
+
+        Raises:
+            ConfigurationError: the URL or a number is wrong. The message never quotes the URL.
+        """
+        for what, value in (
+            ("timeout", timeout),
+            ("connect_timeout", connect_timeout),
+            ("cooldown", cooldown),
+        ):
+            if not value > 0:
+                raise ConfigurationError(f"{what}={value!r}: give a number of seconds above 0")
+        if max_connections < 1:
+            raise ConfigurationError(f"max_connections={max_connections!r}: at least 1 is needed")
+        limits = Limits(
+            timeout=timeout,
+            connect_timeout=connect_timeout,
+            max_connections=max_connections,
+            cooldown=cooldown,
+        )
+        link = cls.__new__(cls)
+        link._begin(FromURL(parse(url), limits))
+        return link
+
+    def _begin(self, source: Source) -> None:
+        self.name = source.name
+        self._source = source
+        self._lock = threading.Lock()
+        self._commands: dict[Colour, AsyncCommands | SyncCommands] = {}
+        _links.add(self)
+
+    def __repr__(self) -> str:
+        return f"<Redis {self.name}>"
+
+    def using(self, colour: Colour) -> Commands:
+        """The commands of one colour; always the same object.
+
+        Raises:
+            WrongColour: the client that was given has the other one.
+        """
+        commands = self._commands.get(colour)
+        if commands is None:
+            given = self._source.colour
+            if given is not None and given != colour:
+                raise WrongColour(found=given, wanted=colour, what=repr(self))
+            with self._lock:
+                if colour not in self._commands:
+                    self._commands[colour] = (AsyncCommands if colour == "async" else SyncCommands)(
+                        self._source
+                    )
+                commands = self._commands[colour]
+        return commands
+
+    def _forked(self) -> None:
+        self._lock = threading.Lock()  # another thread of the parent may have held it
+        for commands in self._commands.values():
+            commands.forked()
+
+
+_links: "weakref.WeakSet[Redis]" = weakref.WeakSet()
+
+
+def _after_fork_in_child() -> None:
+    # Two processes on one socket would read each other's replies.
+    for link in list(_links):
+        link._forked()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)
