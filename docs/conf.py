@@ -1,0 +1,36 @@
+"""Sphinx: ``./dev docs`` builds this folder into ``docs/_build/html``; a warning is an error."""
+
+import importlib.util
+import re
+from pathlib import Path
+
+root = Path(__file__).parents[1]
+
+project = "scalekit"
+copyright = "the scalekit contributors"
+# Read, not imported: the version has one place.
+version_line = re.search(r'__version__ = "(.+)"', (root / "src/scalekit/__init__.py").read_text("utf-8"))
+assert version_line
+version = release = version_line[1]
+
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
+exclude_patterns = ["_build"]
+templates_path: list[str] = []
+
+myst_enable_extensions = ["colon_fence", "deflist"]
+myst_heading_anchors = 3
+
+autodoc_member_order = "bysource"
+autodoc_typehints = "description"
+autodoc_typehints_description_target = "documented"
+autodoc_preserve_defaults = True
+# Frameworks are the reader's, not ours: where one is missing its shell is documented all the same.
+autodoc_mock_imports = [name for name in ("flask", "django") if importlib.util.find_spec(name) is None]
+napoleon_numpy_docstring = False
+
+html_theme = "furo"
+html_title = "scalekit"
+html_static_path = ["_static"]
+html_css_files = ["scalekit.css"]
+html_copy_source = False
+html_show_sphinx = False
