@@ -1,22 +1,36 @@
 """``python -m tests.docs.run_page PAGE``: run the Python blocks of a page, in order, in one namespace.
 
-Top-level ``await`` is allowed, as in ``python -m asyncio``; all blocks share one event loop.
+Top-level ``await`` is allowed, as in ``python -m asyncio``; all blocks share one event loop. README.md is
+short and takes some names as given, and a ``static`` folder; every other page defines what it uses.
 """
 
 import ast
 import asyncio
 import inspect
+import os
 import sys
 import types
 from pathlib import Path
 
 from tests.docs.blocks import python_blocks
 
+GIVEN = {
+    "SECRET": "a secret of the tests, long enough",
+    "REDIS_URL": os.environ.get("REDIS_URL"),
+    "DATABASE_URL": os.environ.get("DATABASE_URL"),
+    "REPLICA_URLS": os.environ.get("REPLICA_URLS", "").split(","),
+    "BUCKET": os.environ.get("S3_BUCKET"),
+}
+
 
 async def main(page: Path) -> None:
     # A module of its own, so that what inspects or imports by name finds the page's names.
     module = types.ModuleType("page")
     sys.modules["page"] = module
+    if page.name == "README.md":
+        module.__dict__.update(GIVEN)
+        Path("static").mkdir()
+        Path("static/logo.png").write_bytes(b"logo")
     for block in python_blocks(page):
         if block.not_run is None:
             padded = "\n" * block.line + block.code  # tracebacks name the page's own lines

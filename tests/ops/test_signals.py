@@ -157,12 +157,12 @@ threading.Event().wait()    # in a system call: only a signal to this very threa
 
 
 def test_outside_the_main_thread_it_says_so() -> None:
-    """In another thread install() returns False and logs the cure; the process stops as before."""
+    """In another thread install() returns False and logs the cure, once; the process stops as before."""
     source = (
         SERVER
         + """
 drain = Drain(delay=3600)
-thread = threading.Thread(target=lambda: print(drain.install()))
+thread = threading.Thread(target=lambda: print(drain.install(), drain.install()))
 thread.start(); thread.join()
 drain.used = True
 serve()
@@ -170,7 +170,7 @@ serve()
     )
     with script(source) as process:
         assert "call drain.install() there" in process.line()
-        assert process.line() == "False"
+        assert process.line() == "False False"
         assert process.line() == "up"
         process.send(signal.SIGTERM)
         assert process.line() == "own handler SIGTERM in flight 0"
@@ -252,3 +252,19 @@ else:
         os.kill(int(pid), signal.SIGTERM)
         assert process.line() == "own handler SIGTERM in flight 0"
         assert process.rest() == []
+
+
+def test_the_cure_cures() -> None:
+    """install() in the main thread still chains after a vain attempt in another."""
+    source = (
+        SERVER
+        + """
+drain = Drain(delay=0.05)
+thread = threading.Thread(target=drain.install)
+thread.start(); thread.join()
+print(drain.install(), drain.install())
+"""
+    )
+    with script(source) as process:
+        assert "call drain.install() there" in process.line()
+        assert process.rest() == ["True True"]

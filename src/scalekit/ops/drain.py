@@ -84,9 +84,9 @@ class Drain:
                 loop.call_soon_threadsafe(_resolve, future)
 
     async def wait(self) -> None:
-        """Return when the drain begins, so that a stream or a WebSocket can say goodbye::
+        """Return when the drain begins, so that a stream or a WebSocket can say goodbye.
 
-        done, _ = await asyncio.wait({next_event, drained}, return_when=asyncio.FIRST_COMPLETED)
+        Works on any number of event loops at once; a cancelled waiter leaves nothing behind.
         """
         loop = asyncio.get_running_loop()
         waiter = (loop, loop.create_future())

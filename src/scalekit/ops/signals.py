@@ -38,23 +38,26 @@ class SignalChain:
         self._signals = signals
         self._previous: dict[int, Any] = {}
         self._process: int | None = None  # a fork has to install again
+        self._warned: int | None = None
         self._received = False
         self._over = False  # the signal went on, or the handlers were taken back
 
     def install(self) -> bool:
         if self._process == os.getpid():
             return bool(self._previous)
-        self._process = os.getpid()
-        inherited, self._previous = self._previous, {}
-        self._over = False
         if not self._signals:
             return False
         if threading.current_thread() is not threading.main_thread():
-            _log.warning(
-                "drain: not the main thread, where alone signals can be chained, so SIGTERM stops this "
-                "process without a drain; call drain.install() there (gunicorn: in the post_worker_init hook)"
-            )
+            if self._warned != os.getpid():
+                self._warned = os.getpid()
+                _log.warning(
+                    "drain: not the main thread, where alone signals can be chained, so SIGTERM stops this "
+                    "process without a drain; call drain.install() there (gunicorn: in post_worker_init)"
+                )
             return False
+        self._process = os.getpid()
+        inherited, self._previous = self._previous, {}
+        self._over = False
         for number in self._signals:
             previous: Any = signal.getsignal(number)
             if previous == self._handle:  # a fork that kept its parent's handlers
