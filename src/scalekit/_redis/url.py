@@ -130,7 +130,10 @@ def _node(text: str, default_port: int) -> tuple[str, int]:
     if not colon or text.endswith("]"):  # no port; an IPv6 address is in brackets
         host, port = text, ""
     host = unquote(host).strip("[]") or "localhost"
-    return host, _number(port, "port") if port else default_port
+    number = _number(port, "port") if port else default_port
+    if number > 65535:
+        raise ConfigurationError("the Redis URL's port is above 65535")
+    return host, number
 
 
 def _number(text: str, what: str) -> int:
