@@ -3,6 +3,12 @@
 import importlib.util
 import re
 from pathlib import Path
+from typing import Any
+
+from sphinx.application import Sphinx
+from sphinx.util.typing import stringify_annotation
+
+from scalekit import _durations, types
 
 root = Path(__file__).parents[1]
 
@@ -34,3 +40,19 @@ html_static_path = ["_static"]
 html_css_files = ["scalekit.css"]
 html_copy_source = False
 html_show_sphinx = False
+
+
+def shorten_types(app: Sphinx, *_: Any) -> None:
+    """Write ``ASGIApp``, not the twelve words that the alias stands for."""
+    aliases = {"Duration": _durations.Duration}
+    aliases |= {name: getattr(types, name) for name in ("ASGIApp", "Receive", "Send", "Scope", "SecretKey")}
+    written = {stringify_annotation(alias, "smart"): name for name, alias in aliases.items()}
+    for annotations in app.env.current_document.autodoc_annotations.values():
+        for parameter, text in annotations.items():
+            for long in sorted(written, key=len, reverse=True):
+                text = text.replace(long, written[long])
+            annotations[parameter] = text
+
+
+def setup(app: Sphinx) -> None:
+    app.connect("object-description-transform", shorten_types, priority=400)  # before autodoc's own, at 500

@@ -59,7 +59,7 @@ class Drain:
 
     @property
     def drained(self) -> bool:
-        """Whether nothing is left to wait for: delay over and nothing in flight, or grace over too."""
+        """Whether the delay is over and nothing is in flight, or the grace is over too."""
         if self._since is None:
             return False
         waited = time.monotonic() - self._since
