@@ -1,7 +1,6 @@
 """The public types of scalekit.ops."""
 
 import asyncio
-from contextlib import AbstractContextManager
 from datetime import timedelta
 from signal import SIGINT, SIGTERM
 from typing import Literal, assert_type
@@ -32,8 +31,7 @@ drain = Drain(delay=timedelta(seconds=5), grace=20, signals=[SIGTERM, SIGINT])
 assert_type(drain.draining, bool)
 assert_type(drain.in_flight, int)
 assert_type(drain.install(), bool)
-with drain.request():
-    assert_type(drain.drained, bool)
+assert_type(drain.drained, bool)
 assert_type(asyncio.run(drain.wait()), None)
 assert_type(Health(checks).report(0.0, draining=True), Report)
 assert_type(Health(checks).report(0.0).status, Literal["ready", "starting", "unavailable", "draining"])

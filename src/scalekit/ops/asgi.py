@@ -50,8 +50,11 @@ class OpsMiddleware:
                 return
             if scope.get("http_version", "1.1").startswith("1"):  # HTTP/2 and 3 forbid the Connection header
                 send = self._closing(send)
-        with self.drain.request():
+        self.drain.enter()
+        try:
             await self.app(scope, receive, send)
+        finally:
+            self.drain.leave()
 
     async def _lifespan(self, scope: Scope, receive: Receive, send: Send) -> None:
         # Now, because only now the server's own handlers are in place; and before the application, which

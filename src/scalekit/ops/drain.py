@@ -16,8 +16,7 @@ import asyncio
 import signal
 import threading
 import time
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 
 from scalekit._durations import Duration, seconds
 from scalekit.ops.signals import SignalChain
@@ -100,23 +99,14 @@ class Drain:
             with self._lock:
                 self._waiters.discard(waiter)
 
-    @contextmanager
-    def request(self) -> Iterator[None]:
-        """Count one request as in flight for as long as the block runs."""
-        self.enter()
-        try:
-            yield
-        finally:
-            self.leave()
-
     def enter(self) -> None:
-        """The first half of :meth:`request`, for shells whose request outlives a call."""
+        """Count a request as in flight, until :meth:`leave`. The shells do this."""
         with self._lock:
             self.used = True
             self.in_flight += 1
 
     def leave(self) -> None:
-        """The second half."""
+        """The end of a request that has entered."""
         with self._lock:
             self.in_flight -= 1
 
