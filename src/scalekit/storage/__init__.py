@@ -1,0 +1,22 @@
+"""Uploads that any server can take: streamed to S3, to a shared file system, or to memory, by one contract.
+
+========================================  ===========================================================
+:class:`~scalekit.storage.Storage`        the contract
+:class:`~scalekit.storage.MemoryStorage`  in this process, for tests
+:class:`~scalekit.storage.FileStorage`    a directory, local or shared between servers
+``scalekit.storage.s3.S3Storage``         Amazon S3 and what speaks like it
+``scalekit.storage.forms.stream_form``    ``multipart/form-data`` straight into a storage
+``scalekit.storage.tus.TusUploads``       resumable uploads, on any server
+``scalekit.storage.serve.StorageFiles``   the objects of a storage over HTTP
+========================================  ===========================================================
+"""
+
+from scalekit.storage._contract import Opened, Source, Storage, Stored
+from scalekit.storage.filesystem import FileStorage
+from scalekit.storage.memory import MemoryStorage
+
+KiB = 1024
+MiB = 1024 * KiB
+GiB = 1024 * MiB
+
+__all__ = ["FileStorage", "GiB", "KiB", "MemoryStorage", "MiB", "Opened", "Source", "Storage", "Stored"]

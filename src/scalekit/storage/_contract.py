@@ -1,0 +1,202 @@
+"""The contract that every storage keeps.
+
+Rules, which :func:`scalekit.testing.check_storage` tests:
+
+* An object appears whole or not at all: no reader, on any server, ever sees a part of it, and a write whose
+  source fails, is cut short or is cancelled leaves what was there before.
+* A write is create-only unless told otherwise: of two writers of one key exactly one wins.
+* What is absent is ``None``, not an error. Deleting twice is deleting once.
+* Keys are checked by :mod:`scalekit.storage.keys` before anything else happens.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+from datetime import datetime
+from types import TracebackType
+from typing import TYPE_CHECKING, Self, TypeAlias
+from urllib.parse import quote
+
+from scalekit.errors import ConfigurationError
+from scalekit.storage.keys import check_key
+
+if TYPE_CHECKING:
+    from scalekit.storage.sync import SyncStorage
+
+Chunk: TypeAlias = bytes | bytearray | memoryview
+Source: TypeAlias = AsyncIterable[Chunk] | Chunk
+"""What can be stored: bytes at hand, or anything that yields them, such as ``request.stream()``."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Stored:
+    """What a storage knows about an object.
+
+    Args:
+        key: as it was given, without the storage's own prefix.
+        size: in bytes.
+        content_type: such as ``"image/png"``; ``"application/octet-stream"`` where nobody knows.
+        etag: changes whenever the content does; without quotes; the same on every server.
+        modified: when it was stored, with time zone.
+    """
+
+    key: str
+    size: int
+    content_type: str
+    etag: str
+    modified: datetime
+
+
+class Opened:
+    """An object being read: ``async with opened: async for chunk in opened: ...``.
+
+    It holds a file or a connection until ``async with`` is left, or :meth:`aclose` called.
+    """
+
+    def __init__(
+        self,
+        stored: Stored,
+        chunks: AsyncGenerator[bytes, None],
+        *,
+        close: Callable[[], Awaitable[None]] | None = None,
+    ) -> None:
+        self.stored = stored
+        """What is being read. ``stored.size`` is that of the whole object, also when a range is read."""
+        self._chunks = chunks
+        self._close = close
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self._chunks
+
+    async def read(self) -> bytes:
+        """All that is left, in memory."""
+        return b"".join([chunk async for chunk in self._chunks])
+
+    async def aclose(self) -> None:
+        """Let go of the file or connection. Doing it twice is doing it once."""
+        await self._chunks.aclose()
+        # A generator that never started has no `finally` to run, so the release is not left to it.
+        close, self._close = self._close, None
+        if close is not None:
+            await close()
+
+
+class Storage(ABC):
+    """Where objects live. Asynchronous (asyncio); :meth:`sync` is the same storage for synchronous code."""
+
+    base_url: str | None = None
+    """Where readers find the objects: a path such as ``"/media/"``, or a CDN's URL. Ends with ``/``."""
+
+    @abstractmethod
+    async def put(
+        self,
+        key: str,
+        source: Source,
+        *,
+        content_type: str | None = None,
+        overwrite: bool = False,
+        size: int | None = None,
+    ) -> Stored:
+        """Store all of ``source`` under ``key``, or nothing.
+
+        Args:
+            key: see :mod:`scalekit.storage.keys`.
+            source: bytes, or an asynchronous iterable of them, read once and never ahead of need.
+            content_type: default: what the key's extension stands for.
+            overwrite: replace an object that is there; by default it is kept and the write fails.
+            size: the length that was promised, in bytes, if one was; another length is refused.
+
+        Raises:
+            InvalidKey: before anything is read.
+            ObjectExists: there is an object, and ``overwrite`` is false.
+            MalformedUpload: the source had another length than ``size``.
+            UploadFailed: the storage failed for good.
+
+        What ``source`` raises reaches the caller unchanged.
+        """
+
+    @abstractmethod
+    async def open(self, key: str, *, offset: int = 0, length: int | None = None) -> Opened | None:
+        """The object for reading, or ``None`` if there is none.
+
+        Args:
+            offset: first byte wanted, at most the object's size.
+            length: how many bytes at most; default: up to the end.
+        """
+
+    @abstractmethod
+    async def stat(self, key: str) -> Stored | None:
+        """What is known about the object, or ``None`` if there is none."""
+
+    @abstractmethod
+    async def delete(self, key: str) -> None:
+        """Remove the object. No error if there is none."""
+
+    @abstractmethod
+    def list(self, prefix: str = "") -> AsyncGenerator[Stored, None]:
+        """Every object whose key starts with ``prefix``, in the order of their keys.
+
+        ``content_type`` is told from the key's extension here: asking for each would cost a request each.
+        """
+
+    async def read(self, key: str) -> bytes | None:
+        """The whole object in memory, or ``None`` if there is none."""
+        opened = await self.open(key)
+        if opened is None:
+            return None
+        async with opened:
+            return await opened.read()
+
+    def public_url(self, key: str) -> str:
+        """The permanent address of ``key`` under ``base_url``. No I/O: usable in a template.
+
+        Raises:
+            ConfigurationError: the storage was given no ``base_url``.
+        """
+        if self.base_url is None:
+            raise ConfigurationError(f"{type(self).__name__} has no public address; give it base_url=")
+        return self.base_url + quote(check_key(key))
+
+    async def url(self, key: str) -> str:
+        """An address at which whoever gets it can read ``key``. It may expire: store keys, not addresses."""
+        return self.public_url(key)
+
+    async def aclose(self) -> None:  # noqa: B027  most storages hold nothing
+        """Close connections. The storage can be used again afterwards."""
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    def sync(self) -> SyncStorage:
+        """This storage for synchronous code: WSGI applications, scripts, tasks."""
+        from scalekit.storage.sync import SyncStorage
+
+        return SyncStorage(self)
+
+
+def check_base_url(base_url: str | None) -> str | None:
+    """``base_url`` with one slash at its end.
+
+    Raises:
+        ConfigurationError: it is neither a path from the root nor an http(s) URL.
+    """
+    if base_url is None:
+        return None
+    if not base_url.startswith(("/", "https://", "http://")) or any(char in base_url for char in "?# \\"):
+        raise ConfigurationError(f"base_url={base_url!r}; give a path such as '/media/' or an https:// URL")
+    return base_url.rstrip("/") + "/"

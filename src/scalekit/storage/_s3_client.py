@@ -1,0 +1,79 @@
+"""The S3 client of a storage: the one that was given, or one for each event loop, made on first use."""
+
+import asyncio
+import os
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from functools import partial
+from typing import Any
+
+from aiobotocore.config import AioConfig
+
+from scalekit.errors import MissingExtra
+
+
+def factory(**options: str | None) -> Callable[[], AbstractAsyncContextManager[Any]]:
+    """What makes a client. ``options`` are boto3's; what is ``None`` is looked up as for every AWS tool.
+
+    Raises:
+        MissingExtra: aioboto3 is not installed.
+    """
+    try:
+        import aioboto3
+    except ModuleNotFoundError:
+        raise MissingExtra("s3", needed_by="S3Storage without client=") from None
+    endpoint = options["endpoint_url"]
+    named = endpoint or os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL") or ""
+    s3: dict[str, Any] = {"addressing_style": "path" if endpoint else "auto"}
+    if not named.startswith("http://"):
+        s3["payload_signing_enabled"] = False
+    config = AioConfig(
+        signature_version="s3v4",
+        request_checksum_calculation="when_required",
+        response_checksum_validation="when_required",
+        connect_timeout=5,
+        read_timeout=30,
+        # Parts wait in our own queues, where waiting does not count as S3 being slow.
+        max_pool_connections=256,
+        retries={"mode": "standard", "total_max_attempts": 4},
+        s3=s3,
+    )
+    return partial(aioboto3.Session().client, "s3", config=config, **options)
+
+
+class Clients:
+    """Hands out the client that belongs to the running event loop.
+
+    Args:
+        given: an entered client, which its owner closes, or a context manager that yields one.
+        create: makes a context manager that yields a client, where none was given.
+    """
+
+    def __init__(self, given: Any, create: Callable[[], AbstractAsyncContextManager[Any]] | None) -> None:
+        self._entered = given if hasattr(given, "meta") else None
+        self._create = create or (lambda: given)
+        self._open: dict[asyncio.AbstractEventLoop, tuple[asyncio.Task[Any], AsyncExitStack]] = {}
+
+    async def get(self) -> Any:
+        if self._entered is not None:
+            return self._entered
+        loop = asyncio.get_running_loop()
+        if loop not in self._open:
+            for other in [other for other in self._open if other.is_closed()]:
+                del self._open[other]
+            stack = AsyncExitStack()
+            self._open[loop] = loop.create_task(stack.enter_async_context(self._create())), stack
+        task = self._open[loop][0]
+        try:
+            # Whoever came first may be cancelled; those who wait for the same client must not be.
+            return await asyncio.shield(task)
+        except BaseException:
+            if task.done() and (task.cancelled() or task.exception() is not None):
+                self._open.pop(loop, None)
+            raise
+
+    async def aclose(self) -> None:
+        """Close the running loop's client, unless it was given entered."""
+        entry = self._open.pop(asyncio.get_running_loop(), None)
+        if entry is not None:
+            await entry[1].aclose()

@@ -1,0 +1,246 @@
+"""One upload to S3: a single PUT, or a multipart upload with a few parts in flight.
+
+Rules:
+
+* At most ``concurrency`` parts are being sent and one is being filled; the source is asked for more only
+  when there is room, so memory and what is taken from the client stay below (concurrency + 1) parts.
+* Every multipart upload that is created is completed or aborted, whatever happens in between; creating and
+  completing are therefore seen through to their answer even when the caller is cancelled.
+* A part that makes no progress for ``stall_seconds`` is given up: a stalled S3 is an error, not a hang.
+* Whoever is told nothing leaves nothing: a create-only object whose writer was cancelled is removed.
+"""
+
+import asyncio
+import hashlib
+import logging
+from collections.abc import AsyncGenerator, Coroutine
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import Any
+
+from botocore.exceptions import ClientError
+
+from scalekit.errors import FileTooLarge, ObjectExists
+from scalekit.storage._contract import Source
+from scalekit.storage._s3_errors import CLIENT_ERRORS, code_of, is_conflict, upload_failed, was_retried
+from scalekit.storage._shield import CLEAN_UP_SECONDS, Outcome, settle
+from scalekit.storage._source import Body, cut
+
+MAX_PARTS = 10_000
+MIN_PART_SIZE = 5 * 1024 * 1024
+MAX_OBJECT_SIZE = 5 * 1024**4
+_MIB = 1024 * 1024
+
+# Up to here a body is sent as one bytes object: no "Expect: 100-continue", so one round trip less.
+_INLINE = _MIB
+
+_log = logging.getLogger("scalekit.storage")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Upload:
+    """Where an upload goes and how. ``name`` is the key with the storage's prefix, ``key`` without."""
+
+    client: Any
+    bucket: str
+    key: str
+    name: str
+    content_type: str
+    overwrite: bool
+    part_size: int
+    concurrency: int
+    stall_seconds: float
+
+    async def run(self, source: Source, size: int | None) -> tuple[str, int]:
+        """Store ``source``. Returns the ETag and the number of bytes."""
+        async with aclosing(cut(source, self._part_size_for(size), size=size)) as pieces:
+            first, more = await anext(pieces)
+            if more:
+                return await self._multipart(first, pieces)
+            return await self._single(first)
+
+    def _part_size_for(self, size: int | None) -> int:
+        if size is None:
+            return self.part_size
+        if size > MAX_OBJECT_SIZE:
+            raise FileTooLarge(limit=MAX_OBJECT_SIZE, received=0)
+        needed = -(-size // MAX_PARTS)
+        return max(self.part_size, -(-needed // _MIB) * _MIB)
+
+    async def _single(self, body: Body) -> tuple[str, int]:
+        inline = body.size <= _INLINE
+        put = self._watched(
+            body,
+            self.client.put_object(
+                Bucket=self.bucket,
+                Key=self.name,
+                Body=body.join() if inline else body,
+                ContentType=self.content_type,
+                **self._condition(),
+            ),
+        )
+        # Until the last byte is handed out S3 cannot have the object, so stopping is safe; then it may.
+        outcome = await settle(put, may_stop=lambda: not inline and not body.exhausted)
+        etag = await self._committed(
+            outcome, lambda: hashlib.md5(body.join(), usedforsecurity=False).hexdigest()
+        )
+        return etag, body.size
+
+    async def _multipart(self, first: Body, rest: AsyncGenerator[tuple[Body, bool], None]) -> tuple[str, int]:
+        if not self.overwrite and await self._etag() is not None:
+            raise ObjectExists(self.key)  # completing would find out too, gigabytes later
+        created = await settle(
+            self.client.create_multipart_upload(
+                Bucket=self.bucket, Key=self.name, ContentType=self.content_type
+            )
+        )
+        if created.value is None:
+            raise self._failure(created)
+        upload_id = created.value["UploadId"]
+        try:
+            if created.cancelled is not None:
+                raise created.cancelled
+            parts, size = await self._send(upload_id, first, rest)
+            outcome = await settle(
+                self.client.complete_multipart_upload(
+                    Bucket=self.bucket,
+                    Key=self.name,
+                    UploadId=upload_id,
+                    MultipartUpload={"Parts": parts},
+                    **self._condition(),
+                )
+            )
+            return await self._committed(outcome, lambda: _multipart_etag(parts)), size
+        except BaseException as error:
+            # After a completion that was undone this finds nothing, which is as well.
+            aborted = await settle(self._abort(upload_id))
+            if aborted.cancelled is not None:
+                raise aborted.cancelled from error
+            raise
+
+    async def _send(
+        self, upload_id: str, first: Body, rest: AsyncGenerator[tuple[Body, bool], None]
+    ) -> tuple[list[dict[str, Any]], int]:
+        slots = asyncio.Semaphore(self.concurrency)
+        sending: list[asyncio.Task[dict[str, Any]]] = []
+        size = 0
+
+        async def send(number: int, body: Body) -> dict[str, Any]:
+            try:
+                answer = await self._watched(
+                    body,
+                    self.client.upload_part(
+                        Bucket=self.bucket, Key=self.name, UploadId=upload_id, PartNumber=number, Body=body
+                    ),
+                )
+            except CLIENT_ERRORS as error:
+                raise upload_failed(self.key, error) from error
+            finally:
+                body.clear()  # the client's request objects outlive the request, and refer to it
+                slots.release()
+            return {"PartNumber": number, "ETag": answer["ETag"]}
+
+        try:
+            # A part that fails cancels the others and the wait for the source with them.
+            async with asyncio.TaskGroup() as group:
+                body, more = first, True
+                while True:
+                    size += body.size
+                    if len(sending) == MAX_PARTS:
+                        raise FileTooLarge(
+                            limit=MAX_PARTS * self.part_size,
+                            received=size,
+                            what="an upload of unknown length",
+                        )
+                    await slots.acquire()
+                    sending.append(group.create_task(send(len(sending) + 1, body)))
+                    if not more:
+                        break
+                    body, more = await anext(rest)
+        except BaseExceptionGroup as errors:
+            raise _first(errors) from None
+        return [task.result() for task in sending], size
+
+    async def _watched(self, body: Body, call: Coroutine[Any, Any, Any]) -> Any:
+        loop = asyncio.get_running_loop()
+        async with asyncio.timeout(self.stall_seconds) as deadline:
+
+            def progress() -> None:
+                if not deadline.expired():
+                    deadline.reschedule(loop.time() + self.stall_seconds)
+
+            body.on_progress = progress
+            try:
+                return await call
+            finally:
+                body.on_progress = None
+
+    async def _committed(self, outcome: Outcome[Any], expected_etag: Any) -> str:
+        """The ETag of what was written, or the error. The answer to a commit can be lost, or come late."""
+        if outcome.cancelled is not None:
+            if outcome.value is not None and not self.overwrite:
+                await settle(self.client.delete_object(Bucket=self.bucket, Key=self.name))
+            raise outcome.cancelled
+        if outcome.value is not None:
+            return str(outcome.value["ETag"]).strip('"')
+        error = outcome.error
+        assert error is not None
+        if isinstance(error, CLIENT_ERRORS) and was_retried(error):
+            etag = expected_etag()
+            if await self._etag() == etag:
+                return str(etag)
+        # Another writer was at it in the same moment: whether it won is for S3 to say.
+        if code_of(error) == "ConditionalRequestConflict" and await self._etag() is not None:
+            raise ObjectExists(self.key)
+        raise self._failure(outcome)
+
+    async def _etag(self) -> str | None:
+        try:
+            answer = await self.client.head_object(Bucket=self.bucket, Key=self.name)
+        except ClientError:
+            return None  # absent, or not ours to see; the write itself will tell
+        except CLIENT_ERRORS as error:
+            raise upload_failed(self.key, error) from error
+        return str(answer["ETag"]).strip('"')
+
+    async def _abort(self, upload_id: str) -> None:
+        # Twice: a part that was in flight can arrive after the first time, and would stay and be paid for.
+        try:
+            async with asyncio.timeout(CLEAN_UP_SECONDS):
+                for _ in range(2):
+                    await self.client.abort_multipart_upload(
+                        Bucket=self.bucket, Key=self.name, UploadId=upload_id
+                    )
+        except CLIENT_ERRORS as error:
+            if code_of(error) != "NoSuchUpload":
+                _log.warning("upload of %r was not aborted (%s); its parts remain", self.key, code_of(error))
+
+    def _condition(self) -> dict[str, str]:
+        return {} if self.overwrite else {"IfNoneMatch": "*"}
+
+    def _failure(self, outcome: Outcome[Any]) -> BaseException:
+        if outcome.cancelled is not None:
+            return outcome.cancelled
+        error = outcome.error
+        assert error is not None
+        if is_conflict(error):
+            return ObjectExists(self.key)
+        return upload_failed(self.key, error) if isinstance(error, CLIENT_ERRORS) else error
+
+
+def _multipart_etag(parts: list[dict[str, Any]]) -> str:
+    digests = b""
+    for part in parts:
+        try:
+            digests += bytes.fromhex(str(part["ETag"]).strip('"'))
+        except ValueError:
+            return ""  # encrypted with a KMS key: ETags are no digests, and match nothing
+    return f"{hashlib.md5(digests, usedforsecurity=False).hexdigest()}-{len(parts)}"
+
+
+def _first(errors: BaseExceptionGroup[BaseException]) -> BaseException:
+    # The first is the reason; the rest are the cancellations and failures that followed from it.
+    error: BaseException = errors
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error

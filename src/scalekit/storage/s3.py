@@ -1,0 +1,286 @@
+"""S3Storage: objects in a bucket of Amazon S3 or of a service that speaks like it.
+
+The client is aiobotocore's, from aioboto3 by default, and is only ever called through its plain methods.
+Checksums are sent and checked only where the protocol requires them (``when_required``): services that speak
+like S3 refuse the newer ones. Over TLS bodies travel unsigned, the connection itself protects them.
+"""
+
+from collections.abc import AsyncGenerator
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import quote
+
+try:
+    import aiobotocore  # noqa: F401  the modules below need it
+    from botocore.exceptions import ClientError
+except ModuleNotFoundError:
+    from scalekit.errors import MissingExtra
+
+    raise MissingExtra("s3", needed_by="scalekit.storage.s3") from None
+
+from scalekit._durations import Duration
+from scalekit.errors import BackendUnavailable, ConfigurationError, InvalidKey
+from scalekit.storage import direct
+from scalekit.storage._contract import Opened, Source, Storage, Stored, check_base_url
+from scalekit.storage._media_types import UNKNOWN, extension_for, type_for
+from scalekit.storage._s3_client import Clients, factory
+from scalekit.storage._s3_errors import code_of, reading, status_of
+from scalekit.storage._s3_upload import MIN_PART_SIZE, Upload
+from scalekit.storage.keys import check_key, check_prefix, clean_filename, random_key
+
+_MIB = 1024 * 1024
+_READ_SIZE = 256 * 1024
+
+
+class S3Storage(Storage):
+    """Objects in ``bucket``, under keys that begin with ``prefix``.
+
+    Region, credentials and endpoint come from the arguments or, as for every AWS tool, from the environment,
+    the configuration files or the instance.
+
+    Connections are made on first use, one pool for each event loop; ``await storage.aclose()`` closes them.
+
+    Args:
+        bucket: it must exist.
+        prefix: goes before every key, such as ``"photos/"``. Keys outside it cannot be reached.
+        base_url: where readers find the objects under ``prefix``, such as a CDN. Without it, :meth:`url`
+            signs an address that is valid for ``url_expires``.
+        url_expires: seconds or ``timedelta``, one hour by default, a week at most.
+        part_size: bytes, 8 MiB by default; larger objects are sent in parts of this size.
+        concurrency: parts of one upload in flight. One upload holds (concurrency + 1) x part_size at most.
+        stall_seconds: an upload that makes no progress for so long fails.
+        endpoint_url: another service than Amazon's. Its buckets are addressed by path.
+        client: an aiobotocore S3 client, entered or not; the arguments below ``client`` are then not used.
+        region_name, aws_access_key_id, aws_secret_access_key, aws_session_token: as for boto3.
+
+    Raises:
+        MissingExtra: aioboto3 is not installed and no ``client`` given.
+        ConfigurationError: a part smaller than S3's 5 MiB, no concurrency, or a bad ``base_url``.
+        InvalidKey: a ``prefix`` that is none.
+    """
+
+    def __init__(
+        self,
+        bucket: str,
+        *,
+        prefix: str = "",
+        base_url: str | None = None,
+        url_expires: Duration = 3600,
+        part_size: int = 8 * _MIB,
+        concurrency: int = 4,
+        stall_seconds: float = 30.0,
+        client: Any = None,
+        endpoint_url: str | None = None,
+        region_name: str | None = None,
+        aws_access_key_id: str | None = None,
+        aws_secret_access_key: str | None = None,
+        aws_session_token: str | None = None,
+    ) -> None:
+        if part_size < MIN_PART_SIZE:
+            raise ConfigurationError(f"part_size={part_size}; S3 takes no parts below {MIN_PART_SIZE} bytes")
+        if concurrency < 1:
+            raise ConfigurationError(f"concurrency={concurrency}; give at least 1")
+        self.bucket = bucket
+        self.prefix = check_prefix(prefix)
+        self.base_url = check_base_url(base_url)
+        self.url_expires = direct.check_expires(url_expires)
+        self.part_size = part_size
+        self.concurrency = concurrency
+        self.stall_seconds = stall_seconds
+        create = None
+        if client is None:
+            create = factory(
+                endpoint_url=endpoint_url,
+                region_name=region_name,
+                aws_access_key_id=aws_access_key_id,
+                aws_secret_access_key=aws_secret_access_key,
+                aws_session_token=aws_session_token,
+            )
+        self._clients = Clients(client, create)
+
+    async def put(
+        self,
+        key: str,
+        source: Source,
+        *,
+        content_type: str | None = None,
+        overwrite: bool = False,
+        size: int | None = None,
+    ) -> Stored:
+        content_type = content_type or type_for(check_key(key))
+        upload = Upload(
+            client=await self._clients.get(),
+            bucket=self.bucket,
+            key=key,
+            name=self.prefix + key,
+            content_type=content_type,
+            overwrite=overwrite,
+            part_size=self.part_size,
+            concurrency=self.concurrency,
+            stall_seconds=self.stall_seconds,
+        )
+        etag, length = await upload.run(source, size)
+        return Stored(key=key, size=length, content_type=content_type, etag=etag, modified=datetime.now(UTC))
+
+    async def open(self, key: str, *, offset: int = 0, length: int | None = None) -> Opened | None:
+        wanted: dict[str, Any] = {"Bucket": self.bucket, "Key": self.prefix + check_key(key)}
+        if offset or length is not None:
+            if length == 0:  # HTTP has no empty range
+                return await self._nothing_of(key)
+            wanted["Range"] = f"bytes={offset}-{'' if length is None else offset + length - 1}"
+        client = await self._clients.get()
+        with reading(f"read {key!r}"):
+            try:
+                answer = await client.get_object(**wanted)
+            except ClientError as error:
+                if code_of(error) == "InvalidRange":  # from the very end on, or an empty object
+                    return await self._nothing_of(key)
+                if _is_absent(error):
+                    return None
+                raise
+        body, expected = answer["Body"], int(answer["ContentLength"])
+        whole = answer.get("ContentRange", f"/{expected}").rpartition("/")[2]
+        stored = _stored(key, answer, int(whole))
+
+        async def close() -> None:
+            body.close()
+
+        return Opened(stored, _chunks(key, body, expected), close=close)
+
+    async def _nothing_of(self, key: str) -> Opened | None:
+        stored = await self.stat(key)
+        return None if stored is None else Opened(stored, _no_chunks())
+
+    async def stat(self, key: str) -> Stored | None:
+        name = self.prefix + check_key(key)
+        client = await self._clients.get()
+        with reading(f"look up {key!r}"):
+            try:
+                answer = await client.head_object(Bucket=self.bucket, Key=name)
+            except ClientError as error:
+                if _is_absent(error):
+                    return None
+                raise
+        return _stored(key, answer, int(answer["ContentLength"]))
+
+    async def delete(self, key: str) -> None:
+        name = self.prefix + check_key(key)
+        client = await self._clients.get()
+        with reading(f"delete {key!r}"):
+            await client.delete_object(Bucket=self.bucket, Key=name)
+
+    async def list(self, prefix: str = "") -> AsyncGenerator[Stored, None]:
+        check_prefix(prefix)
+        client = await self._clients.get()
+        page: dict[str, Any] = {}
+        while True:
+            with reading(f"list {prefix!r}"):
+                answer = await client.list_objects_v2(Bucket=self.bucket, Prefix=self.prefix + prefix, **page)
+            for entry in answer.get("Contents", ()):
+                key = entry["Key"].removeprefix(self.prefix)
+                if _is_key(key):  # others write to buckets too, such as "folders" that end with a slash
+                    yield _stored(key, entry | {"ContentType": type_for(key)}, int(entry["Size"]))
+            if not answer.get("IsTruncated"):
+                return
+            page = {"ContinuationToken": answer["NextContinuationToken"]}
+
+    async def url(self, key: str) -> str:
+        return self.public_url(key) if self.base_url is not None else await self.presign_get(key)
+
+    async def presign_get(
+        self, key: str, *, expires: Duration | None = None, filename: str | None = None
+    ) -> str:
+        """An address at which whoever has it can read ``key``, until it expires.
+
+        Args:
+            expires: seconds or ``timedelta``; default: the storage's ``url_expires``.
+            filename: make browsers save the object under this name instead of showing it.
+        """
+        params = {"Bucket": self.bucket, "Key": self.prefix + check_key(key)}
+        if filename is not None:
+            params["ResponseContentDisposition"] = _attachment(filename)
+        lifetime = self.url_expires if expires is None else direct.check_expires(expires)
+        client = await self._clients.get()
+        with reading(f"sign {key!r}"):
+            return str(await client.generate_presigned_url("get_object", Params=params, ExpiresIn=lifetime))
+
+    async def presign_post(
+        self,
+        *,
+        max_size: int,
+        content_type: str,
+        min_size: int = 1,
+        prefix: str = "",
+        key: str | None = None,
+        expires: Duration = 900,
+    ) -> direct.PostTicket:
+        """Permission for a browser to upload one object straight to S3, see :mod:`scalekit.storage.direct`.
+
+        Args:
+            max_size, min_size: bytes; S3 refuses other sizes.
+            content_type: exactly this type, or ``"image/*"`` for any of a kind. S3 compares what the browser
+                says; it does not look inside.
+            prefix: goes before the random key, such as ``"avatars/"``.
+            key: this key instead of a random one. S3 overwrites what is there.
+            expires: seconds or ``timedelta``; 15 minutes by default.
+        """
+        chosen = random_key(extension_for(content_type), prefix=prefix) if key is None else check_key(key)
+        client = await self._clients.get()
+        with reading(f"sign {chosen!r}"):
+            return await direct.presign_post(
+                client,
+                bucket=self.bucket,
+                name=self.prefix + chosen,
+                key=chosen,
+                content_type=content_type,
+                min_size=min_size,
+                max_size=max_size,
+                expires=expires,
+            )
+
+    async def aclose(self) -> None:
+        await self._clients.aclose()
+
+
+def _is_absent(error: ClientError) -> bool:
+    return status_of(error) == 404 and code_of(error) != "NoSuchBucket"
+
+
+def _stored(key: str, answer: dict[str, Any], size: int) -> Stored:
+    return Stored(
+        key=key,
+        size=size,
+        content_type=answer.get("ContentType") or UNKNOWN,
+        etag=answer["ETag"].strip('"'),
+        modified=answer["LastModified"],
+    )
+
+
+def _is_key(key: str) -> bool:
+    try:
+        check_key(key)
+    except InvalidKey:
+        return False
+    return True
+
+
+def _attachment(filename: str) -> str:
+    return f"attachment; filename*=UTF-8''{quote(clean_filename(filename), safe='')}"
+
+
+async def _chunks(key: str, body: Any, expected: int) -> AsyncGenerator[bytes, None]:
+    received = 0
+    while received < expected:
+        with reading(f"read {key!r}"):
+            chunk = await body.read(_READ_SIZE)
+        if not chunk:
+            raise BackendUnavailable(
+                f"S3 ended after {received} of {expected} bytes of {key!r}", backend="s3"
+            )
+        received += len(chunk)
+        yield chunk
+
+
+async def _no_chunks() -> AsyncGenerator[bytes, None]:
+    for nothing in list[bytes]():
+        yield nothing

@@ -1,0 +1,138 @@
+"""``StorageFiles``: the objects of a storage over HTTP, for those that no web server or CDN serves.
+
+What users uploaded is not to be trusted, so every response forbids browsers to guess another type
+(``nosniff``) and to run anything in it (``Content-Security-Policy``), and only types that cannot run
+anything are shown; the rest is offered for saving.
+"""
+
+import re
+from email.utils import format_datetime
+from http import HTTPStatus
+
+from scalekit._http import get
+from scalekit.errors import InvalidKey
+from scalekit.storage._contract import Storage, Stored
+from scalekit.storage._media_types import ACTIVE
+from scalekit.types import Headers, Receive, Scope, Send
+
+_RANGE = re.compile(rb"bytes=(\d{1,18})?-(\d{1,18})?")
+
+
+class StorageFiles:
+    """An ASGI application that answers GET and HEAD with objects.
+
+    ``app.mount("/media", StorageFiles(storage))`` in Starlette or FastAPI.
+
+    It understands one ``Range`` (206, 416) and ``If-None-Match`` (304). Whoever can reach it can read every
+    object whose key they know.
+
+    Args:
+        storage: any storage.
+        cache_control: of the responses. The default asks every time whether the object changed. Where keys
+            are never used again, as those of ``stream_form``, ``"max-age=31536000, immutable"`` saves that.
+    """
+
+    def __init__(self, storage: Storage, *, cache_control: str = "no-cache") -> None:
+        self.storage = storage
+        self._cache_control = cache_control.encode("latin-1")
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            raise RuntimeError(f"StorageFiles answers HTTP requests, not {scope['type']!r}")
+        if scope["method"] not in ("GET", "HEAD"):
+            return await _answer(send, HTTPStatus.METHOD_NOT_ALLOWED, [(b"allow", b"GET, HEAD")])
+        try:
+            stored = await self.storage.stat(_key(scope))
+        except InvalidKey:
+            stored = None
+        if stored is None:
+            return await _answer(send, HTTPStatus.NOT_FOUND)
+        headers = self._headers(stored)
+        if _is_known(get(scope["headers"], b"if-none-match"), stored.etag):
+            return await _answer(send, HTTPStatus.NOT_MODIFIED, headers, length=None)
+        start, end = _wanted(scope, stored)
+        if start >= end and stored.size:
+            headers.append((b"content-range", b"bytes */%d" % stored.size))
+            return await _answer(send, HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE, headers)
+        status = HTTPStatus.OK
+        if (start, end) != (0, stored.size):
+            status = HTTPStatus.PARTIAL_CONTENT
+            headers.append((b"content-range", b"bytes %d-%d/%d" % (start, end - 1, stored.size)))
+        if scope["method"] == "HEAD" or not stored.size:
+            return await _answer(send, status, headers, length=end - start)
+        return await self._send(send, status, headers, stored, start, end)
+
+    async def _send(
+        self, send: Send, status: HTTPStatus, headers: Headers, stored: Stored, start: int, end: int
+    ) -> None:
+        opened = await self.storage.open(stored.key, offset=start, length=end - start)
+        if opened is None or opened.stored.etag != stored.etag:
+            # Deleted or replaced in between: the headers above would describe another object.
+            if opened is not None:
+                await opened.aclose()
+            return await _answer(send, HTTPStatus.NOT_FOUND)
+        async with opened:
+            headers.append((b"content-length", b"%d" % (end - start)))
+            await send({"type": "http.response.start", "status": status.value, "headers": headers})
+            async for chunk in opened:
+                await send({"type": "http.response.body", "body": chunk, "more_body": True})
+        return await send({"type": "http.response.body", "body": b""})
+
+    def _headers(self, stored: Stored) -> Headers:
+        return [
+            (b"content-type", stored.content_type.encode("latin-1")),
+            (b"content-disposition", b"inline" if _is_harmless(stored.content_type) else b"attachment"),
+            (b"etag", f'"{stored.etag}"'.encode("latin-1")),
+            (b"last-modified", format_datetime(stored.modified, usegmt=True).encode()),
+            (b"cache-control", self._cache_control),
+            (b"accept-ranges", b"bytes"),
+            (b"x-content-type-options", b"nosniff"),
+            (b"content-security-policy", b"default-src 'none'; sandbox"),
+        ]
+
+
+def _key(scope: Scope) -> str:
+    path, root = scope["path"], scope.get("root_path", "")
+    # A mount is taken off the path by some frameworks and left on by others; the scope says where it ends.
+    if root and path.startswith(root + "/"):
+        path = path[len(root) :]
+    return str(path.removeprefix("/"))
+
+
+def _is_harmless(content_type: str) -> bool:
+    if content_type in ACTIVE:
+        return False
+    return content_type.startswith(("image/", "video/", "audio/")) or content_type in (
+        "text/plain",
+        "application/pdf",
+    )
+
+
+def _is_known(candidates: bytes | None, etag: str) -> bool:
+    if candidates is None:
+        return False
+    tags = {tag.strip().removeprefix(b"W/") for tag in candidates.split(b",")}
+    return b"*" in tags or f'"{etag}"'.encode("latin-1") in tags
+
+
+def _wanted(scope: Scope, stored: Stored) -> tuple[int, int]:
+    """First byte and the byte after the last: everything, unless a range is understood (RFC 9110, 14.2)."""
+    whole = 0, stored.size
+    match = _RANGE.fullmatch(get(scope["headers"], b"range") or b"")
+    condition = get(scope["headers"], b"if-range")
+    if match is None or match.group() == b"bytes=-" or scope["method"] != "GET":
+        return whole
+    if condition is not None and condition != f'"{stored.etag}"'.encode("latin-1"):
+        return whole
+    first, last = match.groups()
+    if first is None:
+        return max(0, stored.size - int(last)), stored.size
+    if last is not None and int(last) < int(first):
+        return whole
+    return int(first), stored.size if last is None else min(stored.size, int(last) + 1)
+
+
+async def _answer(send: Send, status: HTTPStatus, headers: Headers = [], *, length: int | None = 0) -> None:  # noqa: B006
+    extra = [] if length is None else [(b"content-length", b"%d" % length)]
+    await send({"type": "http.response.start", "status": status.value, "headers": [*headers, *extra]})
+    await send({"type": "http.response.body", "body": b""})
