@@ -1,0 +1,24 @@
+"""Real servers for tests, benchmarks and the demo: each a context manager, all on 127.0.0.1.
+
+    with RedisServer() as redis, PostgresCluster(replicas=2) as postgres:
+        redis.url, postgres.primary.url("asyncpg"), postgres.replicas[0].url("psycopg")
+
+They need neither pytest nor a driver. `ServerMissing` says how to install one that is not there.
+"""
+
+from tests.servers.base import PortTaken, Server, ServerFailed, ServerMissing
+from tests.servers.postgres import PostgresServer
+from tests.servers.postgres_cluster import PostgresCluster
+from tests.servers.redis import RedisServer
+from tests.servers.waiting import wait_until
+
+__all__ = [
+    "PortTaken",
+    "PostgresCluster",
+    "PostgresServer",
+    "RedisServer",
+    "Server",
+    "ServerFailed",
+    "ServerMissing",
+    "wait_until",
+]

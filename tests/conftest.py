@@ -1,0 +1,96 @@
+"""Fixtures for all tests: shared servers, started when first asked for, and what a test may own of them.
+
+The servers live for the session and must come out of a test as they went in; a test that kills, freezes
+or promotes starts its own from `tests.servers`. A server that is not installed skips the test and says
+how to install it; with CI=true or SCALEKIT_REQUIRE_SERVERS=1 it fails the test instead.
+"""
+
+import os
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import NoReturn, TypeVar
+
+import pytest
+
+from tests.servers import PostgresCluster, RedisServer, ServerMissing
+
+T = TypeVar("T")
+
+
+def missing(error: ServerMissing) -> NoReturn:
+    """The one place that decides what a missing server means."""
+    if os.environ.get("CI") == "true" or os.environ.get("SCALEKIT_REQUIRE_SERVERS") == "1":
+        pytest.fail(f"{error} (servers are required here)", pytrace=False)
+    pytest.skip(str(error))
+
+
+def serve(server: Callable[[], AbstractContextManager[T]]) -> Iterator[T]:
+    """The body of a fixture that runs one server."""
+    try:
+        manager = server()
+        running = manager.__enter__()
+    except ServerMissing as error:
+        missing(error)
+    try:
+        yield running
+    finally:
+        manager.__exit__(None, None, None)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call() -> Iterator[None]:
+    """A test that starts a server of its own skips like a fixture when it is not installed."""
+    try:
+        return (yield)
+    except ServerMissing as error:
+        missing(error)
+
+
+@pytest.fixture
+def prefix() -> str:
+    """A prefix for keys that no other test uses."""
+    return f"test-{uuid.uuid4().hex[:12]}:"
+
+
+@pytest.fixture(scope="session")
+def redis_server() -> Iterator[RedisServer]:
+    """The shared Redis (Valkey), standalone."""
+    yield from serve(RedisServer)
+
+
+@pytest.fixture
+def redis_url(redis_server: RedisServer) -> str:
+    """The shared Redis's URL. Keep to keys below `prefix`."""
+    return redis_server.url
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresCluster]:
+    """The shared PostgreSQL: a primary and two streaming replicas."""
+    yield from serve(PostgresCluster)
+
+
+@dataclass(frozen=True)
+class Database:
+    """A database on the shared PostgreSQL that only one test uses."""
+
+    name: str
+    cluster: PostgresCluster
+
+    def primary_url(self, driver: str | None = "asyncpg") -> str:
+        return self.cluster.primary.url(driver, self.name)
+
+    def replica_urls(self, driver: str | None = "asyncpg") -> list[str]:
+        return [replica.url(driver, self.name) for replica in self.cluster.replicas]
+
+
+@pytest.fixture
+def database(postgres: PostgresCluster) -> Iterator[Database]:
+    """An empty database, visible on the replicas too; dropped after the test."""
+    name = f"test_{uuid.uuid4().hex[:12]}"
+    postgres.primary.sql(f"CREATE DATABASE {name}")
+    postgres.wait_caught_up()
+    yield Database(name, postgres)
+    postgres.primary.sql(f"DROP DATABASE {name} WITH (FORCE)")
