@@ -1,0 +1,201 @@
+"""Load and commit: what every shell shares. The options are checked here, once, and have their defaults here.
+
+The sequences are generators (see :mod:`scalekit._steps`), so that one text serves ASGI and WSGI. Rules:
+
+* A session costs one round trip to load and one to save. Untouched it costs none.
+* A change of id creates the new session first and ends the old one then, as a crash in between must leave
+  the visitor with one that works. What others saved to the old one in the meantime is carried over. If it is
+  gone by then, somebody ended it, and it must not live on under another id: the new one is taken back.
+* The old id answers that it has ended for a minute. A request that was under way with it can then be told
+  from a visitor who comes back with an old cookie, and sends no cookie that replaces the new one.
+* Everything that can be refused (a value, the size) is refused before the first access to the store.
+"""
+
+import logging
+from collections.abc import Iterable
+from typing import Literal, TypedDict
+
+from scalekit._durations import Duration, seconds
+from scalekit._http import Cookie, read_cookie
+from scalekit._steps import Steps
+from scalekit.errors import BackendError, ConfigurationError
+from scalekit.sessions.session import Session, Status, Turn
+from scalekit.sessions.store import BoundStore, Created, Loaded
+from scalekit.sessions.tokens import Tokens, store_id
+from scalekit.sessions.values import Delta, Values, check_size
+from scalekit.types import SecretKey
+
+_log = logging.getLogger("scalekit.sessions")
+
+DAY = 24 * 60 * 60
+_GRACE = 60_000  # ms; longer than a request is under way
+
+
+class Options(TypedDict, total=False):
+    """What every shell takes besides the store and the secret.
+
+    * ``cookie``: its name and attributes; default ``Cookie()``.
+    * ``idle_timeout``: seconds or ``timedelta`` without a request after which a session ends; default 7 days.
+      It is extended when a tenth of it has passed, so a session may end up to a tenth earlier.
+    * ``lifetime``: seconds or ``timedelta`` after which a visitor must log in again, however active;
+      default 30 days. Only ``login()`` starts it anew.
+    * ``max_size``: bytes that a session may have; default 256 KiB.
+    * ``on_error``: what reading a session does while the store is down: ``"unavailable"`` (default) answers
+      503, ``"anonymous"`` treats the visitor as nobody. Changes are answered with 503 in both.
+    """
+
+    cookie: Cookie
+    idle_timeout: Duration
+    lifetime: Duration
+    max_size: int
+    on_error: Literal["unavailable", "anonymous"]
+
+
+class Core:
+    """The rules of one middleware, for sessions of either colour.
+
+    Raises:
+        ConfigurationError: an option is wrong.
+    """
+
+    def __init__(
+        self,
+        store: BoundStore,
+        *,
+        secret_key: SecretKey,
+        cookie: Cookie = Cookie(),
+        idle_timeout: Duration = 7 * DAY,
+        lifetime: Duration = 30 * DAY,
+        max_size: int = 256 * 1024,
+        on_error: Literal["unavailable", "anonymous"] = "unavailable",
+    ) -> None:
+        if on_error not in ("unavailable", "anonymous"):
+            raise ConfigurationError(f"on_error={on_error!r}; use 'unavailable' or 'anonymous'")
+        if max_size < 1:
+            raise ConfigurationError(f"max_size={max_size!r} must be at least 1 byte")
+        self.store = store
+        self.tokens = Tokens(secret_key)
+        self.cookie = cookie
+        self.lifetime = int(seconds(lifetime, name="lifetime", minimum=1) * 1000)
+        self.idle = min(int(seconds(idle_timeout, name="idle_timeout", minimum=1) * 1000), self.lifetime)
+        self.step = self.idle // 10
+        self.max_size = max_size
+        self.on_error = on_error
+        self._names = {https: cookie.name_for(https=https) for https in (False, True)}
+
+    def token(self, headers: Iterable[tuple[bytes, bytes]], *, https: bool) -> str | None:
+        """The token that a request came with, if we made it."""
+        cookie = read_cookie(headers, self._names[https])
+        return self.tokens.verify(cookie) if cookie is not None else None
+
+    def load(self, session: Session) -> Steps[None]:
+        """Fetch a session that was not loaded yet. A store that is down is remembered, not raised."""
+        if session._status is not Status.UNLOADED:
+            return
+        try:
+            loaded: Loaded | None = yield self.store.load(session._id, idle=self.idle, step=self.step)
+        except BackendError as error:
+            _log.warning("a session could not be loaded: %s", error)
+            session._failed(error, readable=self.on_error == "anonymous")
+        else:
+            session._arrived(loaded)
+
+    def commit(self, session: Session) -> Steps[bool]:
+        """Store what the application changed; a cookie that is to be sent is ``session._cookie`` afterwards.
+
+        ``False`` if the session was ended by another request: nothing was stored then.
+
+        Raises:
+            SessionValueError, SessionTooLarge: before any access to the store.
+            BackendError: the store failed.
+        """
+        if session._status is Status.UNLOADED:
+            return True
+        delta = session._values.delta()
+        if session._turn is None and not delta:
+            return True
+        check_size(session._values.fields, delta, self.max_size)
+        try:
+            return (yield from self._commit(session, delta))
+        except BackendError as error:
+            session._failed(error, readable=False)
+            raise
+
+    def _commit(self, session: Session, delta: Delta) -> Steps[bool]:
+        if session._turn is Turn.LOGOUT:
+            return (yield from self._log_out(session, delta))
+        if session._turn is None and session._status is Status.LIVE:
+            stored: bool = yield self.store.save(
+                session._id, changed=delta.changed, removed=delta.removed, idle=self.idle
+            )
+            if stored:
+                session._settle(delta)
+            else:
+                session._end()
+            return stored
+        if session._status is Status.ENDED and session._turn is not Turn.LOGIN:
+            session._end()
+            return False
+        return (yield from self._move(session, delta))
+
+    def _log_out(self, session: Session, delta: Delta) -> Steps[bool]:
+        if session._status is Status.LIVE:
+            yield self.store.destroy(session._id, grace=_GRACE)
+        values = session._values
+        session._end(Status.NEW)
+        if session._came_with is not None:
+            session._cookie = self.cookie.delete(https=session._https)
+        if delta.changed and not session._sealed:
+            session._values = values
+            return (yield from self._move(session, delta))
+        return True
+
+    def _move(self, session: Session, delta: Delta) -> Steps[bool]:
+        """Put the session under an id of its own: its first, or a new one."""
+        fields = delta.applied(session._values.fields)
+        old = session._id if session._status is Status.LIVE else None
+        if old is None and not fields and session._user is None:
+            session._forget()
+            return True  # nothing worth a session
+        token = self.tokens.mint()
+        new = store_id(token)
+        keeps = old is not None and session._turn is not Turn.LOGIN
+        created: Created | None = yield self.store.create(
+            new,
+            fields=fields,
+            user=session._user,
+            idle=self.idle,
+            lifetime=self.lifetime,
+            inherit=(session._stored.created, session._stored.deadline) if keeps else None,
+        )
+        if created is None:
+            session._end()
+            return False
+        if old is not None:
+            last: Loaded | None = yield self.store.destroy(old, grace=_GRACE)
+            if last is None and keeps:
+                yield self.store.destroy(new, grace=0)
+                session._end()
+                return False
+            if last is not None and session._inherits:
+                late = _late(session._values, delta, last.fields)
+                if late:
+                    yield self.store.save(new, changed=late.changed, removed=late.removed, idle=self.idle)
+                    session._values.adopt(late)
+        session._moved(new, delta, created)
+        session._cookie = self.cookie.set(
+            self.tokens.sign(token),
+            https=session._https,
+            max_age=created.left // 1000 if session.persistent else None,
+        )
+        return True
+
+
+def _late(values: Values, delta: Delta, last: dict[bytes, bytes]) -> Delta:
+    """What others saved to the old session after this request had loaded it; where both wrote, ours stays."""
+    ours = delta.changed.keys() | delta.removed
+    changed = {
+        name: data for name, data in last.items() if name not in ours and values.fields.get(name) != data
+    }
+    removed = {name for name in values.fields if name not in ours and name not in last}
+    return Delta(changed, removed)

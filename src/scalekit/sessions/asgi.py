@@ -1,0 +1,169 @@
+"""Sessions for ASGI: FastAPI, Starlette, and any application that can read ``scope["session"]``.
+
+* The session is loaded before the application runs, because ``request.session`` cannot await; with
+  ``lazy=True`` it is loaded by ``await load(request)``, and a request that does not ask costs nothing.
+* It is saved when the response starts, before the first byte leaves. A response that failed (5xx) saves
+  nothing.
+* If the store does not answer, routes that touch no session work; the others are answered with 503.
+"""
+
+import logging
+from typing import Any, Protocol, Unpack
+
+from scalekit._http import make_private, vary_on
+from scalekit._steps import run_async
+from scalekit.errors import BackendError
+from scalekit.sessions._core import Core, Options
+from scalekit.sessions.session import Session
+from scalekit.sessions.store import Store
+from scalekit.types import ASGIApp, Message, Receive, Scope, SecretKey, Send
+
+_log = logging.getLogger("scalekit.sessions")
+
+_STARTS = frozenset({"http.response.start", "websocket.accept", "websocket.http.response.start"})
+
+_BODY = b"Service Unavailable\n"
+_TRY_AGAIN_LATER = 1013  # the WebSocket's 503
+
+
+class AsyncSession(Session):
+    """The session of an ASGI request."""
+
+    def __init__(self, core: Core, token: str | None, *, https: bool) -> None:
+        super().__init__(token, https=https)
+        self._core = core
+
+    async def save(self) -> bool:
+        """Save now. Needed only for changes after the response has started: background tasks, streams,
+        WebSockets.
+
+        Returns:
+            ``False`` if the session was ended meanwhile: nothing was stored then.
+
+        Raises:
+            SessionValueError, SessionTooLarge: a value that cannot be stored.
+            BackendError: the store failed.
+        """
+        return await run_async(self._core.commit(self))
+
+
+class Connection(Protocol):
+    """A Starlette ``Request`` or ``WebSocket``, or a plain scope."""
+
+    def __getitem__(self, name: str, /) -> Any: ...
+
+
+async def load(connection: Connection) -> AsyncSession:
+    """The session of a request, WebSocket or scope, loaded. Loading twice is loading once.
+
+    Raises:
+        BackendError: the store failed and ``on_error="unavailable"``.
+    """
+    session: AsyncSession = connection["session"]
+    await run_async(session._core.load(session))
+    session._ready()
+    return session
+
+
+class SessionMiddleware:
+    """Gives every request a session as ``scope["session"]``, which is ``request.session`` in Starlette.
+
+    Args:
+        app: the application.
+        store: where sessions live, e.g. ``RedisStore.from_url(url)``.
+        secret_key: signs the cookies; one secret or a key ring, oldest first.
+        lazy: load only on ``await load(request)``.
+        options: see :class:`scalekit.sessions.Options`.
+
+    Raises:
+        ConfigurationError: an option is wrong, or the store's client is synchronous.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        store: Store,
+        secret_key: SecretKey,
+        lazy: bool = False,
+        **options: Unpack[Options],
+    ) -> None:
+        self.app = app
+        self._core = Core(store.using("async"), secret_key=secret_key, **options)
+        self._lazy = lazy
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] not in ("http", "websocket"):
+            return await self.app(scope, receive, send)
+        core = self._core
+        https = scope.get("scheme") in ("https", "wss")
+        token = core.token(scope["headers"], https=https)
+        session = scope["session"] = AsyncSession(core, token, https=https)
+        if token is not None and not self._lazy:
+            await run_async(core.load(session))
+        response = _Response(core, session, send, websocket=scope["type"] == "websocket")
+        try:
+            await self.app(scope, receive, response)
+        except BackendError as error:
+            # Only what the session raised: another piece's outage is not ours to answer.
+            if error is not session._fault or response.started:
+                raise
+            await response.unavailable()
+        else:
+            session._close()
+        return None
+
+
+class _Response:
+    """``send``, with the session committed before the first message of the response."""
+
+    def __init__(self, core: Core, session: AsyncSession, send: Send, *, websocket: bool) -> None:
+        self.started = False
+        self._replaced = False
+        self._core = core
+        self._session = session
+        self._send = send
+        self._websocket = websocket
+
+    async def __call__(self, message: Message) -> None:
+        if not self.started and message["type"] in _STARTS:
+            await self._start(message)
+        elif not self._replaced:
+            await self._send(message)
+
+    async def _start(self, message: Message) -> None:
+        session = self._session
+        if message.get("status", 200) >= 500:
+            session._forget()
+        elif session.accessed:
+            try:
+                await run_async(self._core.commit(session))
+            except BackendError as error:
+                _log.error("a session could not be saved; the response is replaced by 503: %s", error)
+                await self.unavailable()
+                return
+        self.started = session._sealed = True
+        if session.accessed:
+            headers = list(message.get("headers", ()))  # a copy: applications send one list many times
+            if session._cookie is not None:
+                headers.append((b"set-cookie", session._cookie))
+            if message["type"] != "websocket.accept":
+                vary_on(headers, b"cookie")
+                make_private(headers)
+            message = {**message, "headers": headers}
+        await self._send(message)
+
+    async def unavailable(self) -> None:
+        """Answer 503 in place of whatever the application sends."""
+        self.started = self._replaced = self._session._sealed = True
+        if self._websocket:
+            await self._send({"type": "websocket.close", "code": _TRY_AGAIN_LATER})
+            return
+        headers = [
+            (b"content-type", b"text/plain; charset=utf-8"),
+            (b"content-length", b"%d" % len(_BODY)),
+            (b"cache-control", b"no-store"),
+            (b"retry-after", b"1"),
+        ]
+        await self._send({"type": "http.response.start", "status": 503, "headers": headers})
+        await self._send({"type": "http.response.body", "body": _BODY})

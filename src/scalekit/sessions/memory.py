@@ -1,0 +1,117 @@
+"""Sessions in the memory of one process: for tests, development and applications of one process.
+
+It keeps every rule of :mod:`scalekit.sessions.store` among the threads of its process. Another process
+sees nothing of it, and a restart forgets everybody: use :class:`scalekit.sessions.redis.RedisStore` then.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from typing import Self
+
+from scalekit.sessions.store import Created, Loaded
+from scalekit.types import Colour
+
+
+@dataclass(slots=True)
+class _Entry:
+    session: Loaded
+    expires: int
+
+
+class MemoryStore:
+    """A store in process memory; serves ASGI and WSGI alike.
+
+    Args:
+        clock: seconds since 1970; tests put their own here.
+    """
+
+    def __init__(self, *, clock: Callable[[], float] = time.time) -> None:
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._entries: dict[str, _Entry] = {}
+        self._sweep_at = 1024
+
+    def __len__(self) -> int:
+        """How many sessions live."""
+        with self._lock:
+            self._sweep()
+            return sum(not entry.session.ended for entry in self._entries.values())
+
+    def using(self, colour: Colour) -> Self:
+        """Itself: a value is an answer in both colours."""
+        return self
+
+    def load(self, id: str, *, idle: int, step: int) -> Loaded | None:
+        with self._lock:
+            entry = self._entry(id)
+            if entry is None:
+                return None
+            session = entry.session
+            if session.ended:
+                return Loaded(ended=True)
+            expires = min(self._now() + idle, session.deadline)
+            if expires - entry.expires >= step:
+                entry.expires = expires
+            return Loaded(dict(session.fields), session.created, session.deadline, session.user)
+
+    def save(self, id: str, *, changed: Mapping[bytes, bytes], removed: Collection[bytes], idle: int) -> bool:
+        with self._lock:
+            entry = self._entry(id)
+            if entry is None or entry.session.ended:
+                return False
+            for name in removed:
+                entry.session.fields.pop(name, None)
+            entry.session.fields.update(changed)
+            entry.expires = min(self._now() + idle, entry.session.deadline)
+            return True
+
+    def create(
+        self,
+        id: str,
+        *,
+        fields: Mapping[bytes, bytes],
+        user: bytes | None,
+        idle: int,
+        lifetime: int,
+        inherit: tuple[int, int] | None = None,
+    ) -> Created | None:
+        with self._lock:
+            now = self._now()
+            created, deadline = inherit or (now, now + lifetime)
+            if deadline <= now or self._entry(id) is not None:
+                return None
+            if len(self._entries) >= self._sweep_at:
+                self._sweep()
+                # Twice what lives: sweeping then costs each creation a constant share.
+                self._sweep_at = max(1024, 2 * len(self._entries))
+            session = Loaded(dict(fields), created, deadline, user)
+            self._entries[id] = _Entry(session, min(now + idle, deadline))
+            return Created(created, deadline, deadline - now)
+
+    def destroy(self, id: str, *, grace: int) -> Loaded | None:
+        with self._lock:
+            entry = self._entry(id)
+            if entry is None or entry.session.ended:
+                return None
+            if grace > 0:
+                self._entries[id] = _Entry(Loaded(ended=True), self._now() + grace)
+            else:
+                del self._entries[id]
+            return entry.session
+
+    def _now(self) -> int:
+        return int(self._clock() * 1000)
+
+    def _entry(self, id: str) -> _Entry | None:
+        entry = self._entries.get(id)
+        if entry is not None and entry.expires <= self._now():
+            del self._entries[id]
+            return None
+        return entry
+
+    def _sweep(self) -> None:
+        now = self._now()
+        for id in [id for id, entry in self._entries.items() if entry.expires <= now]:
+            del self._entries[id]

@@ -1,0 +1,258 @@
+"""The session that the application holds: a mapping, and who it belongs to.
+
+What happens to a session follows from its status and from what the application asked for. The rules:
+
+===========  ==================================================================================
+``UNLOADED``  a valid cookie came, the store was not asked yet
+``NEW``       no session: none was asked for, or it is over. The first value starts one
+``LIVE``      the store has it. Changes are saved to it, if it is still there
+``ENDED``     another request ended it a moment ago (log-out, rotation). Nothing is saved, and no
+              cookie is sent that could replace the one which that request sent; only ``login()``
+              starts a new one
+===========  ==================================================================================
+
+After the response headers have left (``sealed``) no cookie can follow, so that a session which is not
+``LIVE`` cannot be changed any more, and no id can change.
+"""
+
+from collections.abc import Iterator, MutableMapping
+from enum import Enum, auto
+from typing import Any
+from uuid import UUID
+
+from scalekit.errors import BackendError, SessionCommitted, SessionError, SessionValueError
+from scalekit.sessions import codec
+from scalekit.sessions.store import Created, Loaded
+from scalekit.sessions.tokens import store_id
+from scalekit.sessions.values import Delta, Values
+
+
+class Status(Enum):
+    UNLOADED = auto()
+    NEW = auto()
+    LIVE = auto()
+    ENDED = auto()
+
+
+class Turn(Enum):
+    """How the id is to change at the next save."""
+
+    ROTATE = auto()
+    LOGIN = auto()
+    LOGOUT = auto()
+
+
+class Session(MutableMapping[str, Any]):
+    """A dictionary of plain data that follows one visitor from request to request.
+
+    Keys are strings. Values are str, int, float, bool, None, bytes, datetime, date, time, timedelta, UUID,
+    Decimal, and list, tuple, dict, set and frozenset of these; they come back as they were. A value changed
+    in place (``session["cart"].append(1)``) is noticed and saved. Concurrent requests merge key by key.
+
+    Attributes:
+        accessed: whether the application looked at the session.
+        persistent: whether the cookie outlives the browser; ``False`` leaves ``Max-Age`` out of it.
+    """
+
+    persistent = True
+    accessed = False
+
+    def __init__(self, token: str | None, *, https: bool) -> None:
+        self._https = https
+        self._came_with = token
+        self._id = store_id(token) if token is not None else ""
+        self._status = Status.UNLOADED if token is not None else Status.NEW
+        self._values = Values()
+        self._stored = Loaded()
+        self._user: bytes | None = None
+        self._turn: Turn | None = None
+        self._inherits = True
+        self._sealed = False
+        self._fault: BackendError | None = None
+        self._readable = True
+        self._cookie: bytes | None = None
+
+    # What the application uses.
+
+    def __getitem__(self, key: str) -> Any:
+        self._ready()
+        return self._values.get(key)
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        self._changing()
+        self._values.put(key, value)
+
+    def __delitem__(self, key: str) -> None:
+        self._changing()
+        self._values.drop(key)
+
+    def __contains__(self, key: object) -> bool:
+        self._ready()
+        return key in self._values
+
+    def __iter__(self) -> Iterator[str]:
+        self._ready()
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        self._ready()
+        return len(self._values)
+
+    def __repr__(self) -> str:
+        # Neither the id nor the data: reprs end up in logs.
+        return f"<{type(self).__name__} {self._status.name.lower()}>"
+
+    @property
+    def modified(self) -> bool:
+        """Whether there is something to save, deep inside of values too.
+
+        Raises:
+            SessionValueError: a value that cannot be stored.
+        """
+        return self._turn is not None or bool(self._values.delta())
+
+    @property
+    def user_id(self) -> str | int | UUID | None:
+        """Who is logged in, as given to :meth:`login`."""
+        self._ready()
+        user: str | int | UUID | None = None if self._user is None else codec.decode("user_id", self._user)
+        return user
+
+    @property
+    def is_new(self) -> bool:
+        """Whether the store has no session for this visitor (yet)."""
+        self._ready()
+        return self._status is not Status.LIVE
+
+    def login(self, user_id: str | int | UUID) -> None:
+        """The visitor has proved to be ``user_id``: the session continues under a new id and deadline.
+
+        The old id ends with the response. What an anonymous visitor has gathered stays; what belonged to
+        another user is dropped, also what this request has set before.
+
+        Raises:
+            SessionValueError: ``user_id`` is no str, int or UUID.
+            SessionCommitted: the response headers have left.
+        """
+        self._turning("log in")
+        if type(user_id) not in (str, int, UUID):
+            reason = f"a user id is a str, int or UUID, not {type(user_id).__qualname__}"
+            raise SessionValueError(key="user_id", reason=reason)
+        user = codec.encode("user_id", user_id)
+        if self._user is not None and self._user != user:
+            self._values, self._inherits = Values(), False
+        self._user = user
+        self._turn = Turn.LOGIN
+
+    def logout(self) -> None:
+        """End the session and everything in it, with the response.
+
+        What is set afterwards (a farewell) goes into a new, anonymous session.
+        """
+        self._ready()
+        if self._fault is not None:
+            raise self._fault  # it would go on in the store
+        self._values, self._inherits = Values(), False
+        self._user = None
+        self._turn = Turn.LOGOUT
+
+    def rotate(self) -> None:
+        """Continue under a new id with the same data and deadline, e.g. when privileges change.
+
+        Raises:
+            SessionCommitted: the response headers have left.
+        """
+        self._turning("change the session id")
+        if self._turn is None:
+            self._turn = Turn.ROTATE
+
+    def mark_accessed(self) -> None:
+        """Called by Starlette's ``request.session``."""
+        self.accessed = True
+
+    def mark_modified(self) -> None:
+        """Nothing: changes are noticed. It is there for code written for Starlette's own session."""
+        self.accessed = True
+
+    # What the shells and _core use.
+
+    def _load_now(self) -> None:
+        """Fetch the session, where that can be done without awaiting."""
+        raise SessionError("the session is not loaded yet: `await load(request)` first (lazy=True)")
+
+    def _ready(self) -> None:
+        self.accessed = True
+        if self._status is Status.UNLOADED:
+            self._load_now()
+        if not self._readable and self._fault is not None:
+            raise self._fault
+
+    def _changing(self) -> None:
+        self._ready()
+        if self._fault is not None:
+            # Read as if it were empty; writing would start a session in place of one that may well exist.
+            raise self._fault
+        if self._sealed and (self._status is not Status.LIVE or self._turn is Turn.LOGOUT):
+            raise SessionCommitted(
+                "the response headers have left, so this visitor cannot be given a session any more; "
+                "set a value before the response starts"
+            )
+
+    def _turning(self, what: str) -> None:
+        self._changing()
+        if self._sealed:
+            raise SessionCommitted(f"the response headers have left: it is too late to {what}")
+
+    def _arrived(self, loaded: Loaded | None) -> None:
+        """The store has answered."""
+        if loaded is None:
+            self._status = Status.NEW
+        elif loaded.ended:
+            self._status = Status.ENDED
+        else:
+            self._status = Status.LIVE
+            self._stored = loaded
+            self._values = Values(loaded.fields)
+            self._user = loaded.user
+
+    def _failed(self, error: BackendError, *, readable: bool) -> None:
+        """The store has not answered. If ``readable``, the session reads as empty."""
+        if self._status is Status.UNLOADED:
+            self._status = Status.NEW
+        self._fault, self._readable = error, readable
+
+    def _end(self, status: Status = Status.ENDED) -> None:
+        """The session is over and nothing of it is left."""
+        self._status = status
+        self._values, self._stored, self._user = Values(), Loaded(), None
+        self._turn, self._inherits = None, True
+
+    def _settle(self, delta: Delta) -> None:
+        """The store has ``delta`` now."""
+        self._values.settle(delta)
+        self._stored.fields = self._values.fields
+
+    def _moved(self, id: str, delta: Delta, created: Created) -> None:
+        """The store has the session under this id now."""
+        self._id, self._status = id, Status.LIVE
+        self._stored = Loaded({}, created.created, created.deadline, self._user)
+        self._turn, self._inherits = None, True
+        self._settle(delta)
+
+    def _forget(self) -> None:
+        """Drop every change, as for a response that failed."""
+        self._values = Values(self._stored.fields)
+        self._user = self._stored.user
+        self._turn, self._inherits = None, True
+
+    def _close(self) -> None:
+        """The request is over.
+
+        Raises:
+            SessionCommitted: there are changes that nobody saved.
+        """
+        if self.accessed and self._sealed and self._fault is None and self.modified:
+            raise SessionCommitted(
+                "the session was changed after the response headers had left, and not saved; "
+                "change it earlier, or call session.save() after the change (`await` it under ASGI)"
+            )

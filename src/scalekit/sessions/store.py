@@ -1,0 +1,105 @@
+"""What a session store is: four operations, each atomic on one session.
+
+Rules, which :func:`scalekit.testing.check_store` checks:
+
+* Only ``create`` brings a session into being. ``save`` on one that is not there changes nothing and says so.
+* ``save`` writes the fields that it was given and touches no other, so that concurrent changes merge.
+* A session lives until ``idle`` has passed since it was last extended, and never beyond its deadline.
+  Nothing moves the deadline of a session.
+* ``destroy`` ends a session at once. For ``grace`` its id answers that it *ended*, which tells a request
+  that was under way when it ended from a browser that comes back later. Destroying twice is destroying once.
+* What cannot be read as a session is none: it is neither an error nor changed.
+
+Times are integers in milliseconds, moments since 1970 by the store's clock: servers need not agree on theirs.
+"""
+
+from collections.abc import Awaitable, Collection, Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple, Protocol, TypeAlias, TypeVar
+
+from scalekit.types import Colour
+
+T = TypeVar("T")
+Answer: TypeAlias = T | Awaitable[T]
+"""A value from a synchronous store, an awaitable of it from an asynchronous one."""
+
+
+@dataclass(slots=True)
+class Loaded:
+    """A session as the store has it.
+
+    Attributes:
+        fields: encoded values by encoded key. The reader owns it.
+        created: when it was created.
+        deadline: when it ends at the latest.
+        user: encoded id of who is logged in, ``None`` for nobody.
+        ended: destroyed a moment ago; there is nothing else to it.
+    """
+
+    fields: dict[bytes, bytes] = field(default_factory=dict)
+    created: int = 0
+    deadline: int = 0
+    user: bytes | None = None
+    ended: bool = False
+
+
+class Created(NamedTuple):
+    """When a session was created, when it ends at the latest, and how long that is from now."""
+
+    created: int
+    deadline: int
+    left: int
+
+
+class BoundStore(Protocol):
+    """A store in one colour. ``id`` is 64 hexadecimal digits, never a token.
+
+    Every operation may raise :class:`~scalekit.errors.BackendError`.
+    """
+
+    def load(self, id: str, *, idle: int, step: int) -> Answer[Loaded | None]:
+        """The session, or ``None``. Extends it to ``idle`` from now if that gains at least ``step``."""
+        ...
+
+    def save(
+        self, id: str, *, changed: Mapping[bytes, bytes], removed: Collection[bytes], idle: int
+    ) -> Answer[bool]:
+        """Set and remove fields, and extend the session to ``idle`` from now; ``False`` if there is none."""
+        ...
+
+    def create(
+        self,
+        id: str,
+        *,
+        fields: Mapping[bytes, bytes],
+        user: bytes | None,
+        idle: int,
+        lifetime: int,
+        inherit: tuple[int, int] | None = None,
+    ) -> Answer[Created | None]:
+        """A new session that ends ``lifetime`` from now at the latest.
+
+        ``inherit`` gives it the creation time and the deadline of another instead. ``None`` if the id is
+        taken, or the deadline has passed.
+        """
+        ...
+
+    def destroy(self, id: str, *, grace: int) -> Answer[Loaded | None]:
+        """End the session and return what it was at the end; ``None`` if there was none."""
+        ...
+
+
+class Store(Protocol):
+    """Where sessions live, in whichever colour the application has.
+
+    A store of your own can be one class: ``using`` returns ``self``, and the operations are ``async def``
+    for ASGI or plain methods for WSGI.
+    """
+
+    def using(self, colour: Colour) -> BoundStore:
+        """The store in one colour; called once, at start-up.
+
+        Raises:
+            WrongColour: it has only the other one.
+        """
+        ...

@@ -1,0 +1,227 @@
+"""Sessions for WSGI: ``environ["scalekit.session"]``.
+
+* The session is loaded when it is first looked at; a request that does not look costs nothing.
+* It is saved before the first byte of the response leaves. A response that failed (5xx) saves nothing.
+* If the store does not answer, requests that touch no session work; the others are answered with 503.
+"""
+
+import logging
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any, Unpack
+
+from scalekit._http import from_wsgi, make_private, to_wsgi, vary_on
+from scalekit._steps import run
+from scalekit.errors import BackendError
+from scalekit.sessions._core import Core, Options
+from scalekit.sessions.session import Session
+from scalekit.sessions.store import Store
+from scalekit.types import Environ, SecretKey, WSGIBody
+
+if TYPE_CHECKING:
+    from scalekit.types import StartResponse, WSGIApplication
+
+_log = logging.getLogger("scalekit.sessions")
+
+KEY = "scalekit.session"
+"""Where the session stands in the environ."""
+
+_MERGED = ("vary", "cache-control")
+
+_BODY = b"Service Unavailable\n"
+_UNAVAILABLE = [
+    ("Content-Type", "text/plain; charset=utf-8"),
+    ("Content-Length", str(len(_BODY))),
+    ("Cache-Control", "no-store"),
+    ("Retry-After", "1"),
+]
+
+
+class SyncSession(Session):
+    """The session of a WSGI request; it is loaded when it is first looked at."""
+
+    def __init__(self, core: Core, token: str | None, *, https: bool) -> None:
+        super().__init__(token, https=https)
+        self._core = core
+
+    def _load_now(self) -> None:
+        run(self._core.load(self))
+
+    def save(self) -> bool:
+        """Save now. Needed only for changes after the response has started.
+
+        Returns:
+            ``False`` if the session was ended meanwhile: nothing was stored then.
+
+        Raises:
+            SessionValueError, SessionTooLarge: a value that cannot be stored.
+            BackendError: the store failed.
+        """
+        return run(self._core.commit(self))
+
+
+def get_session(environ: Environ) -> SyncSession:
+    """The session of a request."""
+    session: SyncSession = environ[KEY]
+    return session
+
+
+def cookie_token(core: Core, environ: Environ, *, https: bool) -> str | None:
+    """The token that a WSGI request came with, if we made it."""
+    cookie = environ.get("HTTP_COOKIE")
+    if not cookie:
+        return None
+    # WSGI strings are latin-1; a server that passes others gave us no cookie of ours.
+    return core.token([(b"cookie", cookie.encode("latin-1", "replace"))], https=https)
+
+
+class SessionMiddleware:
+    """Gives every request a session as ``environ["scalekit.session"]``; see :func:`get_session`.
+
+    Args:
+        app: the application.
+        store: where sessions live, e.g. ``RedisStore.from_url(url)``.
+        secret_key: signs the cookies; one secret or a key ring, oldest first.
+        options: see :class:`scalekit.sessions.Options`.
+
+    Raises:
+        ConfigurationError: an option is wrong, or the store's client is asynchronous.
+    """
+
+    def __init__(
+        self, app: "WSGIApplication", *, store: Store, secret_key: SecretKey, **options: Unpack[Options]
+    ) -> None:
+        self.app = app
+        self._core = Core(store.using("sync"), secret_key=secret_key, **options)
+
+    def __call__(self, environ: Environ, start_response: "StartResponse") -> WSGIBody:
+        https = environ["wsgi.url_scheme"] == "https"
+        session = SyncSession(self._core, cookie_token(self._core, environ, https=https), https=https)
+        environ[KEY] = session
+        response = _Response(self._core, session, start_response)
+        try:
+            body = self.app(environ, response.start)
+        except BackendError as error:
+            if not response.can_answer(error):
+                raise
+            return response.unavailable()
+        if response.waiting and not response.send():
+            _close(body)
+            return [_BODY]
+        wrapper = environ.get("wsgi.file_wrapper")
+        if isinstance(body, list | tuple) or (isinstance(wrapper, type) and isinstance(body, wrapper)):
+            return body  # no code of the application runs any more; servers send these faster
+        return _Body(body, response, session)
+
+
+class _Response:
+    """``start_response``, put off until the session is committed."""
+
+    def __init__(self, core: Core, session: SyncSession, start_response: "StartResponse") -> None:
+        self.sent = self.replaced = False
+        self._core = core
+        self._session = session
+        self._start_response = start_response
+        self._call: tuple[Any, ...] | None = None
+        self._write: Callable[[bytes], object] | None = None
+
+    def start(
+        self, status: str, headers: list[tuple[str, str]], exc_info: Any = None, /
+    ) -> Callable[[bytes], object]:
+        """What the application calls; again with ``exc_info`` if it changes its mind."""
+        if self.sent and not self.replaced:
+            return self._start_response(status, headers, exc_info)  # raises, as the headers have left
+        self._call = (status, headers, exc_info) if exc_info else (status, headers)
+        return self.write
+
+    @property
+    def waiting(self) -> bool:
+        return self._call is not None and not self.sent
+
+    def write(self, data: bytes) -> None:
+        """The old way to send a body."""
+        if self.waiting and not self.send() and self._write is not None:
+            self._write(_BODY)
+        elif not self.replaced and self._write is not None:
+            self._write(data)
+
+    def send(self) -> bool:
+        """Commit the session and pass the headers on; ``False`` if the response was replaced."""
+        assert self._call is not None
+        status, headers, *rest = self._call
+        session = self._session
+        if status.startswith("5"):
+            session._forget()
+        elif session.accessed:
+            try:
+                run(self._core.commit(session))
+            except BackendError as error:
+                _log.error("a session could not be saved; the response is replaced by 503: %s", error)
+                self.unavailable()
+                return False
+        self.sent = session._sealed = True
+        if session.accessed:
+            headers = merge(headers, session._cookie)
+        self._write = self._start_response(status, headers, *rest)
+        return True
+
+    def can_answer(self, error: BackendError) -> bool:
+        # Only what the session raised: another piece's outage is not ours to answer.
+        return error is self._session._fault and not self.sent
+
+    def unavailable(self) -> list[bytes]:
+        """Answer 503 in place of whatever the application sends."""
+        self.sent = self.replaced = self._session._sealed = True
+        self._write = self._start_response("503 Service Unavailable", list(_UNAVAILABLE))
+        return [_BODY]
+
+
+class _Body:
+    """A body that is made while it is sent."""
+
+    def __init__(self, body: WSGIBody, response: _Response, session: SyncSession) -> None:
+        self._body = body
+        self._chunks = iter(body)
+        self._response = response
+        self._session = session
+
+    def __iter__(self) -> Iterator[bytes]:
+        return self
+
+    def __next__(self) -> bytes:
+        response = self._response
+        if response.replaced:
+            raise StopIteration
+        try:
+            chunk = next(self._chunks)
+        except BackendError as error:
+            if not response.can_answer(error):
+                raise
+            return response.unavailable()[0]
+        except StopIteration:
+            if response.waiting and not response.send():
+                return _BODY
+            raise
+        if response.waiting and not response.send():
+            return _BODY
+        return chunk
+
+    def close(self) -> None:
+        _close(self._body)
+        self._session._close()
+
+
+def merge(headers: list[tuple[str, str]], cookie: bytes | None) -> list[tuple[str, str]]:
+    """``headers`` of a response that depends on the session, and with its cookie if there is one."""
+    # Only these two go through bytes: the others keep the spelling that the application gave them.
+    merged = from_wsgi(pair for pair in headers if pair[0].lower() in _MERGED)
+    vary_on(merged, b"cookie")
+    make_private(merged)
+    if cookie is not None:
+        merged.append((b"set-cookie", cookie))
+    return [pair for pair in headers if pair[0].lower() not in _MERGED] + to_wsgi(merged)
+
+
+def _close(body: WSGIBody) -> None:
+    close = getattr(body, "close", None)
+    if close is not None:
+        close()
