@@ -28,7 +28,8 @@ from scalekit.types import SecretKey
 _log = logging.getLogger("scalekit.sessions")
 
 DAY = 24 * 60 * 60
-_GRACE = 60_000  # ms; longer than a request is under way
+MAX_SIZE = 256 * 1024
+GRACE = 60_000  # ms; longer than a request is under way
 
 
 class Options(TypedDict, total=False):
@@ -66,7 +67,7 @@ class Core:
         cookie: Cookie = Cookie(),
         idle_timeout: Duration = 7 * DAY,
         lifetime: Duration = 30 * DAY,
-        max_size: int = 256 * 1024,
+        max_size: int = MAX_SIZE,
         on_error: Literal["unavailable", "anonymous"] = "unavailable",
     ) -> None:
         if on_error not in ("unavailable", "anonymous"):
@@ -140,7 +141,7 @@ class Core:
 
     def _log_out(self, session: Session, delta: Delta) -> Steps[bool]:
         if session._status is Status.LIVE:
-            yield self.store.destroy(session._id, grace=_GRACE)
+            yield self.store.destroy(session._id, grace=GRACE)
         values = session._values
         session._end(Status.NEW)
         if session._came_with is not None:
@@ -172,7 +173,7 @@ class Core:
             session._end()
             return False
         if old is not None:
-            last: Loaded | None = yield self.store.destroy(old, grace=_GRACE)
+            last: Loaded | None = yield self.store.destroy(old, grace=GRACE)
             if last is None and keeps:
                 yield self.store.destroy(new, grace=0)
                 session._end()

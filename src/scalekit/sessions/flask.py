@@ -1,0 +1,194 @@
+"""Sessions for Flask: ``app.session_interface = ServerSessionInterface(store, secret_key=SECRET)``.
+
+``flask.session`` is then the session of this package; nothing else changes for the application. It is loaded
+when it is first looked at. If the store does not answer, what Flask gets is an HTTP 503.
+"""
+
+import functools
+import logging
+import time
+from typing import Literal, TypedDict, Unpack, cast
+
+from flask import Flask, Request, Response
+from flask.sessions import SessionInterface, SessionMixin
+from werkzeug.exceptions import ServiceUnavailable
+
+from scalekit._durations import Duration
+from scalekit._http import Cookie
+from scalekit._steps import run
+from scalekit.errors import BackendError, BackendUnavailable
+from scalekit.sessions._core import Core
+from scalekit.sessions.session import Status
+from scalekit.sessions.store import Loaded, Store
+from scalekit.sessions.wsgi import SyncSession, cookie_token, merge
+from scalekit.types import SecretKey
+
+_log = logging.getLogger("scalekit.sessions")
+
+
+class SessionUnavailable(BackendUnavailable, ServiceUnavailable):
+    """The store did not answer: ours to catch, and an HTTP 503 to Flask."""
+
+    def __init__(self, error: BackendError) -> None:
+        BackendUnavailable.__init__(self, str(error), backend=error.backend)
+        ServiceUnavailable.__init__(self, retry_after=1)
+        self.__cause__ = error
+
+
+class FlaskSession(SyncSession, SessionMixin):
+    """``flask.session``. As in Flask, the cookie ends with the browser unless ``permanent`` is set."""
+
+    accessed = False
+    _was_permanent = False
+
+    @property
+    def modified(self) -> bool:
+        """Whether there is something to save. Setting it does nothing: changes are noticed."""
+        return super().modified
+
+    @modified.setter
+    def modified(self, value: bool) -> None:
+        """There for code that was written for Flask's own session."""
+
+    @property
+    def persistent(self) -> bool:  # type: ignore[override]
+        """What Flask calls ``permanent``."""
+        return self.permanent
+
+    def save(self) -> bool:
+        try:
+            return super().save()
+        except BackendError:
+            if self._fault is not None:
+                raise self._fault from None
+            raise
+
+    def _arrived(self, loaded: Loaded | None) -> None:
+        super()._arrived(loaded)
+        self._was_permanent = self.permanent
+
+    def _failed(self, error: BackendError, *, readable: bool) -> None:
+        super()._failed(SessionUnavailable(error), readable=readable)
+
+
+class _Options(TypedDict, total=False):
+    idle_timeout: Duration
+    lifetime: Duration
+    max_size: int
+    on_error: Literal["unavailable", "anonymous"]
+
+
+class ServerSessionInterface(SessionInterface):
+    """Flask's sessions, kept on the server.
+
+    Args:
+        store: where sessions live, e.g. ``RedisStore.from_url(url)``.
+        secret_key: signs the cookies; one secret or a key ring, oldest first.
+        cookie: its name and attributes; ``None`` (default) follows Flask's ``SESSION_COOKIE_*`` settings,
+            except that a cookie is ``Secure`` under HTTPS and ``SameSite=Lax`` where they say nothing.
+        options: see :class:`scalekit.sessions.Options`.
+
+    Raises:
+        ConfigurationError: an option is wrong, or the store's client is asynchronous.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        *,
+        secret_key: SecretKey,
+        cookie: Cookie | None = None,
+        **options: Unpack[_Options],
+    ) -> None:
+        bound = store.using("sync")
+        self._make = functools.lru_cache(maxsize=8)(
+            lambda cookie: Core(bound, secret_key=secret_key, cookie=cookie, **options)
+        )
+        self._cookie = cookie
+        self._make(cookie or Cookie())  # so that a wrong option is an error here
+
+    def open_session(self, app: Flask, request: Request) -> FlaskSession:
+        core = self._core(app)
+        https = request.is_secure
+        return FlaskSession(core, cookie_token(core, request.environ, https=https), https=https)
+
+    def save_session(self, app: Flask, session: SessionMixin, response: Response) -> None:
+        session = cast(FlaskSession, session)
+        core = self._core(app)
+        if response.status_code >= 500:
+            session._forget()
+        elif session.accessed:
+            try:
+                run(core.commit(session))
+                self._move_deadline(core, session)
+            except BackendError as error:
+                _log.error("a session could not be saved; the response is replaced by 503: %s", error)
+                _replace(response, SessionUnavailable(error))
+                session._sealed = True
+                return
+        session._sealed = True
+        if session.accessed:
+            headers = merge(response.headers.to_wsgi_list(), session._cookie)
+            response.headers.clear()
+            response.headers.extend(headers)
+            if response.is_streamed:
+                response.call_on_close(session._close)
+
+    def _core(self, app: Flask) -> Core:
+        if self._cookie is not None:
+            return self._make(self._cookie)
+        config = app.config
+        return self._make(
+            _flask_cookie(
+                self.get_cookie_name(app),
+                self.get_cookie_path(app),
+                self.get_cookie_domain(app),
+                config["SESSION_COOKIE_SECURE"] or None,
+                config["SESSION_COOKIE_HTTPONLY"],
+                config["SESSION_COOKIE_SAMESITE"],
+                config["SESSION_COOKIE_PARTITIONED"],
+            )
+        )
+
+    def _move_deadline(self, core: Core, session: FlaskSession) -> None:
+        """Send the cookie again if the application has made it (or no longer made it) permanent."""
+        if session._status is not Status.LIVE or session._cookie is not None or session._came_with is None:
+            return
+        if session.permanent != session._was_permanent:
+            session._was_permanent = session.permanent
+            left = session._stored.deadline // 1000 - int(time.time())
+            session._cookie = core.cookie.set(
+                core.tokens.sign(session._came_with),
+                https=session._https,
+                max_age=max(left, 1) if session.permanent else None,
+            )
+
+
+@functools.lru_cache(maxsize=8)
+def _flask_cookie(
+    name: str,
+    path: str,
+    domain: str | None,
+    secure: bool | None,
+    http_only: bool,
+    same_site: str | None,
+    partitioned: bool,
+) -> Cookie:
+    return Cookie(
+        name=name,
+        path=path,
+        domain=domain,
+        secure=secure,
+        http_only=http_only,
+        same_site=cast(Literal["lax", "strict", "none"], (same_site or "lax").lower()),
+        partitioned=partitioned,
+    )
+
+
+def _replace(response: Response, error: SessionUnavailable) -> None:
+    """Turn ``response`` into the answer to ``error``, so that it does not look like a success."""
+    answer = error.get_response()
+    response.status = answer.status
+    response.headers = answer.headers
+    response.headers["Cache-Control"] = "no-store"
+    response.set_data(answer.get_data())
