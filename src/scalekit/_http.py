@@ -57,20 +57,25 @@ class Cookie:
 
     def __post_init__(self) -> None:
         if not _TOKEN.fullmatch(self.name):
-            raise ConfigurationError(f"cookie name {self.name!r} is not an HTTP token (letters, digits, - _ .)")
+            raise ConfigurationError(f"cookie name {self.name!r} is no HTTP token (letters, digits, - _ .)")
         if self.same_site not in ("lax", "strict", "none"):
             raise ConfigurationError(f"same_site={self.same_site!r}; use 'lax', 'strict' or 'none'")
         for attribute in (self.path, self.domain or ""):
             if re.search(r"[;\x00-\x1f\x7f]|[^\x00-\x7f]", attribute):
-                raise ConfigurationError(f"cookie attribute {attribute!r} contains ';', a control or non-ASCII")
+                raise ConfigurationError(
+                    f"cookie attribute {attribute!r} has ';', a control or non-ASCII in it"
+                )
         if not self.path.startswith("/"):
             raise ConfigurationError(f"cookie path {self.path!r} must start with '/'")
-        if self.name.startswith("__Host-") and (self.domain or self.path != "/" or self.secure is not True):
+        if self.domain == "":
+            raise ConfigurationError("domain='' is no domain; use None to keep the cookie on the exact host")
+        prefix = self.name.lower()  # browsers compare it without regard to case
+        if prefix.startswith("__host-") and (self.domain or self.path != "/" or self.secure is not True):
             raise ConfigurationError(
                 f"browsers refuse {self.name!r} unless secure=True, path='/' and domain=None; "
                 "leave the prefix out and it is added under HTTPS"
             )
-        if self.name.startswith("__Secure-") and self.secure is not True:
+        if prefix.startswith("__secure-") and self.secure is not True:
             raise ConfigurationError(f"browsers refuse {self.name!r} unless secure=True")
         if self.same_site == "none" and self.secure is not True:
             raise ConfigurationError("browsers refuse same_site='none' unless secure=True")
@@ -176,7 +181,9 @@ def request_headers(environ: dict[str, Any]) -> Headers:
         for key, value in environ.items()
         if key.startswith("HTTP_")
     ]
-    for key in ("CONTENT_TYPE", "CONTENT_LENGTH"):
-        if environ.get(key):
-            headers.append((key.replace("_", "-").lower().encode("latin-1"), environ[key].encode("latin-1")))
+    headers.extend(
+        (key.replace("_", "-").lower().encode("latin-1"), environ[key].encode("latin-1"))
+        for key in ("CONTENT_TYPE", "CONTENT_LENGTH")
+        if environ.get(key)
+    )
     return headers

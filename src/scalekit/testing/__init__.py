@@ -7,11 +7,17 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from scalekit.testing.sessions import check_store as check_store
+    from scalekit.testing.sessions import check_store_async as check_store_async
     from scalekit.testing.storage import check_storage as check_storage
 
-_HOMES = {"check_storage": "scalekit.testing.storage"}
+_HOMES = {
+    "check_storage": "scalekit.testing.storage",
+    "check_store": "scalekit.testing.sessions",
+    "check_store_async": "scalekit.testing.sessions",
+}
 
-__all__ = ["check_storage"]
+__all__ = ["check_storage", "check_store", "check_store_async"]
 
 
 def __getattr__(name: str) -> object:
