@@ -84,7 +84,7 @@ def test_errors_are_caught_where_they_happen(colour: str) -> None:
 
 
 def test_an_error_that_ends_the_steps_returns_nothing_else(colour: str) -> None:
-    """An error that nobody catches reaches the caller, after `finally`; after one that is caught they return."""
+    """An error that nobody catches reaches the caller, after `finally`; one that is caught can end them."""
     seen: list[str] = []
 
     def failing(client: Callable[[Any], Any]) -> Steps[None]:

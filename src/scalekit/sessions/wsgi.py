@@ -104,9 +104,15 @@ class SessionMiddleware:
             if not response.can_answer(error):
                 raise
             return response.unavailable()
-        if response.waiting and not response.send():
-            _close(body)
-            return [_BODY]
+        if response.waiting:
+            try:
+                sent = response.send()
+            except BaseException:
+                _close(body)  # the server will not see it
+                raise
+            if not sent:
+                _close(body)
+                return [_BODY]
         wrapper = environ.get("wsgi.file_wrapper")
         if isinstance(body, list | tuple) or (isinstance(wrapper, type) and isinstance(body, wrapper)):
             return body  # no code of the application runs any more; servers send these faster
