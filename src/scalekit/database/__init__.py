@@ -1,0 +1,39 @@
+"""Reads on replicas, writes on the primary, and never data older than what the visitor wrote.
+
+    cluster = AsyncCluster("postgresql+asyncpg://app@primary/shop",
+                           replicas=["postgresql+asyncpg://app@replica-1/shop"])
+    app.add_middleware(ReadYourWritesMiddleware, cluster=cluster, secret_key=SECRET)
+
+    async with cluster.session() as session:   # an AsyncSession; reads may go to a replica
+        ...
+
+One PostgreSQL, or one SQLite file, works the same without ``replicas``.
+"""
+
+from scalekit.errors import MissingExtra
+
+try:
+    import sqlalchemy as _sqlalchemy  # noqa: F401
+except ModuleNotFoundError as error:
+    raise MissingExtra("sqlalchemy", needed_by="scalekit.database") from error
+
+from scalekit.database.cluster import AsyncCluster, Cluster, MemberStatus, Status
+from scalekit.database.consistency import ANY, CAUSAL, STRONG, Bounded, Consistency, Token, TokenSigner
+from scalekit.database.scope import Scope
+from scalekit.database.session import ReadWriteSession
+
+__all__ = [
+    "ANY",
+    "CAUSAL",
+    "STRONG",
+    "AsyncCluster",
+    "Bounded",
+    "Cluster",
+    "Consistency",
+    "MemberStatus",
+    "ReadWriteSession",
+    "Scope",
+    "Status",
+    "Token",
+    "TokenSigner",
+]

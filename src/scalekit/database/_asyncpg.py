@@ -1,0 +1,105 @@
+"""asyncpg.
+
+Its simple protocol returns no rows, so what we want to know with COMMIT comes back as an INFO message,
+which the server sends whatever ``client_min_messages`` says and does not log by default.
+"""
+
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any
+
+import asyncpg  # type: ignore[import-untyped]
+
+from scalekit.database._driver import Committed, raw
+from scalekit.database.postgresql import POSITION, READ_ONLY, WROTE
+
+_SAID = "scalekit "
+_WROTE, _POSITION, _ROLLED_BACK = "scalekit wrote", "scalekit position ", "scalekit rolled back"
+
+_COMMIT = "COMMIT;"
+_BEFORE = f"DO $scalekit$ BEGIN IF {WROTE} THEN RAISE INFO '{_WROTE}'; END IF; END $scalekit$; "
+_AFTER = f" DO $scalekit$ BEGIN RAISE INFO '{_POSITION}%', {POSITION}; END $scalekit$"
+
+_CAN_SAY = "SELECT has_language_privilege(oid, 'USAGE') FROM pg_language WHERE lanname = 'plpgsql'"
+
+
+class Asyncpg:
+    """Commits through a connection class of our own, which asyncpg lets its users choose."""
+
+    errors: tuple[type[Exception], ...] = (asyncpg.PostgresError, asyncpg.InterfaceError)
+
+    def parameters(self, given: dict[str, Any], *, read_only: bool, timeout: float) -> dict[str, Any]:
+        chosen = given.get("connection_class", asyncpg.Connection)
+        changed = {"timeout": timeout, **given, "connection_class": _saying(chosen)}
+        if read_only:
+            changed["server_settings"] = {**given.get("server_settings", {}), READ_ONLY: "on"}
+        return changed
+
+    def opened(self, connection: Any, *, read_only: bool) -> None:
+        if not read_only:
+            # Before it is needed: a DO that fails would take the transaction down with it.
+            can_say = connection.run_async(lambda raw: raw.fetchval(_CAN_SAY))
+            raw(connection).scalekit_can_say = bool(can_say)
+            raw(connection).add_log_listener(_listen)
+
+    def ask(self, connection: Any, sql: str) -> tuple[Any, ...]:
+        return tuple(connection.run_async(lambda raw: raw.fetchrow(sql)))
+
+    def commit(self, connection: Any, plain: Callable[[], None], *, wrote: bool) -> Committed | None:
+        driver_connection = raw(connection)
+        if not driver_connection.is_in_transaction():
+            plain()
+            return None if connection.autocommit else (False, None)
+        if not driver_connection.scalekit_can_say:
+            plain()
+            return None
+        # What is known need not be asked. Of a failed transaction, which COMMIT rolls back, it is not true;
+        # its token then only points to where the log is anyway.
+        said = driver_connection.scalekit_said = [_WROTE] if wrote else []
+        try:
+            plain()
+        finally:
+            driver_connection.scalekit_said = None
+        if _ROLLED_BACK in said:
+            return False, None
+        positions = [text for text in said if text.startswith(_POSITION)]
+        return (_WROTE in said, positions[0].removeprefix(_POSITION)) if positions else None
+
+    def is_closed(self, connection: Any) -> bool:
+        return bool(raw(connection).is_closed())
+
+    def cut(self, connection: Any) -> None:
+        # In the thread of the connection's event loop only, as everything in asyncpg.
+        raw(connection).terminate()
+
+
+def _listen(connection: Any, message: Any) -> None:
+    if connection.scalekit_said is not None and message.message.startswith(_SAID):
+        connection.scalekit_said.append(message.message)
+
+
+@lru_cache
+def _saying(base: type[Any]) -> type[Any]:
+    """``base``, an asyncpg connection class, with a COMMIT that says what it did while anyone listens."""
+
+    class Saying(base):  # type: ignore[misc]
+        __slots__ = ("scalekit_can_say", "scalekit_said")
+
+        def __init__(self, *args: Any, **keywords: Any) -> None:
+            super().__init__(*args, **keywords)
+            self.scalekit_can_say = False
+            self.scalekit_said: list[str] | None = None
+
+        async def execute(self, query: str, *args: Any, timeout: float | None = None) -> Any:
+            said = self.scalekit_said
+            if query != _COMMIT or said is None:
+                return await super().execute(query, *args, timeout=timeout)
+            try:
+                before = "" if said else _BEFORE
+                return await super().execute(before + _COMMIT + _AFTER, timeout=timeout)
+            except asyncpg.InFailedSQLTransactionError:
+                # The first DO failed, so COMMIT was not reached. In a failed transaction it means ROLLBACK.
+                said.append(_ROLLED_BACK)
+                return await super().execute(_COMMIT, timeout=timeout)
+
+    return Saying

@@ -1,0 +1,84 @@
+"""What the members need from a DBAPI driver; one leaf file a driver implements it."""
+
+import contextlib
+import os
+import socket
+from collections.abc import Callable
+from typing import Any, Protocol, TypeAlias, TypeVar
+
+from scalekit._steps import Steps, run, run_async
+
+T = TypeVar("T")
+
+Committed: TypeAlias = tuple[bool, str | None]
+"""Whether the transaction changed anything, and the position after it in the form of the server's SQL."""
+
+
+class Driver(Protocol):
+    """What differs between drivers. A *connection* is what SQLAlchemy calls the DBAPI connection."""
+
+    errors: tuple[type[Exception], ...]
+    """What connecting may raise besides SQLAlchemy's own errors and ``OSError``."""
+
+    def parameters(self, given: dict[str, Any], *, read_only: bool, timeout: float) -> dict[str, Any]:
+        """``given`` with the connect time-out, where none is set, and with the mode of the session."""
+        ...
+
+    def opened(self, connection: Any, *, read_only: bool) -> None:
+        """Called once for each new connection."""
+        ...
+
+    def ask(self, connection: Any, sql: str) -> tuple[Any, ...]:
+        """The first row of ``sql``, outside any transaction. The connection must be idle."""
+        ...
+
+    def commit(self, connection: Any, plain: Callable[[], None], *, wrote: bool) -> Committed | None:
+        """Commit by ``plain``, or by a message that also tells what this transaction did and where.
+
+        ``wrote``: it is known already that it changed something, if it is not rolled back. Returns
+        ``None`` where only a question afterwards can tell.
+        """
+        ...
+
+    def is_closed(self, connection: Any) -> bool:
+        """Whether the connection is known to be closed or broken."""
+        ...
+
+    def cut(self, connection: Any) -> None:
+        """Break the connection at once: whoever waits for an answer gets an error instead."""
+        ...
+
+
+def drive(connection: Any, steps: Callable[[Any], Steps[T]]) -> T:
+    """Run ``steps`` on the raw driver connection, in the colour of the engine it came from."""
+    if hasattr(connection, "run_async"):
+        result: T = connection.run_async(lambda raw: run_async(steps(raw)))
+        return result
+    return run(steps(connection))
+
+
+def raw(connection: Any) -> Any:
+    """The driver's own connection behind SQLAlchemy's asyncio adapter, or the connection itself."""
+    return getattr(connection, "driver_connection", connection)
+
+
+def shut_socket(descriptor: int, *, addresses: tuple[Any, Any] | None) -> None:
+    """Shut the socket down under a driver that waits on it in another thread.
+
+    Args:
+        descriptor: what the driver says its file descriptor is.
+        addresses: local and peer address at connect time. Between asking and acting the descriptor may
+            have been closed and given to somebody else, whose addresses are not these.
+    """
+    with contextlib.suppress(OSError), socket.socket(fileno=os.dup(descriptor)) as copy:
+        if addresses is None or (copy.getsockname(), copy.getpeername()) == addresses:
+            copy.shutdown(socket.SHUT_RDWR)
+
+
+def addresses(descriptor: int) -> tuple[Any, Any] | None:
+    """Local and peer address of a connected socket."""
+    try:
+        with socket.socket(fileno=os.dup(descriptor)) as copy:
+            return copy.getsockname(), copy.getpeername()
+    except OSError:
+        return None

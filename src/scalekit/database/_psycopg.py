@@ -1,0 +1,75 @@
+"""psycopg 3, both colours."""
+
+import contextlib
+from collections.abc import Callable
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import psycopg
+from psycopg.pq import TransactionStatus
+from psycopg.rows import tuple_row
+
+from scalekit._steps import Steps
+from scalekit.database import _driver
+from scalekit.database._driver import Committed, drive, raw
+from scalekit.database.postgresql import POSITION, READ_ONLY, WROTE
+
+
+class Psycopg:
+    """Commits and asks in one message: without parameters psycopg sends several statements together."""
+
+    errors: tuple[type[Exception], ...] = (psycopg.Error,)
+
+    def __init__(self) -> None:
+        self._addresses: WeakKeyDictionary[Any, Any] = WeakKeyDictionary()
+
+    def parameters(self, given: dict[str, Any], *, read_only: bool, timeout: float) -> dict[str, Any]:
+        changed = {"connect_timeout": max(1, round(timeout)), **given}
+        if read_only:
+            changed["options"] = f"{given.get('options', '')} -c {READ_ONLY}=on".strip()
+        return changed
+
+    def opened(self, connection: Any, *, read_only: bool) -> None:
+        driver_connection = raw(connection)
+        self._addresses[driver_connection] = _driver.addresses(driver_connection.fileno())
+
+    def ask(self, connection: Any, sql: str) -> tuple[Any, ...]:
+        return drive(connection, lambda raw: _ask(raw, sql))
+
+    def commit(self, connection: Any, plain: Callable[[], None], *, wrote: bool) -> Committed | None:
+        status = raw(connection).info.transaction_status
+        if status == TransactionStatus.INTRANS:
+            return drive(connection, _commit)
+        plain()
+        # In a failed transaction COMMIT means ROLLBACK. Idle: nothing ran, or each statement committed.
+        return None if status == TransactionStatus.IDLE and raw(connection).autocommit else (False, None)
+
+    def is_closed(self, connection: Any) -> bool:
+        return bool(raw(connection).closed)
+
+    def cut(self, connection: Any) -> None:
+        driver_connection = raw(connection)
+        with contextlib.suppress(psycopg.Error):  # closed meanwhile
+            _driver.shut_socket(driver_connection.fileno(), addresses=self._addresses.get(driver_connection))
+
+
+def _ask(raw: Any, sql: str) -> Steps[tuple[Any, ...]]:
+    before = raw.autocommit
+    if not before:
+        yield raw.set_autocommit(True)
+    cursor = raw.cursor(row_factory=tuple_row)
+    yield cursor.execute(sql)
+    row: tuple[Any, ...] = yield cursor.fetchone()
+    if not before:
+        yield raw.set_autocommit(False)
+    return row
+
+
+def _commit(raw: Any) -> Steps[Committed]:
+    cursor = raw.cursor(row_factory=tuple_row)
+    yield cursor.execute(f"SELECT {WROTE}; COMMIT; SELECT {POSITION}", prepare=False)
+    (wrote,) = yield cursor.fetchone()
+    cursor.nextset()
+    cursor.nextset()
+    (position,) = yield cursor.fetchone()
+    return wrote, position

@@ -1,0 +1,159 @@
+"""What a piece of SQL text may do, judged without a parser and therefore pessimistically.
+
+Rules:
+
+* A statement is a read only if it is one statement, begins with ``SELECT``, ``WITH``, ``VALUES`` or
+  ``TABLE``, and contains no word and no function that could write, lock, or mean something else on a
+  replica.
+* Text that is not understood (an open quote, an escape whose meaning depends on a server setting) is
+  not a read.
+* Being wrong in one direction costs a little load on the primary; in the other it would cost
+  correctness. So ``SELECT update FROM t`` goes to the primary, ``SELECT t.update`` need not.
+"""
+
+import re
+from itertools import pairwise
+
+# One alternative for each lexical class; the order matters. Names after PostgreSQL's manual, section 4.1.
+_TOKEN = re.compile(
+    r"""
+      (?P<skip>\s+|--[^\n]*)
+    | (?P<comment>/\*)
+    | (?P<odd>[uU]&['"])                           # escapes that depend on a UESCAPE clause further on
+    | (?P<escaped>[eE]'(?:[^'\\]|\\.|'')*')
+    | (?P<string>[bBxXnN]?'(?:[^']|'')*')
+    | (?P<quoted>"(?:[^"]|"")+")
+    | (?P<dollar>\$(?:[A-Za-z_\x80-\U0010ffff]\w*)?\$)
+    | (?P<word>[A-Za-z_\x80-\U0010ffff][\w$]*)
+    | (?P<number>\d[\w.]*)
+    | (?P<symbol>[^'"])
+    """,
+    re.VERBOSE | re.DOTALL,
+)
+_COMMENT = re.compile(r"/\*|\*/")
+
+_READS = frozenset({"select", "with", "values", "table"})
+
+# Verbs of data-modifying CTEs, and SELECT INTO. As a name they follow a dot or AS, or are quoted.
+_WRITING_WORDS = frozenset({"insert", "update", "delete", "merge", "into"})
+_LOCKS = frozenset({"update", "share", "no", "key"})
+
+# Functions that a standby runs without an error although their effect belongs on the primary or in the
+# session that goes on there, or that only mean something there. The others raise 25006 and are retried.
+_WRITING_FUNCTIONS = frozenset(
+    {
+        "currval",
+        "lastval",
+        "nextval",
+        "pg_cancel_backend",
+        "pg_current_snapshot",
+        "pg_current_xact_id",
+        "pg_current_xact_id_if_assigned",
+        "pg_export_snapshot",
+        "pg_log_backend_memory_contexts",
+        "pg_logical_emit_message",
+        "pg_notify",
+        "pg_prewarm",
+        "pg_promote",
+        "pg_reload_conf",
+        "pg_rotate_logfile",
+        "pg_switch_wal",
+        "pg_terminate_backend",
+        "pg_walfile_name",
+        "pg_walfile_name_offset",
+        "set_config",
+        "setseed",
+        "setval",
+        "txid_current",
+        "txid_current_if_assigned",
+        "txid_current_snapshot",
+    }
+)
+_WRITING_PREFIXES = (
+    "dblink",
+    "lo_",
+    "lowrite",
+    "pg_advisory_",
+    "pg_backup_",
+    "pg_copy_",
+    "pg_create_",
+    "pg_current_wal_",
+    "pg_drop_",
+    "pg_file_",
+    "pg_logical_slot_",
+    "pg_replication_",
+    "pg_stat_reset",
+    "pg_stat_statements_reset",
+    "pg_try_advisory_",
+    "pg_wal_replay_",
+)
+
+
+def is_read(sql: str) -> bool:
+    """Whether ``sql`` is a statement that any replica may answer.
+
+    A function that is not on the list counts as harmless: if it writes after all, the replica refuses
+    with SQLSTATE 25006, and the session asks the primary instead and remembers.
+    """
+    found = words(sql)
+    if found is None:
+        return False
+    while found and found[-1] == ";":
+        found.pop()
+    if ";" in found:
+        return False
+    first = next((word for word in found if word != "("), "")
+    return first in _READS and all(_harmless(*pair) for pair in pairwise(["", *found, ""]))
+
+
+def _harmless(word: str, following: str) -> bool:
+    if following in _WRITING_WORDS and word not in (".", "as"):
+        return False
+    if word == "for" and following in _LOCKS:
+        return False
+    if following == "(":
+        name = word.removeprefix('"')
+        return name not in _WRITING_FUNCTIONS and not name.startswith(_WRITING_PREFIXES)
+    return True
+
+
+def words(sql: str) -> list[str] | None:
+    """The words and single symbols of ``sql`` in order and in lower case; literals are left out.
+
+    A quoted name keeps its first quote, ``"name``, so that it cannot be taken for a keyword. ``None``
+    when the text cannot be cut into tokens with certainty.
+    """
+    found: list[str] = []
+    position = 0
+    while position < len(sql):
+        token = _TOKEN.match(sql, position)
+        if token is None:
+            return None
+        position = token.end()
+        match token.lastgroup:
+            case "word" | "symbol":
+                found.append(token[0].lower())
+            case "quoted":
+                found.append(token[0][:-1].replace('""', '"').lower())
+            case "comment":
+                position = _end_of_comment(sql, position)
+            case "dollar":
+                end = sql.find(token[0], position)
+                position = end + len(token[0]) if end >= 0 else -1
+            # With standard_conforming_strings off, a backslash would move the end of the literal.
+            case "string" if "\\" in token[0]:
+                return None
+            case "odd":
+                return None
+        if position < 0:
+            return None
+    return found
+
+
+def _end_of_comment(sql: str, position: int) -> int:
+    depth = 1  # comments nest in PostgreSQL
+    for mark in _COMMENT.finditer(sql, position):
+        depth += 1 if mark[0] == "/*" else -1
+        if depth == 0:
+            return mark.end()
+    return -1

@@ -1,0 +1,39 @@
+"""The cookie that carries a visitor's token; shared by the ASGI and the WSGI shell."""
+
+from scalekit._durations import Duration
+from scalekit._http import Cookie, make_private, read_cookie
+from scalekit.database.consistency import TokenSigner
+from scalekit.database.scope import Scope
+from scalekit.types import Headers, SecretKey
+
+SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
+"""Methods that change nothing (RFC 9110, 9.2.1), and so may read from a replica."""
+
+COOKIE = Cookie(name="rw")
+
+
+class Visits:
+    """Reads the token of a request and writes that of its response."""
+
+    def __init__(
+        self, *, secret_key: SecretKey, cookie: Cookie, max_age: Duration, safe_methods: frozenset[str]
+    ) -> None:
+        self._signer = TokenSigner(secret_key, max_age=max_age)
+        self._cookie = cookie
+        self._safe_methods = safe_methods
+
+    def begin(self, headers: Headers, *, method: str, https: bool) -> Scope:
+        """The scope of a request."""
+        text = read_cookie(headers, self._cookie.name_for(https=https))
+        token = self._signer.loads(text) if text is not None else None
+        return Scope(token, writes=method not in self._safe_methods)
+
+    def answer(self, visit: Scope, headers: Headers, *, https: bool) -> None:
+        """Tell the visitor what they have written, if they have; from here on it is too late."""
+        if visit.advanced and visit.token is not None:
+            value = self._signer.dumps(visit.token)
+            cookie = self._cookie.set(value, https=https, max_age=int(self._signer.max_age))
+            headers.append((b"set-cookie", cookie))
+            # A shared cache would hand the cookie to everybody.
+            make_private(headers)
+        visit.seal()

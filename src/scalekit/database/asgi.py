@@ -1,0 +1,102 @@
+"""Read-your-writes for ASGI applications: what a visitor wrote on one server is seen on every other.
+
+Rules:
+
+* The token is in a signed cookie. It is set only by a response that follows a commit, so that pages
+  which only read stay cacheable; such a response is marked private.
+* A response may claim that something was saved only when it was. While a session of the request holds
+  uncommitted writes, the response waits for the application to return: a commit after the last line of
+  the endpoint, as in a FastAPI dependency, is still in the cookie, and one that fails still is a 500.
+* A response that streams cannot wait. A commit behind it is logged as a warning.
+"""
+
+from scalekit._durations import Duration
+from scalekit._http import Cookie
+from scalekit.database._visits import COOKIE, SAFE_METHODS, Visits
+from scalekit.database.cluster import AsyncCluster, Cluster
+from scalekit.database.scope import Scope
+from scalekit.types import ASGIApp, Message, Receive, SecretKey, Send
+from scalekit.types import Scope as ASGIScope
+
+
+class ReadYourWritesMiddleware:
+    """Carries each visitor's token in a cookie, and starts requests that may write on the primary.
+
+    Args:
+        app: the application.
+        cluster: whose sessions the application uses.
+        secret_key: signs the cookie; one secret or a key ring, oldest first, the last one signs.
+        cookie: its name and scope; called ``rw`` by default, ``__Host-rw`` under HTTPS.
+        max_age: how long a visitor's writes are remembered, in seconds or as a ``timedelta``; 10 minutes by
+            default. Make it longer than the cluster's ``max_lag``.
+        safe_methods: HTTP methods whose requests may read from replicas from the start.
+
+    Raises:
+        ConfigurationError: a secret that is too short, or a ``max_age`` that is not positive.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        cluster: AsyncCluster | Cluster,
+        secret_key: SecretKey,
+        cookie: Cookie = COOKIE,
+        max_age: Duration = 600,
+        safe_methods: frozenset[str] = SAFE_METHODS,
+    ) -> None:
+        self.app = app
+        self._cluster = cluster
+        self._visits = Visits(
+            secret_key=secret_key, cookie=cookie, max_age=max_age, safe_methods=safe_methods
+        )
+
+    async def __call__(self, scope: ASGIScope, receive: Receive, send: Send) -> None:
+        if scope["type"] not in ("http", "websocket") or self._cluster.is_single:
+            await self.app(scope, receive, send)
+            return
+        https = scope.get("scheme") in ("https", "wss")
+        # A websocket begins as a GET. What is written over it can be read over it, by the same scope.
+        visit = self._visits.begin(scope["headers"], method=scope.get("method", "GET"), https=https)
+        with self._cluster.scopes.enter(visit):
+            if scope["type"] == "websocket":
+                await self.app(scope, receive, send)
+                return
+            response = _Response(visit, self._visits, send, https=https)
+            try:
+                await self.app(scope, receive, response.send)
+            except BaseException:
+                # The answer stands unless its writes are what failed.
+                if not visit.has_uncommitted_writes():
+                    await response.release()
+                raise
+            await response.release()
+
+
+class _Response:
+    """Passes a response on, or holds it until its writes are committed."""
+
+    def __init__(self, visit: Scope, visits: Visits, send: Send, *, https: bool) -> None:
+        self._visit, self._visits, self._send, self._https = visit, visits, send, https
+        self._held: list[Message] = []
+
+    async def send(self, message: Message) -> None:
+        kind = message["type"]
+        if kind == "http.response.start":
+            self._held.append(message)
+            if not self._visit.has_uncommitted_writes():
+                await self.release()
+        elif self._held and kind == "http.response.body" and not message.get("more_body", False):
+            self._held.append(message)
+        else:
+            await self.release()
+            await self._send(message)
+
+    async def release(self) -> None:
+        held, self._held = self._held, []
+        for message in held:
+            if message["type"] == "http.response.start":
+                headers = list(message.get("headers", ()))
+                self._visits.answer(self._visit, headers, https=self._https)
+                message = {**message, "headers": headers}
+            await self._send(message)

@@ -1,0 +1,316 @@
+"""One primary and its replicas, for synchronous and for asynchronous code."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Literal, Self, TypeAlias
+from weakref import finalize
+
+from sqlalchemy import URL, make_url
+from sqlalchemy.exc import ArgumentError
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from scalekit._durations import Duration, seconds
+from scalekit._steps import run, run_async
+from scalekit.database import sqlite
+from scalekit.database.consistency import ANY, CAUSAL, STRONG, Bounded, Consistency, Token
+from scalekit.database.drivers import driver_for
+from scalekit.database.fleet import Fleet, Monitor
+from scalekit.database.members import Member, name_of
+from scalekit.database.postgresql import show_lsn
+from scalekit.database.probe import TaskMonitor, ThreadMonitor
+from scalekit.database.scope import Scope, Scopes
+from scalekit.database.session import ReadWriteSession, session_class
+from scalekit.errors import ConfigurationError
+from scalekit.types import Colour
+
+DatabaseURL: TypeAlias = str | URL
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MemberStatus:
+    """One server, as this process sees it.
+
+    Args:
+        name: host, port and database.
+        role: ``"primary"``; ``"replica"``, which may be read from; ``"out"``, which gets nothing.
+        reason: why it is out, or ``None``.
+        lag: seconds that its data are behind the primary's newest known position; ``None`` if unknown.
+        timeline: how many promotions its history has seen; ``None`` if unknown.
+        position: of its log, as PostgreSQL writes it; ``None`` if unknown.
+        in_flight: connections in use by this process.
+        transactions: begun on it by this process.
+        commits: of those, that changed something.
+    """
+
+    name: str
+    role: Literal["primary", "replica", "out"]
+    reason: str | None
+    lag: float | None
+    timeline: int | None
+    position: str | None
+    in_flight: int
+    transactions: int
+    commits: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Status:
+    """A snapshot of a cluster. ``primary`` is the primary's name, ``None`` while there is none."""
+
+    primary: str | None
+    members: tuple[MemberStatus, ...]
+
+
+class _Base:
+    """What both colours share."""
+
+    _colour: Colour
+
+    def __init__(
+        self,
+        primary: DatabaseURL,
+        *,
+        replicas: Sequence[DatabaseURL] = (),
+        consistency: Consistency = CAUSAL,
+        max_lag: Duration = 30,
+        probe_interval: Duration = 0.5,
+        probe_timeout: Duration = 1,
+        connect_timeout: Duration = 2,
+        failover_wait: Duration = 2,
+        session_options: Mapping[str, Any] | None = None,
+        **engine_options: Any,
+    ) -> None:
+        """Check the configuration; connects to nothing.
+
+        Durations are seconds or a ``timedelta``.
+
+        Args:
+            primary: URL of the primary. Roles move: whichever member is the primary gets the writes.
+            replicas: URLs of its replicas; without any, everything goes to ``primary``.
+            consistency: of sessions that ask for none in particular, ``CAUSAL`` by default.
+            max_lag: a replica that lags more is left out; 30 seconds by default.
+            probe_interval: how often each member is asked how it is; 0.5 seconds by default.
+            probe_timeout: how long its answer may take; 1 second by default.
+            connect_timeout: how long opening a connection may take, unless ``connect_args`` say
+                otherwise; 2 seconds by default.
+            failover_wait: how long a transaction waits for a primary while there is none, before
+                ``NoServerAvailable``; 2 seconds by default.
+            session_options: arguments for every session.
+            engine_options: everything else goes to ``create_engine``, for each member.
+
+        Raises:
+            ConfigurationError: a URL, an option or a combination of members that cannot work.
+            WrongColour: a driver of the other colour.
+        """
+        _check_level(consistency)
+        urls = _urls(primary, replicas)
+        if len(urls) > 1:
+            for option in ("creator", "async_creator", "pool", "strategy"):
+                if option in engine_options:
+                    raise ConfigurationError(f"{option}= cannot be combined with replicas=")
+        driver = driver_for(urls[0]) if len(urls) > 1 else None
+        connecting = seconds(connect_timeout, name="connect_timeout", minimum=0.001)
+        answering = seconds(probe_timeout, name="probe_timeout", minimum=0.001)
+        self._fleet = Fleet(
+            [
+                Member(
+                    url,
+                    colour=self._colour,
+                    driver=driver,
+                    connect_timeout=connecting,
+                    probe_timeout=answering,
+                    options=engine_options,
+                )
+                for url in urls
+            ],
+            consistency=consistency,
+            max_lag=seconds(max_lag, name="max_lag"),
+            failover_wait=seconds(failover_wait, name="failover_wait"),
+            startup_wait=connecting + answering,
+        )
+        interval = seconds(probe_interval, name="probe_interval", minimum=0.001)
+        self._fleet.monitor = self._monitor(interval)
+        if urls[0].get_backend_name() == "sqlite":
+            sqlite.prepare(self._fleet.members[0].writer)
+        self._session_class = session_class(self._fleet)
+        self._session_options = dict(session_options or {})
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {', '.join(member.name for member in self._fleet.members)}>"
+
+    @property
+    def event_target(self) -> type[ReadWriteSession]:
+        """What ``sqlalchemy.event.listen`` takes for the events of this cluster's sessions."""
+        return self._session_class
+
+    @property
+    def is_single(self) -> bool:
+        """Whether there is only one server, and so nothing to route."""
+        return self._fleet.single
+
+    def status(self) -> Status:
+        """What this process knows about the members. Asks nobody."""
+        fleet = self._fleet
+        members = []
+        for member in fleet.members:
+            report = member.health.report
+            role: Literal["primary", "replica", "out"] = "out"
+            if member is fleet.primary:
+                role = "primary"
+            elif member in fleet.readers:
+                role = "replica"
+            lag = fleet.history.lag(report.position) if report is not None else None
+            members.append(
+                MemberStatus(
+                    name=member.name,
+                    role=role,
+                    reason=fleet.state(member) if role == "out" else None,
+                    lag=0.0 if role == "primary" else lag,
+                    timeline=report.timeline if report is not None else None,
+                    position=show_lsn(report.position) if report is not None else None,
+                    in_flight=member.in_flight,
+                    transactions=member.transactions,
+                    commits=member.commits,
+                )
+            )
+        return Status(primary=fleet.primary.name if fleet.primary else None, members=tuple(members))
+
+    def primary(self) -> AbstractContextManager[None]:
+        """Transactions that begin inside the ``with`` block run on the primary."""
+        return self.scopes.primary()
+
+    @contextmanager
+    def scope(self, token: Token | None = None, *, writes: bool = False) -> Iterator[Scope]:
+        """One visitor: what is committed inside the block is seen by every later read inside it.
+
+        The middlewares open one for each request. For a job, open one yourself, and pass
+        ``scope.token`` on to whoever must see what it wrote. Outside every scope the process is its own
+        visitor.
+
+        Args:
+            token: what the visitor must be shown at least.
+            writes: begin on the primary.
+        """
+        with self.scopes.enter(Scope(token, writes=writes)) as scope:
+            yield scope
+
+    @property
+    def scopes(self) -> Scopes:
+        """Which scope the running code belongs to; for shells such as the middlewares."""
+        return self._fleet.scopes
+
+    def _monitor(self, interval: float) -> Monitor:
+        raise NotImplementedError
+
+    def _session_arguments(self, consistency: Consistency | None, options: dict[str, Any]) -> dict[str, Any]:
+        if consistency is not None:
+            _check_level(consistency)
+        return {**self._session_options, "consistency": consistency, **options}
+
+
+class Cluster(_Base):
+    """A primary and its replicas, for synchronous code.
+
+    >>> cluster = Cluster("sqlite:///:memory:")
+    >>> with cluster.session() as session:
+    ...     session.scalar(text("SELECT 1"))
+    1
+    """
+
+    _colour = "sync"
+
+    def session(self, *, consistency: Consistency | None = None, **options: Any) -> ReadWriteSession:
+        """A ``sqlalchemy.orm.Session``, used like any other.
+
+        Args:
+            consistency: ``ANY``, ``CAUSAL``, ``Bounded(seconds)`` or ``STRONG``. Unless given, requests that
+                may write (POST, PUT, PATCH, DELETE) use ``STRONG`` and others the cluster's level.
+            options: arguments of ``Session``.
+        """
+        return self._session_class(**self._session_arguments(consistency, options))
+
+    def dispose(self) -> None:
+        """Stop the background threads and close all connections that are not in use."""
+        self._threads.stop()
+        for member in self._fleet.members:
+            run(member.dispose())
+        self._fleet.reset()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.dispose()
+
+    def _monitor(self, interval: float) -> Monitor:
+        self._threads = ThreadMonitor(self._fleet, interval=interval)
+        # Dropped without dispose(): the background work must not go on for ever.
+        finalize(self, self._threads.signal_stop)
+        return self._threads
+
+
+class AsyncCluster(_Base):
+    """A primary and its replicas, for asynchronous code; like an ``AsyncEngine``, for one event loop."""
+
+    _colour = "async"
+
+    def session(self, *, consistency: Consistency | None = None, **options: Any) -> AsyncSession:
+        """An ``AsyncSession``, used like any other.
+
+        Args:
+            consistency: ``ANY``, ``CAUSAL``, ``Bounded(seconds)`` or ``STRONG``. Unless given, requests that
+                may write (POST, PUT, PATCH, DELETE) use ``STRONG`` and others the cluster's level.
+            options: arguments of ``AsyncSession``.
+        """
+        arguments = self._session_arguments(consistency, options)
+        return AsyncSession(sync_session_class=self._session_class, **arguments)
+
+    async def dispose(self) -> None:
+        """Stop the background tasks and close all connections that are not in use."""
+        await self._tasks.stop()
+        for member in self._fleet.members:
+            await run_async(member.dispose())
+        self._fleet.reset()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.dispose()
+
+    def _monitor(self, interval: float) -> Monitor:
+        self._tasks = TaskMonitor(self._fleet, interval=interval)
+        finalize(self, self._tasks.signal_stop)
+        return self._tasks
+
+
+def _urls(primary: DatabaseURL, replicas: Sequence[DatabaseURL]) -> list[URL]:
+    if isinstance(replicas, str | URL):
+        raise ConfigurationError("replicas= takes a list of URLs; put the one replica into a list")
+    try:
+        urls = [make_url(url) for url in (primary, *replicas)]
+    except ArgumentError as error:
+        # Not quoted: what does not parse may still contain a password.
+        raise ConfigurationError(
+            "a database URL cannot be parsed; it looks like driver://user@host/name"
+        ) from error
+    names = [name_of(url) for url in urls]
+    for url, name in zip(urls, names, strict=True):
+        if names.count(name) > 1:
+            raise ConfigurationError(f"{name} is given twice; each server is one member")
+        if url.drivername != urls[0].drivername:
+            raise ConfigurationError(
+                f"{name} uses {url.drivername}://, {names[0]} {urls[0].drivername}://: members share a driver"
+            )
+    return urls
+
+
+def _check_level(level: object) -> None:
+    if not isinstance(level, Bounded) and level not in (ANY, CAUSAL, STRONG):
+        raise ConfigurationError(f"consistency={level!r}; use ANY, CAUSAL, Bounded(seconds) or STRONG")

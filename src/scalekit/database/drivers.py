@@ -1,0 +1,32 @@
+"""Which drivers can route."""
+
+from sqlalchemy import URL
+from sqlalchemy.exc import NoSuchModuleError
+
+from scalekit.database._driver import Driver
+from scalekit.errors import ConfigurationError
+
+
+def driver_for(url: URL) -> Driver:
+    """The driver that ``url`` names; imports it.
+
+    Raises:
+        ConfigurationError: one that cannot route, or is not installed.
+    """
+    try:
+        backend, name = url.get_backend_name(), url.get_driver_name()
+        if backend == "postgresql" and name == "asyncpg":
+            from scalekit.database._asyncpg import Asyncpg
+
+            return Asyncpg()
+        if backend == "postgresql" and name == "psycopg":
+            from scalekit.database._psycopg import Psycopg
+
+            return Psycopg()
+    except NoSuchModuleError as error:
+        raise ConfigurationError(f"SQLAlchemy knows no {url.drivername}:// databases") from error
+    except ModuleNotFoundError as error:
+        raise ConfigurationError(f"{url.drivername}:// needs its driver: pip install {error.name}") from error
+    raise ConfigurationError(
+        f"replicas= needs postgresql+asyncpg:// or postgresql+psycopg://, not {url.drivername}://"
+    )

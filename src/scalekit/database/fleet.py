@@ -1,0 +1,234 @@
+"""The members together: who is what right now, and which of them is to take the next transaction.
+
+One object for both colours and all sessions of a cluster. The monitor reports what the members say; a
+session asks :meth:`Fleet.choose` and :meth:`Fleet.writer`.
+"""
+
+import logging
+import random
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from sqlalchemy import Engine
+
+from scalekit.database.consistency import ANY, Bounded, Consistency, Token
+from scalekit.database.members import Member
+from scalekit.database.routing import Verdicts
+from scalekit.database.scope import Scopes
+from scalekit.database.topology import Health, History, Report, Survey, survey
+from scalekit.errors import NoServerAvailable
+
+_log = logging.getLogger("scalekit.database")
+
+
+class Monitor(Protocol):
+    """Asks the members in the background; one implementation a colour."""
+
+    def start(self) -> None:
+        """Start asking, unless that is done. Cheap; called with each transaction."""
+        ...
+
+    def poke(self) -> None:
+        """Ask everyone now."""
+        ...
+
+    def wait(self, condition: Callable[[], bool], timeout: float) -> None:
+        """Return when ``condition`` holds, or after ``timeout`` seconds."""
+        ...
+
+    def changed(self) -> None:
+        """Something a waiter may be waiting for has happened."""
+        ...
+
+
+class Fleet:
+    """The members of one cluster.
+
+    Args:
+        members: the configured primary first.
+        consistency: of sessions that ask for none in particular.
+        max_lag: seconds of lag beyond which a replica is left out.
+        failover_wait: seconds that a transaction waits for a primary when there is none.
+        startup_wait: seconds that the first transaction of the process waits for the members' first answers.
+    """
+
+    monitor: Monitor
+
+    def __init__(
+        self,
+        members: Sequence[Member],
+        *,
+        consistency: Consistency,
+        max_lag: float,
+        failover_wait: float,
+        startup_wait: float,
+    ) -> None:
+        self.members = tuple(members)
+        self.single = len(self.members) == 1
+        self.consistency = consistency
+        self.scopes = Scopes()
+        self.verdicts = Verdicts(self.members[0].writer.dialect)
+        self._max_lag = max_lag
+        # Facts, which outlive what reset() forgets: a primary that was replaced stays so.
+        self.system: int | None = None
+        self.timeline = 0
+        self.failover_wait, self._startup_wait = failover_wait, startup_wait
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget what the members said."""
+        self._lock = threading.Lock()
+        self.history = History()
+        for member in self.members:
+            member.health, member.suspected = Health(), None
+        self.primary: Member | None = self.members[0] if self.single else None
+        self.readers: tuple[Member, ...] = ()
+        self._previous: int | None = None
+        self.reasons: tuple[str | None, ...] = tuple(None for _ in self.members)
+        self._surveyed = self.single
+
+    def forked(self) -> None:
+        """This is another process, or another event loop: nothing that is open or known is ours."""
+        for member in self.members:
+            member.forked()
+        self.reset()
+
+    # What the monitor and the sessions report.
+
+    def heard(self, member: Member, outcome: Report | str, *, asked: float) -> None:
+        """``member`` answered with a report, or a text says why it did not."""
+        with self._lock:
+            before = self._previous
+            if isinstance(outcome, str):
+                member.health.failed(outcome, asked=asked)
+            else:
+                member.suspected = None
+                member.health.answered(outcome)
+            self._survey()
+            if self.primary is member and isinstance(outcome, Report):
+                self.history.add(outcome)
+                self._survey()
+            if not self._surveyed:
+                self._surveyed = all(one.health.asked > float("-inf") for one in self.members)
+            after = self._previous
+        if before is not None and after is not None and before != after:
+            old, new = self.members[before], self.members[after]
+            _log.warning("%s is the primary now, in place of %s", new.name, old.name)
+            # Whoever still waits on the old one must not be told later that it worked.
+            old.cut_writes()
+        self.monitor.changed()
+
+    def suspect(self, member: Member, reason: str) -> None:
+        """A transaction could not use ``member``: nobody reads from it until it answers again."""
+        with self._lock:
+            member.suspected = reason
+            self._survey()
+        self.monitor.poke()
+
+    def _survey(self) -> None:
+        found = self._ask_topology()
+        if found.system != self.system and None not in (found.system, self.system):
+            # The whole database was replaced; its timelines have nothing to do with the old ones.
+            self.timeline, self._previous = 0, None
+            found = self._ask_topology()
+        self.system, self.timeline, self.reasons = found.system, found.timeline, found.reasons
+        self.primary = None if found.primary is None else self.members[found.primary]
+        self._previous = self._previous if found.primary is None else found.primary
+        readers = [self.members[index] for index in found.readers]
+        self.readers = tuple(member for member in readers if member.suspected is None)
+
+    def _ask_topology(self) -> Survey:
+        return survey(
+            [member.health for member in self.members],
+            history=self.history,
+            max_lag=self._max_lag,
+            timeline=self.timeline,
+            previous=self._previous,
+        )
+
+    # What sessions ask.
+
+    def begin(self) -> None:
+        """A transaction begins: there must be somebody who watches the members."""
+        if self.single:
+            return
+        self.monitor.start()
+        if not self._surveyed:
+            self.monitor.wait(lambda: self._surveyed, self._startup_wait)
+            self._surveyed = True  # once per process: who has not answered by now is found when it does
+
+    def choose(
+        self, level: Consistency, token: Token | None, without: frozenset[Member]
+    ) -> tuple[Member, Token | None] | None:
+        """A replica to read from, and the token that it must be asked about first; ``None``: the primary.
+
+        Args:
+            level: how fresh the read must be.
+            token: what the visitor was promised.
+            without: members that failed this transaction already.
+        """
+        readers = [member for member in self.readers if member not in without]
+        if isinstance(level, Bounded):
+            oldest = time.monotonic() - level.seconds
+            readers = [member for member in readers if self._complete_since(member, oldest)]
+        if not readers:
+            return None
+        if level is ANY or token is None or token.system != self.system:
+            return _least_busy(readers), None
+        if token.timeline > self.timeline:
+            # Another server of ours has seen a promotion that has not come to our ears.
+            self.monitor.poke()
+            self.monitor.wait(lambda: self.timeline >= token.timeline, self.failover_wait)
+        if token.timeline != self.timeline:
+            return None
+        known = [member for member in readers if _position(member) >= token.position]
+        if known:
+            return _least_busy(known), None
+        return max(readers, key=_position), token
+
+    def writer(self) -> Member:
+        """The primary; waits a moment for one that is there and answers.
+
+        Raises:
+            NoServerAvailable: there is none; says of each member why.
+        """
+        if self.primary is None or (self.primary.suspected and not self.single):
+            self.monitor.poke()
+            self.monitor.wait(self._has_primary, self.failover_wait)
+        primary = self.primary
+        if primary is None:
+            raise NoServerAvailable(f"no primary to write to or read from: {self.explain()}")
+        return primary
+
+    def _has_primary(self) -> bool:
+        return self.primary is not None and self.primary.suspected is None
+
+    def any_engine(self) -> Engine:
+        """An engine for those who want to know the dialect."""
+        return (self.primary or self.members[0]).writer
+
+    def explain(self) -> str:
+        """What is known about each member, in one line."""
+        return "; ".join(f"{member.name}: {self.state(member)}" for member in self.members)
+
+    def state(self, member: Member) -> str:
+        """Its role, or why it is left out."""
+        if member is self.primary:
+            return member.suspected or "primary"
+        return self.reasons[self.members.index(member)] or member.suspected or "replica"
+
+    def _complete_since(self, member: Member, moment: float) -> bool:
+        until = self.history.complete_until(_position(member))
+        return until is not None and until >= moment
+
+
+def _position(member: Member) -> int:
+    report = member.health.report
+    return report.position if report is not None else 0
+
+
+def _least_busy(members: Sequence[Member]) -> Member:
+    least = min(member.in_flight for member in members)
+    return random.choice([member for member in members if member.in_flight == least])  # noqa: S311

@@ -1,0 +1,76 @@
+"""What may go where: whether a statement is a read that a replica can answer.
+
+Rules:
+
+* Everything is a write until it is proved to be a read.
+* A construct is judged by the SQL it compiles to, because that is what the server will see: prefixes,
+  CTEs, row locks, ``text()`` fragments and custom elements included.
+* The verdict is kept under the statement's cache key, the same under which SQLAlchemy keeps the
+  compiled form; equal keys mean equal SQL.
+* What a replica refused once is a write from then on.
+"""
+
+from typing import Any
+
+from sqlalchemy import Dialect, Executable, TextClause
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.sql.functions import FunctionElement
+
+from scalekit.database import _sqltext
+
+_MOST = 2_000
+
+
+class Verdicts:
+    """Judges statements for one dialect, and remembers.
+
+    Args:
+        dialect: what statements are compiled for.
+    """
+
+    def __init__(self, dialect: Dialect) -> None:
+        self._dialect = dialect
+        self._known: dict[Any, bool] = {}
+
+    def is_read(self, statement: Executable) -> bool:
+        """Whether any replica may answer ``statement``."""
+        if not (statement.is_select or statement.is_text or isinstance(statement, FunctionElement)):
+            return False
+        key = _key(statement)
+        verdict = self._known.get(key) if key is not None else None
+        if verdict is None:
+            verdict = self._judge(statement)
+            self._remember(key, verdict)
+        return verdict
+
+    def refused(self, statement: Executable) -> None:
+        """A replica refused ``statement`` as a write; the next one like it goes to the primary at once."""
+        self._remember(_key(statement), False)
+
+    def _judge(self, statement: Executable) -> bool:
+        if isinstance(statement, TextClause):
+            return _sqltext.is_read(statement.text)
+        if isinstance(statement, FunctionElement):
+            # Executed alone, SQLAlchemy wraps a function into a SELECT.
+            statement = statement.select()
+        try:
+            sql = str(statement.compile(dialect=self._dialect))  # type: ignore[attr-defined]
+        except SQLAlchemyError:
+            # It cannot run anywhere; the primary's error is the one to show.
+            return False
+        return _sqltext.is_read(sql)
+
+    def _remember(self, key: Any, verdict: bool) -> None:
+        if key is None:
+            return
+        if len(self._known) >= _MOST:
+            # Oldest first; one at a time would cost more than judging again.
+            for old in list(self._known)[: _MOST // 2]:
+                self._known.pop(old, None)
+        self._known[key] = verdict
+
+
+def _key(statement: Executable) -> Any:
+    """A hashable stand-in for the SQL of ``statement``, or ``None`` where SQLAlchemy knows none."""
+    generated = statement._generate_cache_key()  # type: ignore[attr-defined]
+    return generated.key if generated is not None else None

@@ -1,0 +1,102 @@
+"""What one request knows: the visitor's token, and whether it has moved on.
+
+The object is shared by everything that runs for the request. Child tasks and worker threads get a copy
+of the context and so the same object; what they write is seen by the request, although a variable that
+they set would not be.
+"""
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Protocol
+from weakref import ref
+
+from scalekit.database.consistency import Token, latest
+
+_log = logging.getLogger("scalekit.database")
+
+
+class _Pending(Protocol):
+    def has_uncommitted_writes(self) -> bool: ...
+
+
+class Scope:
+    """One request, job, or whatever else reads its own writes.
+
+    Args:
+        token: what the visitor brought.
+        writes: start on the primary, because this is likely to write.
+    """
+
+    def __init__(self, token: Token | None = None, *, writes: bool = False) -> None:
+        self.token = token
+        self.writes = writes
+        self.advanced = False
+        self.sealed = False
+        self._sessions: set[ref[_Pending]] = set()
+
+    def advance(self, token: Token) -> None:
+        """A commit of this request reached ``token``."""
+        self.token = latest(self.token, token)
+        self.advanced = True
+        if self.sealed:
+            _log.warning(
+                "a transaction was committed after the response headers had left, so the visitor's cookie "
+                "could not be updated and their next request may miss this write on a replica; commit "
+                "before the response is sent (in FastAPI: in the endpoint, or Depends(..., scope='function'))"
+            )
+
+    def seal(self) -> None:
+        """The response headers have left; a commit from here on can no longer be told to the visitor."""
+        self.sealed = True
+
+    def watch(self, session: _Pending) -> None:
+        """``session`` was opened for this request."""
+        self._sessions.add(ref(session, self._sessions.discard))
+
+    def has_uncommitted_writes(self) -> bool:
+        """Whether a session of this request holds changes that a commit may still make visible."""
+        # A copy, because a worker thread may open another session meanwhile.
+        sessions = [reference() for reference in list(self._sessions)]
+        return any(session is not None and session.has_uncommitted_writes() for session in sessions)
+
+
+class Scopes:
+    """The current scope of one cluster, in the current context."""
+
+    def __init__(self) -> None:
+        self._current: ContextVar[Scope | None] = ContextVar("scalekit.database.scope", default=None)
+        self._primary: ContextVar[bool] = ContextVar("scalekit.database.primary", default=False)
+        # Outside every request the process is its own visitor: a script reads what it wrote.
+        self.process = Scope()
+
+    def current(self) -> Scope | None:
+        """The scope of the running request, or ``None`` outside."""
+        return self._current.get()
+
+    def on_primary(self) -> bool:
+        """Whether the code runs inside a :meth:`primary` block."""
+        return self._primary.get()
+
+    def set(self, scope: Scope) -> None:
+        """``scope`` is the current one for the rest of the context."""
+        self._current.set(scope)
+
+    @contextmanager
+    def enter(self, scope: Scope) -> Iterator[Scope]:
+        """``scope`` is the current one inside the block."""
+        reset = self._current.set(scope)
+        try:
+            yield scope
+        finally:
+            self._current.reset(reset)
+
+    @contextmanager
+    def primary(self) -> Iterator[None]:
+        """Sessions that begin a transaction inside the block use the primary."""
+        reset = self._primary.set(True)
+        try:
+            yield
+        finally:
+            self._primary.reset(reset)
