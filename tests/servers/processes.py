@@ -4,44 +4,44 @@ does not hold them all."""
 import os
 import signal
 import subprocess
+import time
 from pathlib import Path
 
 
-def _parents() -> dict[int, int]:
-    """pid -> parent's pid, for every process; zombies are left out."""
-    if not Path("/proc/self/stat").exists():  # macOS
-        listing = subprocess.run(
-            ["ps", "-axo", "pid=,ppid=,state="], capture_output=True, text=True, check=True
-        )
-        rows = (line.split() for line in listing.stdout.splitlines())
-        return {int(pid): int(parent) for pid, parent, state in rows if not state.startswith("Z")}
-    parents = {}
-    for pid in filter(str.isdigit, os.listdir("/proc")):
-        try:
-            stat = Path("/proc", pid, "stat").read_bytes()
-        except (FileNotFoundError, ProcessLookupError):
-            continue  # ended in between
-        state, parent = stat[stat.rindex(b")") + 2 :].split(None, 2)[:2]  # a name may hold spaces and ")"
-        if state not in (b"Z", b"X"):
-            parents[int(pid)] = int(parent)
-    return parents
+def _table() -> dict[int, tuple[int, str]]:
+    """pid -> parent's pid and state, for every process; zombies are left out."""
+    rows: list[tuple[int, int, str]] = []
+    if Path("/proc/self/stat").exists():
+        for pid in filter(str.isdigit, os.listdir("/proc")):
+            try:
+                stat = Path("/proc", pid, "stat").read_text()
+            except (FileNotFoundError, ProcessLookupError):
+                continue  # ended in between
+            state, parent = stat[stat.rindex(")") + 2 :].split(None, 2)[:2]  # a name may hold spaces and ")"
+            rows.append((int(pid), int(parent), state))
+    else:  # macOS
+        ps = subprocess.run(["ps", "-axo", "pid=,ppid=,state="], capture_output=True, text=True, check=True)
+        for line in ps.stdout.splitlines():
+            pid, parent, state = line.split()
+            rows.append((int(pid), int(parent), state[0]))
+    return {pid: (parent, state) for pid, parent, state in rows if state not in "ZX"}
 
 
 def tree(pid: int) -> list[int]:
     """`pid` (when it lives) and all its descendants, parents first."""
-    parents = _parents()
-    found = [pid] if pid in parents else []
-    pending = [pid]
-    while pending:
-        pending = [child for child, parent in parents.items() if parent in pending]
-        found += pending
+    table = _table()
+    found = [pid] if pid in table else []
+    level = [pid]
+    while level:
+        level = [child for child, (parent, _) in table.items() if parent in level]
+        found += level
     return found
 
 
 def alive(pids: list[int]) -> list[int]:
     """Those of `pids` that still run."""
-    parents = _parents()
-    return [pid for pid in pids if pid in parents]
+    table = _table()
+    return [pid for pid in pids if pid in table]
 
 
 def send(pids: list[int], signum: signal.Signals) -> None:
@@ -54,12 +54,14 @@ def send(pids: list[int], signum: signal.Signals) -> None:
 
 
 def stop_tree(pid: int) -> list[int]:
-    """SIGSTOP `pid` and every descendant; returns them. The parent first, so that it forks no more."""
-    stopped: list[int] = []
-    while new := [each for each in tree(pid) if each not in stopped]:
+    """SIGSTOP `pid` and every descendant; returns them once none runs any more."""
+    pids: list[int] = []
+    while new := [each for each in tree(pid) if each not in pids]:  # again: one may have forked meanwhile
         send(new, signal.SIGSTOP)
-        stopped += new
-    return stopped
+        pids += new
+        while any(state not in "Tt" for each, (_, state) in _table().items() if each in new):
+            time.sleep(0.001)  # the signal arrives when the process is next scheduled
+    return pids
 
 
 def kill_tree(pid: int) -> list[int]:
