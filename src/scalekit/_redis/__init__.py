@@ -24,7 +24,9 @@ try:
 except ImportError:
     raise MissingExtra("redis", needed_by=__name__) from None
 
+from redis.exceptions import ResponseError
+
 from scalekit._redis.link import Commands, Redis
 from scalekit._redis.script import Script
 
-__all__ = ["Commands", "Redis", "Script"]
+__all__ = ["Commands", "Redis", "ResponseError", "Script"]

@@ -41,6 +41,7 @@ class Source(Protocol):
 
     name: str
     colour: Colour | None  # of the given client; None if both can be had
+    cluster: bool
     limits: Limits
 
     def open_async(self) -> Any: ...
@@ -53,6 +54,7 @@ class Given:
 
     def __init__(self, client: Any) -> None:
         self.colour: Colour | None = colour_of(client)
+        self.cluster = is_cluster(client)
         self.name = name_of(client)
         self.limits = Limits()
         self._client = client
@@ -69,6 +71,7 @@ class FromURL:
 
     def __init__(self, target: Target, limits: Limits) -> None:
         self.colour: Colour | None = None
+        self.cluster = target.kind == "cluster"
         self.name = target.name
         self.limits = limits
         self._target = target

@@ -1,0 +1,208 @@
+"""Query results, cached: computed once, the same on every server, and dropped when what they read is changed.
+
+::
+
+    cache = Cache(RedisBackend.from_url("redis://localhost:6379/1"), local_entries=10_000)
+
+    @cache.query(ttl=60, reads=[Product])
+    async def top_products(session: AsyncSession, category: str) -> list[ProductRow]: ...
+
+    cache.watch(session_maker)
+    await top_products.invalidate(category="books")
+
+The guarantees and their limits are in the how-to; the rules that make them hold stand at the head of
+:mod:`~scalekit.cache.backend` (what is stored when), :mod:`~scalekit.cache.keys`,
+:mod:`~scalekit.cache.codecs` and :mod:`~scalekit.cache.local` (the first tier).
+"""
+
+import inspect
+import weakref
+from collections.abc import Callable, Coroutine, Iterable
+from types import FunctionType
+from typing import Any, ParamSpec, TypeVar, overload
+
+from scalekit._durations import Duration, seconds
+from scalekit._steps import run, run_async
+from scalekit.cache._core import Core, Query
+from scalekit.cache.backend import MAX_TAGS, Backend
+from scalekit.cache.codecs import Codec
+from scalekit.cache.keys import Keys
+from scalekit.cache.local import Local
+from scalekit.cache.stats import Counter, Stats
+from scalekit.cache.tags import tags_of
+from scalekit.cache.wrappers import AsyncCached, SyncCached, wrap_async, wrap_sync
+from scalekit.errors import ConfigurationError
+from scalekit.types import Colour
+
+__all__ = ["AsyncCached", "Cache", "Stats", "SyncCached"]
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class Cache:
+    """A cache of query results over a back end.
+
+    Args:
+        backend: a ``RedisBackend`` or a ``MemoryBackend``.
+        local_entries: how many results this process also keeps in its own memory, in front of the back end; 0
+            (default) keeps none.
+        local_ttl: seconds for which one of those is served before the back end is asked again, 1 by default.
+            So long may this process serve a result that *another* server has invalidated; what this
+            process invalidates itself is gone at once.
+
+    Raises:
+        ConfigurationError: a number is out of range.
+    """
+
+    def __init__(self, backend: Backend, *, local_entries: int = 0, local_ttl: Duration = 1.0) -> None:
+        if local_entries < 0:
+            raise ConfigurationError(
+                f"local_entries={local_entries!r}: give a number of entries, or 0 for none"
+            )
+        self._backend = backend
+        self._counter = Counter()
+        # In front of this process's own memory a second tier would add nothing but staleness.
+        local = Local(
+            max_entries=0 if backend.local else local_entries, ttl=seconds(local_ttl, name="local_ttl")
+        )
+        self._core = Core(local=local, counter=self._counter)
+        self._functions: weakref.WeakValueDictionary[str, Any] = weakref.WeakValueDictionary()
+
+    def query(
+        self,
+        *,
+        ttl: Duration,
+        reads: Iterable[object] = (),
+        tags: Iterable[str] = (),
+        ignore: Iterable[str] = (),
+        name: str | None = None,
+    ) -> "QueryDecorator":
+        """Cache what a function returns, a ``def`` or an ``async def``.
+
+        Its return annotation says how a result is read back. Sessions, connections, requests and responses
+        among its arguments do not enter the key.
+
+        Args:
+            ttl: seconds that a result is served at most.
+            reads: what the function reads: mapped classes, tables, or names of tables. A commit that changes
+                one of them, in a session that :meth:`watch` knows, drops the results.
+            tags: more names to drop them by, with :meth:`invalidate_tags`.
+            ignore: parameters that do not change the result; they are left out of the key.
+            name: the function's identity in the keys; default its module and qualified name.
+
+        Raises:
+            ConfigurationError: an option is wrong, the return annotation cannot be used, or another function
+                of this cache has the same name.
+            WrongColour: an ``async def`` with a synchronous client, or the reverse.
+
+        Calls raise :class:`~scalekit.errors.UncacheableArgument` for an argument that has no stable key, and
+        :class:`~scalekit.errors.UncacheableResult` for a result that would not come back as it was.
+        """
+        all_tags = tags_of(*reads, *tags)
+        if len(all_tags) > MAX_TAGS:
+            raise ConfigurationError(f"{len(all_tags)} tags; a result has at most {MAX_TAGS}")
+        life = seconds(ttl, name="ttl", minimum=0.001)
+        return QueryDecorator(self, ttl=life, tags=all_tags, ignore=tuple(ignore), name=name)
+
+    async def invalidate_tags(self, *things: object) -> None:
+        """Drop every result that carries one of these tags or reads one of these tables, on every server.
+
+        One command, however many results there are.
+
+        Raises:
+            BackendError: the back end could not be told.
+        """
+        await run_async(self._core.drop(self._backend.using("async"), keys=set(), tags=set(tags_of(*things))))
+
+    def invalidate_tags_sync(self, *things: object) -> None:
+        """:meth:`invalidate_tags` for synchronous code."""
+        run(self._core.drop(self._backend.using("sync"), keys=set(), tags=set(tags_of(*things))))
+
+    def watch(self, target: Any) -> None:
+        """Drop what reads a table whenever a transaction that changed it has been committed.
+
+        Args:
+            target: a ``sessionmaker``, an ``async_sessionmaker``, a ``Session`` class or a session; or an
+                object with an attribute ``event_target`` that is one of these, as the clusters of
+                ``scalekit.database`` have.
+
+        Raises:
+            MissingExtra: SQLAlchemy is not installed.
+            ConfigurationError: ``target`` is none of these.
+            WrongColour: the back end's client cannot be used from it.
+        """
+        from scalekit.cache.orm import watch
+
+        watch(target, core=self._core, backend=self._backend)
+
+    def stats(self) -> Stats:
+        """What was counted since this cache was made, in this process."""
+        return self._counter.snapshot()
+
+    async def close(self) -> None:
+        """Release the back end's connections. An event loop that ends does this by itself."""
+        await run_async(_closing(self._backend.using("async")))
+
+    def close_sync(self) -> None:
+        """:meth:`close` for synchronous code."""
+        run(_closing(self._backend.using("sync")))
+
+
+def _closing(entries: Any) -> Any:
+    yield entries.close()
+
+
+class QueryDecorator:
+    """What :meth:`Cache.query` returns."""
+
+    def __init__(
+        self, cache: Cache, *, ttl: float, tags: tuple[str, ...], ignore: tuple[str, ...], name: str | None
+    ) -> None:
+        self._cache, self._ttl, self._tags, self._ignore, self._name = cache, ttl, tags, ignore, name
+
+    @overload
+    def __call__(  # type: ignore[overload-overlap]  # the first that fits is meant
+        self, function: Callable[P, Coroutine[Any, Any, T]]
+    ) -> AsyncCached[P, T]: ...
+
+    @overload
+    def __call__(self, function: Callable[P, T]) -> SyncCached[P, T]: ...
+
+    def __call__(self, function: Callable[..., Any]) -> Any:
+        if not isinstance(function, FunctionType):
+            raise ConfigurationError(f"cache.query wraps a function, not a {type(function).__name__}")
+        if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+            raise ConfigurationError(f"{function.__qualname__} is a generator; return a list")
+        name = self._name or f"{function.__module__}.{function.__qualname__}"
+        codec = Codec(function, name=name)
+        keys = Keys(function, name=name, ignore=self._ignore, fingerprint=codec.fingerprint)
+        colour: Colour = "async" if inspect.iscoroutinefunction(function) else "sync"
+        core = self._cache._core
+        query = Query(
+            entries=self._cache._backend.using(colour),
+            flights=core.flights[colour],
+            codec=codec,
+            tags=self._tags,
+            ttl=self._ttl,
+        )
+        wrap: Callable[..., Any] = wrap_async if colour == "async" else wrap_sync
+        cached = wrap(function, core=core, query=query, keys=keys)
+        self._register(name, cached, function)
+        return cached
+
+    def _register(self, name: str, cached: Any, function: FunctionType) -> None:
+        functions = self._cache._functions
+        other = functions.get(name)
+        # The same code again is a module that was reloaded, unless it closes over something else.
+        if other is not None and not (_same_code(other.__wrapped__, function)):
+            raise ConfigurationError(f"two cached functions are called {name}; give one of them a name=")
+        functions[name] = cached
+
+
+def _same_code(one: FunctionType, other: FunctionType) -> bool:
+    place, again = one.__code__, other.__code__
+    closes_over_something = one.__closure__ or other.__closure__
+    return (place.co_filename, place.co_firstlineno) == (again.co_filename, again.co_firstlineno) and not (
+        closes_over_something
+    )

@@ -1,0 +1,199 @@
+"""Get, or compute once and keep: the one algorithm, in both colours.
+
+Rules:
+
+* Look in this process, then in the back end. On a miss, one caller in this process takes the lease, runs the
+  function and stores the result; the others wait for it.
+* A caller joins a computation under way only if nothing was invalidated since that one took its lease: what
+  it reads from the back end on its way tells. So a call made after an invalidation never gets a result that
+  was computed before it.
+* A back end that fails is never the caller's problem: the function runs and its result is returned.
+* A caller whose transaction has changes of its own neither reads nor stores: it sees what nobody else may.
+"""
+
+import weakref
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from scalekit._steps import Steps
+from scalekit.cache.backend import Entries, Lease, Miss
+from scalekit.cache.codecs import UNREADABLE, Codec
+from scalekit.cache.flights import ABANDONED, AsyncFlights, Flights, SyncFlights
+from scalekit.cache.local import MISSING, Local
+from scalekit.cache.stats import Counter
+from scalekit.errors import BackendError
+from scalekit.types import Colour
+
+
+@dataclass(frozen=True, kw_only=True)
+class Query:
+    """What does not change from call to call."""
+
+    entries: Entries
+    flights: Flights
+    codec: Codec
+    tags: tuple[str, ...]
+    ttl: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Call:
+    """One call: its key, how to run the function, and whether its result is for nobody else.
+
+    ``private`` is asked before the function runs and after.
+    """
+
+    key: str
+    run: Callable[[], Any]
+    private: Callable[[], bool]
+
+
+class Core:
+    """The tiers and counters that the queries of one cache share."""
+
+    def __init__(self, *, local: Local, counter: Counter) -> None:
+        self.local = local
+        self.count = counter.add
+        # Tags that a commit has changed and that are still to be dropped: this process does not read what
+        # carries them before that has succeeded. The object tells one debt from the next.
+        self._owed: dict[str, object] = {}
+        # What sessions are watched (see scalekit.cache.orm).
+        self.watched: weakref.WeakSet[Any] = weakref.WeakSet()
+        self.flights: dict[Colour, Flights] = {"sync": SyncFlights(), "async": AsyncFlights()}
+
+    def fetch(self, query: Query, call: Call) -> Steps[Any]:
+        """The result of ``call``: kept, waited for, or computed."""
+        if call.private():
+            self.count("bypasses")
+            return (yield call.run())
+        kept = self.local.get(call.key, query.tags)
+        if kept is not MISSING:
+            self.count("local_hits")
+            return kept
+        counted = False
+        while True:
+            mark = self.local.mark(query.tags)
+            found = yield from self._read(query, call.key)
+            if isinstance(found, bytes):
+                try:
+                    result = query.codec.decode(found)
+                except UNREADABLE:
+                    # Not of this return type, whoever wrote it: as if it were not there.
+                    yield from self._or_none(query.entries.drop([call.key]))
+                    found = yield from self._read(query, call.key)
+                    found = None if isinstance(found, bytes) else found
+                else:
+                    self._keep(query, call.key, mark, found, result)
+                    if not counted:
+                        self.count("hits")
+                    return result
+            if not counted:
+                self.count("misses")
+                counted = True
+            flight = query.flights.current(call.key)
+            if flight is None or not flight.may_join(found):
+                return (yield from self._lead(query, call, found, mark))
+            if query.flights.is_mine(flight):
+                return (yield call.run())
+            self.count("waits")
+            outcome = yield query.flights.wait(flight)
+            if outcome is not ABANDONED:
+                return query.codec.decode(outcome)
+
+    def drop(self, entries: Entries, *, keys: set[str], tags: set[str]) -> Steps[None]:
+        """Invalidate keys and tags, everywhere.
+
+        Raises:
+            BackendError: the back end could not be told; what it holds is served by others until it expires.
+        """
+        try:
+            for flights in self.flights.values():
+                flights.detach(keys, tags)
+            if keys:
+                yield from entries.drop(sorted(keys))
+            if tags:
+                yield from entries.drop_tags(sorted(tags))
+            self.count("invalidations", len(keys) + len(tags))
+        finally:
+            # Last: a result read from the back end just before must not come in after us.
+            self.local.drop(keys, tags)
+
+    def owe(self, tags: set[str]) -> None:
+        """Note that ``tags`` are to be dropped."""
+        self._owed.update(dict.fromkeys(tags, object()))
+
+    def settle(self, entries: Entries) -> Steps[None]:
+        """Drop the tags that are owed.
+
+        Raises:
+            BackendError: they still are.
+        """
+        owed = dict(self._owed)
+        yield from self.drop(entries, keys=set(), tags=set(owed))
+        for tag, debt in owed.items():
+            if self._owed.get(tag) is debt:  # or it was changed once more meanwhile
+                del self._owed[tag]
+
+    def _lead(self, query: Query, call: Call, found: Miss | None, mark: Any) -> Steps[Any]:
+        flight = query.flights.lead(call.key, query.tags, found)
+        try:
+            lease: bytes | Lease | None = None
+            if found is not None:
+                lease = yield from self._or_none(query.entries.lease(call.key, query.tags, found))
+            if isinstance(lease, bytes):  # another process was faster
+                payload, keep = lease, True
+            else:
+                flight.begin(lease)
+                self.count("computes")
+                result = yield call.run()
+                if call.private():  # the function itself has written
+                    self.count("discarded")
+                    query.flights.land(flight, ABANDONED)
+                    return result
+                payload = query.codec.encode(result)
+                keep = yield from self._fill(query, call.key, lease, payload)
+            result = query.codec.decode(payload)
+            if keep:
+                self._keep(query, call.key, mark, payload, result)
+            query.flights.land(flight, payload)
+        except Exception as error:
+            query.flights.crash(flight, error)
+            raise
+        except BaseException:  # cancelled, interrupted: that is this caller's affair
+            query.flights.land(flight, ABANDONED)
+            raise
+        return result
+
+    def _fill(self, query: Query, key: str, lease: Lease | None, payload: bytes) -> Steps[bool]:
+        """Store a result; whether it may be kept."""
+        if lease is None:
+            return False
+        stored = yield from self._or_none(query.entries.fill(key, lease, payload, query.ttl))
+        if stored is not None:  # None: the back end has failed, and that is counted
+            self.count("fills" if stored else "discarded")
+        return bool(stored)
+
+    def _read(self, query: Query, key: str) -> Steps[bytes | Miss | None]:
+        """What the back end has; ``None`` if it cannot be asked, or not be trusted."""
+        if self._owed and not self._owed.keys().isdisjoint(query.tags):
+            try:
+                yield from self.settle(query.entries)
+            except BackendError:
+                self.count("errors")
+                return None
+        found: bytes | Miss | None = yield from self._or_none(query.entries.read(key, query.tags))
+        return found
+
+    def _or_none(self, steps: Steps[Any]) -> Steps[Any]:
+        try:
+            return (yield from steps)
+        except BackendError:
+            self.count("errors")
+            return None
+
+    def _keep(self, query: Query, key: str, mark: Any, payload: bytes, result: Any) -> None:
+        if query.codec.immutable:
+            self.local.put(key, query.tags, mark, result, None, query.ttl)
+        else:
+            self.local.put(key, query.tags, mark, payload, query.codec.decode, query.ttl)

@@ -1,0 +1,163 @@
+"""Invalidation by commits: which tables a transaction changes, and telling the cache once it is committed.
+
+The only module of the cache that imports SQLAlchemy. Rules:
+
+* Every INSERT, UPDATE and DELETE that SQLAlchemy builds is seen where it is executed, so it counts wherever
+  it comes from: a flush, a bulk operation, Core on the session or on its connection. What is not seen:
+  SQL in ``text()``, DML in a CTE of a SELECT, and what the database does itself (triggers, cascades).
+* After COMMIT, before ``commit()`` returns, the tags of the tables that were changed are dropped. A COMMIT
+  whose outcome is unknown counts as one that succeeded.
+* ROLLBACK drops nothing; a savepoint that is rolled back takes back what was changed in it.
+* A cache that cannot be told does not make the commit fail: the data are committed. It is logged, and
+  this process does not trust what it has under these tags until it has made up for it.
+"""
+
+import asyncio
+import logging
+import weakref
+from typing import Any
+
+from scalekit._steps import run, run_async
+from scalekit.cache._core import Core
+from scalekit.cache.backend import Backend
+from scalekit.cache.sessions import CHANGED
+from scalekit.cache.tags import table_tag
+from scalekit.errors import BackendError, ConfigurationError, MissingExtra, WrongColour
+
+try:
+    from sqlalchemy import Connection, Engine, Table, event, exc
+    from sqlalchemy.ext.asyncio import AsyncSession, async_scoped_session, async_sessionmaker
+    from sqlalchemy.orm import Session, SessionTransaction
+    from sqlalchemy.sql import visitors
+    from sqlalchemy.util import await_only
+except ImportError:
+    raise MissingExtra("sqlalchemy", needed_by=__name__) from None
+
+log = logging.getLogger("scalekit.cache")
+
+
+def watch(target: Any, *, core: Core, backend: Backend) -> None:
+    """See :meth:`scalekit.cache.Cache.watch`."""
+    sessions = _sessions(getattr(target, "event_target", target), backend)
+    if sessions in core.watched:
+        return
+    watcher = _Watcher(core, backend)
+    try:
+        event.listen(sessions, "after_begin", watcher.after_begin)
+        event.listen(sessions, "after_commit", watcher.after_commit)
+        event.listen(sessions, "after_transaction_end", watcher.after_transaction_end)
+    except exc.SQLAlchemyError as error:
+        raise ConfigurationError(
+            f"cache.watch wants a sessionmaker, a Session class or a session, not a {type(target).__name__}"
+        ) from error
+    core.watched.add(sessions)
+
+
+def _sessions(target: Any, backend: Backend) -> Any:
+    """What SQLAlchemy's session events are listened for on."""
+    if isinstance(target, async_scoped_session):
+        target = target.session_factory
+    if isinstance(target, async_sessionmaker):
+        backend.using("async")  # the wrong colour shows here, not at the first commit
+        configured = target.kw.get("sync_session_class") or target.class_.sync_session_class
+        if configured is not Session:
+            return configured
+        # Its sessions are of SQLAlchemy's own class, as all others are: give them one to be known by.
+        own = type("WatchedSession", (Session,), {})
+        target.configure(sync_session_class=own)
+        return own
+    if isinstance(target, AsyncSession):
+        return target.sync_session
+    if isinstance(target, type) and issubclass(target, AsyncSession):
+        return target.sync_session_class
+    return target
+
+
+class _Watcher:
+    """The listeners of one cache, and what they have seen in the transactions that are open."""
+
+    def __init__(self, core: Core, backend: Backend) -> None:
+        self._core = core
+        self._backend = backend
+        self._engines: weakref.WeakSet[Engine] = weakref.WeakSet()
+        self._owners: weakref.WeakKeyDictionary[Connection, weakref.ref[Session]] = (
+            weakref.WeakKeyDictionary()
+        )
+        self._changed: weakref.WeakKeyDictionary[SessionTransaction, set[str]] = weakref.WeakKeyDictionary()
+        self._committed: weakref.WeakSet[SessionTransaction] = weakref.WeakSet()
+        self._async: weakref.WeakSet[Session] = weakref.WeakSet()
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def after_begin(self, session: Session, transaction: SessionTransaction, connection: Connection) -> None:
+        self._owners[connection] = weakref.ref(session)
+        if connection.dialect.is_async:
+            self._async.add(session)
+        if connection.engine not in self._engines:
+            self._engines.add(connection.engine)
+            event.listen(connection.engine, "before_execute", self.before_execute)
+            event.listen(connection.engine, "commit", self.commit_sent)
+            event.listen(connection.engine, "commit_twophase", self.commit_sent)
+
+    def before_execute(self, connection: Connection, statement: Any, *_: Any) -> None:
+        if not getattr(statement, "is_dml", False):
+            return
+        session = self._session(connection)
+        if session is None:
+            return
+        tables = {table_tag(part) for part in visitors.iterate(statement.table) if isinstance(part, Table)}
+        transaction = session.get_nested_transaction() or session.get_transaction()
+        if transaction is not None:
+            self._changed.setdefault(transaction, set()).update(tables)
+            session.info.setdefault(CHANGED, set()).update(tables)
+
+    def commit_sent(self, connection: Connection, *_: Any) -> None:
+        session = self._session(connection)
+        root = session.get_transaction() if session is not None else None
+        if root is not None:
+            self._committed.add(root)
+
+    def after_commit(self, session: Session) -> None:
+        nested = session.get_nested_transaction()
+        if nested is not None:  # a savepoint: its changes are its parent's now
+            if nested.parent is not None and nested in self._changed:
+                self._changed.setdefault(nested.parent, set()).update(self._changed.pop(nested))
+            return
+        root = session.get_transaction()
+        if root is not None:
+            # Also without a COMMIT of its own, as in a session on a connection that a test rolls back later.
+            self._committed.add(root)
+
+    def after_transaction_end(self, session: Session, transaction: SessionTransaction) -> None:
+        # Here the session is clean and its connection back in the pool: only the caller waits for the cache.
+        tables = self._changed.pop(transaction, set())
+        if transaction.parent is not None:
+            return
+        session.info.pop(CHANGED, None)
+        if tables and transaction in self._committed:
+            self._drop(tables, asynchronous=session in self._async)
+
+    def _session(self, connection: Connection) -> Session | None:
+        owner = self._owners.get(connection)
+        return owner() if owner is not None else None
+
+    def _drop(self, tables: set[str], *, asynchronous: bool) -> None:
+        self._core.owe(tables)
+        try:
+            if asynchronous:
+                await_only(self._drop_async(tables))
+            else:
+                run(self._core.settle(self._backend.using("sync")))
+        except (BackendError, WrongColour) as error:
+            log.warning(
+                "changes of %s are committed, but the cache could not be told: other servers may serve older "
+                "results until these expire (%s)",
+                ", ".join(sorted(tables)),
+                error,
+            )
+
+    async def _drop_async(self, tables: set[str]) -> None:
+        # Shielded: a request that is cancelled now has committed all the same.
+        task = asyncio.ensure_future(run_async(self._core.settle(self._backend.using("async"))))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        await asyncio.shield(task)

@@ -1,0 +1,190 @@
+"""The cache's back end in Redis: one server, Sentinels or a Cluster.
+
+Keys: ``<prefix><function>:<digest>`` for an entry, ``<prefix>t:<tag>`` for a tag's version. A hit is one
+command, ``MGET`` of the entry and its tags (on a Cluster one ``GET`` each, sent together); a miss that is
+stored is two scripts more. Dropping a key or a tag is one ``DEL``.
+"""
+
+import asyncio
+from collections.abc import Callable, Generator, Iterable, Sequence
+from functools import wraps
+from typing import Any, ParamSpec, TypeVar
+
+from scalekit._redis import Commands, Redis, ResponseError, Script
+from scalekit._steps import Steps
+from scalekit.cache.backend import LEASE_TTL, Lease, Miss, header, judge, new_token, new_version
+from scalekit.errors import BackendUnavailable
+from scalekit.types import Colour
+
+# Versions that nobody has used for so long may go; a result would have to be older to miss them.
+_VERSION_TTL = 30 * 24 * 3600
+
+# The lease in place, or the fresh result, or (with ours put in place) nothing. A result that has other
+# versions is stale, or newer than what we have read: a lease in its place costs one query, and is right.
+_LEASE = Script("""
+local found = redis.call('GET', KEYS[1])
+if found and (string.sub(found, 1, 1) == 'L' or string.sub(found, 1, #ARGV[3]) == ARGV[3]) then
+    return found
+end
+redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
+return false
+""")
+
+_FILL = Script("""
+if redis.call('GET', KEYS[1]) == ARGV[1] then
+    redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])
+    return 1
+end
+return 0
+""")
+
+
+class RedisBackend:
+    """Results in Redis.
+
+    Args:
+        client: a redis-py client of either colour: ``redis.Redis``, ``redis.asyncio.Redis``, a
+            ``RedisCluster``, or a Sentinel's ``master_for``. It keeps its own pool and time-outs.
+        prefix: what every key begins with; at most 100 characters, so that keys stay below 250.
+    """
+
+    local = False
+
+    def __init__(self, client: Any, *, prefix: str = "c:") -> None:
+        self._link = client if isinstance(client, Redis) else Redis(client)
+        self._prefix = prefix
+
+    @classmethod
+    def from_url(
+        cls, url: str, *, prefix: str = "c:", timeout: float = 1.0, **options: Any
+    ) -> "RedisBackend":
+        """A back end at a URL: ``redis``, ``rediss``, ``unix``, ``redis+sentinel`` or ``redis+cluster``.
+
+        Args:
+            url: for instance ``redis://localhost:6379/1``.
+            prefix: what every key begins with.
+            timeout: seconds that an answer may take; then the query runs without the cache.
+            options: ``connect_timeout`` (0.5 s), ``max_connections`` (32, for threads), ``cooldown`` (1 s).
+
+        Raises:
+            ConfigurationError: the URL is wrong. The message does not quote it.
+        """
+        return cls(Redis.from_url(url, timeout=timeout, **options), prefix=prefix)
+
+    def using(self, colour: Colour) -> "_Entries":
+        return _Entries(self._link.using(colour), prefix=self._prefix, cluster=self._link.cluster)
+
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def _or_unavailable(method: Callable[P, Steps[T]]) -> Callable[P, Steps[T]]:
+    """A server that refuses a command (memory is full, no permission) counts as one that is away."""
+
+    @wraps(method)
+    def steps(*args: P.args, **kwargs: P.kwargs) -> Steps[T]:
+        try:
+            return (yield from method(*args, **kwargs))
+        except ResponseError as error:
+            raise BackendUnavailable(
+                f"Redis refused a command of the cache: {error}", backend="redis"
+            ) from error
+
+    return steps
+
+
+class _Entries:
+    """See :class:`scalekit.cache.backend.Entries`."""
+
+    def __init__(self, commands: Commands, *, prefix: str, cluster: bool) -> None:
+        self._commands = commands
+        self._prefix = prefix
+        self._cluster = cluster
+        self.close = commands.close
+
+    @_or_unavailable
+    def read(self, key: str, tags: Sequence[str]) -> Steps[bytes | Miss]:
+        value, *versions = yield from self._get([self._prefix + key, *map(self._tag, tags)])
+        return judge(value, versions)
+
+    @_or_unavailable
+    def lease(self, key: str, tags: Sequence[str], miss: Miss) -> Steps[bytes | Lease | None]:
+        versions = yield from self._versions(tags, miss.versions)
+        if versions is None:
+            return None
+        start, token = header(versions), new_token()
+        found = yield self._commands.script(
+            _LEASE, [self._prefix + key], [token, int(LEASE_TTL * 1000), start]
+        )
+        if found is None:
+            return Lease(token, start)
+        if found.startswith(b"L"):
+            return Lease(found, start)
+        payload: bytes = found[len(start) :]
+        return payload
+
+    @_or_unavailable
+    def fill(self, key: str, lease: Lease, payload: bytes, ttl: float) -> Steps[bool]:
+        milliseconds = max(1, int(ttl * 1000))
+        stored = yield self._commands.script(
+            _FILL, [self._prefix + key], [lease.token, lease.header + payload, milliseconds]
+        )
+        return bool(stored)
+
+    @_or_unavailable
+    def drop(self, keys: Sequence[str]) -> Steps[None]:
+        yield from self._delete([self._prefix + key for key in keys])
+
+    @_or_unavailable
+    def drop_tags(self, tags: Sequence[str]) -> Steps[None]:
+        yield from self._delete([self._tag(tag) for tag in tags])
+
+    def _tag(self, tag: str) -> str:
+        return f"{self._prefix}t:{tag}"
+
+    def _versions(self, tags: Sequence[str], seen: Sequence[bytes | None]) -> Steps[list[bytes] | None]:
+        """The tags' versions, made where they are missing; ``None`` if one does not stay (memory is full)."""
+        missing = [tag for tag, version in zip(tags, seen, strict=True) if version is None]
+        if missing:
+            # Others may be making the same ones now: the first wins, and all read what it wrote.
+            yield from _together(
+                self._commands.execute("SET", self._tag(tag), new_version(), "NX", "EX", _VERSION_TTL)
+                for tag in missing
+            )
+            seen = yield from self._get([self._tag(tag) for tag in tags])
+        versions = [version for version in seen if version is not None]
+        return versions if len(versions) == len(tags) else None
+
+    def _get(self, names: Sequence[str]) -> Steps[list[bytes | None]]:
+        if len(names) == 1 or self._cluster:  # a Cluster has no MGET over several slots
+            return (yield from _together(self._commands.execute("GET", name) for name in names))
+        values: list[bytes | None] = yield self._commands.execute("MGET", *names)
+        return values
+
+    def _delete(self, names: Sequence[str]) -> Steps[None]:
+        if not names:
+            return
+        if self._cluster:
+            yield from _together(self._commands.execute("DEL", name) for name in names)
+        else:
+            yield self._commands.execute("DEL", *names)
+
+
+def _together(replies: Iterable[Any]) -> Generator[Any, Any, list[Any]]:
+    """Send all, then wait for each: on an event loop they travel as one pipeline."""
+    waiting = list(replies)
+    results: list[Any] = []
+    try:
+        for reply in waiting:
+            results.append((yield reply))  # noqa: PERF401  a comprehension cannot yield
+    finally:
+        for reply in waiting[len(results) + 1 :]:
+            _forsake(reply)
+    return results
+
+
+def _forsake(reply: Any) -> None:
+    """Give up a reply that nobody will await: asyncio would log an error in it as never retrieved."""
+    if isinstance(reply, asyncio.Future) and not reply.cancel() and not reply.cancelled():
+        reply.exception()

@@ -1,0 +1,42 @@
+"""What a query reads, as tags: dropping a tag drops every result that carries it.
+
+A tag is a string. A table's tag is its name, with the schema if it has one (``"shop.products"``); a mapped
+class stands for all the tables that its rows come from. SQLAlchemy is recognised by what its objects
+have, not imported.
+"""
+
+from collections.abc import Iterable
+
+from scalekit.errors import ConfigurationError
+
+
+def tags_of(*things: object) -> tuple[str, ...]:
+    """The tags of mapped classes, tables and names; sorted, each once.
+
+    Raises:
+        ConfigurationError: something is none of these.
+    """
+    found: set[str] = set()
+    for thing in things:
+        found.update(_tags(thing))
+    return tuple(sorted(found))
+
+
+def _tags(thing: object) -> Iterable[str]:
+    if isinstance(thing, str):
+        if not thing:
+            raise ConfigurationError("a tag is not empty")
+        return (thing,)
+    mapper = getattr(thing, "__mapper__", None)
+    if mapper is not None:
+        # A joined subclass has its rows in several tables.
+        return [table_tag(table) for table in mapper.tables]
+    if isinstance(getattr(thing, "fullname", None), str):
+        return (table_tag(thing),)
+    raise ConfigurationError(f"reads={thing!r}: give a mapped class, a Table, or the name of a table or tag")
+
+
+def table_tag(table: object) -> str:
+    """The tag of a SQLAlchemy ``Table``."""
+    name: str = table.fullname  # type: ignore[attr-defined]
+    return name

@@ -1,0 +1,180 @@
+"""Broken for real: cut, hung, refused, killed, restarted. Both colours."""
+
+import asyncio
+import time
+
+import pytest
+from redis.exceptions import ResponseError
+
+from scalekit._redis import Commands, Redis
+from scalekit.errors import BackendTimeout, BackendUnavailable
+from tests.faults import FaultProxy, freeze, kill
+from tests.servers import RedisServer
+
+
+async def outcome(commands: Commands, *args: str | int) -> object:
+    """The reply, or the error."""
+    try:
+        return await commands.execute(*args)
+    except (BackendUnavailable, BackendTimeout) as error:
+        return error
+
+
+async def test_a_lost_connection_fails_what_was_in_flight_once(prefix: str) -> None:
+    """Replies cut off: every INCR in flight raises, none is sent again, and the next command works."""
+    with RedisServer() as server, FaultProxy(server.host, server.port) as proxy:
+        commands = Redis.from_url(proxy.url(server.url)).using("async")
+        await commands.execute("PING")
+        proxy.cut()
+        outcomes = await asyncio.gather(*(outcome(commands, "INCR", f"{prefix}{n}") for n in range(50)))
+        assert all(isinstance(error, BackendUnavailable) for error in outcomes)
+        # In flight means: one batch a connection; what waited for a connection was never sent.
+        values = [server.call("GET", f"{prefix}{number}") for number in range(50)]
+        assert set(values) <= {b"1", None}
+        assert b"1" in values
+        proxy.pass_through()
+        assert await commands.execute("INCR", prefix + "after") == 1
+        await commands.close()
+
+
+def test_a_lost_connection_fails_a_threads_command_once(prefix: str) -> None:
+    """The same for threads."""
+    with RedisServer() as server, FaultProxy(server.host, server.port) as proxy:
+        commands = Redis.from_url(proxy.url(server.url)).using("sync")
+        commands.execute("PING")
+        proxy.cut()
+        with pytest.raises(BackendUnavailable):
+            commands.execute("INCR", prefix)
+        assert server.call("GET", prefix) == b"1"
+        proxy.pass_through()
+        assert commands.execute("INCR", prefix) == 2
+        commands.close()
+
+
+@pytest.mark.parametrize("colour", ["sync", "async"])
+async def test_a_server_that_was_restarted_while_idle_fails_nobody(colour: str, prefix: str) -> None:
+    """Connections that the server closed meanwhile are noticed before a command is sent on them."""
+    with RedisServer() as server:
+        link = Redis.from_url(server.url)
+        if colour == "sync":
+            sync = link.using("sync")
+            sync.execute("PING")
+            server.stop()
+            server.start()
+            assert sync.execute("PING") == b"PONG"
+            sync.close()
+        else:
+            commands = link.using("async")
+            await asyncio.gather(*(commands.execute("PING") for _ in range(10)))
+            await asyncio.to_thread(server.stop)
+            await asyncio.to_thread(server.start)
+            assert await asyncio.gather(*(commands.execute("PING") for _ in range(10))) == [b"PONG"] * 10
+            await commands.close()
+
+
+async def test_a_hung_server_costs_one_timeout_then_nothing() -> None:
+    """SIGSTOP: who is waiting gets BackendTimeout after one time-out, who comes later is refused at once."""
+    with RedisServer() as server:
+        commands = Redis.from_url(server.url, timeout=0.5, cooldown=60).using("async")
+        await asyncio.gather(*(commands.execute("PING") for _ in range(10)))
+        with freeze(server):
+            first = await asyncio.gather(*(outcome(commands, "PING") for _ in range(500)))
+            assert {type(error) for error in first} <= {BackendTimeout, BackendUnavailable}
+            assert BackendTimeout in {type(error) for error in first}
+            start = time.monotonic()
+            later = await asyncio.gather(*(outcome(commands, "PING") for _ in range(500)))
+            assert {type(error) for error in later} == {BackendUnavailable}
+            assert "circuit breaker" in str(later[0])
+            assert time.monotonic() - start < 0.5  # nobody waited for a time-out
+        await commands.close()
+
+
+def test_a_hung_server_costs_a_thread_one_timeout_then_nothing() -> None:
+    """The same for threads."""
+    with RedisServer() as server:
+        commands = Redis.from_url(server.url, timeout=0.5, cooldown=60).using("sync")
+        commands.execute("PING")
+        with freeze(server):
+            with pytest.raises(BackendTimeout, match="may have been applied"):
+                commands.execute("PING")
+            with pytest.raises(BackendUnavailable, match="circuit breaker"):
+                commands.execute("PING")
+        commands.close()
+
+
+async def test_a_server_that_accepts_and_says_nothing() -> None:
+    """A connection that gets no further than TCP is given up after connect_timeout."""
+    with RedisServer() as server, FaultProxy(server.host, server.port) as proxy:
+        proxy.blackhole()
+        commands = Redis.from_url(proxy.url(server.url), connect_timeout=0.2, timeout=60).using("async")
+        error = await outcome(commands, "PING")
+        assert isinstance(error, BackendUnavailable)
+        assert "no connection within 0.2 s" in str(error)
+        await commands.close()
+
+
+async def test_the_breaker_closes_when_the_server_is_back(prefix: str) -> None:
+    """Refused while it is away; one probe finds it again, and then everybody is served."""
+    with RedisServer() as server:
+        commands = Redis.from_url(server.url, cooldown=0.2).using("async")
+        await commands.execute("PING")
+        await asyncio.to_thread(kill, server)
+        assert isinstance(await outcome(commands, "PING"), BackendUnavailable)
+        assert isinstance(await outcome(commands, "PING"), BackendUnavailable)
+        await asyncio.to_thread(server.start)
+        deadline = time.monotonic() + 10
+        while isinstance(await outcome(commands, "PING"), BackendUnavailable):
+            assert time.monotonic() < deadline
+            await asyncio.sleep(0.02)
+        assert await asyncio.gather(*(commands.execute("PING") for _ in range(100))) == [b"PONG"] * 100
+        await commands.close()
+
+
+async def test_one_probe_while_the_server_hangs() -> None:
+    """Of many callers one probes; the rest are refused while it does, and no second connection is tried."""
+    with RedisServer() as server, FaultProxy(server.host, server.port) as proxy:
+        commands = Redis.from_url(proxy.url(server.url), connect_timeout=0.2, cooldown=0.1).using("async")
+        proxy.blackhole()
+        assert isinstance(await outcome(commands, "PING"), BackendUnavailable)
+        accepted = proxy.accepted
+        await asyncio.sleep(0.15)  # the cooldown; a longer one changes nothing
+        outcomes = await asyncio.gather(*(outcome(commands, "PING") for _ in range(100)))
+        assert sum("circuit breaker" not in str(error) for error in outcomes) == 1
+        assert proxy.accepted == accepted + 1
+        await commands.close()
+
+
+async def test_an_error_reply_never_opens_the_breaker() -> None:
+    """An error reply is an answer."""
+    with RedisServer() as server:
+        commands = Redis.from_url(server.url, cooldown=60).using("async")
+        for _ in range(5):
+            with pytest.raises(ResponseError):
+                await commands.execute("NOSUCHCOMMAND", "k")
+        assert await commands.execute("PING") == b"PONG"
+        await commands.close()
+
+
+async def test_a_primary_that_became_a_replica_is_unavailable(prefix: str) -> None:
+    """READONLY: this server cannot serve. The connection is made anew, as its name may have moved."""
+    with RedisServer() as server:
+        commands = Redis.from_url(server.url).using("async")
+        await commands.execute("SET", prefix, 1)
+        server.call("REPLICAOF", "127.0.0.1", 1)
+        assert isinstance(await outcome(commands, "SET", prefix, 2), BackendUnavailable)
+        server.call("REPLICAOF", "NO", "ONE")
+        assert await commands.execute("SET", prefix, 3) == b"OK"
+        await commands.close()
+
+
+async def test_an_error_names_the_server_and_no_password() -> None:
+    """Whom it concerns is in the message; what opens it is not."""
+    with RedisServer(password="s3cret-word") as server:
+        url = server.url
+        commands = Redis.from_url(url).using("async")
+        await asyncio.to_thread(kill, server)
+        error = await outcome(commands, "PING")
+        assert isinstance(error, BackendUnavailable)
+        assert str(server.port) in error.backend
+        assert "s3cret" not in f"{error} {error.backend} {commands!r}"
+        await commands.close()

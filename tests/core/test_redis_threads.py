@@ -1,0 +1,104 @@
+"""The synchronous colour: threads wait for a connection, for a bounded time."""
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+import redis
+
+from scalekit._redis import Redis, Script
+from scalekit.errors import BackendUnavailable
+from tests.faults import FaultProxy
+from tests.servers import RedisServer, wait_until
+
+
+def test_replies_and_scripts(redis_url: str, prefix: str) -> None:
+    """Raw replies, and scripts by digest with their text as the second choice."""
+    commands = Redis.from_url(redis_url).using("sync")
+    assert commands.execute("SET", prefix + "a", b"\xff") == b"OK"
+    assert commands.execute("GET", prefix + "a") == b"\xff"
+    script = Script("return ARGV[1]")
+    commands.execute("SCRIPT", "FLUSH")
+    assert commands.script(script, [prefix], ["x"]) == b"x"
+    assert commands.script(script, [prefix], ["y"]) == b"y"
+    commands.close()
+
+
+def test_a_given_client_keeps_its_pool(redis_url: str, prefix: str) -> None:
+    """Its connections are used, and closing ours leaves it open."""
+    with redis.from_url(redis_url, decode_responses=True, client_name="theirs") as client:
+        commands = Redis(client).using("sync")
+        assert b"name=theirs" in commands.execute("CLIENT", "INFO")
+        commands.close()
+        assert client.ping()
+
+
+def test_more_threads_than_connections_wait(prefix: str) -> None:
+    """64 threads, four connections, no error, and never a fifth connection."""
+    with RedisServer() as server:
+        commands = Redis.from_url(server.url, max_connections=4, timeout=30).using("sync")
+        most: list[int] = []
+
+        def work(number: int) -> bytes:
+            for _ in range(10):
+                commands.execute("SET", f"{prefix}{number}", number)
+            most.append(commands.execute("CLIENT", "LIST").count(b"\n"))
+            value: bytes = commands.execute("GET", f"{prefix}{number}")
+            return value
+
+        with ThreadPoolExecutor(64) as pool:
+            assert list(pool.map(work, range(64))) == [b"%d" % number for number in range(64)]
+        assert max(most) <= 4
+        commands.close()
+        wait_until(lambda: server.info("clients")["connected_clients"] == "1", what="connections are closed")
+
+
+def test_waiting_for_a_connection_is_bounded(redis_server: RedisServer) -> None:
+    """When all connections stay in use for the time-out, the error says so and how to cure it."""
+    with FaultProxy(redis_server.host, redis_server.port) as proxy:
+        commands = Redis.from_url(proxy.url(redis_server.url), max_connections=1, timeout=0.5).using("sync")
+        commands.execute("PING")
+        proxy.delay(0.4)
+        errors: list[BaseException] = []
+        start = threading.Barrier(5)
+
+        def work() -> None:
+            start.wait()
+            try:
+                commands.execute("PING")
+            except BackendUnavailable as error:
+                errors.append(error)
+
+        threads = [threading.Thread(target=work) for _ in range(5)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert errors
+        assert all("raise max_connections" in str(error) for error in errors)
+        commands.close()
+
+
+def test_a_thread_that_is_interrupted_leaves_no_reply_behind(redis_server: RedisServer, prefix: str) -> None:
+    """KeyboardInterrupt while waiting: its connection is not given to the next one."""
+    commands = Redis.from_url(redis_server.url).using("sync")
+    commands.execute("SET", prefix + "a", "mine")
+
+    class Interrupted(BaseException):
+        pass
+
+    client = commands._client  # type: ignore[attr-defined]  # to interrupt it where no signal can be aimed
+    pool = client.connection_pool
+    connection = pool.get_connection()
+    original = connection.read_response
+
+    def interrupted(*args: object, **kwargs: object) -> None:
+        connection.read_response = original
+        raise Interrupted
+
+    connection.read_response = interrupted
+    pool.release(connection)
+    with pytest.raises(Interrupted):
+        commands.execute("GET", prefix + "a")
+    assert commands.execute("GET", prefix + "b") is None
+    commands.close()
