@@ -57,7 +57,7 @@ class Shell:
     """An application around one handler, in one framework."""
 
     def __init__(self, store: Store, **options: Any) -> None:
-        self.store, self.options = store, options
+        self.store, self.options = store, {"secret_key": SECRET, **options}
         self.handler: Handler = lambda session: None
 
     def request(self, handler: Handler, cookie: bytes | None, *, scheme: str = "http") -> Reply:
@@ -87,7 +87,7 @@ class ASGIShell(Shell):
             await send({"type": "http.response.start", "status": result.status, "headers": headers})
             await send({"type": "http.response.body", "body": json.dumps(result.data).encode()})
 
-        return SessionMiddleware(app, store=self.store, secret_key=SECRET, **self.options)
+        return SessionMiddleware(app, store=self.store, **self.options)
 
     def request(self, handler: Handler, cookie: bytes | None, *, scheme: str = "http") -> Reply:
         scope = make_scope(cookie, scheme=scheme) | {"tests.handler": handler}
@@ -108,7 +108,7 @@ class StarletteShell(ASGIShell):
             return JSONResponse(result.data, result.status, dict(result.headers))
 
         app = Starlette(routes=[Route("/", endpoint)])
-        app.add_middleware(SessionMiddleware, store=self.store, secret_key=SECRET, **self.options)
+        app.add_middleware(SessionMiddleware, store=self.store, **self.options)
         return app
 
 
@@ -120,7 +120,7 @@ class FastAPIShell(ASGIShell):
         from scalekit.sessions.asgi import SessionMiddleware
 
         app = FastAPI()
-        app.add_middleware(SessionMiddleware, store=self.store, secret_key=SECRET, **self.options)
+        app.add_middleware(SessionMiddleware, store=self.store, **self.options)
 
         @app.get("/")
         async def endpoint(request: Request) -> JSONResponse:
@@ -146,9 +146,7 @@ class WSGIShell(Shell):
             start_response(f"{result.status} Whatever", headers)
             return [json.dumps(result.data).encode()]
 
-        return validator(
-            SessionMiddleware(validator(app), store=self.store, secret_key=SECRET, **self.options)
-        )
+        return validator(SessionMiddleware(validator(app), store=self.store, **self.options))
 
     def request(self, handler: Handler, cookie: bytes | None, *, scheme: str = "http") -> Reply:
         return drive_wsgi(self.app, make_environ(cookie, scheme=scheme) | {"tests.handler": handler})
@@ -161,7 +159,7 @@ class FlaskShell(WSGIShell):
         from scalekit.sessions.flask import ServerSessionInterface
 
         app = flask.Flask("tests")
-        app.session_interface = ServerSessionInterface(self.store, secret_key=SECRET, **self.options)
+        app.session_interface = ServerSessionInterface(self.store, **self.options)
 
         @app.get("/")
         def endpoint() -> Any:

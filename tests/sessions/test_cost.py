@@ -1,0 +1,236 @@
+"""What a request costs the store, counted by the server itself (issue 3, lines 1 to 6)."""
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from scalekit.sessions.asgi import load
+from scalekit.sessions.redis import RedisStore
+from scalekit.sessions.session import Session
+from scalekit.sessions.tokens import store_id
+from tests.servers import RedisServer
+from tests.sessions.shells import ASGIShell, FlaskShell, Shell, Visitor, WSGIShell, make_scope
+
+# What a connection says when it is opened, and what the tests ask.
+_NOT_OURS = re.compile(r"hello|auth|select|client.*|info|config.*|script.*")
+
+
+class Counter:
+    """Commands that the server ran since `reset`, by name; those inside of scripts too."""
+
+    def __init__(self, server: RedisServer) -> None:
+        self.server = server
+
+    def reset(self) -> None:
+        self.server.call("CONFIG", "RESETSTAT")
+
+    def read(self) -> dict[str, int]:
+        stats = self.server.info("commandstats")
+        counts = {
+            name.removeprefix("cmdstat_"): int(re.findall(r"calls=(\d+)", text)[0])
+            for name, text in stats.items()
+        }
+        return {name: count for name, count in counts.items() if not _NOT_OURS.fullmatch(name)}
+
+    def round_trips(self) -> int:
+        """Each of our operations is one script."""
+        counts = self.read()
+        assert "eval" not in counts, "the scripts should be known to the server by now"
+        return counts.get("evalsha", 0)
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[RedisServer]:
+    """A server of our own, as others would be counted too."""
+    with RedisServer() as server:
+        yield server
+
+
+@pytest.fixture
+def counter(server: RedisServer) -> Counter:
+    return Counter(server)
+
+
+@pytest.fixture
+def shell(shell_type: type[Shell], server: RedisServer) -> Shell:
+    shell = shell_type(RedisStore.from_url(server.url))
+    visitor = shell.visitor()  # teaches the server all four scripts
+    visitor(lambda session: session.update(a=1))
+    visitor(lambda session: session.update(a=2))
+    visitor(lambda session: session.logout())
+    return shell
+
+
+@pytest.fixture
+def known(shell: Shell, counter: Counter) -> Visitor:
+    """A visitor with a session of several keys."""
+    visitor = shell.visitor()
+    visitor(lambda session: session.update(name="Ann", cart=["book"], visits=3))
+    counter.reset()
+    return visitor
+
+
+def key_of(visitor: Visitor) -> str:
+    """Where the visitor's session lies."""
+    assert visitor.cookie is not None
+    return "session:" + store_id(visitor.cookie.partition(".")[0])
+
+
+def loads_untouched(shell: Shell) -> bool:
+    return isinstance(shell, ASGIShell)  # `request.session` cannot await
+
+
+@pytest.mark.parametrize(
+    "handler",
+    [
+        lambda session: None,
+        lambda session: [dict(session), session.get("a"), session.user_id, "a" in session, len(session)],
+        lambda session: session.setdefault,
+    ],
+    ids=["untouched", "read", "looked at"],
+)
+def test_no_cookie_costs_nothing(shell: Shell, counter: Counter, handler: Any) -> None:
+    """1. Without a cookie, a session that is read or left alone: no command, no Set-Cookie."""
+    counter.reset()
+    reply = shell.visitor().visit(lambda session: handler(session) and None)
+    assert (reply.status, reply.set_cookies, counter.read()) == (200, [], {})
+
+
+@pytest.mark.parametrize("cookie", ["x", "A" * 43 + "." + "A" * 43, "A" * 4000, 'a"b', "\xff\xfe"])
+def test_a_forged_cookie_costs_nothing(shell: Shell, counter: Counter, cookie: str) -> None:
+    """2. A forged, mangled or malformed cookie: no command, and the visitor is anonymous."""
+    counter.reset()
+    reply = Visitor(shell, cookie).visit(lambda session: [dict(session), session.user_id])
+    assert (reply.json, reply.set_cookies, counter.read()) == ([{}, None], [], {})
+
+
+def test_a_changed_cookie_costs_nothing(shell: Shell, known: Visitor, counter: Counter) -> None:
+    """2. A real cookie with one character changed is forged."""
+    assert known.cookie is not None
+    first = "B" if known.cookie[0] == "A" else "A"
+    assert Visitor(shell, first + known.cookie[1:])(dict) == {}
+    assert counter.read() == {}
+
+
+def test_an_untouched_session(shell: Shell, known: Visitor, counter: Counter) -> None:
+    """3. A valid cookie and no look at the session: 0 commands under WSGI, one load under plain ASGI."""
+    reply = known.visit(lambda session: None)
+    expected = {"evalsha": 1, "hgetall": 1, "pttl": 1} if loads_untouched(shell) else {}
+    assert (reply.set_cookies, counter.read()) == ([], expected)
+
+
+@pytest.mark.parametrize("shell_type", [ASGIShell])
+async def test_lazy_asgi(server: RedisServer, counter: Counter, shell: Shell, known: Visitor) -> None:
+    """3. `lazy=True`: 0 commands until `await load(request)`, which costs one, also when called twice."""
+    from scalekit.sessions.asgi import SessionMiddleware
+    from tests.sessions.shells import SECRET, drive_asgi
+
+    seen: list[Any] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        if scope["path"] == "/load":
+            seen.append(dict(await load(scope)))
+            assert await load(scope) is scope["session"]
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b""})
+
+    lazy = SessionMiddleware(app, store=RedisStore.from_url(server.url), secret_key=SECRET, lazy=True)
+    scope = make_scope(f"session={known.cookie}".encode())
+    await drive_asgi(lazy, {**scope})
+    assert counter.read() == {}
+    await drive_asgi(lazy, scope | {"path": "/load"})
+    assert (counter.round_trips(), seen) == (1, [{"name": "Ann", "cart": ["book"], "visits": 3}])
+
+
+def test_reading_is_one_round_trip(known: Visitor, counter: Counter) -> None:
+    """4. Read only, whatever is read and however often: exactly one script, which only reads."""
+    assert known(lambda session: [session["name"], session["cart"], len(list(session.items()))]) == [
+        "Ann",
+        ["book"],
+        3,
+    ]
+    assert counter.read() == {"evalsha": 1, "hgetall": 1, "pttl": 1}
+
+
+def test_the_idle_refresh_is_in_the_same_round_trip(
+    known: Visitor, counter: Counter, server: RedisServer
+) -> None:
+    """4. A load that extends the session is still one script."""
+    key = key_of(known)
+    server.call("PEXPIRE", key, 60_000)
+    counter.reset()
+    known(dict)
+    assert counter.round_trips() == 1
+    assert counter.read()["pexpire"] == 1
+    assert server.call("PTTL", key) > 6 * 24 * 3600 * 1000
+
+
+def test_the_idle_refresh_waits_for_a_threshold(
+    known: Visitor, counter: Counter, server: RedisServer
+) -> None:
+    """5. Before a tenth of the idle time has passed nothing is written; after it, it is extended once."""
+    key = key_of(known)
+    week = 7 * 24 * 3600 * 1000
+    server.call("PEXPIRE", key, int(week * 0.91))
+    counter.reset()
+    known(dict)
+    assert "pexpire" not in counter.read()
+    server.call("PEXPIRE", key, int(week * 0.89))
+    counter.reset()
+    for _ in range(3):
+        known(dict)
+    assert counter.read()["pexpire"] == 1
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda session: session.update(name="Bob"),
+        lambda session: session["cart"].append("pen"),
+        lambda session: session.pop("name"),
+        lambda session: [session.update({f"key-{n}": n for n in range(50)}), session.pop("name")],
+    ],
+    ids=["set", "nested", "delete", "many"],
+)
+def test_modifying_is_two_round_trips(known: Visitor, counter: Counter, change: Any) -> None:
+    """6. Load and save: exactly two scripts, however much changes."""
+    known(lambda session: change(session) and None)
+    assert counter.round_trips() == 2
+
+
+def test_a_first_value_is_one_round_trip(shell: Shell, counter: Counter) -> None:
+    """6. A visitor without a session needs no load: creating it is all."""
+    counter.reset()
+    shell.visitor()(lambda session: session.update(a=1))
+    assert counter.round_trips() == 1
+
+
+@pytest.mark.parametrize(
+    "turn",
+    [lambda session: session.login("ann"), lambda session: session.rotate()],
+    ids=["login", "rotate"],
+)
+def test_a_new_id_is_three_round_trips(known: Visitor, counter: Counter, turn: Any) -> None:
+    """6. Load, create the new, end the old: three scripts, with changes on top too."""
+
+    def handler(session: Session) -> None:
+        session["name"] = "Bob"
+        turn(session)
+
+    known(handler)
+    assert counter.round_trips() == 3
+
+
+def test_logging_out_is_two_round_trips(known: Visitor, counter: Counter) -> None:
+    """6. Load and end."""
+    known(lambda session: session.logout())
+    assert counter.round_trips() == 2
+
+
+def test_the_shells_that_load_late(server: RedisServer) -> None:
+    """3. WSGI and Flask are the shells that load on the first look."""
+    assert not any(
+        loads_untouched(shell(RedisStore.from_url(server.url))) for shell in (WSGIShell, FlaskShell)
+    )

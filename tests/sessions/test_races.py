@@ -1,0 +1,177 @@
+"""Requests of one visitor that overtake each other (issue 3, lines 7, 8, 10, 11).
+
+The second request runs while the first is inside of its handler, so every order is exact. The same across
+processes is in `test_processes.py`.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from scalekit.sessions.session import Session
+from tests.sessions.shells import Reply, Shell, Visitor
+
+
+@pytest.fixture
+def visitor(shell: Shell) -> Visitor:
+    visitor = shell.visitor()
+    visitor(lambda session: session.update(a=1, b=[1], c=3))
+    return visitor
+
+
+def overtaken(
+    visitor: Visitor,
+    slow: Callable[[Session], Any],
+    fast: Callable[[Session], Any],
+    *,
+    load_first: bool = True,
+) -> tuple[Reply, Reply]:
+    """``slow`` has loaded its session when ``fast``, of the same browser, starts and finishes."""
+    replies: list[Reply] = []
+    other = Visitor(visitor.shell, visitor.cookie)
+
+    def handler(session: Session) -> None:
+        if load_first:
+            len(session)
+        replies.append(other.visit(lambda session: fast(session) and None))
+        slow(session)
+
+    # The browser applies the answer of the fast request first.
+    slow_reply = Visitor(visitor.shell, visitor.cookie).visit(handler)
+    visitor.cookie = other.cookie
+    return slow_reply, replies[0]
+
+
+def login(session: Session) -> None:
+    session.login("ann")
+
+
+def test_changes_of_different_keys_merge(visitor: Visitor) -> None:
+    """7. Two requests that set different keys: both survive."""
+    overtaken(visitor, lambda s: s.update(slow=1), lambda s: s.update(fast=1))
+    assert visitor(dict) == {"a": 1, "b": [1], "c": 3, "slow": 1, "fast": 1}
+
+
+def test_nested_changes_of_different_keys_merge(visitor: Visitor) -> None:
+    """7. A list that one request changed and a key that the other set: both survive."""
+    overtaken(visitor, lambda s: s["b"].append(2), lambda s: s.update(a=2))
+    assert visitor(dict) == {"a": 2, "b": [1, 2], "c": 3}
+
+
+def test_the_last_commit_wins_a_key(visitor: Visitor) -> None:
+    """7. The same key: what was committed last stays, also if it is the value that was there before."""
+    overtaken(visitor, lambda s: s.update(a=1), lambda s: s.update(a=2))
+    assert visitor(lambda s: s["a"]) == 1
+
+
+def test_what_was_only_read_does_not_win(visitor: Visitor) -> None:
+    """7. A request that read a key, mutable ones too, does not bring its old value back."""
+    overtaken(visitor, lambda s: s.update(a=len(s["b"])), lambda s: s["b"].append(2))
+    assert visitor(lambda s: [s["a"], s["b"]]) == [1, [1, 2]]
+
+
+@pytest.mark.parametrize("swap", [False, True])
+def test_deleting_one_key_while_another_is_set(visitor: Visitor, swap: bool) -> None:
+    """8. A deleted while B is set: A gone, B kept, in either order."""
+    turns = [lambda s: s.pop("a"), lambda s: s.update(d=4)]
+    overtaken(visitor, *(reversed(turns) if swap else turns))
+    assert visitor(dict) == {"b": [1], "c": 3, "d": 4}
+
+
+def test_clearing_while_a_key_is_added(visitor: Visitor) -> None:
+    """8. `clear()` removes what the request saw, not what another adds meanwhile."""
+    overtaken(visitor, lambda s: s.clear(), lambda s: s.update(d=4))
+    assert visitor(dict) == {"d": 4}
+
+
+ENDINGS = {
+    "logout": lambda s: s.logout(),
+    "login": login,
+    "rotate": lambda s: s.rotate(),
+}
+CHANGES = {
+    "set": lambda s: s.update(a="stale"),
+    "nested": lambda s: s["b"].append("stale"),
+    "delete": lambda s: s.pop("c"),
+    "clear": lambda s: s.clear(),
+    "rotate": lambda s: s.rotate(),
+    "rotate and set": lambda s: [s.rotate(), s.update(a="stale")],
+}
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+@pytest.mark.parametrize("change", CHANGES)
+def test_an_ended_session_stays_ended(visitor: Visitor, ending: str, change: str) -> None:
+    """10. A session that ends while a request is under way is not brought back by its save or its rotation,
+    and the response carries no cookie: the browser keeps what the ending gave it."""
+    old = visitor.cookie
+    slow, fast = overtaken(visitor, CHANGES[change], ENDINGS[ending])
+    assert (slow.status, slow.set_cookies) == (200, [])
+    assert len(fast.set_cookies) == 1
+    assert Visitor(visitor.shell, old)(dict) == {}
+    data = {} if ending == "logout" else {"a": 1, "b": [1], "c": 3}
+    assert visitor(dict) == data
+    assert visitor(lambda s: s.user_id) == ("ann" if ending == "login" else None)
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+@pytest.mark.parametrize("change", ["set", "rotate", "rotate and set"])
+def test_a_request_that_comes_late_replaces_no_cookie(visitor: Visitor, ending: str, change: str) -> None:
+    """11. A request that left the browser with the old cookie and arrives after the new one was given is
+    answered without a cookie, although it writes: its own would log the visitor out."""
+    late = Visitor(visitor.shell, visitor.cookie)
+    visitor(lambda s: ENDINGS[ending](s) and None)
+    reply = late.visit(lambda s: CHANGES[change](s) and None)
+    assert (reply.status, reply.set_cookies) == (200, [])
+    assert visitor(lambda s: s.user_id) == ("ann" if ending == "login" else None)
+
+
+def test_a_login_that_comes_late_logs_in(visitor: Visitor) -> None:
+    """11. A double click on "log in": the second request has proved who it is, so it gets a session."""
+    late = Visitor(visitor.shell, visitor.cookie)
+    visitor(login)
+    late(login)
+    assert visitor(lambda s: s.user_id) == late(lambda s: s.user_id) == "ann"
+    assert visitor.cookie != late.cookie
+
+
+def test_a_login_that_was_overtaken_logs_in(visitor: Visitor) -> None:
+    """10. Logging in is no resurrection: it starts a session that has just been authenticated."""
+    slow, fast = overtaken(visitor, login, login)
+    assert len(slow.set_cookies) == len(fast.set_cookies) == 1
+    assert visitor(lambda s: [s.user_id, s["a"]]) == ["ann", 1]
+
+
+def test_rotating_carries_over_what_others_saved(visitor: Visitor) -> None:
+    """7. A save to the old id, after the rotating request had loaded it, is not lost."""
+    replies = overtaken(
+        visitor,
+        lambda s: [s.update(a="slow"), s.rotate()],
+        lambda s: [s.update(a="fast", new=[1]), s["b"].append(2), s.pop("c")],
+    )
+    visitor.cookie = replies[0].set_cookies[0].split(";")[0].partition("=")[2]
+    assert visitor(dict) == {"a": "slow", "b": [1, 2], "new": [1]}
+
+
+def test_another_user_inherits_nothing_that_was_saved_late(visitor: Visitor) -> None:
+    """15. What a request of the former user saves in the last moment does not reach the new user."""
+    visitor(login)
+    slow, _ = overtaken(visitor, lambda s: s.login("bob"), lambda s: s.update(diary="Ann's"))
+    visitor.cookie = slow.set_cookies[0].split(";")[0].partition("=")[2]
+    assert visitor(lambda s: [s.user_id, dict(s)]) == ["bob", {}]
+
+
+def test_two_logouts(visitor: Visitor) -> None:
+    """10. Logging out twice at the same time is logging out once."""
+    old = visitor.cookie
+    slow, fast = overtaken(visitor, ENDINGS["logout"], ENDINGS["logout"])
+    assert (slow.status, fast.status) == (200, 200)
+    assert (visitor.cookie, Visitor(visitor.shell, old)(dict)) == (None, {})
+
+
+def test_untouched_and_read_requests_send_no_cookie(visitor: Visitor) -> None:
+    """11. A request that changes no id sends no cookie, so a slow one cannot bring an old cookie back."""
+    for change in (lambda s: None, lambda s: s.get("a"), CHANGES["set"], CHANGES["nested"], CHANGES["clear"]):
+        slow, _ = overtaken(visitor, change, lambda s: s.update(x=1))
+        assert slow.set_cookies == []
