@@ -7,7 +7,7 @@ from pathlib import Path
 
 from benchmarks import harness
 
-PIECES = ("sessions", "database", "cache", "storage", "cdn")
+PIECES = ("redis", "sessions", "database", "cache", "storage", "cdn")
 
 
 async def main(pieces: list[str], path: Path) -> None:

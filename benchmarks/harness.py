@@ -43,7 +43,7 @@ class Case:
 
 @dataclass(frozen=True, kw_only=True)
 class Result:
-    """One line of the JSON; times in microseconds for one unit, ``ratio`` is ours / peer (below 1: faster)."""
+    """One line of the JSON: microseconds for one unit; ``ratio`` is ours / peer, below 1 is faster."""
 
     piece: str
     case: str
@@ -96,9 +96,8 @@ def table(results: list[Result]) -> str:
     ]
     for row in results:
         floor = f"{row.floor_us} | {row.ours_us / row.floor_us:.2f}" if row.floor_us else "- | -"
-        lines.append(
-            f"| {row.piece} | {row.case} | {row.ours_us} | {row.peer} | {row.peer_us} | {row.ratio} | {floor} |"
-        )
+        peer = f"{row.peer} | {row.peer_us} | {row.ratio}"
+        lines.append(f"| {row.piece} | {row.case} | {row.ours_us} | {peer} | {floor} |")
     return "\n".join(lines)
 
 

@@ -16,7 +16,7 @@ def key_ring(secret_key: SecretKey) -> list[bytes]:
     Raises:
         ConfigurationError: the ring is empty, or a key is shorter than 16 bytes. Keys are not quoted.
     """
-    keys = [secret_key] if isinstance(secret_key, str | bytes) else list(secret_key)
+    keys: list[str | bytes] = [secret_key] if isinstance(secret_key, str | bytes) else [*secret_key]
     ring = [key.encode() if isinstance(key, str) else key for key in keys]
     if not ring:
         raise ConfigurationError("secret_key is an empty list; give at least one key")
