@@ -88,6 +88,8 @@ class Fleet:
         self._previous: int | None = None
         self.reasons: tuple[str | None, ...] = tuple(None for _ in self.members)
         self._surveyed = self.single
+        self._unheard: dict[Member, int] = {}
+        self._asked_again = False
 
     def forked(self) -> None:
         """This is another process, or another event loop: nothing that is open or known is ours."""
@@ -110,15 +112,27 @@ class Fleet:
             if self.primary is member and isinstance(outcome, Report):
                 self.history.add(outcome)
                 self._survey()
-            if not self._surveyed:
-                self._surveyed = all(one.health.asked > float("-inf") for one in self.members)
+            again = not self._surveyed and self._count_round(member, failed=isinstance(outcome, str))
             after = self._previous
         if before is not None and after is not None and before != after:
             old, new = self.members[before], self.members[after]
             _log.warning("%s is the primary now, in place of %s", new.name, old.name)
             # Whoever still waits on the old one must not be told later that it worked.
             old.cut_writes()
+        if again:
+            self.monitor.poke()
         self.monitor.changed()
+
+    def _count_round(self, member: Member, *, failed: bool) -> bool:
+        """Whether to ask everyone once more, before the first transaction.
+
+        What a replica said before the primary had told its position cannot be compared with it.
+        """
+        self._unheard[member] = 0 if failed else self._unheard.get(member, 2) - 1
+        first = len(self._unheard) == len(self.members) and not self._asked_again
+        self._asked_again |= first
+        self._surveyed = self._asked_again and all(left <= 0 for left in self._unheard.values())
+        return first and not self._surveyed
 
     def suspect(self, member: Member, reason: str) -> None:
         """A transaction could not use ``member``: nobody reads from it until it answers again."""

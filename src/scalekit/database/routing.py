@@ -34,7 +34,12 @@ class Verdicts:
 
     def is_read(self, statement: Executable) -> bool:
         """Whether any replica may answer ``statement``."""
-        if not (statement.is_select or statement.is_text or isinstance(statement, FunctionElement)):
+        if not (
+            statement.is_select
+            or isinstance(statement, TextClause)
+            or statement.is_from_statement
+            or isinstance(statement, FunctionElement)
+        ):
             return False
         key = _key(statement)
         verdict = self._known.get(key) if key is not None else None

@@ -1,0 +1,185 @@
+"""What counts as a read. No server needed."""
+
+import pytest
+from sqlalchemy import (
+    DDL,
+    Integer,
+    Sequence,
+    delete,
+    func,
+    insert,
+    lambda_stmt,
+    literal_column,
+    select,
+    text,
+    union,
+    update,
+)
+from sqlalchemy.dialects.postgresql import psycopg
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, selectinload
+
+from scalekit.database import _sqltext
+from scalekit.database.routing import Verdicts
+
+
+class Base(DeclarativeBase):
+    pass
+
+
+class Item(Base):
+    __tablename__ = "item"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    share: Mapped[int]
+    update: Mapped[str]
+
+
+READS = [
+    "SELECT 1",
+    "select * from item;",
+    "  -- a comment\n/* and /* a nested */ one */ SELECT 1",
+    "WITH a AS (SELECT 1) SELECT * FROM a",
+    "WITH RECURSIVE a(n) AS (VALUES (1) UNION ALL SELECT n + 1 FROM a WHERE n < 9) SELECT sum(n) FROM a",
+    "(SELECT 1) UNION (SELECT 2)",
+    "VALUES (1), (2)",
+    "TABLE item",
+    "SELECT 'nextval(''s'') FOR UPDATE; DELETE FROM item'",
+    "SELECT $tag$ INSERT INTO item $tag$",
+    "SELECT E'it\\'s; DELETE'",
+    'SELECT "update" FROM item',
+    "SELECT item.update, item.insert FROM item",
+    "SELECT name AS insert FROM item",
+    "SELECT share, lo_price FROM item WHERE id = :id AND tags @> '{a}'::text[]",
+    "SELECT substring(name from 1 for 3) FROM item",
+    "SELECT count(*) FILTER (WHERE price > 1) OVER (PARTITION BY category) FROM item",
+    "SELECT * FROM item TABLESAMPLE system (1)",
+    "SELECT unknown_function(1)",
+]
+
+WRITES = [
+    "",
+    ";",
+    "INSERT INTO item VALUES (1)",
+    "UPDATE item SET share = 1",
+    "DELETE FROM item",
+    "MERGE INTO item USING other ON true WHEN MATCHED THEN DELETE",
+    "TRUNCATE item",
+    "CREATE TABLE a (b int)",
+    "SELECT 1; DELETE FROM item",
+    "SELECT * INTO copied FROM item",
+    "SELECT * FROM item FOR UPDATE",
+    "SELECT * FROM item FOR NO KEY UPDATE SKIP LOCKED",
+    "SELECT * FROM item FOR SHARE",
+    "SELECT * FROM item FOR/**/KEY SHARE",
+    "WITH gone AS (DELETE FROM item RETURNING *) SELECT * FROM gone",
+    "WITH a AS MATERIALIZED (INSERT INTO item VALUES (1) RETURNING id) SELECT * FROM a",
+    "WITH a AS (SELECT 1) UPDATE item SET share = 1",
+    "SELECT nextval('s')",
+    "SELECT pg_catalog.nextval('s')",
+    "SELECT \"nextval\" ('s')",
+    "SELECT NextVal('s')",
+    "SELECT setval('s', 1), currval('s'), lastval()",
+    "SELECT pg_advisory_lock(1)",
+    "SELECT pg_try_advisory_xact_lock(1)",
+    "SELECT set_config('a.b', 'c', false)",
+    "SELECT setseed(0.5)",
+    "SELECT pg_export_snapshot()",
+    "SELECT pg_notify('a', 'b')",
+    "SELECT lo_create(0)",
+    "SELECT pg_promote()",
+    "SELECT * FROM dblink_exec('host=other', 'DELETE FROM item')",
+    "SELECT pg_current_wal_lsn()",
+    "SET search_path TO a",
+    "SHOW search_path",
+    "RESET ALL",
+    "LISTEN a",
+    "NOTIFY a",
+    "COPY item TO STDOUT",
+    "COPY item FROM STDIN",
+    "CALL a()",
+    "DO $$ BEGIN END $$",
+    "EXPLAIN ANALYZE DELETE FROM item",
+    "EXPLAIN SELECT 1",
+    "LOCK TABLE item",
+    "VACUUM item",
+    "DECLARE a CURSOR FOR SELECT 1",
+    "FETCH a",
+    "PREPARE a AS SELECT 1",
+    "EXECUTE a",
+    "BEGIN",
+    "SAVEPOINT a",
+    "REFRESH MATERIALIZED VIEW a",
+    # Not understood, so not a read: where such a text ends depends on what the server is set to.
+    "SELECT 'open",
+    "SELECT 'a\\' OR pg_promote() --'",
+    "SELECT $a$ open",
+    "SELECT /* open",
+    "SELECT U&'d\\0061t'",
+    'SELECT U&"d\\0061t"',
+    'SELECT "open',
+]
+
+
+@pytest.mark.parametrize("sql", READS)
+def test_reads(sql: str) -> None:
+    """Text that provably only reads may go to a replica."""
+    assert _sqltext.is_read(sql)
+
+
+@pytest.mark.parametrize("sql", WRITES)
+def test_writes(sql: str) -> None:
+    """Text that writes, locks, or is not understood goes to the primary."""
+    assert not _sqltext.is_read(sql)
+
+
+def test_constructs_are_judged_by_their_sql() -> None:
+    """Core and ORM statements are reads exactly when the SQL that is sent for them is."""
+    verdicts = Verdicts(psycopg.dialect())
+    writing_cte = insert(Item).values(id=1).returning(Item.id).cte()
+    reads = [
+        select(Item),
+        select(Item).where(Item.id.in_([1, 2])).options(selectinload("*")),
+        union(select(Item.id), select(Item.share)),
+        func.now(),
+        text("SELECT 1 AS n").columns(n=Integer),
+        select(Item).from_statement(text("SELECT * FROM item")),
+        lambda_stmt(lambda: select(Item)),
+        select(Item).where(Item.update == "nextval('s')"),
+    ]
+    writes = [
+        insert(Item),
+        update(Item).values(share=1),
+        delete(Item),
+        select(Item).with_for_update(),
+        select(Item).with_for_update(read=True, key_share=True, skip_locked=True),
+        select(writing_cte),
+        select(func.nextval("s")),
+        func.nextval("s"),
+        select(Sequence("s").next_value()),
+        Sequence("s"),
+        select(Item).suffix_with("FOR UPDATE"),
+        select(Item).where(text("pg_try_advisory_lock(1)")),
+        select(literal_column("pg_promote()")),
+        select(Item).from_statement(text("SELECT * FROM item FOR UPDATE")),
+        union(select(Item.id), select(func.setval("s", 1))),
+        DDL("CREATE TABLE a (b int)"),
+    ]
+    assert [verdicts.is_read(statement) for statement in reads] == [True] * len(reads)
+    assert [verdicts.is_read(statement) for statement in writes] == [False] * len(writes)
+
+
+def test_a_refusal_is_remembered_for_every_statement_of_the_same_sql() -> None:
+    """What a replica refused once goes to the primary, with other parameters too."""
+    verdicts = Verdicts(psycopg.dialect())
+    first, second = (select(func.place_order(number)) for number in (1, 2))
+    assert verdicts.is_read(first)
+    verdicts.refused(first)
+    assert not verdicts.is_read(second)
+    assert verdicts.is_read(select(func.count_orders(1)))
+
+
+def test_the_memory_of_verdicts_is_bounded() -> None:
+    """An application that makes up its SQL does not grow the memory without end."""
+    verdicts = Verdicts(psycopg.dialect())
+    for number in range(5_000):
+        verdicts.is_read(text(f"SELECT {number}"))
+    assert len(verdicts._known) <= 2_000

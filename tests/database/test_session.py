@@ -1,0 +1,267 @@
+"""Where the statements of a session run, on a real primary with two replicas."""
+
+from collections.abc import Callable
+
+import pytest
+from sqlalchemy import event, func, insert, select, text, update
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+from scalekit.database import ANY, STRONG, AsyncCluster, Bounded, Cluster
+from tests.conftest import Database
+
+WHERE = text("SELECT pg_is_in_recovery(), inet_server_port(), pg_backend_pid()")
+
+
+class Base(DeclarativeBase):
+    pass
+
+
+class Item(Base):
+    __tablename__ = "item"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str]
+    stock: Mapped[int] = mapped_column(default=0)
+
+
+async def on_replica(session: AsyncSession) -> bool:
+    return bool((await session.execute(WHERE)).one()[0])
+
+
+@pytest.mark.parametrize("driver", ["asyncpg", "psycopg"])
+async def test_reads_go_to_a_replica_and_writes_to_the_primary(
+    make_async: Callable[..., AsyncCluster], items: Database, driver: str
+) -> None:
+    """A transaction that begins with a read runs on a replica; one that writes on the primary, wholly."""
+    cluster = make_async(driver)
+    async with cluster.session() as session:
+        assert await on_replica(session)
+        assert len((await session.scalars(select(Item))).all()) == 3
+    async with cluster.session() as session:
+        session.add(Item(id=4, name="four"))
+        await session.flush()
+        assert not await on_replica(session)
+        await session.commit()
+    assert items.cluster.primary.sql("SELECT count(*) FROM item", database=items.name) == "4"
+
+
+def test_the_same_in_synchronous_code(make_sync: Callable[..., Cluster]) -> None:
+    """Cluster is AsyncCluster without await."""
+    cluster = make_sync()
+    with cluster.session() as session:
+        assert session.execute(WHERE).one()[0]
+        session.add(Item(id=4, name="four"))
+        session.flush()
+        assert not session.execute(WHERE).one()[0]
+        session.commit()
+    with cluster.session() as session:
+        assert len(session.scalars(select(Item)).all()) == 4
+
+
+@pytest.mark.parametrize("driver", ["asyncpg", "psycopg"])
+async def test_a_transaction_stays_on_one_server(
+    make_async: Callable[..., AsyncCluster], driver: str
+) -> None:
+    """Twenty reads of one transaction come from one backend process, and so do reads after a write."""
+    cluster = make_async(driver)
+    async with cluster.session() as session:
+        backends = {(await session.execute(WHERE)).one() for _ in range(20)}
+        assert len(backends) == 1
+        await session.execute(update(Item).values(stock=1))
+        backends = {(await session.execute(WHERE)).one() for _ in range(20)}
+        assert len(backends) == 1
+        assert not backends.pop()[0]
+
+
+MATRIX: list[tuple[str, bool]] = [
+    ("SELECT * FROM item", True),
+    ("WITH a AS (SELECT * FROM item) SELECT count(*) FROM a", True),
+    ("VALUES (1)", True),
+    ("TABLE item", True),
+    ("SELECT 'FOR UPDATE'", True),
+    ("SELECT * FROM item FOR UPDATE", False),
+    ("SELECT * FROM item FOR SHARE SKIP LOCKED", False),
+    ("SELECT * FROM item FOR NO KEY UPDATE NOWAIT", False),
+    ("INSERT INTO item VALUES (9, 'nine') RETURNING id", False),
+    ("UPDATE item SET stock = 2", False),
+    ("DELETE FROM item WHERE id = 1", False),
+    ("WITH a AS (DELETE FROM item RETURNING id) SELECT * FROM a", False),
+    ("WITH a AS (UPDATE item SET stock = 1 RETURNING id) SELECT * FROM a", False),
+    ("SELECT nextval('numbers')", False),
+    ("SELECT setval('numbers', 7)", False),
+    ("SELECT place_order(1)", False),
+    ("SELECT * FROM item WHERE stock > place_order(2)", False),
+    ("CALL restock()", False),
+    ("DO $$ BEGIN UPDATE item SET stock = 5; END $$", False),
+    ("SELECT pg_advisory_xact_lock(1)", False),
+    ("SELECT pg_try_advisory_xact_lock(1)", False),
+    ("SELECT set_config('app.user', '1', true)", False),
+    ("SELECT setseed(0.5)", False),
+    ("SELECT pg_export_snapshot()", False),
+    ("SELECT pg_notify('a', 'b')", False),
+    ("NOTIFY a", False),
+    ("LISTEN a", False),
+    ("SET LOCAL work_mem = '1MB'", False),
+    ("SHOW work_mem", False),
+    ("EXPLAIN ANALYZE DELETE FROM item", False),
+    ("CREATE TABLE made (a int)", False),
+    ("CREATE TEMPORARY TABLE passing (a int)", False),
+    ("SELECT * INTO copied FROM item", False),
+    ("ALTER TABLE item ADD COLUMN colour text", False),
+    ("TRUNCATE item", False),
+    ("LOCK TABLE item IN SHARE MODE", False),
+    ("SELECT txid_current()", False),
+    ("SELECT pg_current_wal_lsn()", False),
+    ("SELECT lo_create(0)", False),
+]
+
+
+@pytest.mark.parametrize("driver", ["asyncpg", "psycopg"])
+async def test_every_kind_of_statement_runs_where_it_can(
+    make_async: Callable[..., AsyncCluster], driver: str
+) -> None:
+    """No application sees 'cannot execute ... in a read-only transaction', and reads still use replicas."""
+    cluster = make_async(driver)
+    for sql, reads in MATRIX:
+        async with cluster.session(consistency=ANY) as session:
+            await session.execute(text(sql))
+            assert await on_replica(session) is reads, sql
+            await session.rollback()
+
+
+async def test_the_ways_of_the_orm(make_async: Callable[..., AsyncCluster]) -> None:
+    """Bulk operations, fetched updates, locks, refresh, connections and savepoints reach the right server."""
+    cluster = make_async()
+    async with cluster.session() as session:
+        item = await session.get_one(Item, 1)
+        await session.refresh(item)
+        assert await on_replica(session)
+        await session.refresh(item, with_for_update=True)
+        assert not await on_replica(session)
+    async with cluster.session() as session:
+        fetched = update(Item).where(Item.id > 1).values(stock=4)
+        await session.execute(fetched, execution_options={"synchronize_session": "fetch"})
+        assert not await on_replica(session)
+    async with cluster.session() as session:
+        await session.execute(insert(Item), [{"id": 10, "name": "ten"}, {"id": 11, "name": "eleven"}])
+        assert not await on_replica(session)
+    async with cluster.session() as session:
+        await session.run_sync(lambda sync: sync.bulk_save_objects([Item(id=12, name="twelve")]))
+        assert not await on_replica(session)
+    async with cluster.session() as session:
+        deleted = await session.run_sync(lambda sync: sync.query(Item).filter(Item.id == 1).delete())
+        assert deleted == 1
+        assert not await on_replica(session)
+    async with cluster.session() as session:
+        connection = await session.connection()
+        assert not (await connection.execute(WHERE)).one()[0]
+        assert not await on_replica(session)
+    async with cluster.session() as session, session.begin_nested():
+        assert not await on_replica(session)
+    async with cluster.session() as session:
+        session.add(Item(id=13, name="thirteen"))
+        assert not await on_replica(session), "autoflush writes before it reads"
+    async with cluster.session() as session:
+        session.add(Item(id=13, name="thirteen"))
+        with session.no_autoflush:
+            assert await on_replica(session)
+        await session.commit()
+    async with cluster.session() as session:
+        streamed = await session.stream(select(Item).execution_options(yield_per=1))
+        assert len([row async for row in streamed]) == 4
+
+
+async def test_a_hook_that_turns_a_read_into_a_lock(make_async: Callable[..., AsyncCluster]) -> None:
+    """do_orm_execute may replace the statement; what runs then is what counts."""
+    cluster = make_async()
+
+    @event.listens_for(cluster.event_target, "do_orm_execute")
+    def lock(state):  # type: ignore[no-untyped-def]
+        if state.execution_options.get("lock"):
+            state.statement = state.statement.with_for_update()
+
+    async with cluster.session() as session:
+        await session.execute(select(Item), execution_options={"lock": True})
+        assert not await on_replica(session)
+
+
+async def test_an_unknown_writing_function_is_repeated_on_the_primary_and_remembered(
+    make_async: Callable[..., AsyncCluster],
+) -> None:
+    """The first call costs one refused attempt; from then on the statement goes straight to the primary."""
+    cluster = make_async()
+    order = select(func.place_order(1))
+    async with cluster.session() as session:
+        assert await session.scalar(order) == -1
+        await session.commit()
+    replicas = sum(member.transactions for member in cluster.status().members if member.role == "replica")
+    async with cluster.session(consistency=ANY) as session:
+        assert await session.scalar(select(func.place_order(1))) == -2
+        await session.rollback()
+    after = sum(member.transactions for member in cluster.status().members if member.role == "replica")
+    assert after == replicas
+
+
+async def test_objects_added_before_the_refusal_are_kept(make_async: Callable[..., AsyncCluster]) -> None:
+    """The repetition gives up a connection, not the transaction: pending objects are still written."""
+    cluster = make_async()
+    async with cluster.session(autoflush=False) as session:
+        session.add(Item(id=20, name="twenty"))
+        await session.scalar(select(func.place_order(1)))
+        await session.commit()
+        assert await session.scalar(select(func.count()).select_from(Item)) == 4
+
+
+async def test_replica_connections_cannot_write(
+    make_async: Callable[..., AsyncCluster], items: Database
+) -> None:
+    """Their transactions are read-only by themselves, so a promotion does not make writers of them."""
+    for driver in ("asyncpg", "psycopg"):
+        # A "replica" that is the primary, as it is in the moment after its promotion.
+        cluster = make_async(driver)
+        member = cluster._fleet.members[0]
+        async with member.read_engine.connect() as connection:  # type: ignore[union-attr]
+            assert (await connection.execute(text("SHOW transaction_read_only"))).scalar() == "on"
+            with pytest.raises(Exception, match="read-only transaction"):
+                await connection.execute(text("UPDATE item SET stock = 1"))
+
+
+async def test_levels(make_async: Callable[..., AsyncCluster]) -> None:
+    """STRONG and the primary block stay on the primary, Bounded and ANY may leave it."""
+    cluster = make_async()
+    async with cluster.session(consistency=STRONG) as session:
+        assert not await on_replica(session)
+    with cluster.primary():
+        async with cluster.session() as session:
+            assert not await on_replica(session)
+    for level in (ANY, Bounded(seconds=5)):
+        async with cluster.session(consistency=level) as session:
+            assert await on_replica(session)
+    async with cluster.session(consistency=Bounded(seconds=0.000001)) as session:
+        assert not await on_replica(session), "nothing can be that fresh for sure"
+
+
+async def test_serializable_transactions_run_on_the_primary(
+    make_async: Callable[..., AsyncCluster],
+) -> None:
+    """A standby cannot do SERIALIZABLE; nobody has to know."""
+    cluster = make_async(isolation_level="SERIALIZABLE")
+    async with cluster.session() as session:
+        assert not await on_replica(session)
+
+
+def test_two_phase_commits_run_on_the_primary(make_sync: Callable[..., Cluster]) -> None:
+    """A replica cannot prepare a transaction, even one that only reads."""
+    with make_sync().session(twophase=True) as session:
+        assert not session.execute(WHERE).one()[0]
+
+
+async def test_a_session_outside_a_transaction_knows_its_dialect(
+    make_async: Callable[..., AsyncCluster],
+) -> None:
+    """str(query) and libraries that ask for the bind get an engine, and nothing is begun."""
+    cluster = make_async()
+    async with cluster.session() as session:
+        assert session.get_bind().dialect.name == "postgresql"
+        assert "FROM item" in await session.run_sync(lambda sync: str(sync.query(Item)))
+        assert not session.in_transaction()
