@@ -1,0 +1,1 @@
+"""The shop. Nothing in it knows how many servers there are."""
