@@ -14,7 +14,7 @@ from typing import NoReturn, TypeVar
 
 import pytest
 
-from tests.servers import PostgresCluster, RedisServer, ServerMissing
+from tests.servers import PostgresCluster, RedisServer, S3Server, ServerMissing
 
 T = TypeVar("T")
 
@@ -94,3 +94,17 @@ def database(postgres: PostgresCluster) -> Iterator[Database]:
     postgres.wait_caught_up()
     yield Database(name, postgres)
     postgres.primary.sql(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture(scope="session")
+def s3_server() -> Iterator[S3Server]:
+    """The shared S3 server."""
+    yield from serve(S3Server)
+
+
+@pytest.fixture
+def bucket(s3_server: S3Server) -> str:
+    """The name of a fresh bucket on the shared S3 server."""
+    name = f"test-{uuid.uuid4().hex[:12]}"
+    s3_server.create_bucket(name)
+    return name

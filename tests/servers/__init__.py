@@ -10,6 +10,7 @@ from tests.servers.base import PortTaken, Server, ServerFailed, ServerMissing
 from tests.servers.postgres import PostgresServer
 from tests.servers.postgres_cluster import PostgresCluster
 from tests.servers.redis import RedisServer
+from tests.servers.s3 import S3Server
 from tests.servers.waiting import wait_until
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "PostgresCluster",
     "PostgresServer",
     "RedisServer",
+    "S3Server",
     "Server",
     "ServerFailed",
     "ServerMissing",

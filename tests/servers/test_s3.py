@@ -1,0 +1,60 @@
+"""S3Server."""
+
+from urllib.parse import urlsplit
+
+import pytest
+
+from tests.servers import S3Server, ServerMissing
+from tests.servers.processes import alive, tree
+
+pytest.importorskip("boto3", reason="the client comes with scalekit[s3]")
+
+
+def test_stores_and_returns(s3_server: S3Server, bucket: str) -> None:
+    """An object comes back as it was, by boto3's client."""
+    import boto3
+
+    client = boto3.client("s3", **s3_server.client_kwargs)
+    try:
+        client.put_object(Bucket=bucket, Key="a/b", Body=b"data", ContentType="text/x")
+        got = client.get_object(Bucket=bucket, Key="a/b")
+        assert (got["Body"].read(), got["ContentType"]) == (b"data", "text/x")
+    finally:
+        client.close()
+
+
+def test_checks_presigned_urls(s3_server: S3Server, bucket: str) -> None:
+    """A presigned URL is good for its own key only."""
+    import boto3
+
+    client = boto3.client("s3", **s3_server.client_kwargs)
+    try:
+        client.put_object(Bucket=bucket, Key="key", Body=b"data")
+        client.put_object(Bucket=bucket, Key="other", Body=b"data")
+        url = urlsplit(client.generate_presigned_url("get_object", {"Bucket": bucket, "Key": "key"}))
+    finally:
+        client.close()
+    path = f"{url.path}?{url.query}"
+    assert s3_server.request("GET", path) == (200, b"data")
+    status, body = s3_server.request("GET", path.replace("/key?", "/other?"))
+    assert (status, b"SignatureDoesNotMatch" in body) == (403, True)
+
+
+def test_goes_away() -> None:
+    """A server of one's own answers, keeps its files to itself, and leaves nothing."""
+    with S3Server() as server:
+        server.create_bucket("mine")
+        pids, directory = tree(server.pid), server.directory
+        assert (directory / ".cache").exists()
+    assert not alive(pids)
+    assert not directory.exists()
+
+
+def test_a_missing_one_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the environment the error names the command that makes it."""
+    monkeypatch.setenv("SCALEKIT_S3_VENV", "/nonexistent")
+    server = S3Server()
+    directory = server.directory
+    with pytest.raises(ServerMissing, match=r"\./dev test"):
+        server.start()
+    assert not directory.exists()
