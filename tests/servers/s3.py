@@ -16,6 +16,14 @@ _ROOT = Path(__file__).parents[2]
 _CACHES = (".cache/plux", "var/lib/localstack/cache")
 """What a first start computes for six seconds and a second one finds, below the server's directory."""
 
+_RUN = """
+from localstack.services.s3 import provider
+from localstack.runtime.main import main
+import tempfile
+provider.DEFAULT_S3_TMP_DIR = tempfile.gettempdir() + "/objects"  # else all servers share one in /tmp
+main()
+"""
+
 
 def s3_venv() -> Path:
     """The virtual environment that has LocalStack: SCALEKIT_S3_VENV, or .venv-s3 in the repository."""
@@ -39,9 +47,10 @@ class S3Server(Server):
     drops_root = False  # the environment may lie where only root can read
 
     def command(self) -> list[str]:
-        return [str(s3_venv() / "bin/python"), "-m", "localstack.runtime.main"]
+        return [str(s3_venv() / "bin/python"), "-c", _RUN]
 
     def prepare(self) -> None:
+        (self.directory / "tmp").mkdir(exist_ok=True)
         cache = s3_venv() / "scalekit-cache"
         if cache.exists():
             shutil.copytree(cache, self.directory, dirs_exist_ok=True)
@@ -69,6 +78,7 @@ class S3Server(Server):
         return {
             "PATH": os.environ.get("PATH", os.defpath),
             "HOME": str(self.directory),
+            "TMPDIR": str(self.directory / "tmp"),
             "FILESYSTEM_ROOT": str(self.directory),
             "CONFIG_DIR": str(self.directory / "config"),
             "OVERRIDE_IN_DOCKER": "0",  # in a container it would write to /var/lib and listen on 0.0.0.0
@@ -92,11 +102,11 @@ class S3Server(Server):
             return False
         return status == 200 and json.loads(body)["services"]["s3"] == "running"
 
-    def request(self, method: str, path: str) -> tuple[int, bytes]:
+    def request(self, method: str, path: str, body: bytes | None = None) -> tuple[int, bytes]:
         """One unsigned request: status and body."""
         connection = http.client.HTTPConnection(self.host, self.port, timeout=10)
         try:
-            connection.request(method, path)
+            connection.request(method, path, body)
             response = connection.getresponse()
             return response.status, response.read()
         finally:

@@ -44,8 +44,9 @@ def test_goes_away() -> None:
     """A server of one's own answers, keeps its files to itself, and leaves nothing."""
     with S3Server() as server:
         server.create_bucket("mine")
+        assert server.request("PUT", "/mine/key", b"data")[0] == 200
         pids, directory = tree(server.pid), server.directory
-        assert (directory / ".cache").exists()
+        assert (directory / "tmp/objects/mine").exists()
     assert not alive(pids)
     assert not directory.exists()
 
