@@ -11,6 +11,7 @@ Rules:
 * A caller whose transaction has changes of its own neither reads nor stores: it sees what nobody else may.
 """
 
+import time
 import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ from typing import Any
 from scalekit._steps import Steps
 from scalekit.cache.backend import Entries, Lease, Miss
 from scalekit.cache.codecs import UNREADABLE, Codec
-from scalekit.cache.flights import ABANDONED, AsyncFlights, Flights, SyncFlights
+from scalekit.cache.flights import ABANDONED, AsyncFlights, Flight, Flights, SyncFlights
 from scalekit.cache.local import MISSING, Local
 from scalekit.cache.stats import Counter
 from scalekit.errors import BackendError
@@ -73,7 +74,7 @@ class Core:
             return kept
         counted = False
         while True:
-            mark = self.local.mark(query.tags)
+            mark, since = self.local.mark(query.tags), time.monotonic()
             found = yield from self._read(query, call.key)
             if isinstance(found, bytes):
                 try:
@@ -91,9 +92,12 @@ class Core:
             if not counted:
                 self.count("misses")
                 counted = True
-            flight = query.flights.current(call.key)
-            if flight is None or not flight.may_join(found):
-                return (yield from self._lead(query, call, found, mark))
+            entered = query.flights.enter(call.key, query.tags, found, since)
+            if entered is None:
+                continue
+            flight, leads = entered
+            if leads:
+                return (yield from self._lead(query, call, flight, mark))
             if query.flights.is_mine(flight):
                 return (yield call.run())
             self.count("waits")
@@ -135,12 +139,11 @@ class Core:
             if self._owed.get(tag) is debt:  # or it was changed once more meanwhile
                 del self._owed[tag]
 
-    def _lead(self, query: Query, call: Call, found: Miss | None, mark: Any) -> Steps[Any]:
-        flight = query.flights.lead(call.key, query.tags, found)
+    def _lead(self, query: Query, call: Call, flight: Flight, mark: Any) -> Steps[Any]:
         try:
             lease: bytes | Lease | None = None
-            if found is not None:
-                lease = yield from self._or_none(query.entries.lease(call.key, query.tags, found))
+            if flight.found is not None:
+                lease = yield from self._or_none(query.entries.lease(call.key, query.tags, flight.found))
             if isinstance(lease, bytes):  # another process was faster
                 payload, keep = lease, True
             else:

@@ -3,14 +3,15 @@
 Rules, which make a result that was computed before an invalidation unable to appear after it:
 
 * A miss takes a *lease* on the key. A result is stored only while its lease is in place.
-* Dropping a key voids its lease. Callers who miss at the same time share one lease; the first to store wins.
+* Dropping a key voids its lease. Callers who miss under the same versions share one lease; the first to
+  store wins.
 * A tag has a random version. Entries carry the versions that were read *before* the query ran, and are
   valid while these are the present ones. Dropping a tag takes its version away: one command, however
   many entries carry it. A version that is missing, dropped or evicted, makes misses; the next
   one is random again, so no old entry ever matches it.
 
-An entry is one value: ``L`` and a token is a lease; ``V``, the number of tags, their versions and the
-payload is a result.
+An entry is one value: ``L``, a token and a header is a lease; a header and the payload is a result. The
+header is ``V``, the number of tags and their versions.
 """
 
 import secrets
@@ -29,6 +30,7 @@ LEASE_TTL = 60.0
 """Seconds that a lease lasts. The result of a query that takes longer is returned but not stored."""
 
 VERSION_BYTES = 8
+TOKEN_BYTES = 16
 MAX_TAGS = 32
 
 
@@ -43,19 +45,14 @@ class Miss:
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """The right to store one result. ``header`` is what the stored value will begin with."""
+    """The right to store one result: what is under the key meanwhile, and how the result will begin."""
 
     token: bytes
     header: bytes
 
     def admits(self, found: Miss) -> bool:
         """Whether ``found``, read later, shows the same lease and versions."""
-        versions = [version for version in found.versions if version is not None]
-        return (
-            found.token == self.token
-            and len(versions) == len(found.versions)
-            and header(versions) == self.header
-        )
+        return found.token == self.token and _header(found.versions) == self.header
 
 
 class Entries(Protocol):
@@ -93,10 +90,6 @@ class Backend(Protocol):
         """The back end in one colour; raises ``WrongColour`` if its client has the other one."""
 
 
-def new_token() -> bytes:
-    return b"L" + secrets.token_bytes(16)
-
-
 def new_version() -> bytes:
     return secrets.token_bytes(VERSION_BYTES)
 
@@ -106,17 +99,31 @@ def header(versions: Sequence[bytes]) -> bytes:
     return b"V%c%b" % (len(versions), b"".join(versions))
 
 
+def _header(versions: Sequence[bytes | None]) -> bytes | None:
+    present = [version for version in versions if version is not None]
+    return header(present) if len(present) == len(versions) else None
+
+
+def new_lease(start: bytes) -> Lease:
+    return Lease(b"L%b%b" % (secrets.token_bytes(TOKEN_BYTES), start), start)
+
+
+def shared_lease(token: bytes | None, start: bytes) -> Lease | None:
+    """The lease that is in place, if it was taken under the same versions."""
+    if token is not None and token[1 + TOKEN_BYTES :] == start:
+        return Lease(token, start)
+    return None
+
+
 def judge(value: bytes | None, versions: Sequence[bytes | None]) -> bytes | Miss:
     """What is under a key: a payload, if it is a result and its tags have their versions still."""
     if value is None:
         return Miss(tuple(versions))
     if value.startswith(b"L"):
         return Miss(tuple(versions), value)
-    present = [version for version in versions if version is not None]
-    if len(present) == len(versions):
-        start = header(present)
-        if value.startswith(start):
-            return value[len(start) :]
+    start = _header(versions)
+    if start is not None and value.startswith(start):
+        return value[len(start) :]
     return Miss(tuple(versions))
 
 

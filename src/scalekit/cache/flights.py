@@ -14,6 +14,7 @@ Rules:
 import asyncio
 import concurrent.futures
 import threading
+import time
 from typing import Any, Protocol
 
 from scalekit.cache.backend import Lease, Miss
@@ -25,7 +26,7 @@ class Flight:
     """One computation under way.
 
     ``found`` is what its leader found in the back end (``None``: it could not be asked), ``lease`` the lease
-    it took then; ``begun`` says that it has got so far, and runs the function.
+    it took then; ``begun`` the moment after that, when the function begins to run.
     """
 
     __slots__ = ("begun", "found", "future", "lease", "owner", "place", "tags")
@@ -35,18 +36,23 @@ class Flight:
     ) -> None:
         self.place, self.owner, self.future, self.tags, self.found = place, owner, future, tags, found
         self.lease: Lease | None = None
-        self.begun = False
+        self.begun: float | None = None
 
     def begin(self, lease: Lease | None) -> None:
-        self.lease, self.begun = lease, True
+        self.lease, self.begun = lease, time.monotonic()
 
-    def may_join(self, found: Miss | None) -> bool:
-        """Whether who finds ``found`` now can take its result: nothing was invalidated since it began."""
+    def may_join(self, found: Miss | None, since: float) -> bool | None:
+        """Whether who asked at ``since`` and found ``found`` can take its result.
+
+        They can if nothing was invalidated since it began. ``None``: what was found is too old to tell.
+        """
         if found is None:
             # The back end is away: only this process can invalidate now, and that detaches flights.
             return True
-        if self.begun:
-            return self.lease is not None and self.lease.admits(found)
+        if self.begun is not None:
+            if self.lease is not None and self.lease.admits(found):
+                return True
+            return None if since <= self.begun else False
         # The lease is still to come, and so is the query. Versions that were missing will be read again.
         return self.found is not None and all(
             seen is None or seen == now for seen, now in zip(self.found.versions, found.versions, strict=True)
@@ -56,11 +62,13 @@ class Flight:
 class Flights(Protocol):
     """The computations under way in this process, in one colour."""
 
-    def current(self, key: str) -> Flight | None:
-        """The flight for ``key`` that this caller could join."""
+    def enter(
+        self, key: str, tags: tuple[str, ...], found: Miss | None, since: float
+    ) -> tuple[Flight, bool] | None:
+        """The flight to wait for, or one that the caller leads (``True``); ``None``: ask the back end again.
 
-    def lead(self, key: str, tags: tuple[str, ...], found: Miss | None) -> Flight:
-        """Begin a flight; one under way is detached."""
+        A flight under way that cannot be joined is detached.
+        """
 
     def is_mine(self, flight: Flight) -> bool:
         """Whether this task or thread leads it."""
@@ -85,9 +93,24 @@ class _Register:
         self._lock = threading.Lock()
         self._flights: dict[Any, Flight] = {}
 
-    def _add(self, flight: Flight) -> None:
-        with self._lock:
-            self._flights[flight.place] = flight
+    def enter(
+        self, key: str, tags: tuple[str, ...], found: Miss | None, since: float
+    ) -> tuple[Flight, bool] | None:
+        place = self._place(key)
+        with self._lock:  # of two threads that come at the same time one leads
+            flight = self._flights.get(place)
+            if flight is not None:
+                joins = flight.may_join(found, since)
+                if joins is not False:
+                    return (flight, False) if joins else None
+            flight = self._flights[place] = self._new(place, tags, found)
+            return flight, True
+
+    def _place(self, key: str) -> Any:
+        raise NotImplementedError
+
+    def _new(self, place: Any, tags: tuple[str, ...], found: Miss | None) -> Flight:
+        raise NotImplementedError
 
     def _remove(self, flight: Flight) -> None:
         with self._lock:
@@ -104,14 +127,11 @@ class _Register:
 class AsyncFlights(_Register):
     """Flights of tasks. Futures belong to an event loop, so each loop has its own flights."""
 
-    def current(self, key: str) -> Flight | None:
-        return self._flights.get((key, asyncio.get_running_loop()))
+    def _place(self, key: str) -> Any:
+        return key, asyncio.get_running_loop()
 
-    def lead(self, key: str, tags: tuple[str, ...], found: Miss | None) -> Flight:
-        loop = asyncio.get_running_loop()
-        flight = Flight((key, loop), asyncio.current_task(), loop.create_future(), tags, found)
-        self._add(flight)
-        return flight
+    def _new(self, place: Any, tags: tuple[str, ...], found: Miss | None) -> Flight:
+        return Flight(place, asyncio.current_task(), place[1].create_future(), tags, found)
 
     def is_mine(self, flight: Flight) -> bool:
         return flight.owner is asyncio.current_task()
@@ -135,13 +155,11 @@ class AsyncFlights(_Register):
 class SyncFlights(_Register):
     """Flights of threads."""
 
-    def current(self, key: str) -> Flight | None:
-        return self._flights.get((key,))
+    def _place(self, key: str) -> Any:
+        return (key,)
 
-    def lead(self, key: str, tags: tuple[str, ...], found: Miss | None) -> Flight:
-        flight = Flight((key,), threading.get_ident(), concurrent.futures.Future[object](), tags, found)
-        self._add(flight)
-        return flight
+    def _new(self, place: Any, tags: tuple[str, ...], found: Miss | None) -> Flight:
+        return Flight(place, threading.get_ident(), concurrent.futures.Future[object](), tags, found)
 
     def is_mine(self, flight: Flight) -> bool:
         return bool(flight.owner == threading.get_ident())

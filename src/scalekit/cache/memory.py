@@ -15,8 +15,9 @@ from scalekit.cache.backend import (
     header,
     immediate,
     judge,
-    new_token,
+    new_lease,
     new_version,
+    shared_lease,
 )
 from scalekit.errors import ConfigurationError
 from scalekit.types import Colour
@@ -59,11 +60,12 @@ class MemoryBackend:
             found = judge(self._get(key), versions)
             if isinstance(found, bytes):
                 return found
-            token = found.token
-            if token is None:
-                token = new_token()
-                self._put(key, token, LEASE_TTL)
-            return Lease(token, header(versions))
+            start = header(versions)
+            lease = shared_lease(found.token, start)
+            if lease is None:
+                lease = new_lease(start)
+                self._put(key, lease.token, LEASE_TTL)
+            return lease
 
     @immediate
     def fill(self, key: str, lease: Lease, payload: bytes, ttl: float) -> bool:

@@ -12,19 +12,25 @@ from typing import Any, ParamSpec, TypeVar
 
 from scalekit._redis import Commands, Redis, ResponseError, Script
 from scalekit._steps import Steps
-from scalekit.cache.backend import LEASE_TTL, Lease, Miss, header, judge, new_token, new_version
+from scalekit.cache.backend import LEASE_TTL, Lease, Miss, header, judge, new_lease, new_version
 from scalekit.errors import BackendUnavailable
 from scalekit.types import Colour
 
 # Versions that nobody has used for so long may go; a result would have to be older to miss them.
 _VERSION_TTL = 30 * 24 * 3600
 
-# The lease in place, or the fresh result, or (with ours put in place) nothing. A result that has other
-# versions is stale, or newer than what we have read: a lease in its place costs one query, and is right.
+# The lease in place or the result, if it was made under our versions; or else nothing, and ours is in place.
+# What has other versions is stale, or newer than what we have read: then this costs one query, and is right.
 _LEASE = Script("""
 local found = redis.call('GET', KEYS[1])
-if found and (string.sub(found, 1, 1) == 'L' or string.sub(found, 1, #ARGV[3]) == ARGV[3]) then
-    return found
+if found then
+    local from = 1
+    if string.sub(found, 1, 1) == 'L' then
+        from = tonumber(ARGV[4])
+    end
+    if string.sub(found, from, from + #ARGV[3] - 1) == ARGV[3] then
+        return found
+    end
 end
 redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
 return false
@@ -113,12 +119,15 @@ class _Entries:
         versions = yield from self._versions(tags, miss.versions)
         if versions is None:
             return None
-        start, token = header(versions), new_token()
+        start = header(versions)
+        lease = new_lease(start)
         found = yield self._commands.script(
-            _LEASE, [self._prefix + key], [token, int(LEASE_TTL * 1000), start]
+            _LEASE,
+            [self._prefix + key],
+            [lease.token, int(LEASE_TTL * 1000), start, len(lease.token) - len(start) + 1],
         )
         if found is None:
-            return Lease(token, start)
+            return lease
         if found.startswith(b"L"):
             return Lease(found, start)
         payload: bytes = found[len(start) :]

@@ -1,0 +1,312 @@
+"""Keys: one call has one key, two calls have two."""
+
+import dataclasses
+import datetime as dt
+import decimal
+import enum
+import subprocess
+import sys
+import uuid
+import zoneinfo
+from typing import Any, NamedTuple
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import Session
+from starlette.requests import Request
+
+from scalekit.cache.keys import Keys, spell
+from scalekit.errors import ConfigurationError, UncacheableArgument
+
+
+class Colour(enum.Enum):
+    RED = "red"
+
+
+class Shade(enum.StrEnum):
+    RED = "red"
+
+
+@dataclasses.dataclass(frozen=True)
+class Point:
+    x: int
+    y: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Other:
+    x: int
+    y: int
+
+
+class Pair(NamedTuple):
+    x: int
+    y: int
+
+
+class Struct(msgspec.Struct, frozen=True):
+    x: int
+
+
+def function(a: Any, b: Any = 2, *rest: Any, c: Any = None, **more: Any) -> None: ...
+
+
+def key(*args: Any, **kwargs: Any) -> str:
+    keys = Keys(function, name="f")
+    return keys.key(keys.bind(args, kwargs))[0]
+
+
+def test_one_call_written_differently() -> None:
+    """Positional, by keyword, with a default spelled out: the same key."""
+    assert key(1) == key(a=1) == key(1, 2) == key(1, b=2) == key(b=2, a=1) == key(1, c=None)
+    assert key(1, x=1, y=2) == key(1, y=2, x=1)
+    assert key({"a": 1, "b": 2}) == key({"b": 2, "a": 1})
+    assert key({1, 2, 3}) == key({3, 2, 1})
+
+
+PARIS, MADRID = zoneinfo.ZoneInfo("Europe/Paris"), zoneinfo.ZoneInfo("Europe/Madrid")
+DIFFERENT = [
+    1,
+    1.0,
+    True,
+    "1",
+    b"1",
+    None,
+    0,
+    False,
+    "",
+    b"",
+    -0.0,
+    decimal.Decimal("1"),
+    decimal.Decimal("1.0"),
+    1 + 0j,
+    bytearray(b"1"),
+    (),
+    [],
+    {},
+    set(),
+    frozenset(),
+    (1,),
+    [1],
+    (1, 2),
+    ((1,), 2),
+    (1, (2,)),
+    [[], [[]]],
+    [[[]], []],
+    {1},
+    frozenset({1}),
+    {1: 2},
+    {2: 1},
+    {"a": None},
+    {"a": {}},
+    ("x:b:y", "z"),
+    ("x", "y:b:z"),
+    ("ab", "c"),
+    ("a", "bc"),
+    Colour.RED,
+    Shade.RED,
+    "red",
+    Point(1, 2),
+    Other(1, 2),
+    Pair(1, 2),
+    Struct(1),
+    dt.date(2024, 1, 1),
+    dt.datetime(2024, 1, 1),
+    dt.datetime(2024, 1, 1, tzinfo=dt.UTC),
+    dt.datetime(2024, 1, 1, tzinfo=PARIS),
+    dt.datetime(2024, 1, 1, tzinfo=MADRID),
+    dt.datetime(2024, 10, 27, 2, 30, tzinfo=PARIS),
+    dt.datetime(2024, 10, 27, 2, 30, fold=1, tzinfo=PARIS),
+    dt.time(1),
+    dt.timedelta(1),
+    uuid.UUID(int=1),
+    "00000000-0000-0000-0000-000000000001",
+    "\ud800",
+]
+
+
+def test_values_and_types_are_told_apart() -> None:
+    """No two of these share a key, as an argument alone or inside a list."""
+    assert len({key(value) for value in DIFFERENT}) == len(DIFFERENT)
+    assert len({key([value]) for value in DIFFERENT}) == len(DIFFERENT)
+
+
+def test_the_place_of_a_value_counts() -> None:
+    """The same values in other parameters are another call."""
+    assert (
+        len({key(1, 2, 3), key(1, 2, c=3), key(1, 3, 2), key(1, 2, z=3), key((1, 2, 3)), key(1, 2, (3,))})
+        == 6
+    )
+
+
+scalars = (
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False)
+    | st.text()
+    | st.binary()
+    | st.decimals(allow_nan=False)
+)
+values = st.recursive(
+    scalars,
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.lists(inner, max_size=3).map(tuple)
+        | st.dictionaries(st.text(max_size=3) | st.integers(), inner, max_size=3)
+    ),
+    max_leaves=8,
+)
+
+
+def exact(value: Any) -> Any:
+    """A form in which only the same value of the same type is equal."""
+    if isinstance(value, dict):
+        return ("dict", frozenset((exact(item), exact(value[item])) for item in value))
+    if isinstance(value, list | tuple):
+        return (type(value).__name__, *map(exact, value))
+    return (type(value).__name__, repr(value))
+
+
+@given(values, values)
+def test_no_collisions_over_nested_values(one: Any, other: Any) -> None:
+    """Two values are spelled alike if and only if they are the same value of the same types."""
+    assert (spell(one) == spell(other)) == (exact(one) == exact(other))
+
+
+def test_a_key_is_short_and_printable() -> None:
+    """Whatever the arguments and the function's name: at most 150 printable ASCII characters."""
+    keys = Keys(function, name="ünïcode." + "x" * 500)
+    made = keys.key(keys.bind(("\n\x00é" * 10_000,), {}))[0]
+    assert len(made) <= 150
+    assert made.isascii()
+    assert made.isprintable()
+    assert " " not in made
+
+
+def test_functions_have_their_own_keys() -> None:
+    """The whole name counts, also where the readable part of it is cut; so does the return type's shape."""
+    names = ["f", "g", "x" * 200, "x" * 201]
+    made = {Keys(function, name=name).key({"a": 1})[0] for name in names}
+    made.add(Keys(function, name="f", fingerprint="builtins.int").key({"a": 1})[0])
+    assert len(made) == len(names) + 1
+
+
+def test_keys_are_the_same_on_every_server() -> None:
+    """Another process with another hash seed makes the same key."""
+    code = (
+        "from tests.cache.test_keys import *\n"
+        "print(key({'b', 'a', 'c'}, {'x': 1, 'y': Point(1, 2)}, Colour.RED))"
+    )
+    made = {
+        subprocess.run(
+            [sys.executable, "-c", code],
+            env={"PYTHONHASHSEED": seed},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for seed in ("1", "2")
+    }
+    assert made == {key({"b", "a", "c"}, {"x": 1, "y": Point(1, 2)}, Colour.RED) + "\n"}
+
+
+@pytest.mark.parametrize("cls", [Session, AsyncSession, type("Mine", (Session,), {})])
+def test_sessions_are_left_out(cls: type) -> None:
+    """Whose session it is does not change the question; the values come back for those who need them."""
+    keys = Keys(lambda session, a: None, name="f")
+    one, other = cls(), cls()
+    first, left_out = keys.key(keys.bind((one, 1), {}))
+    assert left_out == [one]
+    assert first == keys.key(keys.bind((other, 1), {}))[0]
+    assert first != keys.key(keys.bind((one, 2), {}))[0]
+
+
+def test_requests_are_left_out() -> None:
+    """As sessions."""
+    keys = Keys(lambda request, a: None, name="f")
+    request = Request({"type": "http", "headers": []})
+    assert keys.key(keys.bind((request, 1), {}))[1] == [request]
+
+
+class Unknown:
+    pass
+
+
+@pytest.mark.parametrize(
+    ("value", "kind"),
+    [
+        (Unknown(), "Unknown"),
+        ([1, {"a": Unknown()}], "Unknown"),
+        (lambda: 1, "function"),
+        (type("Str", (str,), {})("x"), "Str"),
+        (iter(()), "iterator"),
+    ],
+)
+def test_an_argument_without_a_stable_key_is_an_error(value: Any, kind: str) -> None:
+    """It names the function, the parameter, the type and the cure."""
+    with pytest.raises(UncacheableArgument, match=r"f\(c=...\).*ignore=\('c',\)") as caught:
+        key(1, c=value)
+    assert caught.value.parameter == "c"
+    assert kind in caught.value.type_name
+
+
+def test_a_value_that_contains_itself_is_an_error() -> None:
+    """Not a crash."""
+    loop: list[Any] = []
+    loop.append(loop)
+    with pytest.raises(UncacheableArgument, match="nested more than"):
+        key(loop)
+
+
+def test_ignored_parameters() -> None:
+    """They may hold anything and change nothing; a name that is none is an error at start-up."""
+    keys = Keys(function, name="f", ignore=("b", "more"))
+    made = {keys.key(keys.bind((1, b), {"extra": b}))[0] for b in (1, 2, Unknown())}
+    assert len(made) == 1
+    with pytest.raises(ConfigurationError, match="'nope'"):
+        Keys(function, name="f", ignore=("nope",))
+
+
+async def annotated(session: "AsyncSession | None", a: int, b: int = 2) -> None: ...
+
+
+def test_a_question_needs_no_session() -> None:
+    """To invalidate, what does not enter the key may be left out; what does may not."""
+    keys = Keys(annotated, name="f")
+    whole = keys.key(keys.bind((AsyncSession(), 1), {}))[0]
+    for args, kwargs in [
+        ((1,), {}),
+        ((), {"a": 1}),
+        ((AsyncSession(), 1), {}),
+        ((1, 2), {}),
+        ((), {"a": 1, "session": AsyncSession()}),
+    ]:
+        assert keys.key(keys.bind_question(args, kwargs))[0] == whole
+    with pytest.raises(TypeError, match="missing a required argument: 'a'"):
+        keys.bind_question((), {})
+    with pytest.raises(TypeError, match="unexpected keyword argument 'z'"):
+        keys.bind_question((1,), {"z": 1})
+
+
+def test_an_impossible_call_is_pythons_own_error() -> None:
+    """Binding says what Python would say."""
+
+    def plain(a: int, /, b: int, *, c: int = 1) -> None: ...
+
+    keys = Keys(plain, name="f")
+    assert keys.bind((1, 2), {}) == keys.bind((1,), {"b": 2}) == {"a": 1, "b": 2, "c": 1}
+    bad: list[tuple[tuple[Any, ...], dict[str, Any]]] = [
+        ((), {}),
+        ((1,), {}),
+        ((1, 2, 3), {}),
+        ((1, 2), {"b": 2}),
+        ((1, 2), {"d": 2}),
+        ((), {"a": 1, "b": 2}),
+    ]
+    for args, kwargs in bad:
+        with pytest.raises(TypeError):
+            keys.bind(args, kwargs)

@@ -1,0 +1,372 @@
+"""The Redis back end: what it writes, several processes, and what happens without it."""
+
+import asyncio
+import json
+import subprocess
+import sys
+import textwrap
+import threading
+from pathlib import Path
+
+import pytest
+import redis.asyncio
+
+from scalekit.cache import Cache
+from scalekit.cache.redis import RedisBackend
+from scalekit.errors import BackendError, WrongColour
+from tests.faults import FaultProxy, freeze, kill
+from tests.servers import RedisServer
+
+
+async def test_what_is_in_redis(redis_server: RedisServer, redis_url: str, prefix: str) -> None:
+    """One key an entry and one a tag, each with a time to live; no pickle."""
+    cache = Cache(RedisBackend.from_url(redis_url, prefix=prefix))
+
+    @cache.query(ttl=60, reads=["shop.product"])
+    async def rows(category: str) -> list[str]:
+        return [category]
+
+    await rows("books")
+    keys = sorted(key.decode() for key in redis_server.call("KEYS", prefix + "*"))
+    assert keys == sorted([prefix + rows.key("books"), prefix + "t:shop.product"])
+    assert rows.key("books").startswith("tests.cache.test_redis.test_what_is_in_redis.-locals-.rows:")
+    assert 59_000 < redis_server.call("PTTL", prefix + rows.key("books")) <= 60_000
+    assert redis_server.call("PTTL", prefix + "t:shop.product") > 24 * 3600 * 1000
+    assert redis_server.call("GET", prefix + rows.key("books")).endswith(b"\x91\xa5books")
+    await cache.close()
+
+
+async def test_a_hit_is_one_command(redis_url: str, prefix: str) -> None:
+    """The entry and the versions of its tags in one MGET."""
+    with RedisServer() as server:
+        cache = Cache(RedisBackend.from_url(server.url, prefix=prefix))
+
+        @cache.query(ttl=60, reads=["a", "b"])
+        async def rows() -> list[int]:
+            return [1]
+
+        await rows()
+        before = int(server.info("stats")["total_commands_processed"])
+        await rows()
+        # server.info() itself counts once
+        assert int(server.info("stats")["total_commands_processed"]) - before == 2
+        await cache.close()
+
+
+async def test_dropping_a_tag_is_one_command_however_many_entries(prefix: str) -> None:
+    """A thousand results and one DEL."""
+    with RedisServer() as server:
+        cache = Cache(RedisBackend.from_url(server.url, prefix=prefix))
+
+        @cache.query(ttl=60, reads=["product"])
+        async def row(number: int) -> int:
+            return number
+
+        await asyncio.gather(*(row(number) for number in range(1000)))
+        before = int(server.info("stats")["total_commands_processed"])
+        await cache.invalidate_tags("product")
+        assert int(server.info("stats")["total_commands_processed"]) - before == 2
+        computes = cache.stats().computes
+        await asyncio.gather(*(row(number) for number in range(1000)))
+        assert cache.stats().computes - computes == 1000
+        await cache.close()
+
+
+async def test_an_evicted_tag_version_makes_misses(
+    redis_server: RedisServer, redis_url: str, prefix: str
+) -> None:
+    """A version that Redis has thrown away never makes an old result valid again."""
+    cache, calls = Cache(RedisBackend.from_url(redis_url, prefix=prefix)), 0
+
+    @cache.query(ttl=60, reads=["product"])
+    async def query() -> int:
+        nonlocal calls
+        calls += 1
+        return calls
+
+    assert [await query(), await query()] == [1, 1]
+    redis_server.call("DEL", prefix + "t:product")
+    assert [await query(), await query()] == [2, 2]
+    await cache.close()
+
+
+async def test_another_return_type_is_a_miss(redis_url: str, prefix: str) -> None:
+    """After a release that changed what a function returns, old entries are not read; nor is rubbish."""
+    one, two = (Cache(RedisBackend.from_url(redis_url, prefix=prefix)) for _ in range(2))
+
+    @one.query(ttl=60, name="f")
+    async def before() -> int:
+        return 1
+
+    @two.query(ttl=60, name="f")
+    async def after() -> str:
+        return "one"
+
+    assert (await before(), await after(), await before()) == (1, "one", 1)
+    entries = two._backend.using("async")
+    await entries._commands.execute("SET", prefix + after.key(), b"V\x00\xc1rubbish")  # type: ignore[attr-defined]
+    assert await after() == "one"
+    assert (await after(), two.stats().computes) == ("one", 2)
+    await one.close()
+    await two.close()
+
+
+WORKER = """
+    import asyncio, json, sys
+    from scalekit.cache import Cache
+    from scalekit.cache.redis import RedisBackend
+
+    url, prefix, role = sys.argv[1:]
+    backend = RedisBackend.from_url(url, prefix=prefix, timeout=10)
+    cache = Cache(backend)
+    raw = backend.using("async")._commands
+
+    @cache.query(ttl=60, tags=["t"], name="value")
+    async def value() -> int:
+        # The database is a key in Redis. Reading it and returning are apart, as in real queries.
+        found = int(await raw.execute("GET", prefix + "source"))
+        await asyncio.sleep(0.003)
+        return found
+
+    async def read():
+        # What was invalidated before this call began may not be seen: the floor only ever rises.
+        calls = 0
+        while not await raw.execute("GET", prefix + "stop"):
+            for call in range(5):
+                floor = int(await raw.execute("GET", prefix + "floor"))
+                values = await asyncio.gather(*(value() for _ in range(5)))
+                assert min(values) >= floor, (values, floor)
+                calls += 1
+        return calls
+
+    async def write():
+        for number in range(1, 301):
+            await raw.execute("SET", prefix + "source", number)
+            await (value.invalidate() if number % 2 else cache.invalidate_tags("t"))
+            await raw.execute("SET", prefix + "floor", number)
+        await raw.execute("SET", prefix + "stop", 1)
+        return 300
+
+    async def main():
+        done = await (write() if role == "write" else read())
+        stats = cache.stats()
+        report = {"hits": stats.hits, "computes": stats.computes, "errors": stats.errors}
+        print(json.dumps({"done": done, **report}))
+
+    asyncio.run(main())
+"""
+
+
+def test_no_process_serves_what_was_invalidated(
+    redis_server: RedisServer, prefix: str, tmp_path: Path
+) -> None:
+    """Three processes read, a fourth changes and invalidates, by key and tag: never an older value."""
+    script = tmp_path / "worker.py"
+    script.write_text(textwrap.dedent(WORKER))
+    for key in ("source", "floor"):
+        redis_server.call("SET", prefix + key, 0)
+    workers = [
+        subprocess.Popen(
+            [sys.executable, str(script), redis_server.url, prefix, role],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for role in ("read", "read", "read", "write")
+    ]
+    outcomes = [worker.communicate(timeout=90) for worker in workers]
+    for worker, (_, errors) in zip(workers, outcomes, strict=True):
+        assert worker.returncode == 0, errors
+    reports = [json.loads(output) for output, _ in outcomes]
+    assert reports[-1]["done"] == 300
+    assert all(report["errors"] == 0 for report in reports)
+    assert sum(report["hits"] for report in reports) > 0
+    assert sum(report["computes"] for report in reports) > 0
+
+
+async def test_without_redis_the_function_runs(prefix: str) -> None:
+    """Refused: results come from the function, one run at a time, no error; an invalidation raises."""
+    with RedisServer() as server:
+        cache, calls = Cache(RedisBackend.from_url(server.url, prefix=prefix, cooldown=0.1)), 0
+
+        @cache.query(ttl=60, tags=["t"])
+        async def query() -> int:
+            nonlocal calls
+            calls += 1
+            await asyncio.sleep(0)
+            return calls
+
+        assert await query() == 1
+        await asyncio.to_thread(kill, server)
+        assert await asyncio.gather(*(query() for _ in range(50))) == [2] * 50
+        with pytest.raises(BackendError):
+            await query.invalidate()
+        with pytest.raises(BackendError):
+            await cache.invalidate_tags("t")
+        assert cache.stats().errors > 0
+        await asyncio.to_thread(server.start)
+        async with asyncio.timeout(10):
+            while cache.stats().hits == 0:
+                await query()
+                await asyncio.sleep(0.01)
+        await cache.close()
+
+
+def test_without_redis_a_synchronous_function_runs(prefix: str) -> None:
+    """The same for threads."""
+    with RedisServer() as server:
+        cache = Cache(RedisBackend.from_url(server.url, prefix=prefix))
+
+        @cache.query(ttl=60)
+        def query() -> int:
+            return 7
+
+        assert query() == 7
+        kill(server)
+        assert query() == 7
+        with pytest.raises(BackendError):
+            query.invalidate()
+        cache.close_sync()
+
+
+async def test_a_hung_redis_costs_one_timeout(prefix: str) -> None:
+    """One caller waits for a time-out; then the breaker has the function run without asking."""
+    with RedisServer() as server:
+        cache = Cache(RedisBackend.from_url(server.url, prefix=prefix, timeout=0.3, cooldown=60))
+
+        @cache.query(ttl=60)
+        async def query(number: int) -> int:
+            return number
+
+        await query(0)
+        with freeze(server):
+            async with asyncio.timeout(5):
+                assert [await query(number) for number in range(20)] == list(range(20))
+        assert cache.stats().errors >= 20
+        await cache.close()
+
+
+async def test_a_full_redis_is_one_that_cannot_keep(prefix: str) -> None:
+    """Out of memory: results are returned, and not stored."""
+    with RedisServer(maxmemory="1mb", maxmemory_policy="noeviction") as server:
+        cache = Cache(RedisBackend.from_url(server.url, prefix=prefix))
+
+        @cache.query(ttl=60, tags=["t"])
+        async def query() -> str:
+            return "x" * 100
+
+        assert [await query(), await query()] == ["x" * 100] * 2
+        assert cache.stats().errors > 0
+        assert cache.stats().fills == 0
+        await cache.close()
+
+
+async def test_an_answer_that_is_lost_on_the_way(prefix: str) -> None:
+    """The connection breaks while the result is being stored: the caller has it all the same."""
+    with RedisServer() as server, FaultProxy(server.host, server.port) as proxy:
+        cache = Cache(RedisBackend.from_url(proxy.url(server.url), prefix=prefix))
+
+        @cache.query(ttl=60)
+        async def query() -> int:
+            proxy.cut()
+            return 7
+
+        assert await query() == 7
+        proxy.pass_through()
+        assert await query() == 7
+        await cache.close()
+
+
+async def test_the_local_tier(redis_server: RedisServer, redis_url: str, prefix: str) -> None:
+    """No round trip for local_ttl seconds; invalidated here it is gone at once, elsewhere by then."""
+    here, there = (
+        Cache(RedisBackend.from_url(redis_url, prefix=prefix), local_entries=10, local_ttl=ttl)
+        for ttl in (60, 0.05)
+    )
+    source = 1
+
+    def define(cache: Cache):  # type: ignore[no-untyped-def]
+        @cache.query(ttl=60, tags=["t"], name="query")
+        async def query() -> int:
+            return source
+
+        return query
+
+    query, elsewhere = define(here), define(there)
+    assert [await query(), await query(), await elsewhere(), await elsewhere()] == [1] * 4
+    assert here.stats().local_hits == 1
+    for invalidate in (query.invalidate, lambda: here.invalidate_tags("t")):
+        source += 1
+        await invalidate()
+        assert await query() == source
+        async with asyncio.timeout(5):  # the documented bound is 0.05 s
+            while await elsewhere() != source:
+                await asyncio.sleep(0.01)
+    await here.close()
+    await there.close()
+
+
+def test_both_colours_share_results(redis_url: str, prefix: str) -> None:
+    """One cache for a def and an async def in one process; a tag drops both."""
+    cache = Cache(RedisBackend.from_url(redis_url, prefix=prefix), local_entries=10)
+    calls: list[str] = []
+
+    @cache.query(ttl=60, tags=["t"])
+    def one() -> int:
+        calls.append("one")
+        return 1
+
+    @cache.query(ttl=60, tags=["t"])
+    async def two() -> int:
+        calls.append("two")
+        return 2
+
+    async def both() -> None:
+        assert (await asyncio.to_thread(one), await two()) == (1, 2)
+
+    asyncio.run(both())
+    asyncio.run(both())
+    assert calls == ["one", "two"]
+    cache.invalidate_tags_sync("t")
+    asyncio.run(both())
+    assert calls == ["one", "two"] * 2
+    cache.close_sync()
+
+
+async def test_the_wrong_colour_is_an_error_at_start_up(redis_url: str, prefix: str) -> None:
+    """A synchronous function over an asynchronous client, found where the function is defined."""
+    async with redis.asyncio.from_url(redis_url) as client:
+        cache = Cache(RedisBackend(client, prefix=prefix))
+        with pytest.raises(WrongColour):
+
+            @cache.query(ttl=60)
+            def query() -> int:
+                return 1
+
+        @cache.query(ttl=60)
+        async def fine() -> int:
+            return 1
+
+        assert [await fine(), await fine()] == [1, 1]
+        await cache.close()
+
+
+def test_threads_and_loops_at_the_same_time(redis_url: str, prefix: str) -> None:
+    """Several event loops in several threads use one cached function."""
+    cache = Cache(RedisBackend.from_url(redis_url, prefix=prefix))
+    outcomes: list[int] = []
+
+    @cache.query(ttl=60)
+    async def query(number: int) -> int:
+        await asyncio.sleep(0)
+        return number
+
+    async def main() -> None:
+        outcomes.extend(await asyncio.gather(*(query(number % 3) for number in range(60))))
+
+    threads = [threading.Thread(target=lambda: asyncio.run(main())) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(outcomes) == sorted([0, 1, 2] * 60)
