@@ -90,6 +90,7 @@ _NARROWER: dict[str, tuple[str, ...]] = {
     PLAIN: _TEXTS,
     EMPTY: (PLAIN, *_TEXTS),
 }
+_INSIDE = tuple(kind for kinds in _NARROWER.values() for kind in kinds)
 _KNOWN = frozenset(
     {kind for _, kind in _SIGNATURES}
     | set(_RIFF.values())
@@ -213,7 +214,7 @@ def accepted_type(head: bytes, declared: str, accept: tuple[str, ...]) -> str:
     claim = declared.partition(";")[0].strip().lower()
     if claim.startswith(_NARROWER.get(found, ())) and claim not in ACTIVE:
         found = claim if _matches(claim, accept) else found
-    elif found == UNKNOWN and claim in accept and claim not in _KNOWN:
+    elif found == UNKNOWN and claim in accept and claim not in _KNOWN and not claim.startswith(_INSIDE):
         found = claim  # named by the application, and no signature of ours could confirm or deny it
     if not _matches(found, accept):
         raise UnsupportedMediaType(found=found, accepted=accept)

@@ -32,10 +32,10 @@ def factory(**options: str | None) -> Callable[[], AbstractAsyncContextManager[A
         request_checksum_calculation="when_required",
         response_checksum_validation="when_required",
         connect_timeout=5,
-        read_timeout=30,
+        read_timeout=60,
         # Parts wait in our own queues, where waiting does not count as S3 being slow.
         max_pool_connections=256,
-        retries={"mode": "standard", "total_max_attempts": 4},
+        retries={"mode": "standard", "total_max_attempts": 3},
         s3=s3,
     )
     return partial(aioboto3.Session().client, "s3", config=config, **options)

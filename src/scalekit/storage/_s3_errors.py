@@ -12,6 +12,7 @@ from botocore.exceptions import (
     ReadTimeoutError,
     ResponseStreamingError,
 )
+from botocore.exceptions import ConnectionError as BotoConnectionError
 
 from scalekit.errors import BackendTimeout, BackendUnavailable, StorageError, UploadFailed
 
@@ -19,7 +20,7 @@ CLIENT_ERRORS = (ClientError, BotoCoreError, aiohttp.ClientError, TimeoutError)
 """Everything by which a call to the client can fail, apart from a mistake of ours."""
 
 _TIMEOUTS = (ConnectTimeoutError, ReadTimeoutError, TimeoutError)
-_CONNECTION = (HTTPClientError, ResponseStreamingError, aiohttp.ClientError)
+_CONNECTION = (HTTPClientError, BotoConnectionError, ResponseStreamingError, aiohttp.ClientError)
 
 
 def code_of(error: BaseException) -> str:
@@ -37,15 +38,13 @@ def status_of(error: BaseException) -> int:
 
 
 def is_conflict(error: BaseException) -> bool:
-    """A conditional write was refused because there is an object."""
-    return code_of(error) in ("PreconditionFailed", "412")
+    """A conditional write was refused, because there is an object or another writer was at it."""
+    return code_of(error) in ("PreconditionFailed", "ConditionalRequestConflict", "412")
 
 
-def was_retried(error: BaseException) -> bool:
-    """An earlier attempt may have succeeded and only its answer been lost."""
-    if isinstance(error, ClientError):
-        return int(error.response.get("ResponseMetadata", {}).get("RetryAttempts", 0)) > 0
-    return True
+def may_have_worked(error: BaseException) -> bool:
+    """Whether the error leaves open that the write was done: no answer, or one to a repetition."""
+    return is_conflict(error) or code_of(error) == "NoSuchUpload" or status_of(error) in (0, *range(500, 600))
 
 
 @contextmanager

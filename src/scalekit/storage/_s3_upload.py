@@ -7,22 +7,24 @@ Rules:
 * Every multipart upload that is created is completed or aborted, whatever happens in between; creating and
   completing are therefore seen through to their answer even when the caller is cancelled.
 * A part that makes no progress for ``stall_seconds`` is given up: a stalled S3 is an error, not a hang.
+* Every object carries the mark of the write that made it. When the answer to a write is lost, and a retry
+  meets an object, the mark tells whether it is ours.
 * Whoever is told nothing leaves nothing: a create-only object whose writer was cancelled is removed.
 """
 
 import asyncio
-import hashlib
 import logging
+import secrets
 from collections.abc import AsyncGenerator, Coroutine
 from contextlib import aclosing
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, TypeGuard
 
 from botocore.exceptions import ClientError
 
-from scalekit.errors import FileTooLarge, ObjectExists
+from scalekit.errors import FileTooLarge, ObjectExists, UploadFailed
 from scalekit.storage._contract import Source
-from scalekit.storage._s3_errors import CLIENT_ERRORS, code_of, is_conflict, upload_failed, was_retried
+from scalekit.storage._s3_errors import CLIENT_ERRORS, code_of, is_conflict, may_have_worked, upload_failed
 from scalekit.storage._shield import CLEAN_UP_SECONDS, Outcome, settle
 from scalekit.storage._source import Body, cut
 
@@ -31,8 +33,13 @@ MIN_PART_SIZE = 5 * 1024 * 1024
 MAX_OBJECT_SIZE = 5 * 1024**4
 _MIB = 1024 * 1024
 
+# Bytes a second; a connection below this is as good as none.
+_SLOWEST = 256 * 1024
+
 # Up to here a body is sent as one bytes object: no "Expect: 100-continue", so one round trip less.
 _INLINE = _MIB
+
+_MARK = "scalekit-write"
 
 _log = logging.getLogger("scalekit.storage")
 
@@ -50,6 +57,7 @@ class Upload:
     part_size: int
     concurrency: int
     stall_seconds: float
+    mark: str = field(default_factory=lambda: secrets.token_hex(8))
 
     async def run(self, source: Source, size: int | None) -> tuple[str, int]:
         """Store ``source``. Returns the ETag and the number of bytes."""
@@ -76,22 +84,23 @@ class Upload:
                 Key=self.name,
                 Body=body.join() if inline else body,
                 ContentType=self.content_type,
+                Metadata={_MARK: self.mark},
                 **self._condition(),
             ),
         )
         # Until the last byte is handed out S3 cannot have the object, so stopping is safe; then it may.
-        outcome = await settle(put, may_stop=lambda: not inline and not body.exhausted)
-        etag = await self._committed(
-            outcome, lambda: hashlib.md5(body.join(), usedforsecurity=False).hexdigest()
-        )
-        return etag, body.size
+        outcome = await settle(put, may_stop=lambda: not inline and body.stop())
+        return await self._committed(outcome), body.size
 
     async def _multipart(self, first: Body, rest: AsyncGenerator[tuple[Body, bool], None]) -> tuple[str, int]:
-        if not self.overwrite and await self._etag() is not None:
+        if not self.overwrite and await self._head() is not None:
             raise ObjectExists(self.key)  # completing would find out too, gigabytes later
         created = await settle(
             self.client.create_multipart_upload(
-                Bucket=self.bucket, Key=self.name, ContentType=self.content_type
+                Bucket=self.bucket,
+                Key=self.name,
+                ContentType=self.content_type,
+                Metadata={_MARK: self.mark},
             )
         )
         if created.value is None:
@@ -110,7 +119,7 @@ class Upload:
                     **self._condition(),
                 )
             )
-            return await self._committed(outcome, lambda: _multipart_etag(parts)), size
+            return await self._committed(outcome), size
         except BaseException as error:
             # After a completion that was undone this finds nothing, which is as well.
             aborted = await settle(self._abort(upload_id))
@@ -158,7 +167,8 @@ class Upload:
                         break
                     body, more = await anext(rest)
         except BaseExceptionGroup as errors:
-            raise _first(errors) from None
+            error = _first(errors)
+            raise error from error.__cause__
         return [task.result() for task in sending], size
 
     async def _watched(self, body: Body, call: Coroutine[Any, Any, Any]) -> Any:
@@ -167,7 +177,9 @@ class Upload:
 
             def progress() -> None:
                 if not deadline.expired():
-                    deadline.reschedule(loop.time() + self.stall_seconds)
+                    # What was handed out last may still be in the buffers of a slow connection.
+                    drain = body.size / _SLOWEST if body.exhausted else 0.0
+                    deadline.reschedule(loop.time() + self.stall_seconds + drain)
 
             body.on_progress = progress
             try:
@@ -175,33 +187,43 @@ class Upload:
             finally:
                 body.on_progress = None
 
-    async def _committed(self, outcome: Outcome[Any], expected_etag: Any) -> str:
+    async def _committed(self, outcome: Outcome[Any]) -> str:
         """The ETag of what was written, or the error. The answer to a commit can be lost, or come late."""
         if outcome.cancelled is not None:
-            if outcome.value is not None and not self.overwrite:
-                await settle(self.client.delete_object(Bucket=self.bucket, Key=self.name))
+            if not self.overwrite:
+                await settle(self._undo())
             raise outcome.cancelled
         if outcome.value is not None:
             return str(outcome.value["ETag"]).strip('"')
         error = outcome.error
         assert error is not None
-        if isinstance(error, CLIENT_ERRORS) and was_retried(error):
-            etag = expected_etag()
-            if await self._etag() == etag:
-                return str(etag)
-        # Another writer was at it in the same moment: whether it won is for S3 to say.
-        if code_of(error) == "ConditionalRequestConflict" and await self._etag() is not None:
-            raise ObjectExists(self.key)
+        if isinstance(error, CLIENT_ERRORS) and may_have_worked(error):
+            there = await self._head()
+            if self._is_ours(there):
+                return str(there["ETag"]).strip('"')
+            if there is not None and is_conflict(error):
+                raise ObjectExists(self.key)
         raise self._failure(outcome)
 
-    async def _etag(self) -> str | None:
+    async def _undo(self) -> None:
         try:
-            answer = await self.client.head_object(Bucket=self.bucket, Key=self.name)
+            async with asyncio.timeout(CLEAN_UP_SECONDS):
+                if self._is_ours(await self._head()):
+                    await self.client.delete_object(Bucket=self.bucket, Key=self.name)
+        except (UploadFailed, *CLIENT_ERRORS) as error:
+            _log.warning("%r, whose writer was cancelled, may remain (%s)", self.key, code_of(error))
+
+    async def _head(self) -> dict[str, Any] | None:
+        try:
+            answer: dict[str, Any] = await self.client.head_object(Bucket=self.bucket, Key=self.name)
         except ClientError:
             return None  # absent, or not ours to see; the write itself will tell
         except CLIENT_ERRORS as error:
             raise upload_failed(self.key, error) from error
-        return str(answer["ETag"]).strip('"')
+        return answer
+
+    def _is_ours(self, head: dict[str, Any] | None) -> TypeGuard[dict[str, Any]]:
+        return head is not None and head.get("Metadata", {}).get(_MARK) == self.mark
 
     async def _abort(self, upload_id: str) -> None:
         # Twice: a part that was in flight can arrive after the first time, and would stay and be paid for.
@@ -223,19 +245,7 @@ class Upload:
             return outcome.cancelled
         error = outcome.error
         assert error is not None
-        if is_conflict(error):
-            return ObjectExists(self.key)
         return upload_failed(self.key, error) if isinstance(error, CLIENT_ERRORS) else error
-
-
-def _multipart_etag(parts: list[dict[str, Any]]) -> str:
-    digests = b""
-    for part in parts:
-        try:
-            digests += bytes.fromhex(str(part["ETag"]).strip('"'))
-        except ValueError:
-            return ""  # encrypted with a KMS key: ETags are no digests, and match nothing
-    return f"{hashlib.md5(digests, usedforsecurity=False).hexdigest()}-{len(parts)}"
 
 
 def _first(errors: BaseExceptionGroup[BaseException]) -> BaseException:

@@ -34,6 +34,7 @@ class Body:
         self._chunks: list[Chunk] = []
         self._tail: bytearray | None = None
         self._next = 0
+        self._stopped = False
 
     def append(self, chunk: Chunk) -> None:
         """Add a chunk, which must not change afterwards."""
@@ -55,6 +56,11 @@ class Body:
         """The content in one piece."""
         return bytes(self._chunks[0]) if len(self._chunks) == 1 else b"".join(self._chunks)
 
+    def stop(self) -> bool:
+        """Hand out nothing more, so that the receiver never has all of it. False if that is too late."""
+        self._stopped = not self.exhausted
+        return self._stopped
+
     def clear(self) -> None:
         """Let go of the content."""
         self._chunks, self._tail = [], None
@@ -68,10 +74,12 @@ class Body:
     async def _send(self) -> AsyncGenerator[Chunk, None]:
         last = len(self._chunks) - 1
         for position, chunk in enumerate(self._chunks):
-            if self.on_progress is not None:
-                self.on_progress()
+            if self._stopped:
+                raise ConnectionAbortedError("the upload was cancelled")
             if position == last:
                 self.exhausted = True
+            if self.on_progress is not None:
+                self.on_progress()
             yield chunk
 
     def read(self, size: int = -1) -> bytes:

@@ -10,6 +10,7 @@ Rules:
   caller, so that clean-up never runs beside the work it cleans up after.
 """
 
+import errno
 import os
 import secrets
 import stat as stat_bits
@@ -20,7 +21,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypeVar
 
-from scalekit.errors import InvalidKey, ObjectExists, UploadFailed
+from scalekit.errors import InvalidKey, ObjectExists, StorageError, UploadFailed
 from scalekit.storage._contract import Opened, Source, Storage, Stored, check_base_url
 from scalekit.storage._media_types import type_for
 from scalekit.storage._shield import Outcome, in_thread
@@ -85,23 +86,23 @@ class FileStorage(Storage):
         path = self.directory / check_key(key)
         opened = await in_thread(_open, path)
         if opened.value is None:
-            opened.unwrap()
+            _done(opened, key, "read")
             return None
         fd, facts = opened.value
         if opened.cancelled:
             os.close(fd)
             raise opened.cancelled
-        handle = _Handle(fd)
+        handle = _Handle(fd, key)
         end = facts.st_size if length is None else min(facts.st_size, offset + length)
         return Opened(_stored(key, facts), handle.chunks(offset, end), close=handle.aclose)
 
     async def stat(self, key: str) -> Stored | None:
-        facts = (await in_thread(_stat, self.directory / check_key(key))).unwrap()
+        facts = _done(await in_thread(_stat, self.directory / check_key(key)), key, "look up")
         return None if facts is None else _stored(key, facts)
 
     async def delete(self, key: str) -> None:
         # Directories stay: removing an empty one would race with a writer who is about to use it.
-        (await in_thread(_unlink, self.directory / check_key(key))).unwrap()
+        _done(await in_thread(_unlink, self.directory / check_key(key)), key, "delete")
 
     async def list(self, prefix: str = "") -> AsyncGenerator[Stored, None]:
         check_prefix(prefix)
@@ -117,7 +118,7 @@ class FileStorage(Storage):
                 ):
                     yield stored
             elif name.startswith(prefix) or prefix.startswith(name):
-                names = (await in_thread(_entries, self.directory / name)).unwrap()
+                names = _done(await in_thread(_entries, self.directory / name), name, "list")
                 # A stack, so the last name first. A directory sorts as its keys do, with the slash.
                 waiting += [name + entry for entry in sorted(names, reverse=True)]
 
@@ -172,13 +173,15 @@ class _Draft:
 class _Handle:
     """An open file that is read in worker threads."""
 
-    def __init__(self, fd: int) -> None:
+    def __init__(self, fd: int, key: str) -> None:
         self._fd: int | None = fd
+        self._key = key
 
     async def chunks(self, start: int, end: int) -> AsyncGenerator[bytes, None]:
         try:
             while start < end and self._fd is not None:
-                data = (await in_thread(os.pread, self._fd, min(_READ_SIZE, end - start), start)).unwrap()
+                read = await in_thread(os.pread, self._fd, min(_READ_SIZE, end - start), start)
+                data = _done(read, self._key, "read")
                 if not data:
                     break
                 start += len(data)
@@ -192,10 +195,11 @@ class _Handle:
             os.close(fd)
 
 
-def _done(outcome: Outcome[T], key: str) -> T:
+def _done(outcome: Outcome[T], key: str, what: str = "store") -> T:
     # Only what the disk says is translated; an OSError of the source is the caller's own.
     if isinstance(outcome.error, OSError) and outcome.cancelled is None:
-        raise UploadFailed(f"cannot store {key!r}: {outcome.error.strerror}") from outcome.error
+        kind = UploadFailed if what == "store" else StorageError
+        raise kind(f"cannot {what} {key!r}: {outcome.error.strerror}") from outcome.error
     return outcome.unwrap()
 
 
@@ -235,6 +239,10 @@ def _open(path: Path) -> tuple[int, os.stat_result] | None:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
     except (FileNotFoundError, NotADirectoryError):
         return None
+    except OSError as error:
+        if error.errno == errno.ELOOP:  # what O_NOFOLLOW says to a link
+            return None
+        raise
     facts = os.fstat(fd)
     if stat_bits.S_ISREG(facts.st_mode):
         return fd, facts

@@ -1,0 +1,56 @@
+"""The storages under test, and S3 servers that can be looked into."""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from scalekit.storage import FileStorage, MemoryStorage, Storage
+from tests.storage.stand_in import S3StandIn
+
+
+@pytest.fixture
+async def s3_storage(s3_server: Any, bucket: str) -> AsyncGenerator[Storage, None]:
+    """S3Storage over the real server."""
+    from scalekit.storage.s3 import S3Storage
+
+    async with S3Storage(bucket, prefix="photos/", **s3_server.client_kwargs) as storage:
+        yield storage
+
+
+@pytest.fixture
+async def s3_client(s3_server: Any) -> AsyncGenerator[Any, None]:
+    """A plain client of the real server, to see what is really there."""
+    import aioboto3
+
+    async with aioboto3.Session().client("s3", **s3_server.client_kwargs) as client:
+        yield client
+
+
+@pytest.fixture(params=["memory", "file", "s3"])
+def storage(request: pytest.FixtureRequest, tmp_path: Path) -> Storage:
+    """Each storage in turn."""
+    if request.param == "memory":
+        return MemoryStorage()
+    if request.param == "file":
+        return FileStorage(tmp_path / "media")
+    found: Storage = request.getfixturevalue("s3_storage")
+    return found
+
+
+@pytest.fixture
+async def stand_in() -> AsyncGenerator[S3StandIn, None]:
+    """An S3 that is strict about races and can be made to fail."""
+    async with S3StandIn() as server:
+        yield server
+
+
+@pytest.fixture(autouse=True)
+async def no_live_task() -> AsyncGenerator[None, None]:
+    """Nothing that a test started is still running when it ends."""
+    before = asyncio.all_tasks()
+    yield
+    left = [task for task in asyncio.all_tasks() - before if task is not asyncio.current_task()]
+    assert not left, f"still running: {left}"

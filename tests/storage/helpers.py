@@ -1,0 +1,138 @@
+"""Sources that behave and misbehave, and cancellation at every await."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Generator
+from typing import Any, TypeVar
+
+from scalekit.storage import MiB
+
+T = TypeVar("T")
+
+PNG = b"\x89PNG\r\n\x1a\n" + b"\x00\x00\x00\rIHDR" + bytes(range(256)) * 8
+
+
+class SourceBroken(Exception):
+    """What a failing source raises."""
+
+
+async def chunks(*content: bytes) -> AsyncGenerator[bytes, None]:
+    for chunk in content:
+        yield chunk
+
+
+async def stream(
+    size: int, *, chunk: int = 64 * 1024, counted: list[int] | None = None
+) -> AsyncGenerator[bytes, None]:
+    """``size`` bytes; each chunk is noted in ``counted`` when it is taken."""
+    block = (b"0123456789abcdef" * (chunk // 16 + 1))[:chunk]
+    sent = 0
+    while sent < size:
+        piece = block[: size - sent]
+        sent += len(piece)
+        if counted is not None:
+            counted.append(len(piece))
+        yield piece
+
+
+async def broken(size: int) -> AsyncGenerator[bytes, None]:
+    async for chunk in stream(size, chunk=MiB):
+        yield chunk
+    raise SourceBroken
+
+
+async def eventually(condition: Callable[[], bool | Awaitable[bool]], *, seconds: float = 20) -> None:
+    """Wait until ``condition`` holds; fail after a generous deadline."""
+    async with asyncio.timeout(seconds):
+        while True:
+            result = condition()
+            if result if isinstance(result, bool) else await result:
+                return
+            await asyncio.sleep(0.01)
+
+
+async def settled(value: Callable[[], T], *, still: float = 0.5) -> T:
+    """The value once it has not changed for ``still`` seconds."""
+    last, since = value(), asyncio.get_running_loop().time()
+    async with asyncio.timeout(20):
+        while asyncio.get_running_loop().time() - since < still:
+            await asyncio.sleep(0.02)
+            if value() != last:
+                last, since = value(), asyncio.get_running_loop().time()
+    return last
+
+
+class _CancelAt:
+    """Drives a coroutine, and cancels its task at its ``number``-th suspension."""
+
+    def __init__(self, step: Coroutine[Any, Any, object], number: int) -> None:
+        self.step, self.number, self.count = step, number, 0
+
+    def __await__(self) -> Generator[Any, Any, object]:
+        inner = self.step.__await__()
+        task = asyncio.current_task()
+        assert task is not None
+        send: Callable[[Any], Any] = inner.send
+        value: Any = None
+        while True:
+            try:
+                future = send(value)
+            except StopIteration as done:
+                return done.value
+            self.count += 1
+            if self.count == self.number:
+                asyncio.get_running_loop().call_soon(task.cancel)
+            try:
+                value = yield future
+                send = inner.send
+            except BaseException as error:  # noqa: BLE001  it belongs to the coroutine, whatever it is
+                send, value = inner.throw, error
+
+
+async def cancel_everywhere(
+    make: Callable[[], Coroutine[Any, Any, object]],
+    check: Callable[[int], Awaitable[None]],
+    *,
+    most: int = 400,
+) -> int:
+    """Run ``make()`` again and again, cancelled at its first, second, ... await; ``check`` after each.
+
+    Returns how many awaits there were. Ends when a run is no longer interrupted.
+    """
+    for number in range(1, most):
+
+        async def run(number: int = number) -> object:
+            return await _CancelAt(make(), number)
+
+        task = asyncio.create_task(run())
+        await asyncio.wait({task})
+        if not task.cancelled():
+            task.result()
+            return number - 1
+        await check(number)
+    raise AssertionError(f"still interrupted at await number {most}")
+
+
+async def cancel_every_turn(
+    make: Callable[[], Coroutine[Any, Any, object]],
+    check: Callable[[int], Awaitable[None]],
+    *,
+    most: int = 5000,
+) -> int:
+    """Like :func:`cancel_everywhere`, but cancelled after the first, second, ... turn of the event loop.
+
+    That meets the moments at which tasks inside are at work while the caller only waits for them.
+    """
+    number = 0
+    while number < most:
+        task = asyncio.create_task(make())
+        for _ in range(number + 1):
+            await asyncio.sleep(0)
+        if task.done():
+            task.result()
+            return number
+        task.cancel()
+        await asyncio.wait({task})
+        assert task.cancelled(), f"turn {number}: {task}"
+        await check(number)
+        number += 1 + number // 20  # every turn at first, then every few, or large uploads would take minutes
+    raise AssertionError(f"still running at turn {most}")

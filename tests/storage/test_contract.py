@@ -1,0 +1,122 @@
+"""Every storage keeps the contract, and the contract's test finds those that do not."""
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from scalekit.storage import FileStorage, MemoryStorage, Opened, Source, Storage, Stored
+from scalekit.storage.s3 import S3Storage
+from scalekit.testing import check_storage
+from tests.storage.helpers import chunks
+from tests.storage.stand_in import S3StandIn
+
+
+async def test_memory() -> None:
+    """MemoryStorage keeps the contract."""
+    await check_storage(MemoryStorage())
+
+
+async def test_files(tmp_path: Path) -> None:
+    """FileStorage keeps the contract, and leaves no file behind."""
+    await check_storage(FileStorage(tmp_path / "media"))
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+
+
+async def test_s3(s3_storage: Storage, s3_client: Any, bucket: str) -> None:
+    """S3Storage keeps the contract on a real S3 server, and leaves no object and no upload behind.
+
+    Except for the race of large writes, which this server (LocalStack) does not decide; see the next test.
+    """
+    await check_storage(s3_storage, strict=False)
+    assert "Contents" not in await s3_client.list_objects_v2(Bucket=bucket)
+    assert not (await s3_client.list_multipart_uploads(Bucket=bucket)).get("Uploads")
+
+
+async def test_s3_that_decides_races(stand_in: S3StandIn) -> None:
+    """S3Storage keeps the whole contract where conditional writes are decided in one step."""
+    async with S3Storage("media", **stand_in.client_kwargs) as storage:
+        await check_storage(storage)
+    assert (stand_in.objects, stand_in.uploads) == ({}, {})
+
+
+class _Faulty(MemoryStorage):
+    """A storage with one fault."""
+
+
+class _Overwrites(_Faulty):
+    async def put(self, key: str, source: Source, **options: Any) -> Stored:
+        return await super().put(key, source, **(options | {"overwrite": True}))
+
+
+class _LooksBeforeItWrites(_Faulty):
+    async def put(self, key: str, source: Source, **options: Any) -> Stored:
+        if not options.get("overwrite") and await self.stat(key):
+            return await super().put(key, source, **options)
+        return await super().put(key, source, **(options | {"overwrite": True}))
+
+
+class _Truncates(_Faulty):
+    async def put(self, key: str, source: Source, **options: Any) -> Stored:
+        if isinstance(source, bytes):
+            return await super().put(key, source, **options)
+        content = b""
+        try:
+            async for chunk in source:  # type: ignore[union-attr]
+                content += chunk
+        finally:
+            result = await super().put(key, content, **options)
+        return result
+
+
+class _TrustsTheLength(_Faulty):
+    async def put(self, key: str, source: Source, **options: Any) -> Stored:
+        return await super().put(key, source, **(options | {"size": None}))
+
+
+class _DeletesOnce(_Faulty):
+    async def delete(self, key: str) -> None:
+        if not await self.stat(key):
+            raise KeyError(key)
+        await super().delete(key)
+
+
+class _IgnoresRanges(_Faulty):
+    async def open(self, key: str, *, offset: int = 0, length: int | None = None) -> Opened | None:
+        return await super().open(key)
+
+
+class _SameETag(_Faulty):
+    async def stat(self, key: str) -> Stored | None:
+        stored = await super().stat(key)
+        return stored and Stored(
+            key=key,
+            size=stored.size,
+            content_type=stored.content_type,
+            etag="always",
+            modified=stored.modified,
+        )
+
+
+class _Swallows(_Faulty):
+    async def put(self, key: str, source: Source, **options: Any) -> Stored:
+        try:
+            return await super().put(key, source, **options)
+        except asyncio.CancelledError:
+            return await super().put(key, b"what was there", **options)
+
+
+@pytest.mark.parametrize("faulty", _Faulty.__subclasses__(), ids=lambda faulty: faulty.__name__)
+async def test_faulty_storages_are_found(faulty: type[Storage]) -> None:
+    """A storage with a single fault does not pass."""
+    with pytest.raises((AssertionError, KeyError)):
+        await check_storage(faulty())
+
+
+async def test_other_objects_are_left_alone(tmp_path: Path) -> None:
+    """The check touches nothing that was there before."""
+    storage = FileStorage(tmp_path)
+    await storage.put("mine.txt", chunks(b"keep"))
+    await check_storage(storage)
+    assert [stored.key async for stored in storage.list()] == ["mine.txt"]

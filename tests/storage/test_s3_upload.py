@@ -1,0 +1,305 @@
+"""S3Storage when S3 is slow, stalls, fails or loses an answer, and when the client goes away."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncGenerator
+from typing import Any
+
+import pytest
+
+from scalekit.errors import BackendUnavailable, FileTooLarge, ObjectExists, StorageError, UploadFailed
+from scalekit.storage import MiB, Storage
+from scalekit.storage import _s3_upload as s3_upload
+from scalekit.storage.s3 import S3Storage
+from tests.storage.helpers import (
+    SourceBroken,
+    broken,
+    cancel_every_turn,
+    cancel_everywhere,
+    chunks,
+    eventually,
+    settled,
+    stream,
+)
+from tests.storage.stand_in import S3StandIn
+
+PART = 5 * MiB
+
+
+@pytest.fixture
+async def media(stand_in: S3StandIn) -> AsyncGenerator[S3Storage, None]:
+    """S3Storage over the stand-in, with the smallest parts."""
+    async with S3Storage("media", part_size=PART, stall_seconds=1, **stand_in.client_kwargs) as storage:
+        yield storage
+
+
+async def _nothing_stored(client: Any, bucket: str) -> None:
+    listed = await client.list_objects_v2(Bucket=bucket)
+    assert "Contents" not in listed
+    uploads = await client.list_multipart_uploads(Bucket=bucket)
+    assert not uploads.get("Uploads")
+
+
+@pytest.mark.parametrize("size", [0, 1, PART - 1, PART, PART + 1, 2 * PART, 23 * MiB])
+async def test_sizes(s3_server: Any, bucket: str, size: int) -> None:
+    """Nothing, one byte, exactly one part and one byte more: the object has the content."""
+    content = b"".join([chunk async for chunk in stream(size, chunk=99_991)])
+    async with S3Storage(bucket, part_size=PART, **s3_server.client_kwargs) as storage:
+        stored = await storage.put("a.bin", stream(size, chunk=99_991))
+        assert stored.size == size
+        assert await storage.read("a.bin") == content
+        seen = await storage.stat("a.bin")
+        assert seen is not None
+        assert (seen.etag, seen.size) == (stored.etag, size)
+
+
+@pytest.mark.parametrize(("size", "requests"), [(PART, ["PUT object"]), (PART + 1, None)])
+async def test_one_request_below_the_threshold(
+    media: S3Storage, stand_in: S3StandIn, size: int, requests: list[str] | None
+) -> None:
+    """Up to one part an upload is one PUT; above, it is created, sent in parts and completed."""
+    await media.put("a.bin", stream(size), overwrite=True)
+    expected = requests or ["POST uploads", "PUT uploadId", "PUT uploadId", "POST uploadId"]
+    assert sorted(stand_in.requests) == sorted(expected)
+
+
+async def test_source_fails(s3_storage: Storage, s3_client: Any, bucket: str) -> None:
+    """A source that fails before or after the first part leaves neither object nor upload."""
+    for size in (MiB, 20 * MiB):
+        with pytest.raises(SourceBroken):
+            await s3_storage.put("a.bin", broken(size))
+        await _nothing_stored(s3_client, bucket)
+
+
+async def test_client_gone(s3_storage: Storage, s3_client: Any, bucket: str) -> None:
+    """Cancelled half-way through a large upload: no object, no upload listed, no live task."""
+    half = asyncio.Event()
+
+    async def source() -> AsyncGenerator[bytes, None]:
+        async for chunk in stream(40 * MiB):
+            yield chunk
+        half.set()
+        await asyncio.Event().wait()
+
+    task = asyncio.create_task(s3_storage.put("a.bin", source()))
+    await half.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    await _nothing_stored(s3_client, bucket)
+
+
+@pytest.mark.parametrize("size", [1000, 3 * MiB, 2 * PART + 1], ids=["bytes", "one body", "parts"])
+async def test_cancelled_at_every_await(media: S3Storage, stand_in: S3StandIn, size: int) -> None:
+    """Wherever a create-only upload is cancelled, there is no object and no upload."""
+    await media.stat("warm-up")
+
+    async def nothing_left(number: int) -> None:
+        # An aborted body may still be on its way to the server; then it is half, and discarded.
+        assert (stand_in.objects, stand_in.uploads) == ({}, {}), f"await number {number}"
+
+    await cancel_everywhere(lambda: media.put("a.bin", stream(size, chunk=MiB)), nothing_left)
+    assert stand_in.objects.pop("a.bin")[3] == size
+    turns = await cancel_every_turn(lambda: media.put("a.bin", stream(size, chunk=MiB)), nothing_left)
+    assert turns > 10
+    assert stand_in.objects["a.bin"][3] == size
+
+
+async def test_cancelled_overwrite_keeps_a_whole_object(media: S3Storage, stand_in: S3StandIn) -> None:
+    """A cancelled overwrite leaves the old object or the new one, and no upload."""
+    await media.put("a.bin", b"old")
+
+    async def whole(number: int) -> None:
+        assert stand_in.objects["a.bin"][3] in (3, PART + 1)
+        assert stand_in.uploads == {}
+
+    await cancel_everywhere(lambda: media.put("a.bin", stream(PART + 1, chunk=MiB), overwrite=True), whole)
+
+
+@pytest.mark.parametrize("concurrency", [1, 4])
+async def test_stalled_s3_stops_the_source(stand_in: S3StandIn, concurrency: int) -> None:
+    """When S3 stalls, no more than (concurrency + 1) parts and one chunk are taken from the client.
+
+    The upload then fails within its patience and is aborted as soon as S3 answers again.
+    """
+    stand_in.stall_after = 2 * MiB
+    taken: list[int] = []
+    chunk, part = 64 * 1024, 16 * MiB  # more than the buffers of the connection swallow
+    storage = S3Storage(
+        "media", part_size=part, concurrency=concurrency, stall_seconds=3, **stand_in.client_kwargs
+    )
+    async with storage:
+        task = asyncio.create_task(storage.put("a.bin", stream(1000 * MiB, counted=taken)))
+        await eventually(lambda: sum(taken) > concurrency * part)
+        assert await settled(lambda: sum(taken)) <= (concurrency + 1) * part + chunk
+        with pytest.raises(UploadFailed) as caught:
+            await task
+        assert isinstance(caught.value.__cause__, TimeoutError)
+    assert (stand_in.objects, stand_in.uploads) == ({}, {})
+
+
+async def test_a_slow_s3_is_not_a_stalled_one(stand_in: S3StandIn) -> None:
+    """An upload that takes longer than the patience for stalls succeeds, as long as it goes on."""
+    stand_in.bytes_per_second = 2 * MiB
+    async with S3Storage("media", part_size=PART, stall_seconds=3, **stand_in.client_kwargs) as storage:
+        started = asyncio.get_running_loop().time()
+        await storage.put("a.bin", stream(11 * MiB))
+        assert asyncio.get_running_loop().time() - started > 4
+    assert stand_in.objects["a.bin"][3] == 11 * MiB
+
+
+async def test_a_part_fails_for_good(media: S3Storage, stand_in: S3StandIn) -> None:
+    """A part that S3 refuses again and again ends the upload, although the source never ends."""
+    stand_in.refused_parts = {2}
+
+    async def waits_for_ever() -> AsyncGenerator[bytes, None]:
+        async for chunk in stream(3 * PART):
+            yield chunk
+        await asyncio.Event().wait()
+
+    async with asyncio.timeout(60):
+        with pytest.raises(UploadFailed, match="InternalError"):
+            await media.put("a.bin", waits_for_ever())
+    assert (stand_in.objects, stand_in.uploads) == ({}, {})
+    assert stand_in.requests.count("DELETE uploadId") == 2
+
+
+@pytest.mark.parametrize(("size", "lost"), [(1000, "PUT"), (PART + 1, "POST complete")])
+async def test_the_answer_is_lost(media: S3Storage, stand_in: S3StandIn, size: int, lost: str) -> None:
+    """S3 stored the object but its answer was lost: that is found out, the upload succeeds, once."""
+    stand_in.lose = {lost}
+    stored = await media.put("a.bin", stream(size))
+    assert stored.size == size
+    assert stand_in.objects["a.bin"][1] == stored.etag
+    assert stand_in.uploads == {}
+
+
+async def test_the_answer_is_lost_but_another_won(media: S3Storage, stand_in: S3StandIn) -> None:
+    """A retried create-only write that meets another's object does not take it for its own."""
+    await media.put("a.bin", b"another's")
+    stand_in.lose = {"PUT"}
+    with pytest.raises(ObjectExists):
+        await media.put("a.bin", b"mine")
+    assert stand_in.objects["a.bin"][0] == b"another's"
+
+
+async def test_unknown_length_has_a_limit(
+    media: S3Storage, stand_in: S3StandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Beyond S3's number of parts an upload of unknown length fails before it asks for one part too many."""
+    monkeypatch.setattr(s3_upload, "MAX_PARTS", 3)
+    with pytest.raises(FileTooLarge) as caught:
+        await media.put("a.bin", stream(4 * PART))
+    assert caught.value.limit == 3 * PART
+    assert stand_in.requests.count("PUT uploadId") <= 3
+    assert (stand_in.objects, stand_in.uploads) == ({}, {})
+    # With a known length the parts grow instead.
+    await media.put("a.bin", stream(4 * PART), size=4 * PART)
+    assert stand_in.objects["a.bin"][3] == 4 * PART
+
+
+async def test_a_length_no_object_can_have(media: S3Storage, stand_in: S3StandIn) -> None:
+    """More than 5 TiB are refused before anything is read or sent."""
+    taken: list[int] = []
+    with pytest.raises(FileTooLarge):
+        await media.put("a.bin", stream(100, counted=taken), size=6 * 1024**4)
+    assert (taken, stand_in.requests) == ([], [])
+
+
+async def test_missing_bucket(s3_server: Any) -> None:
+    """A bucket that does not exist is an error that says so, on every way in."""
+    async with S3Storage("no-such-bucket-here", **s3_server.client_kwargs) as storage:
+        for size in (10, 9 * MiB):
+            with pytest.raises(UploadFailed, match="NoSuchBucket"):
+                await storage.put("a.bin", stream(size), overwrite=True)
+        with pytest.raises(StorageError, match="NoSuchBucket"):
+            await storage.open("a.bin")
+        with pytest.raises(StorageError, match="NoSuchBucket"):
+            _ = [stored async for stored in storage.list()]
+
+
+async def test_unreachable() -> None:
+    """An S3 that cannot be reached is a backend that is unavailable, and an upload that failed."""
+    async with S3StandIn() as gone:
+        options = gone.client_kwargs
+    async with S3Storage("media", **options) as storage:
+        with pytest.raises(BackendUnavailable):
+            await storage.stat("a.bin")
+        with pytest.raises(UploadFailed):
+            await storage.put("a.bin", chunks(b"content"))
+
+
+async def test_credentials_stay_out_of_errors(s3_server: Any) -> None:
+    """No message contains a key or a signature."""
+    secret = "very-secret-access-key"
+    options = s3_server.client_kwargs | {"aws_secret_access_key": secret}
+    async with S3Storage("no-such-bucket-here", **options) as storage:
+        with pytest.raises(UploadFailed) as caught:
+            await storage.put("a.bin", b"content", overwrite=True)
+    assert secret not in str(caught.value)
+    assert "Signature" not in str(caught.value)
+
+
+async def test_prefixes_do_not_see_each_other(s3_server: Any, bucket: str) -> None:
+    """Two storages in one bucket with different prefixes cannot read, list or sign each other's objects."""
+    options = s3_server.client_kwargs
+    async with (
+        S3Storage(bucket, prefix="a/", **options) as a,
+        S3Storage(bucket, prefix="b/", **options) as b,
+        S3Storage(bucket, **options) as whole,
+    ):
+        await a.put("x.txt", b"a's")
+        await b.put("x.txt", b"b's")
+        await b.put("only.txt", b"b's")
+        assert [stored.key async for stored in a.list()] == ["x.txt"]
+        assert await a.read("x.txt") == b"a's"
+        assert await a.stat("only.txt") is None
+        await a.delete("only.txt")
+        assert [stored.key async for stored in whole.list()] == ["a/x.txt", "b/only.txt", "b/x.txt"]
+        assert "/a/only.txt?" in await a.url("only.txt")
+
+
+async def test_long_listings(media: S3Storage, stand_in: S3StandIn) -> None:
+    """A listing goes on over pages, and leaves out what is no key, such as "folders" of other tools."""
+    stand_in.page_size = 3
+    keys = [f"{number}.txt" for number in range(10)]
+    for key in keys:
+        await media.put(key, b"x")
+    stand_in.objects["folder/"] = stand_in.objects["0.txt"]
+    assert [stored.key async for stored in media.list()] == keys
+
+
+async def test_a_given_client(s3_client: Any, s3_server: Any, bucket: str) -> None:
+    """A client that is passed in is used, entered or not, and closed only by whoever entered it."""
+    import aioboto3
+
+    async with S3Storage(bucket, client=s3_client) as storage:
+        await storage.put("a.txt", b"content")
+    assert await storage.read("a.txt") == b"content"
+    context = aioboto3.Session().client("s3", **s3_server.client_kwargs)
+    async with S3Storage(bucket, client=context) as storage:
+        assert await storage.read("a.txt") == b"content"
+
+
+async def test_many_uploads_at_once_share_a_client(media: S3Storage, stand_in: S3StandIn) -> None:
+    """Concurrent first uses make one client; cancelling the first does not take it from the others."""
+    first = asyncio.create_task(media.put("first", b"x"))
+    others = [asyncio.create_task(media.put(f"{number}", b"x")) for number in range(20)]
+    await asyncio.sleep(0)
+    first.cancel()
+    await asyncio.gather(*others)
+    with contextlib.suppress(asyncio.CancelledError):
+        await first
+    assert len(stand_in.objects) == 20
+
+
+async def test_s3_ends_in_the_middle_of_a_read(media: S3Storage, stand_in: S3StandIn) -> None:
+    """A download that breaks off is an error, not a shorter object."""
+    await media.put("a.bin", stream(24 * MiB))
+    opened = await media.open("a.bin")
+    assert opened is not None
+    async with opened:
+        await anext(aiter(opened))
+        stand_in.hang_up()
+        with pytest.raises(BackendUnavailable):
+            await opened.read()
