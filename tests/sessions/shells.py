@@ -83,7 +83,7 @@ class ASGIShell(Shell):
 
         async def app(scope: Any, receive: Any, send: Any) -> None:
             result = answer(scope["tests.handler"](scope["session"]))
-            headers = [(name.encode(), value.encode()) for name, value in result.headers]
+            headers = [(name.lower().encode(), value.encode()) for name, value in result.headers]
             await send({"type": "http.response.start", "status": result.status, "headers": headers})
             await send({"type": "http.response.body", "body": json.dumps(result.data).encode()})
 

@@ -93,6 +93,9 @@ class Core:
         """Fetch a session that was not loaded yet. A store that is down is remembered, not raised."""
         if session._status is not Status.UNLOADED:
             return
+        if session._came_with is None:
+            session._arrived(None)
+            return
         try:
             loaded: Loaded | None = yield self.store.load(session._id, idle=self.idle, step=self.step)
         except BackendError as error:

@@ -14,7 +14,7 @@ from scalekit._http import make_private, vary_on
 from scalekit._steps import run_async
 from scalekit.errors import BackendError
 from scalekit.sessions._core import Core, Options
-from scalekit.sessions.session import Session
+from scalekit.sessions.session import Session, Status
 from scalekit.sessions.store import Store
 from scalekit.types import ASGIApp, Message, Receive, Scope, SecretKey, Send
 
@@ -99,7 +99,10 @@ class SessionMiddleware:
         https = scope.get("scheme") in ("https", "wss")
         token = core.token(scope["headers"], https=https)
         session = scope["session"] = AsyncSession(core, token, https=https)
-        if token is not None and not self._lazy:
+        if self._lazy:
+            # For visitors without a session too: who forgets to load must see it at once, not in production.
+            session._status = Status.UNLOADED
+        elif token is not None:
             await run_async(core.load(session))
         response = _Response(core, session, send, websocket=scope["type"] == "websocket")
         try:

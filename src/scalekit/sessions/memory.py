@@ -33,7 +33,7 @@ class MemoryStore:
         self._entries: dict[str, _Entry] = {}
         self._sweep_at = 1024
 
-    def __len__(self) -> int:
+    def count(self) -> int:
         """How many sessions live."""
         with self._lock:
             self._sweep()

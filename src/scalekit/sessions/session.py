@@ -3,7 +3,7 @@
 What happens to a session follows from its status and from what the application asked for. The rules:
 
 ===========  ==================================================================================
-``UNLOADED``  a valid cookie came, the store was not asked yet
+``UNLOADED``  a valid cookie may have come, the store was not asked yet
 ``NEW``       no session: none was asked for, or it is over. The first value starts one
 ``LIVE``      the store has it. Changes are saved to it, if it is still there
 ``ENDED``     another request ended it a moment ago (log-out, rotation). Nothing is saved, and no
@@ -15,9 +15,9 @@ After the response headers have left (``sealed``) no cookie can follow, so that 
 ``LIVE`` cannot be changed any more, and no id can change.
 """
 
-from collections.abc import Iterator, MutableMapping
+from collections.abc import Iterable, Iterator, Mapping, MutableMapping
 from enum import Enum, auto
-from typing import Any
+from typing import Any, Self
 from uuid import UUID
 
 from scalekit.errors import BackendError, SessionCommitted, SessionError, SessionValueError
@@ -97,6 +97,10 @@ class Session(MutableMapping[str, Any]):
     def __len__(self) -> int:
         self._ready()
         return len(self._values)
+
+    def __ior__(self, other: Mapping[str, Any] | Iterable[tuple[str, Any]]) -> Self:
+        self.update(other)
+        return self
 
     def __repr__(self) -> str:
         # Neither the id nor the data: reprs end up in logs.
