@@ -1,0 +1,186 @@
+"""WebSockets read and save, and cannot be given an id after they were accepted (issue 3, line 25)."""
+
+import asyncio
+import json
+from typing import Any
+
+import pytest
+from starlette.applications import Starlette
+from starlette.routing import WebSocketRoute
+from starlette.websockets import WebSocket
+
+from scalekit.errors import BackendUnavailable, SessionCommitted
+from scalekit.sessions import MemoryStore
+from scalekit.sessions.asgi import SessionMiddleware
+from tests.sessions.shells import SECRET, ASGIShell, Visitor, make_scope
+
+
+async def connect(app: Any, store: Any, cookie: str | None = None, **options: Any) -> list[Any]:
+    """What the application sends on one WebSocket."""
+    middleware = SessionMiddleware(app, store=store, secret_key=SECRET, **options)
+    sent: list[Any] = []
+    received = iter([{"type": "websocket.connect"}, {"type": "websocket.disconnect", "code": 1000}])
+
+    async def receive() -> Any:
+        return next(received)
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    header = f"session={cookie}".encode() if cookie else None
+    await middleware(make_scope(header, scheme="ws", type="websocket"), receive, send)
+    return sent
+
+
+@pytest.fixture
+def store() -> MemoryStore:
+    return MemoryStore()
+
+
+@pytest.fixture
+def visitor(store: MemoryStore) -> Visitor:
+    visitor = ASGIShell(store).visitor()
+    visitor(lambda session: session.update(a=1))
+    return visitor
+
+
+async def in_thread(call: Any, *args: Any) -> Any:
+    return await asyncio.to_thread(call, *args)
+
+
+async def test_it_reads_and_saves(store: MemoryStore, visitor: Visitor) -> None:
+    """A WebSocket sees the session of its browser, and `save()` shows the others what it changed."""
+    seen: list[Any] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        session = scope["session"]
+        await send({"type": "websocket.accept"})
+        seen.append(dict(session))
+        session["b"] = [1]
+        await session.save()
+        session["b"].append(2)
+        await session.save()
+        seen.append(await in_thread(visitor, dict))
+
+    sent = await connect(app, store, visitor.cookie)
+    assert seen == [{"a": 1}, {"a": 1, "b": [1, 2]}]
+    assert [message["type"] for message in sent] == ["websocket.accept"]
+
+
+async def test_what_is_set_before_the_accept_is_saved_with_it(store: MemoryStore) -> None:
+    """A new visitor's session is stored before the handshake is answered, which carries the cookie."""
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        scope["session"]["a"] = 1
+        await send({"type": "websocket.accept", "headers": [(b"x", b"1")]})
+        assert store.count() == 1
+
+    (accept,) = await connect(app, store)
+    assert accept["headers"][0] == (b"x", b"1")
+    assert [name for name, _ in accept["headers"]] == [b"x", b"set-cookie"]
+    cookie = accept["headers"][1][1].decode().split(";")[0].removeprefix("session=")
+    assert await in_thread(Visitor(ASGIShell(store), cookie), dict) == {"a": 1}
+
+
+async def test_no_id_after_the_accept(store: MemoryStore) -> None:
+    """After the handshake no cookie can follow: a first change is an error, and stores nothing."""
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "websocket.accept"})
+        with pytest.raises(SessionCommitted):
+            scope["session"]["a"] = 1
+
+    await connect(app, store)
+    assert store.count() == 0
+
+
+async def test_no_new_id_after_the_accept(store: MemoryStore, visitor: Visitor) -> None:
+    """Neither can an id change then."""
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "websocket.accept"})
+        with pytest.raises(SessionCommitted):
+            scope["session"].login("ann")
+
+    await connect(app, store, visitor.cookie)
+    assert await in_thread(visitor, dict) == {"a": 1}
+
+
+async def test_unsaved_changes_are_an_error(store: MemoryStore, visitor: Visitor) -> None:
+    """A change that nobody saved is reported when the WebSocket ends."""
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "websocket.accept"})
+        scope["session"]["a"] = 2
+
+    with pytest.raises(SessionCommitted):
+        await connect(app, store, visitor.cookie)
+
+
+async def test_a_save_after_the_session_ended(store: MemoryStore, visitor: Visitor) -> None:
+    """A WebSocket that outlives the log-out cannot bring the session back."""
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "websocket.accept"})
+        await in_thread(visitor, lambda session: session.logout())
+        scope["session"]["a"] = 2
+        assert await scope["session"].save() is False
+
+    await connect(app, store, visitor.cookie)
+    assert store.count() == 0
+
+
+async def test_a_denial_response_is_a_response(store: MemoryStore) -> None:
+    """A handshake that is refused with a response of its own saves and sends the cookie like HTTP."""
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        scope["session"]["tries"] = 1
+        await send({"type": "websocket.http.response.start", "status": 403, "headers": []})
+        await send({"type": "websocket.http.response.body", "body": b""})
+
+    start, _ = await connect(app, store)
+    assert {b"set-cookie", b"vary", b"cache-control"} == {name for name, _ in start["headers"]}
+    assert store.count() == 1
+
+
+class Down(MemoryStore):
+    """A store that does not answer."""
+
+    def fail(self, *args: Any, **options: Any) -> Any:
+        raise BackendUnavailable("down", backend="tests")
+
+    load = save = create = destroy = fail
+
+
+async def test_a_store_that_is_down_closes_the_socket(visitor: Visitor) -> None:
+    """Who needs the session is told to try again later (1013); who does not is served."""
+
+    async def needs(scope: Any, receive: Any, send: Any) -> None:
+        scope["session"]["a"]
+
+    async def saves(scope: Any, receive: Any, send: Any) -> None:
+        scope["session"]["a"] = 1
+        await send({"type": "websocket.accept"})
+        await send({"type": "websocket.send", "text": "never seen"})
+
+    async def ignores(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "websocket.accept"})
+
+    assert await connect(needs, Down(), visitor.cookie) == [{"type": "websocket.close", "code": 1013}]
+    assert await connect(saves, Down()) == [{"type": "websocket.close", "code": 1013}]
+    assert await connect(ignores, Down(), visitor.cookie) == [{"type": "websocket.accept"}]
+
+
+async def test_in_starlette(store: MemoryStore, visitor: Visitor) -> None:
+    """`websocket.session` is the session."""
+
+    async def chat(websocket: WebSocket) -> None:
+        await websocket.accept()
+        websocket.session.setdefault("visits", []).append("chat")
+        await websocket.session.save()  # type: ignore[attr-defined]
+        await websocket.send_json(dict(websocket.session))
+        await websocket.close()
+
+    sent = await connect(Starlette(routes=[WebSocketRoute("/", chat)]), store, visitor.cookie)
+    assert json.loads(sent[1]["text"]) == {"a": 1, "visits": ["chat"]}
+    assert await in_thread(visitor, dict) == {"a": 1, "visits": ["chat"]}
