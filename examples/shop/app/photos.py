@@ -18,7 +18,7 @@ _ACCEPT = ["image/png", "image/jpeg", "image/webp", "image/gif"]
 
 
 class _ThereAlready(Exception):
-    """The form had arrived before; raised inside ``stream_form``'s block, so that the second copy is removed."""
+    """The form had arrived before; raised inside the block, so that the copy is removed."""
 
 
 @router.post("/plants/{slug}/photos")

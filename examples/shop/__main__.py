@@ -1,0 +1,123 @@
+"""``python -m examples.shop [--single] [--port N] [--no-open]``, from the repository's root."""
+
+import argparse
+import asyncio
+import signal
+import socket
+import sys
+import tempfile
+import time
+import webbrowser
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from examples.shop.control import control_room
+from examples.shop.front import Front, cdn, listen, serve
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="./dev demo", description="A shop that survives its big day.")
+    parser.add_argument("--single", action="store_true", help="one process, with SQLite and no Valkey")
+    parser.add_argument("--port", type=int, default=None, help="of the shop; 8000 or, if that is taken, any")
+    parser.add_argument(
+        "--servers", type=int, default=3, choices=range(1, 7), help="app servers to begin with"
+    )
+    parser.add_argument("--no-open", action="store_true", help="do not open a browser")
+    return parser.parse_args()
+
+
+def _say(text: str) -> None:
+    print(f"  {text}", flush=True)
+
+
+def _port(wanted: int | None) -> socket.socket:
+    if wanted is not None:
+        return listen(wanted)
+    try:
+        return listen(8000)
+    except OSError:
+        return listen(0)
+
+
+async def _fleet(arguments: argparse.Namespace, port: int, stop: asyncio.Event) -> tuple[Any, Any]:
+    from examples.shop.supervisor import Fleet
+
+    cdn_listener = listen(0)
+    cdn_port = cdn_listener.getsockname()[1]
+    cdn_server, cdn_task = serve(cdn(), cdn_listener)
+    fleet = Fleet()
+
+    async def end() -> None:
+        cdn_server.should_exit = True
+        await cdn_task
+        await fleet.stop()
+
+    try:
+        starting = asyncio.create_task(
+            fleet.start(servers=arguments.servers, cdn=f"http://127.0.0.1:{cdn_port}", say=_say)
+        )
+        stopping = asyncio.create_task(stop.wait())
+        await asyncio.wait({starting, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        stopping.cancel()
+        await starting  # also when asked to stop: half a fleet is harder to end than a whole one
+    except BaseException:
+        await end()
+        raise
+    _say(f"assets from a CDN on port {cdn_port}")
+    return fleet, end
+
+
+async def _run(arguments: argparse.Namespace) -> None:
+    began = time.monotonic()
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
+    listener = _port(arguments.port)
+    port = listener.getsockname()[1]
+    url = f"http://127.0.0.1:{port}"
+    folder = tempfile.TemporaryDirectory(prefix="scalekit-shop-")
+    print("Opening the shop...", flush=True)
+    if arguments.single:
+        from examples.shop.single import Single
+
+        controlled: Any = Single(Path(folder.name))
+        await controlled.start()
+        shop, end = controlled, controlled.stop
+        _say("one process, SQLite")
+    else:
+        controlled, end = await _fleet(arguments, port, stop)
+        shop = controlled.balancer
+    controlled.burst.url = url
+    control = control_room(controlled)
+    try:
+        server, task = serve(Front(shop=shop, control=control), listener, lifespan=arguments.single)
+        print(f"\nThe shop:          {url}/\nThe control room:  {url}/control", flush=True)
+        _say(f"ready in {time.monotonic() - began:.1f} s; Ctrl-C closes it")
+        if not arguments.no_open and not stop.is_set():
+            with suppress(webbrowser.Error):
+                webbrowser.open(url)
+        stopped = asyncio.create_task(stop.wait())
+        await asyncio.wait({stopped, task}, return_when=asyncio.FIRST_COMPLETED)
+        stopped.cancel()
+        print("\nClosing the shop...", flush=True)
+        control.state.stopping.set()
+        server.should_exit = True
+        await task
+    finally:
+        await end()
+        folder.cleanup()
+
+
+def main() -> int:
+    try:
+        asyncio.run(_run(_arguments()))
+    except OSError as error:
+        print(f"the shop could not open: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
