@@ -14,7 +14,7 @@ from typing import NoReturn, TypeVar
 
 import pytest
 
-from tests.servers import PostgresCluster, RedisServer, S3Server, ServerMissing
+from tests.servers import PostgresCluster, RedisCluster, RedisSentinel, RedisServer, S3Server, ServerMissing
 
 T = TypeVar("T")
 
@@ -64,6 +64,18 @@ def redis_server() -> Iterator[RedisServer]:
 def redis_url(redis_server: RedisServer) -> str:
     """The shared Redis's URL. Keep to keys below `prefix`."""
     return redis_server.url
+
+
+@pytest.fixture(scope="session")
+def redis_cluster() -> Iterator[RedisCluster]:
+    """The shared Redis Cluster: three masters and a replica of each."""
+    yield from serve(RedisCluster)
+
+
+@pytest.fixture(scope="session")
+def redis_sentinel() -> Iterator[RedisSentinel]:
+    """The shared Redis under Sentinel: a master, two replicas, three sentinels."""
+    yield from serve(RedisSentinel)
 
 
 @pytest.fixture(scope="session")

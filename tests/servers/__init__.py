@@ -10,6 +10,8 @@ from tests.servers.base import PortTaken, Server, ServerFailed, ServerMissing
 from tests.servers.postgres import PostgresServer
 from tests.servers.postgres_cluster import PostgresCluster
 from tests.servers.redis import RedisServer
+from tests.servers.redis_cluster import RedisCluster
+from tests.servers.redis_sentinel import RedisSentinel
 from tests.servers.s3 import S3Server
 from tests.servers.waiting import wait_until
 
@@ -17,6 +19,8 @@ __all__ = [
     "PortTaken",
     "PostgresCluster",
     "PostgresServer",
+    "RedisCluster",
+    "RedisSentinel",
     "RedisServer",
     "S3Server",
     "Server",

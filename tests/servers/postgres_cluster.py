@@ -1,48 +1,32 @@
 """PostgreSQL: a primary and its streaming replicas."""
 
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
-from tests.servers.base import PortTaken
+from tests.servers.group import Group
 from tests.servers.postgres import PostgresServer, conninfo
 from tests.servers.waiting import wait_until
 
 
-class PostgresCluster:
+class PostgresCluster(Group):
     """``.primary`` and ``.replicas``, all streaming when `start()` returns; each is a `PostgresServer`.
 
     `options` are lines of postgresql.conf for all of them.
     """
 
     def __init__(self, *, replicas: int = 2, **options: str | int) -> None:
+        self._count = replicas
         self._options: dict[str, Any] = options
-        self._make_servers(replicas)
+        super().__init__()
 
-    def _make_servers(self, replicas: int) -> None:
+    def _make(self) -> None:
         self.primary = PostgresServer(**self._options)
-        self.replicas = [PostgresServer(**self._options) for _ in range(replicas)]
+        self.replicas = [PostgresServer(**self._options) for _ in range(self._count)]
 
     @property
     def servers(self) -> list[PostgresServer]:
-        return [self.primary, *self.replicas]
+        return [*self.replicas, self.primary]
 
-    def start(self) -> Self:
-        for attempts_left in (2, 1, 0):
-            try:
-                self._start()
-            except PortTaken:
-                self.close()
-                if not attempts_left:
-                    raise
-                self._make_servers(len(self.replicas))  # with other ports
-            except BaseException:
-                self.close()
-                raise
-            else:
-                break
-        return self
-
-    def _start(self) -> None:
+    def _bring_up(self) -> None:
         self.primary.prepare()
         for replica in self.replicas:
             self.primary.copy_to(replica)
@@ -66,15 +50,3 @@ class PostgresCluster:
         position = self.primary.position()
         for replica in self.replicas:
             replica.wait_for(position)
-
-    def close(self) -> None:
-        for server in reversed(self.servers):
-            server.close()
-
-    def __enter__(self) -> Self:
-        return self.start()
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()

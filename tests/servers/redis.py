@@ -3,6 +3,7 @@
 import os
 import platform
 import shutil
+import signal
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -42,6 +43,7 @@ class RedisServer(Server):
     """
 
     name = "redis"
+    close_signal = signal.SIGKILL  # it looks for a TERM only every 100 ms
     drops_root = False  # it runs as anybody, and the wheel may lie where only root can read
 
     def __init__(self, *, port: int | None = None, password: str | None = None, **options: str | int) -> None:
