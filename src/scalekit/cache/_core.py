@@ -9,11 +9,14 @@ Rules:
   was computed before it.
 * A back end that fails is never the caller's problem: the function runs and its result is returned.
 * A caller whose transaction has changes of its own neither reads nor stores: it sees what nobody else may.
+* What is stored was read from the primary. A replica may be behind the last invalidation, and then its data
+  would be served as if they were new. What was read there goes to its caller alone.
 """
 
 import time
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,8 +25,9 @@ from scalekit.cache.backend import Entries, Lease, Miss
 from scalekit.cache.codecs import UNREADABLE, Codec
 from scalekit.cache.flights import ABANDONED, AsyncFlights, Flight, Flights, SyncFlights
 from scalekit.cache.local import MISSING, Local
+from scalekit.cache.sessions import Replicated, has_changes
 from scalekit.cache.stats import Counter
-from scalekit.errors import BackendError
+from scalekit.errors import BackendError, NoServerAvailable
 from scalekit.types import Colour
 
 
@@ -40,14 +44,11 @@ class Query:
 
 @dataclass(frozen=True, kw_only=True)
 class Call:
-    """One call: its key, how to run the function, and whether its result is for nobody else.
-
-    ``private`` is asked before the function runs and after.
-    """
+    """One call: its key, how to run the function, and what of its arguments belongs to the caller."""
 
     key: str
     run: Callable[[], Any]
-    private: Callable[[], bool]
+    left_out: Sequence[object]
 
 
 class Core:
@@ -61,11 +62,12 @@ class Core:
         self._owed: dict[str, object] = {}
         # What sessions are watched (see scalekit.cache.orm).
         self.watched: weakref.WeakSet[Any] = weakref.WeakSet()
+        self.replicated: list[Replicated] = []
         self.flights: dict[Colour, Flights] = {"sync": SyncFlights(), "async": AsyncFlights()}
 
     def fetch(self, query: Query, call: Call) -> Steps[Any]:
         """The result of ``call``: kept, waited for, or computed."""
-        if call.private():
+        if has_changes(call.left_out):
             self.count("bypasses")
             return (yield call.run())
         kept = self.local.get(call.key, query.tags)
@@ -148,9 +150,8 @@ class Core:
                 payload, keep = lease, True
             else:
                 flight.begin(lease)
-                self.count("computes")
-                result = yield call.run()
-                if call.private():  # the function itself has written
+                result, shared = yield from self._compute(call)
+                if not shared:
                     self.count("discarded")
                     query.flights.land(flight, ABANDONED)
                     return result
@@ -167,6 +168,22 @@ class Core:
             query.flights.land(flight, ABANDONED)
             raise
         return result
+
+    def _compute(self, call: Call) -> Steps[tuple[Any, bool]]:
+        """Run the function where it reads all that is committed: its result, and whether to share it."""
+        self.count("computes")
+        if any(source.has_begun(call.left_out) for source in self.replicated):
+            return (yield call.run()), False
+        try:
+            with ExitStack() as stack:
+                for source in self.replicated:
+                    stack.enter_context(source.primary())
+                result = yield call.run()
+        except NoServerAvailable:
+            if not self.replicated:
+                raise
+            return (yield call.run()), False  # the primary is away: what a replica has is better than nothing
+        return result, not has_changes(call.left_out)  # or the function itself has written
 
     def _fill(self, query: Query, key: str, lease: Lease | None, payload: bytes) -> Steps[bool]:
         """Store a result; whether it may be kept."""

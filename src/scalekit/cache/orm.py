@@ -20,7 +20,7 @@ from typing import Any
 from scalekit._steps import run, run_async
 from scalekit.cache._core import Core
 from scalekit.cache.backend import Backend
-from scalekit.cache.sessions import CHANGED
+from scalekit.cache.sessions import CHANGED, replicated
 from scalekit.cache.tags import table_tag
 from scalekit.errors import BackendError, ConfigurationError, MissingExtra, WrongColour
 
@@ -41,6 +41,7 @@ def watch(target: Any, *, core: Core, backend: Backend) -> None:
     sessions = _sessions(getattr(target, "event_target", target), backend)
     if sessions in core.watched:
         return
+    source = replicated(target)
     watcher = _Watcher(core, backend)
     try:
         event.listen(sessions, "after_begin", watcher.after_begin)
@@ -51,6 +52,8 @@ def watch(target: Any, *, core: Core, backend: Backend) -> None:
             f"cache.watch wants a sessionmaker, a Session class or a session, not a {type(target).__name__}"
         ) from error
     core.watched.add(sessions)
+    if source is not None:
+        core.replicated.append(source)
 
 
 def _sessions(target: Any, backend: Backend) -> Any:

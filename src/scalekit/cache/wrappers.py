@@ -7,7 +7,6 @@ from typing import Any, ParamSpec, Protocol, TypeVar, cast
 from scalekit._steps import run, run_async
 from scalekit.cache._core import Call, Core, Query
 from scalekit.cache.keys import Keys
-from scalekit.cache.sessions import has_changes
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -60,15 +59,7 @@ def _question(keys: Keys) -> Callable[..., str]:
 
 def _call(keys: Keys, function: Callable[..., Any], args: Any, kwargs: Any) -> Call:
     key, left_out = keys.key(keys.bind(args, kwargs))
-    return Call(
-        key=key,
-        run=lambda: function(*args, **kwargs),
-        private=(lambda: has_changes(left_out)) if left_out else _never,
-    )
-
-
-def _never() -> bool:
-    return False
+    return Call(key=key, run=lambda: function(*args, **kwargs), left_out=left_out)
 
 
 def wrap_async(
