@@ -1,0 +1,300 @@
+"""`SESSION_ENGINE = "scalekit.sessions.django"` under the session middleware of Django."""
+
+import asyncio
+import datetime as dt
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+django = pytest.importorskip("django")
+
+from django.conf import settings  # noqa: E402
+from django.contrib.sessions.exceptions import SessionInterrupted  # noqa: E402
+from django.contrib.sessions.middleware import SessionMiddleware  # noqa: E402
+from django.http import HttpRequest, HttpResponse  # noqa: E402
+from django.test import override_settings  # noqa: E402
+
+from scalekit.errors import BackendUnavailable, SessionTooLarge, SessionValueError  # noqa: E402
+from scalekit.sessions import MemoryStore  # noqa: E402
+from scalekit.sessions.redis import RedisStore  # noqa: E402
+from scalekit.sessions.tokens import Tokens  # noqa: E402
+from tests.sessions.shells import SECRET  # noqa: E402
+
+if not settings.configured:
+    settings.configure(
+        SECRET_KEY=SECRET,
+        SESSION_ENGINE="scalekit.sessions.django",
+        INSTALLED_APPS=["django.contrib.sessions"],
+    )
+    django.setup()
+
+from django.contrib.sessions.backends.base import UpdateError  # noqa: E402
+
+from scalekit.sessions.django import SessionStore  # noqa: E402
+
+
+class Clock:
+    now = 1_000_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture(params=["memory", "redis"])
+def store(request: pytest.FixtureRequest) -> Any:
+    """Each store in turn, as the one that the settings name."""
+    if request.param == "memory":
+        store: Any = MemoryStore()
+    else:
+        url, prefix = request.getfixturevalue("redis_url"), request.getfixturevalue("prefix")
+        store = RedisStore.from_url(url, prefix=prefix)
+    with override_settings(SCALEKIT_SESSION_STORE=store):
+        yield store
+
+
+class Browser:
+    """Requests through Django's session middleware, with a cookie jar."""
+
+    def __init__(self, cookie: str | None = None) -> None:
+        self.cookie = cookie
+
+    def __call__(self, handler: Callable[[Any], Any], *, status: int = 200) -> Any:
+        return self.visit(handler, status=status)[0]
+
+    def visit(self, handler: Callable[[Any], Any], *, status: int = 200) -> tuple[Any, HttpResponse]:
+        results: list[Any] = []
+
+        def view(request: HttpRequest) -> HttpResponse:
+            results.append(handler(request.session))
+            return HttpResponse(status=status)
+
+        request = HttpRequest()
+        if self.cookie is not None:
+            request.COOKIES["sessionid"] = self.cookie
+        response = SessionMiddleware(view)(request)
+        if "sessionid" in response.cookies:
+            self.cookie = response.cookies["sessionid"].value or None
+        return results[0], response
+
+
+@pytest.fixture
+def browser(store: Any) -> Browser:
+    browser = Browser()
+    browser(lambda session: session.update({"a": 1, "cart": ["book"]}))
+    return browser
+
+
+def test_values_are_there_on_the_next_request(browser: Browser) -> None:
+    """What one request sets, the next one reads, with its type; the cookie is a signed token."""
+    now = dt.datetime.now(dt.UTC)
+    browser(lambda session: session.update({"when": now, "pair": (1, 2)}))
+    assert browser(lambda session: dict(session.items())) == {
+        "a": 1,
+        "cart": ["book"],
+        "when": now,
+        "pair": (1, 2),
+    }
+    assert Tokens(SECRET).verify(browser.cookie or "") is not None
+
+
+def test_a_nested_change_is_saved(browser: Browser) -> None:
+    """Django's `modified` flag need not be set for a change inside a value."""
+    _, response = browser.visit(lambda session: session["cart"].append("pen"))
+    assert "sessionid" in response.cookies
+    assert browser(lambda session: session["cart"]) == ["book", "pen"]
+
+
+def test_reading_saves_nothing(browser: Browser) -> None:
+    """A request that only looks, at mutable values too, is not modified and sends no cookie."""
+    _, response = browser.visit(lambda session: session["cart"])
+    assert "sessionid" not in response.cookies
+
+
+def test_changes_of_different_keys_merge(browser: Browser) -> None:
+    """Two requests that overtake each other: each key is as the one who changed it left it."""
+    other = Browser(browser.cookie)
+
+    def slow(session: Any) -> None:
+        session["cart"].append("slow")
+        session["slow"] = 1
+        other(lambda session: session.update({"fast": 1, "a": 2}))
+
+    browser(slow)
+    assert browser(lambda session: dict(session.items())) == {
+        "a": 2,
+        "cart": ["book", "slow"],
+        "slow": 1,
+        "fast": 1,
+    }
+
+
+@pytest.mark.parametrize("end", [lambda session: session.flush(), lambda session: session.cycle_key()])
+def test_an_ended_session_is_not_brought_back(browser: Browser, end: Any) -> None:
+    """A save in flight when the session ends is refused, as Django expects: the request is interrupted."""
+    other = Browser(browser.cookie)
+    old = browser.cookie
+
+    def slow(session: Any) -> None:
+        session["a"] = "stale"
+        other(end)
+
+    with pytest.raises(SessionInterrupted):
+        browser(slow)
+    assert Browser(old)(lambda session: dict(session.items())) == {}
+
+
+def test_a_request_that_comes_late_replaces_no_cookie(browser: Browser) -> None:
+    """A write with the old cookie, after a log-in gave a new one, does not log the visitor out."""
+    late = Browser(browser.cookie)
+    browser(lambda session: session.cycle_key())
+    with pytest.raises(SessionInterrupted):
+        late(lambda session: session.update({"a": "stale"}))
+    assert browser(lambda session: session["a"]) == 1
+
+
+def test_cycling_keeps_the_data_and_ends_the_old_key(browser: Browser) -> None:
+    """What `login()` of Django calls: a new key, the same data, the old key worthless."""
+    old = browser.cookie
+    browser(lambda session: session.cycle_key())
+    assert browser.cookie not in (None, old)
+    assert browser(lambda session: session["cart"]) == ["book"]
+    assert Browser(old)(lambda session: dict(session.items())) == {}
+
+
+def test_flushing_leaves_nothing(browser: Browser) -> None:
+    """What `logout()` of Django calls: nothing is left, and the cookie is deleted."""
+    old = browser.cookie
+    browser(lambda session: session.flush())
+    assert browser.cookie is None
+    assert Browser(old)(lambda session: dict(session.items())) == {}
+
+
+@pytest.mark.parametrize("cookie", ["attacker-chosen-id", "a" * 32, "A" * 43 + "." + "A" * 43])
+def test_an_unknown_key_is_never_adopted(store: Any, cookie: str) -> None:
+    """A key that we did not sign costs no access to the store, and is not used for a new session."""
+    browser = Browser(cookie)
+    browser(lambda session: session.update({"a": 1}))
+    assert browser.cookie not in (cookie, None)
+    assert SessionStore(cookie).session_key is None
+
+
+def test_a_failed_response_saves_nothing(browser: Browser) -> None:
+    """Django's own rule: a 5xx saves nothing."""
+    browser(lambda session: session.update({"a": 2}), status=500)
+    assert browser(lambda session: session["a"]) == 1
+
+
+def test_values_that_cannot_be_stored(browser: Browser) -> None:
+    """The key is named; nothing is stored."""
+    with pytest.raises(SessionValueError, match="'bad'"):
+        browser(lambda session: session.update({"bad": object()}))
+    with pytest.raises(SessionTooLarge, match="'huge'"):
+        browser(lambda session: session.update({"huge": "x" * 300_000}))
+    assert browser(lambda session: dict(session.items())) == {"a": 1, "cart": ["book"]}
+
+
+def test_sessions_expire_as_django_says() -> None:
+    """`set_expiry` and `SESSION_COOKIE_AGE` count from the last save; the lifetime ends every session."""
+    clock = Clock()
+    with override_settings(
+        SCALEKIT_SESSION_STORE=MemoryStore(clock=clock),
+        SESSION_COOKIE_AGE=1000,
+        SCALEKIT_SESSION_LIFETIME=3000,
+    ):
+        short, used = Browser(), Browser()
+        short(lambda session: session.set_expiry(100))
+        used(lambda session: session.update({"a": 0}))
+        clock.now += 99
+        assert short(lambda session: session.get("_session_expiry")) == 100
+        clock.now += 1
+        assert short(lambda session: session.get("_session_expiry")) is None
+        for turn in range(3):
+            assert used(lambda session: session.get("a")) == turn
+            used(lambda session, turn=turn: session.update({"a": turn + 1}))
+            clock.now += 900
+        assert used(lambda session: session.get("a")) == 3
+        clock.now += 200
+        assert used(lambda session: session.get("a")) is None
+
+
+def test_the_asynchronous_methods(store: Any) -> None:
+    """`aget`, `aset`, `asave`, `acycle_key`, `aflush`: the same session through asynchronous views."""
+
+    async def visit() -> None:
+        session = SessionStore()
+        await session.aset("a", [1])
+        await session.asave()
+        key = session.session_key
+        assert await session.aexists(key)
+        assert not await session.aexists("unknown")
+        session = SessionStore(key)
+        (await session.aget("a")).append(2)
+        assert session.modified
+        await session.asave()
+        await session.acycle_key()
+        assert (await SessionStore(session.session_key).aget("a"), await SessionStore(key).aget("a")) == (
+            [1, 2],
+            None,
+        )
+        stale = SessionStore(session.session_key)
+        await stale.aset("b", 1)
+        await session.aflush()
+        with pytest.raises(UpdateError):
+            await stale.asave()
+        await SessionStore.aclear_expired()
+
+    asyncio.run(visit())
+
+
+def test_the_synchronous_methods(store: Any) -> None:
+    """`exists`, `create` and `delete` keep Django's contract."""
+    session = SessionStore()
+    assert session.is_empty()
+    session.create()
+    assert session.exists(session.session_key)
+    assert not session.exists("unknown")
+    session.delete()
+    session.delete("unknown")
+    assert not session.exists(session.session_key)
+    SessionStore().delete()
+    SessionStore.clear_expired()
+
+
+def test_old_secrets_stay_good() -> None:
+    """`SECRET_KEY_FALLBACKS` verify, `SECRET_KEY` signs."""
+    with override_settings(SCALEKIT_SESSION_STORE=MemoryStore()):
+        browser = Browser()
+        browser(lambda session: session.update({"a": 1}))
+        with override_settings(SECRET_KEY="the next secret, long enough", SECRET_KEY_FALLBACKS=[SECRET]):
+            assert browser(lambda session: session["a"]) == 1
+            browser(lambda session: session.cycle_key())
+            assert Tokens(SECRET).verify(browser.cookie or "") is None
+            assert browser(lambda session: session["a"]) == 1
+
+
+def test_a_url_in_the_settings(redis_url: str) -> None:
+    """`SCALEKIT_SESSION_STORE` may be a URL."""
+    with override_settings(SCALEKIT_SESSION_STORE=redis_url):
+        browser = Browser()
+        browser(lambda session: session.update({"a": 1}))
+        assert browser(lambda session: session["a"]) == 1
+        browser(lambda session: session.flush())
+
+
+def test_a_store_that_is_down_is_an_error() -> None:
+    """27. An outage never looks like an empty session, nor like a success."""
+
+    class Down(MemoryStore):
+        def fail(self, *args: Any, **options: Any) -> Any:
+            raise BackendUnavailable("down", backend="tests")
+
+        load = save = create = destroy = fail
+
+    tokens = Tokens(SECRET)
+    with override_settings(SCALEKIT_SESSION_STORE=Down()):
+        assert Browser(tokens.sign(tokens.mint()))(lambda session: None) is None
+        with pytest.raises(BackendUnavailable):
+            Browser(tokens.sign(tokens.mint()))(lambda session: session.get("a"))
+        with pytest.raises(BackendUnavailable):
+            Browser()(lambda session: session.update({"a": 1}))
