@@ -66,9 +66,7 @@ class ReadYourWritesMiddleware:
             try:
                 await self.app(scope, receive, response.send)
             except BaseException:
-                # The answer stands unless its writes are what failed.
-                if not visit.has_uncommitted_writes():
-                    await response.release()
+                await response.fail()
                 raise
             await response.release()
 
@@ -79,11 +77,13 @@ class _Response:
     def __init__(self, visit: Scope, visits: Visits, send: Send, *, https: bool) -> None:
         self._visit, self._visits, self._send, self._https = visit, visits, send, https
         self._held: list[Message] = []
+        self._commits = 0
 
     async def send(self, message: Message) -> None:
         kind = message["type"]
         if kind == "http.response.start":
             self._held.append(message)
+            self._commits = self._visit.commits
             if not self._visit.has_uncommitted_writes():
                 await self.release()
         elif self._held and kind == "http.response.body" and not message.get("more_body", False):
@@ -92,7 +92,14 @@ class _Response:
             await self.release()
             await self._send(message)
 
+    async def fail(self) -> None:
+        """The application failed: the answer stands only if the writes it waited for are committed."""
+        if self._visit.commits > self._commits:
+            await self.release()
+        self._held.clear()
+
     async def release(self) -> None:
+        """Let what is held leave."""
         held, self._held = self._held, []
         for message in held:
             if message["type"] == "http.response.start":

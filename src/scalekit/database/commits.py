@@ -5,6 +5,7 @@ the dialect's ``do_commit`` is where both meet. The session leaves a :class:`Mar
 without one, commits and rollbacks are SQLAlchemy's own.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 from sqlalchemy import Engine, PoolProxiedConnection
@@ -87,6 +88,23 @@ def tell_positions(engine: Engine, driver: Driver) -> None:
         plain_rollback(connection)
 
     dialect.do_commit, dialect.do_rollback = do_commit, do_rollback
+
+
+def end_quietly(engine: Engine, driver: Driver) -> None:
+    """Let transactions on a replica end well when their server is gone: what they read, they have read."""
+    dialect: Any = engine.dialect
+    errors: tuple[type[Exception], ...] = (dialect.loaded_dbapi.Error, *driver.errors, OSError)
+
+    def quietly(end: Callable[[PoolProxiedConnection], None]) -> Callable[[PoolProxiedConnection], None]:
+        def ending(connection: PoolProxiedConnection) -> None:
+            try:
+                end(connection)
+            except errors as error:
+                connection.invalidate(error)
+
+        return ending
+
+    dialect.do_commit, dialect.do_rollback = quietly(dialect.do_commit), quietly(dialect.do_rollback)
 
 
 def _take(connection: PoolProxiedConnection) -> Mark | None:

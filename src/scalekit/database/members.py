@@ -19,7 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from scalekit._steps import Steps
 from scalekit.database._driver import Driver
-from scalekit.database.commits import tell_positions
+from scalekit.database.commits import end_quietly, tell_positions
 from scalekit.database.postgresql import QUESTION, read_report
 from scalekit.database.topology import Health, Report
 from scalekit.errors import ConfigurationError, WrongColour
@@ -97,6 +97,11 @@ class Member:
         self._probe_errors: Errors = (SQLAlchemyError, *self.errors)
         probing = {key: value for key, value in options.items() if not key.startswith(("pool", "max_over"))}
         probing |= {"poolclass": NullPool, "isolation_level": "AUTOCOMMIT", "echo": False}
+        self.pool_timeout = float(options.get("pool_timeout", 30))
+        if driver is not None and "poolclass" not in options:
+            # SQLAlchemy's pool does not wake those who wait for it when a connection fails to open; in short
+            # waits they notice themselves that the member is out.
+            options = {**options, "pool_timeout": min(self.pool_timeout, connect_timeout)}
         self.write_links, self.read_links, self.probe_links = Links(), Links(), Links()
         self.write_engine = self._engine(url, colour, options, self.write_links, read_only=False)
         self.writer = _sync(self.write_engine)
@@ -232,8 +237,7 @@ class Member:
                 raise
             return connection
 
-        if not read_only:
-            tell_positions(sync, driver)
+        (end_quietly if read_only else tell_positions)(sync, driver)
         event.listen(sync, "checkout", lambda connection, *_: links.busy.add(connection))
         event.listen(sync, "checkin", lambda connection, *_: links.busy.discard(connection))
         for gone in ("close", "close_detached", "invalidate"):

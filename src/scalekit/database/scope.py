@@ -32,14 +32,19 @@ class Scope:
     def __init__(self, token: Token | None = None, *, writes: bool = False) -> None:
         self.token = token
         self.writes = writes
-        self.advanced = False
+        self.commits = 0
         self.sealed = False
         self._sessions: set[ref[_Pending]] = set()
+
+    @property
+    def advanced(self) -> bool:
+        """Whether this request has committed something."""
+        return self.commits > 0
 
     def advance(self, token: Token) -> None:
         """A commit of this request reached ``token``."""
         self.token = latest(self.token, token)
-        self.advanced = True
+        self.commits += 1
         if self.sealed:
             _log.warning(
                 "a transaction was committed after the response headers had left, so the visitor's cookie "

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from sqlalchemy import Connection, Engine, Executable, event
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session, SessionTransaction
 
 from scalekit.database.commits import Mark, attach
@@ -151,6 +152,7 @@ class ReadWriteSession(Session):
         self.fleet.begin()
         scope = self._scope()
         level = self._level(scope)
+        began = time.monotonic()
         while level is not STRONG and (choice := self.fleet.choose(level, scope.token, without)) is not None:
             member, token = choice
             try:
@@ -162,6 +164,9 @@ class ReadWriteSession(Session):
                 self._let_go(member.reader, broken=True)
                 self.fleet.suspect(member, describe(error))
                 without |= {member}
+            except PoolTimeout:
+                if member in self.fleet.readers and time.monotonic() - began >= member.pool_timeout:
+                    raise
             else:
                 self._place = Place(member, scope, replica=True)
                 member.transactions += 1
@@ -194,7 +199,7 @@ class ReadWriteSession(Session):
         return place
 
     def _connect_to_primary(self, execution_options: Any) -> Place:
-        deadline = time.monotonic() + self.fleet.failover_wait
+        began = time.monotonic()
         while True:
             member = self.fleet.writer()
             try:
@@ -202,10 +207,13 @@ class ReadWriteSession(Session):
             except member.errors as error:
                 # Nothing has been sent yet, so it may be tried again, with a new primary if there is one.
                 self.fleet.suspect(member, describe(error))
-                if time.monotonic() >= deadline:
+                if time.monotonic() - began >= self.fleet.failover_wait:
                     raise NoServerAvailable(
                         f"the primary {member.name} does not answer: {describe(error)}"
                     ) from error
+            except PoolTimeout:
+                if member is self.fleet.primary and time.monotonic() - began >= member.pool_timeout:
+                    raise
             else:
                 place = Place(member, self._scope(), replica=False)
                 attach(connection.connection, place)

@@ -1,0 +1,288 @@
+"""Servers that die, hang, come back and change places. Each test starts a cluster of its own."""
+
+import asyncio
+import time
+from collections.abc import Iterator
+
+import pytest
+from sqlalchemy import text
+
+from scalekit.database import ANY, AsyncCluster, Cluster
+from scalekit.errors import NoServerAvailable, OutcomeUnknown
+from tests.database.conftest import ITEMS
+from tests.faults import FaultProxy, freeze, kill, promote
+from tests.servers import PostgresCluster
+
+READ = text("SELECT stock, pg_is_in_recovery(), inet_server_port() FROM item WHERE id = 1")
+WRITE = text("UPDATE item SET stock = stock + 1 WHERE id = 1 RETURNING stock")
+
+
+@pytest.fixture
+def servers() -> Iterator[PostgresCluster]:
+    """A primary and two replicas with a table, to be broken."""
+    with PostgresCluster() as cluster:
+        cluster.primary.sql(ITEMS, "INSERT INTO item VALUES (1, 'one')")
+        cluster.wait_caught_up()
+        yield cluster
+
+
+def over(servers: PostgresCluster, driver: str = "asyncpg", **options: object) -> AsyncCluster:
+    replicas = [replica.url(driver) for replica in servers.replicas]
+    return AsyncCluster(servers.primary.url(driver), replicas=replicas, probe_interval=0.1, **options)  # type: ignore[arg-type]
+
+
+async def read(cluster: AsyncCluster) -> tuple[int, bool, int]:
+    async with cluster.session() as session:
+        return tuple((await session.execute(READ)).one())  # type: ignore[return-value]
+
+
+async def write(cluster: AsyncCluster) -> int:
+    async with cluster.session() as session:
+        stock: int = (await session.execute(WRITE)).scalar_one()
+        await session.commit()
+        return stock
+
+
+async def roles(cluster: AsyncCluster, *wanted: str) -> None:
+    """Return when the members have these roles."""
+    async with asyncio.timeout(20):
+        while tuple(member.role for member in cluster.status().members) != wanted:
+            await asyncio.sleep(0.02)
+
+
+@pytest.mark.parametrize("driver", ["asyncpg", "psycopg"])
+async def test_replicas_killed_under_load(servers: PostgresCluster, driver: str) -> None:
+    """Both replicas die, one after the other, while 16 visitors read: no read fails."""
+    async with over(servers, driver) as cluster:
+        await read(cluster)
+        await roles(cluster, "primary", "replica", "replica")
+        stop = asyncio.Event()
+        served = [0]
+
+        async def visitor() -> None:
+            while not stop.is_set():
+                await read(cluster)
+                served[0] += 1
+
+        visitors = [asyncio.create_task(visitor()) for _ in range(16)]
+        for replica in servers.replicas:
+            before = served[0]
+            while served[0] < before + 100:
+                await asyncio.sleep(0.01)
+            await asyncio.to_thread(kill, replica)
+        await roles(cluster, "primary", "out", "out")
+        before = served[0]
+        while served[0] < before + 100:
+            await asyncio.sleep(0.01)
+        stop.set()
+        await asyncio.gather(*visitors)
+        assert (await read(cluster))[1] is False
+        assert cluster.status().members[1].reason
+
+        servers.replicas[0].start()
+        await roles(cluster, "primary", "replica", "out")
+        assert (await read(cluster))[1] is True
+
+
+@pytest.mark.parametrize("driver", ["asyncpg", "psycopg"])
+async def test_a_blackholed_replica_costs_the_process_once(servers: PostgresCluster, driver: str) -> None:
+    """Reads that wait on it go elsewhere when the probe gives up; later reads do not even try it."""
+    async with FaultProxy(servers.replicas[0].host, servers.replicas[0].port) as proxy:
+        cluster = AsyncCluster(
+            servers.primary.url(driver),
+            replicas=[proxy.url(servers.replicas[0].url(driver))],
+            probe_interval=0.1,
+            probe_timeout=0.5,
+            connect_timeout=1,
+        )
+        async with cluster:
+            await read(cluster)
+            await roles(cluster, "primary", "replica")
+            assert (await read(cluster))[1] is True
+            proxy.blackhole()
+            async with asyncio.timeout(15):
+                waiting = await asyncio.gather(*(read(cluster) for _ in range(8)))
+            assert [found[1] for found in waiting] == [False] * 8
+            await roles(cluster, "primary", "out")
+            accepted = proxy.accepted
+            started = time.monotonic()
+            for _ in range(50):
+                assert (await read(cluster))[1] is False
+            probes = (time.monotonic() - started) / 0.1 + 2
+            assert proxy.accepted - accepted <= probes, "only the probe still knocks"
+            proxy.pass_through()
+            await roles(cluster, "primary", "replica")
+            assert (await read(cluster))[1] is True
+
+
+async def test_a_frozen_replica(servers: PostgresCluster) -> None:
+    """SIGSTOP: the kernel accepts for it and nothing is answered; nobody waits longer than the probe."""
+    async with over(servers, probe_timeout=0.5, connect_timeout=1) as cluster:
+        await read(cluster)
+        await roles(cluster, "primary", "replica", "replica")
+        with freeze(servers.replicas[0]):
+            async with asyncio.timeout(15):
+                await asyncio.gather(*(read(cluster) for _ in range(20)))
+            await roles(cluster, "primary", "out", "replica")
+        await roles(cluster, "primary", "replica", "replica")
+
+
+@pytest.mark.parametrize("driver", ["asyncpg", "psycopg"])
+async def test_promotion(servers: PostgresCluster, driver: str) -> None:
+    """The primary is killed -9 and a replica promoted: writes resume without a restart, and none is lost;
+    the old primary comes back and gets nothing."""
+    async with over(servers, driver, failover_wait=10) as cluster:
+        with cluster.scope() as scope:
+            assert await write(cluster) == 1
+            token = scope.token
+        await asyncio.to_thread(servers.wait_caught_up)
+        await roles(cluster, "primary", "replica", "replica")
+        kill(servers.primary)
+        reading = await read(cluster)
+        assert reading[:2] == (1, True), "reads go on while there is no primary"
+        waiting = asyncio.create_task(write(cluster))
+        await asyncio.to_thread(promote, servers.replicas[0])
+        promoted = time.monotonic()
+        assert await waiting == 2
+        assert time.monotonic() - promoted < 5
+        assert cluster.status().members[1].role == "primary"
+        assert cluster.status().members[1].timeline == 2
+
+        # A token of the old timeline is answered by the primary, never by a replica's position.
+        with cluster.scope(token):
+            stock, recovering, port = await read(cluster)
+            assert (stock, recovering, port) == (2, False, servers.replicas[0].port)
+
+        # The other replica follows the new primary, and is read from again.
+        await asyncio.to_thread(servers.replicas[1].follow, servers.replicas[0])
+        await roles(cluster, "out", "primary", "replica")
+        with cluster.scope():
+            assert (await read(cluster))[:2] == (2, True)
+
+        # The old primary does not know, and takes writes from whoever asks it. Nobody does.
+        servers.primary.start()
+        async with asyncio.timeout(20):
+            while "old primary" not in str(cluster.status().members[0].reason):
+                await asyncio.sleep(0.02)
+        for expected in range(3, 13):
+            assert await write(cluster) == expected
+            assert (await read(cluster))[0] == expected
+        assert servers.primary.sql("SELECT stock FROM item") == "1"
+
+
+async def test_a_process_that_starts_after_the_failover(servers: PostgresCluster) -> None:
+    """The configuration still names the old primary first, and it runs: the new one gets the writes."""
+    await asyncio.to_thread(promote, servers.replicas[1])
+    async with over(servers) as cluster:
+        assert await write(cluster) == 1
+    assert servers.replicas[1].sql("SELECT stock FROM item") == "1"
+    assert servers.primary.sql("SELECT stock FROM item") == "0"
+
+
+async def test_no_primary_is_a_clear_error(servers: PostgresCluster) -> None:
+    """Without a primary writes fail with the reason for each member, and reads go on."""
+    async with over(servers, failover_wait=0.2) as cluster:
+        await read(cluster)
+        kill(servers.primary)
+        await roles(cluster, "out", "replica", "replica")
+        with pytest.raises(NoServerAvailable, match="no primary") as raised:
+            await write(cluster)
+        assert str(servers.primary.port) in str(raised.value)
+        with cluster.scope():
+            assert (await read(cluster))[:2] == (0, True)
+
+
+async def test_never_older_even_without_a_primary(servers: PostgresCluster) -> None:
+    """Nobody left holds what the visitor wrote: an error, not older data."""
+    async with over(servers, failover_wait=0.2) as cluster:
+        await read(cluster)
+        for replica in servers.replicas:
+            replica.pause_replay()
+        with cluster.scope():
+            assert await write(cluster) == 1
+            kill(servers.primary)
+            await roles(cluster, "out", "replica", "replica")
+            with pytest.raises(NoServerAvailable):
+                await read(cluster)
+            async with cluster.session(consistency=ANY) as session:
+                assert (await session.execute(READ)).one()[0] == 0
+
+
+async def test_the_primary_restarts(servers: PostgresCluster) -> None:
+    """What is in the pools of a server that was restarted is dropped before anyone trips over it."""
+    async with over(servers, failover_wait=20) as cluster:
+        assert await write(cluster) == 1
+        kill(servers.primary)
+        await roles(cluster, "out", "replica", "replica")
+        waiting = asyncio.create_task(write(cluster))
+        await asyncio.to_thread(servers.primary.start)
+        assert await waiting == 2
+        for expected in range(3, 9):
+            assert await write(cluster) == expected
+
+
+@pytest.mark.parametrize("driver", ["asyncpg", "psycopg"])
+async def test_a_commit_whose_answer_is_lost(servers: PostgresCluster, driver: str) -> None:
+    """The connection dies during COMMIT: OutcomeUnknown, and nothing is repeated."""
+    async with FaultProxy(servers.primary.host, servers.primary.port) as proxy:
+        cluster = AsyncCluster(
+            proxy.url(servers.primary.url(driver)),
+            replicas=[servers.replicas[0].url(driver)],
+            probe_interval=30,
+        )
+        async with cluster:
+            async with cluster.session() as session:
+                await session.execute(WRITE)
+                proxy.cut(after=0)
+                with pytest.raises(OutcomeUnknown, match="may or may not"):
+                    await session.commit()
+            proxy.pass_through()
+    assert servers.primary.sql("SELECT stock FROM item") == "1"
+
+
+def test_synchronous_code_survives_the_same(servers: PostgresCluster) -> None:
+    """Threads: a frozen replica, a promotion and an old primary that returns."""
+    replicas = [replica.url("psycopg") for replica in servers.replicas]
+    options = {"probe_interval": 0.1, "probe_timeout": 0.5, "connect_timeout": 1, "failover_wait": 10}
+    with Cluster(servers.primary.url("psycopg"), replicas=replicas, **options) as cluster:  # type: ignore[arg-type]
+
+        def read_now() -> tuple[int, bool]:
+            with cluster.session() as session:
+                return tuple(session.execute(READ).one()[:2])  # type: ignore[return-value]
+
+        def write_now() -> int:
+            with cluster.session() as session:
+                stock: int = session.execute(WRITE).scalar_one()
+                session.commit()
+                return stock
+
+        assert write_now() == 1
+        servers.wait_caught_up()
+        with freeze(servers.replicas[1]), cluster.scope():
+            for _ in range(20):
+                assert read_now()[0] == 1
+        kill(servers.primary)
+        promote(servers.replicas[0])
+        assert write_now() == 2
+        servers.primary.start()
+        for expected in range(3, 13):
+            assert write_now() == expected
+            assert read_now()[0] == expected
+    assert servers.primary.sql("SELECT stock FROM item") == "1"
+
+
+async def test_disposal_leaves_nothing(servers: PostgresCluster) -> None:
+    """After dispose there are no tasks and no connections of ours, and the cluster can be used again."""
+    count = (
+        "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend' AND datname IS NOT NULL"
+    )
+    before = servers.primary.sql(count)
+    cluster = over(servers)
+    for _ in range(2):
+        await read(cluster)
+        await write(cluster)
+        await cluster.dispose()
+        assert len(asyncio.all_tasks()) == 1
+        async with asyncio.timeout(10):
+            while servers.primary.sql(count) != before:
+                await asyncio.sleep(0.02)
