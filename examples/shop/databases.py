@@ -24,7 +24,7 @@ class Databases:
 
     def __init__(self, cluster: PostgresCluster) -> None:
         self.nodes: dict[str, PostgresServer] = {
-            f"db-{number}": server for number, server in enumerate(cluster.servers, 1)
+            f"db-{number}": server for number, server in enumerate([cluster.primary, *cluster.replicas], 1)
         }
         self.primary = "db-1"
         self.state: dict[str, State] = dict.fromkeys(self.nodes, "running")

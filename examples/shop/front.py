@@ -6,13 +6,13 @@ import socket
 from collections.abc import Iterator
 
 import uvicorn
-from scalekit.cdn.asgi import AssetMiddleware
 from starlette.applications import Starlette
 from starlette.responses import PlainTextResponse
 
 from examples.shop.app.shop import HERE
 from examples.shop.control import is_own
 from scalekit.cdn import Assets
+from scalekit.cdn.asgi import AssetMiddleware
 from scalekit.types import ASGIApp, Receive, Scope, Send
 
 

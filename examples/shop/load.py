@@ -136,6 +136,7 @@ class Visitor:
                 return await self._exchange(method, target, body)
         except LOST as error:
             self._report.lost(type(error).__name__)
+            await asyncio.sleep(0.25)
             return 0, b"", ""
 
     async def _exchange(self, method: str, target: str, body: bytes) -> tuple[int, bytes, str]:

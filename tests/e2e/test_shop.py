@@ -1,0 +1,160 @@
+"""The demo's promise: servers and databases come and go, and no visitor notices."""
+
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from tests.e2e.conftest import Demo, demo
+from tests.e2e.visitor import Visitor, png
+from tests.servers import processes, wait_until
+
+pytestmark = pytest.mark.timeout(240)
+
+
+@pytest.fixture(scope="module")
+def room(browser: Browser, shop: Demo) -> Iterator[Page]:
+    """The control room, open in another tab."""
+    page = browser.new_page(viewport={"width": 1360, "height": 1000})
+    page.goto(shop.url + "/control")
+    expect(page.locator("#live")).to_have_class("live")
+    expect(page.locator("#servers > li")).to_have_count(3)
+    yield page
+    page.close()
+
+
+def _pid_of(room: Page, server: str) -> int:
+    text = room.locator(f'[data-server="{server}"] small').first.inner_text()
+    return int(text.split()[1])
+
+
+def test_the_server_that_answered_is_killed(
+    browser: Browser, shop: Demo, room: Page, artifacts: Path
+) -> None:
+    """Killed with SIGKILL, the server that answered takes nothing with it: log-in, basket and photo stay."""
+    visitor = Visitor(browser, shop.url, viewport={"width": 1280, "height": 860})
+    visitor.log_in("Fern")
+    visitor.add("monstera", 2)
+    visitor.add("ivy")
+    visitor.share_photo("aloe", "On my sill", png(640, 480, noise=True))
+    visitor.page.screenshot(path=artifacts / "shop-photo.png", full_page=True)
+    first = visitor.server
+    os.kill(_pid_of(room, first), signal.SIGKILL)
+    servers = set()
+    for path in ("/plants/aloe", "/cart", "/", "/plants/aloe", "/orders"):
+        visitor.go(path)
+        servers.add(visitor.server)
+        if path == "/plants/aloe":
+            visitor.sees_photo("On my sill")
+    assert first not in servers
+    assert len(servers) == 2, servers
+    visitor.go("/cart")
+    assert visitor.page.locator(".line").count() == 2
+    visitor.page.screenshot(path=artifacts / "shop-basket-after-kill.png")
+    visitor.order()
+    visitor.close()
+    room.locator("#start-server").click()
+    expect(room.locator('#servers > li[data-state="ready"]')).to_have_count(3, timeout=20_000)
+
+
+def test_every_button(browser: Browser, shop: Demo, room: Page, artifacts: Path) -> None:
+    """Whatever is pressed while a crowd is in the shop, a visitor stays logged in, keeps the basket, finds
+    every order just placed, and no page fails."""
+    visitor = Visitor(browser, shop.url)
+    visitor.log_in("Olive")
+    room.get_by_role("button", name="24 for 20 s").click()
+
+    def walk() -> None:
+        visitor.add("pilea")
+        visitor.go("/cart")
+        visitor.order()
+
+    def press(button: str, target: str, state: str) -> None:
+        """Press, go on shopping while it happens, and wait until it has."""
+        kind = "server" if target.startswith("server") else "database"
+        row = room.locator(f'[data-{kind}="{target}"]')
+        row.get_by_role("button", name=button).click()
+        walk()
+        if state == "primary":
+            expect(row).to_have_attribute("data-role", "primary", timeout=20_000)
+            expect(room.locator('#databases [data-state="running"]')).to_have_count(3, timeout=20_000)
+        else:
+            expect(row).to_have_attribute("data-state", state, timeout=20_000)
+        walk()
+
+    ready = room.locator('#servers > li[data-state="ready"]')
+    names = ready.evaluate_all("rows => rows.map(row => row.dataset.server)")
+    press("Pause", "db-2", "paused")
+    room.locator("#start-server").click()
+    press("Kill", names[0], "gone")
+    press("Kill", "db-3", "down")
+    press("Drain", names[1], "gone")
+    press("Resume", "db-2", "running")
+    press("Promote", "db-2", "primary")
+    room.screenshot(path=artifacts / "control-room.png", full_page=True)
+    press("Start", "db-3", "running")
+    room.locator("#start-server").click()
+    walk()
+    expect(room.locator('[data-do="burst"][data-target="rush"]')).to_be_enabled(timeout=40_000)
+    for name in ("failed", "logged out", "basket changed", "order missing"):
+        assert room.locator(f'[data-check="{name}"] b').inner_text() == "0", name
+    assert int(room.locator('[data-check="orders"] b').inner_text().replace(",", "")) > 20
+    visitor.go("/orders")
+    shown = visitor.page.locator("a[data-order]").evaluate_all(
+        "links => links.map(link => link.dataset.order)"
+    )
+    assert shown == visitor.orders[::-1][:20]
+    visitor.close()
+
+
+def test_all_servers_gone(browser: Browser, shop: Demo, room: Page, artifacts: Path) -> None:
+    """With no server at all there is a friendly page, which leads back by itself; the basket is still there."""
+    visitor = Visitor(browser, shop.url)
+    visitor.log_in("Reed")
+    visitor.add("cactus")
+    for kill in (
+        room.locator('#servers > li:not([data-state="gone"])').get_by_role("button", name="Kill").all()
+    ):
+        kill.click()
+    expect(room.locator('#servers > li[data-state="ready"]')).to_have_count(0)
+    answer = visitor.page.goto(shop.url + "/cart")
+    assert answer is not None
+    assert answer.status == 503
+    expect(visitor.page.get_by_role("heading")).to_have_text("We are busy for a moment")
+    visitor.page.screenshot(path=artifacts / "shop-busy.png")
+    room.locator("#start-server").click()
+    visitor.page.get_by_role("heading", name="Your basket").wait_for(timeout=30_000)
+    visitor.failures.clear()
+    visitor.check()
+    visitor.close()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_nothing_is_left(number: signal.Signals, tmp_path: Path) -> None:
+    """Ctrl-C, SIGTERM and even SIGKILL of the supervisor end every child, and remove its folders."""
+    before = set(Path("/dev/shm").glob("scalekit-*"))
+    with demo(tmp_path / "log", "--servers", "1") as running:
+        assert len(running.tree()) > 10  # Valkey, PostgreSQL and its workers, the app server
+        running.end(number)
+        wait_until(lambda: set(Path("/dev/shm").glob("scalekit-*")) <= before, what="the folders go")
+
+
+def test_single(browser: Browser, tmp_path: Path, artifacts: Path) -> None:
+    """``--single`` is the same shop in one process."""
+    with demo(tmp_path / "log", "--single") as running:
+        visitor = Visitor(browser, running.url)
+        visitor.log_in("Basil")
+        visitor.add("aloe", 3)
+        visitor.share_photo("aloe", "By the stove", png(64, 64))
+        visitor.order()
+        room = browser.new_page()
+        room.goto(running.url + "/control")
+        expect(room.locator("#servers > li")).to_have_count(1)
+        expect(room.locator("#start-server")).to_be_hidden()
+        room.screenshot(path=artifacts / "control-room-single.png", full_page=True)
+        assert processes.tree(running.process.pid) == [running.process.pid]
+        visitor.close()
+        room.close()
