@@ -34,6 +34,8 @@ def exchange(
         raise errors.unavailable(backend, error) from error
     except exceptions.ResponseError:
         whole = True
+        # An answer too. A restarted server answers NOSCRIPT first, and what follows must not be refused.
+        breaker.succeeded()
         raise
     except errors.FAILURES as error:
         if errors.is_timeout(error):
