@@ -111,7 +111,7 @@ def test_every_button(browser: Browser, shop: Demo, room: Page, artifacts: Path)
 
 
 def test_all_servers_gone(browser: Browser, shop: Demo, room: Page, artifacts: Path) -> None:
-    """With no server at all there is a friendly page, which leads back by itself; the basket is still there."""
+    """With no server at all there is a friendly page, which leads back by itself, to the basket as it was."""
     visitor = Visitor(browser, shop.url)
     visitor.log_in("Reed")
     visitor.add("cactus")

@@ -23,7 +23,7 @@ PAGES = {
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("device", ["desk", "phone"])
 def test_pages(browser: Browser, shop: Demo, artifacts: Path, scheme: str, device: str) -> None:
-    """No page has a script error, a missing asset, a word that is cut off sideways, or an image without text."""
+    """No page has a script error, a missing asset, a line cut off sideways, or an image without text."""
     size = {"desk": {"width": 1280, "height": 860}, "phone": {"width": 390, "height": 844}}[device]
     visitor = Visitor(browser, shop.url, viewport=size, color_scheme=scheme)
     page = visitor.page
@@ -49,7 +49,7 @@ def test_pages(browser: Browser, shop: Demo, artifacts: Path, scheme: str, devic
 
 
 def test_the_assets_come_from_the_cdn(browser: Browser, shop: Demo) -> None:
-    """Style sheets, scripts and pictures are fetched from the CDN's port, under names that never change again."""
+    """Style sheets, scripts and pictures come from the CDN's port, under names that never change."""
     visitor = Visitor(browser, shop.url)
     answers = []
     visitor.page.on("response", answers.append)

@@ -28,7 +28,8 @@ def figures(app: object) -> dict[str, object]:
     members = []
     for member in shop.cluster.status().members:
         name = shop.databases.get(member.name.partition("/")[0], "database")
-        members.append(asdict(member) | {"name": name, "reads": member.transactions - member.commits})
+        reads = member.transactions - member.commits
+        members.append({"name": name, "role": member.role, "reads": reads, "commits": member.commits})
     return {
         "server": shop.settings.server,
         "pid": os.getpid(),
