@@ -8,13 +8,23 @@ how to install it; with CI=true or SCALEKIT_REQUIRE_SERVERS=1 it fails the test 
 import os
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
-from typing import NoReturn, TypeVar
+from typing import NoReturn, Protocol, TypeVar
 
 import pytest
 
-from tests.servers import PostgresCluster, RedisCluster, RedisSentinel, RedisServer, S3Server, ServerMissing
+from tests.servers import (
+    MariaDBPair,
+    Memcached,
+    Nginx,
+    PostgresCluster,
+    RedisCluster,
+    RedisSentinel,
+    RedisServer,
+    S3Server,
+    ServerMissing,
+)
 
 T = TypeVar("T")
 
@@ -79,6 +89,12 @@ def redis_sentinel() -> Iterator[RedisSentinel]:
 
 
 @pytest.fixture(scope="session")
+def memcached_server() -> Iterator[Memcached]:
+    """The shared memcached."""
+    yield from serve(Memcached)
+
+
+@pytest.fixture(scope="session")
 def postgres() -> Iterator[PostgresCluster]:
     """The shared PostgreSQL: a primary and two streaming replicas."""
     yield from serve(PostgresCluster)
@@ -106,6 +122,30 @@ def database(postgres: PostgresCluster) -> Iterator[Database]:
     postgres.wait_caught_up()
     yield Database(name, postgres)
     postgres.primary.sql(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture(scope="session")
+def mariadb() -> Iterator[MariaDBPair]:
+    """The shared MariaDB: a primary and its GTID replica."""
+    yield from serve(MariaDBPair)
+
+
+class MakeNginx(Protocol):
+    def __call__(self, server: str, *, http: str = "") -> Nginx: ...
+
+
+@pytest.fixture
+def nginx() -> Iterator[MakeNginx]:
+    """A function that starts an nginx: ``nginx("location / { proxy_pass http://127.0.0.1:8000; }")``."""
+    with ExitStack() as stack:
+
+        def make(server: str, *, http: str = "") -> Nginx:
+            try:
+                return stack.enter_context(Nginx(server, http=http))
+            except ServerMissing as error:
+                missing(error)
+
+        yield make
 
 
 @pytest.fixture(scope="session")

@@ -7,6 +7,10 @@ They need neither pytest nor a driver. `ServerMissing` says how to install one t
 """
 
 from tests.servers.base import PortTaken, Server, ServerFailed, ServerMissing
+from tests.servers.mariadb import MariaDBServer
+from tests.servers.mariadb_pair import MariaDBPair
+from tests.servers.memcached import Memcached
+from tests.servers.nginx import Nginx
 from tests.servers.postgres import PostgresServer
 from tests.servers.postgres_cluster import PostgresCluster
 from tests.servers.redis import RedisServer
@@ -16,6 +20,10 @@ from tests.servers.s3 import S3Server
 from tests.servers.waiting import wait_until
 
 __all__ = [
+    "MariaDBPair",
+    "MariaDBServer",
+    "Memcached",
+    "Nginx",
     "PortTaken",
     "PostgresCluster",
     "PostgresServer",

@@ -157,7 +157,7 @@ class Server(ABC):
 
     def failure(self, reason: str) -> ServerFailed:
         tail = "\n".join(self.log.splitlines()[-30:])
-        kind = PortTaken if "in use" in tail else ServerFailed
+        kind = PortTaken if "address already in use" in tail.lower() else ServerFailed
         return kind(f"{reason}; the end of its log:\n{tail or '(empty)'}")
 
     def stop(self, *, timeout: float = 10.0) -> None:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import signal
-import subprocess
 from pathlib import Path
 
-from tests.servers import scratch
-from tests.servers.base import Server, ServerFailed
+from tests.servers.base import Server
 from tests.servers.postgres_binaries import postgres_bin
+from tests.servers.programs import run
 from tests.servers.waiting import wait_until
 
 USER = "postgres"
@@ -98,12 +97,7 @@ class PostgresServer(Server):
         """
         assert not self.running, "copy a stopped server only"
         # By cp, since the copy must belong to the account that the replica will run as.
-        subprocess.run(
-            ["cp", "-Rp", str(self.data), str(replica.data)],
-            check=True,
-            cwd=self.directory,
-            **scratch.unprivileged(),
-        )
+        run("cp", "-Rp", str(self.data), str(replica.data), cwd=self.directory)
         (replica.data / "standby.signal").touch()
 
     @property
@@ -143,15 +137,7 @@ class PostgresServer(Server):
         self.sql("SELECT pg_reload_conf()")
 
     def _run(self, program: str, *arguments: str, timeout: float = 60.0) -> str:
-        account = scratch.unprivileged() if self.drops_root else {}
-        done = subprocess.run(
-            [str(postgres_bin() / program), *arguments],
-            capture_output=True, text=True, timeout=timeout, cwd=self.directory, **account,
-        )  # fmt: skip
-        if done.returncode:
-            raise ServerFailed(f"{program} failed: {done.stderr.strip()}")
-        output: str = done.stdout
-        return output
+        return run(str(postgres_bin() / program), *arguments, cwd=self.directory, timeout=timeout)
 
 
 def conninfo(primary: PostgresServer, replica: PostgresServer) -> str:
