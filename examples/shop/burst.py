@@ -75,7 +75,7 @@ class Burst:
         guard.unwatch(process.pid)
         if self.result:
             bad = sum(self.result["violations"].values()) + self.result["failed"]
-            verdict = "nothing was lost" if not bad else f"{bad} things went wrong"
+            verdict = f"{bad} went wrong {self.result['failures']}" if bad else "nothing was lost"
             self._on_end(
                 f"the crowd has left after {self.result['requests']} requests: {verdict}",
                 "bad" if bad else "good",

@@ -22,7 +22,7 @@ from examples.shop.app.settings import Settings
 from scalekit.cache import Cache
 from scalekit.cdn import Assets
 from scalekit.database import AsyncCluster
-from scalekit.errors import NoServerAvailable
+from scalekit.errors import NoServerAvailable, OutcomeUnknown
 from scalekit.storage import Storage
 
 T = TypeVar("T")
@@ -54,6 +54,7 @@ class Shop:
 
         Only work that may run twice: reads, and writes that carry their form's token. A server that loses
         its primary has, while a replica takes over, nobody to write to; ten seconds are enough for that.
+        A COMMIT of unknown outcome is repeated too: the token tells whether it had worked.
         """
         deadline = time.monotonic() + _PATIENCE
         while True:
@@ -63,7 +64,7 @@ class Shop:
                     request.state.read_from = self._place(session)
                     await session.commit()
                     return result
-            except (DBAPIError, NoServerAvailable) as error:
+            except (DBAPIError, NoServerAvailable, OutcomeUnknown) as error:
                 lost = not isinstance(error, DBAPIError) or error.connection_invalidated
                 if not (lost or isinstance(error, IntegrityError)) or time.monotonic() > deadline:
                     raise
