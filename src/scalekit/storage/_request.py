@@ -1,6 +1,7 @@
 """Requests as the frameworks hand them over, reduced to a header and a stream of bytes."""
 
 from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from typing import Any, Protocol, TypeAlias
 
 from scalekit._http import get
@@ -38,25 +39,30 @@ async def body_of(request: Request, *, limit: int) -> AsyncGenerator[bytes, None
         FileTooLarge: the body is, or says that it is, longer than ``limit``.
         MalformedUpload: its length is not the one declared, or the client hung up.
     """
-    declared = header(request, b"content-length")
-    if declared is not None and not declared.isdecimal():
-        raise MalformedUpload(f"Content-Length {declared!r:.40} is no number")
-    if declared is not None and int(declared) > limit:
-        raise FileTooLarge(limit=limit, received=0, what=f"the request body ({int(declared)} bytes)")
+    declared = _declared_length(request)
+    if declared is not None and declared > limit:
+        raise FileTooLarge(limit=limit, received=0, what=f"the request body ({declared} bytes)")
     total = 0
-    chunks = _receive(request[1]) if isinstance(request, tuple) else _stream(request)
-    async for chunk in chunks:
-        total += len(chunk)
-        if total > limit:
-            raise FileTooLarge(limit=limit, received=total, what="the request body")
-        if declared is not None and total > int(declared):
-            raise MalformedUpload(f"the body is longer than its Content-Length of {int(declared)} bytes")
-        if chunk:
-            yield chunk
-    if declared is not None and total != int(declared):
-        raise MalformedUpload(
-            f"the body ended after {total} of the {int(declared)} bytes of its Content-Length"
-        )
+    async with aclosing(_receive(request[1]) if isinstance(request, tuple) else _stream(request)) as chunks:
+        async for chunk in chunks:
+            total += len(chunk)
+            if total > limit:
+                raise FileTooLarge(limit=limit, received=total, what="the request body")
+            if declared is not None and total > declared:
+                raise MalformedUpload(f"the body is longer than its Content-Length of {declared} bytes")
+            if chunk:
+                yield chunk
+    if declared is not None and total != declared:
+        raise MalformedUpload(f"the body ended after {total} of the {declared} bytes of its Content-Length")
+
+
+def _declared_length(request: Request) -> int | None:
+    value = header(request, b"content-length")
+    if value is None:
+        return None
+    if not value.isdecimal() or len(value) > 18:
+        raise MalformedUpload(f"Content-Length {value!r:.40} is no length")
+    return int(value)
 
 
 async def _receive(receive: Receive) -> AsyncGenerator[bytes, None]:
@@ -73,15 +79,12 @@ async def _stream(request: StreamingRequest) -> AsyncGenerator[bytes, None]:
     from starlette.requests import ClientDisconnect
 
     # Through stream(), because Starlette keeps account of who has read the body.
-    chunks = request.stream()
-    while True:
+    async with aclosing(request.stream()) as chunks:
         try:
-            chunk = await anext(chunks, None)
+            async for chunk in chunks:
+                yield chunk
         except ClientDisconnect:
             raise MalformedUpload("the client hung up before its request was complete") from None
-        if chunk is None:
-            return
-        yield chunk
 
 
 def http_error(error: UploadRejected, request: Request) -> UploadRejected:

@@ -107,8 +107,7 @@ class Upload:
             raise self._failure(created)
         upload_id = created.value["UploadId"]
         try:
-            if created.cancelled is not None:
-                raise created.cancelled
+            created.raise_if_cancelled()
             parts, size = await self._send(upload_id, first, rest)
             outcome = await settle(
                 self.client.complete_multipart_upload(
@@ -120,11 +119,10 @@ class Upload:
                 )
             )
             return await self._committed(outcome), size
-        except BaseException as error:
+        except BaseException:
             # After a completion that was undone this finds nothing, which is as well.
             aborted = await settle(self._abort(upload_id))
-            if aborted.cancelled is not None:
-                raise aborted.cancelled from error
+            aborted.raise_if_cancelled()
             raise
 
     async def _send(

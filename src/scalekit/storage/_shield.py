@@ -29,10 +29,14 @@ class Outcome(Generic[T]):
     cancelled: asyncio.CancelledError | None
     """The cancellation that arrived meanwhile and is still to be raised."""
 
-    def unwrap(self) -> T:
-        """The value; raises the cancellation that was held back, or the step's error."""
+    def raise_if_cancelled(self) -> None:
+        """Raise the cancellation that was held back, if there was one."""
         if self.cancelled is not None:
             raise self.cancelled
+
+    def unwrap(self) -> T:
+        """The value; raises the cancellation that was held back, or the step's error."""
+        self.raise_if_cancelled()
         if self.error is not None:
             raise self.error
         return self.value  # type: ignore[return-value]

@@ -15,7 +15,7 @@ import os
 import secrets
 import stat as stat_bits
 from collections.abc import AsyncGenerator
-from contextlib import suppress
+from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -64,23 +64,25 @@ class FileStorage(Storage):
         size: int | None = None,
     ) -> Stored:
         target = self.directory / check_key(key)
-        found = await in_thread(_stat, target)
-        if not overwrite and _done(found, key) is not None:
+        if not overwrite and _done(await in_thread(_stat, target), key) is not None:
             raise ObjectExists(key)  # before reading what would be thrown away
         created = await in_thread(_Draft.create, self.directory, target, self.mode)
         try:
             draft = _done(created, key)
-            async for body, _ in cut(source, _WRITE_SIZE, size=size):
-                _done(await in_thread(draft.write, body), key)
-            committed = await in_thread(draft.commit, overwrite)
-            if isinstance(committed.error, FileExistsError):
-                raise ObjectExists(key)
-            if committed.cancelled and committed.value and not overwrite:
-                await in_thread(_unlink, target)  # ours, made a moment ago; nobody was told of it
-            return _stored(key, _done(committed, key))
-        finally:
+            async with aclosing(cut(source, _WRITE_SIZE, size=size)) as pieces:
+                async for body, _ in pieces:
+                    _done(await in_thread(draft.write, body), key)
+        except BaseException:
             if created.value is not None:
-                await in_thread(created.value.discard)
+                (await in_thread(created.value.discard)).raise_if_cancelled()
+            raise
+        committed = await in_thread(draft.commit, overwrite)
+        if isinstance(committed.error, FileExistsError):
+            committed.raise_if_cancelled()
+            raise ObjectExists(key)
+        if committed.cancelled and committed.value and not overwrite:
+            await in_thread(_unlink, target)  # ours, made a moment ago; nobody was told of it
+        return _stored(key, _done(committed, key))
 
     async def open(self, key: str, *, offset: int = 0, length: int | None = None) -> Opened | None:
         path = self.directory / check_key(key)
@@ -145,13 +147,17 @@ class _Draft:
                 view = view[os.write(self.fd, view) :]
 
     def commit(self, overwrite: bool) -> os.stat_result:
-        os.fsync(self.fd)
-        if overwrite:
-            os.replace(self.path, self.target)
-        else:
-            self._link()
-        _sync_directory(self.target.parent)
-        return os.fstat(self.fd)
+        """Give the file its name, whole and on the disk, and let go of it. It is discarded if that fails."""
+        try:
+            os.fsync(self.fd)
+            if overwrite:
+                os.replace(self.path, self.target)
+            else:
+                self._link()
+            _sync_directory(self.target.parent)
+            return os.fstat(self.fd)
+        finally:
+            self.discard()
 
     def _link(self) -> None:
         try:

@@ -13,7 +13,7 @@ import asyncio
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Generic, TypedDict, TypeVar
 
 from scalekit.errors import (
@@ -136,97 +136,122 @@ async def stream_form(
     In Starlette and FastAPI the first three are an ``HTTPException`` as well, so that a refused upload is
     answered with its status without further code.
     """
-    accepted, prefix = check_accept(accept), check_prefix(prefix)
-    # More than this cannot belong to a form within the limits.
-    limit = max_files * (max_file_size + _PART_OVERHEAD) + max_fields * (max_field_size + _PART_OVERHEAD)
-    form, stored = Form(), list[str]()
+    intake = _Intake(
+        storage=storage,
+        accept=check_accept(accept),
+        max_file_size=max_file_size,
+        max_files=max_files,
+        max_fields=max_fields,
+        max_field_size=max_field_size,
+        prefix=check_prefix(prefix),
+    )
     try:
-        boundary = boundary_of(header(request, b"content-type") or "")
-        async with aclosing(body_of(request, limit=limit)) as body:
-            parts = PartReader(body, boundary, max_parts=max_files + max_fields)
-            files = fields = 0
-            while (part := await parts.next_part()) is not None:
-                async with aclosing(parts.data()) as data:
-                    if part.filename is None:
-                        fields += 1
-                        if fields > max_fields:
-                            raise MalformedUpload(f"the form has more than {max_fields} fields")
-                        form.fields._add(part.name, await _field(part, data, max_field_size))
-                        continue
-                    content = _limited(data, max_file_size)
-                    head, rest = await _first_bytes(content)
-                    if not part.filename and not head:
-                        continue  # how browsers send an input that was left empty
-                    files += 1
-                    if files > max_files:
-                        raise MalformedUpload(f"the form has more than {max_files} files")
-                    kind = accepted_type(head, part.content_type, accepted)
-                    key = random_key(extension_for(kind), prefix=prefix)
-                    stored.append(key)
-                    # Nobody else can know the key, so there is nothing that it could overwrite.
-                    result = await storage.put(key, rest, content_type=kind, overwrite=True)
-                    form.files._add(
-                        part.name,
-                        UploadedFile(
-                            key=key,
-                            url=await storage.url(key),
-                            size=result.size,
-                            content_type=result.content_type,
-                            filename=clean_filename(part.filename),
-                        ),
-                    )
-        yield form
+        await intake.read(request)
+        yield intake.form
     except BaseException as error:
-        await settle(_remove(storage, stored))
+        (await settle(intake.remove())).raise_if_cancelled()
         if isinstance(error, UploadRejected):
             raise http_error(error, request) from error.__cause__
         raise
 
 
-async def _field(part: PartHead, data: AsyncIterator[Chunk], limit: int) -> str:
-    value = bytearray()
-    async for chunk in data:
-        value += chunk
-        if len(value) > limit:
-            raise FileTooLarge(limit=limit, received=len(value), what=f"field {part.name!r:.100}")
-    try:
-        return value.decode()
-    except UnicodeDecodeError:
-        raise MalformedUpload(f"field {part.name!r:.100} is not UTF-8") from None
+@dataclass(kw_only=True, slots=True)
+class _Intake:
+    """A form while it comes in: its limits, and what there is of it so far."""
+
+    storage: Storage
+    accept: tuple[str, ...]
+    max_file_size: int
+    max_files: int
+    max_fields: int
+    max_field_size: int
+    prefix: str
+    form: Form = field(default_factory=Form)
+    fields: int = 0
+    keys: list[str] = field(default_factory=list)
+    """Every key under which something may have been stored."""
+
+    async def read(self, request: Request) -> None:
+        boundary = boundary_of(header(request, b"content-type") or "")
+        # More than this cannot belong to a form within the limits.
+        limit = self.max_files * (self.max_file_size + _PART_OVERHEAD)
+        limit += self.max_fields * (self.max_field_size + _PART_OVERHEAD)
+        async with aclosing(body_of(request, limit=limit)) as body:
+            parts = PartReader(body, boundary, max_parts=self.max_files + self.max_fields)
+            while (part := await parts.next_part()) is not None:
+                async with aclosing(parts.data()) as data:
+                    await (self._field(part, data) if part.filename is None else self._file(part, data))
+
+    async def _field(self, part: PartHead, data: AsyncIterator[Chunk]) -> None:
+        self.fields += 1
+        if self.fields > self.max_fields:
+            raise MalformedUpload(f"the form has more than {self.max_fields} fields")
+        value = bytearray()
+        async with aclosing(_limited(data, self.max_field_size, f"field {part.name!r:.100}")) as content:
+            async for chunk in content:
+                value += chunk
+        try:
+            self.form.fields._add(part.name, value.decode())
+        except UnicodeDecodeError:
+            raise MalformedUpload(f"field {part.name!r:.100} is not UTF-8") from None
+
+    async def _file(self, part: PartHead, data: AsyncIterator[Chunk]) -> None:
+        async with aclosing(_limited(data, self.max_file_size, "file")) as content:
+            first = await _first_chunks(content)
+            if not part.filename and not first:
+                return  # how browsers send an input that was left empty
+            if len(self.keys) == self.max_files:
+                raise MalformedUpload(f"the form has more than {self.max_files} files")
+            head = b"".join(first)[:SNIFF_BYTES]
+            kind = accepted_type(head, part.content_type, self.accept)
+            key = random_key(extension_for(kind), prefix=self.prefix)
+            self.keys.append(key)
+            async with aclosing(_chained(first, content)) as whole:
+                # Nobody else can know the key, so there is nothing that it could overwrite.
+                stored = await self.storage.put(key, whole, content_type=kind, overwrite=True)
+        self.form.files._add(
+            part.name,
+            UploadedFile(
+                key=key,
+                url=await self.storage.url(key),
+                size=stored.size,
+                content_type=stored.content_type,
+                filename=clean_filename(part.filename or ""),
+            ),
+        )
+
+    async def remove(self) -> None:
+        """Remove what was stored. What cannot be removed is logged, so as not to hide the reason for it."""
+        for key in self.keys:
+            try:
+                async with asyncio.timeout(CLEAN_UP_SECONDS):
+                    await self.storage.delete(key)
+            except (StorageError, BackendError, TimeoutError) as error:
+                _log.warning("%r of a refused form could not be removed: %s", key, type(error).__name__)
 
 
-async def _limited(data: AsyncIterator[Chunk], limit: int) -> AsyncGenerator[Chunk, None]:
+async def _limited(data: AsyncIterator[Chunk], limit: int, what: str) -> AsyncGenerator[Chunk, None]:
     received = 0
     async for chunk in data:
         received += len(chunk)
         if received > limit:
-            raise FileTooLarge(limit=limit, received=received)
+            raise FileTooLarge(limit=limit, received=received, what=what)
         yield chunk
 
 
-async def _first_bytes(content: AsyncIterator[Chunk]) -> tuple[bytes, AsyncGenerator[Chunk, None]]:
-    """The first bytes, as many as it takes to tell what it is, and the whole from its beginning."""
-    first: list[Chunk] = []
-    size = 0
-    async for chunk in content:
-        first.append(chunk)
-        size += len(chunk)
-        if size >= SNIFF_BYTES:
+async def _first_chunks(content: AsyncIterator[Chunk]) -> list[Chunk]:
+    """As many chunks as it takes to tell what it is."""
+    chunks: list[Chunk] = []
+    while sum(len(chunk) for chunk in chunks) < SNIFF_BYTES:
+        chunk = await anext(content, None)
+        if chunk is None:
             break
-
-    async def whole() -> AsyncGenerator[Chunk, None]:
-        while first:
-            yield first.pop(0)
-        async for chunk in content:
-            yield chunk
-
-    return b"".join(first)[:SNIFF_BYTES], whole()
+        chunks.append(chunk)
+    return chunks
 
 
-async def _remove(storage: Storage, keys: Sequence[str]) -> None:
-    for key in keys:
-        try:
-            async with asyncio.timeout(CLEAN_UP_SECONDS):
-                await storage.delete(key)
-        except (StorageError, BackendError, TimeoutError, OSError) as error:
-            _log.warning("%r of a refused form could not be removed: %s", key, type(error).__name__)
+async def _chained(first: list[Chunk], rest: AsyncIterator[Chunk]) -> AsyncGenerator[Chunk, None]:
+    while first:
+        yield first.pop(0)
+    async for chunk in rest:
+        yield chunk

@@ -1,0 +1,451 @@
+"""stream_form: what comes in, what is refused, and that nothing is left of it."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from scalekit.errors import (
+    ConfigurationError,
+    FileTooLarge,
+    MalformedUpload,
+    UnsupportedMediaType,
+    UploadFailed,
+    UploadRejected,
+)
+from scalekit.storage import FileStorage, MemoryStorage, MiB, Source, Storage, Stored
+from scalekit.storage.forms import Form, stream_form
+from scalekit.storage.s3 import S3Storage
+from tests.storage.forms import BOUNDARY, form, part, pieces, request
+from tests.storage.helpers import PNG, cancel_every_turn, cancel_everywhere, eventually, settled
+from tests.storage.stand_in import S3StandIn
+
+JPEG = b"\xff\xd8\xff\xe0" + b"JFIF" * 100
+PHOTO = part("photo", PNG, filename="cat.png", content_type="image/png")
+
+
+class SpyStorage(MemoryStorage):
+    """Notes what reaches it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.puts: list[str] = []
+
+    async def put(self, key: str, source: Source, **options: Any) -> Stored:
+        self.puts.append(key)
+        return await super().put(key, source, **options)
+
+
+async def keys(storage: Storage) -> list[str]:
+    return [stored.key async for stored in storage.list()]
+
+
+async def read(body: Any, storage: Storage | None = None, **options: Any) -> Form:
+    async with stream_form(request(body), storage or MemoryStorage(), **options) as found:
+        return found
+
+
+async def test_fields_and_files(storage: Storage) -> None:
+    """Fields before and after files, several files in order: all arrive, on every storage."""
+    big = PNG + bytes(range(256)) * 40_000
+    body = form(
+        part("title", "Café ☕"),
+        part("photo", big, filename="C:\\pics\\ca\u202et.png", content_type="image/png"),
+        part("tag", "a"),
+        part("tag", "b"),
+        part("photo", JPEG, filename="dog.gif", content_type="image/gif"),
+        part("empty", ""),
+        part("note", "line\r\n--not a boundary\r\n"),
+    )
+    async with stream_form(
+        request(pieces(body, 65_536)), storage, accept=["image/*"], prefix="u/42/"
+    ) as found:
+        assert dict(found.fields) == {
+            "title": "Café ☕",
+            "tag": "b",
+            "empty": "",
+            "note": "line\r\n--not a boundary\r\n",
+        }
+        assert found.fields.getlist("tag") == ["a", "b"]
+        first, second = found.files.getlist("photo")
+        assert found.files["photo"] is second
+        assert (first.filename, first.content_type, first.size) == ("cat.png", "image/png", len(big))
+        assert (second.filename, second.content_type, second.size) == ("dog.gif", "image/jpeg", len(JPEG))
+        assert first.key.startswith("u/42/")
+        assert first.key.endswith(".png")
+        assert second.key.endswith(".jpg")
+        assert first.key.split("/")[-1].split(".")[0] in first.url
+    assert await storage.read(first.key) == big
+    assert await storage.read(second.key) == JPEG
+    assert sorted(await keys(storage)) == sorted([first.key, second.key])
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.integers(min_value=1, max_value=200), min_size=1), st.binary(max_size=300))
+def test_however_it_is_cut(sizes: list[int], tail: bytes) -> None:
+    """The chunks in which a body arrives change nothing, whatever the content of its files."""
+    content = b"GIF89a" + tail + b"\r\n--" + BOUNDARY[:-1].encode()
+    body = form(part("a", "1"), part("f", content, filename="x.gif"), part("b", "2"))
+
+    def chunks() -> Iterator[bytes]:
+        position = 0
+        while position < len(body):
+            for size in sizes:
+                yield body[position : position + size]
+                position += size
+
+    async def run() -> tuple[dict[str, str], bytes | None]:
+        storage = MemoryStorage()
+        found = await read(chunks(), storage)
+        return dict(found.fields), await storage.read(found.files["f"].key)
+
+    assert asyncio.run(run()) == ({"a": "1", "b": "2"}, content)
+
+
+async def test_an_input_that_was_left_empty() -> None:
+    """A file input without a file is sent with an empty name and no content; it is no file."""
+    found = await read(form(part("photo", b"", filename="", content_type="application/octet-stream")))
+    assert len(found.files) == 0
+    assert found.files.getlist("photo") == []
+    assert "photo" not in found.files
+
+
+async def test_the_limit_is_exact(storage: Storage) -> None:
+    """A file of exactly the limit is stored; one byte more, sent without a Content-Length, is refused.
+
+    Nothing of the refused form remains, not even the file before it.
+    """
+    limit = 9 * MiB
+    exact = PNG + bytes(limit - len(PNG))
+    body = form(PHOTO, part("big", exact, filename="a.png"))
+    async with stream_form(request(pieces(body, 65_536)), storage, max_file_size=limit) as found:
+        assert found.files["big"].size == limit
+    for file in found.files.values():
+        await storage.delete(file.key)
+    body = form(PHOTO, part("big", exact + b"x", filename="a.png"))
+    with pytest.raises(FileTooLarge) as caught:
+        await read(pieces(body, 65_536), storage, max_file_size=limit)
+    assert (caught.value.status, caught.value.limit) == (413, limit)
+    assert caught.value.received <= limit + 65_536
+    assert await keys(storage) == []
+
+
+async def test_no_temporary_file(tmp_path: Path) -> None:
+    """A file that FileStorage refuses half-way leaves no file of any kind."""
+    body = form(part("big", PNG + bytes(3 * MiB), filename="a.png"))
+    with pytest.raises(FileTooLarge):
+        await read(pieces(body, 65_536), FileStorage(tmp_path), max_file_size=2 * MiB)
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+
+
+async def test_a_content_length_beyond_the_limits_is_not_read() -> None:
+    """A request that says it is too long is refused before its first byte is taken."""
+    taken: list[int] = []
+    sent = request(pieces(form(PHOTO), 100), content_length=10**12, counted=taken)
+    with pytest.raises(FileTooLarge):
+        async with stream_form(sent, MemoryStorage()):
+            pass
+    assert taken == []
+
+
+@pytest.mark.parametrize("difference", [-1, 1, -100, 100])
+async def test_content_length_is_kept(storage: Storage, difference: int) -> None:
+    """A body that is longer or shorter than its Content-Length is a 400, and nothing is stored."""
+    body = form(PHOTO)
+    sent = request(pieces(body, 256), content_length=len(body) + difference)
+    with pytest.raises(MalformedUpload) as caught:
+        async with stream_form(sent, storage):
+            pass
+    assert caught.value.status == 400
+    assert await keys(storage) == []
+
+
+async def test_truncated_anywhere() -> None:
+    """Wherever a form is cut off, it is a 400 and nothing is stored; whole, it is taken."""
+    body = form(part("a", "1"), part("f", PNG[:40], filename="a.png"), part("b", "2"))
+    end = len(body) - 2  # the line break after the last boundary may be missing
+    for cut in range(end):
+        storage = MemoryStorage()
+        with pytest.raises(MalformedUpload):
+            await read(body[:cut], storage)
+        assert await keys(storage) == []
+    assert len((await read(body[:end])).files) == 1
+
+
+async def test_png_declared_html_sent() -> None:
+    """A web page that calls itself a PNG is a 415 before the storage hears of it."""
+    page = b"<!DOCTYPE html><script>alert(document.cookie)</script>" + bytes(2 * MiB)
+    storage = SpyStorage()
+    body = form(part("photo", page, filename="cat.png", content_type="image/png"))
+    with pytest.raises(UnsupportedMediaType) as caught:
+        await read(pieces(body, 1000), storage, accept=["image/*"])
+    assert (caught.value.status, caught.value.found) == (415, "text/html")
+    assert storage.puts == []
+
+
+async def test_svg_must_be_named() -> None:
+    """image/* does not include SVG, which can run scripts; naming it does."""
+    body = form(part("photo", b"<svg onload='alert(1)'/>", filename="a.svg", content_type="image/svg+xml"))
+    with pytest.raises(UnsupportedMediaType):
+        await read(body, accept=["image/*"])
+    found = await read(body, accept=["image/*", "image/svg+xml"])
+    assert found.files["photo"].content_type == "image/svg+xml"
+
+
+@pytest.mark.parametrize(
+    "name", ["../../etc/passwd", "a\x00.png", "txt.\u202egnp", "x" * 300, "/etc/shadow", "..\\b"]
+)
+async def test_names_never_reach_a_key(name: str) -> None:
+    """Whatever a client calls its file, the key is random, and the name is shown without its traps."""
+    body = form(part("photo", PNG, filename=name.replace("\\", "\\\\")))
+    file = (await read(body)).files["photo"]
+    stem, _, extension = file.key.partition(".")
+    assert (len(stem), extension) == (32, "png")
+    assert not set("/\\\x00\u202e") & set(file.filename)
+    assert len(file.filename) <= 255
+
+
+HOSTILE = {
+    "no boundary in the body": b"hello",
+    "nothing": b"",
+    "another boundary": form(PHOTO).replace(BOUNDARY.encode(), b"other"),
+    "no name": f"--{BOUNDARY}\r\nContent-Disposition: form-data\r\n\r\nx\r\n".encode(),
+    "no disposition": f"--{BOUNDARY}\r\nContent-Type: image/png\r\n\r\nx\r\n".encode(),
+    "an attachment": f'--{BOUNDARY}\r\nContent-Disposition: attachment; name="a"\r\n\r\nx\r\n'.encode(),
+    "a bad header": f"--{BOUNDARY}\r\nContent Disposition: x\r\n\r\n".encode(),
+    "a header that never ends": f"--{BOUNDARY}\r\nX: ".encode() + b"x" * 100_000,
+    "a header name that never ends": f"--{BOUNDARY}\r\n".encode() + b"x" * 100_000,
+    "many headers": f"--{BOUNDARY}\r\n".encode() + b"".join(b"X-%d: y\r\n" % number for number in range(100)),
+    "a header twice": f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="a"\r\n'.encode() * 2
+    + b"\r\n\r\nx",
+    "base64": form(part("a", "eA==", extra="Content-Transfer-Encoding: base64\r\n")),
+    "a name that is not UTF-8": form(part("a", "x").replace(b'name="a"', b'name="\xff"')),
+    "a file name that is not UTF-8": form(PHOTO.replace(b"cat.png", b"\xff.png")),
+    "a value that is not UTF-8": form(part("a", b"\xff\xfe")),
+    "too many fields": form(*(part("a", "x") for _ in range(101))),
+    "too many files": form(*(part("a", PNG, filename="a.png") for _ in range(11))),
+    "endless parts": form(*(part("a", b"", filename="") for _ in range(1000))),
+}
+
+
+@pytest.mark.parametrize("body", HOSTILE.values(), ids=HOSTILE)
+@pytest.mark.parametrize("size", [7, 65_536])
+async def test_hostile_bodies(body: bytes, size: int) -> None:
+    """What is no form, or is one beyond its bounds, is a 400 and leaves nothing."""
+    storage = MemoryStorage()
+    with pytest.raises(MalformedUpload) as caught:
+        await read(pieces(body, size), storage)
+    assert len(str(caught.value)) < 300
+    assert await keys(storage) == []
+
+
+@pytest.mark.parametrize(
+    ("content_type", "error"),
+    [
+        ("multipart/form-data", MalformedUpload),
+        ("multipart/form-data; boundary=", MalformedUpload),
+        (f"multipart/form-data; boundary={'x' * 71}", MalformedUpload),
+        (f"multipart/form-data; boundary={'x' * 10_000}", MalformedUpload),
+        ("multipart/mixed; boundary=x", UnsupportedMediaType),
+        ("application/x-www-form-urlencoded", UnsupportedMediaType),
+        ("application/json", UnsupportedMediaType),
+        ("", UnsupportedMediaType),
+    ],
+)
+async def test_other_content_types(content_type: str, error: type[UploadRejected]) -> None:
+    """Only multipart/form-data with a boundary of RFC 2046 is a form with files."""
+    taken: list[int] = []
+    with pytest.raises(error):
+        async with stream_form(request(b"x", content_type=content_type, counted=taken), MemoryStorage()):
+            pass
+    assert taken == []
+
+
+async def test_a_field_over_its_limit() -> None:
+    """A field is not a way to fill the memory."""
+    body = form(part("a", "x" * 65_537))
+    with pytest.raises(FileTooLarge, match="field 'a'"):
+        await read(pieces(body, 4096))
+    with pytest.raises(FileTooLarge):
+        await read(form(part("a", "xx")), max_field_size=1)
+
+
+async def test_an_endless_epilogue() -> None:
+    """What follows the last boundary is not read for ever."""
+
+    def endless() -> Iterator[bytes]:
+        yield form(PHOTO)
+        while True:
+            yield b"x" * 65_536
+
+    storage = MemoryStorage()
+    with pytest.raises(FileTooLarge, match="the request body"):
+        await read(endless(), storage, max_file_size=MiB, max_files=1, max_fields=1)
+    assert await keys(storage) == []
+
+
+async def test_the_client_hangs_up(storage: Storage) -> None:
+    """A client that goes away in the middle of its file leaves nothing."""
+    body = form(PHOTO, part("big", PNG + bytes(9 * MiB), filename="a.png"))
+    sent = request(pieces(body[: -2 * MiB], 65_536), disconnect=True)
+    with pytest.raises(MalformedUpload, match="hung up"):
+        async with stream_form(sent, storage):
+            pass
+    assert await keys(storage) == []
+
+
+async def test_the_block_fails(storage: Storage) -> None:
+    """If the block raises, the files are removed again; if it is left in another way, they stay."""
+
+    async def handle() -> None:
+        async with stream_form(request(form(PHOTO, PHOTO)), storage):
+            assert len(await keys(storage)) == 2
+            raise LookupError
+
+    with pytest.raises(LookupError):
+        await handle()
+    assert await keys(storage) == []
+    await read(form(PHOTO), storage)
+    assert len(await keys(storage)) == 1
+
+
+async def test_the_block_is_cancelled(storage: Storage) -> None:
+    """A handler that is cancelled while it uses the form leaves no files."""
+    inside = asyncio.Event()
+
+    async def handler() -> None:
+        async with stream_form(request(form(PHOTO)), storage):
+            inside.set()
+            await asyncio.Event().wait()
+
+    task = asyncio.create_task(handler())
+    await inside.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert await keys(storage) == []
+
+
+@pytest.mark.parametrize("kind", ["file", "s3"])
+async def test_cancelled_at_every_await(kind: str, tmp_path: Path, stand_in: S3StandIn) -> None:
+    """Wherever a request is cancelled, nothing of its form remains."""
+    s3 = S3Storage("media", part_size=5 * MiB, **stand_in.client_kwargs)
+    storage: Storage = FileStorage(tmp_path) if kind == "file" else s3
+    body = form(PHOTO, part("a", "1"), part("big", PNG + bytes(6 * MiB), filename="a.png"))
+
+    async def handle() -> None:
+        async with stream_form(request(pieces(body, MiB)), storage):
+            pass
+
+    async def nothing_left(number: int) -> None:
+        assert [path for path in tmp_path.rglob("*") if path.is_file()] == [], number
+        assert (stand_in.objects, stand_in.uploads) == ({}, {}), number
+
+    async with s3:
+        await s3.stat("warm-up")
+        assert await cancel_everywhere(handle, nothing_left) > 3
+        for key in await keys(storage):
+            await storage.delete(key)
+        assert await cancel_every_turn(handle, nothing_left) > 10
+
+
+async def test_memory_is_bounded_when_s3_stalls(stand_in: S3StandIn) -> None:
+    """When S3 stalls, no more than (concurrency + 1) parts and one chunk are taken from the client."""
+    stand_in.stall_after = MiB
+    taken: list[int] = []
+    part_size, chunk = 16 * MiB, 65_536
+
+    def endless() -> Iterator[bytes]:
+        yield part("big", PNG, filename="a.png")[:-2]
+        while True:
+            yield b"x" * chunk
+
+    async with S3Storage("media", part_size=part_size, concurrency=2, **stand_in.client_kwargs) as storage:
+        task = asyncio.create_task(
+            _enter(stream_form(request(endless(), counted=taken), storage, max_file_size=10**10))
+        )
+        await eventually(lambda: sum(taken) > 2 * part_size)
+        assert await settled(lambda: sum(taken)) <= 3 * part_size + chunk
+        task.cancel()
+        stand_in.hang_up()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+    assert (stand_in.objects, stand_in.uploads) == ({}, {})
+
+
+async def _enter(context: Any) -> None:
+    async with context:
+        pass
+
+
+class _SecondFails(MemoryStorage):
+    async def put(self, key: str, source: Source, **options: Any) -> Stored:
+        if len(self._objects):
+            raise UploadFailed("the disk is full")
+        return await super().put(key, source, **options)
+
+
+async def test_the_storage_fails() -> None:
+    """When the storage fails at a later file, the files before it are removed; the caller gets its error."""
+    storage = _SecondFails()
+    with pytest.raises(UploadFailed, match="the disk is full"):
+        await read(form(PHOTO, PHOTO), storage)
+    assert await keys(storage) == []
+
+
+class _CannotDelete(MemoryStorage):
+    async def delete(self, key: str) -> None:
+        raise UploadFailed("read-only")
+
+
+async def test_what_cannot_be_removed_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    """The error of the request is not hidden by that of its clean-up, which goes to the log."""
+    with pytest.raises(LookupError):
+        async with stream_form(request(form(PHOTO)), _CannotDelete()) as found:
+            raise LookupError
+    assert found.files["photo"].key in caplog.text
+
+
+@pytest.mark.parametrize("options", [{"accept": "image/*"}, {"accept": []}, {"accept": ["png"]}])
+async def test_mistakes_are_found(options: dict[str, Any]) -> None:
+    """An option that could never work is an error of the application, not of the client."""
+    with pytest.raises(ConfigurationError):
+        await read(form(PHOTO), **options)
+
+
+async def test_values_are_a_mapping() -> None:
+    """The fields of a form can be used like a dict, and printed."""
+    found = await read(form(part("a", "1"), part("a", "2"), part("b", "3")))
+    assert list(found.fields.items()) == [("a", "2"), ("b", "3")]
+    assert found.fields.get("c", "none") == "none"
+    assert repr(found.fields) == "Values({'a': ['1', '2'], 'b': ['3']})"
+    with pytest.raises(KeyError):
+        found.fields["c"]
+
+
+async def test_files_are_streamed_one_after_the_other() -> None:
+    """A file is in the storage before the client has sent the next one."""
+    storage = MemoryStorage()
+    seen: list[int] = []
+
+    async def body() -> AsyncGenerator[bytes, None]:
+        for _ in range(3):
+            yield PHOTO
+            await asyncio.sleep(0)
+        yield form()
+
+    chunks = body()
+    scope, _ = request(b"")
+
+    async def receive() -> dict[str, Any]:
+        seen.append(len(await keys(storage)))
+        chunk = await anext(chunks, None)
+        return {"type": "http.request", "body": chunk or b"", "more_body": chunk is not None}
+
+    async with stream_form((scope, receive), storage):
+        pass
+    assert seen == [0, 0, 1, 2, 3]
