@@ -1,0 +1,162 @@
+"""A store that is killed, frozen or unreachable (issue 3, line 27), with real servers."""
+
+import asyncio
+import json
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from scalekit.errors import BackendUnavailable
+from scalekit.sessions.redis import RedisStore
+from tests.faults import freeze, kill
+from tests.servers import RedisServer
+from tests.sessions.shells import ASGIShell, Shell, Visitor
+
+
+@pytest.fixture
+def server() -> Iterator[RedisServer]:
+    """A server of our own, to break; what it has survives being killed."""
+    with RedisServer(appendonly="yes", appendfsync="always") as server:
+        yield server
+
+
+def read(session: Any) -> Any:
+    return session.get("a")
+
+
+def write(session: Any) -> None:
+    session["a"] = 2
+
+
+def login(session: Any) -> None:
+    session.login("ann")
+
+
+def logout(session: Any) -> None:
+    session.logout()
+
+
+@pytest.fixture
+def make_visitor(shell_type: type[Shell], server: RedisServer) -> Callable[..., Visitor]:
+    def make(**options: Any) -> Visitor:
+        shell = shell_type(RedisStore.from_url(server.url, timeout=0.3), **options)
+        visitor = shell.visitor()
+        visitor(lambda session: session.update(a=1))
+        return visitor
+
+    return make
+
+
+def until_up(visitor: Visitor) -> Any:
+    """What is read once the server is back: a breaker may refuse for a moment."""
+    deadline = time.monotonic() + 20
+    while (reply := visitor.visit(read)).status == 503 or reply.json is None:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    return reply.json
+
+
+def test_a_killed_server(make_visitor: Callable[..., Visitor], server: RedisServer) -> None:
+    """Routes that touch no session work, the others are 503 and change nothing; then all is as before."""
+    visitor = make_visitor()
+    cookie = visitor.cookie
+    kill(server)
+    assert visitor.visit(lambda session: "fine").json == "fine"
+    for handler in (read, write, login, logout):
+        reply = visitor.visit(handler)
+        assert (reply.status, reply.set_cookies, reply.header("retry-after")) == (503, [], "1")
+        new = visitor.shell.visitor().visit(handler)
+        # Nobody has to be asked about a visitor without a cookie who only looks or leaves.
+        assert new.status == (503 if handler in (write, login) else 200)
+        assert new.set_cookies == []
+    server.start()
+    assert until_up(visitor) == 1
+    assert visitor.cookie == cookie
+    assert visitor(lambda session: session.user_id) is None
+
+
+def test_reading_as_anonymous(make_visitor: Callable[..., Visitor], server: RedisServer) -> None:
+    """`on_error="anonymous"`: reading finds nobody; a change, a log-in and a log-out are still 503."""
+    visitor = make_visitor(on_error="anonymous")
+    kill(server)
+    reply = visitor.visit(lambda session: [dict(session), session.user_id, session.get("a", "none")])
+    assert (reply.json, reply.set_cookies) == ([{}, None, "none"], [])
+    for handler in (write, login, logout, lambda session: session.setdefault("cart", []).append(1)):
+        reply = visitor.visit(handler)
+        assert (reply.status, reply.set_cookies) == (503, [])
+    server.start()
+    assert until_up(visitor) == 1
+
+
+def test_a_frozen_server(make_visitor: Callable[..., Visitor], server: RedisServer) -> None:
+    """A server that hangs is a 503 after the time-out, and the session is there when it goes on."""
+    visitor = make_visitor()
+    with freeze(server):
+        for handler in (read, write):
+            assert visitor.visit(handler).status == 503
+    assert until_up(visitor) in (1, 2)  # a write that timed out may have been applied
+
+
+def test_a_server_that_hangs_between_load_and_save(
+    make_visitor: Callable[..., Visitor], server: RedisServer
+) -> None:
+    """A save that fails after a load that worked replaces the response: it never looks like a success."""
+    visitor = make_visitor()
+
+    def handler(session: Any) -> str:
+        session["a"] = session["a"] + 1
+        kill(server)
+        return "success"
+
+    reply = visitor.visit(handler)
+    assert (reply.status, reply.set_cookies) == (503, [])
+    assert b"success" not in reply.body
+    assert reply.header("cache-control") == "no-store"
+    server.start()
+    assert until_up(visitor) == 1
+
+
+def test_a_server_that_is_out_of_memory(shell_type: type[Shell]) -> None:
+    """A write that the server refuses is an error, reads go on, and logging out still ends the session."""
+    with RedisServer(maxmemory_policy="noeviction") as server:
+        visitor = shell_type(RedisStore.from_url(server.url)).visitor()
+        visitor(lambda session: session.update(a=1))
+        server.call("CONFIG", "SET", "maxmemory", "1")
+        try:
+            assert visitor.visit(lambda session: session.update(a="x" * 1000)).status >= 500
+        except Exception as error:  # noqa: BLE001  a bare application passes on what it gets
+            assert "maxmemory" in str(error)  # noqa: PT017
+        assert visitor(read) == 1
+        cookie = visitor.cookie
+        visitor(logout)
+        assert Visitor(visitor.shell, cookie)(read) is None
+
+
+async def test_many_requests_wait_for_one_time_out(server: RedisServer) -> None:
+    """100 concurrent requests to a frozen server all fail within a bounded time; none waits its turn."""
+    from tests.sessions.shells import drive_asgi, make_scope
+
+    shell = ASGIShell(RedisStore.from_url(server.url, timeout=0.5))
+    visitor = shell.visitor()
+    await asyncio.to_thread(visitor, lambda session: session.update(a=1))
+    scope = make_scope(f"session={visitor.cookie}".encode()) | {"tests.handler": read}
+    assert json.loads((await drive_asgi(shell.app, {**scope})).body) == 1
+    with freeze(server):
+        replies = await asyncio.wait_for(
+            asyncio.gather(*[drive_asgi(shell.app, {**scope}) for _ in range(100)]), 10
+        )
+    assert {reply.status for reply in replies} == {503}
+
+
+async def test_the_outage_of_another_piece_is_not_ours(server: RedisServer) -> None:
+    """A `BackendError` that the session did not raise passes through to who answers it."""
+
+    def handler(session: Any) -> None:
+        session.get("a")
+        raise BackendUnavailable("the database is down", backend="postgresql")
+
+    visitor = ASGIShell(RedisStore.from_url(server.url)).visitor()
+    with pytest.raises(BackendUnavailable, match="database"):
+        await asyncio.to_thread(visitor.visit, handler)

@@ -1,0 +1,254 @@
+"""The stores keep the contract, and the contract notices stores that do not."""
+
+import asyncio
+from typing import Any
+
+import pytest
+import redis
+import redis.asyncio
+
+from scalekit.errors import ConfigurationError, WrongColour
+from scalekit.sessions import MemoryStore
+from scalekit.sessions.redis import RedisStore
+from scalekit.testing import check_store, check_store_async
+from tests.servers import RedisServer
+
+
+def test_memory_keeps_the_contract() -> None:
+    """From threads, and from tasks."""
+    check_store(MemoryStore())
+    asyncio.run(check_store_async(MemoryStore()))
+
+
+def test_redis_keeps_the_contract(redis_url: str, prefix: str) -> None:
+    """One store from a URL serves both colours."""
+    store = RedisStore.from_url(redis_url, prefix=prefix)
+    check_store(store)
+    asyncio.run(check_store_async(store))
+
+
+def test_a_synchronous_client_keeps_the_contract(redis_url: str, prefix: str) -> None:
+    """A client that was given, synchronous."""
+    with redis.Redis.from_url(redis_url) as client:
+        check_store(RedisStore(client, prefix=prefix))
+
+
+async def test_an_asynchronous_client_keeps_the_contract(redis_url: str, prefix: str) -> None:
+    """A client that was given, asynchronous; also one that decodes its replies for others."""
+    async with redis.asyncio.Redis.from_url(redis_url, decode_responses=True) as client:
+        await check_store_async(RedisStore(client, prefix=prefix))
+
+
+def test_other_clients_are_refused() -> None:
+    """What is no redis-py client is an error at start-up; so is a bad URL, without its password."""
+    with pytest.raises(ConfigurationError, match="redis-py"):
+        RedisStore(object())
+    with pytest.raises(ConfigurationError) as caught:
+        RedisStore.from_url("http://:hunter2@localhost")
+    assert "hunter2" not in str(caught.value)
+
+
+def test_the_wrong_colour_is_refused(redis_url: str) -> None:
+    """Each client serves one colour."""
+    with redis.Redis.from_url(redis_url) as client, pytest.raises(WrongColour):
+        RedisStore(client).using("async")
+    with pytest.raises(WrongColour):
+        RedisStore(redis.asyncio.Redis.from_url(redis_url)).using("sync")
+
+
+class Adopting(MemoryStore):
+    """Brings sessions into being by saving."""
+
+    def save(self, id: str, **options: Any) -> bool:
+        self.create(id, fields={}, user=None, idle=options["idle"], lifetime=10**9)
+        return super().save(id, **options)
+
+
+class Overwriting(MemoryStore):
+    """Saves the whole session, as it knew it."""
+
+    def save(self, id: str, *, changed: Any, removed: Any, idle: int) -> bool:
+        last = self.destroy(id, grace=0)
+        if last is None:
+            return False
+        self.create(
+            id, fields=changed, user=last.user, idle=idle, lifetime=0, inherit=(last.created, last.deadline)
+        )
+        return True
+
+
+class Immortal(MemoryStore):
+    """Forgets the deadline."""
+
+    def create(self, id: str, **options: Any) -> Any:
+        created = super().create(id, **{**options, "lifetime": 10**9})
+        assert created is not None
+        return created._replace(deadline=created.created + options["lifetime"], left=options["lifetime"])
+
+
+class Eager(MemoryStore):
+    """Extends nothing."""
+
+    def load(self, id: str, **options: Any) -> Any:
+        return super().load(id, idle=options["idle"], step=10**9)
+
+
+class Chatty(MemoryStore):
+    """Says that everything went well."""
+
+    def save(self, id: str, **options: Any) -> bool:
+        return super().save(id, **options) or True
+
+
+class Forgetful(MemoryStore):
+    """Does not remember that a session ended."""
+
+    def destroy(self, id: str, *, grace: int) -> Any:
+        return super().destroy(id, grace=0)
+
+
+class Shared(MemoryStore):
+    """Hands out its own data."""
+
+    def load(self, id: str, **options: Any) -> Any:
+        loaded = super().load(id, **options)
+        entry = self._entries.get(id)
+        if loaded is not None and entry is not None:
+            loaded.fields = entry.session.fields
+        return loaded
+
+
+@pytest.mark.parametrize(
+    ("broken", "rule"),
+    [
+        (Adopting, "save: an unknown id"),
+        (Overwriting, "exactly the given fields"),
+        (Immortal, "the times must be those"),
+        (Eager, "must extend the session"),
+        (Chatty, "save: an unknown id must give False"),
+        (Forgetful, "must answer that it ended"),
+        (Shared, "belongs to the reader"),
+    ],
+)
+def test_a_broken_store_is_found(broken: type[MemoryStore], rule: str) -> None:
+    """`check_store` names the rule that a store breaks."""
+    with pytest.raises(AssertionError, match=rule):
+        check_store(broken())
+    with pytest.raises(AssertionError, match=rule):
+        asyncio.run(check_store_async(broken()))
+
+
+class Unlocked(MemoryStore):
+    """Reads, waits, and writes back: two at the same time lose one."""
+
+    def using(self, colour: Any) -> Any:
+        return self
+
+    async def load(self, *args: Any, **options: Any) -> Any:
+        return super().load(*args, **options)
+
+    async def create(self, *args: Any, **options: Any) -> Any:
+        return super().create(*args, **options)
+
+    async def destroy(self, *args: Any, **options: Any) -> Any:
+        return super().destroy(*args, **options)
+
+    async def save(self, id: str, *, changed: Any, removed: Any, idle: int) -> Any:
+        entry = self._entries.get(id)
+        before = dict(entry.session.fields) if entry is not None else {}
+        await asyncio.sleep(0)
+        if not super().save(id, changed={}, removed=(), idle=idle):
+            return False
+        for name in removed:
+            before.pop(name, None)
+        self._entries[id].session.fields = {**before, **changed}
+        return True
+
+
+def test_a_store_that_loses_updates_is_found() -> None:
+    """The contract is checked with concurrent callers."""
+    with pytest.raises(AssertionError, match="concurrent changes must all survive"):
+        asyncio.run(check_store_async(Unlocked()))
+
+
+def test_memory_forgets_what_has_expired() -> None:
+    """Sessions that nobody comes back for do not pile up."""
+    now = 0.0
+    store = MemoryStore(clock=lambda: now)
+    for number in range(5000):
+        now += 1
+        store.create(f"{number}", fields={}, user=None, idle=100_000, lifetime=100_000)
+    assert store.count() == 100
+    assert len(store._entries) == 100
+
+
+def test_the_layout_in_redis(prefix: str) -> None:
+    """One hash a session, one field a key, metadata behind a NUL, an expiry on everything."""
+    with RedisServer() as server:
+        store = RedisStore.from_url(server.url, prefix=prefix).using("sync")
+        store.create("1" * 64, fields={b"a": b"1"}, user=b"ann", idle=1000, lifetime=5000)
+        key = f"{prefix}{'1' * 64}"
+        flat = server.call("HGETALL", key)
+        fields = dict(zip(flat[::2], flat[1::2], strict=True))
+        assert fields.keys() == {b"a", b"\0created", b"\0deadline", b"\0user"}
+        assert int(fields[b"\0deadline"]) - int(fields[b"\0created"]) == 5000
+        assert 0 < server.call("PTTL", key) <= 1000
+        store.destroy("1" * 64, grace=5000)
+        assert server.call("HGETALL", key) == [b"\0ended", b"1"]
+        assert 1000 < server.call("PTTL", key) <= 5000
+
+
+GARBAGE: dict[str, list[list[str]]] = {
+    "a string": [["SET", "KEY", "x"]],
+    "a list": [["RPUSH", "KEY", "x"]],
+    "a hash of others": [["HSET", "KEY", "name", "x"]],
+    "no deadline": [["HDEL", "KEY", "\0deadline"]],
+    "no creation": [["HDEL", "KEY", "\0created"]],
+    "a deadline that is no number": [["HSET", "KEY", "\0deadline", "soon"]],
+}
+
+
+@pytest.mark.parametrize("garbage", GARBAGE)
+def test_garbage_in_redis(
+    garbage: str, redis_url: str, redis_server: RedisServer, prefix: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What another tool wrote or cut is no session: logged, neither changed nor adopted, and no error."""
+    from tests.sessions.shells import WSGIShell
+
+    visitor = WSGIShell(RedisStore.from_url(redis_url, prefix=prefix)).visitor()
+    visitor(lambda session: session.update(a=1))
+    (key,) = redis_server.call("KEYS", f"{prefix}*")
+    first, old = key.decode(), visitor.cookie
+    if garbage in ("a string", "a list", "a hash of others"):
+        redis_server.call("DEL", first)
+    for command in GARBAGE[garbage]:
+        redis_server.call(*[first if word == "KEY" else word for word in command])
+    dump = redis_server.call("DUMP", first)
+
+    assert visitor(dict) == {}
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+    assert old is not None
+    assert old[:43] not in caplog.text
+    visitor(lambda session: session.update(b=1))
+    assert visitor.cookie != old
+    visitor(lambda session: session.logout())
+    from tests.sessions.shells import Visitor
+
+    Visitor(visitor.shell, old)(lambda session: session.logout())
+    assert redis_server.call("DUMP", first) == dump
+
+
+def test_a_value_that_is_garbage(redis_url: str, redis_server: RedisServer, prefix: str) -> None:
+    """One value that cannot be read is an error that names its key; the others are kept."""
+    from scalekit.errors import SessionValueError
+    from tests.sessions.shells import WSGIShell
+
+    visitor = WSGIShell(RedisStore.from_url(redis_url, prefix=prefix)).visitor()
+    visitor(lambda session: session.update(a=1, b=2))
+    (key,) = redis_server.call("KEYS", f"{prefix}*")
+    redis_server.call("HSET", key.decode(), "b", "\x7f\x7f garbage")
+    with pytest.raises(SessionValueError, match="'b'"):
+        visitor(lambda session: session["b"])
+    assert visitor(lambda session: session["a"]) == 1
+    visitor(lambda session: session.update(b=3))
+    assert visitor(dict) == {"a": 1, "b": 3}
