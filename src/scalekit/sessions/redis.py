@@ -10,11 +10,12 @@ saved to, and not changed. What ``destroy`` leaves for a while is such a hash to
 
 import itertools
 import logging
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Self
 
-from scalekit._redis import Commands, Redis, Script
+from scalekit._redis import Commands, Redis, ResponseError, Script
 from scalekit._steps import Steps, run, run_async
+from scalekit.errors import BackendUnavailable
 from scalekit.sessions.store import Answer, Created, Loaded
 from scalekit.types import Colour
 
@@ -151,16 +152,18 @@ class RedisStore:
         Raises:
             WrongColour: the client that was given has the other one.
         """
-        return BoundRedisStore(
-            self._redis.using(colour), self._prefix, run if colour == "sync" else run_async
-        )
+        drive = run if colour == "sync" else run_async
+        return BoundRedisStore(self._redis.using(colour), self._redis.name, self._prefix, drive)
 
 
 class BoundRedisStore:
     """A :class:`RedisStore` in one colour; see :class:`scalekit.sessions.store.BoundStore`."""
 
-    def __init__(self, commands: Commands, prefix: str, drive: Callable[[Steps[Any]], Any]) -> None:
+    def __init__(
+        self, commands: Commands, name: str, prefix: str, drive: Callable[[Steps[Any]], Any]
+    ) -> None:
         self._commands = commands
+        self._name = name
         self._prefix = prefix
         self._drive = drive
 
@@ -195,22 +198,26 @@ class BoundRedisStore:
         return answer
 
     def _load(self, id: str, idle: int, step: int) -> Steps[Loaded | None]:
-        reply = yield self._commands.script(_LOAD, (self._prefix + id,), (idle, step))
-        if reply is None:
-            return None
-        return _read(reply, id)
+        reply = yield from self._call(_LOAD, id, (idle, step))
+        return None if reply is None else _read(reply, id)
 
     def _save(self, id: str, args: list[Any]) -> Steps[bool]:
-        saved = yield self._commands.script(_SAVE, (self._prefix + id,), args)
-        return bool(saved)
+        return bool((yield from self._call(_SAVE, id, args)))
 
     def _create(self, id: str, args: list[Any]) -> Steps[Created | None]:
-        reply = yield self._commands.script(_CREATE, (self._prefix + id,), args)
+        reply = yield from self._call(_CREATE, id, args)
         return None if reply is None else Created(*map(int, reply))
 
     def _destroy(self, id: str, grace: int) -> Steps[Loaded | None]:
-        reply = yield self._commands.script(_DESTROY, (self._prefix + id,), (grace,))
+        reply = yield from self._call(_DESTROY, id, (grace,))
         return None if reply is None else _read(reply, id)
+
+    def _call(self, script: Script, id: str, args: Sequence[Any]) -> Steps[Any]:
+        try:
+            return (yield self._commands.script(script, (self._prefix + id,), args))
+        except ResponseError as error:
+            # Out of memory, no permission, no scripts: it is no use as a store, like one that is away.
+            raise BackendUnavailable(f"{self._name} refused: {error}", backend=self._name) from error
 
 
 def _read(reply: Any, id: str) -> Loaded | None:
