@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import select
 import socket
 from collections.abc import Callable
 from typing import Any, Protocol, TypeAlias, TypeVar
@@ -9,6 +10,9 @@ from typing import Any, Protocol, TypeAlias, TypeVar
 from scalekit._steps import Steps, run, run_async
 
 T = TypeVar("T")
+
+# Errors and POLLHUP are always reported; where POLLRDHUP is unknown, they alone are.
+_HANG_UP = getattr(select, "POLLRDHUP", 0)
 
 Committed: TypeAlias = tuple[bool, str | None]
 """Whether the transaction changed anything, and the position after it in the form of the server's SQL."""
@@ -41,7 +45,7 @@ class Driver(Protocol):
         ...
 
     def is_closed(self, connection: Any) -> bool:
-        """Whether the connection is known to be closed or broken."""
+        """Whether the connection is closed, or the server has closed it, as far as is known here."""
         ...
 
     def cut(self, connection: Any) -> None:
@@ -73,6 +77,13 @@ def shut_socket(descriptor: int, *, addresses: tuple[Any, Any] | None) -> None:
     with contextlib.suppress(OSError), socket.socket(fileno=os.dup(descriptor)) as copy:
         if addresses is None or (copy.getsockname(), copy.getpeername()) == addresses:
             copy.shutdown(socket.SHUT_RDWR)
+
+
+def hung_up(descriptor: int) -> bool:
+    """Whether the peer has closed the connection, as far as has arrived here."""
+    poll = select.poll()
+    poll.register(descriptor, _HANG_UP)
+    return bool(poll.poll(0))
 
 
 def addresses(descriptor: int) -> tuple[Any, Any] | None:

@@ -45,7 +45,8 @@ class Psycopg:
         return None if status == TransactionStatus.IDLE and raw(connection).autocommit else (False, None)
 
     def is_closed(self, connection: Any) -> bool:
-        return bool(raw(connection).closed)
+        driver_connection = raw(connection)
+        return bool(driver_connection.closed) or _driver.hung_up(driver_connection.fileno())
 
     def cut(self, connection: Any) -> None:
         driver_connection = raw(connection)

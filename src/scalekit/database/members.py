@@ -14,7 +14,14 @@ import time
 from typing import Any, TypeAlias
 
 from sqlalchemy import URL, Engine, NullPool, create_engine, event
-from sqlalchemy.exc import ArgumentError, DBAPIError, InvalidRequestError, NoSuchModuleError, SQLAlchemyError
+from sqlalchemy.exc import (
+    ArgumentError,
+    DBAPIError,
+    DisconnectionError,
+    InvalidRequestError,
+    NoSuchModuleError,
+    SQLAlchemyError,
+)
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from scalekit._steps import Steps
@@ -238,7 +245,15 @@ class Member:
             return connection
 
         (end_quietly if read_only else tell_positions)(sync, driver)
-        event.listen(sync, "checkout", lambda connection, *_: links.busy.add(connection))
+
+        @event.listens_for(sync, "checkout")
+        def checkout(connection: Any, *_: Any) -> None:
+            # Costs no round trip: the server's farewell has arrived, if there was one. The pool makes a new
+            # connection then, and no statement is lost to an old one.
+            if driver.is_closed(connection):
+                raise DisconnectionError(f"{self.name} hung up")
+            links.busy.add(connection)
+
         event.listen(sync, "checkin", lambda connection, *_: links.busy.discard(connection))
         for gone in ("close", "close_detached", "invalidate"):
             event.listen(sync, gone, links.closed)

@@ -1,0 +1,55 @@
+"""The database examples, as real processes: on one SQLite file, and on a primary with two replicas."""
+
+import os
+import secrets
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.conftest import Database
+from tests.ops.child import child, free_port, wait_until
+
+ROOT = Path(__file__).parents[2]
+DRIVERS = {"fastapi": "asyncpg", "starlette": "asyncpg", "flask": "psycopg"}
+
+
+def answers(url: str) -> bool:
+    try:
+        return httpx.get(url).status_code == 200
+    except httpx.TransportError:
+        return False
+
+
+@pytest.mark.parametrize("framework", DRIVERS)
+@pytest.mark.parametrize("servers", ["sqlite", "postgres"])
+def test_what_is_written_is_read(
+    framework: str, servers: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    """Post, get, and there it is; with replicas there is a cookie, with one server none is needed."""
+    port = free_port()
+    env = {**os.environ, "PORT": str(port), "SECRET_KEY": secrets.token_urlsafe()}
+    if servers == "sqlite":
+        scheme = "sqlite" if framework == "flask" else "sqlite+aiosqlite"
+        env["DATABASE_URL"] = f"{scheme}:///{tmp_path}/notes.db"
+    else:
+        database: Database = request.getfixturevalue("database")
+        env["DATABASE_URL"] = database.primary_url(DRIVERS[framework])
+        env["REPLICA_URLS"] = " ".join(database.replica_urls(DRIVERS[framework]))
+    url = f"http://127.0.0.1:{port}"
+    page = url if framework == "starlette" else f"{url}/notes"
+    with child("-m", f"examples.database_{framework}", env=env), httpx.Client(timeout=20) as browser:
+        wait_until(lambda: answers(page), "up")
+        for number in range(1, 6):
+            text = f"note-{number}"
+            if framework == "starlette":
+                written = browser.post(url, content=text)
+            else:
+                written = browser.post(f"{page}/{text}")
+            assert written.is_success
+            assert ("rw" in written.cookies) is (servers == "postgres")
+            assert browser.get(page).json() == [f"note-{n}" for n in range(1, number + 1)]
+        if framework == "starlette":
+            status = browser.get(f"{url}/status").json()
+            assert len(status["members"]) == (3 if servers == "postgres" else 1)
+            assert status["primary"] == status["members"][0]["name"]
