@@ -1,0 +1,32 @@
+"""Character references in attribute values (HTML standard, 13.2.5.72 to 13.2.5.80).
+
+``html.unescape`` follows the rules for text, where ``&copy=1`` is ``©=1``. In an attribute it is not: a
+name without its semicolon counts only when neither ``=`` nor a letter or digit follows, or every second
+query string would break.
+"""
+
+import html
+import re
+from html.entities import html5
+
+_REFERENCE = re.compile(r"&(?:#(?:[xX][0-9a-fA-F]+|[0-9]+);?|[a-zA-Z][a-zA-Z0-9]*+(?:;|(?!=)))")
+
+_UNSAFE = re.compile(r"""[&"'<]""")
+_UNSAFE_BARE = re.compile(r"""[&"'<>=`\t\n\f\r ]""")
+
+
+def _character(match: re.Match[str]) -> str:
+    token = match[0]
+    if token[1] == "#":
+        return html.unescape(token)
+    return html5.get(token[1:], token)
+
+
+def decode(text: str) -> str:
+    """An attribute's source as the value a browser sees."""
+    return _REFERENCE.sub(_character, text) if "&" in text else text
+
+
+def encode(value: str, *, quoted: bool) -> str:
+    """A value as attribute source, for either kind of quotes or (``quoted=False``) for none."""
+    return (_UNSAFE if quoted else _UNSAFE_BARE).sub(lambda match: f"&#{ord(match[0])};", value)

@@ -1,0 +1,144 @@
+"""What the two shells share: which responses are rewritten, and what that does to their headers.
+
+Rules:
+
+* Only complete ``text/html`` in an encoding where ASCII is ASCII. Partial content (206), compressed bodies
+  and ``no-transform`` pass as they are; event streams, JSON and everything else are never looked at.
+* A rewritten page has another length and other bytes: ``Content-Length`` is recomputed or dropped, digests
+  are dropped, ranges are not offered.
+* Its entity tag gets a suffix from the assets and the CDN, for it is another representation; the suffix is
+  taken off again on the way in. Another release's suffix stays on, and so never matches.
+* ``If-Modified-Since`` alone says nothing about the assets, so it does not get to the application where the
+  answer may be a page; nor does ``Range`` where a page is asked for.
+"""
+
+import codecs
+import re
+from functools import lru_cache
+
+from scalekit._http import get
+from scalekit.cdn.assets import Assets
+from scalekit.cdn.html import HtmlRewriter
+from scalekit.types import Headers
+
+_CHARSET = re.compile(rb";[ \t]*charset[ \t]*=[ \t]*\"?([^\s;\"]+)", re.IGNORECASE)
+CONDITIONAL = frozenset({b"if-none-match", b"if-match", b"if-modified-since", b"range", b"if-range"})
+"""The request headers that may be changed."""
+
+_DROPPED = frozenset(
+    {b"content-length", b"content-digest", b"repr-digest", b"digest", b"content-md5", b"accept-ranges"}
+)
+_PAGE = re.compile(r"/[^/.]*$|\.(?:x?html?|php|aspx?|jsp)$", re.IGNORECASE)
+_ETAG = re.compile(rb'(?:W/)?"[^"]*"')
+_STATEFUL = ("utf_7", "utf_16", "utf_32", "iso2022", "hz")
+_ASCII = bytes(range(0x20, 0x7F))
+
+
+class Page:
+    """One exchange: its request cleared of what the application must not see, its response's headers edited.
+
+    Args:
+        assets: whose version the entity tags carry.
+        method: the request's method.
+        path: the request's path.
+        headers: the request's headers; :attr:`request` has them as the application is to see them.
+    """
+
+    __slots__ = ("_own", "_suffix", "assets", "charset", "method", "path", "request")
+
+    def __init__(self, assets: Assets, *, method: str, path: str, headers: Headers) -> None:
+        self.assets, self.method, self.path = assets, method, path
+        self.charset = "utf-8"
+        self._suffix = b"-" + assets.version.encode()
+        self._own: set[bytes] = set()
+        for name, _ in headers:
+            if name in CONDITIONAL:
+                headers = self._clear(headers)
+                break
+        self.request = headers
+
+    def rewriter(self) -> HtmlRewriter:
+        """For the page, after :meth:`respond` has said yes."""
+        host = get(self.request, b"host")
+        return HtmlRewriter(
+            self.assets,
+            path=self.path,
+            host=None if host is None else host.decode("latin-1"),
+            charset=self.charset,
+        )
+
+    def finished(self, rewriter: HtmlRewriter) -> None:
+        """Count what was done."""
+        counts = self.assets.counts
+        counts.add("pages")
+        counts.add("urls", rewriter.count)
+        if rewriter.failed:
+            counts.add("errors")
+
+    def _clear(self, headers: Headers) -> Headers:
+        may_be_page = _PAGE.search(self.path) is not None
+        asks_for_page = may_be_page and b"text/html" in (get(headers, b"accept") or b"")
+        ranged_page = asks_for_page or self._suffix + b'"' in (get(headers, b"if-range") or b"")
+        tags = get(headers, b"if-none-match")
+        cleared: Headers = []
+        for name, value in headers:
+            if name in (b"if-none-match", b"if-match"):
+                value = _ETAG.sub(self._undo, value)
+            dated = name == b"if-modified-since" and tags is None and may_be_page
+            ranged = name in (b"range", b"if-range") and ranged_page
+            if not (dated or ranged):
+                cleared.append((name, value))
+        return cleared
+
+    def _undo(self, match: re.Match[bytes]) -> bytes:
+        tag = match[0]
+        if not tag.endswith(self._suffix + b'"'):
+            return tag
+        tag = tag[: -len(self._suffix) - 1] + b'"'
+        self._own.add(tag.removeprefix(b"W/"))
+        return tag
+
+    def respond(self, status: int, headers: Headers) -> bool:
+        """Whether the response is to be rewritten; its headers are edited in place, without a length then."""
+        if status == 304:
+            self._mark(headers, only_own=True)
+            return False
+        kind = get(headers, b"content-type")
+        if kind is None or kind[:9].lower() != b"text/html" or status == 206:
+            return False
+        if reason := self._why_not(kind, headers):
+            self.assets.counts.add(reason)
+            return False
+        headers[:] = [pair for pair in headers if pair[0].lower() not in _DROPPED]
+        self._mark(headers, only_own=False)
+        return True
+
+    def _why_not(self, kind: bytes, headers: Headers) -> str | None:
+        encoding = get(headers, b"content-encoding")
+        if encoding is not None and encoding.strip().lower() != b"identity":
+            return "encoded"
+        if b"no-transform" in (get(headers, b"cache-control") or b"").lower():
+            return "no-transform"
+        if charset := _CHARSET.search(kind):
+            self.charset = charset[1].decode("latin-1")
+            if not _keeps_ascii(self.charset):
+                return "charset"
+        return None
+
+    def _mark(self, headers: Headers, *, only_own: bool) -> None:
+        for index, (name, value) in enumerate(headers):
+            if (
+                name.lower() == b"etag"
+                and value.endswith(b'"')
+                and (not only_own or value.removeprefix(b"W/") in self._own)
+            ):
+                headers[index] = name, value[:-1] + self._suffix + b'"'
+
+
+@lru_cache(maxsize=64)
+def _keeps_ascii(charset: str) -> bool:
+    try:
+        name = codecs.lookup(charset).name.replace("-", "_")
+        return not name.startswith(_STATEFUL) and _ASCII.decode(charset) == _ASCII.decode("ascii")
+    except (LookupError, UnicodeDecodeError):
+        return False

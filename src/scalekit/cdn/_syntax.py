@@ -1,0 +1,72 @@
+"""What the HTML standard's tokenizer (13.2.5) says about tags, as patterns over bytes.
+
+Rules:
+
+* White space is tab, line feed, form feed, carriage return and space; ``\\s`` would add vertical tab.
+* A quote opens a value only right after ``=``. Elsewhere it is part of a name, and hides nothing.
+* ``/`` ends a tag name and an attribute name, but is part of an unquoted value.
+* A tag ends at the first ``>`` outside a quoted value.
+
+Loops over groups stand in atomic groups: nothing in this grammar is ever worth a second try, and giving
+characters back would let a hostile page cost exponential time. (Not possessive quantifiers: on groups,
+those of Python 3.11.0 to 3.11.4 are faulty.)
+"""
+
+import re
+
+END_OF_NAME = rb"[ \t\n\f\r/>]"
+"""The byte after a tag's or an attribute's name, as a pattern."""
+
+_VALUE = rb"""[ \t\n\f\r]*+=[ \t\n\f\r]*+(?>"([^"]*+)"|'([^']*+)'|([^ \t\n\f\r>"'][^ \t\n\f\r>]*+)|(?=>))"""
+_UNGROUPED = _VALUE.replace(b"([", b"(?:[")
+# A "=" behind a name opens a value. If its end has not arrived, the tag is not whole.
+_NO_VALUE = rb"(?![ \t\n\f\r]*+=)"
+
+ATTRIBUTE = re.compile(rb"[ \t\n\f\r/]*+([^ \t\n\f\r/>][^ \t\n\f\r/>=]*+)(?:" + _VALUE + rb")?")
+"""One attribute. Groups: the name, then the value in double quotes, in single quotes, in none."""
+
+TAG = re.compile(
+    rb"<(/?)([a-zA-Z][^ \t\n\f\r/>]*+)(?>(?:[ \t\n\f\r/]++|[^ \t\n\f\r/>][^ \t\n\f\r/>=]*+(?>"
+    + _UNGROUPED
+    + b"|"
+    + _NO_VALUE
+    + rb"))*)>"
+)
+"""A whole tag. Groups: the slash of an end tag, the name."""
+
+TAG_NAME = re.compile(rb"<(/?)([a-zA-Z][^ \t\n\f\r/>]*+)(?=[ \t\n\f\r/>])")
+"""The beginning of a tag up to the end of its name, once that is known."""
+
+HIDDEN_BRACKET = re.compile(rb"""=[ \t\n\f\r]*+(?:"[^"<>]*+[<>]|'[^'<>]*+[<>])""")
+"""Perhaps an attribute value with an angle bracket between its quotes. In a stretch of markup where this is
+not found, the first ``>`` after a tag's beginning is its end."""
+
+
+def _any_case(text: str) -> bytes:
+    return b"".join(b"[%c%c]" % (letter, letter ^ 32) for letter in text.encode())
+
+
+# Three character classes narrow the search, which costs no branch of the pattern for the thousands of tags
+# that are none of these; only then does the look-behind say which it is.
+SPECIAL = re.compile(
+    rb"<[!bimnpstxBIMNPSTX][-acefhilmotvACEFHILMOTV][-aefgloprstxyAEFGLOPRSTXY](?<=<(?:!--|"
+    + b"|".join(
+        map(_any_case, ("bas", "ifr", "mat", "noe", "nof", "pla", "scr", "sty", "svg", "tex", "tit", "xmp"))
+    )
+    + b"))"
+)
+"""A comment, or perhaps a start tag that changes what the text or the relative URLs after it mean."""
+
+FETCHING_TAG = re.compile(
+    rb"<[aefilostvAEFILOSTV][bceimnoruBCEIMNORU](?<=<(?:"
+    + b"|".join(map(_any_case, ("au", "em", "fe", "im", "in", "li", "ob", "sc", "so", "tr", "vi")))
+    + b"))"
+)
+"""Perhaps a start tag that has the browser fetch something."""
+
+PLAIN_SOURCE = re.compile(
+    rb"<(?:img|source|video|audio|track|embed|input)"
+    rb"(?>(?:[ \t\n\f\r]++(?![sS][rR][cC][= \t\n\f\r])[^ \t\n\f\r/>\"'=]++(?:=\"[^\"]*+\")?)*)"
+    rb"[ \t\n\f\r]++src=\""
+)
+"""The usual shape of such a tag up to the value of its first ``src``."""
