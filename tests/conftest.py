@@ -7,10 +7,10 @@ how to install it; with CI=true or SCALEKIT_REQUIRE_SERVERS=1 it fails the test 
 
 import os
 import uuid
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import NoReturn, Protocol, TypeVar
+from typing import NoReturn, Protocol
 
 import pytest
 
@@ -26,35 +26,27 @@ from tests.servers import (
     ServerMissing,
 )
 
-T = TypeVar("T")
-
 
 def missing(error: ServerMissing) -> NoReturn:
     """The one place that decides what a missing server means."""
     if os.environ.get("CI") == "true" or os.environ.get("SCALEKIT_REQUIRE_SERVERS") == "1":
-        pytest.fail(f"{error} (servers are required here)", pytrace=False)
-    pytest.skip(str(error))
+        raise pytest.fail.Exception(f"{error} (servers are required here)", pytrace=False) from None
+    raise pytest.skip.Exception(str(error), _use_item_location=True) from None
 
 
-def serve(server: Callable[[], AbstractContextManager[T]]) -> Iterator[T]:
-    """The body of a fixture that runs one server."""
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_setup() -> Iterator[None]:
     try:
-        manager = server()
-        running = manager.__enter__()
-    except ServerMissing as error:
+        return (yield)
+    except ServerMissing as error:  # by a fixture
         missing(error)
-    try:
-        yield running
-    finally:
-        manager.__exit__(None, None, None)
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call() -> Iterator[None]:
-    """A test that starts a server of its own skips like a fixture when it is not installed."""
     try:
         return (yield)
-    except ServerMissing as error:
+    except ServerMissing as error:  # by a test that starts a server of its own
         missing(error)
 
 
@@ -67,7 +59,8 @@ def prefix() -> str:
 @pytest.fixture(scope="session")
 def redis_server() -> Iterator[RedisServer]:
     """The shared Redis (Valkey), standalone."""
-    yield from serve(RedisServer)
+    with RedisServer() as server:
+        yield server
 
 
 @pytest.fixture
@@ -79,25 +72,29 @@ def redis_url(redis_server: RedisServer) -> str:
 @pytest.fixture(scope="session")
 def redis_cluster() -> Iterator[RedisCluster]:
     """The shared Redis Cluster: three masters and a replica of each."""
-    yield from serve(RedisCluster)
+    with RedisCluster() as server:
+        yield server
 
 
 @pytest.fixture(scope="session")
 def redis_sentinel() -> Iterator[RedisSentinel]:
     """The shared Redis under Sentinel: a master, two replicas, three sentinels."""
-    yield from serve(RedisSentinel)
+    with RedisSentinel() as server:
+        yield server
 
 
 @pytest.fixture(scope="session")
 def memcached_server() -> Iterator[Memcached]:
     """The shared memcached."""
-    yield from serve(Memcached)
+    with Memcached() as server:
+        yield server
 
 
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[PostgresCluster]:
     """The shared PostgreSQL: a primary and two streaming replicas."""
-    yield from serve(PostgresCluster)
+    with PostgresCluster() as server:
+        yield server
 
 
 @dataclass(frozen=True)
@@ -127,7 +124,8 @@ def database(postgres: PostgresCluster) -> Iterator[Database]:
 @pytest.fixture(scope="session")
 def mariadb() -> Iterator[MariaDBPair]:
     """The shared MariaDB: a primary and its GTID replica."""
-    yield from serve(MariaDBPair)
+    with MariaDBPair() as server:
+        yield server
 
 
 class MakeNginx(Protocol):
@@ -140,10 +138,7 @@ def nginx() -> Iterator[MakeNginx]:
     with ExitStack() as stack:
 
         def make(server: str, *, http: str = "") -> Nginx:
-            try:
-                return stack.enter_context(Nginx(server, http=http))
-            except ServerMissing as error:
-                missing(error)
+            return stack.enter_context(Nginx(server, http=http))
 
         yield make
 
@@ -151,7 +146,8 @@ def nginx() -> Iterator[MakeNginx]:
 @pytest.fixture(scope="session")
 def s3_server() -> Iterator[S3Server]:
     """The shared S3 server."""
-    yield from serve(S3Server)
+    with S3Server() as server:
+        yield server
 
 
 @pytest.fixture

@@ -28,7 +28,7 @@ main()
 def s3_venv() -> Path:
     """The virtual environment that has LocalStack: SCALEKIT_S3_VENV, or .venv-s3 in the repository."""
     venv = Path(os.environ.get("SCALEKIT_S3_VENV") or _ROOT / ".venv-s3")
-    if not (venv / "bin/localstack").exists():
+    if not ((venv / "bin/localstack").exists() and os.access(venv / "bin/python", os.X_OK)):
         raise ServerMissing(
             f"the S3 server (LocalStack in {venv.name})", cure="./dev test --notest installs it"
         )
@@ -69,6 +69,7 @@ class S3Server(Server):
         try:
             for name in _CACHES:
                 shutil.copytree(self.directory / name, making / name)
+            making.chmod(0o755)
             making.rename(cache)
         except OSError:  # another run was faster
             shutil.rmtree(making)
