@@ -1,0 +1,77 @@
+"""The public types of scalekit.database."""
+
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import assert_type
+from wsgiref.types import WSGIApplication
+
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+
+from scalekit.database import (
+    ANY,
+    STRONG,
+    AsyncCluster,
+    Bounded,
+    Cluster,
+    MemberStatus,
+    ReadWriteSession,
+    Scope,
+    Status,
+    Token,
+    TokenSigner,
+)
+from scalekit.database.asgi import ReadYourWritesMiddleware
+from scalekit.database.wsgi import ReadYourWritesMiddleware as WSGIReadYourWritesMiddleware
+
+
+class Base(DeclarativeBase):
+    pass
+
+
+class Item(Base):
+    __tablename__ = "item"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str]
+
+
+async def use_async(cluster: AsyncCluster) -> None:
+    async with cluster, cluster.session(consistency=Bounded(timedelta(seconds=5))) as session:
+        assert_type(session, AsyncSession)
+        assert_type((await session.scalars(select(Item))).all(), Sequence[Item])
+    await cluster.dispose()
+
+
+def use_sync(cluster: Cluster) -> None:
+    with cluster, cluster.session(consistency=ANY, expire_on_commit=False) as session:
+        assert_type(session, ReadWriteSession)
+        plain: Session = session
+        assert_type(plain.get(Item, 1), Item | None)
+        assert_type(session.scalars(select(Item.name)).all(), Sequence[str])
+    with cluster.primary():
+        assert_type(cluster.status(), Status)
+        assert_type(cluster.status().members, tuple[MemberStatus, ...])
+    with cluster.scope(writes=True) as scope:
+        assert_type(scope, Scope)
+        assert_type(scope.token, Token | None)
+    assert_type(cluster.event_target, type[ReadWriteSession])
+
+
+def sign(signer: TokenSigner, token: Token) -> None:
+    assert_type(signer.dumps(token), str)
+    assert_type(signer.loads("..."), Token | None)
+
+
+cluster = AsyncCluster(
+    "postgresql+asyncpg://primary/shop", replicas=["postgresql+asyncpg://replica/shop"], pool_size=10
+)
+app = Starlette(middleware=[Middleware(ReadYourWritesMiddleware, cluster=cluster, secret_key="s" * 16)])
+app.add_middleware(ReadYourWritesMiddleware, cluster=cluster, secret_key=["s" * 16, "t" * 16], max_age=60)
+strong = Cluster("sqlite://", consistency=STRONG, session_options={"expire_on_commit": False})
+
+
+def wrap(app: WSGIApplication) -> WSGIApplication:
+    return WSGIReadYourWritesMiddleware(app, cluster=strong, secret_key="s" * 16)
