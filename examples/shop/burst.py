@@ -13,7 +13,7 @@ from examples.shop.databases import Refused
 from examples.shop.servers import ROOT
 from tests.servers import guard
 
-SIZES = {"breeze": (8, 10), "rush": (24, 20), "big-day": (64, 40)}
+SIZES = {"breeze": (8, 20), "rush": (24, 20), "big-day": (64, 40)}
 """Name to visitors and seconds."""
 
 
