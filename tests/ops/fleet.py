@@ -31,6 +31,7 @@ class Fleet:
         self.ready: set[int] = set()
         self.served: list[int] = []
         self.failed: list[str] = []
+        self.front: str | None = None  # a balancer to go through, instead of being one
         self._turn = 0
 
     def start(self, port: int) -> None:
@@ -58,8 +59,9 @@ class Fleet:
                     continue
                 self._turn += 1
                 port = sorted(self.ready)[self._turn % len(self.ready)]
+                url = self.front or f"http://127.0.0.1:{port}"
                 try:
-                    response = await http.post(f"http://127.0.0.1:{port}/work", content=b"x" * 100)
+                    response = await http.post(f"{url}/work", content=b"x" * 100)
                     response.raise_for_status()
                     self.served.append(response.json()["pid"])
                 except httpx.HTTPError as error:

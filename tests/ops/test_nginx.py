@@ -1,0 +1,55 @@
+"""Behind nginx, whose upstreams follow readiness as a controller of a fleet would have it."""
+
+import asyncio
+import os
+import signal
+
+from tests.ops.fleet import Fleet, fleet
+from tests.servers import Nginx
+
+DELAY = "3"
+
+
+def upstream(ports: list[int]) -> str:
+    return "upstream fleet { " + " ".join(f"server 127.0.0.1:{port};" for port in ports) + " keepalive 8; }"
+
+
+async def follow(servers: Fleet, nginx: Nginx) -> None:
+    """Reload nginx with the servers that are ready, each time they change. A reload breaks no request."""
+    known = sorted(servers.ready)
+    while True:
+        if servers.ready and sorted(servers.ready) != known:
+            known = sorted(servers.ready)
+            nginx.http = upstream(known)
+            nginx.prepare()
+            assert nginx.pid
+            os.kill(nginx.pid, signal.SIGHUP)
+        await asyncio.sleep(0.05)
+
+
+async def test_a_rolling_restart_behind_nginx_fails_no_request() -> None:
+    """Servers that drain are taken out by readiness while they still answer: 0 failed requests."""
+    # Visitors get a connection for each request: a reload closes idle ones, which browsers cope with
+    # and the visitors of this test would count.
+    location = """keepalive_timeout 0;
+    location / {
+        proxy_pass http://fleet;
+        proxy_http_version 1.1;
+        proxy_set_header Connection "";
+        proxy_next_upstream off;  # nothing is repeated, so that nothing is hidden
+    }"""
+    async with fleet(2, DRAIN_DELAY=DELAY) as servers:
+        with Nginx(location, http=upstream(sorted(servers.servers))) as nginx:
+            servers.front = nginx.url
+            controller = asyncio.create_task(follow(servers, nginx))
+            for port in servers.servers:
+                await servers.settle(2)
+                assert await servers.stop(port) == -signal.SIGTERM
+                servers.start(port)
+            await servers.settle(2)
+            controller.cancel()
+            # Before nginx goes, and not through it any more.
+            servers.front = None
+            await servers.settle(2)
+    assert servers.failed == []
+    assert len(set(servers.served)) == 4
