@@ -1,8 +1,10 @@
 """MariaDB: one server, primary or GTID replica."""
 
 import signal
+from functools import cache
 from pathlib import Path
 
+from tests.servers import scratch
 from tests.servers.base import Server
 from tests.servers.programs import find_program, run
 from tests.servers.waiting import wait_until
@@ -42,6 +44,20 @@ GRANT REPLICATION SLAVE ON *.* TO replication@127.0.0.1;
 """
 
 
+@cache
+def _fresh_data() -> Path:
+    """What mariadb-install-db makes; made once in each process, since copying it is ten times as fast."""
+    directory = scratch.make_directory("mariadb-install-db")
+    data = directory / "data"
+    run(
+        find_program("mariadb-install-db", cure=_CURE), "--no-defaults", f"--datadir={data}",
+        "--auth-root-authentication-method=normal", "--skip-test-db",
+        *(f"--{name}={value}" for name, value in _SETTINGS.items() if name.startswith("innodb")),
+        cwd=directory,
+    )  # fmt: skip
+    return data
+
+
 class MariaDBServer(Server):
     """One MariaDB server: user ``app`` without a password on 127.0.0.1; `sql` acts as root by the socket.
 
@@ -76,12 +92,7 @@ class MariaDBServer(Server):
         lines = "".join(f"{name} = {value}\n" for name, value in settings.items())
         (self.directory / "my.cnf").write_text(f"[mariadbd]\n{lines}")
         if not self.data.exists():
-            run(
-                find_program("mariadb-install-db", cure=_CURE), "--no-defaults", f"--datadir={self.data}",
-                "--auth-root-authentication-method=normal", "--skip-test-db",
-                *(f"--{name}={_SETTINGS[name]}" for name in _SETTINGS if name.startswith("innodb")),
-                cwd=self.directory,
-            )  # fmt: skip
+            run("cp", "-Rp", str(_fresh_data()), str(self.data), cwd=self.directory)
 
     def command(self) -> list[str]:
         return [find_program("mariadbd", cure=_CURE), f"--defaults-file={self.directory / 'my.cnf'}"]
@@ -109,11 +120,6 @@ class MariaDBServer(Server):
         return run(
             program, "--no-defaults", "-S", socket, *arguments, cwd=self.directory, timeout=timeout
         ).strip()
-
-    def copy_to(self, replica: "MariaDBServer") -> None:
-        """Give `replica` the data of this server, which must be stopped."""
-        assert not self.running, "copy a stopped server only"
-        run("cp", "-Rp", str(self.data), str(replica.data), cwd=self.directory)
 
     def follow(self, primary: "MariaDBServer") -> None:
         """Replicate from `primary` from now on, by GTID."""

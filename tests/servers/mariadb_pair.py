@@ -16,8 +16,6 @@ class MariaDBPair(Group):
         return [self.replica, self.primary]
 
     def _bring_up(self) -> None:
-        self.primary.prepare()
-        self.primary.copy_to(self.replica)
         for server in self.servers:
             server.launch()
         for server in self.servers:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import signal
+from functools import cache
 from pathlib import Path
 
+from tests.servers import scratch
 from tests.servers.base import Server
 from tests.servers.postgres_binaries import postgres_bin
 from tests.servers.programs import run
@@ -32,6 +34,18 @@ _SETTINGS = {
 }
 
 
+@cache
+def _fresh_data() -> Path:
+    """What initdb makes; made once in each process, since copying it is ten times as fast."""
+    directory = scratch.make_directory("initdb")
+    data = directory / "data"
+    run(
+        str(postgres_bin() / "initdb"), "-D", str(data), "-U", USER, "-A", "trust",
+        "-E", "UTF8", "--locale=C", "--no-sync", cwd=directory,
+    )  # fmt: skip
+    return data
+
+
 class PostgresServer(Server):
     """One PostgreSQL server: user ``postgres``, trusted on 127.0.0.1 without a password.
 
@@ -53,10 +67,7 @@ class PostgresServer(Server):
 
     def prepare(self) -> None:
         if not self.data.exists():
-            self._run(
-                "initdb", "-D", str(self.data), "-U", USER, "-A", "trust", "-E", "UTF8", "--locale=C",
-                "--no-sync", "--no-instructions",
-            )  # fmt: skip
+            run("cp", "-Rp", str(_fresh_data()), str(self.data), cwd=self.directory)
         settings = {**_SETTINGS, "listen_addresses": self.host, "port": self.port, **self.options}
         # PostgreSQL reads it after its own file, so that ALTER SYSTEM still has the last word.
         (self.data / "conf.d").mkdir(exist_ok=True)
@@ -90,15 +101,14 @@ class PostgresServer(Server):
             "psql", "-XAtq", "-v", "ON_ERROR_STOP=1", *arguments, self.url(None, database), timeout=timeout
         ).strip()
 
-    def copy_to(self, replica: PostgresServer) -> None:
-        """Make `replica`, which is to be started next, a replica of this server, which must be stopped.
+    def make_standby(self, primary: PostgresServer) -> None:
+        """Make this server, which was never started, a replica of `primary`, which neither was.
 
-        Copying a stopped server's files takes a tenth of the time of pg_basebackup.
+        Both start from the same files, as after pg_basebackup and in a tenth of the time.
         """
-        assert not self.running, "copy a stopped server only"
-        # By cp, since the copy must belong to the account that the replica will run as.
-        run("cp", "-Rp", str(self.data), str(replica.data), cwd=self.directory)
-        (replica.data / "standby.signal").touch()
+        self.options["primary_conninfo"] = conninfo(primary, self)
+        self.prepare()
+        (self.data / "standby.signal").touch()
 
     @property
     def in_recovery(self) -> bool:

@@ -3,7 +3,7 @@
 from typing import Any
 
 from tests.servers.group import Group
-from tests.servers.postgres import PostgresServer, conninfo
+from tests.servers.postgres import PostgresServer
 from tests.servers.waiting import wait_until
 
 
@@ -27,13 +27,11 @@ class PostgresCluster(Group):
         return [*self.replicas, self.primary]
 
     def _bring_up(self) -> None:
-        self.primary.prepare()
-        for replica in self.replicas:
-            self.primary.copy_to(replica)
         self.primary.launch()
+        for replica in self.replicas:
+            replica.make_standby(self.primary)
         self.primary.wait_ready()
         for replica in self.replicas:
-            replica.options["primary_conninfo"] = conninfo(self.primary, replica)
             replica.launch()
         for replica in self.replicas:
             replica.wait_ready()
