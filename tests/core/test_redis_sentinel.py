@@ -10,7 +10,7 @@ import redis.asyncio.sentinel
 from scalekit._redis import Redis
 from scalekit.errors import BackendTimeout, BackendUnavailable
 from tests.faults import freeze, kill
-from tests.servers import RedisSentinel
+from tests.servers import RedisSentinel, wait_until
 
 
 async def call(commands: Any, *args: Any) -> Any:
@@ -40,10 +40,13 @@ async def test_the_master_is_found(redis_sentinel: RedisSentinel, prefix: str, c
 async def test_a_client_from_master_for(redis_sentinel: RedisSentinel, prefix: str) -> None:
     """The user's own Sentinel client works as it is."""
     places = [(each.host, each.port) for each in redis_sentinel.sentinels]
-    async with redis.asyncio.sentinel.Sentinel(places) as sentinel, sentinel.master_for("service") as client:
+    sentinel = redis.asyncio.sentinel.Sentinel(places)
+    async with sentinel.master_for("service") as client:
         commands = Redis(client).using("async")
         assert await commands.execute("SET", prefix, 1) == b"OK"
         await commands.close()
+    for each in sentinel.sentinels:
+        await each.aclose()
 
 
 @pytest.mark.parametrize("colour", ["sync", "async"])
@@ -89,6 +92,6 @@ async def test_a_failover_with_clients_running(prefix: str, colour: str, fault: 
         else:
             with freeze(old):
                 assert await until_served() > 0
-        assert service.master is not old
+        wait_until(lambda: service.master is not old, what="the Sentinel that the test asks knows, too")
         assert service.master.call("GET", prefix) == b"new"
         await close(commands)

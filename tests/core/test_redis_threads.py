@@ -87,8 +87,7 @@ def test_a_thread_that_is_interrupted_leaves_no_reply_behind(redis_server: Redis
     class Interrupted(BaseException):
         pass
 
-    client = commands._client  # type: ignore[attr-defined]  # to interrupt it where no signal can be aimed
-    pool = client.connection_pool
+    pool = commands._pool  # type: ignore[attr-defined]  # to interrupt it where no signal can be aimed
     connection = pool.get_connection()
     original = connection.read_response
 

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 from scalekit._redis import clients, script
 from scalekit._redis.breaker import Breaker
 from scalekit._redis.cluster import Router
-from scalekit._redis.coalesce import Call, Coalescer
+from scalekit._redis.coalesce import Call, Coalescer, PoolConnections
 from scalekit._redis.wire import Argument, pack
 from scalekit._steps import run_async
 from scalekit.errors import ConfigurationError
@@ -32,28 +32,14 @@ class _Dispatcher(Protocol):
     async def close(self) -> None: ...
 
 
-class _PoolConnections:
-    """Connections of one server (or of a Sentinel's master) from redis-py's pool."""
-
-    def __init__(self, pool: Any) -> None:
-        self._pool = pool
-
-    async def acquire(self) -> Any:
-        # Notices a connection that the server has closed meanwhile, and opens it again.
-        return await self._pool.get_connection()
-
-    async def release(self, connection: Any) -> None:
-        await self._pool.release(connection)
-
-
 class _Home:
-    """What one event loop has: a client and what gathers its commands."""
+    """What one event loop has: what gathers its commands, and the pools (a Router has its own)."""
 
-    def __init__(self, client: Any, dispatcher: _Dispatcher, *, given: bool) -> None:
+    def __init__(self, dispatcher: _Dispatcher, pools: Sequence[Any], *, given: bool) -> None:
         self.loop = asyncio.get_running_loop()
         self.submit = dispatcher.submit
-        self._client = client
         self._dispatcher = dispatcher
+        self._pools = pools
         self._given = given
         self._guard: AsyncGenerator[None, None] | None = None
 
@@ -65,14 +51,9 @@ class _Home:
 
     async def close(self, *, disconnect: bool) -> None:
         await self._dispatcher.close()
-        if not disconnect:
-            return
-        if clients.is_cluster(self._client):
-            await self._client.aclose()
-        else:
-            await self._client.connection_pool.disconnect()
-        for sentinel in clients.sentinels_of(self._client):
-            await sentinel.connection_pool.disconnect()
+        if disconnect:
+            for pool in self._pools:
+                await pool.disconnect()
 
     async def leave(self) -> None:
         """Close by choice; a client that was given stays its owner's."""
@@ -165,25 +146,26 @@ class AsyncCommands:
             )
 
     def _make(self) -> _Home:
-        client = self._source.open_async()
         limits = self._source.limits
         lanes = min(_LANES, limits.max_connections or _LANES)
         given = self._source.colour is not None
-        if clients.is_cluster(client):
-            return _Home(client, Router(client, self._breaker, self._source, lanes=lanes), given=given)
+        if self._source.cluster:
+            return _Home(Router(self._source, self._breaker, lanes=lanes), (), given=given)
+        pool = self._source.pool("async")
+        sentinels = clients.sentinels_of(pool)
         patience = limits.connect_timeout
         if patience is not None:
             # A Sentinel that hangs costs as much before the next one is asked.
-            patience *= 1 + 2 * len(clients.sentinels_of(client))
+            patience *= 1 + 2 * len(sentinels)
         coalescer = Coalescer(
-            _PoolConnections(client.connection_pool),
+            PoolConnections(pool),
             backend=self._source.name,
             breaker=self._breaker(self._source.name),
             lanes=lanes,
             connect_timeout=patience,
             timeout=limits.timeout,
         )
-        return _Home(client, coalescer, given=given)
+        return _Home(coalescer, (pool, *sentinels), given=given)
 
     def _breaker(self, backend: str) -> Breaker:
         """The breaker of one server: what one event loop finds out serves the others."""

@@ -1,16 +1,15 @@
-"""A Redis Cluster: which node gets a command, and what happens when it is the wrong one.
+"""A Redis Cluster on an event loop: which node gets a command, and what happens when it is the wrong one.
 
-redis-py reads and keeps the topology; here commands are gathered for each node. Rules:
+Rules:
 
 * ``MOVED`` and ``ASK`` are followed to the node they name, ``TRYAGAIN`` is tried again a little later, five
   times at most: the command had not run. ``MOVED`` also has the topology read again.
 * A node that cannot be reached fails its own commands only; the topology is read again, in the
   background and once for all, so that the next command goes to the node that took over.
-* Every node has its own circuit breaker.
+* Every node has its own connections and its own circuit breaker.
 """
 
 import asyncio
-import random
 from collections.abc import Callable
 from typing import Any
 
@@ -19,110 +18,62 @@ from redis import exceptions
 from scalekit._redis import errors
 from scalekit._redis.breaker import Breaker
 from scalekit._redis.clients import Source
-from scalekit._redis.coalesce import Call, Coalescer
-from scalekit._redis.wire import Argument, key_of, pack
+from scalekit._redis.coalesce import Call, Coalescer, PoolConnections
+from scalekit._redis.topology import Place, Topology
+from scalekit._redis.wire import pack
+from scalekit.errors import BackendError
 
 HOPS = 5
 PAUSE = 0.02  # seconds, times the number of the attempt
 ASKING = pack(("ASKING",))
-
-
-def node_for(client: Any, args: tuple[Argument, ...]) -> Any:
-    """The node that has the command's slot; any primary for a command without a key."""
-    key = key_of(args)
-    if key is not None:
-        return client.get_node_from_key(key)
-    primaries = client.get_primaries()
-    if not primaries:
-        raise exceptions.ConnectionError("no primary is known")
-    return random.choice(primaries)  # noqa: S311  spreads load
-
-
-class _NodeConnections:
-    """Connections of the node called ``name``, whichever object stands for it after a change of topology."""
-
-    def __init__(self, client: Any, name: str) -> None:
-        self._client = client
-        self._name = name
-        self._nodes: dict[Any, Any] = {}
-
-    async def acquire(self) -> Any:
-        node = self._client.get_node(node_name=self._name)
-        if node is None:
-            raise exceptions.ConnectionError("the node has left the cluster")
-        connection = node.acquire_connection()
-        self._nodes[connection] = node
-        try:
-            if connection.is_connected and await _is_stale(connection):
-                await connection.disconnect(nowait=True)
-            await connection.connect()
-        except BaseException:
-            await connection.disconnect(nowait=True)
-            await self.release(connection)
-            raise
-        return connection
-
-    async def release(self, connection: Any) -> None:
-        self._nodes.pop(connection).release(connection)
-
-
-async def _is_stale(connection: Any) -> bool:
-    """Whether the server has hung up, or redis-py wants it made anew after a change of topology."""
-    marked = getattr(connection, "should_reconnect", None)  # since redis-py 7
-    if marked is not None and marked():
-        return True
-    readable = getattr(connection, "can_read", None) or connection.can_read_destructive  # before redis-py 8
-    try:
-        return bool(await readable())
-    except errors.FAILURES:
-        return True
+SLOTS = ("CLUSTER", "SLOTS")
 
 
 class Router:
     """Gathers the commands of one event loop for each node of a Cluster."""
 
-    def __init__(self, client: Any, breaker: Callable[[str], Breaker], source: Source, *, lanes: int) -> None:
-        self._client = client
-        self._breaker = breaker
+    def __init__(self, source: Source, breaker: Callable[[str], Breaker], *, lanes: int) -> None:
         self._source = source
+        self._breaker = breaker
         self._lanes = lanes
-        self._ready = False
-        self._waiting: list[Call] = []  # for the topology, at the start
-        self._nodes: dict[str, Coalescer] = {}
-        self._refresh: asyncio.Task[None] | None = None
+        self._topology = Topology(source.seeds)
+        self._nodes: dict[Place, tuple[Coalescer, Any]] = {}
+        self._waiting: list[Call] = []  # for the topology
+        self._reading: asyncio.Task[None] | None = None
+        self._closing: set[asyncio.Task[None]] = set()
 
     def submit(self, call: Call) -> None:
-        if self._ready:
+        if self._topology.known:
             self._route(call)
-        elif self._breaker(self._source.name).allows() or self._refresh is not None:
+        else:
             self._waiting.append(call)
             self._read_topology()
-        else:
-            call.fail(errors.unavailable(self._source.name, errors.REFUSED))
 
     async def close(self) -> None:
-        if self._refresh is not None:
-            self._refresh.cancel()
-            await asyncio.gather(self._refresh, return_exceptions=True)
-        for node in self._nodes.values():
-            await node.close()
+        if self._reading is not None:
+            self._reading.cancel()
+            await asyncio.gather(self._reading, return_exceptions=True)
+        nodes, self._nodes = self._nodes, {}
+        await asyncio.gather(*(_close(*node) for node in nodes.values()), *self._closing)
         self._fail_waiting("the client was closed")
 
     def _route(self, call: Call) -> None:
         try:
-            node = node_for(self._client, call.args)
-        except errors.FAILURES as error:
+            place = self._topology.owner(call.args)
+        except exceptions.ConnectionError as error:
             self._read_topology()
             call.fail(errors.unavailable(self._source.name, error))
         else:
-            self._node(node.name).submit(call)
+            self._node(place).submit(call)
 
-    def _node(self, name: str) -> Coalescer:
-        node = self._nodes.get(name)
-        if node is None:
+    def _node(self, place: Place) -> Coalescer:
+        found = self._nodes.get(place)
+        if found is None:
             limits = self._source.limits
-            node = self._nodes[name] = Coalescer(
-                _NodeConnections(self._client, name),
+            name = f"{place[0]}:{place[1]}"
+            pool = self._source.node_pool("async", place)
+            coalescer = Coalescer(
+                PoolConnections(pool),
                 backend=f"{self._source.name} node {name}",
                 breaker=self._breaker(name),
                 lanes=self._lanes,
@@ -131,54 +82,67 @@ class Router:
                 redirect=self._redirect,
                 unreachable=self._read_topology,
             )
-        return node
+            found = self._nodes[place] = (coalescer, pool)
+        return found[0]
 
     def _redirect(self, call: Call, error: exceptions.ResponseError) -> None:
-        loop = call.future.get_loop()
         again = Call(call.args, pack(call.args), call.future, hops=call.hops + 1)
         if again.hops > HOPS:
             call.fail(errors.unavailable(self._source.name, f"gave up after {HOPS} redirections: {error}"))
-        elif isinstance(error, exceptions.TryAgainError):
-            loop.call_later(PAUSE * again.hops, self._route, again)
-        else:
-            assert isinstance(error, exceptions.AskError)
-            if not isinstance(error, exceptions.MovedError):
-                again.data, again.prelude = ASKING + again.data, 1
-            node = self._client.get_node(host=error.host, port=error.port) if error.host else None
-            if node is None or isinstance(error, exceptions.MovedError):
+        elif isinstance(error, exceptions.AskError) and error.host:
+            place = self._source.remap((error.host, error.port))
+            if isinstance(error, exceptions.MovedError):
+                self._topology.move(error.slot_id, place)
                 self._read_topology()
-            if node is not None:
-                self._node(node.name).submit(again)
-            else:  # one that is new to us: the topology will tell
-                self._waiting.append(Call(call.args, pack(call.args), call.future, hops=again.hops))
+            else:
+                again.data, again.prelude = ASKING + again.data, 1
+            self._node(place).submit(again)
+        else:
+            # TRYAGAIN: keys of one command are on two nodes for the moment. Or a node that does not say where.
+            if isinstance(error, exceptions.MovedError):
+                self._read_topology()
+            call.future.get_loop().call_later(PAUSE * again.hops, self._route, again)
 
     def _read_topology(self) -> None:
         """Read the topology again, unless that is being done."""
-        if self._refresh is None:
-            self._refresh = asyncio.get_running_loop().create_task(self._read())
+        if self._reading is None:
+            self._reading = asyncio.get_running_loop().create_task(self._read())
 
     async def _read(self) -> None:
-        breaker = self._breaker(self._source.name)
+        failure: object = "no node answers"
         try:
-            if not self._ready:
-                await self._client.initialize()
-                self._ready = True
-            else:
-                await self._client.nodes_manager.initialize()
-            breaker.succeeded()
-        except errors.FAILURES as error:
-            # Once there is a topology, the nodes' own breakers decide who is asked.
-            if not self._ready:
-                breaker.failed()
-            self._fail_waiting(error)
+            for place in self._topology.to_ask():
+                future = asyncio.get_running_loop().create_future()
+                self._node(place).submit(Call(SLOTS, pack(SLOTS), future))
+                try:
+                    self._topology.read(await future, place, self._source)
+                except (BackendError, exceptions.RedisError) as error:
+                    failure = error
+                else:
+                    self._forget_nodes()
+                    break
         finally:
-            self._refresh = None
-            if self._ready:
-                waiting, self._waiting = self._waiting, []
-                for call in waiting:
-                    self._route(call)
+            self._reading = None
+        if self._topology.known:
+            waiting, self._waiting = self._waiting, []
+            for call in waiting:
+                self._route(call)
+        else:
+            self._fail_waiting(failure)
+
+    def _forget_nodes(self) -> None:
+        """Close what leads to nodes that have left."""
+        for place in self._nodes.keys() - self._topology.places():
+            task = asyncio.get_running_loop().create_task(_close(*self._nodes.pop(place)))
+            self._closing.add(task)
+            task.add_done_callback(self._closing.discard)
 
     def _fail_waiting(self, reason: object) -> None:
         waiting, self._waiting = self._waiting, []
         for call in waiting:
             call.fail(errors.unavailable(self._source.name, reason))
+
+
+async def _close(coalescer: Coalescer, pool: Any) -> None:
+    await coalescer.close()
+    await pool.disconnect()

@@ -33,6 +33,20 @@ class Connections(Protocol):
     async def release(self, connection: Any) -> None: ...
 
 
+class PoolConnections:
+    """Connections of redis-py's pool."""
+
+    def __init__(self, pool: Any) -> None:
+        self._pool = pool
+
+    async def acquire(self) -> Any:
+        # Notices a connection that the server has closed meanwhile, and opens it again.
+        return await self._pool.get_connection()
+
+    async def release(self, connection: Any) -> None:
+        await self._pool.release(connection)
+
+
 class Call:
     """One command on its way, and the future that its caller awaits.
 

@@ -94,7 +94,9 @@ class Redis:
 
     def _begin(self, source: Source) -> None:
         self.name = source.name
-        self.cluster = source.cluster  # whether keys live in slots, so that a command has keys of one slot only
+        self.cluster = (
+            source.cluster
+        )  # whether keys live in slots, so that a command has keys of one slot only
         self._source = source
         self._lock = threading.Lock()
         self._commands: dict[Colour, AsyncCommands | SyncCommands] = {}

@@ -22,7 +22,7 @@ class SyncCommands:
 
     def __init__(self, source: clients.Source) -> None:
         self._source = source
-        self._client: Any = None
+        self._pool: Any = None
         self._router: SyncRouter | None = None
         self._reset()
 
@@ -38,11 +38,11 @@ class SyncCommands:
     def execute(self, *args: Argument) -> Any:
         data = pack(args)
         with self._turn():
-            client = self._client or self._open()
-            if self._router is not None:
-                return self._router.execute(args, data)
+            router, pool = self._open()
+            if router is not None:
+                return router.execute(args, data)
             return exchange(
-                client.connection_pool,
+                pool,
                 data,
                 backend=self._source.name,
                 breaker=self._breaker,
@@ -54,15 +54,13 @@ class SyncCommands:
 
     def close(self) -> None:
         with self._lock:
-            client, self._client, self._router = self._client, None, None
-        if client is None or self._source.colour is not None:
-            return
-        for sentinel in clients.sentinels_of(client):
-            sentinel.close()
-        if clients.is_cluster(client):
-            client.close()
-        else:
-            client.connection_pool.disconnect()
+            pool, self._pool = self._pool, None
+            router, self._router = self._router, None
+        if router is not None:
+            router.close()
+        if pool is not None and self._source.colour is None:  # a given client is its owner's to close
+            for each in (pool, *clients.sentinels_of(pool)):
+                each.disconnect()
 
     def _breaker_of(self, backend: str) -> Breaker:
         limits = self._source.limits
@@ -92,18 +90,14 @@ class SyncCommands:
         finally:
             self._turns.release()
 
-    def _open(self) -> Any:
-        with self._lock:
-            if self._client is None:
-                if not self._breaker.allows():
-                    raise errors.unavailable(self._source.name, errors.REFUSED)
-                try:
-                    client = self._source.open_sync()
-                except errors.FAILURES as error:
-                    self._breaker.failed()
-                    raise errors.unavailable(self._source.name, error) from error
-                if clients.is_cluster(client):
-                    self._breaker.succeeded()
-                    self._router = SyncRouter(client, self._breaker_of, self._source)
-                self._client = client
-            return self._client
+    def _open(self) -> tuple[SyncRouter | None, Any]:
+        router, pool = self._router, self._pool
+        if router is None and pool is None:
+            with self._lock:
+                if self._pool is None and self._router is None:
+                    if self._source.cluster:
+                        self._router = SyncRouter(self._source, self._breaker_of)
+                    else:
+                        self._pool = self._source.pool("sync")
+                router, pool = self._router, self._pool
+        return router, pool
