@@ -99,8 +99,5 @@ def is_own(headers: list[tuple[bytes, bytes]]) -> bool:
     """Whether a request comes from this machine's own pages, or from no page at all."""
     values = dict(headers)
     host = values.get(b"host", b"").rpartition(b":")[0]
-    return host in (b"127.0.0.1", b"localhost") and values.get(b"sec-fetch-site", b"none") in (
-        b"none",
-        b"same-origin",
-        b"same-site" if not values.get(b"origin") else b"same-origin",
-    )
+    site = values.get(b"sec-fetch-site", b"none")  # "none": typed in, or no browser at all
+    return host in (b"127.0.0.1", b"localhost") and site in (b"none", b"same-origin")
