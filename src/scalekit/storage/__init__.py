@@ -11,7 +11,7 @@
 ========================================  ===========================================================
 """
 
-from scalekit.storage._contract import Opened, Source, Storage, Stored
+from scalekit.storage._contract import Opened, Source, Storage, Stored, UploadedFile
 from scalekit.storage.filesystem import FileStorage
 from scalekit.storage.memory import MemoryStorage
 
@@ -19,4 +19,15 @@ KiB = 1024
 MiB = 1024 * KiB
 GiB = 1024 * MiB
 
-__all__ = ["FileStorage", "GiB", "KiB", "MemoryStorage", "MiB", "Opened", "Source", "Storage", "Stored"]
+__all__ = [
+    "FileStorage",
+    "GiB",
+    "KiB",
+    "MemoryStorage",
+    "MiB",
+    "Opened",
+    "Source",
+    "Storage",
+    "Stored",
+    "UploadedFile",
+]

@@ -49,6 +49,25 @@ class Stored:
     modified: datetime
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class UploadedFile:
+    """A file that a client sent, stored.
+
+    Args:
+        key: where it is in the storage; keep this.
+        url: an address at which it can be read now; it may expire.
+        size: in bytes.
+        content_type: what its content is, which need not be what the client said.
+        filename: what the client calls it, without directories and invisible characters. For people only.
+    """
+
+    key: str
+    url: str
+    size: int
+    content_type: str
+    filename: str
+
+
 class Opened:
     """An object being read: ``async with opened: async for chunk in opened: ...``.
 

@@ -22,6 +22,10 @@ Request: TypeAlias = StreamingRequest | tuple[Scope, Receive]
 """A Starlette or FastAPI request, or the ``scope`` and ``receive`` of any ASGI application."""
 
 
+class ClientHungUp(MalformedUpload):
+    """The connection was closed in the middle of the body."""
+
+
 def scope_of(request: Request) -> Scope:
     return request[0] if isinstance(request, tuple) else request.scope
 
@@ -70,7 +74,7 @@ async def _receive(receive: Receive) -> AsyncGenerator[bytes, None]:
     while more:
         message = await receive()
         if message["type"] == "http.disconnect":
-            raise MalformedUpload("the client hung up before its request was complete")
+            raise ClientHungUp("the client hung up before its request was complete")
         more = message.get("more_body", False)
         yield message.get("body", b"")
 
@@ -84,7 +88,7 @@ async def _stream(request: StreamingRequest) -> AsyncGenerator[bytes, None]:
             async for chunk in chunks:
                 yield chunk
         except ClientDisconnect:
-            raise MalformedUpload("the client hung up before its request was complete") from None
+            raise ClientHungUp("the client hung up before its request was complete") from None
 
 
 def http_error(error: UploadRejected, request: Request) -> UploadRejected:

@@ -12,7 +12,7 @@ Rules:
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable
 from contextlib import aclosing
 
-from scalekit.errors import MalformedUpload
+from scalekit.errors import FileTooLarge, MalformedUpload
 from scalekit.storage._contract import Chunk, Source
 
 _SMALL = 16 * 1024
@@ -156,3 +156,32 @@ async def cut(
     if size is not None and total != size:
         raise MalformedUpload(f"the body ended after {total} of the {size} bytes that were declared")
     yield body, False
+
+
+async def limited(data: AsyncIterator[Chunk], limit: int, what: str) -> AsyncGenerator[Chunk, None]:
+    """``data``, up to ``limit`` bytes of it; one more is a :class:`~scalekit.errors.FileTooLarge`."""
+    received = 0
+    async for chunk in data:
+        received += len(chunk)
+        if received > limit:
+            raise FileTooLarge(limit=limit, received=received, what=what)
+        yield chunk
+
+
+async def first_chunks(content: AsyncIterator[Chunk], size: int) -> list[Chunk]:
+    """The chunks up to and with the one in which ``size`` bytes are reached, or all."""
+    chunks: list[Chunk] = []
+    while sum(len(chunk) for chunk in chunks) < size:
+        chunk = await anext(content, None)
+        if chunk is None:
+            break
+        chunks.append(chunk)
+    return chunks
+
+
+async def chained(first: list[Chunk], rest: AsyncIterator[Chunk]) -> AsyncGenerator[Chunk, None]:
+    """``first``, which is emptied on the way, and then ``rest``."""
+    while first:
+        yield first.pop(0)
+    async for chunk in rest:
+        yield chunk

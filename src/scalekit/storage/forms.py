@@ -18,16 +18,16 @@ from typing import Generic, TypedDict, TypeVar
 
 from scalekit.errors import (
     BackendError,
-    FileTooLarge,
     MalformedUpload,
     StorageError,
     UploadRejected,
 )
-from scalekit.storage._contract import Chunk, Storage
+from scalekit.storage._contract import Chunk, Storage, UploadedFile
 from scalekit.storage._form_parser import PartHead, PartReader, boundary_of
 from scalekit.storage._media_types import SNIFF_BYTES, accepted_type, check_accept, extension_for
 from scalekit.storage._request import Request, body_of, header, http_error
 from scalekit.storage._shield import CLEAN_UP_SECONDS, settle
+from scalekit.storage._source import chained, first_chunks, limited
 from scalekit.storage.keys import check_prefix, clean_filename, random_key
 
 V = TypeVar("V")
@@ -73,25 +73,6 @@ class Values(Mapping[str, V], Generic[V]):
 
     def _add(self, name: str, value: V) -> None:
         self._values.setdefault(name, []).append(value)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class UploadedFile:
-    """A file of a form, stored.
-
-    Args:
-        key: where it is in the storage; keep this.
-        url: an address at which it can be read now; it may expire.
-        size: in bytes.
-        content_type: what its content is, which need not be what the client said.
-        filename: what the client calls it, without directories and invisible characters. For people only.
-    """
-
-    key: str
-    url: str
-    size: int
-    content_type: str
-    filename: str
 
 
 class Form:
@@ -187,7 +168,7 @@ class _Intake:
         if self.fields > self.max_fields:
             raise MalformedUpload(f"the form has more than {self.max_fields} fields")
         value = bytearray()
-        async with aclosing(_limited(data, self.max_field_size, f"field {part.name!r:.100}")) as content:
+        async with aclosing(limited(data, self.max_field_size, f"field {part.name!r:.100}")) as content:
             async for chunk in content:
                 value += chunk
         try:
@@ -196,8 +177,8 @@ class _Intake:
             raise MalformedUpload(f"field {part.name!r:.100} is not UTF-8") from None
 
     async def _file(self, part: PartHead, data: AsyncIterator[Chunk]) -> None:
-        async with aclosing(_limited(data, self.max_file_size, "file")) as content:
-            first = await _first_chunks(content)
+        async with aclosing(limited(data, self.max_file_size, "file")) as content:
+            first = await first_chunks(content, SNIFF_BYTES)
             if not part.filename and not first:
                 return  # how browsers send an input that was left empty
             if len(self.keys) == self.max_files:
@@ -206,7 +187,7 @@ class _Intake:
             kind = accepted_type(head, part.content_type, self.accept)
             key = random_key(extension_for(kind), prefix=self.prefix)
             self.keys.append(key)
-            async with aclosing(_chained(first, content)) as whole:
+            async with aclosing(chained(first, content)) as whole:
                 # Nobody else can know the key, so there is nothing that it could overwrite.
                 stored = await self.storage.put(key, whole, content_type=kind, overwrite=True)
         self.form.files._add(
@@ -228,30 +209,3 @@ class _Intake:
                     await self.storage.delete(key)
             except (StorageError, BackendError, TimeoutError) as error:
                 _log.warning("%r of a refused form could not be removed: %s", key, type(error).__name__)
-
-
-async def _limited(data: AsyncIterator[Chunk], limit: int, what: str) -> AsyncGenerator[Chunk, None]:
-    received = 0
-    async for chunk in data:
-        received += len(chunk)
-        if received > limit:
-            raise FileTooLarge(limit=limit, received=received, what=what)
-        yield chunk
-
-
-async def _first_chunks(content: AsyncIterator[Chunk]) -> list[Chunk]:
-    """As many chunks as it takes to tell what it is."""
-    chunks: list[Chunk] = []
-    while sum(len(chunk) for chunk in chunks) < SNIFF_BYTES:
-        chunk = await anext(content, None)
-        if chunk is None:
-            break
-        chunks.append(chunk)
-    return chunks
-
-
-async def _chained(first: list[Chunk], rest: AsyncIterator[Chunk]) -> AsyncGenerator[Chunk, None]:
-    while first:
-        yield first.pop(0)
-    async for chunk in rest:
-        yield chunk

@@ -13,6 +13,7 @@ from scalekit._http import get
 from scalekit.errors import InvalidKey
 from scalekit.storage._contract import Storage, Stored
 from scalekit.storage._media_types import ACTIVE
+from scalekit.storage._respond import path_below, respond
 from scalekit.types import Headers, Receive, Scope, Send
 
 _RANGE = re.compile(rb"bytes=(\d{1,18})?-(\d{1,18})?")
@@ -40,26 +41,26 @@ class StorageFiles:
         if scope["type"] != "http":
             raise RuntimeError(f"StorageFiles answers HTTP requests, not {scope['type']!r}")
         if scope["method"] not in ("GET", "HEAD"):
-            return await _answer(send, HTTPStatus.METHOD_NOT_ALLOWED, [(b"allow", b"GET, HEAD")])
+            return await respond(send, HTTPStatus.METHOD_NOT_ALLOWED, [(b"allow", b"GET, HEAD")])
         try:
-            stored = await self.storage.stat(_key(scope))
+            stored = await self.storage.stat(path_below(scope))
         except InvalidKey:
             stored = None
         if stored is None:
-            return await _answer(send, HTTPStatus.NOT_FOUND)
+            return await respond(send, HTTPStatus.NOT_FOUND)
         headers = self._headers(stored)
         if _is_known(get(scope["headers"], b"if-none-match"), stored.etag):
-            return await _answer(send, HTTPStatus.NOT_MODIFIED, headers, length=None)
+            return await respond(send, HTTPStatus.NOT_MODIFIED, headers)
         start, end = _wanted(scope, stored)
         if start >= end and stored.size:
             headers.append((b"content-range", b"bytes */%d" % stored.size))
-            return await _answer(send, HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE, headers)
+            return await respond(send, HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE, headers)
         status = HTTPStatus.OK
         if (start, end) != (0, stored.size):
             status = HTTPStatus.PARTIAL_CONTENT
             headers.append((b"content-range", b"bytes %d-%d/%d" % (start, end - 1, stored.size)))
         if scope["method"] == "HEAD" or not stored.size:
-            return await _answer(send, status, headers, length=end - start)
+            return await respond(send, status, headers, length=end - start)
         return await self._send(send, status, headers, stored, start, end)
 
     async def _send(
@@ -70,7 +71,7 @@ class StorageFiles:
             # Deleted or replaced in between: the headers above would describe another object.
             if opened is not None:
                 await opened.aclose()
-            return await _answer(send, HTTPStatus.NOT_FOUND)
+            return await respond(send, HTTPStatus.NOT_FOUND)
         async with opened:
             headers.append((b"content-length", b"%d" % (end - start)))
             await send({"type": "http.response.start", "status": status.value, "headers": headers})
@@ -89,14 +90,6 @@ class StorageFiles:
             (b"x-content-type-options", b"nosniff"),
             (b"content-security-policy", b"default-src 'none'; sandbox"),
         ]
-
-
-def _key(scope: Scope) -> str:
-    path, root = scope["path"], scope.get("root_path", "")
-    # A mount is taken off the path by some frameworks and left on by others; the scope says where it ends.
-    if root and path.startswith(root + "/"):
-        path = path[len(root) :]
-    return str(path.removeprefix("/"))
 
 
 def _is_harmless(content_type: str) -> bool:
@@ -130,9 +123,3 @@ def _wanted(scope: Scope, stored: Stored) -> tuple[int, int]:
     if last is not None and int(last) < int(first):
         return whole
     return int(first), stored.size if last is None else min(stored.size, int(last) + 1)
-
-
-async def _answer(send: Send, status: HTTPStatus, headers: Headers = [], *, length: int | None = 0) -> None:  # noqa: B006
-    extra = [] if length is None else [(b"content-length", b"%d" % length)]
-    await send({"type": "http.response.start", "status": status.value, "headers": [*headers, *extra]})
-    await send({"type": "http.response.body", "body": b""})
