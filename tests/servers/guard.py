@@ -10,6 +10,7 @@ import atexit
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 _ROOT = Path(__file__).parents[2]
@@ -42,13 +43,15 @@ class _Guard:
 
 
 _guard: _Guard | None = None
+_lock = threading.Lock()
 
 
 def _tell(verb: str, what: str | int) -> None:
     global _guard
-    if _guard is None or _guard.owner != os.getpid():
-        _guard = _Guard()
-    _guard.tell(verb, what)
+    with _lock:
+        if _guard is None or _guard.owner != os.getpid():
+            _guard = _Guard()
+        _guard.tell(verb, what)
 
 
 def watch(pid: int) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
+import subprocess
 from functools import cache
 from pathlib import Path
 
@@ -145,6 +147,14 @@ class PostgresServer(Server):
         self.options["primary_conninfo"] = conninfo(primary, self)
         self.prepare()
         self.sql("SELECT pg_reload_conf()")
+
+    def _bury(self, pids: list[int]) -> None:
+        super()._bury(pids)
+        # A postmaster that was killed leaves a small System V segment, which would stay until the machine
+        # restarts; line 7 of the file that it leaves too says which.
+        left = self.data / "postmaster.pid"
+        if left.exists() and len(lines := left.read_text().splitlines()) >= 7 and shutil.which("ipcrm"):
+            subprocess.run(["ipcrm", "-m", lines[6].split()[1]], stderr=subprocess.DEVNULL)
 
     def _run(self, program: str, *arguments: str, timeout: float = 60.0) -> str:
         return run(str(postgres_bin() / program), *arguments, cwd=self.directory, timeout=timeout)

@@ -5,26 +5,34 @@ import os
 import signal
 import subprocess
 import time
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+_PROC = Path("/proc/self/stat").exists()  # not on macOS
 
-def _table() -> dict[int, tuple[int, str]]:
-    """pid -> parent's pid and state, for every process; zombies are left out."""
-    rows: list[tuple[int, int, str]] = []
-    if Path("/proc/self/stat").exists():
-        for pid in filter(str.isdigit, os.listdir("/proc")):
-            try:
-                stat = Path("/proc", pid, "stat").read_text()
-            except (FileNotFoundError, ProcessLookupError):
-                continue  # ended in between
-            state, parent = stat[stat.rindex(")") + 2 :].split(None, 2)[:2]  # a name may hold spaces and ")"
-            rows.append((int(pid), int(parent), state))
-    else:  # macOS
-        ps = subprocess.run(["ps", "-axo", "pid=,ppid=,state="], capture_output=True, text=True, check=True)
-        for line in ps.stdout.splitlines():
-            pid, parent, state = line.split()
-            rows.append((int(pid), int(parent), state[0]))
+
+def _table(pids: Iterable[int] | None = None) -> dict[int, tuple[int, str]]:
+    """pid -> parent's pid and state, of `pids` or of all processes; without those that ended, and zombies."""
+    rows = _from_proc(pids) if _PROC else _from_ps(pids)
     return {pid: (parent, state) for pid, parent, state in rows if state not in "ZX"}
+
+
+def _from_proc(pids: Iterable[int] | None) -> Iterator[tuple[int, int, str]]:
+    for pid in map(int, filter(str.isdigit, os.listdir("/proc"))) if pids is None else pids:
+        try:
+            stat = Path(f"/proc/{pid}/stat").read_text()
+        except (FileNotFoundError, ProcessLookupError):
+            continue  # ended in between
+        state, parent = stat[stat.rindex(")") + 2 :].split(None, 2)[:2]  # a name may hold spaces and ")"
+        yield pid, int(parent), state
+
+
+def _from_ps(pids: Iterable[int] | None) -> Iterator[tuple[int, int, str]]:
+    ps = subprocess.run(["ps", "-axo", "pid=,ppid=,state="], capture_output=True, text=True, check=True)
+    for line in ps.stdout.splitlines():
+        pid, parent, state = line.split()
+        if pids is None or int(pid) in pids:
+            yield int(pid), int(parent), state[0]
 
 
 def tree(pid: int) -> list[int]:
@@ -40,8 +48,7 @@ def tree(pid: int) -> list[int]:
 
 def alive(pids: list[int]) -> list[int]:
     """Those of `pids` that still run."""
-    table = _table()
-    return [pid for pid in pids if pid in table]
+    return list(_table(pids))
 
 
 def send(pids: list[int], signum: signal.Signals) -> None:
@@ -59,7 +66,7 @@ def stop_tree(pid: int) -> list[int]:
     while new := [each for each in tree(pid) if each not in pids]:  # again: one may have forked meanwhile
         send(new, signal.SIGSTOP)
         pids += new
-        while any(state not in "Tt" for each, (_, state) in _table().items() if each in new):
+        while any(state not in "Tt" for _, state in _table(new).values()):
             time.sleep(0.001)  # the signal arrives when the process is next scheduled
     return pids
 
