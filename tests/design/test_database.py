@@ -3,6 +3,8 @@
 Only the addresses differ: ``primary`` and ``replica-1`` stand for the test servers'.
 """
 
+# ruff: noqa: E501 (a quotation)
+
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -34,7 +36,7 @@ app.add_middleware(ReadYourWritesMiddleware, cluster=cluster, secret_key=SECRET)
 async def session():
     async with cluster.session() as session:                # an AsyncSession; reads may go to a replica
         yield session
-"""  # noqa: E501
+"""
 
 BOUNDED = """\
 async with cluster.session(consistency=Bounded(seconds=5)) as session: ...     # or ANY, CAUSAL (default), STRONG
