@@ -18,7 +18,7 @@ GIVEN = {
     "SECRET": "a secret of the tests, long enough",
     "REDIS_URL": os.environ.get("REDIS_URL"),
     "DATABASE_URL": os.environ.get("DATABASE_URL"),
-    "REPLICA_URLS": os.environ.get("REPLICA_URLS", "").split(","),
+    "REPLICA_URLS": os.environ.get("REPLICA_URLS", "").split(),
     "BUCKET": os.environ.get("S3_BUCKET"),
 }
 

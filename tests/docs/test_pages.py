@@ -29,7 +29,7 @@ def database(fixture: Callable[[str], Any]) -> dict[str, str]:
     database = fixture("database")
     return {
         "DATABASE_URL": database.primary_url("asyncpg"),
-        "REPLICA_URLS": ",".join(database.replica_urls("asyncpg")),
+        "REPLICA_URLS": " ".join(database.replica_urls("asyncpg")),
     }
 
 
