@@ -161,7 +161,9 @@ def _digest(path: Path, content: bytes | None) -> str:
 
 def _check_cdn(cdn: str) -> str:
     parts = urlsplit(cdn)
-    if parts.scheme not in ("http", "https", "") or not parts.netloc or "@" in parts.netloc:
+    if "@" in parts.netloc:
+        raise ConfigurationError("cdn= has a user name or password in it; give the address alone")
+    if parts.scheme not in ("http", "https", "") or not parts.netloc:
         raise ConfigurationError(f"cdn={cdn!r} is not an address such as 'https://cdn.example.com'")
     if "?" in cdn or "#" in cdn:
         raise ConfigurationError(f"cdn={cdn!r} has a query or fragment; asset paths are added at its end")

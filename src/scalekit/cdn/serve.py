@@ -149,6 +149,6 @@ def _span(value: bytes, size: int) -> tuple[int, int] | None:
         return (size - length, size) if length else (0, 0)
     start = int(match[1])
     stop = int(match[2]) + 1 if match[2] else size
-    if stop <= start:
+    if match[2] and stop <= start:
         return None
     return (start, min(stop, size)) if start < size else (0, 0)

@@ -1,0 +1,290 @@
+"""Which bytes of a page change: one behaviour after another, each written down by hand."""
+
+import pytest
+
+from scalekit.cdn import Assets, HtmlRewriter
+from tests.cdn.conftest import CDN
+
+IMG = b'<img src="/static/logo.png">'
+
+
+def rewrite(assets: Assets, page: bytes, path: str = "/", host: str | None = "shop.example") -> bytes:
+    """The page rewritten in one piece; byte by byte must give the same."""
+    whole = HtmlRewriter(assets, path=path, host=host)
+    result = whole.feed(page) + whole.close()
+    bytewise = HtmlRewriter(assets, path=path, host=host)
+    pieces = [bytewise.feed(page[index : index + 1]) for index in range(len(page))]
+    assert b"".join(pieces) + bytewise.close() == result
+    assert not whole.failed
+    return result
+
+
+def done(assets: Assets, page: bytes) -> bytes:
+    """``page`` with the plain URLs replaced as text: what a correct rewriter makes of all of them."""
+    for name in ("logo.png", "app.js", "hero.webp", "hero@2x.webp", "movie.mp4", "css/site.css"):
+        page = page.replace(b"/static/" + name.encode(), assets.url(name).encode())
+    return page
+
+
+@pytest.mark.parametrize(
+    "tag",
+    [
+        b'<img src="/static/logo.png">',
+        b"<img src='/static/logo.png'>",
+        b"<img src=/static/logo.png>",
+        b"<IMG SRC=/static/logo.png>",
+        b"<img\tsrc\n=\r\n'/static/logo.png'\f>",
+        b"<img/src=/static/logo.png>",
+        b'<img src="/static/logo.png"/>',
+        b'<img alt="a > b" src="/static/logo.png">',
+        b'<img alt=\'"\' src="/static/logo.png">',
+        b'<img a=b"c src="/static/logo.png">',
+        b'<img "x" src="/static/logo.png">',
+        b'<img hidden src="/static/logo.png" width=1>',
+        b'<img alt="" src="/static/logo.png"alt=x>',
+        b'<img srcset="/static/hero.webp 1x, /static/hero@2x.webp 2x" src="/static/hero.webp">',
+        b'<source srcset="data:image/png;base64,AA, /static/hero.webp">',
+        b'<script src="/static/app.js" defer></script>',
+        b'<link rel="stylesheet" href="/static/css/site.css">',
+        b'<link href="/static/css/site.css" rel=" preload STYLESHEET">',
+        b'<link rel=preload as=image imagesrcset="/static/hero.webp 1x">',
+        b'<link rel="shortcut icon" href="/static/logo.png">',
+        b'<video src="/static/movie.mp4" poster="/static/logo.png"></video>',
+        b'<audio src="/static/movie.mp4"></audio><embed src="/static/movie.mp4">',
+        b'<object data="/static/movie.mp4"></object><input type=image src="/static/logo.png">',
+        b'<track src="/static/movie.mp4">',
+        b"<noscript>" + IMG + b"</noscript>",
+        b"<template>" + IMG + b"</template>",
+        b"<svg><image href='/static/logo.png'/><image xlink:href='/static/logo.png'/></svg>",
+        b"<svg><foreignObject>" + IMG + b"</foreignObject></svg>",
+        b"<math><mi>" + IMG + b"</mi></math>",
+    ],
+)
+def test_what_the_browser_fetches_is_rewritten(assets: Assets, tag: bytes) -> None:
+    """Sources of every kind, however the tag is written; nothing else of the tag changes."""
+    assert rewrite(assets, tag) == done(assets, tag)
+    assert done(assets, tag) != tag
+
+
+@pytest.mark.parametrize(
+    "page",
+    [
+        b'<a href="/static/logo.png">a link</a>',
+        b'<area href="/static/logo.png"><form action="/static/app.js"></form>',
+        b'<base href="/static/app.js">',
+        b'<iframe src="/static/logo.png"></iframe>',
+        b'<link rel="canonical" href="/static/logo.png"><link rel=alternate href=/static/logo.png>',
+        b'<link rel="manifest" href="/static/app.js"><link href="/static/css/site.css">',
+        b'<meta http-equiv=refresh content="0; url=/static/logo.png">',
+        b'<div data-src="/static/logo.png" title="/static/logo.png">/static/logo.png</div>',
+        b'<svg><use href="/static/icons.svg#cart"/><a href="/static/logo.png"/></svg>',
+        b"<svg><link rel=icon href='/static/logo.png'/></svg>",
+        b"<img src=/static/missing.png><img src=/static/><img src='?static'><img src=#static>",
+        b"<img src=https://other.example/static/logo.png><img src=//other.example/static/logo.png>",
+        b"<img src=ftp://shop.example/static/logo.png><img src='data:static,/static/logo.png'>",
+        b"<img src=/other/static/logo.png><img src=/static/../logo.png>",
+        b"<img src><img src=><img src=''>",
+    ],
+)
+def test_links_and_strangers_stay(assets: Assets, page: bytes) -> None:
+    """Links are never changed, nor URLs that are no asset: not one byte."""
+    assert rewrite(assets, page) == page
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (b"<!-- ", b" -->"),
+        (b"<!-- > ", b" --!>"),
+        (b"<!--!> ", b" -->"),
+        (b"<!-- <!-- ", b" -->"),
+        (b"<textarea>", b"</textarea>"),
+        (b"<TITLE>", b"</title\n>"),
+        (b"<title></titles>", b"</title/>"),
+        (b"<style>", b"</style>"),
+        (b"<xmp>", b"</xmp>"),
+        (b"<iframe>", b"</iframe>"),
+        (b"<noembed>", b"</noembed>"),
+        (b"<noframes>", b"</noframes>"),
+        (b"<script>", b"</script>"),
+        (b"<script><!--", b"</script>"),
+        (b"<script><!-- <script>", b"</script>--></script>"),
+        (b"<script><!-- <script></script>", b"</script>"),
+        (b"<script><!--><script>", b"</script>"),
+        (b"<script><!-- --><script>", b"</script>"),
+        (b"<svg><![CDATA[", b"]]></svg>"),
+        (b"<svg><title><![CDATA[", b"]]></title></svg>"),
+        (b"<a title='", b"'>x</a>"),
+        (b'<a title="', b'">x</a>'.replace(b'"', b"'") + b'">'),
+        (b"<div ", b">"),
+        (b"<?php ", b""),
+        (b"</ ", b""),
+        (b"<!doctype ", b""),
+    ],
+)
+def test_what_is_not_markup_stays_and_ends(assets: Assets, before: bytes, after: bytes) -> None:
+    """Comments, raw text, scripts, CDATA and attribute values are text; behind them is markup again."""
+    quoted = IMG.replace(b'"', b"") if before.endswith((b'"', b"'")) else IMG
+    page = before + quoted + after
+    assert rewrite(assets, page + IMG) == page + done(assets, IMG)
+
+
+@pytest.mark.parametrize(
+    "before", [b"<plaintext>", b"<plaintext></plaintext>", b"<script>", b"<!-- ", b"<title>"]
+)
+def test_what_never_ends(assets: Assets, before: bytes) -> None:
+    """``<plaintext>`` lasts to the end of the page, and so does whatever is not closed."""
+    assert rewrite(assets, before + IMG) == before + IMG
+
+
+@pytest.mark.parametrize(
+    "before",
+    [
+        b"<!-->",
+        b"<!--->",
+        b"<!---->",
+        b"<![CDATA[ x ]]>",
+        b"<![CDATA[>",
+        b"</>",
+        b"a < b <3 ",
+        b'text = "<b>" ',
+        b"it's \" ",
+        b'<a b"c>',
+        b'<a ="x>',
+        b'<a b ="x"="y>',
+        b"<svg/><title>x</title>",
+        b"<svg><title>x</title><style>",
+        b"<svg><script>",
+        b"<svg><p></p><title>x</title>",
+        b"<svg><font color=red>",
+        b"<math><annotation-xml encoding='text/html'><title>x</title>",
+        b"<svg><desc><style>x</style>",
+        b"<script></script><script src=x></script>",
+        b"<script>'<!--' + '-->'</script>",
+    ],
+)
+def test_markup_that_only_looks_like_something_else(assets: Assets, before: bytes) -> None:
+    """Empty comments, stray signs, quotes that open nothing, and foreign elements with HTML names."""
+    assert rewrite(assets, before + IMG) == before + done(assets, IMG)
+
+
+def test_self_closing_does_not_count_in_an_unquoted_value(assets: Assets) -> None:
+    """``<svg a=/>`` is open, so that its ``<title>`` holds markup; ``<svg a/>`` is closed."""
+    page = b"%b<title>" + IMG
+    assert rewrite(assets, page % b"<svg a=/>") == done(assets, page) % b"<svg a=/>"
+    assert rewrite(assets, page % b"<svg a/>") == page % b"<svg a/>"
+
+
+def test_the_first_of_duplicate_attributes_counts(assets: Assets) -> None:
+    """A browser ignores the second ``src``, so it is not touched, and does not stand in for the first."""
+    page = b"<img src=x src=/static/logo.png><img src=/static/logo.png SRC=/static/logo.png>"
+    url = assets.url("logo.png").encode()
+    assert (
+        rewrite(assets, page)
+        == b"<img src=x src=/static/logo.png><img src=" + url + b" SRC=/static/logo.png>"
+    )
+
+
+@pytest.mark.parametrize(
+    ("value", "name", "suffix"),
+    [
+        ("static/logo.png", "logo.png", ""),
+        ("./static/logo.png", "logo.png", ""),
+        ("x/../static/logo.png", "logo.png", ""),
+        ("/static/./css/%2e%2E/logo.png", "logo.png", ""),
+        ("\\static\\logo.png", "logo.png", ""),
+        ("  /static/lo\ngo.png\t", "logo.png", ""),
+        ("/static/%6Cogo.png", "logo.png", ""),
+        ("/static/img/photo%20one.jpg", "img/photo one.jpg", ""),
+        ("/static/img/photo one.jpg", "img/photo one.jpg", ""),
+        ("/static/img/bücher.png", "img/bücher.png", ""),
+        ("/static/img/b%C3%BCcher.png", "img/bücher.png", ""),
+        ("&#47;static&#x2F;logo&period;png", "logo.png", ""),
+        ("/static/img/a&amp;b.png", "img/a&b.png", ""),
+        ("/static/img/a&b.png", "img/a&b.png", ""),
+        ("/static/logo.png?v=1&copy=2", "logo.png", "?v=1&copy=2"),
+        ("/static/logo.png?v=1&amp;w=2", "logo.png", "?v=1&#38;w=2"),
+        ("/static/icons.svg#cart", "icons.svg", "#cart"),
+        ("http://shop.example/static/logo.png", "logo.png", ""),
+        ("HTTPS://SHOP.example:443/static/logo.png", "logo.png", ""),
+        ("//shop.example/static/logo.png", "logo.png", ""),
+    ],
+)
+def test_urls_are_resolved_before_they_are_looked_up(
+    assets: Assets, value: str, name: str, suffix: str
+) -> None:
+    """Entities, percent-encoding, dot segments, the page's own host: all spellings of an asset find it."""
+    page = f'<img src="{value}">'.encode()
+    assert rewrite(assets, page) == f'<img src="{assets.url(name)}{suffix}">'.encode()
+
+
+def test_relative_urls_follow_the_request_path(assets: Assets) -> None:
+    """``static/...`` means an asset on ``/`` only; below the assets' own path bare names do."""
+    page = b"<img src=static/logo.png><img src=logo.png><img src=../logo.png>"
+    url = assets.url("logo.png").encode()
+    assert rewrite(assets, page, "/shop/cart") == page
+    assert rewrite(assets, page, "/cart") == page.replace(b"static/logo.png", url)
+    assert rewrite(assets, page, "/static/x") == page.replace(b"=logo.png", b"=" + url)
+    assert rewrite(assets, page, "/static/css/x") == page.replace(b"../logo.png", url)
+
+
+def test_a_base_element_moves_relative_urls(assets: Assets) -> None:
+    """From the first ``<base href>`` on, URLs resolve against it; on another host nothing is an asset."""
+    url = assets.url("logo.png").encode()
+    inside = b"<base target=x><base href='/static/css/'><base href=/><img src=../logo.png>"
+    assert rewrite(assets, inside) == inside.replace(b"../logo.png", url)
+    elsewhere = b"<base href='https://other.example/'><img src=/static/logo.png><img src=static/logo.png>"
+    assert rewrite(assets, elsewhere) == elsewhere
+    back = elsewhere + b"<img src=//shop.example/static/logo.png>"
+    assert rewrite(assets, back) == elsewhere + b"<img src=" + url + b">"
+
+
+def test_hashed_urls_go_to_the_cdn_too(assets: Assets) -> None:
+    """A page that names hashed files by path, as ``asset()`` without a CDN does, gets the CDN."""
+    asset = assets.get("logo.png")
+    assert asset is not None
+    page = f"<img src=/static/{asset.hashed_name}><img src={asset.url}>".encode()
+    assert rewrite(assets, page) == f"<img src={asset.url}><img src={asset.url}>".encode()
+
+
+def test_integrity(assets: Assets) -> None:
+    """A file with ``integrity`` moves only if it keeps its bytes and the tag asks for CORS."""
+    stays = (
+        b"<script src=/static/app.js integrity=sha384-x></script>"
+        b"<link rel=stylesheet href=/static/css/site.css integrity=sha384-x crossorigin>"
+    )
+    assert rewrite(assets, stays) == stays
+    moves = b"<script src=/static/app.js integrity=sha384-x crossorigin=anonymous></script>"
+    assert rewrite(assets, moves) == done(assets, moves)
+
+
+def test_only_values_change(assets: Assets) -> None:
+    """Odd line ends, odd bytes, odd spacing: all of it comes out as it went in."""
+    junk = bytes(range(256)).replace(b"<", b"")
+    page = junk + IMG + b"\r\n\r \x0b\x00" + IMG + junk
+    assert rewrite(assets, page) == junk + done(assets, IMG) + b"\r\n\r \x0b\x00" + done(assets, IMG) + junk
+
+
+def test_other_encodings(assets: Assets) -> None:
+    """Names beyond ASCII are read in the page's encoding; what is not valid in it is left alone."""
+    page = "<img src='/static/img/bücher.png'>".encode("latin-1")
+    rewriter = HtmlRewriter(assets, charset="latin-1")
+    assert rewriter.rewrite(page) == f"<img src='{assets.url('img/bücher.png')}'>".encode()
+    assert rewrite(assets, page) == page
+    entity = HtmlRewriter(assets, charset="latin-1").rewrite(b"<img src='/static/logo.png?&#20013;'>")
+    assert entity == f"<img src='{assets.url('logo.png')}?&#20013;'>".encode()
+
+
+def test_a_whole_page_without_assets_is_returned_as_it_is(assets: Assets) -> None:
+    """One search decides; the very same object comes back."""
+    page = b"<p>" * 1000
+    assert HtmlRewriter(assets).rewrite(page) is page
+
+
+def test_assets_at_the_root(folder: object, tmp_path: object) -> None:
+    """With ``url="/"`` any path may be an asset."""
+    assets = Assets(str(folder), url="/", cdn=CDN)
+    page = b"<img src=/logo.png><img src=logo.png><a href=/logo.png>" + b"<link rel=icon href=./logo.png>"
+    url = assets.url("logo.png").encode()
+    expected = b"<img src=%b><img src=%b><a href=/logo.png><link rel=icon href=%b>" % (url, url, url)
+    assert rewrite(assets, page) == expected

@@ -1,0 +1,123 @@
+"""The rewriter against a real HTML parser: the trees before and after differ as they should, and only so."""
+
+import importlib.util
+import random
+import re
+import sysconfig
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from scalekit.cdn import Assets, HtmlRewriter
+from tests.cdn.fragments import FOREIGN, HTML, MARKUP
+from tests.cdn.oracle import expected, parse
+
+
+def check(assets: Assets, page: bytes, path: str, dice: random.Random) -> None:
+    """The rewritten page has the tree that the oracle expects, and any chunking gives the same bytes."""
+    whole = HtmlRewriter(assets, path=path, host="testserver")
+    result = whole.feed(page) + whole.close()
+    assert not whole.failed
+    assert parse(result) == expected(page, assets, path)
+    for largest in (1, 4, 40):
+        rewriter = HtmlRewriter(assets, path=path, host="testserver")
+        pieces, position = [], 0
+        while position < len(page):
+            size = dice.randint(1, largest)
+            pieces.append(rewriter.feed(page[position : position + size]))
+            position += size
+        assert b"".join(pieces) + rewriter.close() == result
+
+
+def broken(draw: st.DrawFn, text: str) -> str:
+    """``text`` with a few letters lost or added."""
+    for _ in range(draw(st.integers(0, 3))):
+        position = draw(st.integers(0, max(0, len(text) - 1)))
+        text = (
+            text[:position]
+            + draw(st.sampled_from(["", "<", ">", '"', "'", "=", "/", " ", "-", "!"]))
+            + text[position + 1 :]
+        )
+    return text
+
+
+@st.composite
+def soup(draw: st.DrawFn) -> str:
+    """Markup in any order, nothing balanced."""
+    return broken(draw, "".join(draw(st.lists(st.sampled_from(MARKUP), max_size=12))))
+
+
+@st.composite
+def foreign(draw: st.DrawFn) -> str:
+    """Balanced SVG and MathML, with HTML at the points where HTML may stand."""
+
+    def svg(depth: int) -> str:
+        parts = []
+        for _ in range(draw(st.integers(0, 4))):
+            kind = draw(st.integers(0, 9))
+            if kind < 6 or depth > 3:
+                parts.append(draw(st.sampled_from(FOREIGN)))
+            elif kind == 6:
+                parts.append(f"<svg>{svg(depth + 1)}</svg>")
+            elif kind == 7:
+                parts.append(f"<g>{svg(depth + 1)}</g>")
+            else:
+                parts.append(f"<foreignObject>{html(depth + 1)}</foreignObject>")
+        return "".join(parts)
+
+    def html(depth: int) -> str:
+        parts = []
+        for _ in range(draw(st.integers(0, 3))):
+            kind = draw(st.integers(0, 6))
+            if kind < 4 or depth > 3:
+                parts.append(draw(st.sampled_from(HTML)))
+            elif kind == 4:
+                parts.append(f"<svg viewBox='0 0 1 1'>{svg(depth + 1)}</svg>")
+            elif kind == 5:
+                out = draw(st.sampled_from(["", "<p>out</p>"]))
+                parts.append(f"<math><mi>{html(depth + 1)}</mi><mo/><ms>x</ms>{out}</math>")
+            else:
+                parts.append(f"<div>{html(depth + 1)}</div>")
+        return "".join(parts)
+
+    return f"<body><svg>{svg(0)}</svg>{html(0)}<img src=/static/logo.png>"
+
+
+@settings(max_examples=400, deadline=None)
+@given(page=soup(), path=st.sampled_from(["/", "/shop/x", "/static/css/x"]), seed=st.integers(0, 1000))
+def test_generated_pages(assets: Assets, page: str, path: str, seed: int) -> None:
+    """Any tag soup: no attribute changes but those that the oracle changes, and those as it does."""
+    check(assets, page.encode(), path, random.Random(seed))
+
+
+@settings(max_examples=200, deadline=None)
+@given(page=foreign(), seed=st.integers(0, 1000))
+def test_generated_foreign_content(assets: Assets, page: str, seed: int) -> None:
+    """SVG and MathML, nested in each other and in HTML: each element is read in its own namespace."""
+    check(assets, page.encode(), "/", random.Random(seed))
+
+
+def pages() -> Iterator[Path]:
+    """The HTML that installed packages and Python bring along: pages, and templates in other languages."""
+    for package in ("django", "sphinx", "furo", "alabaster", "sphinx_basic_ng", "coverage"):
+        spec = importlib.util.find_spec(package)
+        for folder in (spec.submodule_search_locations or []) if spec else []:
+            yield from Path(folder).rglob("*.htm*")
+    yield from Path(sysconfig.get_path("stdlib")).glob("idlelib/*.html")
+
+
+def test_real_pages(assets: Assets) -> None:
+    """Pages as people write them, every URL made an asset's: 0 unexpected changes."""
+    dice, seen, changed = random.Random(1), 0, 0
+    for path in sorted(pages()):
+        page = re.sub(rb"""((?:src|href)=["']?)""", rb"\1/static/logo.png?", path.read_bytes())
+        if len(page) < 150_000:
+            check(assets, page, "/", dice)
+            seen += 1
+            changed += HtmlRewriter(assets).rewrite(page) != page
+    if not seen:
+        pytest.skip("no package with HTML pages is installed")
+    assert changed

@@ -1,0 +1,146 @@
+"""What only WSGI has: ``write``, a second ``start_response``, generators, ``close``, and file wrappers."""
+
+import io
+import sys
+from typing import Any
+from wsgiref.util import FileWrapper, setup_testing_defaults
+
+import pytest
+
+from scalekit.cdn import Assets, HtmlRewriter
+from scalekit.cdn.wsgi import AssetFiles, AssetMiddleware
+from tests.cdn.conftest import FILES
+from tests.cdn.drivers import call_wsgi
+
+PAGE = b'<p>static</p><img src="/static/logo.png">'
+HTML = [("Content-Type", "text/html")]
+
+
+def rewritten(assets: Assets) -> bytes:
+    return HtmlRewriter(assets).rewrite(PAGE)
+
+
+def test_a_generator(assets: Assets) -> None:
+    """An application may start its response only when its body is asked for."""
+
+    def app(environ: Any, start_response: Any) -> Any:
+        start_response("200 OK", [*HTML, ("Content-Length", str(len(PAGE)))])
+        yield PAGE[:30]
+        yield b""
+        yield PAGE[30:]
+
+    reply = call_wsgi(AssetMiddleware(app, assets=assets), "/")
+    assert reply.body == rewritten(assets)
+    assert len(reply.chunks) == 3
+    assert "content-length" not in reply.headers
+
+
+def test_a_generator_of_something_else(assets: Assets) -> None:
+    """A late start of what is no page passes chunk by chunk."""
+
+    def app(environ: Any, start_response: Any) -> Any:
+        start_response("200 OK", [("Content-Type", "text/plain")])
+        yield PAGE[:30]
+        yield PAGE[30:]
+
+    assert call_wsgi(AssetMiddleware(app, assets=assets), "/").chunks == [PAGE[:30], PAGE[30:]]
+
+
+def test_write(assets: Assets) -> None:
+    """The old way of sending a body is rewritten too, and joins the rest of it."""
+
+    def app(environ: Any, start_response: Any) -> Any:
+        write = start_response("200 OK", HTML)
+        write(PAGE[:30])
+        return [PAGE[30:]]
+
+    assert call_wsgi(AssetMiddleware(app, assets=assets), "/").body == rewritten(assets)
+
+
+def test_write_of_something_else(assets: Assets) -> None:
+    """The server's own ``write`` is handed out where nothing is rewritten."""
+
+    def app(environ: Any, start_response: Any) -> Any:
+        start_response("200 OK", [("Content-Type", "text/plain")])(PAGE)
+        return []
+
+    assert call_wsgi(AssetMiddleware(app, assets=assets), "/").body == PAGE
+
+
+def test_a_second_start_replaces_the_first(assets: Assets) -> None:
+    """An error page that comes instead of a page not yet sent is the one that is sent."""
+
+    def app(environ: Any, start_response: Any) -> Any:
+        start_response("200 OK", [*HTML, ("Content-Length", "1000")])
+        try:
+            raise ZeroDivisionError
+        except ZeroDivisionError:
+            start_response("500 Sorry", [("Content-Type", "text/plain")], sys.exc_info())
+        return [b"sorry"]
+
+    reply = call_wsgi(AssetMiddleware(app, assets=assets), "/")
+    assert (reply.status, reply.body) == (500, b"sorry")
+
+
+def test_no_body_at_all(assets: Assets) -> None:
+    """A page without a single chunk is still started."""
+
+    def app(environ: Any, start_response: Any) -> Any:
+        start_response("200 OK", HTML)
+        return []
+
+    reply = call_wsgi(AssetMiddleware(app, assets=assets), "/")
+    assert (reply.status, reply.body) == (200, b"")
+
+
+@pytest.mark.parametrize("kind", ["text/html", "text/plain"])
+def test_close(assets: Assets, kind: str) -> None:
+    """The application's body is closed, read to its end or not."""
+    closed: list[bool] = []
+
+    class Body:
+        def __iter__(self) -> Any:
+            return iter([PAGE])
+
+        def close(self) -> None:
+            closed.append(True)
+
+    def app(environ: Any, start_response: Any) -> Any:
+        start_response("200 OK", [("Content-Type", kind)])
+        return Body()
+
+    call_wsgi(AssetMiddleware(app, assets=assets), "/")
+    environ: dict[str, Any] = {}
+    setup_testing_defaults(environ)
+    body: Any = AssetMiddleware(app, assets=assets)(environ, lambda *arguments: print)  # type: ignore[arg-type]
+    body.close()
+    assert closed == [True, True]
+
+
+def test_a_servers_file_wrapper(assets: Assets) -> None:
+    """An application's wrapped file reaches the server as it is; assets are handed to it the same way."""
+    environ: dict[str, Any] = {"wsgi.file_wrapper": FileWrapper}
+    setup_testing_defaults(environ)
+
+    def app(environ: Any, start_response: Any) -> Any:
+        start_response("200 OK", [("Content-Type", "video/mp4")])
+        return environ["wsgi.file_wrapper"](io.BytesIO(b"x"))
+
+    answer = AssetMiddleware(app, assets=assets)(environ, lambda *arguments: print)  # type: ignore[arg-type]
+    assert isinstance(answer, FileWrapper)
+    environ["PATH_INFO"] = "/static/movie.mp4"
+    asset = AssetFiles(assets)(environ, lambda *arguments: print)  # type: ignore[arg-type]
+    assert isinstance(asset, FileWrapper)
+    assert b"".join(asset) == FILES["movie.mp4"]
+    asset.close()
+
+
+def test_mounted_below_a_path(assets: Assets) -> None:
+    """Behind a mount the path is what the browser asked for: the mount's own and the rest."""
+    environ: dict[str, Any] = {"SCRIPT_NAME": "/static", "PATH_INFO": "/logo.png"}
+    setup_testing_defaults(environ)
+    found: list[Any] = []
+    body: Any = AssetFiles(assets)(environ, lambda *arguments: found.append(arguments))  # type: ignore[arg-type, func-returns-value]
+    assert b"".join(body) == FILES["logo.png"]
+    body.close()
+    assert found[0][0] == "200 OK"
