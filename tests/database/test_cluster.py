@@ -1,0 +1,193 @@
+"""Setting up: single servers, wrong configurations, and what is left behind. Mostly without a server."""
+
+import asyncio
+import gc
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import event, text
+
+from scalekit.database import STRONG, AsyncCluster, Bounded, Cluster
+from scalekit.database.asgi import ReadYourWritesMiddleware
+from scalekit.errors import ConfigurationError, MissingExtra, WrongColour
+from tests.conftest import Database
+from tests.servers.waiting import wait_until
+
+PG = "postgresql+asyncpg://app:secret-word@{}/shop"
+
+
+def test_one_sqlite_file(tmp_path: Path) -> None:
+    """Everything goes to the file, at every level; nothing runs in the background."""
+    before = threading.active_count()
+    with Cluster(f"sqlite:///{tmp_path}/shop.db") as cluster:
+        for level in (None, STRONG, Bounded(1)):
+            with cluster.session(consistency=level) as session, session.begin():
+                session.execute(text("CREATE TABLE IF NOT EXISTS item (id int)"))
+                session.execute(text("INSERT INTO item VALUES (1)"))
+        with cluster.primary(), cluster.session() as session:
+            assert session.scalar(text("SELECT count(*) FROM item")) == 3
+            assert session.connection().scalar(text("PRAGMA journal_mode")) == "wal"
+        assert cluster.is_single
+        (member,) = cluster.status().members
+        assert (member.role, cluster.status().primary) == ("primary", member.name)
+        assert threading.active_count() == before
+
+
+async def test_one_sqlite_file_asynchronously(tmp_path: Path) -> None:
+    """The same, and the middleware has nothing to add."""
+    async with AsyncCluster(f"sqlite+aiosqlite:///{tmp_path}/shop.db") as cluster:
+        async with cluster.session() as session:
+            await session.execute(text("CREATE TABLE item (id int)"))
+            await session.execute(text("INSERT INTO item VALUES (1)"))
+            await session.commit()
+        async with cluster.session() as session:
+            assert await session.scalar(text("SELECT count(*) FROM item")) == 1
+        sent: list[Any] = []
+
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            async with cluster.session() as session:
+                await session.execute(text("INSERT INTO item VALUES (2)"))
+                await session.commit()
+            await send({"type": "http.response.start", "status": 200, "headers": []})
+
+        async def send(message: Any) -> None:
+            sent.append(message)
+
+        wrapped = ReadYourWritesMiddleware(app, cluster=cluster, secret_key="s" * 16)
+        await wrapped({"type": "http", "method": "POST", "headers": []}, send, send)  # type: ignore[arg-type]
+        assert sent == [{"type": "http.response.start", "status": 200, "headers": []}]
+
+
+async def test_one_postgresql(make_async: Callable[..., AsyncCluster]) -> None:
+    """Without replicas nothing is routed and nobody is asked."""
+    cluster = make_async(replicas=[])
+    async with cluster.session() as session:
+        assert (await session.execute(text("SELECT pg_is_in_recovery()"))).scalar() is False
+    assert len(asyncio.all_tasks()) == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"primary": "no url"}, "cannot be parsed"),
+        ({"primary": "nosuch://app@host/shop"}, "knows no nosuch://"),
+        ({"primary": PG.format("a"), "replicas": PG.format("b")}, "takes a list"),
+        ({"primary": PG.format("a"), "replicas": [PG.format("a")]}, "given twice"),
+        ({"primary": PG.format("a"), "replicas": ["postgresql+psycopg://app@b/shop"]}, "share a driver"),
+        ({"primary": "sqlite+aiosqlite:///a", "replicas": ["sqlite+aiosqlite:///b"]}, "replicas= needs"),
+        ({"primary": PG.format("a"), "consistency": "strong"}, "use ANY, CAUSAL"),
+        ({"primary": PG.format("a"), "max_lag": -1}, "max_lag"),
+        ({"primary": PG.format("a"), "no_such_option": 1}, "no_such_option"),
+        ({"primary": PG.format("a"), "replicas": [PG.format("b")], "creator": print}, "creator="),
+    ],
+)
+async def test_wrong_configurations(arguments: dict[str, Any], message: str) -> None:
+    """Found when the cluster is made, said in words, and without the password."""
+    with pytest.raises(ConfigurationError, match=message) as raised:
+        AsyncCluster(**arguments)
+    assert "secret-word" not in str(raised.value)
+
+
+def test_wrong_colours() -> None:
+    """An asynchronous driver in a Cluster, and the reverse."""
+    with pytest.raises(WrongColour, match="synchronous"):
+        Cluster(PG.format("a"))
+    with pytest.raises(WrongColour, match="asynchronous"):
+        AsyncCluster("sqlite:///a.db")
+
+
+def test_levels_are_checked_for_each_session(tmp_path: Path) -> None:
+    """A misspelt level does not silently mean the default."""
+    cluster = Cluster(f"sqlite:///{tmp_path}/shop.db")
+    with pytest.raises(ConfigurationError, match="consistency="):
+        cluster.session(consistency="any")  # type: ignore[arg-type]
+
+
+def test_session_options_and_events(tmp_path: Path) -> None:
+    """Options reach every session, and the event target hears them all."""
+    cluster = Cluster(f"sqlite:///{tmp_path}/shop.db", session_options={"expire_on_commit": False})
+    committed: list[Any] = []
+    event.listen(cluster.event_target, "after_commit", committed.append)
+    with cluster, cluster.session() as session:
+        assert session.expire_on_commit is False
+        session.execute(text("SELECT 1"))
+        session.commit()
+    assert committed == [session]
+
+
+async def test_a_replica_that_cannot_be_reached_from_the_start(
+    make_async: Callable[..., AsyncCluster], items: Database
+) -> None:
+    """It is left out with a reason; reads and writes go on."""
+    nobody = "postgresql+asyncpg://postgres@127.0.0.1:1/nobody"
+    cluster = make_async(replicas=[nobody])
+    async with cluster.session() as session:
+        assert await session.scalar(text("SELECT count(*) FROM item")) == 3
+    (_, replica) = cluster.status().members
+    assert replica.role == "out"
+    assert "refused" in str(replica.reason).lower() or "Errno" in str(replica.reason)
+
+
+def test_a_cluster_that_is_dropped_stops(make_sync: Callable[..., Cluster], items: Database) -> None:
+    """Without dispose(), the background threads end with the cluster."""
+
+    def threads() -> int:
+        return sum(thread.name == "scalekit.database" for thread in threading.enumerate())
+
+    cluster = Cluster(items.primary_url("psycopg"), replicas=items.replica_urls("psycopg"))
+    with cluster.session() as session:
+        session.execute(text("SELECT 1"))
+    assert threads() == 4
+    for member in cluster._fleet.members:
+        member.reader.dispose()
+        member.writer.dispose()
+    del cluster, session, member
+    gc.collect()
+    wait_until(lambda: threads() == 0, what="the threads have ended")
+
+
+FORK = """
+import os, sys
+from sqlalchemy import text
+from scalekit.database import Cluster
+
+cluster = Cluster(sys.argv[1], replicas=sys.argv[2:])
+
+def pid():
+    with cluster.session() as session:
+        return session.execute(text("SELECT pg_backend_pid()")).scalar_one()
+
+mine = pid()
+child = os.fork()
+if child == 0:
+    ok = pid() != mine and pid() != mine and cluster.status().primary is not None
+    cluster.dispose()
+    os._exit(0 if ok else 1)
+assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+pid()
+cluster.dispose()
+print("done")
+"""
+
+
+def test_forked_servers(items: Database) -> None:
+    """gunicorn --preload: the child has connections and threads of its own, the parent keeps its own."""
+    arguments = [items.primary_url("psycopg"), *items.replica_urls("psycopg")]
+    done = subprocess.run(
+        [sys.executable, "-c", FORK, *arguments], capture_output=True, text=True, timeout=60, env=os.environ
+    )
+    assert done.stdout == "done\n", done.stderr
+
+
+def test_without_sqlalchemy() -> None:
+    """The import says which extra is missing."""
+    code = "import sys; sys.modules['sqlalchemy'] = None; import scalekit.database"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert MissingExtra.__name__ in done.stderr
+    assert "pip install 'scalekit[sqlalchemy]'" in done.stderr
