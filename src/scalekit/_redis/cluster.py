@@ -98,7 +98,7 @@ class Router:
                 again.data, again.prelude = ASKING + again.data, 1
             self._node(place).submit(again)
         else:
-            # TRYAGAIN: keys of one command are on two nodes for the moment. Or a node that does not say where.
+            # TRYAGAIN: its keys are on two nodes for the moment. Or a node that does not say where.
             if isinstance(error, exceptions.MovedError):
                 self._read_topology()
             call.future.get_loop().call_later(PAUSE * again.hops, self._route, again)

@@ -1,0 +1,43 @@
+"""The cache examples, as real processes: two servers each, which share what they cached."""
+
+import os
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.ops.child import child, free_port, wait_until
+from tests.servers import RedisServer
+
+
+def answers(url: str) -> bool:
+    try:
+        return httpx.get(url).status_code == 200
+    except httpx.TransportError:
+        return False
+
+
+@pytest.mark.parametrize("framework", ["fastapi", "flask"])
+def test_two_servers_agree(framework: str, tmp_path: Path) -> None:
+    """What one has computed the other serves; what is added through one is seen through the other at once."""
+    scheme = "sqlite+aiosqlite" if framework == "fastapi" else "sqlite"
+    ports = free_port(), free_port()
+    one, two = (f"http://127.0.0.1:{port}" for port in ports)
+    with RedisServer() as redis:
+        env = {**os.environ, "REDIS_URL": redis.url, "DATABASE_URL": f"{scheme}:///{tmp_path}/products.db"}
+        module = f"examples.cache_{framework}"
+        with child("-m", module, env=env | {"PORT": str(ports[0])}):
+            wait_until(lambda: answers(f"{one}/stats"), "the first is up")
+            with child("-m", module, env=env | {"PORT": str(ports[1])}):
+                wait_until(lambda: answers(f"{two}/stats"), "the second is up")
+                assert httpx.get(f"{one}/products/books").json() == []
+                assert httpx.get(f"{two}/products/books").json() == []
+                for number in range(1, 4):
+                    names = [f"book-{each}" for each in range(1, number + 1)]
+                    assert httpx.post(f"{one}/products/books/book-{number}").is_success
+                    for url in (two, one, two):
+                        shown = httpx.get(f"{url}/products/books").json()
+                        assert [row["name"] for row in shown] == names
+                stats = [httpx.get(f"{url}/stats").json() for url in (one, two)]
+                assert sum(each["computes"] for each in stats) == 4
+                assert sum(each["hits"] for each in stats) == 7

@@ -1,0 +1,53 @@
+"""The public types of scalekit.cache, as a type checker sees them."""
+
+from collections.abc import Coroutine
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, assert_type
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from scalekit.cache import Cache, Stats
+from scalekit.cache.backend import Backend
+from scalekit.cache.memory import MemoryBackend
+from scalekit.cache.redis import RedisBackend
+
+
+@dataclass
+class Row:
+    id: int
+
+
+cache = Cache(
+    RedisBackend.from_url("redis://localhost:6379/1"), local_entries=10_000, local_ttl=timedelta(seconds=1)
+)
+memory: Backend = MemoryBackend(max_entries=10)
+redis: Backend = RedisBackend.from_url("redis://localhost")
+
+
+@cache.query(ttl=60, reads=["product"], ignore=("session",))
+async def top(session: AsyncSession, category: str, limit: int = 10) -> list[Row]:
+    return []
+
+
+@cache.query(ttl=timedelta(minutes=1), tags=["front"], name="double")
+def double(number: int) -> int | None:
+    return number
+
+
+async def use(session: AsyncSession) -> None:
+    running: Coroutine[Any, Any, list[Row]] = top(session, "books")
+    assert_type(await running, list[Row])
+    assert_type(await top(session, category="books", limit=1), list[Row])
+    assert_type(await top.invalidate(category="books"), None)
+    assert_type(top.key(category="books"), str)
+    assert_type(double(1), int | None)
+    assert_type(double.invalidate(1), None)
+    assert_type(double.key(1), str)
+    assert_type(await cache.invalidate_tags("front"), None)
+    assert_type(cache.invalidate_tags_sync("front"), None)
+    assert_type(cache.stats(), Stats)
+    assert_type(cache.stats().hit_rate, float)
+    assert_type(await cache.close(), None)
+    await top(session, 1)  # type: ignore[arg-type]
+    double("1")  # type: ignore[arg-type]
