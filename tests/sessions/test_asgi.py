@@ -203,9 +203,13 @@ async def test_saving_early_gives_the_cookie_with_the_response() -> None:
         await request.session.save()
         assert store.count() == 1
         request.session["b"] = 2
-        return PlainTextResponse(status_code=503)
+        return PlainTextResponse(
+            status_code=503, background=BackgroundTask(lambda: seen.append(dict(request.session)))
+        )
 
+    seen: list[Any] = []
     reply = await get(starlette(endpoint, store))
+    assert seen == [{"a": 1}]
     assert await read(store, cookie_of(reply)) == {"a": 1}
 
 

@@ -149,7 +149,7 @@ class Core:
         session._end(Status.NEW)
         if session._came_with is not None:
             session._cookie = self.cookie.delete(https=session._https)
-        if delta.changed and not session._sealed:
+        if delta.changed:
             session._values = values
             return (yield from self._move(session, delta))
         return True

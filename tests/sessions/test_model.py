@@ -1,0 +1,221 @@
+"""Requests of one browser, interleaved at random, against a model of what a session is (hypothesis)."""
+
+import copy
+from typing import Any
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, multiple, rule
+
+from scalekit._steps import run
+from scalekit.sessions import MemoryStore
+from scalekit.sessions._core import Core
+from scalekit.sessions.wsgi import SyncSession
+from tests.sessions.shells import SECRET
+
+KEYS = st.sampled_from("ab")
+VALUES = st.integers(0, 1) | st.lists(st.integers(0, 1), max_size=1)
+SOON = st.sampled_from([True, True, False])
+
+
+class Kept:
+    """What the model thinks that the server keeps under one cookie; ``None`` once it has ended."""
+
+    def __init__(self, data: dict[str, Any], user: str | None) -> None:
+        self.data: dict[str, Any] | None = data
+        self.user = user
+
+
+class Request:
+    """One request: the real session, and what the model thinks of it."""
+
+    def __init__(self, session: SyncSession, kept: Kept | None) -> None:
+        self.session = session
+        self.kept = kept
+        live = kept is not None and kept.data is not None
+        self.ended = kept is not None and kept.data is None
+        self.base: dict[str, Any] = copy.deepcopy(kept.data) if live else {}  # type: ignore[union-attr, assignment]
+        self.view = copy.deepcopy(self.base)
+        self.user = kept.user if live else None  # type: ignore[union-attr]
+        self.assigned: set[str] = set()
+        self.removed: set[str] = set()
+        self.turn: str | None = None
+        self.inherits = True
+
+    def forget(self) -> None:
+        self.base, self.view, self.assigned, self.removed, self.inherits = {}, {}, set(), set(), False
+
+    @property
+    def changed(self) -> set[str]:
+        return {key for key in self.view if key in self.assigned or self.view[key] != self.base.get(key)}
+
+    def apply(self, data: dict[str, Any]) -> dict[str, Any]:
+        kept = {key: value for key, value in data.items() if key not in self.removed}
+        return kept | {key: copy.deepcopy(self.view[key]) for key in self.changed}
+
+    def settle(self, kept: Kept, base: dict[str, Any]) -> None:
+        self.kept, self.base = kept, copy.deepcopy(base)
+        self.assigned, self.removed, self.turn, self.inherits = set(), set(), None, True
+
+    def end(self, *, ended: bool) -> None:
+        self.forget()
+        self.kept, self.ended, self.user, self.turn, self.inherits = None, ended, None, None, True
+
+    def commit(self) -> None:
+        """What the rules of `scalekit.sessions` say about a save."""
+        live = self.kept is not None and self.kept.data is not None
+        if self.turn is None and not self.changed and not self.removed:
+            return
+        if self.turn == "logout":
+            if self.kept is not None:
+                self.kept.data = None
+            view, assigned = self.view, self.assigned
+            self.end(ended=False)
+            self.view, self.assigned = view, assigned
+            if self.changed:
+                self.begin()
+        elif self.turn != "login" and (self.ended or (self.kept is not None and self.kept.data is None)):
+            self.end(ended=True)
+        elif self.turn is None and self.kept is not None and live:
+            self.kept.data = self.apply(self.kept.data or {})
+            self.settle(self.kept, self.apply(self.base))
+        elif self.kept is not None and self.turn is not None:
+            # Rotated or logged in: with what others saved meanwhile, unless it was somebody else's.
+            old, self.kept.data = self.kept.data, None
+            merged = old is not None and self.inherits
+            data = self.apply(old if merged else self.base)  # type: ignore[arg-type]
+            self.view = copy.deepcopy(data)
+            self.settle(Kept(copy.deepcopy(data), self.user), data)
+            self.ended = False
+        elif self.apply(self.base) or self.user is not None:
+            self.begin()
+        else:
+            self.turn = None
+            self.assigned, self.removed = set(), set()
+
+    def begin(self) -> None:
+        data = self.apply(self.base)
+        self.settle(Kept(copy.deepcopy(data), self.user), data)
+        self.ended = False
+
+
+class Sessions(RuleBasedStateMachine):
+    """One browser, any number of requests at a time, every one of them compared with the model."""
+
+    requests: Bundle[Request] = Bundle("requests")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.core = Core(MemoryStore(), secret_key=SECRET)
+        self.jar: str | None = None
+        self.kept: dict[str, Kept] = {}
+        self.open: list[Request] = []
+
+    @initialize(target=requests, first=VALUES, second=VALUES)
+    def meet(self, first: Any, second: Any) -> Any:
+        """The browser has a session, and two requests of it are under way."""
+        request = self.begin(None)
+        assert dict(request.session) == {}
+        self.set(request, "a", first)
+        self.set(request, "b", second)
+        self.save(request)
+        return multiple(request, self.begin(self.jar), self.begin(self.jar))
+
+    @rule(target=requests)
+    def begin_now(self) -> Request:
+        """A request leaves the browser with the cookie of this moment."""
+        return self.begin(self.jar)
+
+    @rule(target=requests, number=st.integers(0, 10))
+    def begin_late(self, number: int) -> Request:
+        """A request that had left the browser earlier arrives, with the cookie of then."""
+        return self.begin(list(self.kept)[number % len(self.kept)])
+
+    def begin(self, cookie: str | None) -> Request:
+        token = self.core.tokens.verify(cookie) if cookie else None
+        request = Request(SyncSession(self.core, token, https=False), self.kept[cookie] if cookie else None)
+        self.open.append(request)
+        return request
+
+    @rule(
+        request=requests, how=st.sampled_from(["set", "delete", "append"]), key=KEYS, value=VALUES, save=SOON
+    )
+    def change(self, request: Request, how: str, key: str, value: Any, save: bool) -> None:
+        if how == "set":
+            self.set(request, key, value)
+        elif how == "delete":
+            assert request.session.pop(key, None) == request.view.pop(key, None)
+            request.assigned.discard(key)
+            if key in request.base:
+                request.removed.add(key)
+        else:
+            for mapping in (request.session, request.view):
+                if isinstance(mapping.get(key), list):
+                    mapping[key].append(value)
+        if save:
+            self.save(request)
+
+    @rule(request=requests, how=st.sampled_from(["ann", "bob", "logout", "rotate", "rotate"]), save=SOON)
+    def turn(self, request: Request, how: str, save: bool) -> None:
+        if how == "logout":
+            request.session.logout()
+            request.forget()
+            request.user, request.turn = None, how
+        elif how == "rotate":
+            request.session.rotate()
+            request.turn = request.turn or how
+        else:
+            request.session.login(how)
+            if request.user not in (None, how):
+                request.forget()
+            request.user, request.turn = how, "login"
+        if save:
+            self.save(request)
+
+    def set(self, request: Request, key: str, value: Any) -> None:
+        request.session[key] = copy.deepcopy(value)
+        request.view[key] = copy.deepcopy(value)
+        request.assigned.add(key)
+        request.removed.discard(key)
+
+    def save(self, request: Request) -> None:
+        """A save in the middle of a request."""
+        request.session._cookie = None
+        run(self.core.commit(request.session))
+        before = request.kept
+        request.commit()
+        cookie = request.session._cookie
+        if request.kept is not before and request.kept is not None:
+            assert cookie is not None
+            value = cookie.decode().split(";")[0].partition("=")[2]
+            self.kept[value] = request.kept
+            self.jar = value
+        elif cookie is not None:
+            assert cookie.startswith(b"session=;")
+            self.jar = None
+
+    @rule(request=consumes(requests))
+    def finish(self, request: Request) -> None:
+        """The response: saved, and its cookie in the jar."""
+        self.save(request)
+        self.open.remove(request)
+
+    @invariant()
+    def requests_see_what_the_model_sees(self) -> None:
+        """Also the values that they were given before."""
+        for request in self.open:
+            assert dict(request.session) == request.view
+            assert request.session.user_id == request.user
+
+    @invariant()
+    def the_server_keeps_what_the_model_keeps(self) -> None:
+        """A request with any cookie that was ever given finds exactly what the model has for it."""
+        for cookie, kept in self.kept.items():
+            session = SyncSession(self.core, self.core.tokens.verify(cookie), https=False)
+            assert dict(session) == (kept.data or {})
+            assert session.user_id == (kept.user if kept.data is not None else None)
+
+
+Sessions.TestCase.settings = settings(max_examples=200, stateful_step_count=20, deadline=None)
+TestSessions = Sessions.TestCase
+TestSessions.__doc__ = "Whatever the order of requests, changes, rotations and log-outs, the model holds."

@@ -1,0 +1,206 @@
+"""Requests of one visitor on different server processes, which share Valkey alone (issue 3: 7, 8, 10)."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack
+from typing import Any
+
+import pytest
+
+from scalekit.sessions.tokens import store_id
+from tests.servers import RedisServer
+
+
+class Process:
+    """One server process, and what it says."""
+
+    def __init__(self, url: str, prefix: str, shell: str) -> None:
+        self.popen = subprocess.Popen(
+            [sys.executable, "-m", "tests.sessions.worker", url, prefix, shell],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def say(self, message: Any) -> None:
+        assert self.popen.stdin is not None
+        self.popen.stdin.write(json.dumps(message) + "\n")
+        self.popen.stdin.flush()
+
+    def hear(self) -> Any:
+        assert self.popen.stdout is not None
+        line = self.popen.stdout.readline()
+        assert line, "the process has ended"
+        return json.loads(line)
+
+    def start(self, cookie: str | None, *actions: list[Any], times: int = 1) -> None:
+        """Begin a request; with a ``wait`` among the actions, return when it has come to it."""
+        self.say({"cookie": cookie, "do": actions, "times": times})
+        if ["wait"] in actions:
+            assert self.hear() == "waiting"
+
+    def finish(self) -> Any:
+        """Let a waiting request go on; its answer."""
+        self.say("go on")
+        return self.hear()
+
+    def request(self, cookie: str | None, *actions: list[Any]) -> Any:
+        self.start(cookie, *actions)
+        return self.hear()
+
+    def close(self) -> None:
+        for stream in (self.popen.stdin, self.popen.stdout):
+            assert stream is not None
+            stream.close()
+        self.popen.kill()
+        self.popen.wait()
+
+
+@pytest.fixture(scope="module")
+def processes(redis_server: RedisServer) -> Iterator[list[Process]]:
+    """Four servers, two ASGI and two WSGI."""
+    with ExitStack() as stack:
+        started = []
+        for shell in ("starlette", "wsgi", "asgi", "flask"):
+            started.append(Process(redis_server.url, "processes:", shell))
+            stack.callback(started[-1].close)
+        yield started
+
+
+def cookie_of(reply: Any) -> str:
+    (line,) = reply["set_cookies"]
+    return str(line).split(";")[0].partition("=")[2]
+
+
+@pytest.fixture
+def cookie(processes: list[Process]) -> str:
+    """A session that the first server has started, with some data."""
+    return cookie_of(processes[0].request(None, ["set", "a", 1], ["set", "list", []]))
+
+
+def data(processes: list[Process], cookie: str) -> Any:
+    """What every server says the session holds."""
+    answers = [process.request(cookie) for process in processes]
+    assert all(answer == answers[0] for answer in answers)
+    return answers[0]["json"][1]
+
+
+def test_every_server_sees_the_session(processes: list[Process], cookie: str) -> None:
+    """What one server wrote, the next request finds on any other."""
+    assert data(processes, cookie) == {"a": 1, "list": []}
+    processes[1].request(cookie, ["append", "list", "x"], ["login", "ann"])
+    assert data(processes, cookie) == {}
+
+
+def test_different_keys_all_survive(processes: list[Process], cookie: str) -> None:
+    """7. Four requests have all loaded the session before any of them saves: every change survives."""
+    for turn in range(5):
+        for number, process in enumerate(processes):
+            process.start(cookie, ["look"], ["wait"], ["set", f"{turn}-{number}", number])
+        for process in processes:
+            process.say("go on")
+        assert {process.hear()["status"] for process in processes} == {200}
+    expected = {f"{turn}-{number}": number for turn in range(5) for number in range(4)}
+    assert data(processes, cookie) == {"a": 1, "list": [], **expected}
+
+
+def test_unordered_requests_all_survive(processes: list[Process], cookie: str) -> None:
+    """7. Four servers, 50 requests each to a counter of its own, as fast as they can: none is lost."""
+    for number, process in enumerate(processes):
+        process.start(cookie, ["increment", f"counter-{number}"], times=50)
+    for process in processes:
+        assert process.hear()["set_cookies"] == []
+    assert data(processes, cookie) == {"a": 1, "list": [], **{f"counter-{number}": 50 for number in range(4)}}
+
+
+def test_the_last_commit_wins_a_key(processes: list[Process], cookie: str) -> None:
+    """7. The same key, loaded by all before: what was committed last stays, in whatever order they began."""
+    for order in ([0, 1, 2, 3], [3, 1, 0, 2]):
+        for number, process in enumerate(processes):
+            process.start(cookie, ["look"], ["wait"], ["set", "a", number])
+        for number in order:
+            processes[number].finish()
+        assert data(processes, cookie)["a"] == order[-1]
+
+
+def test_deleting_one_key_while_another_is_set(processes: list[Process], cookie: str) -> None:
+    """8. A deleted on one server while B is set on another, in either order: A gone, B kept."""
+    deleting, setting = processes[0], processes[1]
+    for first, second in ((deleting, setting), (setting, deleting)):
+        processes[2].request(cookie, ["set", "a", 1])
+        deleting.start(cookie, ["look"], ["wait"], ["delete", "a"])
+        setting.start(cookie, ["look"], ["wait"], ["set", "b", 2])
+        first.finish()
+        second.finish()
+        assert data(processes, cookie) == {"b": 2, "list": []}
+
+
+@pytest.mark.parametrize(
+    "change", [["set", "a", "stale"], ["append", "list", "stale"], ["clear"], ["rotate"]]
+)
+@pytest.mark.parametrize("saving", range(4))
+def test_a_session_that_ends_elsewhere_is_not_brought_back(
+    processes: list[Process], cookie: str, change: list[Any], saving: int
+) -> None:
+    """10. Logged out on one server while another is about to save: it stays ended, and no cookie is sent."""
+    slow, other = processes[saving], processes[(saving + 1) % 4]
+    slow.start(cookie, ["look"], ["wait"], change)
+    other.request(cookie, ["logout"])
+    reply = slow.finish()
+    assert (reply["status"], reply["set_cookies"]) == (200, [])
+    assert data(processes, cookie) == {}
+
+
+@pytest.mark.parametrize("change", [["set", "a", "stale"], ["rotate"]])
+def test_a_session_that_expires_is_not_brought_back(
+    processes: list[Process], cookie: str, redis_server: RedisServer, change: list[Any]
+) -> None:
+    """10. Expired between load and save: nothing is stored and no cookie is sent."""
+    key = f"processes:{store_id(cookie.partition('.')[0])}"
+    for process in processes:
+        process.start(cookie, ["look"], ["wait"], change)
+    assert redis_server.call("PEXPIRE", key, 1) == 1
+    while redis_server.call("EXISTS", key):
+        pass
+    for process in processes:
+        assert process.finish()["set_cookies"] == []
+    assert redis_server.call("EXISTS", key) == 0
+    assert data(processes, cookie) == {}
+
+
+def test_rotations_at_the_same_time(processes: list[Process], cookie: str) -> None:
+    """10. Two servers rotate one session at once: exactly one new id comes of it, with the changes of both
+    that were saved before; nobody is left with two sessions."""
+    for process in processes[:2]:
+        process.start(cookie, ["look"], ["wait"], ["rotate"])
+    processes[2].request(cookie, ["set", "late", 1])
+    for process in processes[:2]:
+        process.say("go on")
+    replies = [process.hear() for process in processes[:2]]
+    cookies = [line for reply in replies for line in reply["set_cookies"]]
+    assert len(cookies) == 1
+    assert data(processes, cookies[0].split(";")[0].partition("=")[2]) == {"a": 1, "list": [], "late": 1}
+    assert data(processes, cookie) == {}
+
+
+def test_logging_in_at_the_same_time(processes: list[Process], cookie: str) -> None:
+    """10. A double click on "log in" reaches two servers: whichever answer counts, it is logged in."""
+    for process in processes[:2]:
+        process.start(cookie, ["look"], ["wait"], ["login", "ann"])
+    for process in processes[:2]:
+        process.say("go on")
+    for reply in [process.hear() for process in processes[:2]]:
+        assert processes[3].request(cookie_of(reply))["json"] == ["ann", {"a": 1, "list": []}]
+    assert data(processes, cookie) == {}
+
+
+def test_a_server_that_is_killed_in_a_request(
+    redis_server: RedisServer, processes: list[Process], cookie: str
+) -> None:
+    """A server that dies before it has saved leaves the session as it was, and in use by the others."""
+    victim = Process(redis_server.url, "processes:", "asgi")
+    victim.start(cookie, ["set", "a", 2], ["login", "ann"], ["wait"])
+    victim.close()
+    assert data(processes, cookie) == {"a": 1, "list": []}

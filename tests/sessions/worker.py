@@ -1,0 +1,52 @@
+"""A server process for `test_processes.py`: serves one request at a time, told by lines of JSON.
+
+A request is ``{"cookie": ..., "do": [[name, argument...], ...]}``; the action ``wait`` says "waiting" and
+goes on with the next line of input. The answer is ``{"status", "set_cookies", "json"}``.
+"""
+
+import json
+import sys
+from typing import Any
+
+from scalekit.sessions.redis import RedisStore
+from scalekit.sessions.session import Session
+from tests.sessions.shells import SHELLS, Visitor
+
+
+def say(message: Any) -> None:
+    print(json.dumps(message), flush=True)
+
+
+def perform(session: Session, actions: list[list[Any]]) -> Any:
+    for name, *arguments in actions:
+        match name:
+            case "wait":
+                say("waiting")
+                sys.stdin.readline()
+            case "set":
+                session[arguments[0]] = arguments[1]
+            case "append":
+                session[arguments[0]].append(arguments[1])
+            case "increment":
+                session[arguments[0]] = session.get(arguments[0], 0) + 1
+            case "delete":
+                del session[arguments[0]]
+            case "look":
+                len(session)
+            case method:
+                getattr(session, method)(*arguments)
+    return [session.user_id, dict(session)]
+
+
+def main(url: str, prefix: str, shell: str) -> None:
+    server = SHELLS[shell](RedisStore.from_url(url, prefix=prefix))
+    for line in sys.stdin:
+        request = json.loads(line)
+        visitor = Visitor(server, request["cookie"])
+        for _ in range(request.get("times", 1)):
+            reply = visitor.visit(lambda session: perform(session, request["do"]))  # noqa: B023
+        say({"status": reply.status, "set_cookies": reply.set_cookies, "json": json.loads(reply.body)})
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
