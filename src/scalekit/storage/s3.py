@@ -252,7 +252,7 @@ def _stored(key: str, answer: dict[str, Any], size: int) -> Stored:
         size=size,
         content_type=answer.get("ContentType") or UNKNOWN,
         etag=answer["ETag"].strip('"'),
-        modified=answer["LastModified"],
+        modified=answer["LastModified"].astimezone(UTC),
     )
 
 

@@ -24,6 +24,7 @@ SyncSource: TypeAlias = Chunk | Iterable[Chunk]
 """Bytes at hand, or an iterable of them, such as ``iter(partial(file.read, 65536), b"")``."""
 
 _CHUNK = 64 * 1024
+_INHERITED: list[ExitStack] = []
 
 
 class SyncStorage:
@@ -121,7 +122,10 @@ class SyncStorage:
         if self._portal is None or self._pid != os.getpid():
             with self._lock:
                 if self._portal is None or self._pid != os.getpid():
-                    # A fork copies the objects but not the thread; the parent's are not ours to close.
+                    if self._portal is not None:
+                        # A fork copies the portal but not its thread. Closing it would wait for that thread,
+                        # and so would the garbage collector: it is kept.
+                        _INHERITED.append(self._stack)
                     self._stack = ExitStack()
                     self._portal = self._stack.enter_context(start_blocking_portal(name="scalekit-storage"))
                     self._pid = os.getpid()
