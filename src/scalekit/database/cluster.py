@@ -129,6 +129,8 @@ class _Base:
             max_lag=seconds(max_lag, name="max_lag"),
             failover_wait=seconds(failover_wait, name="failover_wait"),
             startup_wait=connecting + answering,
+            # A standby cannot do SERIALIZABLE, whatever the transaction does.
+            replicas_usable=str(engine_options.get("isolation_level", "")).upper() != "SERIALIZABLE",
         )
         interval = seconds(probe_interval, name="probe_interval", minimum=0.001)
         self._fleet.monitor = self._monitor(interval)

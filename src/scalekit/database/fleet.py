@@ -52,6 +52,7 @@ class Fleet:
         max_lag: seconds of lag beyond which a replica is left out.
         failover_wait: seconds that a transaction waits for a primary when there is none.
         startup_wait: seconds that the first transaction of the process waits for the members' first answers.
+        replicas_usable: false where the engine options ask for what no replica can do.
     """
 
     monitor: Monitor
@@ -64,10 +65,12 @@ class Fleet:
         max_lag: float,
         failover_wait: float,
         startup_wait: float,
+        replicas_usable: bool = True,
     ) -> None:
         self.members = tuple(members)
         self.single = len(self.members) == 1
         self.consistency = consistency
+        self.replicas_usable = replicas_usable
         self.scopes = Scopes()
         self.verdicts = Verdicts(self.members[0].writer.dialect)
         self._max_lag = max_lag

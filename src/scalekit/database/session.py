@@ -141,6 +141,8 @@ class ReadWriteSession(Session):
     def _level(self, scope: Scope) -> Consistency:
         if self.fleet.scopes.on_primary() or self.twophase or self.in_nested_transaction():
             return STRONG
+        if not self.fleet.replicas_usable:
+            return STRONG
         if self.autoflush and not self._is_clean():
             return STRONG  # the read flushes first, and so writes
         if self._consistency is not None:
