@@ -111,10 +111,9 @@ def test_all_servers_gone(browser: Browser, shop: Demo, room: Page, artifacts: P
     visitor = Visitor(browser, shop.url)
     visitor.log_in("Reed")
     visitor.add("cactus")
-    for kill in (
-        room.locator('#servers > li:not([data-state="gone"])').get_by_role("button", name="Kill").all()
-    ):
-        kill.click()
+    running = room.locator('#servers > li:not([data-state="gone"])')
+    for name in running.evaluate_all("rows => rows.map(row => row.dataset.server)"):
+        room.locator(f'[data-server="{name}"]').get_by_role("button", name="Kill").click()
     expect(room.locator('#servers > li[data-state="ready"]')).to_have_count(0)
     answer = visitor.page.goto(shop.url + "/cart")
     assert answer is not None
