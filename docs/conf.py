@@ -54,5 +54,12 @@ def shorten_types(app: Sphinx, *_: Any) -> None:
             annotations[parameter] = text
 
 
+def leave_colons(app: Sphinx, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
+    """Keep napoleon from reading "Results kept: all of them" as a type and its description."""
+    if what in ("attribute", "data", "property") and lines:
+        lines.insert(0, "")  # it looks at the first line only
+
+
 def setup(app: Sphinx) -> None:
+    app.connect("autodoc-process-docstring", leave_colons, priority=400)  # before napoleon, at 500
     app.connect("object-description-transform", shorten_types, priority=400)  # before autodoc's own, at 500
