@@ -13,7 +13,7 @@ from typing import Any, ParamSpec, TypeVar
 from scalekit._redis import Commands, Redis, ResponseError, Script
 from scalekit._steps import Steps
 from scalekit.cache.backend import LEASE_TTL, Lease, Miss, header, judge, new_lease, new_version
-from scalekit.errors import BackendUnavailable
+from scalekit.errors import BackendUnavailable, ConfigurationError
 from scalekit.types import Colour
 
 # Versions that nobody has used for so long may go; a result would have to be older to miss them.
@@ -51,12 +51,19 @@ class RedisBackend:
     Args:
         client: a redis-py client of either colour: ``redis.Redis``, ``redis.asyncio.Redis``, a
             ``RedisCluster``, or a Sentinel's ``master_for``. It keeps its own pool and time-outs.
-        prefix: what every key begins with; at most 100 characters, so that keys stay below 250.
+        prefix: what every key begins with; at most 100 printable ASCII characters: keys stay below 250.
+
+    Raises:
+        ConfigurationError: ``client`` is no redis-py client, or the prefix is too long.
     """
 
     local = False
 
     def __init__(self, client: Any, *, prefix: str = "c:") -> None:
+        if len(prefix) > _MAX_PREFIX or not (prefix.isascii() and prefix.isprintable()):
+            raise ConfigurationError(
+                f"prefix={prefix!r:.120}: at most {_MAX_PREFIX} printable ASCII characters"
+            )
         self._link = client if isinstance(client, Redis) else Redis(client)
         self._prefix = prefix
 
@@ -80,6 +87,8 @@ class RedisBackend:
     def using(self, colour: Colour) -> "_Entries":
         return _Entries(self._link.using(colour), prefix=self._prefix, cluster=self._link.cluster)
 
+
+_MAX_PREFIX = 100
 
 P = ParamSpec("P")
 T = TypeVar("T")
