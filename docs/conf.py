@@ -54,12 +54,20 @@ def shorten_types(app: Sphinx, *_: Any) -> None:
             annotations[parameter] = text
 
 
-def leave_colons(app: Sphinx, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
+def hide_colons(app: Sphinx, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
     """Keep napoleon from reading "Results kept: all of them" as a type and its description."""
-    if what in ("attribute", "data", "property") and lines:
-        lines.insert(0, "")  # it looks at the first line only
+    if what in ("attribute", "data", "property"):
+        lines[:] = [line.replace(": ", HIDDEN) for line in lines]
+
+
+def show_colons(app: Sphinx, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
+    lines[:] = [line.replace(HIDDEN, ": ") for line in lines]
+
+
+HIDDEN = "\N{WORD JOINER}"
 
 
 def setup(app: Sphinx) -> None:
-    app.connect("autodoc-process-docstring", leave_colons, priority=400)  # before napoleon, at 500
+    app.connect("autodoc-process-docstring", hide_colons, priority=400)  # before napoleon, at 500
+    app.connect("autodoc-process-docstring", show_colons, priority=600)
     app.connect("object-description-transform", shorten_types, priority=400)  # before autodoc's own, at 500
