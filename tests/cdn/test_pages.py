@@ -187,7 +187,7 @@ def test_entity_tags(assets: Assets, shell: Shell, etag: str) -> None:
 
 
 def test_entity_tags_of_another_release(assets: Assets, folder: Path, shell: Shell) -> None:
-    """A page with other assets is another page: the application does not know its tag, and answers in full."""
+    """A page with other assets is another page: the application does not know its tag."""
     old = Assets(folder, cdn="https://old.example.net")
     tag = shell.page(old, Response([PAGE], {"content-type": "text/html", "etag": '"abc"'})).headers["etag"]
     response = Response([PAGE])

@@ -1,0 +1,1 @@
+document.querySelector("output").textContent = "and its script is " + document.currentScript.src;

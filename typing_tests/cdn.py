@@ -1,0 +1,45 @@
+"""The public types of scalekit.cdn."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import assert_type
+from wsgiref.types import WSGIApplication
+
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+
+from scalekit.cdn import Asset, Assets, HtmlRewriter
+from scalekit.cdn.asgi import AssetFiles, AssetMiddleware
+from scalekit.cdn.wsgi import AssetFiles as WSGIAssetFiles
+from scalekit.cdn.wsgi import AssetMiddleware as WSGIAssetMiddleware
+from scalekit.types import ASGIApp
+
+assets = Assets("static", url="/static/", cdn="https://cdn.example.com")
+alone = Assets(Path("static"), max_age=0)
+
+assert_type(assets.url("logo.png"), str)
+assert_type(assets.get("logo.png"), Asset | None)
+assert_type(assets.cdn, str | None)
+assert_type(assets.version, str)
+assert_type(assets.counts["pages"], int)
+assert_type(assets.counts.as_dict(), dict[str, int])
+assert_type(iter(assets), Iterator[Asset])
+assert_type("logo.png" in assets, bool)
+
+app = Starlette(middleware=[Middleware(AssetMiddleware, assets=assets)])
+app.add_middleware(AssetMiddleware, assets=assets)
+wrapped: ASGIApp = AssetMiddleware(app, assets=assets)
+files: ASGIApp = AssetFiles(assets)
+
+
+def wrap(app: WSGIApplication) -> WSGIApplication:
+    return WSGIAssetMiddleware(app, assets=assets)
+
+
+wsgi_files: WSGIApplication = WSGIAssetFiles(assets)
+
+rewriter = HtmlRewriter(assets, path="/", host=None, charset="utf-8")
+assert_type(rewriter.feed(b"") + rewriter.close(), bytes)
+assert_type(HtmlRewriter(assets).rewrite(b""), bytes)
+assert_type(rewriter.count, int)
+assert_type(rewriter.failed, bool)
