@@ -15,9 +15,9 @@ from scalekit.storage._contract import Opened, Source, Storage, Stored, Uploaded
 from scalekit.storage.filesystem import FileStorage
 from scalekit.storage.memory import MemoryStorage
 
-KiB = 1024
-MiB = 1024 * KiB
-GiB = 1024 * MiB
+KiB: int = 1024
+MiB: int = 1024 * KiB
+GiB: int = 1024 * MiB
 
 __all__ = [
     "FileStorage",

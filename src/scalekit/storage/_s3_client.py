@@ -38,7 +38,8 @@ def factory(**options: str | None) -> Callable[[], AbstractAsyncContextManager[A
         retries={"mode": "standard", "total_max_attempts": 3},
         s3=s3,
     )
-    return partial(aioboto3.Session().client, "s3", config=config, **options)
+    create: Any = aioboto3.Session().client
+    return partial(create, "s3", config=config, **options)
 
 
 class Clients:

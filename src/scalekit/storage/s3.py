@@ -5,6 +5,7 @@ Checksums are sent and checked only where the protocol requires them (``when_req
 like S3 refuse the newer ones. Over TLS bodies travel unsigned, the connection itself protects them.
 """
 
+import inspect
 from collections.abc import AsyncGenerator
 from datetime import UTC, datetime
 from typing import Any
@@ -143,7 +144,9 @@ class S3Storage(Storage):
         stored = _stored(key, answer, int(whole))
 
         async def close() -> None:
-            body.close()
+            closed = body.close()
+            if inspect.isawaitable(closed):  # aiobotocore over httpx
+                await closed
 
         return Opened(stored, _chunks(key, body, expected), close=close)
 

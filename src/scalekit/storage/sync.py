@@ -5,7 +5,7 @@ import threading
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Iterable, Iterator
 from contextlib import AbstractContextManager, ExitStack
 from types import TracebackType
-from typing import TYPE_CHECKING, Self, TypeAlias, TypeVar, Unpack
+from typing import TYPE_CHECKING, Self, TypeAlias, TypeVar, Unpack, cast
 
 import anyio.to_thread
 from anyio.from_thread import BlockingPortal, start_blocking_portal
@@ -51,7 +51,8 @@ class SyncStorage:
         size: int | None = None,
     ) -> Stored:
         """See :meth:`scalekit.storage.Storage.put`. An iterable is read in another thread."""
-        given: Source = source if isinstance(source, Chunk) else _in_threads(source)
+        at_hand = isinstance(source, bytes | bytearray | memoryview)
+        given = cast(Source, source) if at_hand else _in_threads(source)
         return self._run(
             lambda: self.storage.put(key, given, content_type=content_type, overwrite=overwrite, size=size)
         )
