@@ -31,7 +31,9 @@ autodoc_typehints = "description"
 autodoc_typehints_description_target = "documented"
 autodoc_preserve_defaults = True
 # Frameworks are the reader's, not ours: where one is missing its shell is documented all the same.
-autodoc_mock_imports = [name for name in ("flask", "django") if importlib.util.find_spec(name) is None]
+autodoc_mock_imports = [
+    name for name in ("flask", "werkzeug", "django") if importlib.util.find_spec(name) is None
+]
 napoleon_numpy_docstring = False
 
 html_theme = "furo"
