@@ -14,7 +14,7 @@ from scalekit.cdn import serve
 from scalekit.cdn._rewrite import Page
 from scalekit.cdn.assets import Asset, Assets
 from scalekit.cdn.html import HtmlRewriter
-from scalekit.types import ASGIApp, Message, Receive, Scope, Send
+from scalekit.types import ASGIApp, Headers, Message, Receive, Scope, Send
 
 CHUNK = 256 * 1024
 """Bytes read from a file at a time, each in one visit to a worker thread."""
@@ -156,7 +156,7 @@ class _Exchange:
         await self._release()
 
     async def _on_start(self, message: Message) -> None:
-        headers = list(message.get("headers") or ())
+        headers: Headers = list(message.get("headers") or [])
         declared = get(headers, b"content-length")
         if not self._page.respond(message["status"], headers):
             await self._send({**message, "headers": headers})

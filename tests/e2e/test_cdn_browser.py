@@ -1,0 +1,59 @@
+"""A page whose files come from another port, in a real browser."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.ops.child import child, free_port, wait_until
+
+
+def answers(url: str) -> bool:
+    try:
+        return httpx.get(url).status_code < 500
+    except httpx.TransportError:
+        return False
+
+
+@contextmanager
+def running(application: str, port: int, cdn: str) -> Iterator[str]:
+    """One of the Starlette example's applications, under uvicorn."""
+    url = f"http://127.0.0.1:{port}"
+    arguments = ("-m", "uvicorn", f"examples.cdn_starlette:{application}", "--port", str(port))
+    with child(*arguments, env={**os.environ, "CDN": cdn}):
+        wait_until(lambda: answers(url), application)
+        yield url
+
+
+@pytest.mark.timeout(180)
+def test_a_browser_loads_the_files_from_the_cdn(browser: Any) -> None:
+    """The sheet and what it imports, image and script come from the CDN's port; the console is quiet."""
+    port = free_port()
+    cdn = f"http://127.0.0.1:{port}"
+    with running("cdn", port, cdn), running("app", free_port(), cdn) as site:
+        page = browser.new_page()
+        answered: list[tuple[int, str]] = []
+        complaints: list[str] = []
+        page.on("response", lambda response: answered.append((response.status, response.url)))
+        page.on("console", lambda message: complaints.append(message.text))
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.goto(f"{site}/", wait_until="networkidle")
+        image = page.locator("img")
+        assert image.evaluate("image => image.complete && image.naturalWidth > 0")
+        assert f"its script is {cdn}/static/hello." in page.locator("output").inner_text()
+        # The variable comes from the imported sheet, so that both were applied.
+        assert page.evaluate("getComputedStyle(document.body).color") in (
+            "rgb(34, 48, 58)",
+            "rgb(232, 236, 239)",
+        )
+        assert page.locator("a").get_attribute("href") == "/static/logo.svg"
+        page.close()
+    assert complaints == []
+    assert {status for status, _ in answered} == {200}
+    files = {url for _, url in answered if "/static/" in url}
+    assert all(url.startswith(f"{cdn}/static/") for url in files), files
+    names = {url.rpartition("/")[2].partition(".")[0] for url in files}
+    assert {"site", "theme", "paper", "logo", "hello"} <= names
