@@ -58,8 +58,8 @@ def shorten_types(app: Sphinx, *_: Any) -> None:
 
 def hide_colons(app: Sphinx, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
     """Keep napoleon from reading "Results kept: all of them" as a type and its description."""
-    if what in ("attribute", "data", "property"):
-        lines[:] = [line.replace(": ", HIDDEN) for line in lines]
+    if what in ("attribute", "data", "property") and lines:
+        lines[0] = lines[0].replace(": ", HIDDEN)  # it looks no further
 
 
 def show_colons(app: Sphinx, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:

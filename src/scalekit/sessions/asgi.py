@@ -38,7 +38,7 @@ class AsyncSession(Session):
         WebSockets.
 
         Returns:
-            ``False`` if the session was ended meanwhile: nothing was stored then.
+            ``False`` if the session was ended meanwhile; nothing was stored then.
 
         Raises:
             SessionValueError, SessionTooLarge: a value that cannot be stored.

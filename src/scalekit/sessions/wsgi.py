@@ -50,7 +50,7 @@ class SyncSession(Session):
         """Save now. Needed only for changes after the response has started.
 
         Returns:
-            ``False`` if the session was ended meanwhile: nothing was stored then.
+            ``False`` if the session was ended meanwhile; nothing was stored then.
 
         Raises:
             SessionValueError, SessionTooLarge: a value that cannot be stored.
