@@ -24,6 +24,12 @@ def is_free(port: int) -> bool:
     return True
 
 
+def is_served(port: int) -> bool:
+    """Whether somebody listens on `port` now. Connections that linger from before do not count."""
+    with socket.socket() as probe:
+        return probe.connect_ex((HOST, port)) == 0
+
+
 def free_port(*, bus: bool = False) -> int:
     """A port that nobody uses and that this process has not handed out before.
 

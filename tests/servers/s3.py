@@ -8,7 +8,8 @@ import signal
 import tempfile
 from pathlib import Path
 
-from tests.servers.base import Server, ServerMissing
+from tests.servers.base import PortTaken, Server, ServerMissing
+from tests.servers.ports import is_served
 
 _ROOT = Path(__file__).parents[2]
 
@@ -50,6 +51,8 @@ class S3Server(Server):
         return [str(s3_venv() / "bin/python"), "-c", _RUN]
 
     def prepare(self) -> None:
+        if is_served(self.port):  # it would not say so, and wait for ever
+            raise PortTaken(f"port {self.port}: address already in use")
         (self.directory / "tmp").mkdir(exist_ok=True)
         cache = s3_venv() / "scalekit-cache"
         if cache.exists():

@@ -1,5 +1,6 @@
 """S3Server."""
 
+import socket
 from urllib.parse import urlsplit
 
 import pytest
@@ -49,6 +50,22 @@ def test_goes_away() -> None:
         assert (directory / "tmp/objects/mine").exists()
     assert not alive(pids)
     assert not directory.exists()
+
+
+def test_a_taken_port_is_exchanged_for_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    """LocalStack does not notice that somebody has its port; S3Server does."""
+    server = S3Server()
+    tried: list[int] = []
+    monkeypatch.setattr(
+        server, "wait_ready", lambda: tried.append(server.port)
+    )  # without the seconds it takes
+    with socket.socket() as squatter:
+        squatter.bind((server.host, server.port))
+        squatter.listen()
+        taken = server.port
+        with server:
+            assert tried == [server.port]
+            assert taken not in tried
 
 
 def test_a_missing_one_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
