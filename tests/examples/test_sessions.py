@@ -1,0 +1,41 @@
+"""The sessions examples, as real processes: two servers each, which share their visitors."""
+
+import os
+
+import httpx
+import pytest
+
+from tests.ops.child import child, free_port, wait_until
+
+
+def answers(url: str) -> bool:
+    try:
+        return httpx.get(url).status_code == 200
+    except httpx.TransportError:
+        return False
+
+
+@pytest.mark.parametrize("framework", ["fastapi", "starlette", "flask", "django", "wsgi", "asgi"])
+def test_two_servers_share_their_visitors(framework: str, redis_url: str) -> None:
+    """A cart is filled on both servers in turns, survives the log-in, and is gone after the log-out."""
+    env = {**os.environ, "REDIS_URL": redis_url}
+    ports = free_port(), free_port()
+    one, two = (f"http://127.0.0.1:{port}" for port in ports)
+    module = f"examples.sessions_{framework}"
+    with (
+        child("-m", module, env=env | {"PORT": str(ports[0])}),
+        child("-m", module, env=env | {"PORT": str(ports[1])}),
+        httpx.Client() as visitor,
+    ):
+        wait_until(lambda: answers(one), "the first is up")
+        wait_until(lambda: answers(two), "the second is up")
+        assert visitor.post(f"{one}/cart/tea").json() == ["tea"]
+        assert visitor.post(f"{two}/cart/cup").json() == ["tea", "cup"]
+        before = dict(visitor.cookies)
+        assert visitor.post(f"{one}/login/ada").is_success
+        assert dict(visitor.cookies) != before
+        assert visitor.get(f"{two}/").json() == {"user": "ada", "cart": ["tea", "cup"]}
+        assert httpx.get(f"{two}/").json() == {"user": None, "cart": []}
+        assert visitor.post(f"{two}/logout").is_success
+        assert visitor.get(f"{one}/").json() == {"user": None, "cart": []}
+        assert httpx.get(f"{one}/", cookies=before).json() == {"user": None, "cart": []}

@@ -1,0 +1,88 @@
+"""The public types of scalekit.sessions, as a type checker sees them."""
+
+from collections.abc import MutableMapping
+from datetime import timedelta
+from typing import Any, assert_type
+from uuid import UUID
+
+from fastapi import FastAPI
+from flask import Flask
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.types import ASGIApp as StarletteApp
+
+from scalekit.sessions import BoundStore, Cookie, Loaded, MemoryStore, Session, Store
+from scalekit.sessions.asgi import AsyncSession, load
+from scalekit.sessions.asgi import SessionMiddleware as ASGISessionMiddleware
+from scalekit.sessions.flask import FlaskSession, ServerSessionInterface
+from scalekit.sessions.redis import RedisStore
+from scalekit.sessions.wsgi import SessionMiddleware as WSGISessionMiddleware
+from scalekit.sessions.wsgi import SyncSession, get_session
+from scalekit.testing import check_store, check_store_async
+from scalekit.types import Environ, WSGIApplication
+
+SECRET = "the same long secret on every server"
+
+memory: Store = MemoryStore()
+store: Store = RedisStore.from_url("redis://localhost:6379/0", prefix="s:", timeout=0.5)
+bound: BoundStore = store.using("sync")
+
+app = FastAPI()
+app.add_middleware(
+    ASGISessionMiddleware,
+    store=store,
+    secret_key=["the old secret", SECRET],
+    cookie=Cookie(name="id", same_site="strict"),
+    idle_timeout=timedelta(hours=1),
+    lifetime=3600,
+    max_size=1000,
+    on_error="anonymous",
+    lazy=True,
+)
+Starlette(middleware=[Middleware(ASGISessionMiddleware, store=memory, secret_key=SECRET)])
+
+
+def wrap(inner: StarletteApp, wsgi: WSGIApplication) -> None:
+    outer: StarletteApp = ASGISessionMiddleware(inner, store=store, secret_key=SECRET)
+    other: WSGIApplication = WSGISessionMiddleware(wsgi, store=store, secret_key=SECRET, lifetime=60.0)
+    ASGISessionMiddleware(inner, store=store, secret_key=SECRET, lifetme=60)  # type: ignore[call-arg]
+    print(outer, other)
+
+
+async def endpoint(request: Request) -> None:
+    session = await load(request)
+    assert_type(session, AsyncSession)
+    assert_type(await session.save(), bool)
+    mapping: MutableMapping[str, Any] = session
+    assert_type(session.user_id, str | int | UUID | None)
+    assert_type(session.is_new, bool)
+    session.login("ann")
+    session.login(1.5)  # type: ignore[arg-type]
+    session.setdefault("cart", []).append("tea")
+    print(mapping)
+    await check_store_async(store)
+
+
+def handler(environ: Environ) -> None:
+    session = get_session(environ)
+    assert_type(session, SyncSession)
+    assert_type(session.save(), bool)
+    base: Session = session
+    print(base)
+
+
+flask_app = Flask("shop")
+flask_app.session_interface = ServerSessionInterface(store, secret_key=SECRET, cookie=None, max_size=10)
+ServerSessionInterface(store, secret_key=SECRET, lazy=True)  # type: ignore[call-arg]
+
+
+def permanent(session: FlaskSession) -> None:
+    session.permanent = True
+    session.modified = True
+    session.rotate()
+    session.logout()
+
+
+assert_type(MemoryStore().load("id", idle=1, step=1), Loaded | None)
+check_store(memory)
