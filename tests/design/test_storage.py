@@ -1,7 +1,5 @@
 """The storage snippet of DESIGN.md, character for character, against a real S3 server."""
 
-
-
 import ast
 import inspect
 import types

@@ -51,8 +51,11 @@ class SyncStorage:
         size: int | None = None,
     ) -> Stored:
         """See :meth:`scalekit.storage.Storage.put`. An iterable is read in another thread."""
-        at_hand = isinstance(source, bytes | bytearray | memoryview)
-        given = cast(Source, source) if at_hand else _in_threads(source)
+        given: Source
+        if isinstance(source, bytes | bytearray | memoryview):
+            given = cast(Source, source)
+        else:
+            given = _in_threads(source)
         return self._run(
             lambda: self.storage.put(key, given, content_type=content_type, overwrite=overwrite, size=size)
         )
