@@ -7,7 +7,7 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from scalekit._steps import Steps, run, run_async
 from scalekit.sessions.store import BoundStore, Created, Loaded, Store
@@ -54,8 +54,8 @@ async def check_store_async(store: Store) -> None:
 
 
 async def _answer(call: Callable[[], T | Awaitable[T]]) -> T:
-    answer = call()
-    return await answer if inspect.isawaitable(answer) else answer
+    answer: Any = call()
+    return cast(T, await answer if inspect.isawaitable(answer) else answer)
 
 
 def _id() -> str:
