@@ -22,7 +22,7 @@ from scalekit.sessions.wsgi import SyncSession, get_session
 from scalekit.testing import check_store, check_store_async
 from scalekit.types import Environ, WSGIApplication
 
-SECRET = "the same long secret on every server"
+SECRET = "the same long secret on every server"  # noqa: S105 (no secret)
 
 memory: Store = MemoryStore()
 store: Store = RedisStore.from_url("redis://localhost:6379/0", prefix="s:", timeout=0.5)

@@ -7,11 +7,12 @@ import pytest
 import redis
 import redis.asyncio
 
-from scalekit.errors import ConfigurationError, WrongColour
+from scalekit.errors import ConfigurationError, SessionValueError, WrongColour
 from scalekit.sessions import MemoryStore
 from scalekit.sessions.redis import RedisStore
 from scalekit.testing import check_store, check_store_async
 from tests.servers import RedisServer
+from tests.sessions.shells import Shell, Visitor, WSGIShell
 
 
 def test_memory_keeps_the_contract() -> None:
@@ -25,6 +26,34 @@ def test_redis_keeps_the_contract(redis_url: str, prefix: str) -> None:
     store = RedisStore.from_url(redis_url, prefix=prefix)
     check_store(store)
     asyncio.run(check_store_async(store))
+
+
+@pytest.mark.parametrize("servers", ["redis_cluster", "redis_sentinel"])
+def test_clusters_and_sentinels_keep_the_contract(
+    servers: str, request: pytest.FixtureRequest, prefix: str
+) -> None:
+    """30. Every operation is on one key, so it works on any slot and on whichever server is the master."""
+    store = RedisStore.from_url(request.getfixturevalue(servers).url, prefix=prefix)
+    check_store(store)
+    asyncio.run(check_store_async(store))
+
+
+@pytest.mark.parametrize("servers", ["redis_cluster", "redis_sentinel"])
+def test_rotations_on_clusters_and_sentinels(
+    servers: str, request: pytest.FixtureRequest, prefix: str, shell_type: type[Shell]
+) -> None:
+    """30. A log-in moves a session to another slot; what was there comes along."""
+    store = RedisStore.from_url(request.getfixturevalue(servers).url, prefix=prefix)
+    visitor = shell_type(store).visitor()
+    visitor(lambda session: session.update(a=[1]))
+    for number in range(5):
+        old = visitor.cookie
+        visitor(lambda session, number=number: session.login(number))
+        assert visitor(lambda session: [session.user_id, session.get("a")]) == [
+            number,
+            None if number else [1],
+        ]
+        assert Visitor(visitor.shell, old)(dict) == {}
 
 
 def test_a_synchronous_client_keeps_the_contract(redis_url: str, prefix: str) -> None:
@@ -213,8 +242,6 @@ def test_garbage_in_redis(
     garbage: str, redis_url: str, redis_server: RedisServer, prefix: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     """What another tool wrote or cut is no session: logged, neither changed nor adopted, and no error."""
-    from tests.sessions.shells import WSGIShell
-
     visitor = WSGIShell(RedisStore.from_url(redis_url, prefix=prefix)).visitor()
     visitor(lambda session: session.update(a=1))
     (key,) = redis_server.call("KEYS", f"{prefix}*")
@@ -232,17 +259,12 @@ def test_garbage_in_redis(
     visitor(lambda session: session.update(b=1))
     assert visitor.cookie != old
     visitor(lambda session: session.logout())
-    from tests.sessions.shells import Visitor
-
     Visitor(visitor.shell, old)(lambda session: session.logout())
     assert redis_server.call("DUMP", first) == dump
 
 
 def test_a_value_that_is_garbage(redis_url: str, redis_server: RedisServer, prefix: str) -> None:
     """One value that cannot be read is an error that names its key; the others are kept."""
-    from scalekit.errors import SessionValueError
-    from tests.sessions.shells import WSGIShell
-
     visitor = WSGIShell(RedisStore.from_url(redis_url, prefix=prefix)).visitor()
     visitor(lambda session: session.update(a=1, b=2))
     (key,) = redis_server.call("KEYS", f"{prefix}*")
