@@ -18,7 +18,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session
 from starlette.requests import Request
 
-from scalekit.cache.keys import Keys, spell
+from scalekit.cache.keys import Keys
+from scalekit.cache.spelling import spell
 from scalekit.errors import ConfigurationError, UncacheableArgument
 
 
@@ -80,6 +81,8 @@ DIFFERENT = [
     "",
     b"",
     -0.0,
+    10**5000,
+    -(10**5000),
     decimal.Decimal("1"),
     decimal.Decimal("1.0"),
     1 + 0j,

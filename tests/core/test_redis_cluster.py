@@ -150,7 +150,7 @@ async def test_a_failover_with_clients_running(prefix: str, fault: str) -> None:
                     asyncio.gather(*(outcome(commands, "INCR", key) for key in others)),
                 )
                 assert [value for value in theirs if not isinstance(value, int) and not is_down(value)] == []
-                assert time.monotonic() - start < 5
+                assert time.monotonic() - start < 30  # no caller is stuck
                 if all(isinstance(value, int) for value in mine):
                     break
                 failures += 1

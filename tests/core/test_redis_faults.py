@@ -81,11 +81,10 @@ async def test_a_hung_server_costs_one_timeout_then_nothing() -> None:
             first = await asyncio.gather(*(outcome(commands, "PING") for _ in range(500)))
             assert {type(error) for error in first} <= {BackendTimeout, BackendUnavailable}
             assert BackendTimeout in {type(error) for error in first}
-            start = time.monotonic()
             later = await asyncio.gather(*(outcome(commands, "PING") for _ in range(500)))
+            # Nobody waited for a time-out of their own: they did not even try.
             assert {type(error) for error in later} == {BackendUnavailable}
-            assert "circuit breaker" in str(later[0])
-            assert time.monotonic() - start < 0.5  # nobody waited for a time-out
+            assert all("circuit breaker" in str(error) for error in later)
         await commands.close()
 
 

@@ -81,7 +81,7 @@ async def test_a_failover_with_clients_running(prefix: str, colour: str, fault: 
                 else:
                     return failures
                 finally:
-                    assert time.monotonic() - start < 5
+                    assert time.monotonic() - start < 30  # no caller is stuck
 
         await until_served()  # on a machine under load a Sentinel so impatient may see a fault at once
         await asyncio.to_thread(service.wait_ok)

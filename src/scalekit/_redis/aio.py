@@ -10,10 +10,11 @@ import threading
 from collections.abc import AsyncGenerator, Sequence
 from typing import Any, Protocol
 
-from scalekit._redis import clients, script
+from scalekit._redis import clients
 from scalekit._redis.breaker import Breaker
 from scalekit._redis.cluster import Router
 from scalekit._redis.coalesce import Call, Coalescer, PoolConnections
+from scalekit._redis.script import Script, call
 from scalekit._redis.wire import Argument, pack
 from scalekit._steps import run_async
 from scalekit.errors import ConfigurationError
@@ -93,10 +94,8 @@ class AsyncCommands:
         home.submit(Call(args, data, future))
         return future
 
-    async def script(
-        self, lua: script.Script, keys: Sequence[str | bytes], args: Sequence[Argument] = ()
-    ) -> Any:
-        return await run_async(script.call(self, lua, keys, args))
+    async def script(self, script: Script, keys: Sequence[str | bytes], args: Sequence[Argument] = ()) -> Any:
+        return await run_async(call(self, script, keys, args))
 
     async def close(self) -> None:
         """Close the connections of this event loop, and have the other running loops close theirs."""

@@ -47,6 +47,7 @@ class Source(Protocol):
     @property
     def seeds(self) -> Sequence[Place]:
         """Nodes of a Cluster to ask for the others."""
+        ...
 
     def pool(self, colour: Colour) -> Any:
         """redis-py's pool of connections to the one server, or to the Sentinels' master."""
@@ -56,6 +57,7 @@ class Source(Protocol):
 
     def remap(self, place: Place) -> Place:
         """Where a node that the Cluster calls ``place`` is reached from here."""
+        ...
 
 
 class Given:

@@ -9,10 +9,11 @@ import threading
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from scalekit._redis import clients, errors, script
+from scalekit._redis import clients, errors
 from scalekit._redis.breaker import Breaker
 from scalekit._redis.cluster_sync import SyncRouter
 from scalekit._redis.exchange import exchange
+from scalekit._redis.script import Script, call
 from scalekit._redis.wire import Argument, pack
 from scalekit._steps import run
 
@@ -49,8 +50,8 @@ class SyncCommands:
                 timeout=self._source.limits.timeout,
             )
 
-    def script(self, lua: script.Script, keys: Sequence[str | bytes], args: Sequence[Argument] = ()) -> Any:
-        return run(script.call(self, lua, keys, args))
+    def script(self, script: Script, keys: Sequence[str | bytes], args: Sequence[Argument] = ()) -> Any:
+        return run(call(self, script, keys, args))
 
     def close(self) -> None:
         with self._lock:

@@ -64,18 +64,23 @@ class Entries(Protocol):
 
     def read(self, key: str, tags: Sequence[str]) -> Steps[bytes | Miss]:
         """The payload under ``key`` if it is valid."""
+        ...
 
     def lease(self, key: str, tags: Sequence[str], miss: Miss) -> Steps[bytes | Lease | None]:
         """A lease for ``key`` after ``miss``, or a payload if there is one by now, or neither."""
+        ...
 
     def fill(self, key: str, lease: Lease, payload: bytes, ttl: float) -> Steps[bool]:
         """Store ``payload`` for ``ttl`` seconds if ``lease`` is in place; whether it was."""
+        ...
 
     def drop(self, keys: Sequence[str]) -> Steps[None]:
         """Remove results and void leases."""
+        ...
 
     def drop_tags(self, tags: Sequence[str]) -> Steps[None]:
         """Make every result that carries one of ``tags`` a miss."""
+        ...
 
     def close(self) -> Any:
         """Release connections: a value or an awaitable of it."""
@@ -88,6 +93,7 @@ class Backend(Protocol):
 
     def using(self, colour: Colour) -> Entries:
         """The back end in one colour; raises ``WrongColour`` if its client has the other one."""
+        ...
 
 
 def new_version() -> bytes:

@@ -69,9 +69,11 @@ class Flights(Protocol):
 
         A flight under way that cannot be joined is detached.
         """
+        ...
 
     def is_mine(self, flight: Flight) -> bool:
         """Whether this task or thread leads it."""
+        ...
 
     def wait(self, flight: Flight) -> Any:
         """The payload, or ``ABANDONED``, or the query's exception: a value or an awaitable of it."""

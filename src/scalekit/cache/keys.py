@@ -3,35 +3,21 @@
 Rules:
 
 * Arguments are bound to the function's signature first: ``f(1)``, ``f(a=1)`` and ``f(1, b=default)`` are
-  one call.
-* Types are told apart: ``1``, ``1.0``, ``True``, ``"1"`` and ``b"1"`` are five values; so are a list and a
-  tuple.
-* Every value is written with its type and its length, so that no two nestings read alike:
-  ``("x:b:y", "z")`` and ``("x", "y:b:z")`` differ. Sets and dicts are written in a sorted order.
-* Nothing depends on ``hash()``, ``id()`` or ``repr()`` of an object: they differ between servers.
+  one call. How values are told apart: :mod:`scalekit.cache.spelling`.
 * What belongs to the caller and not to the question (a database session or connection, a request, a
   response) is left out. Anything else that has no stable spelling is an error that names the parameter.
 """
 
-import dataclasses
-import datetime
-import decimal
-import enum
 import inspect
-import pathlib
 import re
-import struct
 import typing
-import uuid
 from collections.abc import Callable, Iterable
 from hashlib import blake2b
 from typing import Any
 
-import msgspec
-
+from scalekit.cache.spelling import SCALARS, Unspeakable, spell
 from scalekit.errors import ConfigurationError, UncacheableArgument
 
-_MAX_DEPTH = 32
 _READABLE = 100  # characters of the function's name that a key shows; all of it is in the digest
 
 # By the package and the class name, anywhere among the bases: nothing is imported to recognise them.
@@ -64,120 +50,6 @@ def is_callers_own(cls: type) -> bool:
         )
         _callers_own[cls] = known
     return known
-
-
-class _Unkeyable(Exception):
-    """Carries the type that has no stable spelling."""
-
-
-def _text(value: str) -> bytes:
-    return value.encode("utf-8", "surrogatepass")
-
-
-def _zone(value: datetime.datetime | datetime.time) -> bytes:
-    # Two zones may agree now and differ in summer, so the name counts, not the offset alone.
-    return _text(f"{value.isoformat()}|{value.fold}|{value.tzinfo}")
-
-
-# Exact types only: a subclass may carry more than its base shows.
-_SCALARS: dict[type, tuple[bytes, Callable[[Any], bytes]]] = {
-    type(None): (b"N", lambda value: b""),
-    bool: (b"B", lambda value: b"1" if value else b"0"),
-    int: (b"i", lambda value: b"%d" % value),
-    float: (b"f", lambda value: struct.pack(">d", value)),
-    complex: (b"c", lambda value: struct.pack(">dd", value.real, value.imag)),
-    str: (b"s", _text),
-    bytes: (b"b", lambda value: value),
-    bytearray: (b"a", bytes),
-    decimal.Decimal: (b"D", lambda value: str(value).encode()),
-    uuid.UUID: (b"u", lambda value: value.bytes),
-    datetime.datetime: (b"t", _zone),
-    datetime.date: (b"d", lambda value: value.isoformat().encode()),
-    datetime.time: (b"m", _zone),
-    datetime.timedelta: (
-        b"e",
-        lambda value: b"%d,%d,%d" % (value.days, value.seconds, value.microseconds),
-    ),
-    pathlib.PurePosixPath: (b"p", lambda value: _text(str(value))),
-    pathlib.PosixPath: (b"p", lambda value: _text(str(value))),
-}
-
-
-def spell(value: Any) -> bytes:
-    """``value`` as bytes that no other value has.
-
-    Raises:
-        TypeError: something in it has no stable spelling; the message is the type's name.
-    """
-    pieces: list[bytes] = []
-    try:
-        _spell(value, pieces.append, 0)
-    except _Unkeyable as unkeyable:
-        raise TypeError(str(unkeyable)) from None
-    return b"".join(pieces)
-
-
-def _spell(value: Any, add: Callable[[bytes], None], depth: int) -> None:
-    cls = type(value)
-    scalar = _SCALARS.get(cls)
-    if scalar is not None:
-        tag, write = scalar
-        data = write(value)
-        add(b"%c%d:" % (tag, len(data)))
-        add(data)
-    elif depth > _MAX_DEPTH:
-        raise _Unkeyable(f"value nested more than {_MAX_DEPTH} deep")
-    elif cls is tuple or cls is list:
-        add(b"%c%d:" % (b"T" if cls is tuple else b"L", len(value)))
-        for item in value:
-            _spell(item, add, depth + 1)
-    elif cls is dict:
-        _sorted(b"M", [_pair(item, depth) for item in value.items()], add)
-    elif cls is set or cls is frozenset:
-        _sorted(b"S" if cls is set else b"F", [_joined(item, depth) for item in value], add)
-    elif isinstance(value, enum.Enum):
-        _named(b"E", cls, [_joined(value.name if value.name is not None else value.value, depth)], add)
-    else:
-        _spell_record(value, cls, add, depth)
-
-
-def _spell_record(value: Any, cls: type, add: Callable[[bytes], None], depth: int) -> None:
-    """Values with named fields: their class and what the fields hold."""
-    if dataclasses.is_dataclass(cls):
-        names: Iterable[str] = [field.name for field in dataclasses.fields(cls)]
-    elif isinstance(value, msgspec.Struct):
-        names = value.__struct_fields__
-    elif isinstance(value, tuple) and hasattr(cls, "_fields"):
-        names = cls._fields
-    else:
-        raise _Unkeyable(f"{cls.__module__}.{cls.__qualname__}")
-    if hasattr(cls, "__mapper__"):
-        # What an ORM object holds changes when it is refreshed or expires.
-        raise _Unkeyable(f"{cls.__module__}.{cls.__qualname__}")
-    _named(b"R", cls, [_joined(getattr(value, name), depth) for name in names], add)
-
-
-def _joined(value: Any, depth: int) -> bytes:
-    pieces: list[bytes] = []
-    _spell(value, pieces.append, depth + 1)
-    return b"".join(pieces)
-
-
-def _pair(item: tuple[Any, Any], depth: int) -> bytes:
-    return _joined(item[0], depth) + _joined(item[1], depth)
-
-
-def _sorted(tag: bytes, items: list[bytes], add: Callable[[bytes], None]) -> None:
-    add(b"%c%d:" % (tag, len(items)))
-    for item in sorted(items):
-        add(item)
-
-
-def _named(tag: bytes, cls: type, items: list[bytes], add: Callable[[bytes], None]) -> None:
-    name = _text(f"{cls.__module__}.{cls.__qualname__}")
-    add(b"%c%d:%b%d:" % (tag, len(name), name, len(items)))
-    for item in items:
-        add(item)
 
 
 class Keys:
@@ -281,18 +153,16 @@ class Keys:
         digest = blake2b(self._seed, digest_size=20)
         left_out: list[Any] = []
         for name, value in arguments.items():
-            if type(value) not in _SCALARS and is_callers_own(type(value)):
+            if type(value) not in SCALARS and is_callers_own(type(value)):
                 self._left_out.add(name)
                 left_out.append(value)
             elif name not in self._ignored:
-                pieces = [_text(name), b"="]
                 try:
-                    _spell(value, pieces.append, 0)
-                except _Unkeyable as unkeyable:
+                    digest.update(b"%b=%b" % (name.encode(), spell(value)))
+                except Unspeakable as unspeakable:
                     raise UncacheableArgument(
-                        function=self.name, parameter=name, type_name=str(unkeyable)
+                        function=self.name, parameter=name, type_name=str(unspeakable)
                     ) from None
-                digest.update(b"".join(pieces))
         return self._start + digest.hexdigest(), left_out
 
 

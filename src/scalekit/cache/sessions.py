@@ -46,7 +46,7 @@ class Replicated:
 
 def replicated(target: object) -> Replicated | None:
     """``target`` as :class:`Replicated`, if it says that it has replicas (``is_single`` is false)."""
-    primary = getattr(target, "primary", None)
-    if callable(primary) and getattr(target, "is_single", None) is False:
+    primary: Any = getattr(target, "primary", None)
+    if primary is not None and getattr(target, "is_single", None) is False:
         return Replicated(getattr(target, "event_target", None), primary)
     return None

@@ -33,6 +33,7 @@ class AsyncCached(Protocol[P, T_co]):
 
     def key(self, *args: Any, **kwargs: Any) -> str:
         """The key for these arguments, without the back end's prefix."""
+        ...
 
 
 class SyncCached(Protocol[P, T_co]):
@@ -48,6 +49,7 @@ class SyncCached(Protocol[P, T_co]):
 
     def key(self, *args: Any, **kwargs: Any) -> str:
         """The key for these arguments, without the back end's prefix."""
+        ...
 
 
 def _question(keys: Keys) -> Callable[..., str]:
