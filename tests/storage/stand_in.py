@@ -42,6 +42,8 @@ class S3StandIn:
         """Read no body beyond this many bytes in all."""
         self.lose: set[str] = set()
         """Methods ("PUT", "POST complete") whose next answer is lost after they were carried out."""
+        self.silent = False
+        """Answer no request any more."""
         self.page_size = 1000
         """Objects in one answer to a listing."""
         self._ids = itertools.count(1)
@@ -93,6 +95,8 @@ class S3StandIn:
                 headers = {
                     name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)
                 }
+                if self.silent:
+                    await asyncio.Event().wait()
                 if headers.get("expect") == "100-continue":
                     writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
                 body, size = await self._body(reader, int(headers.get("content-length", 0)))
