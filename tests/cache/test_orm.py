@@ -33,7 +33,7 @@ from sqlalchemy.pool import NullPool
 from scalekit.cache import Cache
 from scalekit.cache.memory import MemoryBackend
 from scalekit.cache.redis import RedisBackend
-from scalekit.errors import WrongColour
+from scalekit.errors import ConfigurationError, WrongColour
 from tests.faults import kill
 from tests.servers import RedisServer
 
@@ -360,6 +360,12 @@ def test_what_can_be_watched(engine: Engine, form: str) -> None:
     assert reader.read(one).products == 1
     assert cache.stats().invalidations == 1
     one.close()
+
+
+def test_something_else_than_sessions() -> None:
+    """It is an error at start-up that says what is wanted."""
+    with pytest.raises(ConfigurationError, match="wants a sessionmaker, a Session class or a session"):
+        Cache(MemoryBackend()).watch(object())
 
 
 def test_only_what_is_watched(engine: Engine) -> None:
