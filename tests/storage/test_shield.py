@@ -16,7 +16,7 @@ from tests.storage.stand_in import S3StandIn
 
 
 async def test_the_step_ends_and_the_cancellation_goes_on() -> None:
-    """However often the caller is cancelled, the step ends; then there are its outcome and the cancellation."""
+    """However often the caller is cancelled, the step ends; then come its outcome and the cancellation."""
     go, started = asyncio.Event(), asyncio.Event()
     outcomes = []
 
@@ -67,7 +67,7 @@ async def test_a_step_that_does_not_end_is_cancelled() -> None:
 
 
 async def test_cancel_scopes_do_not_spin(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A cancel scope of anyio cancels at every await; the step is waited for without burning the processor."""
+    """A cancel scope of anyio cancels at every await; the step is waited for without a busy loop."""
     go, started = asyncio.Event(), asyncio.Event()
     waits = []
     real = asyncio.wait
