@@ -6,6 +6,7 @@ short and takes some names as given, and a ``static`` folder; every other page d
 
 import ast
 import asyncio
+import builtins
 import inspect
 import os
 import sys
@@ -26,6 +27,8 @@ GIVEN = {
 async def main(page: Path) -> None:
     # A module of its own, so that what inspects or imports by name finds the page's names.
     module = types.ModuleType("page")
+    # exec() would add it; a function made from code does not, and SQLAlchemy evaluates annotations with it.
+    module.__dict__["__builtins__"] = builtins
     sys.modules["page"] = module
     if page.name == "README.md":
         module.__dict__.update(GIVEN)
