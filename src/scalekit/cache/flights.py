@@ -15,6 +15,7 @@ import asyncio
 import concurrent.futures
 import threading
 import time
+from abc import ABC, abstractmethod
 from typing import Any, Protocol
 
 from scalekit.cache.backend import Lease, Miss
@@ -88,7 +89,7 @@ class Flights(Protocol):
         """Let nobody join the flights for these keys, or with these tags, any more."""
 
 
-class _Register:
+class _Register(ABC):
     """The flights by place: the key, and for asyncio the loop."""
 
     def __init__(self) -> None:
@@ -108,11 +109,13 @@ class _Register:
             flight = self._flights[place] = self._new(place, tags, found)
             return flight, True
 
+    @abstractmethod
     def _place(self, key: str) -> Any:
-        raise NotImplementedError
+        """Where the calls of ``key`` that may share a flight meet."""
 
+    @abstractmethod
     def _new(self, place: Any, tags: tuple[str, ...], found: Miss | None) -> Flight:
-        raise NotImplementedError
+        """A flight that nobody else knows yet."""
 
     def _remove(self, flight: Flight) -> None:
         with self._lock:
