@@ -1,5 +1,6 @@
 """One primary and its replicas, for synchronous and for asynchronous code."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
@@ -63,7 +64,7 @@ class Status:
     members: tuple[MemberStatus, ...]
 
 
-class _Base:
+class _Base(ABC):
     """What both colours share."""
 
     _colour: Colour
@@ -203,8 +204,9 @@ class _Base:
         """Which scope the running code belongs to; for shells such as the middlewares."""
         return self._fleet.scopes
 
+    @abstractmethod
     def _monitor(self, interval: float) -> Monitor:
-        raise NotImplementedError
+        """What probes the members every ``interval`` seconds."""
 
     def _session_arguments(self, consistency: Consistency | None, options: dict[str, Any]) -> dict[str, Any]:
         if consistency is not None:
