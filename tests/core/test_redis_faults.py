@@ -7,6 +7,7 @@ import pytest
 from redis.exceptions import ResponseError
 
 from scalekit._redis import Commands, Redis
+from scalekit._redis.patience import Patience
 from scalekit.errors import BackendTimeout, BackendUnavailable
 from tests.faults import FaultProxy, freeze, kill
 from tests.servers import RedisServer
@@ -177,3 +178,51 @@ async def test_an_error_names_the_server_and_no_password() -> None:
         assert str(server.port) in error.backend
         assert "s3cret" not in f"{error} {error.backend} {commands!r}"
         await commands.close()
+
+
+async def test_a_held_up_event_loop_is_not_a_dead_server(prefix: str) -> None:
+    """A handler that blocks the loop for longer than the limits, while commands are in flight or a connection
+    is being made: the server has answered, so nobody fails and the breaker stays closed."""
+    with RedisServer() as server:
+        commands = Redis.from_url(server.url, timeout=0.2, connect_timeout=0.2, cooldown=60).using("async")
+        for connected in (False, True):
+            waiting = [asyncio.ensure_future(outcome(commands, "SET", f"{prefix}{n}", n)) for n in range(600)]
+            for _ in range(20 * connected + 4):  # turns of the loop, to have something on its way
+                time.sleep(0.3)
+                await asyncio.sleep(0)
+                if all(task.done() for task in waiting):
+                    break
+            assert await asyncio.gather(*waiting) == [b"OK"] * 600
+        await commands.close()
+
+
+async def test_patience_is_bounded() -> None:
+    """The limit holds although the loop is held up again and again."""
+
+    async def held_up() -> None:
+        async with Patience(0.2):
+            for _ in range(100):
+                time.sleep(0.2)
+                await asyncio.sleep(0)
+
+    with pytest.raises(TimeoutError):
+        await held_up()
+
+
+async def test_patience_leaves_a_cancellation_alone() -> None:
+    """Who is cancelled from outside sees that, not a time-out; afterwards no timer is left to strike."""
+    entered = asyncio.Event()
+
+    async def wait() -> None:
+        async with Patience(0.05):
+            entered.set()
+            await asyncio.sleep(60)
+
+    task = asyncio.ensure_future(wait())
+    await entered.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    async with Patience(0.01):
+        pass
+    await asyncio.sleep(0.03)

@@ -28,6 +28,8 @@ class Child:
             text=True,
             cwd=ROOT,
             env=env,
+            # `./dev test &` in a script: background jobs ignore SIGINT, and their children inherit that.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
         self._lines: queue.SimpleQueue[str] = queue.SimpleQueue()
         self._seen: list[str] = []

@@ -5,7 +5,8 @@ one round trip less to connect) and hand out bytes. What limits their time:
 
 * a connection of an event loop has no time-out of its own: the coalescer limits connecting and each
   exchange as a whole, which costs one timer instead of one a reply;
-* threads and the Sentinels' clients have redis-py's socket time-outs.
+* threads have redis-py's socket time-outs; under Sentinel connecting has them too, as finding the master
+  is several attempts and each has its limit.
 """
 
 from collections.abc import Sequence
@@ -153,7 +154,7 @@ def _build(target: Target, limits: Limits, colour: Colour) -> Any:
     options: dict[str, Any] = {
         **target.options,
         "socket_timeout": limits.timeout if colour == "sync" else None,
-        "socket_connect_timeout": connecting,
+        "socket_connect_timeout": connecting if colour == "sync" or target.kind == "sentinel" else None,
         "max_connections": limits.max_connections,
         "protocol": 2,
         "retry": never,

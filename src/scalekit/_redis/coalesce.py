@@ -20,6 +20,7 @@ from redis import exceptions
 
 from scalekit._redis import errors
 from scalekit._redis.breaker import Breaker
+from scalekit._redis.patience import Patience
 from scalekit._redis.wire import Argument
 
 _BATCH = 256
@@ -173,7 +174,7 @@ class Coalescer:
     async def _connect(self) -> Any:
         """A connected connection, or ``None``: another lane serves those who wait, or they have failed."""
         try:
-            async with asyncio.timeout(self._connect_timeout):
+            async with Patience(self._connect_timeout):
                 return await self._connections.acquire()
         except exceptions.MaxConnectionsError as error:
             # The user's own pool is used up, by others: that says nothing about the server.
@@ -192,7 +193,7 @@ class Coalescer:
         fit = True
         cause: BaseException = InterruptedError("interrupted")
         try:
-            async with asyncio.timeout(self._timeout):
+            async with Patience(self._timeout):
                 if batch:
                     data = b"".join([call.data for call in batch])
                     await connection.send_packed_command(data, check_health=False)

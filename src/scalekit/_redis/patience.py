@@ -1,0 +1,53 @@
+"""A time limit that a held-up event loop does not use up.
+
+When something blocks the loop for longer than a limit (a synchronous call in a handler, a large garbage
+collection, a machine that stands still), the answer may lie in the socket, but the timers run first: with
+`asyncio.timeout` every exchange in flight fails, and the breaker opens against a healthy server. Here the
+limit is served in slices, each armed by the end of the one before, so a standstill uses up one slice at
+most and the loop reads what has arrived before the next one ends.
+"""
+
+import asyncio
+from types import TracebackType
+from typing import Self
+
+_SLICES = 4
+
+
+class Patience:
+    """``async with Patience(seconds)``: like `asyncio.timeout`, see the module. ``None`` is no limit.
+
+    Raises:
+        TimeoutError: the block took longer.
+    """
+
+    __slots__ = ("_left", "_limit", "_slice", "_timer")
+
+    def __init__(self, seconds: float | None) -> None:
+        self._slice = None if seconds is None else seconds / _SLICES
+        self._left = _SLICES
+        self._limit = asyncio.timeout(None)
+        self._timer: asyncio.TimerHandle | None = None
+
+    async def __aenter__(self) -> Self:
+        await self._limit.__aenter__()
+        self._arm()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        await self._limit.__aexit__(kind, error, trace)
+
+    def _arm(self) -> None:
+        if self._slice is not None:
+            self._timer = asyncio.get_running_loop().call_later(self._slice, self._tick)
+
+    def _tick(self) -> None:
+        self._left -= 1
+        if self._left:
+            self._arm()
+        else:
+            self._limit.reschedule(asyncio.get_running_loop().time())
