@@ -94,9 +94,8 @@ class Redis:
 
     def _begin(self, source: Source) -> None:
         self.name = source.name
-        self.cluster = (
-            source.cluster
-        )  # whether keys live in slots, so that a command has keys of one slot only
+        # Whether keys live in slots, so that a command has keys of one slot only.
+        self.cluster = source.cluster
         self._source = source
         self._lock = threading.Lock()
         self._commands: dict[Colour, AsyncCommands | SyncCommands] = {}

@@ -4,6 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from math import inf
 from types import TracebackType
 from typing import Any, Literal, Self, TypeAlias
 from weakref import finalize
@@ -37,7 +38,8 @@ class MemberStatus:
         name: host, port and database.
         role: ``"primary"``; ``"replica"``, which may be read from; ``"out"``, which gets nothing.
         reason: why it is out, or ``None``.
-        lag: seconds that its data are behind the primary's newest known position; ``None`` if unknown.
+        lag: seconds that its data are behind the primary's newest known position; ``None`` if unknown, as
+            when it is farther behind than this process has watched the primary.
         timeline: how many promotions its history has seen; ``None`` if unknown.
         position: of its log, as PostgreSQL writes it; ``None`` if unknown.
         in_flight: connections in use by this process.
@@ -165,6 +167,8 @@ class _Base(ABC):
             elif member in fleet.readers:
                 role = "replica"
             lag = fleet.history.lag(report.position) if report is not None else None
+            if lag == inf:
+                lag = None  # JSON has no infinity, and a status page is read when something is wrong
             members.append(
                 MemberStatus(
                     name=member.name,
