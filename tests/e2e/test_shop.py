@@ -18,7 +18,7 @@ pytestmark = pytest.mark.timeout(240)
 @pytest.fixture(scope="module")
 def room(browser: Browser, shop: Demo) -> Iterator[Page]:
     """The control room, open in another tab."""
-    page = browser.new_page(viewport={"width": 1360, "height": 1000})
+    page = browser.new_page(viewport={"width": 1360, "height": 1000}, reduced_motion="reduce")
     page.goto(shop.url + "/control")
     expect(page.locator("#live")).to_have_class("live")
     expect(page.locator("#servers > li")).to_have_count(3)

@@ -14,7 +14,8 @@ class Visitor:
     """Walks through the shop; every page must load, know the visitor, and show the basket as it was left."""
 
     def __init__(self, browser: Browser, url: str, **options: Any) -> None:
-        self.context = browser.new_context(**options)
+        # Animations would cost the servers the processor: there is no graphics card here.
+        self.context = browser.new_context(reduced_motion="reduce", **options)
         self.page: Page = self.context.new_page()
         self.url = url
         self.failures: list[str] = []

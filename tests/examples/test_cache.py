@@ -6,8 +6,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.ops.child import child, free_port, wait_until
+from tests.ops.child import child, wait_until
 from tests.servers import RedisServer
+from tests.servers.ports import free_port
 
 
 def answers(url: str) -> bool:

@@ -8,7 +8,8 @@ from contextlib import contextmanager
 import httpx
 import pytest
 
-from tests.ops.child import child, free_port, wait_until
+from tests.ops.child import child, wait_until
+from tests.servers.ports import free_port
 
 CDN = "https://cdn.example.net"
 

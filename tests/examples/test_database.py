@@ -8,7 +8,8 @@ import httpx
 import pytest
 
 from tests.conftest import Database
-from tests.ops.child import child, free_port, wait_until
+from tests.ops.child import child, wait_until
+from tests.servers.ports import free_port
 
 ROOT = Path(__file__).parents[2]
 DRIVERS = {"fastapi": "asyncpg", "starlette": "asyncpg", "flask": "psycopg"}

@@ -6,7 +6,8 @@ import signal
 import httpx
 import pytest
 
-from tests.ops.child import child, free_port, wait_until
+from tests.ops.child import child, wait_until
+from tests.servers.ports import free_port
 
 
 @pytest.mark.parametrize("framework", ["fastapi", "flask"])

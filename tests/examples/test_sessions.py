@@ -5,7 +5,8 @@ import os
 import httpx
 import pytest
 
-from tests.ops.child import child, free_port, wait_until
+from tests.ops.child import child, wait_until
+from tests.servers.ports import free_port
 
 
 def answers(url: str) -> bool:

@@ -7,7 +7,8 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.ops.child import child, free_port, wait_until
+from tests.ops.child import child, wait_until
+from tests.servers.ports import free_port
 from tests.storage.helpers import PNG
 
 

@@ -3,7 +3,6 @@
 import contextlib
 import queue
 import signal
-import socket
 import subprocess
 import sys
 import textwrap
@@ -81,13 +80,6 @@ def script(source: str) -> Iterator[Child]:
     """A child that runs ``source``."""
     with child("-c", textwrap.dedent(source)) as started:
         yield started
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def wait_until(condition: Callable[[], bool], what: str) -> None:

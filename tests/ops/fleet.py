@@ -8,7 +8,8 @@ from collections.abc import AsyncIterator, Iterator
 
 import httpx
 
-from tests.ops.child import PATIENCE, Child, child, free_port
+from tests.ops.child import PATIENCE, Child, child
+from tests.servers.ports import free_port
 
 
 @contextlib.contextmanager

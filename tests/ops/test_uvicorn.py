@@ -6,8 +6,9 @@ from typing import Any
 
 import httpx
 
-from tests.ops.child import free_port, wait_until
+from tests.ops.child import wait_until
 from tests.ops.fleet import fleet, uvicorn
+from tests.servers.ports import free_port
 
 
 def up(port: int) -> bool:

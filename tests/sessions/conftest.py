@@ -23,7 +23,8 @@ def store(request: pytest.FixtureRequest) -> Store:
     from scalekit.sessions.redis import RedisStore
 
     url, prefix = request.getfixturevalue("redis_url"), request.getfixturevalue("prefix")
-    return RedisStore.from_url(url, prefix=prefix)
+    # Patient: these tests are about sessions, and a machine under load is no outage (test_outage has those).
+    return RedisStore.from_url(url, prefix=prefix, timeout=30, connect_timeout=30)
 
 
 @pytest.fixture

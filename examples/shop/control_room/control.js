@@ -171,7 +171,8 @@ const readColours = () => {
 };
 readColours();
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", readColours);
-(function draw(now) {
-  for (const row of lanes.values()) Charts.lane(row.canvas, row.dots, now, colours);
-  requestAnimationFrame(draw);
-})(performance.now());
+const calm = matchMedia("(prefers-reduced-motion: reduce)");
+(function draw() {
+  for (const row of lanes.values()) Charts.lane(row.canvas, row.dots, performance.now(), colours);
+  if (calm.matches) setTimeout(draw, 1000); else requestAnimationFrame(draw);
+})();

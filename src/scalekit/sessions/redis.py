@@ -133,18 +133,19 @@ class RedisStore:
         self._prefix = prefix
 
     @classmethod
-    def from_url(cls, url: str, *, prefix: str = "session:", timeout: float = 1.0) -> Self:
+    def from_url(cls, url: str, *, prefix: str = "session:", timeout: float = 1.0, **options: Any) -> Self:
         """A store for either colour; connects when it is first used.
 
         Args:
             url: ``redis://``, ``rediss://``, ``unix://``, ``redis+sentinel://`` or ``redis+cluster://``.
             prefix: what the names of the keys begin with.
             timeout: seconds that an answer may take; afterwards the session is unavailable.
+            options: ``connect_timeout`` (0.5 s), ``max_connections`` (32, for threads), ``cooldown`` (1 s).
 
         Raises:
             ConfigurationError: the URL is wrong; it is not quoted, as it may hold a password.
         """
-        return cls(Redis.from_url(url, timeout=timeout), prefix=prefix)
+        return cls(Redis.from_url(url, timeout=timeout, **options), prefix=prefix)
 
     def using(self, colour: Colour) -> "BoundRedisStore":
         """The store in one colour.
