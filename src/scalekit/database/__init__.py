@@ -17,6 +17,7 @@ try:
 except ModuleNotFoundError as error:
     raise MissingExtra("sqlalchemy", needed_by="scalekit.database") from error
 
+from scalekit.database._visits import VisitOptions
 from scalekit.database.cluster import AsyncCluster, Cluster, MemberStatus, Status
 from scalekit.database.consistency import ANY, CAUSAL, STRONG, Bounded, Consistency, Token, TokenSigner
 from scalekit.database.scope import Scope
@@ -36,4 +37,5 @@ __all__ = [
     "Status",
     "Token",
     "TokenSigner",
+    "VisitOptions",
 ]

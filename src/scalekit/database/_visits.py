@@ -1,5 +1,7 @@
 """The cookie that carries a visitor's token; shared by the ASGI and the WSGI shell."""
 
+from typing import TypedDict
+
 from scalekit._durations import Duration
 from scalekit._http import Cookie, make_private, read_cookie
 from scalekit.database.consistency import TokenSigner
@@ -9,14 +11,32 @@ from scalekit.types import Headers, SecretKey
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
 """Methods that change nothing (RFC 9110, 9.2.1), and so may read from a replica."""
 
-COOKIE = Cookie(name="rw")
+
+class VisitOptions(TypedDict, total=False):
+    """What both middlewares take besides the cluster and the secret.
+
+    * ``cookie``: its name and scope; called ``rw`` by default, ``__Host-rw`` under HTTPS.
+    * ``max_age``: how long a visitor's writes are remembered, in seconds or as a ``timedelta``; 10 minutes by
+      default. Make it longer than the cluster's ``max_lag``.
+    * ``safe_methods``: HTTP methods whose requests may read from replicas from the start; by default GET,
+      HEAD, OPTIONS and TRACE.
+    """
+
+    cookie: Cookie
+    max_age: Duration
+    safe_methods: frozenset[str]
 
 
 class Visits:
     """Reads the token of a request and writes that of its response."""
 
     def __init__(
-        self, *, secret_key: SecretKey, cookie: Cookie, max_age: Duration, safe_methods: frozenset[str]
+        self,
+        *,
+        secret_key: SecretKey,
+        cookie: Cookie = Cookie(name="rw"),
+        max_age: Duration = 600,
+        safe_methods: frozenset[str] = SAFE_METHODS,
     ) -> None:
         self._signer = TokenSigner(secret_key, max_age=max_age)
         self._cookie = cookie

@@ -10,9 +10,9 @@ Rules:
 * A response that streams cannot wait. A commit behind it is logged as a warning.
 """
 
-from scalekit._durations import Duration
-from scalekit._http import Cookie
-from scalekit.database._visits import COOKIE, SAFE_METHODS, Visits
+from typing import Unpack
+
+from scalekit.database._visits import VisitOptions, Visits
 from scalekit.database.cluster import AsyncCluster, Cluster
 from scalekit.database.scope import Scope
 from scalekit.types import ASGIApp, Message, Receive, SecretKey, Send
@@ -26,10 +26,7 @@ class ReadYourWritesMiddleware:
         app: the application.
         cluster: whose sessions the application uses.
         secret_key: signs the cookie; one secret or a key ring, oldest first, the last one signs.
-        cookie: its name and scope; called ``rw`` by default, ``__Host-rw`` under HTTPS.
-        max_age: how long a visitor's writes are remembered, in seconds or as a ``timedelta``; 10 minutes by
-            default. Make it longer than the cluster's ``max_lag``.
-        safe_methods: HTTP methods whose requests may read from replicas from the start.
+        options: see :class:`scalekit.database.VisitOptions`.
 
     Raises:
         ConfigurationError: a secret that is too short, or a ``max_age`` that is not positive.
@@ -41,15 +38,11 @@ class ReadYourWritesMiddleware:
         *,
         cluster: AsyncCluster | Cluster,
         secret_key: SecretKey,
-        cookie: Cookie = COOKIE,
-        max_age: Duration = 600,
-        safe_methods: frozenset[str] = SAFE_METHODS,
+        **options: Unpack[VisitOptions],
     ) -> None:
         self.app = app
         self._cluster = cluster
-        self._visits = Visits(
-            secret_key=secret_key, cookie=cookie, max_age=max_age, safe_methods=safe_methods
-        )
+        self._visits = Visits(secret_key=secret_key, **options)
 
     async def __call__(self, scope: ASGIScope, receive: Receive, send: Send) -> None:
         if scope["type"] not in ("http", "websocket") or self._cluster.is_single:

@@ -7,11 +7,10 @@ is being sent holds them back no longer than to its first part.
 
 from collections.abc import Callable, Iterable, Iterator
 from contextvars import Context, copy_context
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
-from scalekit._durations import Duration
-from scalekit._http import Cookie, from_wsgi, request_headers, to_wsgi
-from scalekit.database._visits import COOKIE, SAFE_METHODS, Visits
+from scalekit._http import from_wsgi, request_headers, to_wsgi
+from scalekit.database._visits import VisitOptions, Visits
 from scalekit.database.cluster import Cluster
 from scalekit.database.scope import Scope
 from scalekit.types import Environ, SecretKey
@@ -27,10 +26,7 @@ class ReadYourWritesMiddleware:
         app: the application.
         cluster: whose sessions the application uses.
         secret_key: signs the cookie; one secret or a key ring, oldest first, the last one signs.
-        cookie: its name and scope; called ``rw`` by default, ``__Host-rw`` under HTTPS.
-        max_age: how long a visitor's writes are remembered, in seconds or as a ``timedelta``; 10 minutes by
-            default. Make it longer than the cluster's ``max_lag``.
-        safe_methods: HTTP methods whose requests may read from replicas from the start.
+        options: see :class:`scalekit.database.VisitOptions`.
 
     Raises:
         ConfigurationError: a secret that is too short, or a ``max_age`` that is not positive.
@@ -42,15 +38,11 @@ class ReadYourWritesMiddleware:
         *,
         cluster: Cluster,
         secret_key: SecretKey,
-        cookie: Cookie = COOKIE,
-        max_age: Duration = 600,
-        safe_methods: frozenset[str] = SAFE_METHODS,
+        **options: Unpack[VisitOptions],
     ) -> None:
         self.app = app
         self._cluster = cluster
-        self._visits = Visits(
-            secret_key=secret_key, cookie=cookie, max_age=max_age, safe_methods=safe_methods
-        )
+        self._visits = Visits(secret_key=secret_key, **options)
 
     def __call__(self, environ: Environ, start_response: "StartResponse") -> Iterable[bytes]:
         if self._cluster.is_single:
