@@ -1,6 +1,7 @@
 """Servers that die, hang, come back and change places. Each test starts a cluster of its own."""
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Iterator
 
@@ -269,6 +270,66 @@ def test_synchronous_code_survives_the_same(servers: PostgresCluster) -> None:
             assert write_now() == expected
             assert read_now()[0] == expected
     assert servers.primary.sql("SELECT stock FROM item") == "1"
+
+
+_READY = b"Z\x00\x00\x00\x05I"
+_FIELDS = b"SFATAL\0VFATAL\0C57P01\0Mterminating connection due to administrator command\0\0"
+_FAREWELL = b"E" + (len(_FIELDS) + 4).to_bytes(4, "big") + _FIELDS
+
+
+class Farewell:
+    """A way to a PostgreSQL that says goodbye to the next ``left`` clients as soon as they have logged in.
+
+    A real server does so when it is shut down in just that moment, too short for a test to meet.
+    """
+
+    def __init__(self, host: str, port: int) -> None:
+        self._target = host, port
+        self.left = 0
+
+    async def __aenter__(self) -> "Farewell":
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        self.port: int = self._server.sockets[0].getsockname()[1]
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._server.close()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        behind, ahead = await asyncio.open_connection(*self._target)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._pass(reader, ahead))
+            group.create_task(self._pass(behind, writer, farewells=True))
+
+    async def _pass(
+        self, source: asyncio.StreamReader, sink: asyncio.StreamWriter, *, farewells: bool = False
+    ) -> None:
+        with contextlib.suppress(ConnectionError):
+            while data := await source.read(65536):
+                if farewells and self.left and data.endswith(_READY):
+                    self.left -= 1
+                    data += _FAREWELL
+                sink.write(data)
+                await sink.drain()
+                if data.endswith(_FAREWELL):
+                    break
+        sink.close()
+
+
+@pytest.mark.parametrize("driver", ["asyncpg", "psycopg"])
+async def test_a_server_that_says_goodbye_to_a_new_connection(servers: PostgresCluster, driver: str) -> None:
+    """Shut down between the log-in and the first question: nothing was sent yet, so another try is made."""
+    primary = servers.primary
+    async with Farewell(primary.host, primary.port) as way:
+        url = primary.url(driver).replace(f":{primary.port}/", f":{way.port}/")
+        replicas = [servers.replicas[0].url(driver)]
+        async with AsyncCluster(url, replicas=replicas, probe_interval=30, failover_wait=20) as cluster:
+            await read(cluster)
+            await roles(cluster, "primary", "replica")
+            way.left = 2
+            assert sorted(await asyncio.gather(*(write(cluster) for _ in range(3)))) == [1, 2, 3]
+            assert way.left == 0
+    assert primary.sql("SELECT stock FROM item") == "3"
 
 
 async def test_disposal_leaves_nothing(servers: PostgresCluster) -> None:

@@ -26,7 +26,12 @@ _CAN_SAY = "SELECT has_language_privilege(oid, 'USAGE') FROM pg_language WHERE l
 class Asyncpg:
     """Commits through a connection class of our own, which asyncpg lets its users choose."""
 
-    errors: tuple[type[Exception], ...] = (asyncpg.PostgresError, asyncpg.InterfaceError)
+    # InternalClientError: the server said goodbye just before the question, and asyncpg lost count.
+    errors: tuple[type[Exception], ...] = (
+        asyncpg.PostgresError,
+        asyncpg.InterfaceError,
+        asyncpg.InternalClientError,
+    )
 
     def parameters(self, given: dict[str, Any], *, read_only: bool, timeout: float) -> dict[str, Any]:
         chosen = given.get("connection_class", asyncpg.Connection)
@@ -67,6 +72,9 @@ class Asyncpg:
 
     def is_closed(self, connection: Any) -> bool:
         return bool(raw(connection).is_closed())
+
+    def lost(self, error: BaseException) -> bool:
+        return isinstance(error.__cause__ or error, asyncpg.InternalClientError)
 
     def cut(self, connection: Any) -> None:
         # In the thread of the connection's event loop only, as everything in asyncpg.

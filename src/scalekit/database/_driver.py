@@ -48,6 +48,10 @@ class Driver(Protocol):
         """Whether the connection is closed, or the server has closed it, as far as is known here."""
         ...
 
+    def lost(self, error: BaseException) -> bool:
+        """Whether the DBAPI ``error`` means a lost connection, where SQLAlchemy does not see that."""
+        ...
+
     def cut(self, connection: Any) -> None:
         """Break the connection at once: whoever waits for an answer gets an error instead."""
         ...

@@ -48,6 +48,9 @@ class Psycopg:
         driver_connection = raw(connection)
         return bool(driver_connection.closed) or _driver.hung_up(driver_connection.fileno())
 
+    def lost(self, error: BaseException) -> bool:
+        return False
+
     def cut(self, connection: Any) -> None:
         driver_connection = raw(connection)
         with contextlib.suppress(psycopg.Error):  # closed meanwhile

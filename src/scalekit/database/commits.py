@@ -69,7 +69,7 @@ def tell_positions(engine: Engine, driver: Driver) -> None:
         try:
             committed = driver.commit(dbapi_connection, lambda: plain_commit(connection), wrote=mark.wrote)
         except errors as error:
-            gone = dialect.is_disconnect(error, dbapi_connection, None)
+            gone = driver.lost(error) or dialect.is_disconnect(error, dbapi_connection, None)
             if not gone and getattr(error, "sqlstate", None) not in GONE:
                 raise
             connection.invalidate(error)

@@ -13,7 +13,7 @@ import threading
 import time
 from typing import Any, TypeAlias
 
-from sqlalchemy import URL, Engine, NullPool, create_engine, event
+from sqlalchemy import URL, Engine, ExceptionContext, NullPool, create_engine, event
 from sqlalchemy.exc import (
     ArgumentError,
     DBAPIError,
@@ -253,6 +253,11 @@ class Member:
             if driver.is_closed(connection):
                 raise DisconnectionError(f"{self.name} hung up")
             links.busy.add(connection)
+
+        @event.listens_for(sync, "handle_error")
+        def handle_error(context: ExceptionContext) -> None:
+            if driver.lost(context.original_exception):
+                context.is_disconnect = True
 
         event.listen(sync, "checkin", lambda connection, *_: links.busy.discard(connection))
         for gone in ("close", "close_detached", "invalidate"):
