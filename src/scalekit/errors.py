@@ -26,6 +26,7 @@
     │   │   ├── FileTooLarge                  413
     │   │   ├── UnsupportedMediaType          415
     │   │   └── MalformedUpload               400
+    │   │       └── MissingPart (KeyError)    400; a form without what the application asked for
     │   └── UploadFailed                      the storage's fault; nothing was stored
     └── AssetError
         └── AssetNotFound (LookupError)       names the path and where it was looked for
@@ -185,6 +186,16 @@ class UnsupportedMediaType(UploadRejected):
 
 class MalformedUpload(UploadRejected):
     """The body is not what its headers say: truncated, malformed, or of another length."""
+
+
+class MissingPart(MalformedUpload, KeyError):
+    """A form does not have a field or a file that the application asked for."""
+
+    def __init__(self, name: str, *, kind: str) -> None:
+        self.name = name
+        super().__init__(f"the form has no {kind} {name!r:.100}")
+
+    __str__ = Exception.__str__  # KeyError's quotes the message
 
 
 class UploadFailed(StorageError):

@@ -410,7 +410,17 @@ async def test_what_cannot_be_removed_is_logged(caplog: pytest.LogCaptureFixture
     assert found.files["photo"].key in caplog.text
 
 
-@pytest.mark.parametrize("options", [{"accept": "image/*"}, {"accept": []}, {"accept": ["png"]}])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"accept": "image/*"},
+        {"accept": []},
+        {"accept": ["png"]},
+        {"max_file_size": "50MB"},
+        {"max_files": -1},
+        {"max_fields": 1.5},
+    ],
+)
 async def test_mistakes_are_found(options: dict[str, Any]) -> None:
     """An option that could never work is an error of the application, not of the client."""
     with pytest.raises(ConfigurationError):
@@ -423,7 +433,7 @@ async def test_values_are_a_mapping() -> None:
     assert list(found.fields.items()) == [("a", "2"), ("b", "3")]
     assert found.fields.get("c", "none") == "none"
     assert repr(found.fields) == "Values({'a': ['1', '2'], 'b': ['3']})"
-    with pytest.raises(KeyError):
+    with pytest.raises(KeyError, match=r"^the form has no field 'c'$"):
         found.fields["c"]
 
 

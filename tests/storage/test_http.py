@@ -26,6 +26,7 @@ from tests.storage.stand_in import S3StandIn
 HEADERS = {"content-type": f"multipart/form-data; boundary={BOUNDARY}"}
 PHOTO = form(part("photo", PNG, filename="cat.png"), part("title", "Cat"))
 HTML = form(part("photo", b"<html>", filename="cat.png", content_type="image/png"))
+OTHER = form(part("picture", PNG, filename="cat.png"), part("title", "Cat"))
 LARGE = form(part("photo", PNG + bytes(2 * MiB), filename="cat.png"))
 
 
@@ -61,7 +62,8 @@ def _behind_middleware(storage: Any) -> Starlette:
 
 @pytest.mark.parametrize("make", [starlette_app, fastapi_app, _behind_middleware])
 async def test_statuses(make: Any) -> None:
-    """A refused upload is answered with its status and the reason, without any code of the application."""
+    """A refused upload is answered with its status and the reason, without any code of the application; so is
+    one without what the application asks the form for."""
     storage = MemoryStorage()
     async with client_of(make(storage)) as client:
         good = await client.post("/photos", content=PHOTO)
@@ -72,6 +74,7 @@ async def test_statuses(make: Any) -> None:
             (LARGE, 413, "1048576"),
             (HTML, 415, "text/html"),
             (PHOTO[:-20], 400, "last boundary"),
+            (OTHER, 400, "no file 'photo'"),
         ):
             answer = await client.post("/photos", content=body)
             assert answer.status_code == status

@@ -18,7 +18,9 @@ from typing import Generic, TypedDict, TypeVar
 
 from scalekit.errors import (
     BackendError,
+    ConfigurationError,
     MalformedUpload,
+    MissingPart,
     StorageError,
     UploadRejected,
 )
@@ -50,12 +52,20 @@ class FormOptions(TypedDict, total=False):
 
 
 class Values(Mapping[str, V], Generic[V]):
-    """Names and values of a form. ``[name]`` is a name's last value, :meth:`getlist` all of them in order."""
+    """Names and values of a form. ``[name]`` is a name's last value, :meth:`getlist` all of them in order.
 
-    def __init__(self) -> None:
+    A name that the client did not send is the client's fault: ``[name]`` raises
+    :class:`~scalekit.errors.MissingPart`, a ``KeyError`` that is answered with 400. Where it may be missing,
+    use ``get``.
+    """
+
+    def __init__(self, kind: str) -> None:
+        self._kind = kind
         self._values: dict[str, list[V]] = {}
 
     def __getitem__(self, name: str) -> V:
+        if name not in self._values:
+            raise MissingPart(name, kind=self._kind)
         return self._values[name][-1]
 
     def __iter__(self) -> Iterator[str]:
@@ -79,8 +89,8 @@ class Form:
     """What a form contained."""
 
     def __init__(self) -> None:
-        self.fields: Values[str] = Values()
-        self.files: Values[UploadedFile] = Values()
+        self.fields: Values[str] = Values("field")
+        self.files: Values[UploadedFile] = Values("file")
 
 
 @asynccontextmanager
@@ -114,9 +124,15 @@ async def stream_form(
         MalformedUpload: 400; cut short, of another length than declared, not well-formed, too many parts.
         UploadFailed: the storage failed.
 
+        ConfigurationError: an option that could never work.
+
     In Starlette and FastAPI the first three are an ``HTTPException`` as well, so that a refused upload is
-    answered with its status without further code.
+    answered with its status without further code. So is what the block raises of them, such as the
+    ``MissingPart`` of ``form.files["photo"]``.
     """
+    _check_limits(
+        max_file_size=max_file_size, max_files=max_files, max_fields=max_fields, max_field_size=max_field_size
+    )
     intake = _Intake(
         storage=storage,
         accept=check_accept(accept),
@@ -134,6 +150,12 @@ async def stream_form(
         if isinstance(error, UploadRejected):
             raise http_error(error, request) from error.__cause__
         raise
+
+
+def _check_limits(**limits: object) -> None:
+    for name, limit in limits.items():
+        if type(limit) is not int or limit < 0:
+            raise ConfigurationError(f"{name}={limit!r}; give a whole number, such as 50 * MiB for a size")
 
 
 @dataclass(kw_only=True, slots=True)
