@@ -108,7 +108,7 @@ def test_the_shell_commands_exist(page: Path) -> None:
         if not words:
             continue
         if words[0] == "./dev":
-            assert re.search(rf"^    {words[1]}\) ", (ROOT / "dev").read_text("utf-8"), re.MULTILINE), where
+            assert re.search(rf"^    {words[1]}\)", (ROOT / "dev").read_text("utf-8"), re.MULTILINE), where
         elif words[0] == "scalekit":
             assert "scalekit" in project.get("scripts", {}), where
         elif words[:2] == ["pip", "install"]:
