@@ -1,6 +1,7 @@
 """Key rings: one secret or several, checked once when a piece is set up."""
 
 import hashlib
+from collections.abc import Iterable
 
 from itsdangerous import Signer
 
@@ -14,9 +15,21 @@ def key_ring(secret_key: SecretKey) -> list[bytes]:
     """``secret_key`` as a list of keys, oldest first; the last one signs, all of them verify.
 
     Raises:
-        ConfigurationError: the ring is empty, or a key is shorter than 16 bytes. Keys are not quoted.
+        ConfigurationError: the ring is empty, or a key is no text or shorter than 16 bytes. Keys are not
+            quoted.
     """
+    if secret_key is None:
+        raise ConfigurationError("secret_key is None; is the variable set that it is read from?")
+    if not isinstance(secret_key, Iterable):
+        raise ConfigurationError(
+            f"secret_key must be str, bytes or a list of them, not {type(secret_key).__name__}"
+        )
     keys: list[str | bytes] = [secret_key] if isinstance(secret_key, str | bytes) else [*secret_key]
+    for position, key in enumerate(keys):
+        if not isinstance(key, str | bytes):
+            raise ConfigurationError(
+                f"secret_key number {position + 1} must be str or bytes, not {type(key).__name__}"
+            )
     ring = [key.encode() if isinstance(key, str) else key for key in keys]
     if not ring:
         raise ConfigurationError("secret_key is an empty list; give at least one key")

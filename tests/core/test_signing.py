@@ -1,5 +1,7 @@
 """Key rings."""
 
+from typing import Any
+
 import pytest
 from itsdangerous import BadSignature
 
@@ -32,6 +34,22 @@ def test_a_short_key_is_refused_without_being_quoted() -> None:
     with pytest.raises(ConfigurationError) as caught:
         key_ring([OLD, "hunter2"])
     assert "number 2 has 7 bytes" in str(caught.value)
+    assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (None, "secret_key is None; is the variable set"),
+        (12345678901234567890, "secret_key must be str, bytes or a list of them, not int"),
+        ([OLD, None], "secret_key number 2 must be str or bytes, not NoneType"),
+        ([bytearray(b"hunter2")], "secret_key number 1 must be str or bytes, not bytearray"),
+    ],
+)
+def test_what_is_no_key_is_refused_by_its_type(given: Any, message: str) -> None:
+    """An unset variable, or anything but text, is an error at start-up that names the type alone."""
+    with pytest.raises(ConfigurationError, match=message) as caught:
+        key_ring(given)
     assert "hunter2" not in str(caught.value)
 
 
