@@ -19,8 +19,8 @@ def seconds(value: Duration, *, name: str, minimum: float = 0.0) -> float:
     # Text is refused, numerals too: what "60" is taken for, "7d" or "1m" would not be.
     if isinstance(value, bool) or not isinstance(value, int | float | timedelta):
         raise ConfigurationError(
-            f"{name}={value!r:.60} must be seconds as a number or a timedelta, such as 60 or timedelta(days=7), "
-            f"not {type(value).__name__}"
+            f"{name}={value!r:.60} must be seconds as a number or a timedelta, such as 60 or "
+            f"timedelta(days=7), not {type(value).__name__}"
         )
     # total_seconds(), because timedelta.seconds leaves out the days.
     result = value.total_seconds() if isinstance(value, timedelta) else float(value)
