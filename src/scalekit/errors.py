@@ -47,13 +47,17 @@ class ConfigurationError(ScalekitError, ValueError):
 
 
 class WrongColour(ConfigurationError, TypeError):
-    """A synchronous client was handed to asynchronous code, or the reverse."""
+    """A synchronous client was handed to asynchronous code, or the reverse; ``what`` it was handed to."""
 
-    def __init__(self, *, found: Colour, wanted: Colour, what: str) -> None:
+    def __init__(
+        self, *, found: Colour, wanted: Colour, what: str, kind: str = "client", cure: str | None = None
+    ) -> None:
         self.found: Colour = found
         self.wanted: Colour = wanted
+        self.kind, self.cure = kind, cure
         names = {"sync": "a synchronous", "async": "an asynchronous"}
-        super().__init__(f"{what} wants {names[wanted]} client, but was given {names[found]} one")
+        message = f"{what} wants {names[wanted]} {kind}, but was given {names[found]} one"
+        super().__init__(message if cure is None else f"{message}; {cure}")
 
 
 class MissingExtra(ConfigurationError, ImportError):
@@ -207,8 +211,12 @@ class AssetError(ScalekitError):
 
 
 class AssetNotFound(AssetError, LookupError):
-    """A path that is in no manifest."""
+    """A path that was not there when the folder was read. ``close`` is the most similar one that was."""
 
-    def __init__(self, path: str, *, where: str) -> None:
-        self.path = path
-        super().__init__(f"no asset {path!r} in {where}; check the spelling, or build the manifest again")
+    def __init__(self, path: str, *, where: str, close: str | None = None) -> None:
+        self.path, self.close = path, close
+        hint = "check the spelling" if close is None else f"did you mean {close!r}?"
+        super().__init__(
+            f"no asset {path!r:.200} in {where}; {hint} (the folder is read once, at start-up: "
+            "restart if the file is new)"
+        )

@@ -56,5 +56,8 @@ def test_facts_and_cures() -> None:
     assert isinstance(extra, ImportError)
     colour = errors.WrongColour(found="sync", wanted="async", what="RedisStore")
     assert str(colour) == "RedisStore wants an asynchronous client, but was given a synchronous one"
+    cured = errors.WrongColour(found="async", wanted="sync", what="f", kind="function", cure="use def")
+    assert str(cured) == "f wants a synchronous function, but was given an asynchronous one; use def"
+    assert (cured.found, cured.wanted, cured.kind, cured.cure) == ("async", "sync", "function", "use def")
     large = errors.FileTooLarge(limit=10, received=11)
     assert (large.status, large.limit, large.received) == (413, 10, 11)

@@ -114,7 +114,7 @@ class Redis:
         if commands is None:
             given = self._source.colour
             if given is not None and given != colour:
-                raise WrongColour(found=given, wanted=colour, what=repr(self))
+                raise _wrong_colour(given, colour)
             with self._lock:
                 if colour not in self._commands:
                     self._commands[colour] = (AsyncCommands if colour == "async" else SyncCommands)(
@@ -127,6 +127,16 @@ class Redis:
         self._lock = threading.Lock()  # another thread of the parent may have held it
         for commands in self._commands.values():
             commands.forked()
+
+
+def _wrong_colour(found: Colour, wanted: Colour) -> WrongColour:
+    caller, client = (
+        ("synchronous code", "redis.Redis")
+        if wanted == "sync"
+        else ("asynchronous code", "redis.asyncio.Redis")
+    )
+    cure = f"pass a {client}, or use from_url(url), which serves both"
+    return WrongColour(found=found, wanted=wanted, what=caller, cure=cure)
 
 
 _links: "weakref.WeakSet[Redis]" = weakref.WeakSet()

@@ -1,0 +1,79 @@
+"""Options, checked where they are taken: a typical mistake is told at start-up, in the words of its caller.
+
+What stands in a wrong place may be a URL with a password or a secret, so these messages name the type of
+what was given, never its value.
+"""
+
+from collections.abc import Collection, Iterable
+from difflib import get_close_matches
+from typing import Any, Protocol, TypeVar
+
+from scalekit.errors import ConfigurationError, WrongColour
+from scalekit.types import Colour
+
+T = TypeVar("T", covariant=True)
+
+
+class _Coloured(Protocol[T]):
+    def using(self, colour: Colour) -> T: ...
+
+
+def check_kind(value: object, kind: Any, *, option: str, wanted: str) -> None:
+    """Refuse a ``value`` that is no instance of ``kind``: a class, several, or a run-time protocol.
+
+    Args:
+        option: what it was given as, such as ``"store="``.
+        wanted: completes "must be ...", with an example to copy.
+
+    Raises:
+        ConfigurationError: it is none.
+    """
+    # A class has the methods of its instances, and so would pass for a protocol.
+    if isinstance(value, type) or not isinstance(value, kind):
+        raise ConfigurationError(f"{option} must be {wanted}, not {_kind_of(value)}")
+
+
+def check_items(value: Any, *, option: str) -> tuple[Any, ...]:
+    """The items of a list. A lone str or class is what was meant to be its only item.
+
+    Raises:
+        ConfigurationError: it is no list.
+    """
+    if isinstance(value, str | bytes | type) or not isinstance(value, Iterable):
+        raise ConfigurationError(
+            f"{option} must be a list, not {_kind_of(value)}; put what it names into one: {option}[...]"
+        )
+    return tuple(value)
+
+
+def check_names(given: Iterable[str], known: Collection[str], *, taker: str) -> None:
+    """Refuse options that ``taker`` does not have.
+
+    Raises:
+        ConfigurationError: there is one; the message lists those that there are.
+    """
+    for name in given:
+        if name not in known:
+            close = get_close_matches(name, known, 1)
+            hint = f"did you mean {close[0]}=? It" if close else "it"
+            raise ConfigurationError(f"{taker} has no option {name}=; {hint} takes {', '.join(known)}")
+
+
+def in_colour(source: _Coloured[T], colour: Colour, *, taker: str) -> T:
+    """``source.using(colour)``, for ``taker``: readers know what they have written, and no link behind it.
+
+    Raises:
+        WrongColour: it has only the other colour.
+    """
+    try:
+        return source.using(colour)
+    except WrongColour as error:
+        raise WrongColour(
+            found=error.found, wanted=error.wanted, what=taker, kind=error.kind, cure=error.cure
+        ) from error
+
+
+def _kind_of(value: object) -> str:
+    if isinstance(value, type):
+        return f"the class {value.__name__}"
+    return "None" if value is None else type(value).__name__
