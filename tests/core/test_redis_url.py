@@ -1,5 +1,7 @@
 """What a Redis URL may say, and that an error never repeats its password."""
 
+from typing import Any
+
 import pytest
 
 from scalekit._redis import Redis
@@ -69,8 +71,15 @@ def test_sentinels_have_credentials_of_their_own() -> None:
 @pytest.mark.parametrize(
     ("url", "hint"),
     [
-        ("http://:s3cret@host", "begins with one of redis://"),
-        ("", "begins with one of redis://"),
+        ("http://:s3cret@host", "begins with one of redis://.*; this one begins with http://$"),
+        ("HTTP://:s3cret@host", "this one begins with http://$"),
+        ("", "begins with one of redis://.*; this one has no scheme"),
+        ("localhost:6379", "this one has no scheme"),
+        ("s3cret:6379", "this one has no scheme"),
+        ("user:s3cret://x@host", "this one has no scheme"),
+        ("://:s3cret@host", "this one has no scheme"),
+        (None, "must be a str such as redis://localhost:6379/0, not NoneType; is the variable set"),
+        (b"redis://:s3cret@host", "must be a str .*, not bytes"),
         ("redis://:s3cret@host:port/0", "port is not a number"),
         ("redis://:s3cret@host:70000/0", "port is above 65535"),
         ("redis://:s3cret@host/zero", "database number"),
@@ -86,7 +95,7 @@ def test_sentinels_have_credentials_of_their_own() -> None:
         ("unix://host?password=s3cret", "needs an absolute path"),
     ],
 )
-def test_errors_say_what_is_wrong_and_keep_the_password(url: str, hint: str) -> None:
+def test_errors_say_what_is_wrong_and_keep_the_password(url: Any, hint: str) -> None:
     """A bad URL is an error at start-up that names the fault and quotes no part that could be secret."""
     with pytest.raises(ConfigurationError, match=hint) as caught:
         Redis.from_url(url)

@@ -64,6 +64,11 @@ def parse(url: str) -> Target:
     Raises:
         ConfigurationError: not a URL of the table above, or an option that it does not know.
     """
+    if not isinstance(url, str):
+        raise ConfigurationError(
+            f"a Redis URL must be a str such as redis://localhost:6379/0, not {type(url).__name__}; "
+            "is the variable set that it is read from?"
+        )
     # urlsplit checks brackets and raises ValueErrors that quote the host part, password and all.
     try:
         parts = urlsplit(url)
@@ -71,7 +76,10 @@ def parse(url: str) -> Target:
         raise ConfigurationError("the Redis URL cannot be parsed; write redis://host:port/db") from None
     if parts.scheme not in _SCHEMES:
         known = ", ".join(f"{scheme}://" for scheme in _SCHEMES)
-        raise ConfigurationError(f"a Redis URL begins with one of {known}")
+        # Only what "://" follows is a scheme. Before a lone colon may stand a user, and a password behind it.
+        given = f"{parts.scheme}://"
+        found = f"begins with {given}" if parts.scheme and url.lower().startswith(given) else "has no scheme"
+        raise ConfigurationError(f"a Redis URL begins with one of {known}; this one {found}")
     kind, tls = _SCHEMES[parts.scheme]
     options = _query(parts)
     credentials, _, hosts = parts.netloc.rpartition("@")
