@@ -6,10 +6,11 @@ import re
 import shutil
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from scalekit.cdn import Assets
+from scalekit.cdn import Assets, asgi, wsgi
 from scalekit.errors import AssetNotFound, ConfigurationError
 from tests.cdn.conftest import CDN, FILES, write_tree
 
@@ -73,9 +74,29 @@ def test_an_unknown_name_is_an_error_that_names_it(assets: Assets) -> None:
     """A misspelled asset fails where it is written, with its name and the folder."""
     with pytest.raises(AssetNotFound, match=r"lgoo\.png") as caught:
         assets.url("lgoo.png")
-    assert caught.value.path == "lgoo.png"
-    assert str(assets.folder) in str(caught.value)
+    assert (caught.value.path, caught.value.close) == ("lgoo.png", "logo.png")
+    message = str(caught.value)
+    assert str(assets.folder) in message
+    assert "did you mean 'logo.png'? (the folder is read once, at start-up" in message
     assert isinstance(caught.value, LookupError)
+
+
+@pytest.mark.parametrize("shell", [asgi, wsgi])
+@pytest.mark.parametrize("given", ["static", None, Assets])
+def test_shells_want_assets(shell: Any, given: Any) -> None:
+    """The name of a folder is not yet its assets: an error when the middleware is made, not on a request."""
+    with pytest.raises(ConfigurationError, match=r"assets= must be .* such as Assets\('static'\), not "):
+        shell.AssetMiddleware(print, assets=given)
+    with pytest.raises(ConfigurationError, match="assets= must be"):
+        shell.AssetFiles(given)
+
+
+@pytest.mark.parametrize("name", ["zzzzzzzzzzzz", None])
+def test_a_name_like_no_other_is_an_error_without_a_suggestion(assets: Assets, name: Any) -> None:
+    """Where nothing is similar nothing is suggested, whatever was asked for."""
+    with pytest.raises(AssetNotFound, match="check the spelling") as caught:
+        assets.url(name)
+    assert caught.value.close is None
 
 
 def test_dot_files_are_left_out(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from anyio import to_thread
 from scalekit._http import get
 from scalekit.cdn import serve
 from scalekit.cdn._rewrite import Page
-from scalekit.cdn.assets import Asset, Assets
+from scalekit.cdn.assets import Asset, Assets, check_assets
 from scalekit.cdn.html import HtmlRewriter
 from scalekit.types import ASGIApp, Headers, Message, Receive, Scope, Send
 
@@ -30,11 +30,14 @@ class AssetMiddleware:
     Args:
         app: the application.
         assets: its assets.
+
+    Raises:
+        ConfigurationError: ``assets`` is no ``Assets``.
     """
 
     def __init__(self, app: ASGIApp, *, assets: Assets) -> None:
         self.app = app
-        self.assets = assets
+        self.assets = check_assets(assets)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -53,10 +56,13 @@ class AssetFiles:
 
     Args:
         assets: what to serve, under its own ``url``.
+
+    Raises:
+        ConfigurationError: ``assets`` is no ``Assets``.
     """
 
     def __init__(self, assets: Assets) -> None:
-        self.assets = assets
+        self.assets = check_assets(assets)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":

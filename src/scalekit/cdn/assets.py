@@ -10,10 +10,12 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 from threading import Lock
 from urllib.parse import quote, urlsplit
 
+from scalekit._options import check_kind
 from scalekit.cdn import _scan
 from scalekit.cdn._media import content_type
 from scalekit.cdn.fingerprint import hashed_name, style_sheets
@@ -106,7 +108,8 @@ class Assets:
         try:
             return self._urls[name]
         except KeyError:
-            raise AssetNotFound(name, where=str(self.folder)) from None
+            close = get_close_matches(str(name), self._urls, 1)
+            raise AssetNotFound(name, where=str(self.folder), close=close[0] if close else None) from None
 
     def get(self, name: str) -> Asset | None:
         """The asset called ``name``, or ``None``."""
@@ -150,6 +153,12 @@ class Assets:
                 rendered=body if changed else None,
                 rendered_digest=hashlib.sha256(body).hexdigest() if body is not None else digests[name],
             )
+
+
+def check_assets(assets: Assets) -> Assets:
+    """What a middleware was given, if it is that."""
+    check_kind(assets, Assets, option="assets=", wanted="the files of a folder, such as Assets('static')")
+    return assets
 
 
 def _digest(path: Path, content: bytes | None) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from scalekit._http import from_wsgi, get, request_headers, to_wsgi
 from scalekit.cdn import serve
 from scalekit.cdn._rewrite import CONDITIONAL, Page
-from scalekit.cdn.assets import Asset, Assets
+from scalekit.cdn.assets import Asset, Assets, check_assets
 from scalekit.cdn.html import HtmlRewriter
 from scalekit.types import Environ, Headers, WSGIBody
 
@@ -30,11 +30,14 @@ class AssetMiddleware:
     Args:
         app: the application.
         assets: its assets.
+
+    Raises:
+        ConfigurationError: ``assets`` is no ``Assets``.
     """
 
     def __init__(self, app: "WSGIApplication", *, assets: Assets) -> None:
         self.app = app
-        self.assets = assets
+        self.assets = check_assets(assets)
 
     def __call__(self, environ: Environ, start_response: "StartResponse") -> WSGIBody:
         raw = environ.get("SCRIPT_NAME", "") + environ.get("PATH_INFO", "")
@@ -56,10 +59,13 @@ class AssetFiles:
 
     Args:
         assets: what to serve, under its own ``url``.
+
+    Raises:
+        ConfigurationError: ``assets`` is no ``Assets``.
     """
 
     def __init__(self, assets: Assets) -> None:
-        self.assets = assets
+        self.assets = check_assets(assets)
 
     def __call__(self, environ: Environ, start_response: "StartResponse") -> WSGIBody:
         raw = environ.get("SCRIPT_NAME", "") + environ.get("PATH_INFO", "")
