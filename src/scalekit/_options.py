@@ -4,7 +4,7 @@ What stands in a wrong place may be a URL with a password or a secret, so these 
 what was given, never its value.
 """
 
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 from difflib import get_close_matches
 from typing import Any, Protocol, TypeVar
 
@@ -46,17 +46,18 @@ def check_items(value: Any, *, option: str) -> tuple[Any, ...]:
     return tuple(value)
 
 
-def check_names(given: Iterable[str], known: Collection[str], *, taker: str) -> None:
-    """Refuse options that ``taker`` does not have.
+def check_names(given: Iterable[str], known: type, *, taker: str) -> None:
+    """Refuse options that are not in ``known``, the ``TypedDict`` of those that ``taker`` has.
 
     Raises:
         ConfigurationError: there is one; the message lists those that there are.
     """
+    names = known.__annotations__
     for name in given:
-        if name not in known:
-            close = get_close_matches(name, known, 1)
+        if name not in names:
+            close = get_close_matches(name, names, 1)
             hint = f"did you mean {close[0]}=? It" if close else "it"
-            raise ConfigurationError(f"{taker} has no option {name}=; {hint} takes {', '.join(known)}")
+            raise ConfigurationError(f"{taker} has no option {name}=; {hint} takes {', '.join(names)}")
 
 
 def in_colour(source: _Coloured[T], colour: Colour, *, taker: str) -> T:

@@ -1,13 +1,20 @@
 """Options at the border: typical mistakes, in words."""
 
 from decimal import Decimal
-from typing import Any
+from typing import Any, TypedDict
 
 import pytest
 
 from scalekit._options import check_items, check_kind, check_names, in_colour
 from scalekit.errors import ConfigurationError, WrongColour
 from scalekit.types import Colour
+
+
+class Known(TypedDict, total=False):
+    """The options that there are."""
+
+    lifetime: float
+    max_size: int
 
 
 class Sync:
@@ -63,9 +70,9 @@ def test_a_lone_item_is_no_list(given: Any, found: str) -> None:
 def test_unknown_options(name: str, hint: str) -> None:
     """An option that there is not is told with those that there are, and with the one that was meant."""
     with pytest.raises(ConfigurationError) as caught:
-        check_names({"lifetime": 1, name: 2}, ["lifetime", "max_size"], taker="the middleware")
+        check_names({"lifetime": 1, name: 2}, Known, taker="the middleware")
     assert str(caught.value) == f"the middleware has no option {name}={hint}"
-    check_names({"lifetime": 1}, ["lifetime", "max_size"], taker="the middleware")
+    check_names({"lifetime": 1}, Known, taker="the middleware")
 
 
 def test_the_wrong_colour_is_told_of_the_taker() -> None:

@@ -338,7 +338,8 @@ async def test_a_synchronous_client_is_refused_at_start_up() -> None:
     import redis
 
     client = redis.Redis()
-    with pytest.raises(WrongColour, match="asynchronous"):
+    message = "^the ASGI SessionMiddleware wants an asynchronous client.*redis.asyncio.Redis, or use from_url"
+    with pytest.raises(WrongColour, match=message):
         middleware(lambda *_: None, RedisStore(client))  # type: ignore[arg-type]
     client.close()
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+import redis
 
 django = pytest.importorskip("django")
 
@@ -15,7 +16,12 @@ from django.contrib.sessions.middleware import SessionMiddleware  # noqa: E402
 from django.http import HttpRequest, HttpResponse  # noqa: E402
 from django.test import override_settings  # noqa: E402
 
-from scalekit.errors import BackendUnavailable, SessionTooLarge, SessionValueError  # noqa: E402
+from scalekit.errors import (  # noqa: E402
+    BackendUnavailable,
+    ConfigurationError,
+    SessionTooLarge,
+    SessionValueError,
+)
 from scalekit.sessions import MemoryStore  # noqa: E402
 from scalekit.sessions.redis import RedisStore  # noqa: E402
 from scalekit.sessions.tokens import Tokens  # noqa: E402
@@ -280,6 +286,14 @@ def test_a_url_in_the_settings(redis_url: str) -> None:
         browser(lambda session: session.update({"a": 1}))
         assert browser(lambda session: session["a"]) == 1
         browser(lambda session: session.flush())
+
+
+def test_a_setting_that_is_no_store_is_refused() -> None:
+    """The settings are told by name what belongs there."""
+    setting = override_settings(SCALEKIT_SESSION_STORE=redis.Redis(password="s3cret"))
+    message = "SCALEKIT_SESSION_STORE must be a URL or a store, .* not Redis$"
+    with setting, pytest.raises(ConfigurationError, match=message):
+        SessionStore()
 
 
 def test_a_store_that_is_down_is_an_error() -> None:

@@ -275,5 +275,6 @@ def test_an_asynchronous_client_is_refused_at_start_up() -> None:
     """The middleware wants a synchronous client, and says so before the first request."""
     import redis.asyncio
 
-    with pytest.raises(WrongColour, match="synchronous"):
+    message = r"^the WSGI SessionMiddleware wants a synchronous client.*redis\.Redis, or use from_url"
+    with pytest.raises(WrongColour, match=message):
         SessionMiddleware(lambda *_: [], store=RedisStore(redis.asyncio.Redis()), secret_key=SECRET)

@@ -17,13 +17,14 @@ from typing import Literal, TypedDict
 
 from scalekit._durations import Duration, seconds
 from scalekit._http import Cookie, read_cookie
+from scalekit._options import check_kind, check_names, in_colour
 from scalekit._steps import Steps
 from scalekit.errors import BackendError, ConfigurationError
 from scalekit.sessions.session import Session, Status, Turn
-from scalekit.sessions.store import BoundStore, Created, Loaded
+from scalekit.sessions.store import BoundStore, Created, Loaded, Store
 from scalekit.sessions.tokens import Tokens, store_id
 from scalekit.sessions.values import Delta, Values, check_size
-from scalekit.types import SecretKey
+from scalekit.types import Colour, SecretKey
 
 _log = logging.getLogger("scalekit.sessions")
 
@@ -37,7 +38,8 @@ class Options(TypedDict, total=False):
 
     * ``cookie``: its name and attributes; default ``Cookie()``.
     * ``idle_timeout``: seconds or ``timedelta`` without a request after which a session ends; default 7 days.
-      It is extended when a tenth of it has passed, so a session may end up to a tenth earlier.
+      It is extended when a tenth of it has passed, so a session may end up to a tenth earlier. A ``lifetime``
+      that is shorter cuts it: no session outlives that.
     * ``lifetime``: seconds or ``timedelta`` after which a visitor must log in again, however active;
       default 30 days. Only ``login()`` starts it anew.
     * ``max_size``: bytes that a session may have; default 256 KiB.
@@ -50,6 +52,23 @@ class Options(TypedDict, total=False):
     lifetime: Duration
     max_size: int
     on_error: Literal["unavailable", "anonymous"]
+
+
+STORE = "a store, such as RedisStore.from_url(url), RedisStore(client) or MemoryStore()"
+
+
+def bind(
+    store: Store, colour: Colour, *, taker: str, options: Iterable[str], known: type = Options
+) -> BoundStore:
+    """The store in the colour of ``taker``, once the names of its ``options`` are those that are ``known``.
+
+    Raises:
+        ConfigurationError: an option that there is not, or a store that is none.
+        WrongColour: the store's client has the other colour.
+    """
+    check_names(options, known, taker=taker)
+    check_kind(store, Store, option="store=", wanted=STORE)
+    return in_colour(store, colour, taker=taker)
 
 
 class Core:
@@ -74,6 +93,7 @@ class Core:
             raise ConfigurationError(f"on_error={on_error!r}; use 'unavailable' or 'anonymous'")
         if max_size < 1:
             raise ConfigurationError(f"max_size={max_size!r} must be at least 1 byte")
+        check_kind(cookie, Cookie, option="cookie=", wanted="a Cookie, such as Cookie(name='shop')")
         self.store = store
         self.tokens = Tokens(secret_key)
         self.cookie = cookie

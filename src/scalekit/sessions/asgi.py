@@ -13,7 +13,7 @@ from typing import Any, Protocol, Unpack
 from scalekit._http import make_private, vary_on
 from scalekit._steps import run_async
 from scalekit.errors import BackendError
-from scalekit.sessions._core import Core, Options
+from scalekit.sessions._core import Core, Options, bind
 from scalekit.sessions.session import Session, Status
 from scalekit.sessions.store import Store
 from scalekit.types import ASGIApp, Message, Receive, Scope, SecretKey, Send
@@ -89,7 +89,8 @@ class SessionMiddleware:
         **options: Unpack[Options],
     ) -> None:
         self.app = app
-        self._core = Core(store.using("async"), secret_key=secret_key, **options)
+        bound = bind(store, "async", taker="the ASGI SessionMiddleware", options=options)
+        self._core = Core(bound, secret_key=secret_key, **options)
         self._lazy = lazy
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

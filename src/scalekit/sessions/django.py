@@ -24,9 +24,10 @@ from django.contrib.sessions.backends.base import (  # type: ignore[import-untyp
 )
 
 from scalekit._durations import Duration, seconds
+from scalekit._options import check_kind
 from scalekit._steps import Steps, run, run_async
 from scalekit.sessions import codec
-from scalekit.sessions._core import DAY, GRACE, MAX_SIZE
+from scalekit.sessions._core import DAY, GRACE, MAX_SIZE, STORE
 from scalekit.sessions.store import Created, Loaded, Store
 from scalekit.sessions.tokens import Tokens, store_id
 from scalekit.sessions.values import Delta, check_size, name_of
@@ -43,6 +44,7 @@ class _Engine:
             from scalekit.sessions.redis import RedisStore  # another store needs no redis-py
 
             store = RedisStore.from_url(store)
+        check_kind(store, Store, option="SCALEKIT_SESSION_STORE", wanted=f"a URL or {STORE}")
         self.store = store
         self.tokens = Tokens(keys)
         self.lifetime = int(seconds(lifetime, name="SCALEKIT_SESSION_LIFETIME", minimum=1) * 1000)

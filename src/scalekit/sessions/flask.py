@@ -17,7 +17,7 @@ from scalekit._durations import Duration
 from scalekit._http import Cookie
 from scalekit._steps import run
 from scalekit.errors import BackendError, BackendUnavailable
-from scalekit.sessions._core import Core
+from scalekit.sessions._core import Core, bind
 from scalekit.sessions.session import Status
 from scalekit.sessions.store import Loaded, Store
 from scalekit.sessions.wsgi import SyncSession, cookie_token, merge
@@ -100,7 +100,7 @@ class ServerSessionInterface(SessionInterface):
         cookie: Cookie | None = None,
         **options: Unpack[_Options],
     ) -> None:
-        bound = store.using("sync")
+        bound = bind(store, "sync", taker="the ServerSessionInterface", options=options, known=_Options)
         self._make = functools.lru_cache(maxsize=8)(
             lambda cookie: Core(bound, secret_key=secret_key, cookie=cookie, **options)
         )

@@ -15,7 +15,7 @@ Times are integers in milliseconds, moments since 1970 by the store's clock: ser
 
 from collections.abc import Awaitable, Collection, Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol, TypeAlias, TypeVar
+from typing import NamedTuple, Protocol, TypeAlias, TypeVar, runtime_checkable
 
 from scalekit.types import Colour
 
@@ -89,6 +89,7 @@ class BoundStore(Protocol):
         ...
 
 
+@runtime_checkable
 class Store(Protocol):
     """Where sessions live, in whichever colour the application has.
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Unpack
 from scalekit._http import from_wsgi, make_private, to_wsgi, vary_on
 from scalekit._steps import run
 from scalekit.errors import BackendError
-from scalekit.sessions._core import Core, Options
+from scalekit.sessions._core import Core, Options, bind
 from scalekit.sessions.session import Session
 from scalekit.sessions.store import Store
 from scalekit.types import Environ, SecretKey, WSGIBody
@@ -91,7 +91,8 @@ class SessionMiddleware:
         self, app: "WSGIApplication", *, store: Store, secret_key: SecretKey, **options: Unpack[Options]
     ) -> None:
         self.app = app
-        self._core = Core(store.using("sync"), secret_key=secret_key, **options)
+        bound = bind(store, "sync", taker="the WSGI SessionMiddleware", options=options)
+        self._core = Core(bound, secret_key=secret_key, **options)
 
     def __call__(self, environ: Environ, start_response: "StartResponse") -> WSGIBody:
         https = environ["wsgi.url_scheme"] == "https"
