@@ -2,10 +2,12 @@
 
 import asyncio
 import time
+import traceback
 from typing import Any
 
 import pytest
 import redis.asyncio.sentinel
+import redis.sentinel
 
 from scalekit._redis import Redis
 from scalekit.errors import BackendTimeout, BackendUnavailable
@@ -59,6 +61,21 @@ async def test_a_sentinel_that_is_gone_or_hangs(prefix: str, colour: str) -> Non
             commands: Any = Redis.from_url(url, connect_timeout=0.3).using(colour)  # type: ignore[arg-type]
             assert await call(commands, "SET", prefix, 1) == b"OK"
             await close(commands)
+
+
+@pytest.mark.parametrize("colour", ["sync", "async"])
+async def test_no_sentinel_names_a_master(colour: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The error says what to check, and neither it nor its traceback has a password of the Sentinels."""
+    module = redis.sentinel if colour == "sync" else redis.asyncio.sentinel
+    # redis-py 7.1 quotes its clients.
+    monkeypatch.setattr(module.MasterNotFoundError, "__str__", lambda self: "<Redis(password=s3cret)>")
+    url = "redis+sentinel://:s3cret@127.0.0.1:1,127.0.0.1:2/service?sentinel_password=s3cret"
+    commands: Any = Redis.from_url(url).using(colour)  # type: ignore[arg-type]
+    with pytest.raises(BackendUnavailable, match="no Sentinel names a master") as caught:
+        await call(commands, "PING")
+    assert "127.0.0.1:2" in str(caught.value)
+    assert "s3cret" not in "".join(traceback.format_exception(caught.value))
+    await close(commands)
 
 
 @pytest.mark.parametrize("colour", ["sync", "async"])

@@ -3,8 +3,13 @@
 A reply that says "no" to one command (``WRONGTYPE``, ``CROSSSLOT``...) is the caller's own error and passes
 as redis-py's ``ResponseError``. A reply that says that the server cannot serve anyone now (loading, read-only
 after a failover, cluster down) is :class:`~scalekit.errors.BackendUnavailable`.
+
+No message and no cause of an error has a password. One of redis-py's has: when no Sentinel names a master, it
+quotes the Sentinels' clients, up to redis-py 7.1 with all their options. It gets words of our own.
 """
 
+import redis.asyncio.sentinel
+import redis.sentinel
 from redis import exceptions
 
 from scalekit.errors import BackendError, BackendTimeout, BackendUnavailable
@@ -17,11 +22,24 @@ DECLINED = (exceptions.ReadOnlyError, exceptions.ClusterDownError)
 
 REFUSED = "does not answer; the circuit breaker is open"
 
+_MASTERLESS = (redis.sentinel.MasterNotFoundError, redis.asyncio.sentinel.MasterNotFoundError)
+_NO_MASTER = (
+    "no Sentinel names a master that is up; check that they can be reached, "
+    "their password (sentinel_password) and the service's name"
+)
+
 REDIRECTS = (exceptions.AskError, exceptions.TryAgainError)  # MovedError is an AskError
 
 
 def unavailable(backend: str, reason: object) -> BackendUnavailable:
+    if isinstance(reason, _MASTERLESS):
+        reason = _NO_MASTER
     return BackendUnavailable(f"{backend}: {reason}", backend=backend)
+
+
+def cause(error: BaseException) -> BaseException | None:
+    """``error`` as the cause of one of ours, where a log shows it; ``None`` if it may have a password."""
+    return None if isinstance(error, _MASTERLESS) else error
 
 
 def timed_out(backend: str, seconds: float | None) -> BackendTimeout:

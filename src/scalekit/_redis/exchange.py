@@ -21,7 +21,7 @@ def exchange(
         raise errors.unavailable(backend, error) from error
     except errors.FAILURES as error:
         breaker.failed()
-        raise errors.unavailable(backend, error) from error
+        raise errors.unavailable(backend, error) from errors.cause(error)
     whole = False
     try:
         connection.send_packed_command([data], check_health=False)
@@ -40,7 +40,7 @@ def exchange(
     except errors.FAILURES as error:
         if errors.is_timeout(error):
             breaker.failed()
-        raise errors.translate(error, backend, timeout) from error
+        raise errors.translate(error, backend, timeout) from errors.cause(error)
     finally:
         # Also when the thread was interrupted: the reply that is still to come is nobody else's.
         if not whole:
