@@ -1,6 +1,7 @@
 """What a Redis URL may say, and that an error never repeats its password."""
 
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 
@@ -56,6 +57,15 @@ def test_credentials_are_decoded_and_kept_out_of_sight() -> None:
     assert "shop" not in parsed.name
 
 
+def test_special_characters_are_percent_encoded() -> None:
+    """Encoded, each of them may be in a password; a bare ``@`` and ``:`` may, too."""
+    password = "/?#[]@:%s3cret"
+    assert parse(f"redis://:{quote(password, safe='')}@host").options["password"] == password
+    assert parse("redis://:s3@c:ret@host").options["password"] == "s3@c:ret"
+    assert parse("redis://host?client_name=shop@web-1").options["client_name"] == "shop@web-1"
+    assert parse("unix:///run/@redis").path == "/run/@redis"
+
+
 def test_a_password_alone() -> None:
     """`redis://:secret@host` has a password and no user."""
     assert parse("redis://:secret@host").options == {"password": "secret", "db": 0}
@@ -93,6 +103,14 @@ def test_sentinels_have_credentials_of_their_own() -> None:
         ("redis+sentinel://:s3cret@host", "needs the service's name"),
         ("redis+cluster://:s3cret@host/1", "only database 0"),
         ("unix://host?password=s3cret", "needs an absolute path"),
+        ("redis://app:pa?s3cret@db/0", "unknown option after its \\?; percent-encode"),
+        ("redis://app:pa?s3cret=x@db/0", "percent-encode"),
+        ("redis://:?s3cret", "percent-encode"),
+        ("redis://app:pa/s3cret@db/0", "@ in its path.*percent-encode"),
+        ("redis+sentinel://:26379/s3cret@db/0", "@ in its path.*percent-encode"),
+        ("redis://:6379#s3cret@db/0", "has a #.*percent-encode"),
+        ("redis://:6379#", "has a #"),
+        ("redis://app:[s3cret@db/0", "cannot be parsed.*percent-encode"),
     ],
 )
 def test_errors_say_what_is_wrong_and_keep_the_password(url: Any, hint: str) -> None:

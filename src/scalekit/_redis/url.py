@@ -10,9 +10,13 @@
 Query options: ``db``, ``username``, ``password``, ``client_name``, ``ssl_*`` as redis-py knows them, and
 ``sentinel_username``, ``sentinel_password``. Time-outs are arguments of ``from_url``, where they are checked.
 
+Special characters are percent-encoded, as in any URL. A bare ``/``, ``?`` or ``#`` ends the part that the
+password is in: what looks like that is refused, as the rest of a password would be taken for something else.
+
 An error names what is wrong and never quotes the URL: it may hold a password.
 """
 
+import re
 from dataclasses import dataclass, field
 from typing import Any, Literal
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
@@ -41,6 +45,7 @@ _SSL_TEXT = (
     "ssl_password",
     "ssl_ciphers",
 )
+_ENCODE = "percent-encode special characters, above all in a password: / is %2F, ? is %3F, # is %23, [ is %5B"
 _OWN = {"timeout", "connect_timeout", "max_connections", "socket_timeout", "socket_connect_timeout"}
 
 
@@ -73,13 +78,16 @@ def parse(url: str) -> Target:
     try:
         parts = urlsplit(url)
     except ValueError:
-        raise ConfigurationError("the Redis URL cannot be parsed; write redis://host:port/db") from None
+        raise ConfigurationError(
+            f"the Redis URL cannot be parsed; write redis://host:port/db and {_ENCODE}"
+        ) from None
     if parts.scheme not in _SCHEMES:
         known = ", ".join(f"{scheme}://" for scheme in _SCHEMES)
         # Only what "://" follows is a scheme. Before a lone colon may stand a user, and a password behind it.
         given = f"{parts.scheme}://"
         found = f"begins with {given}" if parts.scheme and url.lower().startswith(given) else "has no scheme"
         raise ConfigurationError(f"a Redis URL begins with one of {known}; this one {found}")
+    _check_encoded(url, parts)
     kind, tls = _SCHEMES[parts.scheme]
     options = _query(parts)
     credentials, _, hosts = parts.netloc.rpartition("@")
@@ -133,6 +141,13 @@ def parse(url: str) -> Target:
     )
 
 
+def _check_encoded(url: str, parts: SplitResult) -> None:
+    if "#" in url:
+        raise ConfigurationError(f"the Redis URL has a #, which means nothing in it; {_ENCODE}")
+    if "@" in parts.path and parts.scheme != "unix":
+        raise ConfigurationError(f"the Redis URL has an @ in its path, as if a password had a /; {_ENCODE}")
+
+
 def _node(text: str, default_port: int) -> tuple[str, int]:
     host, colon, port = text.rpartition(":")
     if not colon or text.endswith("]"):  # no port; an IPv6 address is in brackets
@@ -163,6 +178,8 @@ def _query(parts: SplitResult) -> dict[str, Any]:
             raise ConfigurationError(
                 f"give {name.removeprefix('socket_')}= to from_url, not in the Redis URL"
             )
-        else:
+        elif re.fullmatch("[a-z_]+", name) and "@" not in parts.query:
             raise ConfigurationError(f"the Redis URL has an unknown option {name!r}")
+        else:  # of a password that has a "?", this may be the rest
+            raise ConfigurationError(f"the Redis URL has an unknown option after its ?; {_ENCODE}")
     return options
