@@ -235,3 +235,22 @@ def test_unreadable_bytes_are_an_error_that_the_cache_knows() -> None:
     for payload in (codec(int).encode(1), b"", b"\xc1"):
         with pytest.raises(msgspec.MsgspecError):
             reader(payload)
+
+
+@pytest.mark.parametrize("result", [(1, 2), Row, Changeable(["a"]), 1 + 2j])
+def test_a_refusal_tells_of_a_missing_annotation(result: Any) -> None:
+    """What would be kept with a return annotation is refused without one, with that reason and only then."""
+
+    def bare():  # type: ignore[no-untyped-def]
+        return result
+
+    def annotated() -> int:
+        return result  # type: ignore[no-any-return]
+
+    with pytest.raises(
+        UncacheableResult, match="; it has no return annotation, so it is read back as plain data; "
+    ):
+        Codec(bare, name="f").encode(result)
+    with pytest.raises(UncacheableResult) as caught:
+        Codec(annotated, name="f").encode(result)
+    assert "no return annotation" not in str(caught.value)

@@ -368,6 +368,20 @@ def test_something_else_than_sessions() -> None:
         Cache(MemoryBackend()).watch(object())
 
 
+@pytest.mark.parametrize("given", [Product, Product.__table__])
+def test_a_lone_class_or_table_goes_into_a_list(given: Any) -> None:
+    """It is told so, whatever SQLAlchemy lets its classes and tables be iterated as."""
+    with pytest.raises(ConfigurationError, match=r"put what it names into one: reads=\[\.\.\.\]"):
+        Cache(MemoryBackend()).query(ttl=60, reads=given)
+
+
+def test_an_engine_is_not_watched(engine: Engine, async_engine: AsyncEngine) -> None:
+    """Engines of either colour are told apart from sessions, in our words."""
+    for given in (engine, async_engine):
+        with pytest.raises(ConfigurationError, match=f"or a cluster, not {type(given).__name__}: "):
+            Cache(MemoryBackend()).watch(given)
+
+
 def test_only_what_is_watched(engine: Engine) -> None:
     """Sessions of other makers, and of SQLAlchemy's own class, are not touched."""
     maker, other = sessionmaker(engine), sessionmaker(engine)
@@ -454,7 +468,10 @@ def test_the_wrong_colour_is_found_when_watching(async_engine: AsyncEngine) -> N
     """An async_sessionmaker with a synchronous Redis client: at start-up, not at the first commit."""
     import redis
 
-    with redis.Redis() as client, pytest.raises(WrongColour):
+    message = (
+        r"^cache\.watch\(async_sessionmaker\) wants an asynchronous client.*pass a redis\.asyncio\.Redis"
+    )
+    with redis.Redis() as client, pytest.raises(WrongColour, match=message):
         Cache(RedisBackend(client)).watch(async_sessionmaker(async_engine))
 
 

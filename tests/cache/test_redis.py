@@ -337,7 +337,9 @@ async def test_the_wrong_colour_is_an_error_at_start_up(redis_url: str, prefix: 
     """A synchronous function over an asynchronous client, found where the function is defined."""
     async with redis.asyncio.from_url(redis_url) as client:
         cache = Cache(RedisBackend(client, prefix=prefix))
-        with pytest.raises(WrongColour):
+        with pytest.raises(
+            WrongColour, match=r"query, a plain def, wants a synchronous client.*redis\.Redis, or"
+        ):
 
             @cache.query(ttl=60)
             def query() -> int:

@@ -18,10 +18,12 @@ The guarantees and their limits are in the how-to; the rules that make them hold
 import inspect
 import weakref
 from collections.abc import Callable, Coroutine, Iterable
+from functools import wraps
 from types import FunctionType
 from typing import Any, ParamSpec, TypeVar, overload
 
 from scalekit._durations import Duration, seconds
+from scalekit._options import check_items, check_kind, in_colour
 from scalekit._steps import run, run_async
 from scalekit.cache._core import Core, Query
 from scalekit.cache.backend import MAX_TAGS, Backend
@@ -40,6 +42,18 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
+def _with_parentheses(method: Callable[P, T]) -> Callable[P, T]:
+    """Of ``@cache.query`` without them Python says that it counts two arguments."""
+
+    @wraps(method)
+    def checked(*args: P.args, **kwargs: P.kwargs) -> T:
+        if len(args) > 1:
+            raise ConfigurationError("cache.query takes its options by name: write @cache.query(ttl=60)")
+        return method(*args, **kwargs)
+
+    return checked
+
+
 class Cache:
     """A cache of query results over a back end.
 
@@ -52,7 +66,7 @@ class Cache:
             process invalidates itself is gone at once.
 
     Raises:
-        ConfigurationError: a number is out of range.
+        ConfigurationError: ``backend`` is none, or a number is out of range.
     """
 
     def __init__(self, backend: Backend, *, local_entries: int = 0, local_ttl: Duration = 1.0) -> None:
@@ -60,6 +74,12 @@ class Cache:
             raise ConfigurationError(
                 f"local_entries={local_entries!r}: give a number of entries, or 0 for none"
             )
+        check_kind(
+            backend,
+            Backend,
+            option="backend=",
+            wanted="a back end, such as RedisBackend.from_url(url), RedisBackend(client) or MemoryBackend()",
+        )
         self._backend = backend
         self._counter = Counter()
         # In front of this process's own memory a second tier would add nothing but staleness.
@@ -69,6 +89,7 @@ class Cache:
         self._core = Core(local=local, counter=self._counter)
         self._functions: weakref.WeakValueDictionary[str, Any] = weakref.WeakValueDictionary()
 
+    @_with_parentheses
     def query(
         self,
         *,
@@ -99,11 +120,14 @@ class Cache:
         Calls raise :class:`~scalekit.errors.UncacheableArgument` for an argument that has no stable key, and
         :class:`~scalekit.errors.UncacheableResult` for a result that would not come back as it was.
         """
-        all_tags = tags_of(*reads, *tags)
+        tables = tags_of(*check_items(reads, option="reads="), where="reads=")
+        names = tags_of(*check_items(tags, option="tags="), where="tags=")
+        all_tags = tuple(sorted({*tables, *names}))
         if len(all_tags) > MAX_TAGS:
             raise ConfigurationError(f"{len(all_tags)} tags; a result has at most {MAX_TAGS}")
         life = seconds(ttl, name="ttl", minimum=0.001)
-        return QueryDecorator(self, ttl=life, tags=all_tags, ignore=tuple(ignore), name=name)
+        ignored = check_items(ignore, option="ignore=")
+        return QueryDecorator(self, ttl=life, tags=all_tags, ignore=ignored, name=name)
 
     async def invalidate_tags(self, *things: object) -> None:
         """Drop every result that carries one of these tags or reads one of these tables, on every server.
@@ -112,12 +136,15 @@ class Cache:
 
         Raises:
             BackendError: the back end could not be told.
+            ConfigurationError: one of ``things`` is neither.
         """
-        await run_async(self._core.drop(self._backend.using("async"), keys=set(), tags=set(tags_of(*things))))
+        tags = set(tags_of(*things, where="invalidate_tags"))
+        await run_async(self._core.drop(self._backend.using("async"), keys=set(), tags=tags))
 
     def invalidate_tags_sync(self, *things: object) -> None:
         """:meth:`invalidate_tags` for synchronous code."""
-        run(self._core.drop(self._backend.using("sync"), keys=set(), tags=set(tags_of(*things))))
+        tags = set(tags_of(*things, where="invalidate_tags_sync"))
+        run(self._core.drop(self._backend.using("sync"), keys=set(), tags=tags))
 
     def watch(self, target: Any) -> None:
         """Drop what reads a table whenever a transaction that changed it has been committed.
@@ -178,9 +205,10 @@ class QueryDecorator:
         codec = Codec(function, name=name)
         keys = Keys(function, name=name, ignore=self._ignore, fingerprint=codec.fingerprint)
         colour: Colour = "async" if inspect.iscoroutinefunction(function) else "sync"
+        definition = "an async def" if colour == "async" else "a plain def"
         core = self._cache._core
         query = Query(
-            entries=self._cache._backend.using(colour),
+            entries=in_colour(self._cache._backend, colour, taker=f"{name}, {definition},"),
             flights=core.flights[colour],
             codec=codec,
             tags=self._tags,

@@ -18,7 +18,7 @@ import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import wraps
-from typing import Any, ParamSpec, Protocol, TypeVar
+from typing import Any, ParamSpec, Protocol, TypeVar, runtime_checkable
 
 from scalekit._steps import Steps
 from scalekit.types import Colour
@@ -86,6 +86,7 @@ class Entries(Protocol):
         """Release connections: a value or an awaitable of it."""
 
 
+@runtime_checkable
 class Backend(Protocol):
     """Where results are kept. ``local`` says that it is this process's memory."""
 

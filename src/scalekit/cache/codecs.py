@@ -64,6 +64,7 @@ class Codec:
 
     def __init__(self, function: Callable[..., Any], *, name: str) -> None:
         self._name = name
+        self._annotated = "return" in getattr(function, "__annotations__", {})
         self._type = _returned(function, name)
         orm = _orm_class(self._type)
         if orm is not None:
@@ -111,6 +112,8 @@ class Codec:
         return self._decode(payload)
 
     def _refusal(self, result: Any, reason: str) -> UncacheableResult:
+        if not self._annotated:
+            reason += "; it has no return annotation, so it is read back as plain data"
         return UncacheableResult(
             f"{self._name}: a {type(result).__name__} result cannot be cached, {reason}; {_CURE}"
         )

@@ -17,6 +17,7 @@ import logging
 import weakref
 from typing import Any
 
+from scalekit._options import in_colour
 from scalekit._steps import run, run_async
 from scalekit.cache._core import Core
 from scalekit.cache.backend import Backend
@@ -47,9 +48,11 @@ def watch(target: Any, *, core: Core, backend: Backend) -> None:
         event.listen(sessions, "after_begin", watcher.after_begin)
         event.listen(sessions, "after_commit", watcher.after_commit)
         event.listen(sessions, "after_transaction_end", watcher.after_transaction_end)
-    except exc.SQLAlchemyError as error:
+    # The last two are what an AsyncEngine and an Engine answer.
+    except (exc.SQLAlchemyError, NotImplementedError, AttributeError) as error:
         raise ConfigurationError(
-            f"cache.watch wants a sessionmaker, a Session class or a session, not a {type(target).__name__}"
+            "cache.watch wants a sessionmaker, a Session class or a session, their asynchronous twins, or a "
+            f"cluster, not {type(target).__name__}: what a commit has changed is known to its session"
         ) from error
     core.watched.add(sessions)
     if source is not None:
@@ -61,7 +64,8 @@ def _sessions(target: Any, backend: Backend) -> Any:
     if isinstance(target, async_scoped_session):
         target = target.session_factory
     if isinstance(target, async_sessionmaker):
-        backend.using("async")  # the wrong colour shows here, not at the first commit
+        # The wrong colour shows here, not at the first commit.
+        in_colour(backend, "async", taker="cache.watch(async_sessionmaker)")
         configured = target.kw.get("sync_session_class") or target.class_.sync_session_class
         if configured is not Session:
             return configured

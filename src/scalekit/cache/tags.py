@@ -10,22 +10,22 @@ from collections.abc import Iterable
 from scalekit.errors import ConfigurationError
 
 
-def tags_of(*things: object) -> tuple[str, ...]:
-    """The tags of mapped classes, tables and names; sorted, each once.
+def tags_of(*things: object, where: str) -> tuple[str, ...]:
+    """The tags of mapped classes, tables and names; sorted, each once. Errors say ``where`` they were given.
 
     Raises:
         ConfigurationError: something is none of these.
     """
     found: set[str] = set()
     for thing in things:
-        found.update(_tags(thing))
+        found.update(_tags(thing, where))
     return tuple(sorted(found))
 
 
-def _tags(thing: object) -> Iterable[str]:
+def _tags(thing: object, where: str) -> Iterable[str]:
     if isinstance(thing, str):
         if not thing:
-            raise ConfigurationError("a tag is not empty")
+            raise ConfigurationError(f"{where} has an empty name in it; a tag is not empty")
         return (thing,)
     mapper = getattr(thing, "__mapper__", None)
     if mapper is not None:
@@ -33,7 +33,9 @@ def _tags(thing: object) -> Iterable[str]:
         return [table_tag(table) for table in mapper.tables]
     if isinstance(getattr(thing, "fullname", None), str):
         return (table_tag(thing),)
-    raise ConfigurationError(f"reads={thing!r}: give a mapped class, a Table, or the name of a table or tag")
+    raise ConfigurationError(
+        f"{where} takes mapped classes, Tables and the names of tables and tags, not {thing!r:.120}"
+    )
 
 
 def table_tag(table: object) -> str:
