@@ -77,7 +77,14 @@ async def test_one_postgresql(make_async: Callable[..., AsyncCluster]) -> None:
     [
         ({"primary": "no url"}, "cannot be parsed"),
         ({"primary": "nosuch://app@host/shop"}, "knows no nosuch://"),
+        (
+            {"primary": "postgres://app:secret-word@host/shop"},
+            r"use postgresql\+psycopg://, or postgresql\+asyncpg",
+        ),
+        ({"primary": PG.format("a"), "replicas": ["postgres://app@host/shop"]}, "knows no postgres://"),
         ({"primary": PG.format("a"), "replicas": PG.format("b")}, "takes a list"),
+        ({"primary": PG.format("a"), "replica": [PG.format("b")]}, r"did you mean replicas=\[\.\.\.\]\?"),
+        ({"primary": PG.format("a"), "max_lag": "30"}, "max_lag='30' must be seconds as a number"),
         ({"primary": PG.format("a"), "replicas": [PG.format("a")]}, "given twice"),
         ({"primary": PG.format("a"), "replicas": ["postgresql+psycopg://app@b/shop"]}, "share a driver"),
         ({"primary": "sqlite+aiosqlite:///a", "replicas": ["sqlite+aiosqlite:///b"]}, "replicas= needs"),

@@ -4,6 +4,7 @@ from typing import TypedDict
 
 from scalekit._durations import Duration
 from scalekit._http import Cookie, make_private, read_cookie
+from scalekit._options import check_items, check_kind
 from scalekit.database.consistency import TokenSigner
 from scalekit.database.scope import Scope
 from scalekit.types import Headers, SecretKey
@@ -38,9 +39,10 @@ class Visits:
         max_age: Duration = 600,
         safe_methods: frozenset[str] = SAFE_METHODS,
     ) -> None:
+        check_kind(cookie, Cookie, option="cookie=", wanted="a Cookie, such as Cookie(name='rw')")
         self._signer = TokenSigner(secret_key, max_age=max_age)
         self._cookie = cookie
-        self._safe_methods = safe_methods
+        self._safe_methods = frozenset(check_items(safe_methods, option="safe_methods="))
 
     def begin(self, headers: Headers, *, method: str, https: bool) -> Scope:
         """The scope of a request."""

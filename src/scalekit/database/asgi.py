@@ -12,6 +12,7 @@ Rules:
 
 from typing import Unpack
 
+from scalekit._options import check_kind, check_names
 from scalekit.database._visits import VisitOptions, Visits
 from scalekit.database.cluster import AsyncCluster, Cluster
 from scalekit.database.scope import Scope
@@ -29,7 +30,8 @@ class ReadYourWritesMiddleware:
         options: see :class:`scalekit.database.VisitOptions`.
 
     Raises:
-        ConfigurationError: a secret that is too short, or a ``max_age`` that is not positive.
+        ConfigurationError: no cluster, an unknown option, a secret too short, or a ``max_age`` that is
+            not positive.
     """
 
     def __init__(
@@ -40,6 +42,13 @@ class ReadYourWritesMiddleware:
         secret_key: SecretKey,
         **options: Unpack[VisitOptions],
     ) -> None:
+        check_names(options, VisitOptions, taker="the ASGI ReadYourWritesMiddleware")
+        check_kind(
+            cluster,
+            AsyncCluster | Cluster,
+            option="cluster=",
+            wanted="an AsyncCluster or a Cluster, the object that makes the sessions",
+        )
         self.app = app
         self._cluster = cluster
         self._visits = Visits(secret_key=secret_key, **options)

@@ -108,6 +108,8 @@ class _Base(ABC):
             WrongColour: a driver of the other colour.
         """
         _check_level(consistency)
+        if "replica" in engine_options:
+            raise ConfigurationError("a cluster has no option replica=; did you mean replicas=[...]?")
         urls = _urls(primary, replicas)
         if len(urls) > 1:
             for option in ("creator", "async_creator", "pool", "strategy"):
@@ -310,6 +312,11 @@ def _urls(primary: DatabaseURL, replicas: Sequence[DatabaseURL]) -> list[URL]:
         ) from error
     names = [name_of(url) for url in urls]
     for url, name in zip(urls, names, strict=True):
+        if url.get_backend_name() == "postgres":
+            raise ConfigurationError(
+                f"SQLAlchemy knows no {url.drivername}:// databases; use postgresql+psycopg://, or "
+                "postgresql+asyncpg:// for an AsyncCluster"
+            )
         if names.count(name) > 1:
             raise ConfigurationError(f"{name} is given twice; each server is one member")
         if url.drivername != urls[0].drivername:
