@@ -60,9 +60,11 @@ def test_starting_twice_is_starting_once(clock: Clock) -> None:
 
 
 def test_durations_are_checked() -> None:
-    """A negative delay is refused when the drain is built."""
+    """A negative delay, or text, is refused when the drain is built."""
     with pytest.raises(ConfigurationError, match="delay=-1"):
         Drain(delay=-1)
+    with pytest.raises(ConfigurationError, match="delay='10' must be seconds as a number or a timedelta"):
+        Drain(delay="10")  # type: ignore[arg-type]
 
 
 async def test_wait_returns_at_once_when_draining() -> None:

@@ -111,8 +111,15 @@ def test_wrong_set_up_is_refused() -> None:
     """Names must be there and differ; durations must be durations."""
     with pytest.raises(ConfigurationError, match="needs a name"):
         Check("", ok)
-    with pytest.raises(ConfigurationError, match="same name"):
+    with pytest.raises(ConfigurationError, match="two checks are called 'a'"):
         Health([Check("a", ok), Check("a", ok)])
+    for no_function, found in ((True, "bool"), ("redis://:s3cret@host", "str"), (None, "NoneType")):
+        with pytest.raises(ConfigurationError, match=f"check 'a' must be given a function .*, not {found}$"):
+            Check("a", no_function)  # type: ignore[arg-type]
+    with pytest.raises(ConfigurationError, match=r"each of checks= must be a check, .*ping\), not function$"):
+        Health([Check("a", ok), ok])  # type: ignore[list-item]
+    with pytest.raises(ConfigurationError, match=r"checks= must be a list, not Check; .* checks=\[...\]$"):
+        Health(Check("a", ok))  # type: ignore[arg-type]
     for bad in (0, -1, float("nan"), float("inf")):
         with pytest.raises(ConfigurationError, match="timeout"):
             Check("a", ok, timeout=bad)

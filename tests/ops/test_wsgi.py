@@ -3,13 +3,15 @@
 import json
 import signal
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 from wsgiref.util import setup_testing_defaults
 from wsgiref.validate import validator
 
 import pytest
 
-from scalekit.ops import Check, Drain
+from scalekit.errors import ConfigurationError, WrongColour
+from scalekit.ops import Check, Drain, asgi
 from scalekit.ops.wsgi import OpsMiddleware
 from scalekit.types import Environ
 
@@ -52,6 +54,28 @@ def test_probes_and_application() -> None:
     assert call(app, "/health")[2] == b"hello"
     assert call(app, "/health/ready", "HEAD")[2] == b""
     assert call(app, "/health/ready", "POST")[0] == "405 Method Not Allowed"
+
+
+@pytest.mark.parametrize("wrap", [lambda check: check, partial])
+def test_a_coroutine_function_is_refused_at_start_up(wrap: Any) -> None:
+    """WSGI has no loop to await it on: readiness would be 503 for ever."""
+
+    async def ping() -> None: ...
+
+    message = (
+        "the check 'database' under WSGI wants a synchronous function, but was given an asynchronous one"
+    )
+    with pytest.raises(WrongColour, match=message):
+        ops(checks=[Check("database", wrap(ping))])
+
+
+@pytest.mark.parametrize("shell", [OpsMiddleware, asgi.OpsMiddleware])
+def test_what_is_no_drain_is_refused(shell: Any) -> None:
+    """The seconds of a delay are not yet a drain."""
+    with pytest.raises(
+        ConfigurationError, match=r"drain= must be a Drain, such as Drain\(delay=10\), not int"
+    ):
+        shell(hello, drain=10)
 
 
 def test_checks_and_drain() -> None:

@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterable
 
 from scalekit import _http
+from scalekit._options import check_kind
 from scalekit.ops import probes
 from scalekit.ops.checks import refresh_async
 from scalekit.ops.drain import Drain
@@ -27,7 +28,8 @@ class OpsMiddleware:
     (``uvicorn --lifespan off``; call ``drain.install()`` yourself then).
 
     Raises:
-        ConfigurationError: ``path`` is not absolute, or two checks have one name.
+        ConfigurationError: ``path`` is not absolute, two checks have one name, or something is no check or no
+            drain.
     """
 
     def __init__(
@@ -36,6 +38,7 @@ class OpsMiddleware:
         self.app = app
         self.health = Health(checks)
         self.drain = Drain() if drain is None else drain
+        check_kind(self.drain, Drain, option="drain=", wanted="a Drain, such as Drain(delay=10)")
         self._path = probes.checked_path(path)
         self._tasks: set[asyncio.Task[None]] = set()
 

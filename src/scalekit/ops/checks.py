@@ -21,6 +21,22 @@ PATIENCE = 0.25
 """Seconds that the probe which starts a run waits for it. All other probes never wait."""
 
 
+def check_blocking(health: Health) -> None:
+    """Refuse coroutine functions, which nobody could await under WSGI.
+
+    Raises:
+        WrongColour: there is one.
+    """
+    for check in health.checks:
+        if inspect.iscoroutinefunction(check.call):
+            raise _coroutine_under_wsgi(check)
+
+
+def _coroutine_under_wsgi(check: Check) -> WrongColour:
+    what = f"the check {check.name!r} under WSGI"
+    return WrongColour(found="async", wanted="sync", what=what, kind="function")
+
+
 def refresh(health: Health) -> None:
     """Run what is due, in threads, and wait for it at most :data:`PATIENCE`."""
     threads = [
@@ -51,7 +67,7 @@ def _run(health: Health, check: Check) -> None:
         if inspect.isawaitable(result):
             if inspect.iscoroutine(result):
                 result.close()
-            raise WrongColour(found="async", wanted="sync", what=f"the check {check.name!r} under WSGI")
+            raise _coroutine_under_wsgi(check)
         error = _judge(result)
     except Exception as failure:  # noqa: BLE001  # whatever a check raises, it has failed
         error = type(failure).__name__

@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 from scalekit._durations import Duration, seconds
+from scalekit._options import check_items, check_kind
 from scalekit.errors import ConfigurationError
 
 Status: TypeAlias = Literal["ready", "starting", "unavailable", "draining"]
@@ -39,7 +40,7 @@ class Check:
         ttl: seconds (or ``timedelta``) for which a result is good, 5 by default.
 
     Raises:
-        ConfigurationError: an empty name, or a duration below a millisecond.
+        ConfigurationError: an empty name, a call that cannot be called, or a duration below a millisecond.
     """
 
     def __init__(
@@ -53,6 +54,11 @@ class Check:
     ) -> None:
         if not name:
             raise ConfigurationError("a check needs a name: Check('database', ping)")
+        if not callable(call):
+            raise ConfigurationError(
+                f"check {name!r:.100} must be given a function to call, such as Check('database', ping), "
+                f"not {type(call).__name__}"
+            )
         self.name = name
         self.call = call
         self.required = required
@@ -100,14 +106,19 @@ class Health:
         checks: the dependencies to ask; with none the server is ready unless it drains.
 
     Raises:
-        ConfigurationError: two checks of one name.
+        ConfigurationError: something else than checks, or two of one name.
     """
 
     def __init__(self, checks: Iterable[Check] = ()) -> None:
-        self.checks = tuple(checks)
-        self._states = {check.name: _State() for check in self.checks}
-        if len(self._states) != len(self.checks):
-            raise ConfigurationError("two checks have the same name")
+        self.checks: tuple[Check, ...] = check_items(checks, option="checks=")
+        self._states: dict[str, _State] = {}
+        for check in self.checks:
+            check_kind(
+                check, Check, option="each of checks=", wanted="a check, such as Check('database', ping)"
+            )
+            if check.name in self._states:
+                raise ConfigurationError(f"two checks are called {check.name!r}; reports tell them by name")
+            self._states[check.name] = _State()
         self._lock = threading.Lock()
 
     def begin(self, now: float) -> list[Check]:

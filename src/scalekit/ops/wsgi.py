@@ -6,8 +6,9 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from scalekit import _http
+from scalekit._options import check_kind
 from scalekit.ops import probes
-from scalekit.ops.checks import refresh
+from scalekit.ops.checks import check_blocking, refresh
 from scalekit.ops.drain import Drain
 from scalekit.ops.health import Check, Health
 from scalekit.types import Environ, WSGIBody
@@ -31,7 +32,9 @@ class OpsMiddleware:
     WSGI leaves the ``Connection`` header to the server (PEP 3333), so that a drain cannot send it here.
 
     Raises:
-        ConfigurationError: ``path`` is not absolute, or two checks have one name.
+        ConfigurationError: ``path`` is not absolute, two checks have one name, or something is no check or no
+            drain.
+        WrongColour: a check is a coroutine function.
     """
 
     def __init__(
@@ -44,7 +47,9 @@ class OpsMiddleware:
     ) -> None:
         self.app = app
         self.health = Health(checks)
+        check_blocking(self.health)
         self.drain = Drain() if drain is None else drain
+        check_kind(self.drain, Drain, option="drain=", wanted="a Drain, such as Drain(delay=10)")
         self._path = probes.checked_path(path)
         self.drain.install()
 
