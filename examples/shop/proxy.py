@@ -10,18 +10,18 @@ Rules:
   application recognises the second copy.
 * Bodies stream in both directions. The first 64 KiB of each are held back, so that there is something to
   send again, and so that a page that breaks off can be fetched anew.
-* With no server there is a page that says so, and looks again by itself.
+* With no server there is a page that says so (see ``busy.py``).
 """
 
 import asyncio
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 from urllib.parse import parse_qs
 
 import h11
 
+from examples.shop import busy
 from examples.shop.http1 import LOST, Connection, Pool
 from scalekit.types import Headers, Message, Receive, Scope, Send
 
@@ -33,8 +33,6 @@ _IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE"})
 _HOP_BY_HOP = frozenset(
     {b"connection", b"keep-alive", b"proxy-connection", b"te", b"trailer", b"transfer-encoding", b"upgrade"}
 )
-_REFRESH = b'<meta http-equiv="refresh" content="3">'
-_BUSY = Path(__file__).with_name("busy.html").read_bytes()
 
 
 @dataclass
@@ -96,7 +94,18 @@ class Balancer:
             if scope["type"] == "websocket":
                 await send({"type": "websocket.close", "code": 1000})
             return
-        await _Exchange(self, scope, receive, send).run()
+        if scope["path"] == busy.READY:
+            await self._say_whether_ready(send)
+        else:
+            await _Exchange(self, scope, receive, send).run()
+
+    async def _say_whether_ready(self, send: Send) -> None:
+        """204 with a server, 202 without: a page that waits makes no errors in a browser's console."""
+        status = 204 if any(upstream.ready for upstream in self.upstreams) else 202
+        headers = [(b"content-length", b"0")] if status == 202 else []
+        headers.append((b"cache-control", b"no-store"))
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send({"type": "http.response.body", "body": b""})
 
     def candidates(self) -> list[Upstream]:
         """The ready servers, whose turn it is first."""
@@ -117,6 +126,7 @@ class _Exchange:
         self._began = time.monotonic()
         self._attempts = 0
         self._answered = False
+        self._arrived = False
         query = parse_qs(scope["query_string"].decode("latin-1"))
         self._repeatable = scope["method"] in _IDEMPOTENT or "once" in query
         self._held = b""
@@ -161,6 +171,7 @@ class _Exchange:
         upstream.in_flight += 1
         streaming = self._more
         sender: asyncio.Task[None] | None = None
+        self._arrived = True  # perhaps: from here on nobody knows how far it came
         try:
             await connection.send_head(self._scope["method"].encode(), self._target(), self._headers())
             sender = asyncio.create_task(self._send_body(connection))
@@ -220,8 +231,7 @@ class _Exchange:
 
     async def _say_busy(self, status: int) -> None:
         method = self._scope["method"]
-        # A form must not become a GET of its address.
-        page = _BUSY.replace(b"<!--refresh-->", _REFRESH) if method == "GET" else _BUSY
+        page = busy.page(method, self._scope["headers"], arrived=self._arrived)
         body = b"" if method == "HEAD" else page
         headers = [
             (b"content-type", b"text/html; charset=utf-8"),
