@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from examples.shop.databases import Refused
+from examples.shop.databases import Refused, Unknown
 from examples.shop.servers import ROOT
 from tests.servers import guard
 
@@ -34,7 +34,7 @@ class Burst:
 
     async def start(self, size: str) -> str:
         if size not in SIZES:
-            raise Refused(f"there is no burst called {size}")
+            raise Unknown(f"there is no crowd called {size}")
         if self.running:
             raise Refused("a crowd is in the shop already")
         visitors, seconds = SIZES[size]
@@ -74,9 +74,30 @@ class Burst:
         await process.wait()
         guard.unwatch(process.pid)
         if self.result:
-            bad = sum(self.result["violations"].values()) + self.result["failed"]
-            verdict = f"{bad} went wrong {self.result['failures']}" if bad else "nothing was lost"
+            verdict = _verdict(self.result)
             self._on_end(
-                f"the crowd has left after {self.result['requests']} requests: {verdict}",
-                "bad" if bad else "good",
+                f"the crowd has left after {self.result['requests']:,} requests: "
+                f"{verdict or 'nothing was lost'}",
+                "bad" if verdict else "good",
             )
+
+
+def _verdict(result: dict[str, Any]) -> str:
+    """What went wrong, in words; empty if nothing did."""
+    parts = [
+        # A status is digits; the rest are names of what a broken connection raises.
+        f"{_times(count, 'page')} answered with {cause}"
+        if cause.isdigit()
+        else f"{_times(count, 'page')} without an answer ({cause})"
+        for cause, count in result["failures"].items()
+    ]
+    words = {"logged out": "log-in", "basket changed": "basket", "order missing": "order"}
+    ends = {"logged out": "lost", "basket changed": "changed", "order missing": "missing"}
+    parts += [
+        f"{_times(count, words[name])} {ends[name]}" for name, count in result["violations"].items() if count
+    ]
+    return ", ".join(parts)
+
+
+def _times(count: int, noun: str) -> str:
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"

@@ -18,14 +18,14 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from examples.shop.burst import Burst
-from examples.shop.databases import Refused
+from examples.shop.databases import Refused, Unknown
 from examples.shop.traffic import Traffic
 from tests.servers.base import ServerFailed
 
 _HERE = Path(__file__).parent / "control_room"
-_ACTIONS = (
-    "start_server", "drain_server", "kill_server", "pause_replica", "resume_replica", "kill_replica",
-    "start_replica", "promote",
+_ON_A_TARGET = (
+    "drain_server", "kill_server", "pause_replica", "resume_replica", "kill_replica", "start_replica",
+    "promote",
 )  # fmt: skip
 
 
@@ -70,12 +70,16 @@ def control_room(fleet: Controlled) -> Starlette:
         action: Callable[..., Awaitable[str]] | None = None
         if name == "burst":
             action = fleet.burst.start
-        elif name in _ACTIONS:
+        elif name in _ON_A_TARGET or name == "start_server":
             action = getattr(fleet, name, None)
         if action is None:
             return JSONResponse({"problem": "there is no such button"}, 404)
+        if not target and name != "start_server":
+            return JSONResponse({"problem": f"{name} of what? Add ?target=..."}, 400)
         try:
-            text = await (action(target) if target else action())
+            text = await (action() if name == "start_server" else action(target))
+        except Unknown as error:
+            return JSONResponse({"problem": str(error)}, 404)
         except (Refused, ServerFailed, TimeoutError) as error:
             problem = str(error).splitlines()[0]
             fleet.note(problem, "bad")

@@ -19,6 +19,10 @@ class Refused(Exception):
     """What was asked for cannot be done now; the message says why, for people."""
 
 
+class Unknown(Refused):
+    """What it was asked for does not exist."""
+
+
 class Databases:
     """A `PostgresCluster` with names and roles."""
 
@@ -98,7 +102,7 @@ class Databases:
 
     def _node(self, name: str) -> PostgresServer:
         if name not in self.nodes:
-            raise Refused(f"there is no database {name}")
+            raise Unknown(f"there is no database {name}")
         return self.nodes[name]
 
     def _replica(self, name: str, *states: State) -> PostgresServer:

@@ -5,6 +5,8 @@ from typing import Any
 
 _COUNTS = ("local_hits", "hits", "misses", "computes", "waits", "invalidations", "errors")
 
+NOTHING_READ = {"reads": 0, "replica_reads": 0, "commits": 0}
+
 
 def merged_cache(stats: Iterable[dict[str, Any]]) -> dict[str, float]:
     total = dict.fromkeys(_COUNTS, 0)
@@ -17,11 +19,11 @@ def merged_cache(stats: Iterable[dict[str, Any]]) -> dict[str, float]:
 
 
 def merged_databases(stats: Iterable[dict[str, Any]]) -> dict[str, dict[str, int]]:
-    """Name to reads and commits."""
+    """Name to reads, reads from it while it was a replica, and commits."""
     total: dict[str, dict[str, int]] = {}
     for one in stats:
         for member in one["databases"]:
-            counts = total.setdefault(member["name"], {"reads": 0, "commits": 0})
-            counts["reads"] += member["reads"]
-            counts["commits"] += member["commits"]
+            counts = total.setdefault(member["name"], dict(NOTHING_READ))
+            for name in NOTHING_READ:
+                counts[name] += member[name]
     return total

@@ -6,6 +6,7 @@ a second a line of JSON says how it went. On loopback only, and never for more t
 """
 
 import asyncio
+import itertools
 import json
 import random
 import re
@@ -15,7 +16,7 @@ import time
 from collections import Counter
 from urllib.parse import urlsplit
 
-from examples.shop.app.catalogue import ITEMS, USERS
+from examples.shop.app.catalogue import CROWD, ITEMS
 from examples.shop.http1 import LOST, Pool
 from examples.shop.traffic import percentile
 
@@ -76,10 +77,10 @@ class Report:
 
 
 class Visitor:
-    def __init__(self, pool: Pool, report: Report) -> None:
+    def __init__(self, pool: Pool, report: Report, user: str) -> None:
         self._pool, self._report = pool, report
         self._cookies: dict[str, str] = {}
-        self._user = random.choice(list(USERS))
+        self._user = user
         self._basket = 0
         self._logged_in = False
 
@@ -175,9 +176,9 @@ async def crowd(url: str, *, visitors: int, seconds: float) -> Report:
     report, pool = Report(), Pool(address.hostname, address.port or 80)
     until = time.monotonic() + min(seconds, 60)
 
-    async def stay() -> None:
+    async def stay(user: str) -> None:
         await asyncio.sleep(random.random())
-        visitor = Visitor(pool, report)
+        visitor = Visitor(pool, report, user)
         while time.monotonic() < until:
             await visitor.visit()
 
@@ -188,8 +189,8 @@ async def crowd(url: str, *, visitors: int, seconds: float) -> Report:
 
     telling = asyncio.create_task(tell())
     async with asyncio.TaskGroup() as group:
-        for _ in range(visitors):
-            group.create_task(stay())
+        for _, user in zip(range(visitors), itertools.cycle(CROWD), strict=False):
+            group.create_task(stay(user))
     telling.cancel()
     print(report.line(), flush=True)
     pool.close()

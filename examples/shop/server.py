@@ -4,6 +4,8 @@ It takes any free port and says which in its first line of output. SIGTERM drain
 control room does to it.
 """
 
+import logging
+import re
 import socket
 
 import uvicorn
@@ -12,8 +14,25 @@ from examples.shop.app.main import create_app
 from examples.shop.app.settings import Settings
 
 
+def _say_who(server: str, databases: dict[str, str]) -> None:
+    """Warnings of several servers share one terminal: say whose they are, and name the databases."""
+
+    class Named(logging.Formatter):
+        def formatMessage(self, record: logging.LogRecord) -> str:
+            text = super().formatMessage(record)
+            for address, name in databases.items():
+                text = re.sub(rf"{re.escape(address)}(/\w+)?", name, text)
+            return text
+
+    handler = logging.StreamHandler()
+    handler.setFormatter(Named(f"  {server}: %(message)s"))
+    logging.basicConfig(level=logging.WARNING, handlers=[handler])
+
+
 def main() -> None:
-    app = create_app(Settings.from_environment())
+    settings = Settings.from_environment()
+    app = create_app(settings)
+    _say_who(settings.server, app.state.shop.counts.names)
     listener = socket.socket()
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     listener.bind(("127.0.0.1", 0))

@@ -8,10 +8,11 @@ import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, Self, TypeAlias
+from typing import Literal, Self, TypeAlias
 
 from examples.shop.proxy import Upstream
 from tests.servers import guard
+from tests.servers.base import ServerFailed
 
 State: TypeAlias = Literal["starting", "ready", "draining", "gone"]
 
@@ -25,7 +26,6 @@ class AppServer:
         self.name, self.process, self.upstream = name, process, upstream
         self.started = time.monotonic()
         self.draining = False
-        self.stats: dict[str, Any] = {}
 
     @classmethod
     async def start(cls, name: str, environment: Mapping[str, str]) -> Self:
@@ -44,7 +44,7 @@ class AppServer:
         if not port:
             await process.wait()
             guard.unwatch(process.pid)
-            raise RuntimeError(f"{name} did not start; what it said is above")
+            raise ServerFailed(f"{name} did not start; what it said is in the terminal")
         return cls(name, process, Upstream(name, "127.0.0.1", int(port)))
 
     @property
@@ -59,6 +59,11 @@ class AppServer:
         """Let it finish what it has begun, and go."""
         self.draining = True
         self._signal(signal.SIGTERM)
+
+    @property
+    def killed(self) -> bool:
+        """Whether SIGKILL ended it, whoever sent that."""
+        return self.process.returncode == -signal.SIGKILL
 
     def kill(self) -> None:
         self._signal(signal.SIGKILL)

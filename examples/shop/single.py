@@ -16,7 +16,7 @@ from examples.shop.app.main import create_app
 from examples.shop.app.seed import seed
 from examples.shop.app.settings import Settings
 from examples.shop.burst import Burst
-from examples.shop.figures import merged_cache, merged_databases
+from examples.shop.figures import NOTHING_READ, merged_cache, merged_databases
 from examples.shop.proxy import Served
 from examples.shop.traffic import Traffic
 from scalekit.ops import Drain
@@ -55,7 +55,7 @@ class Single:
     def snapshot(self) -> dict[str, Any]:
         stats: list[dict[str, Any]] = [figures(self.app)]
         traffic = self.traffic.snapshot()
-        reads = merged_databases(stats).get("database", {"reads": 0, "commits": 0})
+        reads = merged_databases(stats).get("SQLite", NOTHING_READ)
         server = {
             "name": "server-1", "state": "ready", "pid": os.getpid(), "uptime": time.time() - self.began,
             "requests": traffic["total"], "rps": traffic["rps"], "in_flight": 0,

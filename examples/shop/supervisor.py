@@ -15,8 +15,8 @@ import h11
 from examples.shop.app.seed import seed
 from examples.shop.app.settings import Settings
 from examples.shop.burst import Burst
-from examples.shop.databases import Databases, Refused
-from examples.shop.figures import merged_cache, merged_databases
+from examples.shop.databases import Databases, Refused, Unknown
+from examples.shop.figures import NOTHING_READ, merged_cache, merged_databases
 from examples.shop.http1 import LOST, Connection
 from examples.shop.monitor import Monitor
 from examples.shop.proxy import Balancer
@@ -44,7 +44,9 @@ class Fleet:
         self._thread = ThreadPoolExecutor(max_workers=1)
         self._tasks: set[asyncio.Task[Any]] = set()
         self._next = 1
-        self._past: list[dict[str, Any]] = []
+        self._starting = 0
+        # By server, and kept when it has ended: a total must not go back.
+        self._stats: dict[str, dict[str, Any]] = {}
         self._sessions = 0
 
     async def start(self, *, servers: int, cdn: str, say: Callable[[str], None]) -> None:
@@ -93,10 +95,15 @@ class Fleet:
     # What the buttons do. Each returns what to write in the log, or raises Refused.
 
     async def start_server(self) -> str:
-        if sum(server.state != "gone" for server in self.servers.values()) >= _MOST_SERVERS:
+        running = sum(server.state != "gone" for server in self.servers.values())
+        if running + self._starting >= _MOST_SERVERS:
             raise Refused(f"{_MOST_SERVERS} servers are enough for one machine")
         name, self._next = f"server-{self._next}", self._next + 1
-        server = await AppServer.start(name, self._settings.to_environment())
+        self._starting += 1
+        try:
+            server = await AppServer.start(name, self._settings.to_environment())
+        finally:
+            self._starting -= 1
         self.servers[name] = server
         self.balancer.add(server.upstream)
         self._spawn(self._bury(server))
@@ -104,13 +111,15 @@ class Fleet:
 
     async def drain_server(self, name: str) -> str:
         server = self._server(name)
+        if server.draining:
+            raise Refused(f"{name} drains already")  # a second SIGTERM would cut the drain short
         server.drain()
-        return f"{name} drains: it finishes what it has begun, and goes"
+        return f"{name} drains: it gets nothing new"
 
     async def kill_server(self, name: str) -> str:
         server = self._server(name)
         server.kill()
-        await server.process.wait()
+        # Not waited for: the log tells the act first, and then its effect.
         return f"{name} killed with SIGKILL"
 
     async def pause_replica(self, name: str) -> str:
@@ -140,7 +149,7 @@ class Fleet:
     def snapshot(self) -> dict[str, Any]:
         traffic = self.traffic.snapshot()
         now = time.monotonic()
-        stats = [*self._past, *(server.stats for server in self.servers.values() if server.stats)]
+        stats = self._stats.values()
         servers = [
             {
                 "name": name,
@@ -164,7 +173,7 @@ class Fleet:
                     "state": self.databases.state[name],
                     "port": node.port,
                     "lag": None if lag is None else {"bytes": lag.bytes, "seconds": round(lag.seconds, 2)},
-                    **reads.get(name, {"reads": 0, "commits": 0}),
+                    **reads.get(name, NOTHING_READ),
                 }
             )
         return {
@@ -183,17 +192,17 @@ class Fleet:
     def _server(self, name: str) -> AppServer:
         server = self.servers.get(name)
         if server is None or server.state == "gone":
-            raise Refused(f"there is no server {name}")
+            raise Unknown(f"there is no server {name}")
         return server
 
     async def _bury(self, server: AppServer) -> None:
-        """When it has ended, forget it, but keep what it had counted."""
+        """When it has ended, say so, and forget it after a while."""
         await server.gone()
         self.balancer.remove(server.upstream)
-        if server.stats:
-            self._past.append(server.stats)
-            server.stats = {}
-        self.note(f"{server.name} is gone", "" if server.draining else "bad")
+        if server.draining and not server.killed:
+            self.note(f"{server.name} has finished what it had begun, and is gone")
+        else:
+            self.note(f"{server.name} is gone", "bad")
         await asyncio.sleep(20)  # shown for a while
         self.servers.pop(server.name, None)
 
@@ -201,9 +210,11 @@ class Fleet:
         while True:
             for server in [one for one in self.servers.values() if one.state in ("ready", "draining")]:
                 try:
-                    server.stats = await _stats(server) or server.stats
+                    stats = await _stats(server)
                 except LOST:
                     continue
+                if stats is not None:
+                    self._stats[server.name] = stats
             keys = await self._count_sessions()
             self._sessions = self._sessions if keys is None else keys
             await asyncio.sleep(interval)

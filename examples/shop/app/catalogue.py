@@ -16,6 +16,9 @@ USERS = {
     "reed": ("Reed", "Killed a cactus once"),
 }
 
+CROWD = {f"visitor-{number}": (f"Visitor {number}", "Comes with the crowd") for number in range(1, 101)}
+"""Who the crowd logs in as. Not shown to choose from: a visitor's own orders stay the visitor's own."""
+
 
 @dataclass(frozen=True)
 class Item:

@@ -86,7 +86,7 @@ async def checkout(
         return await place_order(session, once=once, user=user.key, address=address, cart=cart)
 
     try:
-        number = await shop_of(request).unit(request, order, consistency=STRONG)
+        number = await shop_of(request).unit(request, order, consistency=STRONG, writes=True)
     except SoldOut as sold:
         left = f"only {sold.left} left" if sold.left else "none left"
         note(request, f"{sold.name}: {left}. Nothing was ordered.", kind="bad")

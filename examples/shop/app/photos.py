@@ -44,16 +44,14 @@ async def share(request: Request, slug: str) -> Response:
                 "caption": form.fields.get("caption", "").strip()[:80],
                 "once": once[:120],
             }
-            if not await shop.unit(request, lambda session: _keep(session, photo)):
+            if not await shop.unit(request, lambda session: _keep(session, photo), writes=True):
                 raise _ThereAlready
     except _ThereAlready:
         pass
     except UploadRejected as error:
         return _refuse(request, page, error)
-    if _wants_json(request):
-        return JSONResponse({"page": page}, status_code=201)
-    note(request, "Thank you, your photo is on the wall.")
-    return go(page)
+    note(request, "Thank you, your photo is on the wall.", place="photos")
+    return JSONResponse({"page": page}, status_code=201) if _wants_json(request) else go(page)
 
 
 async def _keep(session: AsyncSession, photo: dict[str, object]) -> bool:
@@ -75,5 +73,5 @@ def _refuse(request: Request, page: str, error: UploadRejected) -> Response:
     problem = problems.get(error.status, "Please choose a photo first.")
     if _wants_json(request):
         return JSONResponse({"problem": problem}, status_code=error.status)
-    note(request, problem, kind="bad")
+    note(request, problem, kind="bad", place="photos")
     return go(page)

@@ -11,12 +11,12 @@ from typing import Any, TypeVar
 from fastapi import Request
 from fastapi.responses import RedirectResponse, Response
 from fastapi.templating import Jinja2Templates
-from sqlalchemy import select
 from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from examples.shop.app import basket
-from examples.shop.app.catalogue import CATEGORIES, USERS
+from examples.shop.app.catalogue import CATEGORIES, CROWD, USERS
+from examples.shop.app.counts import Counts
 from examples.shop.app.queries import Catalogue
 from examples.shop.app.settings import Settings
 from scalekit.cache import Cache
@@ -47,35 +47,41 @@ class Shop:
         self.catalogue = Catalogue(cache)
         self.templates = Jinja2Templates(HERE / "templates")
         self.templates.env.globals["asset"] = assets.url
-        self.databases = _names(settings)
+        self.counts = Counts(settings, cluster)
 
-    async def unit(self, request: Request, work: Callable[[AsyncSession], Awaitable[T]], **options: Any) -> T:
+    async def unit(
+        self,
+        request: Request,
+        work: Callable[[AsyncSession], Awaitable[T]],
+        *,
+        writes: bool = False,
+        **options: Any,
+    ) -> T:
         """Run ``work`` in a transaction, and again if the database was lost under it.
 
         Only work that may run twice: reads, and writes that carry their form's token. A server that loses
         its primary has, while a replica takes over, nobody to write to; ten seconds are enough for that.
         A COMMIT of unknown outcome is repeated too: the token tells whether it had worked.
+
+        Args:
+            writes: whether the work changes something; for the figures.
         """
         deadline = time.monotonic() + _PATIENCE
         while True:
             try:
                 async with self.cluster.session(**options) as session:
                     result = await work(session)
-                    request.state.read_from = self._place(session)
+                    place = self.counts.place(session)
+                    replica = self.counts.is_replica(place)
+                    request.state.read_from = place
                     await session.commit()
+                    self.counts.add(place, replica=replica, wrote=writes)
                     return result
             except (DBAPIError, NoServerAvailable, OutcomeUnknown) as error:
                 lost = not isinstance(error, DBAPIError) or error.connection_invalidated
                 if not (lost or isinstance(error, IntegrityError)) or time.monotonic() > deadline:
                     raise
             await asyncio.sleep(0.1)
-
-    def _place(self, session: AsyncSession) -> str:
-        """The database that this transaction ran on; empty if all came from the cache."""
-        if not self.databases or not session.in_transaction():
-            return ""
-        url = session.sync_session.get_bind(clause=select(1)).engine.url
-        return self.databases.get(f"{url.host}:{url.port}", "")
 
     def page(self, request: Request, name: str, *, status: int = 200, **context: Any) -> Response:
         """A page of the shop. Notes that were left for this visitor are shown, once."""
@@ -89,6 +95,7 @@ class Shop:
             "notes": session.pop("notes", []) if "notes" in session else [],
             "once": secrets.token_urlsafe(9),
             "server": self.settings.server,
+            "fleet": bool(self.settings.replicas),
             "read_from": getattr(request.state, "read_from", ""),
         }
         return self.templates.TemplateResponse(request, name, common | context, status_code=status)
@@ -101,13 +108,16 @@ def shop_of(request: Request) -> Shop:
 
 def user_of(request: Request) -> User | None:
     key = request.session.user_id
-    return User(key, USERS[key][0]) if key in USERS else None
+    known = USERS | CROWD
+    return User(key, known[key][0]) if key in known else None
 
 
-def note(request: Request, text: str, *, kind: str = "good", href: str = "", action: str = "") -> None:
-    """Say something at the head of the next page."""
+def note(
+    request: Request, text: str, *, kind: str = "good", href: str = "", action: str = "", place: str = "top"
+) -> None:
+    """Say something on the next page: at its head, or in its section ``place``, to which it is scrolled."""
     request.session.setdefault("notes", []).append(
-        {"text": text, "kind": kind, "href": href, "action": action}
+        {"text": text, "kind": kind, "href": href, "action": action, "place": place}
     )
 
 
@@ -118,13 +128,3 @@ def go(address: str) -> RedirectResponse:
 
 def to_login(request: Request) -> RedirectResponse:
     return go(f"/login?next={request.url.path}")
-
-
-def _names(settings: Settings) -> dict[str, str]:
-    """Host and port to ``db-1``..., in the order in which the databases were configured."""
-    if not settings.replicas:
-        return {}
-    from sqlalchemy import make_url
-
-    urls = [make_url(url) for url in (settings.database, *settings.replicas)]
-    return {f"{url.host}:{url.port}": f"db-{number}" for number, url in enumerate(urls, 1)}

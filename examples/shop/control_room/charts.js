@@ -6,11 +6,17 @@ const Charts = (() => {
     `<${name} ${Object.entries(attributes).map(([key, value]) => `${key}="${value}"`).join(" ")}>${text}</${name}>`;
   const short = (ms) => (ms >= 1000 ? `${ms / 1000} s` : `${ms} ms`);
   const nothing = (width, text) => tag("text", { class: "empty", x: width / 2, y: 112, "text-anchor": "middle" }, text);
+  // One unit is one pixel at any width, so that letters are as large on a phone as on a desk.
+  const fit = (svg) => {
+    const width = Math.max(200, svg.clientWidth);
+    svg.setAttribute("viewBox", `0 0 ${width} 230`);
+    return width;
+  };
 
   function latency(svg, burst, marks) {
-    const left = 46, right = 632, top = 12, bottom = 204;
+    const all = fit(svg), left = 46, right = all - 8, top = 12, bottom = 204;
     const points = burst.series.filter((point) => point.requests);
-    if (!points.length) { svg.innerHTML = nothing(640, "Let a crowd in to see how the shop holds up."); return; }
+    if (!points.length) { svg.innerHTML = nothing(all, all < 360 ? "Let a crowd in first." : "Let a crowd in to see how the shop holds up."); return 0; }
     const end = Math.max(burst.seconds + 2, points[points.length - 1].at);
     const most = Math.max(50, ...points.map((point) => point.p99));
     const low = Math.log10(1), high = Math.log10(most * 1.4);
@@ -22,7 +28,8 @@ const Charts = (() => {
       if (ms > most * 1.4) break;
       out += tag("line", { class: "grid", x1: left, x2: right, y1: y(ms), y2: y(ms) }) + tag("text", { x: left - 6, y: y(ms) + 4, "text-anchor": "end" }, short(ms));
     }
-    for (let at = 0; at <= end; at += end > 25 ? 10 : 5) out += tag("text", { x: x(at), y: bottom + 17, "text-anchor": "middle" }, `${at} s`);
+    const step = [5, 10, 20, 40].find((seconds) => (seconds * (right - left)) / end > 44) ?? 60;
+    for (let at = 0; at <= end; at += step) out += tag("text", { x: x(at), y: bottom + 17, "text-anchor": x(at) > right - 12 ? "end" : "middle" }, `${at} s`);
     const width = Math.max(2, (right - left) / (end * 2) - 1.5);
     out += tag("g", { class: "bars" }, points.map((point) => {
       const height = ((bottom - top) * 0.42 * point.requests) / busiest;
@@ -38,21 +45,22 @@ const Charts = (() => {
       if (key === "p50") out += tag("path", { class: "area", d: `${d}L${x(points[points.length - 1].at)} ${bottom}L${x(points[0].at)} ${bottom}z` });
       out += tag("path", { class: `line l${key.slice(1)}`, d });
     }
-    out += tag("text", { x: right, y: bottom - 6, "text-anchor": "end" }, `up to ${busiest * 2} requests/s`);
     svg.innerHTML = out;
+    return busiest * 2; // two reports a second
   }
 
   function histogram(svg, buckets) {
-    if (!buckets || !buckets.some(([, count]) => count)) { svg.innerHTML = nothing(320, "Nothing yet."); return; }
+    const all = fit(svg);
+    if (!buckets || !buckets.some(([, count]) => count)) { svg.innerHTML = nothing(all, "Nothing yet."); return; }
     const used = buckets.map(([, count]) => count > 0);
     const first = Math.max(0, used.indexOf(true) - 1), last = Math.min(buckets.length - 1, used.lastIndexOf(true) + 1);
     const shown = buckets.slice(first, last + 1), most = Math.max(...shown.map(([, count]) => count));
-    const step = 304 / shown.length, bottom = 204;
+    const step = (all - 16) / shown.length, bottom = 204, labelled = Math.ceil(54 / step);
     svg.innerHTML = tag("g", { class: "hist" }, shown.map(([end, count], index) => {
       const height = count ? Math.max(2, (186 * count) / most) : 0;
       return tag("rect", { x: 8 + index * step + 1, y: bottom - height, width: step - 2, height, rx: 2 }, `<title>up to ${short(end)}: ${count}</title>`);
-    }).join("")) + tag("line", { class: "grid", x1: 8, x2: 312, y1: bottom, y2: bottom }) + shown.map(([end], index) =>
-      index % Math.ceil(shown.length / 5) === 0 ? tag("text", { x: 8 + (index + 1) * step, y: bottom + 17, "text-anchor": "middle" }, short(end)) : "").join("");
+    }).join("")) + tag("line", { class: "grid", x1: 8, x2: all - 8, y1: bottom, y2: bottom }) + shown.map(([end], index) =>
+      index % labelled === labelled >> 1 && (index + 1) * step < all - 24 ? tag("text", { x: 8 + (index + 1) * step, y: bottom + 17, "text-anchor": "middle" }, short(end)) : "").join("");
   }
 
   function spark(svg, values) {

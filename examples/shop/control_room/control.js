@@ -5,6 +5,7 @@ const $ = (id) => document.getElementById(id);
 const lanes = new Map(); // server -> its element, canvas and dots
 const nodes = new Map();
 const rates = [];
+let stale = false;
 const count = (number) => Number(number).toLocaleString("en");
 const show = (id, text) => { if ($(id).textContent !== String(text)) $(id).textContent = text; };
 
@@ -19,7 +20,7 @@ async function press(button) {
     toast("The control room does not answer.");
   } finally {
     button.classList.remove("busy");
-    button.disabled = false;
+    button.disabled = stale;
   }
 }
 document.addEventListener("click", (event) => {
@@ -51,7 +52,7 @@ function rows(map, list, items, make) {
 function servers(state) {
   rows(lanes, $("servers"), state.servers, (element, server) => {
     element.dataset.server = server.name;
-    element.innerHTML = `<div><h3>${server.name}<span class="pill"></span></h3><small></small></div><canvas role="img" aria-label="Requests to ${server.name}"></canvas><div class="rate"><b></b><small></small></div><div class="acts fleet-only">${act("drain_server", server.name, "Drain")}${act("kill_server", server.name, "Kill", true)}</div>`;
+    element.innerHTML = `<div><h3><span>${server.name}</span><span class="pill"></span></h3><small></small></div><canvas role="img" aria-label="Requests to ${server.name}"></canvas><div class="rate"><b></b><small></small></div><div class="acts fleet-only">${act("drain_server", server.name, "Drain")}${act("kill_server", server.name, "Kill", true)}</div>`;
     return { element, canvas: element.querySelector("canvas"), dots: [], pill: element.querySelector(".pill"), facts: element.querySelector("small"), rate: element.querySelector("b"), total: element.querySelector(".rate small") };
   });
   for (const server of state.servers) {
@@ -62,8 +63,10 @@ function servers(state) {
     row.facts.textContent = `pid ${server.pid} · up ${age(server.uptime)}`;
     row.rate.textContent = `${server.rps.toFixed(server.rps < 10 ? 1 : 0)}/s`;
     row.total.textContent = `${count(server.requests)} in all`;
-    for (const button of row.element.querySelectorAll("button:not(.busy)")) button.disabled = server.state === "gone";
+    for (const button of row.element.querySelectorAll("button:not(.busy)"))
+      button.disabled = server.state === "gone" || (server.state === "draining" && button.dataset.do === "drain_server");
   }
+  $("no-servers").hidden = state.servers.some((server) => server.state !== "gone");
   const now = performance.now();
   state.tape.forEach((request, index) => {
     // Spread over the half second that the report covers.
@@ -76,14 +79,14 @@ function databases(state) {
   rows(nodes, $("databases"), state.databases, (element, node) => {
     element.className = "node";
     element.dataset.database = node.name;
-    element.innerHTML = `<div class="node-head"><h3>${node.name}</h3><span class="pill role"></span><span class="pill state"></span><div class="acts fleet-only"></div></div><div class="node-facts"><div><p><span>Reads</span><b></b></p><div class="track"><i></i></div></div><div><p><span></span><b></b></p><div class="track"><i></i></div></div></div>`;
+    element.innerHTML = `<div class="node-head"><h3>${node.name}</h3><span class="pill role fleet-only"></span><span class="pill state"></span><div class="acts fleet-only"></div></div><div class="node-facts"><div><p><span>Reads</span><b></b></p><div class="track"><i></i></div></div><div><p><span></span><b></b></p><div class="track"><i></i></div></div></div>`;
     const [reads, lag] = element.querySelectorAll(".node-facts > div");
     return { element, role: element.querySelector(".role"), state: element.querySelector(".state"), acts: element.querySelector(".acts"), reads, lag, key: "" };
   });
   for (const node of state.databases) {
     const row = nodes.get(node.name);
     row.element.dataset.role = row.role.textContent = node.role;
-    row.role.className = `pill role ${node.role}`;
+    row.role.className = `pill role fleet-only ${node.role}`;
     row.element.dataset.state = row.state.textContent = node.state;
     row.state.className = `pill state ${node.state}`;
     const key = `${node.role} ${node.state}`;
@@ -106,8 +109,9 @@ function databases(state) {
     }
   }
   const all = state.databases.reduce((sum, node) => sum + node.reads, 0);
-  const away = state.databases.filter((node) => node.role === "replica").reduce((sum, node) => sum + node.reads, 0);
-  show("replica-reads", all ? Math.round((100 * away) / all) : "–");
+  // By the role at the time of the read: a promotion moves no read that has been.
+  const away = state.databases.reduce((sum, node) => sum + node.replica_reads, 0);
+  show("replica-reads", state.single ? count(all) : all ? Math.round((100 * away) / all) : "–");
   show("reads", count(all));
   show("commits", count(state.databases.reduce((sum, node) => sum + node.commits, 0)));
 }
@@ -123,7 +127,8 @@ function figures(state) {
   show("sessions", state.sessions === null ? "–" : count(state.sessions));
   if (state.single) show("sessions-sub", "in this process");
   show("hits", cache.local_hits + cache.hits + cache.misses ? (100 * cache.hit_rate).toFixed(1) : "–");
-  show("local", count(cache.local_hits));
+  // In a single process the back end is local too.
+  show("local", count(cache.local_hits + (state.single ? cache.hits : 0)));
   show("shared", count(cache.hits));
   show("computes", count(cache.computes));
   show("uptime", `up ${age(state.uptime)}`);
@@ -134,7 +139,8 @@ function figures(state) {
 
 function crowd(state) {
   const { burst } = state, result = burst.result;
-  Charts.latency($("latency"), burst, state.log.filter((entry) => entry.kind === "act" || entry.kind === "bad"));
+  const busiest = Charts.latency($("latency"), burst, state.log.filter((entry) => entry.kind === "act" || entry.kind === "bad"));
+  show("busiest", busiest ? `, up to ${count(busiest)}` : "");
   Charts.histogram($("histogram"), result.histogram);
   for (const item of document.querySelectorAll("[data-check]")) {
     const name = item.dataset.check, value = result.requests === undefined ? null : name in result ? result[name] : result.violations[name];
@@ -150,15 +156,34 @@ function log(state) {
   if (key === logged) return;
   logged = key;
   $("log").innerHTML = [...state.log].reverse().map((entry) => `<li><time>${new Date(entry.at * 1000).toLocaleTimeString("en-GB")}</time><span class="${entry.kind}">${Charts.escape(entry.text)}</span></li>`).join("");
+  more();
 }
+// Whether the log goes on below its edge, where it fades out then.
+const more = () => $("log").classList.toggle("more", $("log").scrollTop + $("log").clientHeight < $("log").scrollHeight - 4);
+$("log").addEventListener("scroll", more, { passive: true });
+addEventListener("resize", more);
 
 const age = (seconds) => (seconds < 60 ? `${Math.floor(seconds)} s` : seconds < 3600 ? `${Math.floor(seconds / 60)} min` : `${(seconds / 3600).toFixed(1)} h`);
 const size = (bytes) => (bytes < 1024 ? `${bytes} B` : bytes < 1048576 ? `${Math.round(bytes / 1024)} KB` : `${(bytes / 1048576).toFixed(1)} MB`);
 
+// Without news the figures are old, and the buttons lead nowhere.
+let heard = 0;
+function setStale(now) {
+  if (now === stale && $("live").dataset.known) return;
+  stale = now;
+  $("live").dataset.known = "yes";
+  $("live").className = now ? "live off" : "live";
+  show("live-text", now ? "offline" : "live");
+  document.body.classList.toggle("stale", now);
+  for (const button of document.querySelectorAll("button[data-do]:not(.busy)")) button.disabled = now;
+}
+setInterval(() => { if (heard && performance.now() - heard > 4000) setStale(true); }, 1000);
+
 const events = new EventSource("/control/events");
-events.onopen = () => { $("live").className = "live"; show("live-text", "live"); };
-events.onerror = () => { $("live").className = "live off"; show("live-text", "no connection"); };
+events.onerror = () => setStale(true);
 events.onmessage = (event) => {
+  heard = performance.now();
+  setStale(false);
   const state = JSON.parse(event.data);
   document.body.classList.toggle("single", state.single);
   servers(state); databases(state); figures(state); crowd(state); log(state);
@@ -173,6 +198,6 @@ readColours();
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", readColours);
 const calm = matchMedia("(prefers-reduced-motion: reduce)");
 (function draw() {
-  for (const row of lanes.values()) Charts.lane(row.canvas, row.dots, performance.now(), colours);
+  if (!stale) for (const row of lanes.values()) Charts.lane(row.canvas, row.dots, performance.now(), colours);
   if (calm.matches) setTimeout(draw, 1000); else requestAnimationFrame(draw);
 })();

@@ -30,11 +30,16 @@ for (const form of document.querySelectorAll("form[data-upload]")) {
     const chosen = file.files[0];
     complain("");
     if (preview.src) URL.revokeObjectURL(preview.src);
-    preview.hidden = !chosen;
+    preview.removeAttribute("src");
+    preview.hidden = true;
     if (!chosen) return;
+    if (!file.accept.split(",").includes(chosen.type)) { file.value = ""; complain("A PNG, JPEG, WebP or GIF, please."); return; }
     preview.src = URL.createObjectURL(chosen);
     if (chosen.size > 8 * 1024 * 1024) complain("That is over 8 MB. A smaller one, please.");
   });
+  // Shown when it can be: what only calls itself a picture would leave a broken one.
+  preview.addEventListener("load", () => { preview.hidden = false; });
+  preview.addEventListener("error", () => { if (file.files[0]) { file.value = ""; complain("That picture cannot be read."); } });
   for (const [name, over] of [["dragover", true], ["dragleave", false], ["drop", false]])
     zone.addEventListener(name, () => zone.classList.toggle("over", over));
 
