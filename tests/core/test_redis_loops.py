@@ -168,18 +168,73 @@ FORK = """
 """
 
 
-def test_children_share_no_socket_with_their_parent(
-    redis_server: RedisServer, prefix: str, tmp_path: Path
-) -> None:
-    """Forked while connections are open (gunicorn --preload): everybody reads only their own replies."""
-    script = tmp_path / "fork.py"
-    script.write_text(textwrap.dedent(FORK))
-    run = subprocess.run(
-        [sys.executable, "-W", "ignore::DeprecationWarning", str(script), redis_server.url, prefix],
+def run(script: str, *args: str, directory: Path) -> None:
+    """Run ``script`` in a process of its own; it is fine if it prints ``ok`` and nothing else."""
+    path = directory / "fork.py"
+    path.write_text(textwrap.dedent(script))
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore::DeprecationWarning", str(path), *args],
         capture_output=True,
         text=True,
         timeout=60,
         check=False,
     )
-    assert run.stdout == "ok\n", run.stderr
-    assert run.stderr == ""
+    assert done.stdout == "ok\n", done.stderr
+    assert done.stderr == ""
+
+
+def test_children_share_no_socket_with_their_parent(
+    redis_server: RedisServer, prefix: str, tmp_path: Path
+) -> None:
+    """Forked while connections are open (gunicorn --preload): everybody reads only their own replies."""
+    run(FORK, redis_server.url, prefix, directory=tmp_path)
+
+
+FORK_WHILE_A_CLUSTER_IS_ASKED = """
+    import os, signal, socket, threading
+    from scalekit._redis import Redis
+    from scalekit.errors import BackendUnavailable
+
+    node = socket.create_server(("127.0.0.1", 0))
+    node.settimeout(20)
+    port = node.getsockname()[1]
+    link = Redis.from_url(f"redis+cluster://127.0.0.1:{port}", timeout=30, connect_timeout=30)
+    commands = link.using("sync")
+    del link  # the commands know of the fork without it
+    replies = []
+    thread = threading.Thread(target=lambda: replies.append(commands.execute("GET", "k")))
+    thread.start()
+    connection, _ = node.accept()  # the thread asks for the topology
+
+    pid = os.fork()
+    if pid == 0:
+        signal.alarm(20)
+        node.close()
+        try:
+            commands.execute("GET", "k")
+        except BackendUnavailable:
+            os._exit(0)
+        os._exit(1)
+    child, _ = node.accept()  # the child asks, too
+    child.close()
+    node.close()
+    assert os.waitpid(pid, 0)[1] == 0
+
+    # The parent's connection is as it was.
+    slots = b"*1\\r\\n*3\\r\\n:0\\r\\n:16383\\r\\n*2\\r\\n$9\\r\\n127.0.0.1\\r\\n:%d\\r\\n" % port
+    answers = {b"CLUSTER": slots, b"GET": b"$-1\\r\\n"}
+    with connection.makefile("rb") as stream:
+        words = []
+        while words[:1] != [b"GET"]:
+            count = int(stream.readline()[1:])
+            words = [stream.read(int(stream.readline()[1:]) + 2)[:-2] for _ in range(count)]
+            connection.sendall(answers.get(words[0], b"+OK\\r\\n"))
+    thread.join()
+    assert replies == [None]
+    print("ok")
+"""
+
+
+def test_a_child_made_while_a_thread_asks_a_cluster(tmp_path: Path) -> None:
+    """Forked while a thread of the parent reads the topology: the child reads it for itself."""
+    run(FORK_WHILE_A_CLUSTER_IS_ASKED, directory=tmp_path)

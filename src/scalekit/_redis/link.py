@@ -99,7 +99,7 @@ class Redis:
         self._source = source
         self._lock = threading.Lock()
         self._commands: dict[Colour, AsyncCommands | SyncCommands] = {}
-        _links.add(self)
+        _forkable.add(self)
 
     def __repr__(self) -> str:
         return f"<Redis {self.name}>"
@@ -116,17 +116,15 @@ class Redis:
             if given is not None and given != colour:
                 raise _wrong_colour(given, colour)
             with self._lock:
-                if colour not in self._commands:
-                    self._commands[colour] = (AsyncCommands if colour == "async" else SyncCommands)(
-                        self._source
-                    )
-                commands = self._commands[colour]
+                commands = self._commands.get(colour)
+                if commands is None:
+                    commands = (AsyncCommands if colour == "async" else SyncCommands)(self._source)
+                    _forkable.add(commands)
+                    self._commands[colour] = commands
         return commands
 
-    def _forked(self) -> None:
+    def forked(self) -> None:
         self._lock = threading.Lock()  # another thread of the parent may have held it
-        for commands in self._commands.values():
-            commands.forked()
 
 
 def _wrong_colour(found: Colour, wanted: Colour) -> WrongColour:
@@ -139,13 +137,14 @@ def _wrong_colour(found: Colour, wanted: Colour) -> WrongColour:
     return WrongColour(found=found, wanted=wanted, what=caller, cure=cure)
 
 
-_links: "weakref.WeakSet[Redis]" = weakref.WeakSet()
+# The commands for themselves: they may outlive their link.
+_forkable: "weakref.WeakSet[Redis | AsyncCommands | SyncCommands]" = weakref.WeakSet()
 
 
 def _after_fork_in_child() -> None:
     # Two processes on one socket would read each other's replies.
-    for link in list(_links):
-        link._forked()
+    for each in list(_forkable):
+        each.forked()
 
 
 if hasattr(os, "register_at_fork"):

@@ -23,13 +23,13 @@ class SyncCommands:
 
     def __init__(self, source: clients.Source) -> None:
         self._source = source
-        self._pool: Any = None
-        self._router: SyncRouter | None = None
         self._reset()
 
     def _reset(self) -> None:
         limits = self._source.limits
         self._lock = threading.Lock()
+        self._pool: Any = None
+        self._router: SyncRouter | None = None
         self._breakers: dict[str, Breaker] = {}
         self._breaker = self._breaker_of(self._source.name)
         self._turns = (
@@ -71,7 +71,8 @@ class SyncCommands:
         return self._breakers.setdefault(backend, breaker)
 
     def forked(self) -> None:
-        # redis-py's pools notice a fork by themselves and leave the parent's sockets alone.
+        # Dropped and not closed: their locks may be another thread's of the parent. The parent's sockets stay
+        # open, as a redis-py connection that was made by another process closes no more than its own file.
         self._reset()
 
     @contextlib.contextmanager
