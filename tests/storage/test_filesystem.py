@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from scalekit.errors import InvalidKey, ObjectExists, UploadFailed
+from scalekit.errors import ConfigurationError, InvalidKey, ObjectExists, UploadFailed
 from scalekit.storage import FileStorage, MiB, Stored
 from tests.storage.helpers import cancel_everywhere, chunks, eventually, stream
 
@@ -255,6 +255,26 @@ async def test_a_key_cannot_be_another_ones_directory(tmp_path: Path) -> None:
         await storage.put("dir", b"above", overwrite=True)
     assert await storage.read("a") == b"file"
     assert await storage.read("dir/b") == b"file"
+
+
+def test_a_file_is_no_folder(tmp_path: Path) -> None:
+    """A storage whose directory is a file is an error at start-up that names it."""
+    (tmp_path / "media").write_text("x")
+    with pytest.raises(ConfigurationError, match="media' is a file; give the path of a folder"):
+        FileStorage(tmp_path / "media")
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+async def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path, when: str) -> None:
+    """The folder is made with the first object; why it cannot be is told with its path."""
+    wrong = tmp_path / "file"
+    folder = wrong / "media" if when == "before" else wrong
+    storage = FileStorage(folder)
+    wrong.write_text("x")
+    with pytest.raises(UploadFailed) as caught:
+        await storage.put("a", b"x")
+    reason = "Not a directory" if when == "before" else "File exists"
+    assert str(caught.value) == f"cannot store 'a': {reason}, in the folder {str(folder)!r}"
 
 
 async def test_keys_stay_below_the_directory(tmp_path: Path) -> None:

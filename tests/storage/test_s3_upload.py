@@ -3,11 +3,19 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncGenerator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from scalekit.errors import BackendUnavailable, FileTooLarge, ObjectExists, StorageError, UploadFailed
+from scalekit.errors import (
+    BackendUnavailable,
+    ConfigurationError,
+    FileTooLarge,
+    ObjectExists,
+    StorageError,
+    UploadFailed,
+)
 from scalekit.storage import MiB, Storage
 from scalekit.storage import _s3_upload as s3_upload
 from scalekit.storage.s3 import S3Storage
@@ -207,14 +215,15 @@ async def test_a_length_no_object_can_have(media: S3Storage, stand_in: S3StandIn
 
 
 async def test_missing_bucket(s3_server: Any) -> None:
-    """A bucket that does not exist is an error that says so, on every way in."""
+    """A bucket that does not exist is an error that says so, on every way in, with its name and its host."""
+    message = r"NoSuchBucket \(bucket 'no-such-bucket-here' at [a-z0-9.]+:\d+\); make the bucket, or correct"
     async with S3Storage("no-such-bucket-here", **s3_server.client_kwargs) as storage:
         for size in (10, 9 * MiB):
-            with pytest.raises(UploadFailed, match="NoSuchBucket"):
+            with pytest.raises(UploadFailed, match=message):
                 await storage.put("a.bin", stream(size), overwrite=True)
-        with pytest.raises(StorageError, match="NoSuchBucket"):
+        with pytest.raises(StorageError, match=message):
             await storage.open("a.bin")
-        with pytest.raises(StorageError, match="NoSuchBucket"):
+        with pytest.raises(StorageError, match=message):
             _ = [stored async for stored in storage.list()]
 
 
@@ -223,10 +232,44 @@ async def test_unreachable() -> None:
     async with S3StandIn() as gone:
         options = gone.client_kwargs
     async with S3Storage("media", **options) as storage:
-        with pytest.raises(BackendUnavailable):
+        message = (
+            rf"EndpointConnectionError \(bucket 'media' at 127.0.0.1:{gone.port}\); is endpoint_url= right"
+        )
+        with pytest.raises(BackendUnavailable, match=message):
             await storage.stat("a.bin")
-        with pytest.raises(UploadFailed):
+        with pytest.raises(UploadFailed, match=message):
             await storage.put("a.bin", chunks(b"content"))
+
+
+async def test_no_credentials(stand_in: S3StandIn, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Where none are found anywhere, the message says how to give them."""
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    for name in ("AWS_SHARED_CREDENTIALS_FILE", "AWS_CONFIG_FILE"):
+        monkeypatch.setenv(name, str(tmp_path / "none"))
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    async with S3Storage("media", endpoint_url=stand_in.endpoint_url, region_name="us-east-1") as storage:
+        with pytest.raises(UploadFailed, match=r"NoCredentialsError .*; set AWS_ACCESS_KEY_ID and"):
+            await storage.put("a.bin", b"content")
+        with pytest.raises(StorageError, match=r"NoCredentialsError .*; set AWS_ACCESS_KEY_ID and"):
+            await storage.stat("a.bin")
+
+
+def test_an_endpoint_needs_a_scheme() -> None:
+    """An error at start-up, which quotes nothing of it."""
+    with pytest.raises(ConfigurationError, match="endpoint_url= begins with http:// or https://") as caught:
+        S3Storage("media", endpoint_url="key:s3cret@localhost:9000")
+    assert "s3cret" not in str(caught.value)
+
+
+async def test_of_an_endpoint_only_the_host_is_told() -> None:
+    """A user and a password in it stay out of the messages."""
+    async with S3StandIn() as gone:
+        options = gone.client_kwargs | {"endpoint_url": f"http://key:s3cret@127.0.0.1:{gone.port}"}
+    async with S3Storage("media", **options) as storage:
+        with pytest.raises(BackendUnavailable, match=rf"at 127.0.0.1:{gone.port}\)") as caught:
+            await storage.stat("a.bin")
+    assert "s3cret" not in str(caught.value)
 
 
 async def test_credentials_stay_out_of_errors(s3_server: Any) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from aiobotocore.config import AioConfig
 
-from scalekit.errors import MissingExtra
+from scalekit.errors import ConfigurationError, MissingExtra
 
 
 def factory(**options: str | None) -> Callable[[], AbstractAsyncContextManager[Any]]:
@@ -17,12 +17,15 @@ def factory(**options: str | None) -> Callable[[], AbstractAsyncContextManager[A
 
     Raises:
         MissingExtra: aioboto3 is not installed.
+        ConfigurationError: an endpoint without a scheme, which the client would refuse on first use.
     """
     try:
         import aioboto3
     except ModuleNotFoundError:
         raise MissingExtra("s3", needed_by="S3Storage without client=") from None
     endpoint = options["endpoint_url"]
+    if endpoint is not None and not endpoint.startswith(("http://", "https://")):
+        raise ConfigurationError("endpoint_url= begins with http:// or https://")
     named = endpoint or os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL") or ""
     s3: dict[str, Any] = {"addressing_style": "path" if endpoint else "auto"}
     if not named.startswith("http://"):

@@ -2,6 +2,8 @@
 
 from collections.abc import Generator
 from contextlib import contextmanager
+from typing import Any
+from urllib.parse import urlsplit
 
 import aiohttp
 from botocore.exceptions import (
@@ -21,6 +23,31 @@ CLIENT_ERRORS = (ClientError, BotoCoreError, aiohttp.ClientError, TimeoutError)
 
 _TIMEOUTS = (ConnectTimeoutError, ReadTimeoutError, TimeoutError)
 _CONNECTION = (HTTPClientError, BotoConnectionError, ResponseStreamingError, aiohttp.ClientError)
+
+
+_CURES = {
+    "NoSuchBucket": "make the bucket, or correct its name or endpoint_url=",
+    "PermanentRedirect": "the bucket is in another region; correct region_name=",
+    "EndpointConnectionError": "is endpoint_url= right, and does the server run?",
+    "NoCredentialsError": "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or pass aws_access_key_id= and "
+    "aws_secret_access_key=",
+    "InvalidAccessKeyId": "these credentials are not of this server",
+    "AccessDenied": "its policy does not let these credentials do that",
+}
+
+
+def place(client: Any, bucket: str) -> str:
+    """The bucket and its server, for messages: host and port, as the endpoint may hold credentials."""
+    endpoint = urlsplit(str(client.meta.endpoint_url))
+    port = f":{endpoint.port}" if endpoint.port else ""
+    return f"bucket {bucket!r} at {endpoint.hostname}{port}"
+
+
+def describe(error: BaseException, where: str) -> str:
+    """S3's error code, where it happened, and the cure if it has a usual one."""
+    code = code_of(error)
+    cure = f"; {_CURES[code]}" if code in _CURES else ""
+    return f"{code} ({where}){cure}"
 
 
 def code_of(error: BaseException) -> str:
@@ -48,22 +75,26 @@ def may_have_worked(error: BaseException) -> bool:
 
 
 @contextmanager
-def reading(what: str) -> Generator[None, None, None]:
-    """Translate the errors of everything but uploads. ``what`` completes "S3 failed to ..."."""
+def reading(what: str, where: str) -> Generator[None, None, None]:
+    """Translate the errors of everything but uploads. ``what`` completes "S3 failed to ..."; see `place`."""
     try:
         yield
     except _TIMEOUTS as error:
-        raise BackendTimeout(f"S3 did not {what} in time", backend="s3") from error
+        raise BackendTimeout(f"S3 did not {what} in time ({where})", backend="s3") from error
     except _CONNECTION as error:
-        raise BackendUnavailable(f"S3 cannot be reached to {what}: {code_of(error)}", backend="s3") from error
+        raise BackendUnavailable(
+            f"S3 cannot be reached to {what}: {describe(error, where)}", backend="s3"
+        ) from error
     except (ClientError, BotoCoreError) as error:
         if status_of(error) >= 500:
-            raise BackendUnavailable(f"S3 failed to {what}: {code_of(error)}", backend="s3") from error
-        raise StorageError(f"S3 refused to {what}: {code_of(error)}") from error
+            raise BackendUnavailable(
+                f"S3 failed to {what}: {describe(error, where)}", backend="s3"
+            ) from error
+        raise StorageError(f"S3 refused to {what}: {describe(error, where)}") from error
 
 
-def upload_failed(key: str, error: BaseException) -> UploadFailed:
+def upload_failed(key: str, error: BaseException, where: str) -> UploadFailed:
     """The error of an upload that S3 will not take. Credentials and URLs stay out of the message."""
-    failed = UploadFailed(f"S3 did not store {key!r}: {code_of(error)}")
+    failed = UploadFailed(f"S3 did not store {key!r}: {describe(error, where)}")
     failed.__cause__ = error
     return failed

@@ -24,7 +24,14 @@ from botocore.exceptions import ClientError
 
 from scalekit.errors import FileTooLarge, ObjectExists, UploadFailed
 from scalekit.storage._contract import Source
-from scalekit.storage._s3_errors import CLIENT_ERRORS, code_of, is_conflict, may_have_worked, upload_failed
+from scalekit.storage._s3_errors import (
+    CLIENT_ERRORS,
+    code_of,
+    is_conflict,
+    may_have_worked,
+    place,
+    upload_failed,
+)
 from scalekit.storage._shield import CLEAN_UP_SECONDS, Outcome, settle
 from scalekit.storage._source import Body, cut
 
@@ -141,7 +148,7 @@ class Upload:
                     ),
                 )
             except CLIENT_ERRORS as error:
-                raise upload_failed(self.key, error) from error
+                raise self._failed(error) from error
             finally:
                 body.clear()  # the client's request objects outlive the request, and refer to it
                 slots.release()
@@ -217,7 +224,7 @@ class Upload:
         except ClientError:
             return None  # absent, or not ours to see; the write itself will tell
         except CLIENT_ERRORS as error:
-            raise upload_failed(self.key, error) from error
+            raise self._failed(error) from error
         return answer
 
     def _is_ours(self, head: dict[str, Any] | None) -> TypeGuard[dict[str, Any]]:
@@ -238,12 +245,15 @@ class Upload:
     def _condition(self) -> dict[str, str]:
         return {} if self.overwrite else {"IfNoneMatch": "*"}
 
+    def _failed(self, error: BaseException) -> UploadFailed:
+        return upload_failed(self.key, error, place(self.client, self.bucket))
+
     def _failure(self, outcome: Outcome[Any]) -> BaseException:
         if outcome.cancelled is not None:
             return outcome.cancelled
         error = outcome.error
         assert error is not None
-        return upload_failed(self.key, error) if isinstance(error, CLIENT_ERRORS) else error
+        return self._failed(error) if isinstance(error, CLIENT_ERRORS) else error
 
 
 def _first(errors: BaseExceptionGroup[BaseException]) -> BaseException:

@@ -21,7 +21,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypeVar
 
-from scalekit.errors import InvalidKey, ObjectExists, StorageError, UploadFailed
+from scalekit.errors import ConfigurationError, InvalidKey, ObjectExists, StorageError, UploadFailed
 from scalekit.storage._contract import Opened, Source, Storage, Stored, check_base_url
 from scalekit.storage._media_types import type_for
 from scalekit.storage._shield import Outcome, in_thread
@@ -45,12 +45,19 @@ class FileStorage(Storage):
         directory: the root. Everything below it that is named like a key counts as an object.
         base_url: where :class:`scalekit.storage.serve.StorageFiles`, or a web server, serves the directory.
         mode: permissions of a stored file; the default lets a web server under another user read it.
+
+    Raises:
+        ConfigurationError: ``directory`` is a file.
     """
 
     def __init__(
         self, directory: str | os.PathLike[str], *, base_url: str | None = "/media/", mode: int = 0o644
     ) -> None:
         self.directory = Path(directory).absolute()
+        if os.path.isfile(self.directory):
+            raise ConfigurationError(
+                f"directory={str(self.directory)!r} is a file; give the path of a folder"
+            )
         self.base_url = check_base_url(base_url)
         self.mode = mode
 
@@ -135,9 +142,15 @@ class _Draft:
 
     @classmethod
     def create(cls, root: Path, target: Path, mode: int) -> "_Draft":
-        _make_directories(root, target.parent)
         path = target.parent / f".scalekit-{secrets.token_hex(8)}.tmp"
-        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, mode)
+        try:
+            _make_directories(root, target.parent)
+            fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, mode)
+        except OSError as error:
+            if error.errno is None:  # in words of ours
+                raise
+            # What is wrong here is wrong with the folder: it cannot be made, written to, or is full.
+            raise OSError(error.errno, f"{error.strerror}, in the folder {str(root)!r}") from error
         return cls(fd, path, target)
 
     def write(self, body: Body) -> None:

@@ -25,7 +25,7 @@ from scalekit.storage import direct
 from scalekit.storage._contract import Opened, Source, Storage, Stored, check_base_url
 from scalekit.storage._media_types import UNKNOWN, extension_for, type_for
 from scalekit.storage._s3_client import Clients, factory
-from scalekit.storage._s3_errors import code_of, reading, status_of
+from scalekit.storage._s3_errors import code_of, place, reading, status_of
 from scalekit.storage._s3_upload import MIN_PART_SIZE, Upload
 from scalekit.storage.keys import check_key, check_prefix, clean_filename, random_key
 
@@ -56,7 +56,8 @@ class S3Storage(Storage):
 
     Raises:
         MissingExtra: aioboto3 is not installed and no ``client`` given.
-        ConfigurationError: a part smaller than S3's 5 MiB, no concurrency, or a bad ``base_url``.
+        ConfigurationError: a part smaller than S3's 5 MiB, no concurrency, or a bad ``base_url`` or
+            ``endpoint_url``.
         InvalidKey: a ``prefix`` that is none.
     """
 
@@ -130,7 +131,7 @@ class S3Storage(Storage):
                 return await self._nothing_of(key)
             wanted["Range"] = f"bytes={offset}-{'' if length is None else offset + length - 1}"
         client = await self._clients.get()
-        with reading(f"read {key!r}"):
+        with reading(f"read {key!r}", place(client, self.bucket)):
             try:
                 answer = await client.get_object(**wanted)
             except ClientError as error:
@@ -148,7 +149,7 @@ class S3Storage(Storage):
             if inspect.isawaitable(closed):  # aiobotocore over httpx
                 await closed
 
-        return Opened(stored, _chunks(key, body, expected), close=close)
+        return Opened(stored, _chunks(key, body, expected, place(client, self.bucket)), close=close)
 
     async def _nothing_of(self, key: str) -> Opened | None:
         stored = await self.stat(key)
@@ -157,7 +158,7 @@ class S3Storage(Storage):
     async def stat(self, key: str) -> Stored | None:
         name = self.prefix + check_key(key)
         client = await self._clients.get()
-        with reading(f"look up {key!r}"):
+        with reading(f"look up {key!r}", place(client, self.bucket)):
             try:
                 answer = await client.head_object(Bucket=self.bucket, Key=name)
             except ClientError as error:
@@ -169,7 +170,7 @@ class S3Storage(Storage):
     async def delete(self, key: str) -> None:
         name = self.prefix + check_key(key)
         client = await self._clients.get()
-        with reading(f"delete {key!r}"):
+        with reading(f"delete {key!r}", place(client, self.bucket)):
             await client.delete_object(Bucket=self.bucket, Key=name)
 
     async def list(self, prefix: str = "") -> AsyncGenerator[Stored, None]:
@@ -177,7 +178,7 @@ class S3Storage(Storage):
         client = await self._clients.get()
         page: dict[str, Any] = {}
         while True:
-            with reading(f"list {prefix!r}"):
+            with reading(f"list {prefix!r}", place(client, self.bucket)):
                 answer = await client.list_objects_v2(Bucket=self.bucket, Prefix=self.prefix + prefix, **page)
             for entry in answer.get("Contents", ()):
                 key = entry["Key"].removeprefix(self.prefix)
@@ -204,7 +205,7 @@ class S3Storage(Storage):
             params["ResponseContentDisposition"] = _attachment(filename)
         lifetime = self.url_expires if expires is None else direct.check_expires(expires)
         client = await self._clients.get()
-        with reading(f"sign {key!r}"):
+        with reading(f"sign {key!r}", place(client, self.bucket)):
             return str(await client.generate_presigned_url("get_object", Params=params, ExpiresIn=lifetime))
 
     async def presign_post(
@@ -229,7 +230,7 @@ class S3Storage(Storage):
         """
         chosen = random_key(extension_for(content_type), prefix=prefix) if key is None else check_key(key)
         client = await self._clients.get()
-        with reading(f"sign {chosen!r}"):
+        with reading(f"sign {chosen!r}", place(client, self.bucket)):
             return await direct.presign_post(
                 client,
                 bucket=self.bucket,
@@ -271,10 +272,10 @@ def _attachment(filename: str) -> str:
     return f"attachment; filename*=UTF-8''{quote(clean_filename(filename), safe='')}"
 
 
-async def _chunks(key: str, body: Any, expected: int) -> AsyncGenerator[bytes, None]:
+async def _chunks(key: str, body: Any, expected: int, where: str) -> AsyncGenerator[bytes, None]:
     received = 0
     while received < expected:
-        with reading(f"read {key!r}"):
+        with reading(f"read {key!r}", where):
             chunk = await body.read(_READ_SIZE)
         if not chunk:
             raise BackendUnavailable(
