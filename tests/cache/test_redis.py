@@ -261,6 +261,74 @@ async def test_a_full_redis_is_one_that_cannot_keep(prefix: str) -> None:
         await cache.close()
 
 
+async def test_redis_that_refuses_writes_does_not_make_a_stampede(prefix: str) -> None:
+    """A query runs once at a time: who calls while it runs waits for the next run, and shares that."""
+    with RedisServer() as server:
+        server.call("CONFIG", "SET", "maxmemory", "1")
+        cache = Cache(RedisBackend.from_url(server.url, prefix=prefix))
+        running = most = runs = 0
+        release = asyncio.Event()
+
+        @cache.query(ttl=60, tags=["t"])
+        async def query() -> int:
+            nonlocal running, most, runs
+            running, runs = running + 1, runs + 1
+            most = max(most, running)
+            await release.wait()
+            running -= 1
+            return runs
+
+        async with asyncio.timeout(10):
+            first = asyncio.create_task(query())
+            while not running:
+                await asyncio.sleep(0)
+            others = [asyncio.create_task(query()) for _ in range(50)]
+            while cache.stats().waits < 50:
+                await asyncio.sleep(0)
+            release.set()
+            assert (await first, await asyncio.gather(*others)) == (1, [2] * 50)
+        assert (most, cache.stats().fills) == (1, 0)
+        await cache.close()
+
+
+async def test_a_server_cut_off_from_redis_serves_nothing_old(redis_server: RedisServer, prefix: str) -> None:
+    """Another server invalidates meanwhile: who calls after that does not get what was under way before."""
+    with FaultProxy(redis_server.host, redis_server.port) as proxy:
+        source, running = 0, 0
+        release = asyncio.Event()
+
+        def server(url: str):  # type: ignore[no-untyped-def]
+            cache = Cache(RedisBackend.from_url(url, prefix=prefix))
+
+            @cache.query(ttl=60, name="query")
+            async def query() -> int:
+                nonlocal running
+                value, running = source, running + 1
+                await release.wait()
+                return value
+
+            return cache, query
+
+        (here, query), (there, elsewhere) = (
+            server(url) for url in (proxy.url(redis_server.url), redis_server.url)
+        )
+        async with asyncio.timeout(10):
+            first = asyncio.create_task(query())
+            while not running:
+                await asyncio.sleep(0)
+            await asyncio.to_thread(proxy.refuse)
+            source = 1
+            await elsewhere.invalidate()
+            second = asyncio.create_task(query())
+            while not here.stats().waits:
+                await asyncio.sleep(0)
+            release.set()
+            assert (await first, await second) == (0, 1)
+        await asyncio.to_thread(proxy.pass_through)
+        await here.close()
+        await there.close()
+
+
 async def test_an_answer_that_is_lost_on_the_way(prefix: str) -> None:
     """The connection breaks while the result is being stored: the caller has it all the same."""
     with RedisServer() as server, FaultProxy(server.host, server.port) as proxy:

@@ -1,12 +1,13 @@
 """The first tier alone, single flights alone, and the back end on a Cluster."""
 
 import asyncio
+from typing import Any
 
 import pytest
 
 from scalekit.cache import Cache
 from scalekit.cache.backend import Lease, Miss, header, new_lease
-from scalekit.cache.flights import ABANDONED, AsyncFlights, SyncFlights
+from scalekit.cache.flights import ABANDONED, AsyncFlights, Part, SyncFlights
 from scalekit.cache.local import MISSING, Local
 from scalekit.cache.redis import RedisBackend
 from scalekit.errors import ConfigurationError
@@ -76,64 +77,62 @@ MINE = Miss((b"version1",), LEASE.token)
 
 
 @pytest.mark.parametrize(
-    ("leader", "lease", "later", "joins"),
+    ("leader", "lease", "later", "part"),
     [
-        (ONE, ..., ONE, True),  # it has not begun, and will see what is committed by now
-        (NONE, ..., ONE, True),  # the version was made since; it will be read again
-        (ONE, ..., TWO, False),  # the tag was dropped since
-        (ONE, ..., NONE, False),
-        (None, ..., ONE, False),  # it could not ask, so it cannot tell
-        (ONE, LEASE, MINE, True),
-        (ONE, LEASE, ONE, False),  # its lease is gone: the key was dropped
-        (ONE, LEASE, Miss((b"version2",), LEASE.token), False),
-        (ONE, LEASE, Miss((None,), LEASE.token), False),
-        (ONE, LEASE, Miss((b"version1",), new_lease(LEASE.header).token), False),
-        (ONE, None, ONE, False),  # it has no lease to compare
-        (ONE, LEASE, None, True),  # the back end is away: only this process invalidates
+        (ONE, ..., ONE, Part.SHARE),  # it has not begun, and will see what is committed by now
+        (NONE, ..., ONE, Part.SHARE),  # the version was made since; it will be read again
+        (ONE, ..., TWO, Part.LEAD),  # the tag was dropped since
+        (ONE, ..., NONE, Part.LEAD),
+        (ONE, ..., None, Part.FOLLOW),  # in place of a lease it may get an older result, and we cannot tell
+        (None, ..., ONE, Part.SHARE),  # it will not ask for a lease
+        (None, ..., None, Part.SHARE),
+        (ONE, LEASE, MINE, Part.SHARE),
+        (ONE, LEASE, ONE, Part.LEAD),  # its lease is gone: the key was dropped
+        (ONE, LEASE, Miss((b"version2",), LEASE.token), Part.LEAD),
+        (ONE, LEASE, Miss((None,), LEASE.token), Part.LEAD),
+        (ONE, LEASE, Miss((b"version1",), new_lease(LEASE.header).token), Part.LEAD),
+        (ONE, None, ONE, Part.FOLLOW),  # it has no lease to compare
+        (ONE, LEASE, None, Part.FOLLOW),  # the back end is away from here; others may have invalidated
+        (None, None, None, Part.FOLLOW),
     ],
 )
-async def test_who_may_join(
-    leader: Miss | None, lease: Lease | None, later: Miss | None, joins: bool
-) -> None:
-    """Those who found no sign of an invalidation since the computation took its lease."""
+async def test_who_shares(leader: Miss | None, lease: Any, later: Miss | None, part: Part) -> None:
+    """Those who found no sign of an invalidation since it began; who cannot tell takes part in the next."""
     flights = AsyncFlights()
-    entered = flights.enter("k", ("t",), leader, since=0)
-    assert entered is not None
-    flight, leads = entered
-    assert leads
+    flight, first = flights.enter("k", ("t",), leader, called=0)
+    assert first is Part.LEAD
     if lease is not ...:
         flight.begin(lease)
-    again = flights.enter("k", ("t",), later, since=float("inf"))
-    assert again is not None
-    assert again[1] is not joins
-    assert (again[0] is flight) is joins
+    again, found = flights.enter("k", ("t",), later, called=float("inf"))
+    assert found is part
+    assert (again is flight) is (part is not Part.LEAD)
 
 
-async def test_who_asked_too_early_asks_again() -> None:
-    """What was read before the lease was taken shows no lease, and means nothing."""
+@pytest.mark.parametrize("lease", [LEASE, None])
+@pytest.mark.parametrize("later", [ONE, TWO, NONE, None])
+async def test_who_called_before_it_began_shares(lease: Lease | None, later: Miss | None) -> None:
+    """Whatever was found: what was invalidated before the call, the function sees."""
     flights = AsyncFlights()
-    entered = flights.enter("k", (), Miss(), since=0)
-    assert entered is not None
-    entered[0].begin(new_lease(header([])))
-    assert flights.enter("k", (), Miss(), since=0) is None
+    flight, _ = flights.enter("k", ("t",), ONE, called=0)
+    flight.begin(lease)
+    assert flights.enter("k", ("t",), later, called=0) == (flight, Part.SHARE)
 
 
 def test_detached_flights_land_unseen() -> None:
     """Who is in one stays; who comes later starts another, which the first does not end."""
     flights = SyncFlights()
-    entered = flights.enter("k", ("t",), Miss(), since=0)
-    assert entered is not None
-    first = entered[0]
+    first, _ = flights.enter("k", ("t",), Miss(), called=0)
     flights.detach(set(), {"other"})
-    assert flights.enter("k", ("t",), None, since=0) == (first, False)
+    assert flights.enter("k", ("t",), Miss(), called=0) == (first, Part.SHARE)
     flights.detach(set(), {"t"})
-    entered = flights.enter("k", ("t",), Miss(), since=0)
-    assert entered is not None
-    second = entered[0]
+    second, part = flights.enter("k", ("t",), Miss(), called=0)
+    assert part is Part.LEAD
     flights.land(first, b"old")
     assert flights.wait(first) == b"old"
-    assert flights.enter("k", ("t",), None, since=0) == (second, False)
+    assert flights.enter("k", ("t",), Miss(), called=0) == (second, Part.SHARE)
     flights.land(second, ABANDONED)
+    flights.crash(second, LookupError())  # it has ended
+    flights.wait_end(second)
     assert flights.wait(second) is ABANDONED
 
 

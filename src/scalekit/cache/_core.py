@@ -4,13 +4,15 @@ Rules:
 
 * Look in this process, then in the back end. On a miss, one caller in this process takes the lease, runs the
   function and stores the result; the others wait for it.
-* A caller joins a computation under way only if nothing was invalidated since that one took its lease: what
-  it reads from the back end on its way tells. So a call made after an invalidation never gets a result that
-  was computed before it.
+* A caller shares a computation under way only if nothing was invalidated since that one began: what it reads
+  from the back end on its way tells (see :mod:`scalekit.cache.flights`). So a call made after an invalidation
+  never gets a result that was computed before it.
 * A back end that fails is never the caller's problem: the function runs and its result is returned.
 * A caller whose transaction has changes of its own neither reads nor stores: it sees what nobody else may.
 * What is stored was read from the primary. A replica may be behind the last invalidation, and then its data
   would be served as if they were new. What was read there goes to its caller alone.
+* Callers whose results cannot be shared do not queue for each other: each runs the function, as without a
+  cache.
 """
 
 import time
@@ -23,7 +25,7 @@ from typing import Any
 from scalekit._steps import Steps
 from scalekit.cache.backend import Entries, Lease, Miss
 from scalekit.cache.codecs import UNREADABLE, Codec
-from scalekit.cache.flights import ABANDONED, AsyncFlights, Flight, Flights, SyncFlights
+from scalekit.cache.flights import ABANDONED, RELEASED, AsyncFlights, Flight, Flights, Part, SyncFlights
 from scalekit.cache.local import MISSING, Local
 from scalekit.cache.sessions import Replicated, has_changes
 from scalekit.cache.stats import Counter
@@ -74,9 +76,9 @@ class Core:
         if kept is not MISSING:
             self.count("local_hits")
             return kept
-        counted = False
+        called, counted = time.monotonic(), False
         while True:
-            mark, since = self.local.mark(query.tags), time.monotonic()
+            mark = self.local.mark(query.tags)
             found = yield from self._read(query, call.key)
             if isinstance(found, bytes):
                 try:
@@ -94,16 +96,20 @@ class Core:
             if not counted:
                 self.count("misses")
                 counted = True
-            entered = query.flights.enter(call.key, query.tags, found, since)
-            if entered is None:
-                continue
-            flight, leads = entered
-            if leads:
+            if any(source.has_begun(call.left_out) for source in self.replicated):
+                return (yield from self._alone(call))
+            flight, part = query.flights.enter(call.key, query.tags, found, called)
+            if part is Part.LEAD:
                 return (yield from self._lead(query, call, flight, mark))
             if query.flights.is_mine(flight):
-                return (yield call.run())
+                return (yield from self._alone(call))
             self.count("waits")
+            if part is Part.FOLLOW:
+                yield query.flights.wait_end(flight)
+                continue
             outcome = yield query.flights.wait(flight)
+            if outcome is RELEASED:
+                return (yield from self._alone(call))
             if outcome is not ABANDONED:
                 return query.codec.decode(outcome)
 
@@ -150,10 +156,18 @@ class Core:
                 payload, keep = lease, True
             else:
                 flight.begin(lease)
-                result, shared = yield from self._compute(call)
+                try:
+                    result, shared = yield from self._compute(call)
+                except NoServerAvailable:
+                    if not self.replicated:
+                        raise
+                    # The primary is away: what a replica has is better than nothing.
+                    self.count("discarded")
+                    query.flights.land(flight, RELEASED)
+                    return (yield from self._alone(call))
                 if not shared:
                     self.count("discarded")
-                    query.flights.land(flight, ABANDONED)
+                    query.flights.land(flight, RELEASED)
                     return result
                 payload = query.codec.encode(result)
                 keep = yield from self._fill(query, call.key, lease, payload)
@@ -171,19 +185,16 @@ class Core:
 
     def _compute(self, call: Call) -> Steps[tuple[Any, bool]]:
         """Run the function where it reads all that is committed: its result, and whether to share it."""
-        self.count("computes")
-        if any(source.has_begun(call.left_out) for source in self.replicated):
-            return (yield call.run()), False
-        try:
-            with ExitStack() as stack:
-                for source in self.replicated:
-                    stack.enter_context(source.primary())
-                result = yield call.run()
-        except NoServerAvailable:
-            if not self.replicated:
-                raise
-            return (yield call.run()), False  # the primary is away: what a replica has is better than nothing
+        with ExitStack() as stack:
+            for source in self.replicated:
+                stack.enter_context(source.primary())
+            result = yield from self._alone(call)
         return result, not has_changes(call.left_out)  # or the function itself has written
+
+    def _alone(self, call: Call) -> Steps[Any]:
+        """Run the function, for its caller."""
+        self.count("computes")
+        return (yield call.run())
 
     def _fill(self, query: Query, key: str, lease: Lease | None, payload: bytes) -> Steps[bool]:
         """Store a result; whether it may be kept."""

@@ -1,12 +1,18 @@
-"""One computation a key and process: the first caller who misses computes, the others wait for it.
+"""One computation a key and place: the first caller who misses computes, the others wait for it.
 
-Rules:
+A place is an event loop, or all the threads of this process together. Rules:
 
 * The leader computes in its own task or thread, with its own arguments: a database session is never used
   by anybody but its owner.
-* A waiter that is cancelled leaves; nobody notices. A leader that is cancelled, or whose result must not be
-  shared, *abandons* the flight: one of those who wait becomes the next leader.
-* An exception of the query reaches everyone who waits.
+* A result is *shared* with a caller if nothing was invalidated between the function's beginning and the call.
+  A call made before the function began may always share. One made later shares if what it found in the back
+  end shows the leader's lease and versions; if it shows others, it starts another flight. Where the back end
+  cannot tell (it is away, or refuses the lease), the call *follows*: it waits for the flight to end, and
+  takes part in the next one, which begins after it. So one runs at a time, and nobody gets an old result.
+* A waiter that is cancelled leaves; nobody notices. A leader that is cancelled *abandons* the flight: one of
+  those who wait becomes the next leader. A leader whose result must not be shared *releases* them: each
+  computes for itself, at the same time, or they would queue for what none of them may give to the next.
+* An exception of the query reaches everyone who shares, also one that only the leader's session has caused.
 * A flight may be *detached*: who is in it stays, who comes later starts another.
 * A leader that asks for its own key again computes, or it would wait for itself.
 """
@@ -16,11 +22,21 @@ import concurrent.futures
 import threading
 import time
 from abc import ABC, abstractmethod
+from enum import Enum
 from typing import Any, Protocol
 
 from scalekit.cache.backend import Lease, Miss
 
 ABANDONED = object()
+RELEASED = object()
+
+
+class Part(Enum):
+    """What a caller does in a flight."""
+
+    LEAD = "compute, and share it"
+    SHARE = "wait for the result"
+    FOLLOW = "wait for the end, and ask again"
 
 
 class Flight:
@@ -42,33 +58,33 @@ class Flight:
     def begin(self, lease: Lease | None) -> None:
         self.lease, self.begun = lease, time.monotonic()
 
-    def may_join(self, found: Miss | None, since: float) -> bool | None:
-        """Whether who asked at ``since`` and found ``found`` can take its result.
-
-        They can if nothing was invalidated since it began. ``None``: what was found is too old to tell.
-        """
-        if found is None:
-            # The back end is away: only this process can invalidate now, and that detaches flights.
-            return True
-        if self.begun is not None:
-            if self.lease is not None and self.lease.admits(found):
-                return True
-            return None if since <= self.begun else False
-        # The lease is still to come, and so is the query. Versions that were missing will be read again.
-        return self.found is not None and all(
-            seen is None or seen == now for seen, now in zip(self.found.versions, found.versions, strict=True)
-        )
+    def part(self, found: Miss | None, called: float) -> Part:
+        """Of a call made at ``called`` that found ``found``; ``LEAD`` means another flight than this."""
+        if self.begun is None:
+            if self.found is None:  # there will be no lease; the function is about to begin
+                return Part.SHARE
+            # The lease is still to come, or in its place a result of another process under these versions.
+            # Versions that were missing will be read again.
+            if found is None:
+                return Part.FOLLOW
+            versions = zip(self.found.versions, found.versions, strict=True)
+            return Part.SHARE if all(seen is None or seen == now for seen, now in versions) else Part.LEAD
+        if called <= self.begun:
+            return Part.SHARE
+        if self.lease is None or found is None:
+            return Part.FOLLOW
+        return Part.SHARE if self.lease.admits(found) else Part.LEAD
 
 
 class Flights(Protocol):
     """The computations under way in this process, in one colour."""
 
     def enter(
-        self, key: str, tags: tuple[str, ...], found: Miss | None, since: float
-    ) -> tuple[Flight, bool] | None:
-        """The flight to wait for, or one that the caller leads (``True``); ``None``: ask the back end again.
+        self, key: str, tags: tuple[str, ...], found: Miss | None, called: float
+    ) -> tuple[Flight, Part]:
+        """The flight for ``key``, and the caller's part in it.
 
-        A flight under way that cannot be joined is detached.
+        A flight under way that is too old for the caller is detached.
         """
         ...
 
@@ -77,13 +93,16 @@ class Flights(Protocol):
         ...
 
     def wait(self, flight: Flight) -> Any:
-        """The payload, or ``ABANDONED``, or the query's exception: a value or an awaitable of it."""
+        """The payload, ``ABANDONED``, ``RELEASED`` or the query's exception: a value or an awaitable."""
+
+    def wait_end(self, flight: Flight) -> Any:
+        """Nothing, when it has ended, however: a value or an awaitable of it."""
 
     def land(self, flight: Flight, outcome: object) -> None:
-        """End it; the others get ``outcome``."""
+        """End it, if it has not; the others get ``outcome``."""
 
     def crash(self, flight: Flight, error: Exception) -> None:
-        """End it; the others raise ``error``."""
+        """End it, if it has not; the others raise ``error``."""
 
     def detach(self, keys: set[str], tags: set[str]) -> None:
         """Let nobody join the flights for these keys, or with these tags, any more."""
@@ -97,17 +116,15 @@ class _Register(ABC):
         self._flights: dict[Any, Flight] = {}
 
     def enter(
-        self, key: str, tags: tuple[str, ...], found: Miss | None, since: float
-    ) -> tuple[Flight, bool] | None:
+        self, key: str, tags: tuple[str, ...], found: Miss | None, called: float
+    ) -> tuple[Flight, Part]:
         place = self._place(key)
         with self._lock:  # of two threads that come at the same time one leads
             flight = self._flights.get(place)
-            if flight is not None:
-                joins = flight.may_join(found, since)
-                if joins is not False:
-                    return (flight, False) if joins else None
-            flight = self._flights[place] = self._new(place, tags, found)
-            return flight, True
+            part = Part.LEAD if flight is None else flight.part(found, called)
+            if flight is None or part is Part.LEAD:
+                flight = self._flights[place] = self._new(place, tags, found)
+            return flight, part
 
     @abstractmethod
     def _place(self, key: str) -> Any:
@@ -116,6 +133,17 @@ class _Register(ABC):
     @abstractmethod
     def _new(self, place: Any, tags: tuple[str, ...], found: Miss | None) -> Flight:
         """A flight that nobody else knows yet."""
+
+    def land(self, flight: Flight, outcome: object) -> None:
+        self._remove(flight)
+        if not flight.future.done():
+            flight.future.set_result(outcome)
+
+    def crash(self, flight: Flight, error: Exception) -> None:
+        self._remove(flight)
+        if not flight.future.done():
+            flight.future.set_exception(error)
+            flight.future.exception()  # seen: it may be that nobody waits
 
     def _remove(self, flight: Flight) -> None:
         with self._lock:
@@ -145,16 +173,8 @@ class AsyncFlights(_Register):
         # Shielded: a future that is awaited by many would be cancelled for all by the first of them.
         return asyncio.shield(flight.future)
 
-    def land(self, flight: Flight, outcome: object) -> None:
-        self._remove(flight)
-        if not flight.future.done():
-            flight.future.set_result(outcome)
-
-    def crash(self, flight: Flight, error: Exception) -> None:
-        self._remove(flight)
-        if not flight.future.done():
-            flight.future.set_exception(error)
-            flight.future.exception()  # seen: it may be that nobody waits
+    def wait_end(self, flight: Flight) -> Any:
+        return asyncio.wait([flight.future])
 
 
 class SyncFlights(_Register):
@@ -172,10 +192,5 @@ class SyncFlights(_Register):
     def wait(self, flight: Flight) -> Any:
         return flight.future.result()
 
-    def land(self, flight: Flight, outcome: object) -> None:
-        self._remove(flight)
-        flight.future.set_result(outcome)
-
-    def crash(self, flight: Flight, error: Exception) -> None:
-        self._remove(flight)
-        flight.future.set_exception(error)
+    def wait_end(self, flight: Flight) -> Any:
+        concurrent.futures.wait([flight.future])
