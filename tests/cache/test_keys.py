@@ -8,6 +8,7 @@ import subprocess
 import sys
 import uuid
 import zoneinfo
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
@@ -293,6 +294,128 @@ def test_a_question_needs_no_session() -> None:
         keys.bind_question((), {})
     with pytest.raises(TypeError, match="unexpected keyword argument 'z'"):
         keys.bind_question((1,), {"z": 1})
+
+
+def question(keys: Keys, *args: Any, **kwargs: Any) -> str:
+    return keys.key(keys.bind_question(args, kwargs))[0]
+
+
+def call(keys: Keys, *args: Any, **kwargs: Any) -> str:
+    return keys.key(keys.bind(args, kwargs))[0]
+
+
+def test_a_session_that_is_missing_makes_no_other_key() -> None:
+    """Given, left out or None, in a call and in a question, with an annotation and without."""
+
+    def typed(a: str, session: Session | None = None) -> None: ...
+
+    def bare(a: str, session=None) -> None: ...  # type: ignore[no-untyped-def]
+
+    for function in (typed, bare):
+        keys = Keys(function, name="f")
+        made = {
+            make(keys, *args)
+            for _ in range(2)  # no matter what was called before
+            for make in (call, question)
+            for args in (("x",), ("x", None), ("x", Session()))
+        }
+        assert len(made) == 1
+        assert question(keys, "y") not in made
+
+
+def test_a_question_may_leave_out_any_of_several() -> None:
+    """A value that belongs to the caller goes where one is expected; any other to the question."""
+
+    def several(request: Request, session: Session | None, a: str = "all", *, log: Any = None) -> None: ...
+
+    keys = Keys(several, name="f", ignore=("log",))
+    request, session = Request({"type": "http"}), Session()
+    whole = call(keys, request, session, "x")
+    for args in ((request, session, "x"), (request, "x"), (session, "x"), ("x",), (request, None, "x")):
+        assert question(keys, *args) == question(keys, *args, log=1) == whole
+    assert question(keys, "x", session=session, request=request) == whole
+    assert question(keys) == question(keys, request) == call(keys, request, session) != whole
+    with pytest.raises(TypeError, match="too many positional arguments"):
+        question(keys, "x", "y")
+
+
+def test_a_question_does_not_depend_on_earlier_calls() -> None:
+    """A parameter that nothing says to be a session has to be given, after a call as before it."""
+    keys = Keys(lambda session, a: None, name="f")
+    for _ in range(2):
+        with pytest.raises(TypeError, match=r"missing a required argument.*annotated as a session"):
+            question(keys, a=1)
+        assert call(keys, Session(), 1) == question(keys, Session(), 1)
+
+
+def test_data_where_a_session_may_be_counts() -> None:
+    """A parameter may take either; then what it was given is a part of the question."""
+
+    def either(source: "Session | str", a: int) -> None: ...
+
+    keys = Keys(either, name="f")
+    assert call(keys, "one", 1) == question(keys, source="one", a=1) != call(keys, "two", 1)
+    assert call(keys, Session(), 1) == question(keys, 1)
+
+
+@dataclasses.dataclass
+class Base:
+    x: int
+
+
+@dataclasses.dataclass
+class Decorated(Base):
+    y: int
+
+
+class Extended(Base):
+    def __init__(self, x: int, more: str) -> None:
+        super().__init__(x)
+        self.more = more
+
+
+class Further(Pair):
+    """A named tuple with an attribute."""
+
+    more: str
+
+
+class Plainer(Pair):
+    """A named tuple with nothing but methods."""
+
+    __slots__ = ()
+
+
+class Zone(dt.tzinfo):
+    def utcoffset(self, _: dt.datetime | None) -> dt.timedelta:
+        return dt.timedelta(hours=1)
+
+
+class Named(Zone):
+    def __repr__(self) -> str:
+        return "Named()"
+
+
+def test_what_a_subclass_adds_is_not_overlooked() -> None:
+    """Subclasses that can carry more than their base shows are refused."""
+    further = Further(1, 2)
+    further.more = "x"
+    for value in (Extended(1, "ann"), further):
+        with pytest.raises(UncacheableArgument):
+            key(value)
+    assert len({key(Decorated(1, 2)), key(Point(1, 2)), key(Plainer(1, 2)), key(Pair(1, 2))}) == 4
+
+
+def test_a_time_zone_without_a_name_is_an_error() -> None:
+    """Its spelling would be its address in memory."""
+    moment = dt.datetime(2024, 1, 1)
+    places = (Path(place, "Europe/Paris") for place in zoneinfo.TZPATH)
+    with next(place for place in places if place.exists()).open("rb") as file:
+        nameless = zoneinfo.ZoneInfo.from_file(file)
+    for zone in (Zone(), nameless):
+        with pytest.raises(UncacheableArgument):
+            key(moment.replace(tzinfo=zone))
+    assert key(moment.replace(tzinfo=Named())) == key(moment.replace(tzinfo=Named()))
 
 
 def test_an_impossible_call_is_pythons_own_error() -> None:

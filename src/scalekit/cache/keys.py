@@ -5,7 +5,10 @@ Rules:
 * Arguments are bound to the function's signature first: ``f(1)``, ``f(a=1)`` and ``f(1, b=default)`` are
   one call. How values are told apart: :mod:`scalekit.cache.spelling`.
 * What belongs to the caller and not to the question (a database session or connection, a request, a
-  response) is left out. Anything else that has no stable spelling is an error that names the parameter.
+  response) is left out. ``None`` is left out with it: a session that may be missing does not make two keys.
+  Anything else that has no stable spelling is an error that names the parameter.
+* A question (an invalidation) may do without the parameters whose annotation names such a type, and without
+  those in ``ignore``. What it means depends on the signature alone, never on earlier calls.
 """
 
 import inspect
@@ -52,6 +55,10 @@ def is_callers_own(cls: type) -> bool:
     return known
 
 
+def _needs_no_key(value: Any) -> bool:
+    return value is None or (type(value) not in SCALARS and is_callers_own(type(value)))
+
+
 class Keys:
     """Makes the keys of one function.
 
@@ -80,15 +87,19 @@ class Keys:
         )
         self._start = f"{readable[:_READABLE]}:"
         self._seed = spell((name, fingerprint))
-        # Parameters known to hold what belongs to the caller, so that an invalidation can do without them.
         hints = _hints(function)
-        self._left_out = {name for name in parameters if _says_callers_own(hints.get(name))}
+        self._optional = self._ignored | {name for name in parameters if _says_callers_own(hints.get(name))}
         kinds = [parameter.kind for parameter in parameters.values()]
         self._simple = not {inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD}.intersection(
             kinds
         )
         self._names = tuple(parameters)
         self._positional = len(kinds) - kinds.count(inspect.Parameter.KEYWORD_ONLY)
+        self._places = [
+            name
+            for name, value in parameters.items()
+            if value.kind in (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+        ]
         self._by_keyword = {
             name for name, value in parameters.items() if value.kind is not inspect.Parameter.POSITIONAL_ONLY
         }
@@ -129,18 +140,35 @@ class Keys:
         Raises:
             TypeError: an argument that enters the key is missing, or the function has no such parameter.
         """
-        if any(is_callers_own(type(value)) for value in args):
-            return self.bind(args, kwargs)  # spelled out as in a call
-        missing = (self._ignored | self._left_out) - kwargs.keys()
-        asked = [value for name, value in self._signature.parameters.items() if name not in missing]
+        named = {
+            name: value
+            for name, value in kwargs.items()
+            if name not in self._optional or not (name in self._ignored or _needs_no_key(value))
+        }
+        asked = [
+            value
+            for name, value in self._signature.parameters.items()
+            if name not in self._optional or name in named
+        ]
         try:
-            bound = self._signature.replace(parameters=asked).bind(*args, **kwargs)
+            bound = self._signature.replace(parameters=asked).bind(*self._asked(args), **named)
         except TypeError as error:
             raise TypeError(
-                f"{self.name}: {error}; what does not enter the key is named in ignore=(...)"
+                f"{self.name}: {error}; what does not enter the key is annotated as a session or a request, "
+                "or named in ignore=(...)"
             ) from None
         bound.apply_defaults()
         return dict(bound.arguments)
+
+    def _asked(self, args: tuple[Any, ...]) -> list[Any]:
+        """Positional arguments without those for optional parameters, which may be missing among them."""
+        asked, rest = [], list(args)
+        for name in self._places:
+            if rest and name not in self._optional:
+                asked.append(rest.pop(0))
+            elif rest and _needs_no_key(rest[0]):
+                del rest[0]
+        return asked + rest
 
     def key(self, arguments: dict[str, Any]) -> tuple[str, list[Any]]:
         """The key of a call, and the values that were left out because they belong to the caller.
@@ -153,8 +181,7 @@ class Keys:
         digest = blake2b(self._seed, digest_size=20)
         left_out: list[Any] = []
         for name, value in arguments.items():
-            if type(value) not in SCALARS and is_callers_own(type(value)):
-                self._left_out.add(name)
+            if _needs_no_key(value):
                 left_out.append(value)
             elif name not in self._ignored:
                 try:

@@ -5,7 +5,8 @@ Rules:
 * Every value is written with its type and its length, so that no two nestings read alike:
   ``("x:b:y", "z")`` and ``("x", "y:b:z")`` differ. Sets and dicts are written in a sorted order.
 * Types are told apart: ``1``, ``1.0``, ``True``, ``"1"`` and ``b"1"`` are five values; so are a list and a
-  tuple. Subclasses are not taken for their base: they may carry more than it shows.
+  tuple. Subclasses are not taken for their base: they may carry more than it shows. So a dataclass is one
+  that is decorated itself, and a named tuple one that has no further attributes.
 * Nothing depends on ``hash()``, ``id()`` or ``repr()`` of an object: they differ between servers.
 """
 
@@ -34,6 +35,10 @@ def _text(value: str) -> bytes:
 
 def _zone(value: datetime.datetime | datetime.time) -> bytes:
     # Two zones may agree now and differ in summer, so the name counts, not the offset alone.
+    cls = type(value.tzinfo)
+    shows_its_address = cls.__repr__ is object.__repr__ and cls.__str__ is object.__str__
+    if shows_its_address or getattr(value.tzinfo, "key", "") is None:  # a ZoneInfo made from a file
+        raise Unspeakable(f"{cls.__module__}.{cls.__qualname__}")
     return _text(f"{value.isoformat()}|{value.fold}|{value.tzinfo}")
 
 
@@ -97,11 +102,11 @@ def _spell(value: Any, add: Callable[[bytes], None], depth: int) -> None:
 
 def _spell_record(value: Any, cls: type, add: Callable[[bytes], None], depth: int) -> None:
     """Values with named fields: their class and what the fields hold."""
-    if dataclasses.is_dataclass(cls):
+    if "__dataclass_fields__" in vars(cls):
         names: Iterable[str] = [field.name for field in dataclasses.fields(cls)]
     elif isinstance(value, msgspec.Struct):
         names = value.__struct_fields__
-    elif isinstance(value, tuple) and hasattr(cls, "_fields"):
+    elif isinstance(value, tuple) and hasattr(cls, "_fields") and not getattr(value, "__dict__", None):
         names = cls._fields
     else:
         raise Unspeakable(f"{cls.__module__}.{cls.__qualname__}")
