@@ -74,23 +74,25 @@ class Burst:
         await process.wait()
         guard.unwatch(process.pid)
         if self.result:
-            verdict = _verdict(self.result)
+            wrong = verdict(self.result)
             self._on_end(
                 f"the crowd has left after {self.result['requests']:,} requests: "
-                f"{verdict or 'nothing was lost'}",
-                "bad" if verdict else "good",
+                f"{wrong or 'nothing was lost'}",
+                "bad" if wrong else "good",
             )
 
 
-def _verdict(result: dict[str, Any]) -> str:
+def verdict(result: dict[str, Any]) -> str:
     """What went wrong, in words; empty if nothing did."""
+    failures = result["failures"]
     parts = [
-        # A status is digits; the rest are names of what a broken connection raises.
         f"{_times(count, 'page')} answered with {cause}"
+        for cause, count in failures.items()
         if cause.isdigit()
-        else f"{_times(count, 'page')} without an answer ({cause})"
-        for cause, count in result["failures"].items()
     ]
+    # The rest are names of what a broken connection raises.
+    if unanswered := sum(count for cause, count in failures.items() if not cause.isdigit()):
+        parts.append(f"{_times(unanswered, 'page')} without an answer")
     words = {"logged out": "log-in", "basket changed": "basket", "order missing": "order"}
     ends = {"logged out": "lost", "basket changed": "changed", "order missing": "missing"}
     parts += [

@@ -99,6 +99,9 @@ def test_every_button(browser: Browser, shop: Demo, room: Page, artifacts: Path)
     expect(room.locator('[data-do="burst"][data-target="breeze"]')).to_be_enabled(timeout=40_000)
     for name in ("failed", "logged out", "basket changed", "order missing"):
         assert room.locator(f'[data-check="{name}"] b').inner_text() == "0", name
+    said = shop.log.read_text()
+    assert ": db-3 is left out" in said
+    assert "127.0.0.1" not in said.partition("ready in")[2].replace("('127.0.0.1'", "")
     assert int(room.locator('[data-check="orders"] b').inner_text().replace(",", "")) > 5
     for number in visitor.orders:
         visitor.go(f"/orders/{number}")
@@ -107,10 +110,13 @@ def test_every_button(browser: Browser, shop: Demo, room: Page, artifacts: Path)
 
 
 def test_all_servers_gone(browser: Browser, shop: Demo, room: Page, artifacts: Path) -> None:
-    """With no server at all there is a friendly page, which leads back by itself, to the basket as it was."""
+    """With no server at all there is a friendly page, which leads back by itself, to the basket as it was.
+    A form gets one that says that nothing was ordered, and leads back to the form."""
     visitor = Visitor(browser, shop.url)
     visitor.log_in("Reed")
     visitor.add("cactus")
+    form = visitor.context.new_page()
+    form.goto(shop.url + "/checkout")
     running = room.locator('#servers > li:not([data-state="gone"])')
     for name in running.evaluate_all("rows => rows.map(row => row.dataset.server)"):
         room.locator(f'[data-server="{name}"]').get_by_role("button", name="Kill").click()
@@ -118,9 +124,22 @@ def test_all_servers_gone(browser: Browser, shop: Demo, room: Page, artifacts: P
     answer = visitor.page.goto(shop.url + "/cart")
     assert answer is not None
     assert answer.status == 503
-    expect(visitor.page.get_by_role("heading")).to_have_text("We are busy for a moment")
+    expect(visitor.page.get_by_role("heading")).to_have_text("Just a moment")
     visitor.page.screenshot(path=artifacts / "shop-busy.png")
-    room.locator("#start-server").click()
+    missed: list[str] = []
+    form.on("response", lambda answer: missed.append(answer.url) if answer.status == 404 else None)
+    form.get_by_role("button", name="Place the order").click()
+    expect(form.get_by_role("heading")).to_have_text("That did not reach us")
+    expect(form.get_by_text("Nothing was ordered or changed")).to_be_visible()
+    expect(form.get_by_text("Waiting for a server")).to_be_visible()
+    expect(form.get_by_role("link", name="Back to where you were")).to_be_hidden()
+    form.screenshot(path=artifacts / "shop-busy-form.png")
+    assert missed == []
+    expect(room.get_by_text("No server is left.")).to_be_visible()
+    room.locator("#no-servers").get_by_role("button", name="Start a server").click()
+    form.get_by_role("link", name="Back to where you were").click(timeout=30_000)
+    form.get_by_role("heading", name="Where shall we send it?").wait_for()
+    form.close()
     visitor.page.get_by_role("heading", name="Your basket").wait_for(timeout=30_000)
     visitor.failures.clear()
     visitor.check()
@@ -155,7 +174,18 @@ def test_single(browser: Browser, tmp_path: Path, artifacts: Path) -> None:
         room.goto(running.url + "/control")
         expect(room.locator("#servers > li")).to_have_count(1)
         expect(room.locator("#start-server")).to_be_hidden()
+        for text in ("Reads on replicas", "second server", "next server", "shared"):
+            expect(room.get_by_text(text)).to_be_hidden()
+        expect(room.locator("#replica-reads")).not_to_have_text("0")  # SQLite's reads
+        expect(room.locator("#commits")).to_have_text("2")  # a photo and an order
+        expect(room.locator("#local")).not_to_have_text("0")
         room.screenshot(path=artifacts / "control-room-single.png", full_page=True)
         assert processes.tree(running.process.pid) == [running.process.pid]
+        running.end(signal.SIGINT)
+        # What is shown is old now, and says so.
+        expect(room.locator("#live")).to_have_text("offline", timeout=10_000)
+        expect(room.locator("body.stale")).to_have_count(1)
+        assert room.locator("button[data-do]:enabled").count() == 0
+        room.screenshot(path=artifacts / "control-room-offline.png", full_page=True)
         visitor.close()
         room.close()

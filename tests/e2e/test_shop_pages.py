@@ -3,10 +3,10 @@
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser
+from playwright.sync_api import Browser, expect
 
 from tests.e2e.conftest import Demo
-from tests.e2e.visitor import Visitor
+from tests.e2e.visitor import Visitor, png
 
 pytestmark = pytest.mark.timeout(240)
 
@@ -21,10 +21,14 @@ PAGES = {
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("device", ["desk", "phone"])
+@pytest.mark.parametrize("device", ["desk", "phone", "small"])
 def test_pages(browser: Browser, shop: Demo, artifacts: Path, scheme: str, device: str) -> None:
     """No page has a script error, a missing asset, a line cut off sideways, or an image without text."""
-    size = {"desk": {"width": 1280, "height": 860}, "phone": {"width": 390, "height": 844}}[device]
+    size = {
+        "desk": {"width": 1280, "height": 860},
+        "phone": {"width": 390, "height": 844},
+        "small": {"width": 320, "height": 640},
+    }[device]
     visitor = Visitor(browser, shop.url, viewport=size, color_scheme=scheme)
     page = visitor.page
     visitor.go("/login")
@@ -45,6 +49,40 @@ def test_pages(browser: Browser, shop: Demo, artifacts: Path, scheme: str, devic
         )
         assert broken == []
     assert visitor.failures == []
+    visitor.close()
+
+
+def test_a_photo(browser: Browser, shop: Demo) -> None:
+    """A photo is thanked for where it is shown; what is no picture is refused, and leaves no broken one."""
+    visitor = Visitor(browser, shop.url)
+    visitor.log_in("Basil")
+    visitor.go("/plants/calathea")
+    page = visitor.page
+    preview, problem = page.locator(".drop-preview"), page.locator(".drop-error")
+    expect(preview).to_be_hidden()
+    page.set_input_files("#photo", {"name": "a.txt", "mimeType": "text/plain", "buffer": b"words"})
+    expect(problem).to_have_text("A PNG, JPEG, WebP or GIF, please.")
+    page.set_input_files("#photo", {"name": "a.png", "mimeType": "image/png", "buffer": b"words"})
+    expect(problem).to_have_text("That picture cannot be read.")
+    expect(preview).to_be_hidden()
+    visitor.share_photo("calathea", "By the bath", png(64, 64))
+    expect(page.locator("#photos").get_by_role("status")).to_contain_text("Thank you")
+    expect(page.locator("#photos").get_by_role("status")).to_be_in_viewport()
+    expect(page.locator(".photos-head p")).to_have_text("1 photo")
+    visitor.close()
+
+
+def test_the_basket_badge(browser: Browser, shop: Demo) -> None:
+    """On a phone the number stands on a corner of the basket, and leaves most of it to be seen."""
+    visitor = Visitor(browser, shop.url, viewport={"width": 390, "height": 844})
+    visitor.add("ivy", 12)
+    badge = visitor.page.locator("a.basket .badge").bounding_box()
+    icon = visitor.page.locator("a.basket .icon").bounding_box()
+    assert badge is not None
+    assert icon is not None
+    wide = min(icon["x"] + icon["width"], badge["x"] + badge["width"]) - max(icon["x"], badge["x"])
+    high = min(icon["y"] + icon["height"], badge["y"] + badge["height"]) - max(icon["y"], badge["y"])
+    assert max(0, wide) * max(0, high) < icon["width"] * icon["height"] / 4
     visitor.close()
 
 
