@@ -196,6 +196,32 @@ async def test_a_held_up_event_loop_is_not_a_dead_server(prefix: str) -> None:
         await commands.close()
 
 
+async def test_a_server_that_keeps_answering_does_not_hang(prefix: str) -> None:
+    """A batch may take longer than the limit, as long as no answer does."""
+    with RedisServer() as server:
+        commands = Redis.from_url(server.url, timeout=1, cooldown=60).using("async")
+        await commands.execute("PING")
+        waiting = []
+        for _ in range(20):
+            waiting.append(commands.execute("DEBUG", "SLEEP", 0.1))
+            # More than Redis reads at once, so that it sends the answer to what came before.
+            waiting.append(commands.execute("SET", prefix, b"x" * 20_000))
+        assert await asyncio.gather(*waiting) == [b"OK"] * 40
+        await commands.close()
+
+
+async def test_large_commands_travel_in_small_batches(prefix: str) -> None:
+    """Of 100 commands of 200 KB a lost connection takes a few along; the others were not sent yet."""
+    with RedisServer() as server, FaultProxy(server.host, server.port) as proxy:
+        commands = Redis.from_url(proxy.url(server.url), timeout=0.5, cooldown=60).using("async")
+        await commands.execute("PING")
+        proxy.blackhole()
+        data = b"x" * 200_000
+        outcomes = await asyncio.gather(*(outcome(commands, "SET", f"{prefix}{n}", data) for n in range(100)))
+        assert 1 <= sum(isinstance(error, BackendTimeout) for error in outcomes) <= 20
+        await commands.close()
+
+
 async def test_patience_is_bounded() -> None:
     """The limit holds although the loop is held up again and again."""
 
@@ -207,6 +233,24 @@ async def test_patience_is_bounded() -> None:
 
     with pytest.raises(TimeoutError):
         await held_up()
+
+
+async def test_patience_begins_again_with_every_sign_of_life() -> None:
+    """Renewed it lasts for as long as the block does; from then on it is as bounded as before."""
+    signs = 0
+
+    async def falls_silent() -> None:
+        nonlocal signs
+        async with Patience(0.2) as patience:
+            for _ in range(20):
+                await asyncio.sleep(0.05)
+                patience.renew()
+                signs += 1
+            await asyncio.sleep(60)
+
+    with pytest.raises(TimeoutError):
+        await falls_silent()
+    assert signs == 20
 
 
 async def test_patience_leaves_a_cancellation_alone() -> None:

@@ -6,9 +6,11 @@ Rules:
   turn of the loop, together with everything else that was asked for in it. While all are busy it waits
   for the next one that is free, and then travels with everything that has gathered.
 * Lanes are tasks of their own: a caller that is cancelled abandons its reply and nothing else.
-* One time limit covers a batch. When it passes, or the connection breaks, what is in flight fails and is
-  never sent again. What still waits is sent over a new connection, or refused if the breaker has opened.
-* A batch has at most 256 commands: one limit must not cover any number of them.
+* One time limit covers a batch, and begins again with each reply: a server that answers does not hang. When
+  it passes, or the connection breaks, what is in flight fails and is never sent again. What still waits is
+  sent over a new connection, or refused if the breaker has opened.
+* A batch has at most 256 commands, and none more once it has a mebibyte: sending it and waiting for its first
+  reply have one limit, and it fails as one.
 """
 
 import asyncio
@@ -23,7 +25,8 @@ from scalekit._redis.breaker import Breaker
 from scalekit._redis.patience import Patience
 from scalekit._redis.wire import Argument
 
-_BATCH = 256
+_BATCH = 256  # commands
+_BYTES = 1 << 20
 
 
 class Connections(Protocol):
@@ -163,10 +166,12 @@ class Coalescer:
         """The next batch. Callers that gave up while they waited are left out."""
         self._starting = False
         batch: list[Call] = []
-        while self._waiting and len(batch) < _BATCH:
+        size = 0
+        while self._waiting and len(batch) < _BATCH and size < _BYTES:
             call = self._waiting.popleft()
             if not call.future.done():
                 batch.append(call)
+                size += len(call.data)
         if self._waiting and self._busy < self._lanes:
             self._start()
         return batch
@@ -189,14 +194,15 @@ class Coalescer:
 
     async def _exchange(self, connection: Any, batch: list[Call]) -> bool:
         """Send ``batch`` and deliver its replies; false when the connection is of no more use."""
+        if not batch:
+            return True
         served = 0
         fit = True
         cause: BaseException = InterruptedError("interrupted")
         try:
-            async with Patience(self._timeout):
-                if batch:
-                    data = b"".join([call.data for call in batch])
-                    await connection.send_packed_command(data, check_health=False)
+            async with Patience(self._timeout) as patience:
+                data = b"".join([call.data for call in batch])
+                await connection.send_packed_command(data, check_health=False)
                 for call in batch:
                     for _ in range(call.prelude):
                         await connection.read_response(disable_decoding=True, disconnect_on_error=False)
@@ -205,12 +211,12 @@ class Coalescer:
                             disable_decoding=True, disconnect_on_error=False
                         )
                     except exceptions.ResponseError as error:
-                        served += 1
                         fit = self._refused(call, error) and fit
                     else:
-                        served += 1
                         if not call.future.done():
                             call.future.set_result(reply)
+                    served += 1
+                    patience.renew()
             self._breaker.succeeded()
         except errors.FAILURES as error:
             cause = error

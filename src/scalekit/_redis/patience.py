@@ -4,7 +4,8 @@ When something blocks the loop for longer than a limit (a synchronous call in a 
 collection, a machine that stands still), the answer may lie in the socket, but the timers run first: with
 `asyncio.timeout` every exchange in flight fails, and the breaker opens against a healthy server. Here the
 limit is served in slices, each armed by the end of the one before, so a standstill uses up one slice at
-most and the loop reads what has arrived before the next one ends.
+most and the loop reads what has arrived before the next one ends. ``renew()`` has the limit begin again when
+the slice that is running ends, so it costs an assignment and no timer.
 """
 
 import asyncio
@@ -40,6 +41,10 @@ class Patience:
         if self._timer is not None:
             self._timer.cancel()
         await self._limit.__aexit__(kind, error, trace)
+
+    def renew(self) -> None:
+        """Begin again; a sign of life has come."""
+        self._left = _SLICES + 1
 
     def _arm(self) -> None:
         if self._slice is not None:
