@@ -105,11 +105,20 @@ async def test_a_chosen_key(s3_storage: S3Storage) -> None:
         await s3_storage.presign_post(max_size=10, content_type="text/plain", key="../1.txt")
 
 
+@pytest.mark.parametrize("where", [{"key": "u/7/${filename}"}, {"prefix": "${filename}/"}])
+async def test_the_browser_does_not_choose_the_key(s3_storage: S3Storage, where: dict[str, str]) -> None:
+    """A key in which S3 would put the browser's own file name is refused."""
+    with pytest.raises(InvalidKey, match="browser chose"):
+        await s3_storage.presign_post(max_size=10, content_type="text/plain", **where)
+
+
 @pytest.mark.parametrize(
     "options",
     [
         {"content_type": "image"},
         {"content_type": "*/*"},
+        {"content_type": "image/png, text/html"},
+        {"content_type": "image, text/*"},
         {"max_size": 0},
         {"min_size": 20},
         {"min_size": -1},

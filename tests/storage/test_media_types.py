@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scalekit.errors import ConfigurationError, UnsupportedMediaType
+from scalekit.storage import FileStorage, Storage
 from scalekit.storage._media_types import (
     ACTIVE,
     accepted_type,
@@ -43,6 +44,9 @@ SAMPLES = [
     (b"MZ\x90\0", "application/x-msdownload"),
     (b"name,price\nbook,1", "text/plain"),
     (b"\x00\x01\x02\x03", "application/octet-stream"),
+    (b"<!--ftypavif--><script>alert(1)</script>", "text/html"),
+    (b"<!--ftypheic--><svg onload=alert(1)>", "image/svg+xml"),
+    (b"a ? ftypes of mine", "text/plain"),
     (b"", "application/x-empty"),
 ]
 
@@ -99,6 +103,58 @@ def test_claims_narrow_containers() -> None:
         accepted_type(b"\x00\x01binary", word, (word, "text/csv"))
 
 
+NO_TYPES = [
+    "text/csv, text/html",
+    "text/csv,text/html",
+    "text/csvx, text/html",
+    "text/csv text/html",
+    "text/csv\r\nset-cookie: admin=1",
+    "text/csv\nx: y",
+    "text/csv\x00",
+    "text/csv\u20ac",
+    "text/csv\xe9",
+    "text/csv\x0bfoo",
+    "text/" + "c" * 7000,
+    "text/*",
+    "*/*",
+    "text",
+    "/csv",
+    "",
+]
+
+
+@pytest.mark.parametrize("claim", [*NO_TYPES, "text/html", "text/csvx"])
+def test_claims_that_are_no_types(claim: str) -> None:
+    """A claim is believed if it is one exact type of those that narrow the content, and never else."""
+    assert accepted_type(b"<script>, but later in a text"[1:], claim, ("*/*",)) == "text/plain"
+
+
+@pytest.mark.parametrize("tail", [", text/html", "\r\nx: y", ",text/html;charset=utf-8", " x"])
+def test_claims_of_a_family(tail: str) -> None:
+    """A family of types takes the names of its members, not what follows them."""
+    word = "application/vnd.openxmlformats-officedocument.wordprocessingml.document"
+    assert accepted_type(b"PK\x03\x04", word + tail, ("*/*",)) == "application/zip"
+    assert accepted_type(b"\0\0\0\x18ftypisom", "video/x-m4v" + tail, ("video/*",)) == "video/mp4"
+
+
+def test_patterns_are_not_types() -> None:
+    """Bytes that nobody knows are not stored as ``image/*`` because a client says so."""
+    with pytest.raises(UnsupportedMediaType):
+        accepted_type(b"\x00\x01\x02", "image/*", IMAGES)
+
+
+@pytest.mark.parametrize("wrong", NO_TYPES)
+async def test_types_of_the_application(storage: Storage, wrong: str) -> None:
+    """What the application gives as a type is a type, or an error before anything is read."""
+    with pytest.raises(ConfigurationError, match="content_type"):
+        await storage.put("a.bin", b"x", content_type=wrong)
+    assert await storage.stat("a.bin") is None
+    for right in ("text/csv", "text/plain; charset=utf-8", 'Text/Plain;charset="utf-8"', "image/svg+xml"):
+        stored = await storage.put("a.bin", b"x", content_type=right, overwrite=True)
+        if not isinstance(storage, FileStorage):  # a file system keeps no type
+            assert stored.content_type == right
+
+
 def test_unknown_bytes_do_not_become_an_image() -> None:
     """A type whose signature is known is not believed without it."""
     with pytest.raises(UnsupportedMediaType):
@@ -108,7 +164,9 @@ def test_unknown_bytes_do_not_become_an_image() -> None:
     )
 
 
-@pytest.mark.parametrize("accept", [[], "image/*", ["image"], ["image/"], ["*/png"], ["image /png"]])
+@pytest.mark.parametrize(
+    "accept", [[], "image/*", ["image"], ["image/"], ["*/png"], ["image /png", "image/png, text/html"]]
+)
 def test_accept_is_checked(accept: list[str]) -> None:
     """A pattern that could never match is a mistake at start-up."""
     with pytest.raises(ConfigurationError):

@@ -1,5 +1,6 @@
 """StorageFiles: stored objects over HTTP, harmless whatever was uploaded."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -98,6 +99,8 @@ async def test_conditions() -> None:
         ("a.png", "text/html"),
         ("a", "application/javascript"),
         ("a.xml", None),
+        ("a", "image/svg+xml; charset=utf-8"),
+        ("a", "image/x-nobody-knows"),
     ],
 )
 async def test_nothing_can_run(key: str, content_type: str | None) -> None:
@@ -109,6 +112,38 @@ async def test_nothing_can_run(key: str, content_type: str | None) -> None:
     assert answer.headers["content-disposition"] == "attachment"
     assert answer.headers["content-security-policy"] == "default-src 'none'; sandbox"
     assert answer.headers["x-content-type-options"] == "nosniff"
+
+
+@pytest.mark.parametrize(
+    "written", ["image/png, text/html", "text/csv\r\nset-cookie: admin=1", "text/csv\u20ac", "x"]
+)
+async def test_types_that_are_none(written: str) -> None:
+    """What others wrote into a bucket as a type does not reach the browser unless it is one."""
+    storage = MemoryStorage()
+    stored = await storage.put("a.txt", b"<script>alert(1)</script>")
+    storage._objects["a.txt"] = b"<script>", replace(stored, size=8, content_type=written)
+    async with client_of(StorageFiles(storage)) as client:
+        answer = await client.get("/a.txt")
+    assert answer.headers["content-type"] == "application/octet-stream"
+    assert answer.headers["content-disposition"] == "attachment"
+    assert "set-cookie" not in answer.headers
+
+
+@pytest.mark.parametrize(
+    "kind", ["image/png", "audio/wav", "video/mp4", "text/plain; charset=utf-8", "application/pdf"]
+)
+async def test_what_is_shown(kind: str) -> None:
+    """Types that run nothing are shown, and the policy lets films and music play, but nothing run."""
+    storage = MemoryStorage()
+    await storage.put("a", b"x", content_type=kind)
+    async with client_of(StorageFiles(storage)) as client:
+        answer = await client.get("/a")
+    assert (answer.headers["content-type"], answer.headers["content-disposition"]) == (kind, "inline")
+    policy = answer.headers["content-security-policy"]
+    plays = "media-src 'self'; sandbox allow-same-origin" in policy
+    assert plays == kind.startswith(("audio/", "video/"))
+    assert "default-src 'none'" in policy
+    assert "allow-scripts" not in policy
 
 
 async def test_what_is_not_there(tmp_path: Path) -> None:

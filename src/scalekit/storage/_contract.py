@@ -131,12 +131,13 @@ class Storage(ABC):
         Args:
             key: see :mod:`scalekit.storage.keys`.
             source: bytes, or an asynchronous iterable of them, read once and never ahead of need.
-            content_type: default: what the key's extension stands for.
+            content_type: such as ``"image/png"``; default: what the key's extension stands for.
             overwrite: replace an object that is there; by default it is kept and the write fails.
             size: the length that was promised, in bytes, if one was; another length is refused.
 
         Raises:
             InvalidKey: before anything is read.
+            ConfigurationError: ``content_type`` is no media type; before anything is read.
             ObjectExists: there is an object, and ``overwrite`` is false.
             MalformedUpload: the source had another length than ``size``.
             UploadFailed: the storage failed for good.

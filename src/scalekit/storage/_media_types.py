@@ -4,8 +4,9 @@ Rules:
 
 * The content decides; the type that the client declares is a claim. A file that starts like a web page
   is a web page, whatever its header and its name say.
-* A declaration may only *narrow* what the bytes leave open: a Word document is a ZIP archive, a CSV file
-  is plain text. It can never turn unknown bytes into a type whose signature we know and do not see.
+* A declaration may only *narrow* what the bytes leave open, to a type of a closed list: a Word document is a
+  ZIP archive, a CSV file is plain text. It can never turn unknown bytes into a type whose signature we know
+  and do not see.
 * ``image/*`` and ``*/*`` do not include types that run scripts (HTML, SVG, XML): those must be named.
 """
 
@@ -13,6 +14,7 @@ import mimetypes
 from collections.abc import Sequence
 
 from scalekit.errors import ConfigurationError, UnsupportedMediaType
+from scalekit.storage._content_type import check_content_type, essence_of, is_pattern
 
 SNIFF_BYTES = 1024
 """How many bytes :func:`sniff` wants to see; fewer when the file is shorter."""
@@ -82,21 +84,25 @@ _TEXTS = (
     "application/yaml",
 )
 _NARROWER: dict[str, tuple[str, ...]] = {
-    "application/zip": (_OFFICE, "application/vnd.oasis.opendocument.", "application/epub+zip", "model/3mf"),
-    "application/x-ole-storage": ("application/msword", "application/vnd.ms-"),
+    "application/zip": ("application/epub+zip", "model/3mf"),
+    "application/x-ole-storage": ("application/msword",),
     "application/ogg": ("audio/ogg", "video/ogg", "audio/opus"),
     "video/webm": ("audio/webm",),
     "video/mp4": ("audio/mp4", "video/x-m4v", "video/3gpp"),
     PLAIN: _TEXTS,
     EMPTY: (PLAIN, *_TEXTS),
 }
-_INSIDE = tuple(kind for kinds in _NARROWER.values() for kind in kinds)
+# Families of which there are too many to name.
+_FAMILIES: dict[str, tuple[str, ...]] = {
+    "application/zip": (_OFFICE, "application/vnd.oasis.opendocument."),
+    "application/x-ole-storage": ("application/vnd.ms-",),
+}
 _KNOWN = frozenset(
     {kind for _, kind in _SIGNATURES}
     | set(_RIFF.values())
     | set(_ISO_BRANDS.values())
     | ACTIVE
-    | set(_NARROWER)
+    | {kind for container, kinds in _NARROWER.items() for kind in (container, *kinds)}
 ) | {"image/bmp", "video/x-matroska"}
 
 # Written out where the table of the operating system may say something else, or nothing.
@@ -152,7 +158,8 @@ def sniff(head: bytes) -> str:
             return kind
     if head[:4] == b"RIFF" and head[8:12] in _RIFF:
         return _RIFF[head[8:12]]
-    if head[4:8] == b"ftyp":
+    # The first four bytes are the length of a short list of names: below 64 KiB, where no text begins.
+    if head[:2] == b"\0\0" and head[4:8] == b"ftyp":
         return _ISO_BRANDS.get(head[8:12], "video/mp4")
     if head.startswith(b"\x1a\x45\xdf\xa3"):
         return "video/webm" if b"webm" in head[:64] else "video/x-matroska"
@@ -191,8 +198,7 @@ def check_accept(accept: Sequence[str]) -> tuple[str, ...]:
         raise ConfigurationError(f"accept={accept!r}; give a list such as ['image/*', 'application/pdf']")
     patterns = tuple(pattern.strip().lower() for pattern in accept)
     for pattern in patterns:
-        kind, slash, subtype = pattern.partition("/")
-        if not kind or not slash or not subtype or (kind == "*" and subtype != "*") or " " in pattern:
+        if not is_pattern(pattern):
             raise ConfigurationError(
                 f"accept: {pattern!r} is not a media type such as 'image/png' or 'image/*'"
             )
@@ -211,14 +217,22 @@ def accepted_type(head: bytes, declared: str, accept: tuple[str, ...]) -> str:
         UnsupportedMediaType: the content is none of ``accept``; ``found`` is what it is.
     """
     found = sniff(head)
-    claim = declared.partition(";")[0].strip().lower()
-    if claim.startswith(_NARROWER.get(found, ())) and claim not in ACTIVE:
+    claim = essence_of(declared)
+    if _narrows(claim, found):
         found = claim if _matches(claim, accept) else found
-    elif found == UNKNOWN and claim in accept and claim not in _KNOWN and not claim.startswith(_INSIDE):
+    elif found == UNKNOWN and claim in accept and not _has_signature(claim):
         found = claim  # named by the application, and no signature of ours could confirm or deny it
     if not _matches(found, accept):
         raise UnsupportedMediaType(found=found, accepted=accept)
     return found
+
+
+def _narrows(claim: str, found: str) -> bool:
+    return claim in _NARROWER.get(found, ()) or claim.startswith(_FAMILIES.get(found, ()))
+
+
+def _has_signature(kind: str) -> bool:
+    return kind in _KNOWN or any(kind.startswith(family) for family in _FAMILIES.values())
 
 
 def _matches(kind: str, accept: tuple[str, ...]) -> bool:
@@ -240,3 +254,12 @@ def type_for(key: str) -> str:
         return _TYPES[extension]
     # Through guess_type, "x.txt.gz" would be text/plain with an encoding; it is a gzip file.
     return _STANDARD.types_map[True].get(extension) or UNKNOWN
+
+
+def content_type_for(key: str, given: str | None) -> str:
+    """Under which type an object is stored: the one that the application gave, or the one of its key.
+
+    Raises:
+        ConfigurationError: what was given is no media type.
+    """
+    return type_for(key) if given is None else check_content_type(given)

@@ -2,6 +2,10 @@
 
 A ticket is signed here and checked by S3. It says what may be uploaded: how many bytes, of which type, under
 which key, until when. Nothing else is allowed, and no request reaches the application before or after.
+
+The type is what the browser says, and S3 does not look inside. For a kind such as ``image/*`` it compares how
+the type begins, no more: ``image/svg+xml`` passes, and so does ``image/png, text/html``, which browsers run as
+a web page when they open the object at S3's own address. An exact type leaves no such room.
 """
 
 from dataclasses import dataclass, field
@@ -9,7 +13,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from scalekit._durations import Duration, seconds
-from scalekit.errors import ConfigurationError
+from scalekit.errors import ConfigurationError, InvalidKey
+from scalekit.storage._content_type import check_content_type, is_pattern
 
 MAX_EXPIRES = 7 * 24 * 3600
 """Signatures of version 4 are valid for a week at most."""
@@ -46,17 +51,15 @@ async def presign_post(
     """See ``S3Storage.presign_post``. ``name`` is the key with the storage's prefix."""
     if not 0 <= min_size <= max_size:
         raise ConfigurationError(f"min_size={min_size}, max_size={max_size}; need 0 <= min_size <= max_size")
+    if "${" in name:
+        raise InvalidKey(key, "contains '${', for which S3 puts the name that the browser chose")
     lifetime = check_expires(expires)
     fields = {"success_action_status": "201"}
     conditions: list[Any] = [["content-length-range", min_size, max_size], {"success_action_status": "201"}]
-    kind, slash, subtype = content_type.partition("/")
-    if not kind or not slash or not subtype or "*" in kind:
-        raise ConfigurationError(
-            f"content_type={content_type!r}; give a type such as 'image/png' or 'image/*'"
-        )
-    if subtype == "*":
-        conditions.append(["starts-with", "$Content-Type", f"{kind}/"])
+    if content_type.endswith("/*") and content_type != "*/*" and is_pattern(content_type):
+        conditions.append(["starts-with", "$Content-Type", content_type.removesuffix("*")])
     else:
+        check_content_type(content_type)
         fields["Content-Type"] = content_type
         conditions.append({"Content-Type": content_type})
     until = datetime.now(UTC) + timedelta(seconds=lifetime)

@@ -23,7 +23,7 @@ from typing import TypeVar
 
 from scalekit.errors import ConfigurationError, InvalidKey, ObjectExists, StorageError, UploadFailed
 from scalekit.storage._contract import Opened, Source, Storage, Stored, check_base_url
-from scalekit.storage._media_types import type_for
+from scalekit.storage._media_types import content_type_for, type_for
 from scalekit.storage._shield import Outcome, in_thread
 from scalekit.storage._source import Body, cut
 from scalekit.storage.keys import check_key, check_prefix
@@ -71,6 +71,7 @@ class FileStorage(Storage):
         size: int | None = None,
     ) -> Stored:
         target = self.directory / check_key(key)
+        content_type_for(key, content_type)  # not kept, but a mistake is one here as well
         if not overwrite and _done(await in_thread(_stat, target), key) is not None:
             raise ObjectExists(key)  # before reading what would be thrown away
         created = await in_thread(_Draft.create, self.directory, target, self.mode)

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 from scalekit.errors import ObjectExists
 from scalekit.storage._contract import Opened, Source, Storage, Stored, check_base_url
-from scalekit.storage._media_types import type_for
+from scalekit.storage._media_types import content_type_for
 from scalekit.storage._source import cut
 from scalekit.storage.keys import check_key, check_prefix
 
@@ -33,7 +33,7 @@ class MemoryStorage(Storage):
         overwrite: bool = False,
         size: int | None = None,
     ) -> Stored:
-        check_key(key)
+        content_type = content_type_for(check_key(key), content_type)
         if not overwrite and key in self._objects:
             raise ObjectExists(key)  # before reading what would be thrown away
         content = b"".join([body.join() async for body, _ in cut(source, _CHUNK, size=size)])
@@ -43,7 +43,7 @@ class MemoryStorage(Storage):
         stored = Stored(
             key=key,
             size=len(content),
-            content_type=content_type or type_for(key),
+            content_type=content_type,
             etag=hashlib.sha256(content).hexdigest()[:32],
             modified=datetime.now(UTC),
         )

@@ -23,7 +23,7 @@ from scalekit._durations import Duration
 from scalekit.errors import BackendUnavailable, ConfigurationError, InvalidKey
 from scalekit.storage import direct
 from scalekit.storage._contract import Opened, Source, Storage, Stored, check_base_url
-from scalekit.storage._media_types import UNKNOWN, extension_for, type_for
+from scalekit.storage._media_types import UNKNOWN, content_type_for, extension_for, type_for
 from scalekit.storage._s3_client import Clients, factory
 from scalekit.storage._s3_errors import code_of, place, reading, status_of
 from scalekit.storage._s3_upload import MIN_PART_SIZE, Upload
@@ -109,7 +109,7 @@ class S3Storage(Storage):
         overwrite: bool = False,
         size: int | None = None,
     ) -> Stored:
-        content_type = content_type or type_for(check_key(key))
+        content_type = content_type_for(check_key(key), content_type)
         upload = Upload(
             client=await self._clients.get(),
             bucket=self.bucket,
@@ -222,8 +222,9 @@ class S3Storage(Storage):
 
         Args:
             max_size, min_size: bytes; S3 refuses other sizes.
-            content_type: exactly this type, or ``"image/*"`` for any of a kind. S3 compares what the browser
-                says; it does not look inside.
+            content_type: exactly this type, or ``"image/*"`` for whatever *begins* like this. That lets types
+                through that run scripts: then show the object from a domain of its own, or by
+                :class:`scalekit.storage.serve.StorageFiles`.
             prefix: goes before the random key, such as ``"avatars/"``.
             key: this key instead of a random one. S3 overwrites what is there.
             expires: seconds or ``timedelta``; 15 minutes by default.

@@ -11,10 +11,29 @@ from http import HTTPStatus
 
 from scalekit._http import get
 from scalekit.errors import InvalidKey
+from scalekit.storage._content_type import essence_of, is_content_type
 from scalekit.storage._contract import Storage, Stored
-from scalekit.storage._media_types import ACTIVE
+from scalekit.storage._media_types import UNKNOWN
 from scalekit.storage._respond import path_below, respond
 from scalekit.types import Headers, Receive, Scope, Send
+
+# Types of which browsers run nothing. Closed: what is missing here is saved instead of shown.
+_SHOWN = frozenset(
+    f"{kind}/{name}"
+    for kind, names in {
+        "image": "png jpeg gif webp avif heic heif tiff bmp x-icon vnd.microsoft.icon apng jxl",
+        "audio": "mpeg mp4 aac wav x-wav flac ogg opus webm",
+        "video": "mp4 webm ogg quicktime x-m4v 3gpp x-msvideo x-matroska mpeg",
+        "text": "plain",
+        "application": "pdf ogg",
+    }.items()
+    for name in names.split()
+)
+
+_POLICY = b"default-src 'none'; sandbox"
+# A film opened by itself is a page of the browser that loads the film; in a full sandbox it has no origin
+# and may not. Scripts stay forbidden.
+_FILM_POLICY = b"default-src 'none'; media-src 'self'; sandbox allow-same-origin"
 
 _RANGE = re.compile(rb"bytes=(\d{1,18})?-(\d{1,18})?")
 
@@ -80,25 +99,20 @@ class StorageFiles:
         return await send({"type": "http.response.body", "body": b""})
 
     def _headers(self, stored: Stored) -> Headers:
+        # Others write to buckets too: what came in by a presigned upload may carry any text for a type.
+        kind = stored.content_type if is_content_type(stored.content_type) else UNKNOWN
+        shown = essence_of(kind) in _SHOWN
+        film = shown and kind.lower().startswith(("audio/", "video/"))
         return [
-            (b"content-type", stored.content_type.encode("latin-1")),
-            (b"content-disposition", b"inline" if _is_harmless(stored.content_type) else b"attachment"),
+            (b"content-type", kind.encode()),
+            (b"content-disposition", b"inline" if shown else b"attachment"),
             (b"etag", f'"{stored.etag}"'.encode("latin-1")),
             (b"last-modified", format_datetime(stored.modified, usegmt=True).encode()),
             (b"cache-control", self._cache_control),
             (b"accept-ranges", b"bytes"),
             (b"x-content-type-options", b"nosniff"),
-            (b"content-security-policy", b"default-src 'none'; sandbox"),
+            (b"content-security-policy", _FILM_POLICY if film else _POLICY),
         ]
-
-
-def _is_harmless(content_type: str) -> bool:
-    if content_type in ACTIVE:
-        return False
-    return content_type.startswith(("image/", "video/", "audio/")) or content_type in (
-        "text/plain",
-        "application/pdf",
-    )
 
 
 def _is_known(candidates: bytes | None, etag: str) -> bool:
