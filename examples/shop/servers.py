@@ -48,6 +48,11 @@ class AppServer:
         return cls(name, process, Upstream(name, "127.0.0.1", int(port)))
 
     @property
+    def number(self) -> int:
+        """The ``2`` of ``server-2``."""
+        return int(self.name.rpartition("-")[2])
+
+    @property
     def state(self) -> State:
         if self.process.returncode is not None:
             return "gone"

@@ -160,7 +160,8 @@ class Fleet:
                 "rps": traffic["by_server"].get(name, 0),
                 "in_flight": server.upstream.in_flight,
             }
-            for name, server in self.servers.items()
+            # They started side by side, and came up in any order.
+            for name, server in sorted(self.servers.items(), key=lambda one: one[1].number)
         ]
         reads = merged_databases(stats)
         databases = []

@@ -5,7 +5,7 @@ const $ = (id) => document.getElementById(id);
 const lanes = new Map(); // server -> its element, canvas and dots
 const nodes = new Map();
 const rates = [];
-let stale = false;
+let stale; // not known before the first news
 const count = (number) => Number(number).toLocaleString("en");
 const show = (id, text) => { if ($(id).textContent !== String(text)) $(id).textContent = text; };
 
@@ -20,7 +20,7 @@ async function press(button) {
     toast("The control room does not answer.");
   } finally {
     button.classList.remove("busy");
-    button.disabled = stale;
+    button.disabled = stale === true;
   }
 }
 document.addEventListener("click", (event) => {
@@ -169,9 +169,8 @@ const size = (bytes) => (bytes < 1024 ? `${bytes} B` : bytes < 1048576 ? `${Math
 // Without news the figures are old, and the buttons lead nowhere.
 let heard = 0;
 function setStale(now) {
-  if (now === stale && $("live").dataset.known) return;
+  if (now === stale) return;
   stale = now;
-  $("live").dataset.known = "yes";
   $("live").className = now ? "live off" : "live";
   show("live-text", now ? "offline" : "live");
   document.body.classList.toggle("stale", now);
