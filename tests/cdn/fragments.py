@@ -99,7 +99,7 @@ FOREIGN = [
     "<use href='/static/icons.svg#x'/>",
     "<feImage href=/static/logo.png />",
     "<link rel=icon href=/static/logo.png />",
-    "<font size=x />",
+    "<font size=x></font>",
     "<desc><img src=/static/logo.png></desc>",
     "<textarea><image href=/static/logo.png /></textarea>",
 ]
@@ -108,5 +108,7 @@ HTML = [
     "<div><title><img src=/static/logo.png></title></div>",
     "<b>x</b>",
     "<br>",
+    "<script>1</script >",
+    "<style>p{}</style\n>",
     "x < y",
 ]

@@ -2,6 +2,7 @@
 
 import logging
 import random
+from itertools import combinations
 
 import pytest
 
@@ -32,6 +33,22 @@ def test_every_split_gives_the_same_bytes(assets: Assets) -> None:
         assert in_pieces(assets, [PAGE[:cut], PAGE[cut:]]) == whole, cut
     for cut in range(0, len(PAGE), 3):
         assert in_pieces(assets, [PAGE[:cut], PAGE[cut : cut + 5], b"", PAGE[cut + 5 :]]) == whole, cut
+
+
+@pytest.mark.parametrize(
+    "page",
+    [
+        b"<svg><foreignObject><script>run()</script ><p>x</p></foreignObject></svg>",
+        b"<svg><foreignObject><style>p{}</style\n></foreignObject><image href=/static/logo.png /></svg>",
+        b"<script>run()</script ><textarea><b></textarea/><img src=/static/logo.png>",
+    ],
+)
+def test_an_end_tag_cut_twice(assets: Assets, page: bytes) -> None:
+    """Cut inside the end tag of a text and once more before its ``>``, no byte comes twice."""
+    whole = in_pieces(assets, [page])
+    for first, second in combinations(range(len(page)), 2):
+        pieces = [page[:first], page[first:second], page[second:]]
+        assert in_pieces(assets, pieces) == whole, (first, second)
 
 
 def test_random_chunks_of_a_long_page(assets: Assets) -> None:

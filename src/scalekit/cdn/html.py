@@ -114,8 +114,11 @@ class HtmlRewriter:
         return b"".join(self._out)
 
     def _starve(self, keep: int, hold: int) -> int:
-        """End a mode for want of input: look again from ``keep`` on, and send nothing from ``hold`` on."""
-        self._keep, self._hold = keep, hold
+        """End a mode for want of input: look again from ``keep`` on, and send nothing from ``hold`` on.
+
+        The end tag of a text is looked at from its beginning, which went out when it was text still.
+        """
+        self._keep, self._hold = keep, max(hold, self._cut)
         return _STARVED
 
     # The data state: text and tags.
