@@ -23,6 +23,9 @@ from scalekit.types import Headers
 _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _VALUE = re.compile(r"[!#-+\--:<-\[\]-~]*")
 
+# What speaks to some caches only, and overrides Cache-Control for them (RFC 9213 and its forerunners).
+_TARGETED = re.compile(rb".+-cache-control|surrogate-control|edge-control|x-accel-expires", re.IGNORECASE)
+
 # What makes a response storable by a shared cache; `private` and `no-store` already forbid it.
 _PUBLIC = re.compile(rb"\s*(public|s-maxage\s*=[^,]*)\s*", re.IGNORECASE)
 
@@ -149,7 +152,11 @@ def vary_on(headers: Headers, field: bytes) -> None:
 
 
 def make_private(headers: Headers) -> None:
-    """Keep shared caches from storing the response; ``no-store`` and stricter directives stay."""
+    """Keep shared caches from storing the response; ``no-store`` and stricter directives stay.
+
+    A header that overrides ``Cache-Control`` for some of them goes.
+    """
+    headers[:] = [pair for pair in headers if not _TARGETED.fullmatch(pair[0])]
     present = get(headers, b"cache-control")
     if present is None:
         headers.append((b"cache-control", b"private"))

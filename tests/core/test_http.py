@@ -198,6 +198,24 @@ def test_cache_control_is_never_weakened(before: Headers, after: bytes) -> None:
     assert get(headers, b"x") == b"1"
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "stays"),
+    [
+        (b"CDN-Cache-Control", b"public, max-age=60", False),
+        (b"cloudflare-cdn-cache-control", b"max-age=60", False),
+        (b"Surrogate-Control", b"max-age=60", False),
+        (b"Edge-Control", b"!no-store, max-age=1d", False),
+        (b"x-accel-expires", b"60", False),
+        (b"access-control-max-age", b"60", True),
+    ],
+)
+def test_no_cache_is_told_otherwise(name: bytes, value: bytes, stays: bool) -> None:
+    """A header that overrides Cache-Control for a CDN would let it store what is private."""
+    headers = [(name, value)]
+    make_private(headers)
+    assert ((name, value) in headers, get(headers, b"cache-control")) == (stays, b"private")
+
+
 def test_replace_drops_every_earlier_value() -> None:
     """A header that is replaced appears once, whatever its case was."""
     headers = [(b"Vary", b"a"), (b"x", b"1"), (b"vary", b"b")]

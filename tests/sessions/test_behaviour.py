@@ -73,11 +73,33 @@ def test_the_mapping_protocol(visitor: Visitor) -> None:
 
 
 def test_a_session_can_be_emptied(visitor: Visitor) -> None:
-    """`clear()` removes the data; the visitor keeps the session."""
+    """`clear()` removes the data; a visitor who is not logged in keeps the session."""
     visitor(lambda session: session.update(a=1))
     cookie = visitor.cookie
     visitor(lambda session: session.clear())
     assert (visitor(dict), visitor.cookie) == ({}, cookie)
+
+
+def test_clearing_logs_out(visitor: Visitor) -> None:
+    """`clear()`, by which many applications log out, leaves nobody logged in, under no cookie."""
+    visitor(lambda session: session.update(cart=["book"]))
+    visitor(lambda session: session.login("ann"))
+    copied = Visitor(visitor.shell, visitor.cookie)
+    visitor(lambda session: session.clear())
+    assert visitor.cookie is None
+    assert visitor(lambda session: [session.user_id, dict(session)]) == [None, {}]
+    assert copied(lambda session: [session.user_id, dict(session)]) == [None, {}]
+
+
+def test_clearing_before_something_new(visitor: Visitor) -> None:
+    """What is set after `clear()` is kept; who logs in after it is logged in."""
+    visitor(lambda session: session.login("ann"))
+    visitor(lambda session: [session.update(a=1), session.clear(), session.update(b=2)])
+    assert visitor(lambda session: [session.user_id, dict(session)]) == [None, {"b": 2}]
+    visitor(lambda session: [session.clear(), session.login("bob")])
+    assert visitor(lambda session: [session.user_id, dict(session)]) == ["bob", {}]
+    visitor(lambda session: [session.login("eve"), session.clear()])
+    assert visitor(lambda session: [session.user_id, dict(session)]) == [None, {}]
 
 
 @pytest.mark.parametrize("key", [1, None, "\0user"])

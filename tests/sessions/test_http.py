@@ -78,6 +78,19 @@ def test_what_the_application_says_is_merged_and_never_weakened(make_shell: Make
         assert words(reply.header("vary")) == {"accept", "cookie"}
 
 
+def test_no_cdn_is_told_to_store_it(make_shell: MakeShell) -> None:
+    """23. A header that overrides Cache-Control for a CDN goes; others keep their values."""
+    targeted = [
+        ("CDN-Cache-Control", "public, max-age=60"),
+        ("Surrogate-Control", "public"),
+        ("X-Other", "1"),
+    ]
+    reply = make_shell().visitor().visit(lambda session: [session.get("a")] and Answer(headers=targeted))
+    assert words(reply.header("cache-control")) == {"private"}
+    shown = [reply.header(name.lower()) for name, _ in targeted]
+    assert shown == [None, None, "1"]
+
+
 def test_the_cookies_of_the_application_stay(make_shell: MakeShell) -> None:
     """Our cookie is added to those that the application sets, and replaces none."""
 

@@ -24,6 +24,7 @@ class Kept:
     def __init__(self, data: dict[str, Any], user: str | None) -> None:
         self.data: dict[str, Any] | None = data
         self.user = user
+        self.successor: Kept | None = None
 
 
 class Request:
@@ -59,7 +60,7 @@ class Request:
 
     def end(self, *, ended: bool) -> None:
         self.forget()
-        self.kept, self.ended, self.user, self.turn, self.inherits = None, ended, None, None, True
+        self.ended, self.user, self.turn, self.inherits = ended, None, None, True
 
     def commit(self) -> None:
         """What the rules of `scalekit.sessions` say about a save."""
@@ -67,8 +68,8 @@ class Request:
         if self.turn is None and not self.changed and not self.removed:
             return
         if self.turn == "logout":
-            if self.kept is not None:
-                self.kept.data = None
+            while self.kept is not None:  # under every id that it has gone on with
+                self.kept.data, self.kept = None, self.kept.successor
             view, assigned = self.view, self.assigned
             self.end(ended=False)
             self.view, self.assigned = view, assigned
@@ -85,7 +86,10 @@ class Request:
             merged = old is not None and self.inherits
             data = self.apply(old if merged else self.base)  # type: ignore[arg-type]
             self.view = copy.deepcopy(data)
-            self.settle(Kept(copy.deepcopy(data), self.user), data)
+            kept = Kept(copy.deepcopy(data), self.user)
+            if old is not None:
+                self.kept.successor = kept
+            self.settle(kept, data)
             self.ended = False
         elif self.apply(self.base) or self.user is not None:
             self.begin()

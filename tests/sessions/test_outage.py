@@ -9,10 +9,13 @@ from typing import Any
 import pytest
 
 from scalekit.errors import BackendUnavailable
+from scalekit.sessions import MemoryStore
+from scalekit.sessions.asgi import SessionMiddleware
 from scalekit.sessions.redis import RedisStore
+from scalekit.sessions.tokens import Tokens
 from tests.faults import freeze, kill
 from tests.servers import RedisServer
-from tests.sessions.shells import ASGIShell, Shell, Visitor
+from tests.sessions.shells import SECRET, ASGIShell, Shell, Visitor, drive_asgi, make_scope
 
 
 @pytest.fixture
@@ -134,8 +137,6 @@ def test_a_server_that_is_out_of_memory(shell_type: type[Shell]) -> None:
 
 async def test_many_requests_wait_for_one_time_out(server: RedisServer) -> None:
     """100 concurrent requests to a frozen server all fail within a bounded time; none waits its turn."""
-    from tests.sessions.shells import drive_asgi, make_scope
-
     shell = ASGIShell(RedisStore.from_url(server.url, timeout=0.5))
     visitor = shell.visitor()
     await asyncio.to_thread(visitor, lambda session: session.update(a=1))
@@ -146,6 +147,92 @@ async def test_many_requests_wait_for_one_time_out(server: RedisServer) -> None:
             asyncio.gather(*[drive_asgi(shell.app, {**scope}) for _ in range(100)]), 10
         )
     assert {reply.status for reply in replies} == {503}
+
+
+@pytest.mark.parametrize("turn", [login, lambda session: session.rotate()], ids=["login", "rotate"])
+def test_a_change_of_id_whose_end_is_not_heard(shell_type: type[Shell], turn: Any) -> None:
+    """The connection breaks while the old session is ended: the 503 brings the new cookie, as the old one may
+    be worth nothing by now."""
+
+    class Deaf(MemoryStore):
+        deaf = False
+
+        def destroy(self, *args: Any, **options: Any) -> Any:
+            last = super().destroy(*args, **options)
+            if self.deaf:
+                raise BackendUnavailable("closed before the reply", backend="tests")
+            return last
+
+    store = Deaf()
+    visitor = shell_type(store).visitor()
+    visitor(lambda session: session.update(a=1))
+    store.deaf = True
+    reply = visitor.visit(lambda session: turn(session) and None)
+    assert (reply.status, len(reply.set_cookies)) == (503, 1)
+    assert visitor(read) == 1
+
+
+async def respond(send: Any, status: int, body: bytes) -> None:
+    await send({"type": "http.response.start", "status": status, "headers": []})
+    await send({"type": "http.response.body", "body": body})
+
+
+async def reads(scope: Any) -> None:
+    scope["session"].get("a")
+
+
+async def reads_in_a_task(scope: Any) -> None:
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(reads(scope))
+
+
+async def saves(scope: Any) -> None:
+    scope["session"]["a"] = 1
+    await scope["session"].save()
+
+
+async def fails_by_itself(scope: Any) -> None:
+    raise ZeroDivisionError
+
+
+class Down(MemoryStore):
+    def fail(self, *args: Any, **options: Any) -> Any:
+        raise BackendUnavailable("down", backend="tests")
+
+    load = save = create = destroy = fail
+
+
+@pytest.mark.parametrize("handler", [reads, reads_in_a_task, saves, fails_by_itself])
+@pytest.mark.parametrize("inside", ["nothing", "a 500", "a 500, raised again", "a page of its own"])
+async def test_error_handlers_inside_make_no_500_of_an_outage(handler: Any, inside: str) -> None:
+    """27. What the session raised is a 503, alone or in a group, also where a framework inside of the
+    middleware has answered 500. An error of the application stays one, and so does a 503 of its own."""
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        try:
+            await handler(scope)
+        except Exception:
+            if inside == "a page of its own":
+                await respond(send, 503, b"Have a tea!")
+            elif inside != "nothing":
+                await respond(send, 500, b"oops")
+            if inside in ("nothing", "a 500, raised again"):
+                raise
+
+    middleware = SessionMiddleware(app, store=Down(), secret_key=SECRET)
+    tokens = Tokens(SECRET)
+    scope = make_scope(f"session={tokens.sign(tokens.mint())}".encode())
+    if handler is fails_by_itself and inside in ("nothing", "a 500, raised again"):
+        with pytest.raises(ZeroDivisionError):
+            await drive_asgi(middleware, scope)
+        return
+    reply = await drive_asgi(middleware, scope)
+    if inside == "a page of its own":
+        assert (reply.status, reply.body) == (503, b"Have a tea!")
+    elif handler is fails_by_itself:
+        assert (reply.status, reply.body) == (500, b"oops")
+    else:
+        assert (reply.status, reply.header("retry-after")) == (503, "1")
 
 
 async def test_the_outage_of_another_piece_is_not_ours(server: RedisServer) -> None:

@@ -170,6 +170,46 @@ def test_two_logouts(visitor: Visitor) -> None:
     assert (visitor.cookie, Visitor(visitor.shell, old)(dict)) == (None, {})
 
 
+@pytest.mark.parametrize("turns", [["rotate"], ["login"], ["rotate", "login", "rotate"]], ids="-".join)
+@pytest.mark.parametrize("late", [False, True], ids=["overtaken", "late"])
+def test_a_logout_ends_what_the_session_went_on_as(visitor: Visitor, turns: list[str], late: bool) -> None:
+    """10. "Log out" in one tab while another gives the session new ids: the visitor is logged out, whichever
+    cookie the browser keeps in the end."""
+    visitor(login)
+    other = Visitor(visitor.shell, visitor.cookie)
+
+    def leave(session: Session) -> None:
+        if not late:
+            assert session.user_id == "ann"
+        for turn in turns:
+            other(lambda session, turn=turn: ENDINGS[turn](session) and None)
+        session.logout()
+
+    if late:
+        for turn in turns:
+            other(lambda session, turn=turn: ENDINGS[turn](session) and None)
+        visitor(lambda session: session.logout())
+    else:
+        visitor(leave)
+    assert visitor.cookie is None
+    assert other(lambda s: [s.user_id, dict(s)]) == [None, {}]
+
+
+def test_a_logout_ends_no_other_session(visitor: Visitor) -> None:
+    """10. What begins after a log-out (a farewell) is not what it ended: a second one leaves it alone."""
+    late = Visitor(visitor.shell, visitor.cookie)
+    visitor(lambda s: [s.logout(), s.update(message="Bye!")])
+    late(lambda s: s.logout())
+    assert visitor(dict) == {"message": "Bye!"}
+
+
+@pytest.mark.parametrize("ending", ["login", "rotate"])
+def test_who_knows_the_old_id_cannot_write_into_the_new_session(visitor: Visitor, ending: str) -> None:
+    """15. What comes too late is dropped rather than carried over: it may be somebody who planted the id."""
+    overtaken(visitor, lambda s: s.update(a="planted", new="planted"), ENDINGS[ending])
+    assert visitor(dict) == {"a": 1, "b": [1], "c": 3}
+
+
 def test_untouched_and_read_requests_send_no_cookie(visitor: Visitor) -> None:
     """11. A request that changes no id sends no cookie, so a slow one cannot bring an old cookie back."""
     for change in (lambda s: None, lambda s: s.get("a"), CHANGES["set"], CHANGES["nested"], CHANGES["clear"]):

@@ -132,8 +132,15 @@ class Chatty(MemoryStore):
 class Forgetful(MemoryStore):
     """Does not remember that a session ended."""
 
-    def destroy(self, id: str, *, grace: int) -> Any:
+    def destroy(self, id: str, **options: Any) -> Any:
         return super().destroy(id, grace=0)
+
+
+class Aimless(MemoryStore):
+    """Does not remember where a session went on."""
+
+    def destroy(self, id: str, *, grace: int, successor: str | None = None) -> Any:
+        return super().destroy(id, grace=grace)
 
 
 class Shared(MemoryStore):
@@ -156,6 +163,7 @@ class Shared(MemoryStore):
         (Eager, "must extend the session"),
         (Chatty, "save: an unknown id must give False"),
         (Forgetful, "must answer that it ended"),
+        (Aimless, "must name its successor"),
         (Shared, "belongs to the reader"),
     ],
 )
@@ -222,8 +230,8 @@ def test_the_layout_in_redis(prefix: str) -> None:
         assert fields.keys() == {b"a", b"\0created", b"\0deadline", b"\0user"}
         assert int(fields[b"\0deadline"]) - int(fields[b"\0created"]) == 5000
         assert 0 < server.call("PTTL", key) <= 1000
-        store.destroy("1" * 64, grace=5000)
-        assert server.call("HGETALL", key) == [b"\0ended", b"1"]
+        store.destroy("1" * 64, grace=5000, successor="2" * 64)
+        assert server.call("HGETALL", key) == [b"\0ended", b"2" * 64]
         assert 1000 < server.call("PTTL", key) <= 5000
 
 

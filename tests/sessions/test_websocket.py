@@ -11,7 +11,7 @@ from starlette.websockets import WebSocket
 
 from scalekit.errors import BackendUnavailable, SessionCommitted
 from scalekit.sessions import MemoryStore
-from scalekit.sessions.asgi import SessionMiddleware
+from scalekit.sessions.asgi import SessionMiddleware, load
 from tests.sessions.shells import SECRET, ASGIShell, Visitor, make_scope
 
 
@@ -169,6 +169,70 @@ async def test_a_store_that_is_down_closes_the_socket(visitor: Visitor) -> None:
     assert await connect(needs, Down(), visitor.cookie) == [{"type": "websocket.close", "code": 1013}]
     assert await connect(saves, Down()) == [{"type": "websocket.close", "code": 1013}]
     assert await connect(ignores, Down(), visitor.cookie) == [{"type": "websocket.accept"}]
+
+
+class Flaky(MemoryStore):
+    """A store that is down from time to time."""
+
+    down = False
+
+    def load(self, *args: Any, **options: Any) -> Any:
+        return self.answer(MemoryStore.load, *args, **options)
+
+    def save(self, *args: Any, **options: Any) -> Any:
+        return self.answer(MemoryStore.save, *args, **options)
+
+    def answer(self, operation: Any, *args: Any, **options: Any) -> Any:
+        if self.down:
+            raise BackendUnavailable("down", backend="tests")
+        return operation(self, *args, **options)
+
+
+@pytest.fixture
+def flaky() -> Flaky:
+    return Flaky()
+
+
+async def test_a_save_that_failed_can_be_tried_again(flaky: Flaky) -> None:
+    """While the store is away the session can be read and changed; once it is back, `save()` saves it all."""
+    visitor = ASGIShell(flaky).visitor()
+    await in_thread(visitor, lambda session: session.update(a=1))
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        session = scope["session"]
+        await send({"type": "websocket.accept"})
+        session["a"] = 2
+        flaky.down = True
+        with pytest.raises(BackendUnavailable):
+            await session.save()
+        assert session["a"] == 2
+        session["b"] = [1]
+        flaky.down = False
+        assert await session.save()
+
+    await connect(app, flaky, visitor.cookie)
+    assert await in_thread(visitor, dict) == {"a": 2, "b": [1]}
+
+
+async def test_a_load_that_failed_can_be_tried_again(flaky: Flaky) -> None:
+    """A WebSocket that was opened while the store was away gets its session by `load` later."""
+    visitor = ASGIShell(flaky).visitor()
+    await in_thread(visitor, lambda session: session.update(a=1))
+    flaky.down = True
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "websocket.accept"})
+        with pytest.raises(BackendUnavailable):
+            scope["session"]["a"]
+        with pytest.raises(BackendUnavailable):
+            await load(scope)
+        flaky.down = False
+        assert (await load(scope))["a"] == 1
+        scope["session"]["a"] = 2
+        await scope["session"].save()
+
+    await connect(app, flaky, visitor.cookie)
+    assert await in_thread(visitor, dict) == {"a": 2}
 
 
 async def test_in_starlette(store: MemoryStore, visitor: Visitor) -> None:

@@ -245,6 +245,23 @@ def test_a_store_that_is_down_never_looks_like_success(
     assert reply.body == b"Service Unavailable\n"
 
 
+@pytest.mark.parametrize("looks", [True, False])
+def test_an_error_handler_inside_makes_no_500_of_an_outage(visitor: Visitor, looks: bool) -> None:
+    """27. A 500 that a framework made of what the session raised becomes 503; another 500 does not."""
+
+    def app(environ: Any, start_response: Any) -> Any:
+        try:
+            if looks:
+                read_one(get_session(environ))
+            raise ZeroDivisionError
+        except Exception:  # noqa: BLE001  what frameworks do
+            start_response("500 Internal Server Error", PLAIN)
+            return [b"oops"]
+
+    reply = request(app, Down(), visitor.cookie)
+    assert (reply.status, reply.body) == ((503, b"Service Unavailable\n") if looks else (500, b"oops"))
+
+
 @pytest.mark.parametrize("style", [starts_at_once, starts_first, generates, generates_nothing, writes])
 def test_a_store_that_is_down_is_not_noticed_by_who_needs_none(visitor: Visitor, style: Any) -> None:
     """27. Requests that do not look at the session, and reads of visitors without one, are served."""

@@ -4,10 +4,14 @@ The sequences are generators (see :mod:`scalekit._steps`), so that one text serv
 
 * A session costs one round trip to load and one to save. Untouched it costs none.
 * A change of id creates the new session first and ends the old one then, as a crash in between must leave
-  the visitor with one that works. What others saved to the old one in the meantime is carried over. If it is
-  gone by then, somebody ended it, and it must not live on under another id: the new one is taken back.
-* The old id answers that it has ended for a minute. A request that was under way with it can then be told
-  from a visitor who comes back with an old cookie, and sends no cookie that replaces the new one.
+  the visitor with one that works; from the creation on, the visitor is given the new cookie, also with a
+  503. What others saved to the old one in the meantime is carried over. If it is gone by then, somebody
+  ended it, and it must not live on under another id: the new one is taken back.
+* The old id answers that it has ended for a minute, and under which id it went on. A request that was under
+  way with it can then be told from a visitor who comes back with an old cookie, and sends no cookie that
+  replaces the new one. A log-out ends what the session went on as, too.
+* What comes too late, under an id that a log-in or a rotation has ended, is dropped and never carried over:
+  somebody else may know that id, and that is why it was changed.
 * Everything that can be refused (a value, the size) is refused before the first access to the store.
 """
 
@@ -20,10 +24,10 @@ from scalekit._http import Cookie, read_cookie
 from scalekit._options import check_kind, check_names, in_colour
 from scalekit._steps import Steps
 from scalekit.errors import BackendError, ConfigurationError
-from scalekit.sessions.session import Session, Status, Turn
+from scalekit.sessions.session import Pending, Session, Status
 from scalekit.sessions.store import BoundStore, Created, Loaded, Store
 from scalekit.sessions.tokens import Tokens, store_id
-from scalekit.sessions.values import Delta, Values, check_size
+from scalekit.sessions.values import Delta, check_size
 from scalekit.types import Colour, SecretKey
 
 _log = logging.getLogger("scalekit.sessions")
@@ -31,6 +35,7 @@ _log = logging.getLogger("scalekit.sessions")
 DAY = 24 * 60 * 60
 MAX_SIZE = 256 * 1024
 GRACE = 60_000  # ms; longer than a request is under way
+MOVES = 16  # more changes of id than a visitor can make in that time
 
 
 class Options(TypedDict, total=False):
@@ -111,7 +116,7 @@ class Core:
 
     def load(self, session: Session) -> Steps[None]:
         """Fetch a session that was not loaded yet. A store that is down is remembered, not raised."""
-        if session._status is not Status.UNLOADED:
+        if session._status not in (Status.UNLOADED, Status.UNKNOWN):
             return
         if session._came_with is None:
             session._arrived(None)
@@ -120,7 +125,7 @@ class Core:
             loaded: Loaded | None = yield self.store.load(session._id, idle=self.idle, step=self.step)
         except BackendError as error:
             _log.warning("a session could not be loaded: %s", error)
-            session._failed(error, readable=self.on_error == "anonymous")
+            session._missed(error, readable=self.on_error == "anonymous")
         else:
             session._arrived(loaded)
 
@@ -133,93 +138,100 @@ class Core:
             SessionValueError, SessionTooLarge: before any access to the store.
             BackendError: the store failed.
         """
-        if session._status is Status.UNLOADED:
+        if session._status in (Status.UNLOADED, Status.UNKNOWN):
             return True
-        delta = session._values.delta()
-        if session._turn is None and not delta:
+        pending = session._pending()
+        if not pending:
             return True
-        check_size(session._values.fields, delta, self.max_size)
+        check_size(pending.values.fields, pending.delta, self.max_size)
         try:
-            return (yield from self._commit(session, delta))
+            stored = yield from self._commit(session, pending)
         except BackendError as error:
-            session._failed(error, readable=False)
+            session._failed(error)
             raise
+        session._recovered()
+        return stored
 
-    def _commit(self, session: Session, delta: Delta) -> Steps[bool]:
-        if session._turn is Turn.LOGOUT:
-            return (yield from self._log_out(session, delta))
-        if session._turn is None and session._status is Status.LIVE:
+    def _commit(self, session: Session, pending: Pending) -> Steps[bool]:
+        if pending.how == "logout":
+            return (yield from self._log_out(session, pending))
+        if pending.how is None and session._status is Status.LIVE:
+            delta = pending.delta
             stored: bool = yield self.store.save(
                 session._id, changed=delta.changed, removed=delta.removed, idle=self.idle
             )
             if stored:
-                session._settle(delta)
+                session._settled(pending)
             else:
-                session._end()
+                session._ended(pending)
             return stored
-        if session._status is Status.ENDED and session._turn is not Turn.LOGIN:
-            session._end()
+        if pending.how != "login" and session._status is Status.ENDED:
+            session._ended(pending)
             return False
-        return (yield from self._move(session, delta))
+        return (yield from self._move(session, pending))
 
-    def _log_out(self, session: Session, delta: Delta) -> Steps[bool]:
-        if session._status is Status.LIVE:
-            yield self.store.destroy(session._id, grace=GRACE)
-        values = session._values
-        session._end(Status.NEW)
-        if session._came_with is not None:
-            session._cookie = self.cookie.delete(https=session._https)
-        if delta.changed:
-            session._values = values
-            return (yield from self._move(session, delta))
+    def _log_out(self, session: Session, pending: Pending) -> Steps[bool]:
+        id: str | None = session._id if session._status in (Status.LIVE, Status.ENDED) else None
+        for _ in range(MOVES):
+            if id is None:
+                break
+            last: Loaded | None = yield self.store.destroy(id, grace=GRACE)
+            id = None if last is None else last.successor
+        session._left(pending)
+        came = session._came_with is not None
+        session._cookie = self.cookie.delete(https=session._https) if came else None
+        if pending.delta.changed:
+            return (yield from self._move(session, pending))
         return True
 
-    def _move(self, session: Session, delta: Delta) -> Steps[bool]:
+    def _move(self, session: Session, pending: Pending) -> Steps[bool]:
         """Put the session under an id of its own: its first, or a new one."""
-        fields = delta.applied(session._values.fields)
+        fields = pending.delta.applied(pending.values.fields)
         old = session._id if session._status is Status.LIVE else None
-        if old is None and not fields and session._user is None:
-            session._forget()
+        if old is None and not fields and pending.user is None:
+            session._settled(pending)
             return True  # nothing worth a session
         token = self.tokens.mint()
-        new = store_id(token)
-        keeps = old is not None and session._turn is not Turn.LOGIN
+        keeps = old is not None and pending.how == "rotate"
         created: Created | None = yield self.store.create(
-            new,
+            store_id(token),
             fields=fields,
-            user=session._user,
+            user=pending.user,
             idle=self.idle,
             lifetime=self.lifetime,
             inherit=(session._stored.created, session._stored.deadline) if keeps else None,
         )
         if created is None:
-            session._end()
+            session._ended(pending)
             return False
-        if old is not None:
-            last: Loaded | None = yield self.store.destroy(old, grace=GRACE)
-            if last is None and keeps:
-                yield self.store.destroy(new, grace=0)
-                session._end()
-                return False
-            if last is not None and session._inherits:
-                late = _late(session._values, delta, last.fields)
-                if late:
-                    yield self.store.save(new, changed=late.changed, removed=late.removed, idle=self.idle)
-                    session._values.adopt(late)
-        session._moved(new, delta, created)
+        session._moved(pending, store_id(token), created)
         session._cookie = self.cookie.set(
             self.tokens.sign(token),
             https=session._https,
             max_age=created.left // 1000 if session.persistent else None,
         )
+        return old is None or (yield from self._leave(old, session, pending))
+
+    def _leave(self, old: str, session: Session, pending: Pending) -> Steps[bool]:
+        """End the session that went on under another id; ``False`` if another request has ended it."""
+        new = session._id
+        last: Loaded | None = yield self.store.destroy(old, grace=GRACE, successor=new)
+        if last is None or last.ended:
+            if pending.how == "login":
+                return True
+            session._ended(pending)
+            session._id, session._cookie = old, None
+            yield self.store.destroy(new, grace=0)
+            return False
+        late = _late(pending, last.fields) if pending.inherits else None
+        if late:
+            yield self.store.save(new, changed=late.changed, removed=late.removed, idle=self.idle)
+            pending.values.adopt(late)
         return True
 
 
-def _late(values: Values, delta: Delta, last: dict[bytes, bytes]) -> Delta:
+def _late(pending: Pending, last: dict[bytes, bytes]) -> Delta:
     """What others saved to the old session after this request had loaded it; where both wrote, ours stays."""
-    ours = delta.changed.keys() | delta.removed
-    changed = {
-        name: data for name, data in last.items() if name not in ours and values.fields.get(name) != data
-    }
-    removed = {name for name in values.fields if name not in ours and name not in last}
-    return Delta(changed, removed)
+    ours, fields = pending.delta.changed.keys() | pending.delta.removed, pending.values.fields
+    changed = {name: data for name, data in last.items() if name not in ours and fields.get(name) != data}
+    return Delta(changed, {name for name in fields if name not in ours and name not in last})

@@ -4,9 +4,12 @@
   ``lazy=True`` it is loaded by ``await load(request)``, and a request that does not ask costs nothing.
 * It is saved when the response starts, before the first byte leaves. A response that failed (5xx) saves
   nothing.
-* If the store does not answer, routes that touch no session work; the others are answered with 503.
+* If the store does not answer, routes that touch no session work; the others are answered with 503, also
+  where an error handler inside of this middleware has made a 500 of what the session raised.
+* The tasks of one request load and save one at a time.
 """
 
+import asyncio
 import logging
 from typing import Any, Protocol, Unpack
 
@@ -32,6 +35,7 @@ class AsyncSession(Session):
     def __init__(self, core: Core, token: str | None, *, https: bool) -> None:
         super().__init__(token, https=https)
         self._core = core
+        self._lock = asyncio.Lock()
 
     async def save(self) -> bool:
         """Save now. Needed only for changes after the response has started: background tasks, streams,
@@ -44,7 +48,8 @@ class AsyncSession(Session):
             SessionValueError, SessionTooLarge: a value that cannot be stored.
             BackendError: the store failed.
         """
-        return await run_async(self._core.commit(self))
+        async with self._lock:
+            return await run_async(self._core.commit(self))
 
 
 class Connection(Protocol):
@@ -54,13 +59,15 @@ class Connection(Protocol):
 
 
 async def load(connection: Connection) -> AsyncSession:
-    """The session of a request, WebSocket or scope, loaded. Loading twice is loading once.
+    """The session of a request, WebSocket or scope, loaded. Loading twice is loading once; after a failure
+    it is asked for again.
 
     Raises:
         BackendError: the store failed and ``on_error="unavailable"``.
     """
     session: AsyncSession = connection["session"]
-    await run_async(session._core.load(session))
+    async with session._lock:
+        await run_async(session._core.load(session))
     session._ready()
     return session
 
@@ -105,14 +112,15 @@ class SessionMiddleware:
             session._status = Status.UNLOADED
         elif token is not None:
             await run_async(core.load(session))
-        response = _Response(core, session, send, websocket=scope["type"] == "websocket")
+        response = _Response(session, send, websocket=scope["type"] == "websocket")
         try:
             await self.app(scope, receive, response)
-        except BackendError as error:
+        except (BackendError, ExceptionGroup) as error:
             # Only what the session raised: another piece's outage is not ours to answer.
-            if error is not session._fault or response.started:
+            if not session._raised(error) or (response.started and not response.replaced):
                 raise
-            await response.unavailable()
+            if not response.started:
+                await response.unavailable()
         else:
             session._close()
         return None
@@ -121,10 +129,8 @@ class SessionMiddleware:
 class _Response:
     """``send``, with the session committed before the first message of the response."""
 
-    def __init__(self, core: Core, session: AsyncSession, send: Send, *, websocket: bool) -> None:
-        self.started = False
-        self._replaced = False
-        self._core = core
+    def __init__(self, session: AsyncSession, send: Send, *, websocket: bool) -> None:
+        self.started = self.replaced = False
         self._session = session
         self._send = send
         self._websocket = websocket
@@ -132,16 +138,20 @@ class _Response:
     async def __call__(self, message: Message) -> None:
         if not self.started and message["type"] in _STARTS:
             await self._start(message)
-        elif not self._replaced:
+        elif not self.replaced:
             await self._send(message)
 
     async def _start(self, message: Message) -> None:
         session = self._session
-        if message.get("status", 200) >= 500:
+        status = message.get("status", 200)
+        if status == 500 and session._refused:
+            await self.unavailable()
+            return
+        if status >= 500:
             session._forget()
         elif session.accessed:
             try:
-                await run_async(self._core.commit(session))
+                await session.save()
             except BackendError as error:
                 _log.error("a session could not be saved; the response is replaced by 503: %s", error)
                 await self.unavailable()
@@ -159,7 +169,7 @@ class _Response:
 
     async def unavailable(self) -> None:
         """Answer 503 in place of whatever the application sends."""
-        self.started = self._replaced = self._session._sealed = True
+        self.started = self.replaced = self._session._sealed = True
         if self._websocket:
             await self._send({"type": "websocket.close", "code": _TRY_AGAIN_LATER})
             return
@@ -169,5 +179,7 @@ class _Response:
             (b"cache-control", b"no-store"),
             (b"retry-after", b"1"),
         ]
+        if self._session._cookie is not None:
+            headers.append((b"set-cookie", self._session._cookie))  # the one before may have ended
         await self._send({"type": "http.response.start", "status": 503, "headers": headers})
         await self._send({"type": "http.response.body", "body": _BODY})

@@ -67,8 +67,11 @@ class FlaskSession(SyncSession, SessionMixin):
         super()._arrived(loaded)
         self._was_permanent = self.permanent
 
-    def _failed(self, error: BackendError, *, readable: bool) -> None:
-        super()._failed(SessionUnavailable(error), readable=readable)
+    def _missed(self, error: BackendError, *, readable: bool) -> None:
+        super()._missed(SessionUnavailable(error), readable=readable)
+
+    def _failed(self, error: BackendError) -> None:
+        super()._failed(SessionUnavailable(error))
 
 
 class _Options(TypedDict, total=False):
@@ -124,6 +127,10 @@ class ServerSessionInterface(SessionInterface):
             except BackendError as error:
                 _log.error("a session could not be saved; the response is replaced by 503: %s", error)
                 _replace(response, SessionUnavailable(error))
+                if session._cookie is not None:
+                    response.headers.add(
+                        "Set-Cookie", session._cookie.decode()
+                    )  # the one before may have ended
                 session._sealed = True
                 return
         session._sealed = True

@@ -7,7 +7,7 @@ sees nothing of it, and a restart forgets everybody: use :class:`scalekit.sessio
 import threading
 import time
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self
 
 from scalekit.sessions.store import Created, Loaded
@@ -49,12 +49,11 @@ class MemoryStore:
             if entry is None:
                 return None
             session = entry.session
-            if session.ended:
-                return Loaded(ended=True)
-            expires = min(self._now() + idle, session.deadline)
-            if expires - entry.expires >= step:
-                entry.expires = expires
-            return Loaded(dict(session.fields), session.created, session.deadline, session.user)
+            if not session.ended:
+                expires = min(self._now() + idle, session.deadline)
+                if expires - entry.expires >= step:
+                    entry.expires = expires
+            return replace(session, fields=dict(session.fields))
 
     def save(self, id: str, *, changed: Mapping[bytes, bytes], removed: Collection[bytes], idle: int) -> bool:
         with self._lock:
@@ -90,15 +89,17 @@ class MemoryStore:
             self._entries[id] = _Entry(session, min(now + idle, deadline))
             return Created(created, deadline, deadline - now)
 
-    def destroy(self, id: str, *, grace: int) -> Loaded | None:
+    def destroy(self, id: str, *, grace: int, successor: str | None = None) -> Loaded | None:
         with self._lock:
             entry = self._entry(id)
-            if entry is None or entry.session.ended:
+            if entry is None:
                 return None
+            if entry.session.ended:
+                return replace(entry.session, fields={})
+            del self._entries[id]
             if grace > 0:
-                self._entries[id] = _Entry(Loaded(ended=True), self._now() + grace)
-            else:
-                del self._entries[id]
+                mark = Loaded(ended=True, successor=successor)
+                self._entries[id] = _Entry(mark, self._now() + grace)
             return entry.session
 
     def _now(self) -> int:

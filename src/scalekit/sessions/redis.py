@@ -5,7 +5,8 @@ with a NUL, which no key of a session may. Each operation is one script on that 
 round trip, and runs on any slot of a Cluster. The clock is the server's.
 
 A hash without a deadline is no session of ours (something else cut or wrote it): it is not loaded, not
-saved to, and not changed. What ``destroy`` leaves for a while is such a hash too, with one field to say so.
+saved to, and not changed. What ``destroy`` leaves for a while is such a hash too, with one field that holds
+the id of the successor, or nothing.
 """
 
 import itertools
@@ -106,10 +107,12 @@ _DESTROY = Script(
     """
 local flat = redis.pcall('HGETALL', KEYS[1])
 if flat.err or #flat == 0 then return false end
-if redis.call('HEXISTS', KEYS[1], '\\0deadline') == 0 then return false end
+if redis.call('HEXISTS', KEYS[1], '\\0deadline') == 0 then
+  return redis.call('HEXISTS', KEYS[1], '\\0ended') == 1 and flat
+end
 redis.call('DEL', KEYS[1])
 if tonumber(ARGV[1]) > 0 then
-  redis.pcall('HSET', KEYS[1], '\\0ended', 1)
+  redis.pcall('HSET', KEYS[1], '\\0ended', ARGV[2])
   redis.call('PEXPIRE', KEYS[1], ARGV[1])
 end
 return flat
@@ -194,8 +197,8 @@ class BoundRedisStore:
         answer: Answer[Created | None] = self._drive(self._create(id, args))
         return answer
 
-    def destroy(self, id: str, *, grace: int) -> Answer[Loaded | None]:
-        answer: Answer[Loaded | None] = self._drive(self._destroy(id, grace))
+    def destroy(self, id: str, *, grace: int, successor: str | None = None) -> Answer[Loaded | None]:
+        answer: Answer[Loaded | None] = self._drive(self._destroy(id, grace, successor))
         return answer
 
     def _load(self, id: str, idle: int, step: int) -> Steps[Loaded | None]:
@@ -209,8 +212,8 @@ class BoundRedisStore:
         reply = yield from self._call(_CREATE, id, args)
         return None if reply is None else Created(*map(int, reply))
 
-    def _destroy(self, id: str, grace: int) -> Steps[Loaded | None]:
-        reply = yield from self._call(_DESTROY, id, (grace,))
+    def _destroy(self, id: str, grace: int, successor: str | None) -> Steps[Loaded | None]:
+        reply = yield from self._call(_DESTROY, id, (grace, successor or ""))
         return None if reply is None else _read(reply, id)
 
     def _call(self, script: Script, id: str, args: Sequence[Any]) -> Steps[Any]:
@@ -230,7 +233,7 @@ def _read(reply: Any, id: str) -> Loaded | None:
         if deadline.isdigit() and created.isdigit():
             return Loaded(fields, int(created), int(deadline), fields.pop(_USER, None))
         if _ENDED in fields:
-            return Loaded(ended=True)
+            return Loaded(ended=True, successor=fields[_ENDED].decode("ascii", "replace") or None)
     # Eight digits find the key for whoever looks into it, and are of no use for anything else.
     _log.warning("what is stored under %s... is no session; the visitor is treated as a new one", id[:8])
     return None

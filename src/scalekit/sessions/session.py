@@ -9,15 +9,21 @@ What happens to a session follows from its status and from what the application 
 ``ENDED``     another request ended it a moment ago (log-out, rotation). Nothing is saved, and no
               cookie is sent that could replace the one which that request sent; only ``login()``
               starts a new one
+``UNKNOWN``   the store did not answer when it was asked. It reads as empty (``on_error="anonymous"``)
+              or not at all; it cannot be changed, as there may well be a session
 ===========  ==================================================================================
 
 After the response headers have left (``sealed``) no cookie can follow, so that a session which is not
 ``LIVE`` cannot be changed any more, and no id can change.
+
+A save takes what is ``Pending`` at one moment. What another task of the request asks for while the save is
+under way stays pending, for the next one. A save that failed leaves everything pending.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, MutableMapping
+from dataclasses import dataclass
 from enum import Enum, auto
-from typing import Any, Self
+from typing import Any, Literal, NamedTuple, NoReturn, Self
 from uuid import UUID
 
 from scalekit.errors import BackendError, SessionCommitted, SessionError, SessionValueError
@@ -32,14 +38,31 @@ class Status(Enum):
     NEW = auto()
     LIVE = auto()
     ENDED = auto()
+    UNKNOWN = auto()
 
 
-class Turn(Enum):
-    """How the id is to change at the next save."""
+@dataclass(frozen=True, eq=False)
+class Turn:
+    """How the id is to change at the next save. Each call that asks for it is a turn of its own."""
 
-    ROTATE = auto()
-    LOGIN = auto()
-    LOGOUT = auto()
+    how: Literal["rotate", "login", "logout"]
+
+
+class Pending(NamedTuple):
+    """What a save has to do, as it was at one moment."""
+
+    values: Values
+    delta: Delta
+    turn: Turn | None
+    user: bytes | None
+    inherits: bool
+
+    @property
+    def how(self) -> Literal["rotate", "login", "logout"] | None:
+        return None if self.turn is None else self.turn.how
+
+    def __bool__(self) -> bool:
+        return self.turn is not None or bool(self.delta)
 
 
 class Session(MutableMapping[str, Any]):
@@ -70,6 +93,7 @@ class Session(MutableMapping[str, Any]):
         self._sealed = False
         self._fault: BackendError | None = None
         self._readable = True
+        self._refused = False
         self._cookie: bytes | None = None
 
     # What the application uses.
@@ -85,6 +109,18 @@ class Session(MutableMapping[str, Any]):
     def __delitem__(self, key: str) -> None:
         self._changing()
         self._values.drop(key)
+
+    def clear(self) -> None:
+        """Remove every value. A session that belongs to somebody ends, as by :meth:`logout`.
+
+        That is how applications log out which know no :meth:`logout`; it must leave nobody logged in.
+        """
+        self._ready()
+        if self._user is not None:
+            self.logout()
+        else:
+            self._changing()
+            self._values.clear()
 
     def __contains__(self, key: object) -> bool:
         self._ready()
@@ -113,7 +149,7 @@ class Session(MutableMapping[str, Any]):
         Raises:
             SessionValueError: a value that cannot be stored.
         """
-        return self._turn is not None or bool(self._values.delta())
+        return bool(self._pending())
 
     @property
     def user_id(self) -> str | int | UUID | None:
@@ -132,7 +168,8 @@ class Session(MutableMapping[str, Any]):
         """The visitor has proved to be ``user_id``: the session continues under a new id and deadline.
 
         The old id ends with the response. What an anonymous visitor has gathered stays; what belonged to
-        another user is dropped, also what this request has set before.
+        another user is dropped, also what this request has set before. So is what another request, under
+        way with the old id, changes afterwards.
 
         Raises:
             SessionValueError: ``user_id`` is no str, int or UUID.
@@ -146,19 +183,20 @@ class Session(MutableMapping[str, Any]):
         if self._user is not None and self._user != user:
             self._values, self._inherits = Values(), False
         self._user = user
-        self._turn = Turn.LOGIN
+        self._turn = Turn("login")
 
     def logout(self) -> None:
         """End the session and everything in it, with the response.
 
-        What is set afterwards (a farewell) goes into a new, anonymous session.
+        That holds too if another request of the visitor gives the session a new id meanwhile. What is set
+        afterwards (a farewell) goes into a new, anonymous session.
         """
         self._ready()
-        if self._fault is not None:
-            raise self._fault  # it would go on in the store
+        if self._status is Status.UNKNOWN:
+            self._refuse()  # it would go on in the store
         self._values, self._inherits = Values(), False
         self._user = None
-        self._turn = Turn.LOGOUT
+        self._turn = Turn("logout")
 
     def rotate(self) -> None:
         """Continue under a new id with the same data and deadline, e.g. when privileges change.
@@ -168,7 +206,7 @@ class Session(MutableMapping[str, Any]):
         """
         self._turning("change the session id")
         if self._turn is None:
-            self._turn = Turn.ROTATE
+            self._turn = Turn("rotate")
 
     def mark_accessed(self) -> None:
         """Called by Starlette's ``request.session``."""
@@ -188,19 +226,24 @@ class Session(MutableMapping[str, Any]):
         self.accessed = True
         if self._status is Status.UNLOADED:
             self._load_now()
-        if not self._readable and self._fault is not None:
-            raise self._fault
+        if self._status is Status.UNKNOWN and not self._readable:
+            self._refuse()
 
     def _changing(self) -> None:
         self._ready()
-        if self._fault is not None:
-            # Read as if it were empty; writing would start a session in place of one that may well exist.
-            raise self._fault
-        if self._sealed and (self._status is not Status.LIVE or self._turn is Turn.LOGOUT):
+        if self._status is Status.UNKNOWN:
+            self._refuse()
+        ending = self._turn is not None and self._turn.how == "logout"
+        if self._sealed and (self._status is not Status.LIVE or ending):
             raise SessionCommitted(
                 "the response headers have left, so this visitor cannot be given a session any more; "
                 "set a value before the response starts"
             )
+
+    def _refuse(self) -> NoReturn:
+        assert self._fault is not None
+        self._refused = True
+        raise self._fault
 
     def _turning(self, what: str) -> None:
         self._changing()
@@ -209,6 +252,7 @@ class Session(MutableMapping[str, Any]):
 
     def _arrived(self, loaded: Loaded | None) -> None:
         """The store has answered."""
+        self._recovered()
         if loaded is None:
             self._status = Status.NEW
         elif loaded.ended:
@@ -219,29 +263,56 @@ class Session(MutableMapping[str, Any]):
             self._values = Values(loaded.fields)
             self._user = loaded.user
 
-    def _failed(self, error: BackendError, *, readable: bool) -> None:
-        """The store has not answered. If ``readable``, the session reads as empty."""
-        if self._status is Status.UNLOADED:
-            self._status = Status.NEW
-        self._fault, self._readable = error, readable
+    def _missed(self, error: BackendError, *, readable: bool) -> None:
+        """The store has not answered what the session is. If ``readable``, it reads as empty."""
+        self._status, self._readable = Status.UNKNOWN, readable
+        self._fault = error
 
-    def _end(self, status: Status = Status.ENDED) -> None:
-        """The session is over and nothing of it is left."""
-        self._status = status
-        self._values, self._stored, self._user = Values(), Loaded(), None
-        self._turn, self._inherits = None, True
+    def _failed(self, error: BackendError) -> None:
+        """The store has not answered to a save."""
+        self._fault, self._refused = error, True
 
-    def _settle(self, delta: Delta) -> None:
-        """The store has ``delta`` now."""
-        self._values.settle(delta)
-        self._stored.fields = self._values.fields
+    def _recovered(self) -> None:
+        self._fault, self._refused = None, False
 
-    def _moved(self, id: str, delta: Delta, created: Created) -> None:
+    def _raised(self, error: BaseException) -> bool:
+        """Whether the session has raised ``error``, or every error of a group."""
+        if isinstance(error, BaseExceptionGroup):
+            return all(map(self._raised, error.exceptions))
+        return error is self._fault
+
+    def _pending(self) -> Pending:
+        return Pending(self._values, self._values.delta(), self._turn, self._user, self._inherits)
+
+    def _settled(self, pending: Pending) -> None:
+        """The store has what was pending."""
+        pending.values.settle(pending.delta)
+        self._stored.fields = pending.values.fields
+        self._turned(pending)
+
+    def _moved(self, pending: Pending, id: str, created: Created) -> None:
         """The store has the session under this id now."""
         self._id, self._status = id, Status.LIVE
-        self._stored = Loaded({}, created.created, created.deadline, self._user)
+        self._stored = Loaded({}, created.created, created.deadline, pending.user)
+        self._settled(pending)
+
+    def _ended(self, pending: Pending) -> None:
+        """Another request has ended the session; nothing of it is left."""
+        self._status, self._stored = Status.ENDED, Loaded()
+        if self._turned(pending):
+            self._values, self._user = Values(), None
+
+    def _left(self, pending: Pending) -> None:
+        """The visitor has logged out; what is set from then on is a new session."""
+        self._status, self._stored = Status.NEW, Loaded()
+        self._turned(pending)
+
+    def _turned(self, pending: Pending) -> bool:
+        """What was asked for is done, unless something else was asked for meanwhile."""
+        if self._turn not in (None, pending.turn):
+            return False
         self._turn, self._inherits = None, True
-        self._settle(delta)
+        return True
 
     def _forget(self) -> None:
         """Drop every change, as for a response that failed."""

@@ -6,8 +6,9 @@ Rules, which :func:`scalekit.testing.check_store` checks:
 * ``save`` writes the fields that it was given and touches no other, so that concurrent changes merge.
 * A session lives until ``idle`` has passed since it was last extended, and never beyond its deadline.
   Nothing moves the deadline of a session.
-* ``destroy`` ends a session at once. For ``grace`` its id answers that it *ended*, which tells a request
-  that was under way when it ended from a browser that comes back later. Destroying twice is destroying once.
+* ``destroy`` ends a session at once. For ``grace`` its id answers that it *ended*, and which session it went
+  on as if that was said: this tells a request that was under way when it ended from a browser that comes back
+  later. Destroying twice is destroying once: what the first said stays.
 * What cannot be read as a session is none: it is neither an error nor changed.
 
 Times are integers in milliseconds, moments since 1970 by the store's clock: servers need not agree on theirs.
@@ -33,7 +34,8 @@ class Loaded:
         created: when it was created.
         deadline: when it ends at the latest.
         user: encoded id of who is logged in, ``None`` for nobody.
-        ended: destroyed a moment ago; there is nothing else to it.
+        ended: destroyed a moment ago; there is nothing else to it but its successor.
+        successor: the id under which a session that has ended went on, if it did.
     """
 
     fields: dict[bytes, bytes] = field(default_factory=dict)
@@ -41,6 +43,7 @@ class Loaded:
     deadline: int = 0
     user: bytes | None = None
     ended: bool = False
+    successor: str | None = None
 
 
 class Created(NamedTuple):
@@ -84,8 +87,11 @@ class BoundStore(Protocol):
         """
         ...
 
-    def destroy(self, id: str, *, grace: int) -> Answer[Loaded | None]:
-        """End the session and return what it was at the end; ``None`` if there was none."""
+    def destroy(self, id: str, *, grace: int, successor: str | None = None) -> Answer[Loaded | None]:
+        """End the session and return what it was at the end; ``None`` if there was none.
+
+        Of one that had ended before, this is what ``load`` gives.
+        """
         ...
 
 

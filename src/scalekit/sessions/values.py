@@ -1,12 +1,13 @@
 """The values of one session: decoded when they are asked for, encoded when they are stored.
 
 What is known of each key is the bytes that the store has (``fields``), the value that the application was
-given or has set (``live``), and whether it was set or removed. From that follows the delta:
+given or has set (``live``), and when it was last set or removed (``touched``). From that follows the delta:
 
 * a key that was set is written, also if the value is the same: who writes last wins;
 * a mutable value that was handed out is encoded again and written if the bytes differ, so that a change deep
   inside is noticed without a flag;
-* a key that nobody asked for costs nothing.
+* a key that nobody asked for costs nothing;
+* what is set or removed while a delta is on its way to the store belongs to the next one.
 """
 
 from collections.abc import Iterator
@@ -20,10 +21,11 @@ _ESCAPED = "surrogateescape"
 
 
 class Delta(NamedTuple):
-    """What a save has to write, by encoded key."""
+    """What a save has to write, by encoded key, as it was at one moment of the values."""
 
     changed: dict[bytes, bytes]
     removed: set[bytes]
+    moment: int = 0
 
     def __bool__(self) -> bool:
         return bool(self.changed or self.removed)
@@ -36,13 +38,14 @@ class Delta(NamedTuple):
 class Values:
     """The data of a session, without any rule about when it may change."""
 
-    __slots__ = ("_assigned", "_live", "_removed", "fields")
+    __slots__ = ("_live", "_moment", "_touched", "fields")
 
     def __init__(self, fields: dict[bytes, bytes] | None = None) -> None:
         self.fields: dict[bytes, bytes] = {} if fields is None else fields
         self._live: dict[str, Any] = {}
-        self._assigned: dict[str, bytes] = {}
-        self._removed: set[bytes] = set()
+        # The moment of the last touch by key; one that is not live was removed.
+        self._touched: dict[str, int] = {}
+        self._moment = 0
 
     def get(self, key: str) -> Any:
         """The value of ``key``; raises ``KeyError``."""
@@ -51,45 +54,48 @@ class Values:
         except KeyError:
             pass
         name = _find(key)
-        if name is None or name not in self.fields or name in self._removed:
+        if name is None or name not in self.fields or key in self._touched:
             raise KeyError(key)
         value = self._live[key] = codec.decode(key, self.fields[name])
         return value
 
     def put(self, key: str, value: Any) -> None:
         """Set ``key``; the value is encoded when it is stored, so it may still change."""
-        name = name_of(key)
+        name_of(key)  # an error belongs to the line that has the mistake
         self._live[key] = value
-        self._assigned[key] = name
-        self._removed.discard(name)
+        self._touch(key)
 
     def drop(self, key: str) -> None:
         """Remove ``key``; raises ``KeyError``."""
-        name = _find(key)
-        if name is None or key not in self:
+        if key not in self:
             raise KeyError(key)
         self._live.pop(key, None)
-        self._assigned.pop(key, None)
-        if name in self.fields:
-            self._removed.add(name)
+        self._touch(key)
+
+    def clear(self) -> None:
+        """Remove every key."""
+        for key in list(self):
+            self._touch(key)
+        self._live.clear()
 
     def __contains__(self, key: object) -> bool:
         if key in self._live:
             return True
         name = _find(key)
-        return name is not None and name in self.fields and name not in self._removed
+        return name is not None and name in self.fields and key not in self._touched
 
     def __iter__(self) -> Iterator[str]:
         for name in self.fields:
-            if name not in self._removed:
-                yield name.decode(errors=_ESCAPED)
-        for key, name in self._assigned.items():
-            if name not in self.fields:
+            key = _key(name)
+            if key in self._live or key not in self._touched:
+                yield key
+        for key in self._touched:
+            if key in self._live and _name(key) not in self.fields:
                 yield key
 
     def __len__(self) -> int:
-        new = sum(name not in self.fields for name in self._assigned.values())
-        return len(self.fields) - len(self._removed) + new
+        there = (((key in self._live) - (_name(key) in self.fields)) for key in self._touched)
+        return len(self.fields) + sum(there)
 
     def delta(self) -> Delta:
         """What differs from the store.
@@ -97,25 +103,32 @@ class Values:
         Raises:
             SessionValueError: a value that cannot be stored.
         """
-        changed = {name: codec.encode(key, self._live[key]) for key, name in self._assigned.items()}
+        changed: dict[bytes, bytes] = {}
         for key, value in self._live.items():
-            if type(value) not in codec.IMMUTABLE and key not in self._assigned:
-                name, data = key.encode(errors=_ESCAPED), codec.encode(key, value)
+            if key in self._touched:
+                changed[_name(key)] = codec.encode(key, value)
+            elif type(value) not in codec.IMMUTABLE:
+                name, data = _name(key), codec.encode(key, value)
                 if data != self.fields[name]:
                     changed[name] = data
-        return Delta(changed, set(self._removed))
+        gone = {_name(key) for key in self._touched if key not in self._live}
+        return Delta(changed, gone & self.fields.keys(), self._moment)
 
     def settle(self, delta: Delta) -> None:
         """The store has ``delta`` now; what was handed out stays under watch."""
         self.fields = delta.applied(self.fields)
-        self._assigned.clear()
-        self._removed.clear()
+        self._touched = {key: moment for key, moment in self._touched.items() if moment > delta.moment}
 
     def adopt(self, delta: Delta) -> None:
         """Take over what others have changed; the application gets it when it asks again."""
         self.fields = delta.applied(self.fields)
-        for name in delta.changed.keys() | delta.removed:
-            self._live.pop(name.decode(errors=_ESCAPED), None)
+        for key in [_key(name) for name in delta.changed.keys() | delta.removed]:
+            if key not in self._touched:
+                self._live.pop(key, None)
+
+    def _touch(self, key: str) -> None:
+        self._moment += 1
+        self._touched[key] = self._moment
 
 
 def check_size(fields: dict[bytes, bytes], delta: Delta, limit: int) -> None:
@@ -129,7 +142,7 @@ def check_size(fields: dict[bytes, bytes], delta: Delta, limit: int) -> None:
     size = sum(map(len, after)) + sum(map(len, after.values()))
     if size > limit:
         largest = max(delta.changed, key=lambda name: len(delta.changed[name]))
-        raise SessionTooLarge(key=largest.decode(errors=_ESCAPED), size=size, limit=limit)
+        raise SessionTooLarge(key=_key(largest), size=size, limit=limit)
 
 
 def name_of(key: Any) -> bytes:
@@ -148,9 +161,17 @@ def name_of(key: Any) -> bytes:
         raise SessionValueError(key=key, reason="the key has a lone surrogate") from None
 
 
+def _key(name: bytes) -> str:
+    return name.decode(errors=_ESCAPED)
+
+
+def _name(key: str) -> bytes:
+    return key.encode(errors=_ESCAPED)
+
+
 def _find(key: object) -> bytes | None:
     """The name of a field to look for; ``None`` if no session can have it."""
     try:
-        return key.encode(errors=_ESCAPED) if isinstance(key, str) else None
+        return _name(key) if isinstance(key, str) else None
     except UnicodeEncodeError:
         return None

@@ -2,10 +2,12 @@
 
 * The session is loaded when it is first looked at; a request that does not look costs nothing.
 * It is saved before the first byte of the response leaves. A response that failed (5xx) saves nothing.
-* If the store does not answer, requests that touch no session work; the others are answered with 503.
+* If the store does not answer, requests that touch no session work; the others are answered with 503, also
+  where an error handler inside of this middleware has made a 500 of what the session raised.
 """
 
 import logging
+import re
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, Unpack
 
@@ -25,7 +27,7 @@ _log = logging.getLogger("scalekit.sessions")
 KEY = "scalekit.session"
 """Where the session stands in the environ."""
 
-_MERGED = ("vary", "cache-control")
+_MERGED = re.compile("vary|.*-control|x-accel-expires", re.IGNORECASE)
 
 _BODY = b"Service Unavailable\n"
 _UNAVAILABLE = [
@@ -98,10 +100,10 @@ class SessionMiddleware:
         https = environ["wsgi.url_scheme"] == "https"
         session = SyncSession(self._core, cookie_token(self._core, environ, https=https), https=https)
         environ[KEY] = session
-        response = _Response(self._core, session, start_response)
+        response = _Response(session, start_response)
         try:
             body = self.app(environ, response.start)
-        except BackendError as error:
+        except (BackendError, ExceptionGroup) as error:
             if not response.can_answer(error):
                 raise
             return response.unavailable()
@@ -123,9 +125,8 @@ class SessionMiddleware:
 class _Response:
     """``start_response``, put off until the session is committed."""
 
-    def __init__(self, core: Core, session: SyncSession, start_response: "StartResponse") -> None:
+    def __init__(self, session: SyncSession, start_response: "StartResponse") -> None:
         self.sent = self.replaced = False
-        self._core = core
         self._session = session
         self._start_response = start_response
         self._call: tuple[Any, ...] | None = None
@@ -156,11 +157,14 @@ class _Response:
         assert self._call is not None
         status, headers, *rest = self._call
         session = self._session
+        if status.startswith("500") and session._refused:
+            self.unavailable()
+            return False
         if status.startswith("5"):
             session._forget()
         elif session.accessed:
             try:
-                run(self._core.commit(session))
+                session.save()
             except BackendError as error:
                 _log.error("a session could not be saved; the response is replaced by 503: %s", error)
                 self.unavailable()
@@ -171,14 +175,18 @@ class _Response:
         self._write = self._start_response(status, headers, *rest)
         return True
 
-    def can_answer(self, error: BackendError) -> bool:
+    def can_answer(self, error: Exception) -> bool:
         # Only what the session raised: another piece's outage is not ours to answer.
-        return error is self._session._fault and not self.sent
+        return self._session._raised(error) and not self.sent
 
     def unavailable(self) -> list[bytes]:
         """Answer 503 in place of whatever the application sends."""
         self.sent = self.replaced = self._session._sealed = True
-        self._write = self._start_response("503 Service Unavailable", list(_UNAVAILABLE))
+        headers = list(_UNAVAILABLE)
+        if self._session._cookie is not None:
+            # The one before may have ended.
+            headers += to_wsgi([(b"set-cookie", self._session._cookie)])
+        self._write = self._start_response("503 Service Unavailable", headers)
         return [_BODY]
 
 
@@ -200,7 +208,7 @@ class _Body:
             raise StopIteration
         try:
             chunk = next(self._chunks)
-        except BackendError as error:
+        except (BackendError, ExceptionGroup) as error:
             if not response.can_answer(error):
                 raise
             return response.unavailable()[0]
@@ -219,13 +227,13 @@ class _Body:
 
 def merge(headers: list[tuple[str, str]], cookie: bytes | None) -> list[tuple[str, str]]:
     """``headers`` of a response that depends on the session, and with its cookie if there is one."""
-    # Only these two go through bytes: the others keep the spelling that the application gave them.
-    merged = from_wsgi(pair for pair in headers if pair[0].lower() in _MERGED)
+    # Only what is merged goes through bytes: the others keep the spelling that the application gave them.
+    merged = from_wsgi(pair for pair in headers if _MERGED.fullmatch(pair[0]))
     vary_on(merged, b"cookie")
     make_private(merged)
     if cookie is not None:
         merged.append((b"set-cookie", cookie))
-    return [pair for pair in headers if pair[0].lower() not in _MERGED] + to_wsgi(merged)
+    return [pair for pair in headers if not _MERGED.fullmatch(pair[0])] + to_wsgi(merged)
 
 
 def _close(body: WSGIBody) -> None:

@@ -158,14 +158,21 @@ def _check_destruction(store: BoundStore) -> Steps[None]:
     assert (loaded.ended, loaded.fields, loaded.user) == (True, {}, None), (
         "load: nothing is left of what ended"
     )
-    assert (yield store.destroy(id, grace=_LONG)) is None, "destroy: twice is once"
+    assert loaded.successor is None, "load: what went on nowhere has no successor"
+    again = yield store.destroy(id, grace=_LONG, successor=_id())
+    assert again == loaded, "destroy: twice is once; the second is told what load tells"
     saved = yield store.save(id, changed={b"b": b"2"}, removed=(), idle=_LONG)
     assert saved is False, "save: what was destroyed must stay destroyed"
     again = yield from _create(store, id, {b"a": b"1"})
     assert again is None, "create: an id that has ended must not live again"
-    loaded = yield from _load(store, id)
-    assert loaded is not None
-    assert loaded.ended, "save: what was destroyed must stay destroyed"
+    assert (yield from _load(store, id)) == loaded, "destroy: what the first has said must stay"
+
+    id, successor = (yield from _created(store, {b"a": b"1"})), _id()
+    yield store.destroy(id, grace=_LONG, successor=successor)
+    ended = Loaded(ended=True, successor=successor)
+    assert (yield from _load(store, id)) == ended, "load: a session that went on must name its successor"
+    again = yield store.destroy(id, grace=_LONG)
+    assert again == ended, "destroy: a session that went on must name its successor"
 
     id = yield from _created(store, {b"a": b"1"})
     yield store.destroy(id, grace=0)
@@ -235,7 +242,8 @@ def _check_concurrency(store: BoundStore, together: Together) -> Steps[None]:
 
         id = yield from _created(store)
         ends = yield together([partial(store.destroy, id, grace=_LONG)] * _AT_ONCE)
-        assert sum(end is not None for end in ends) == 1, "destroy: only one of several has ended the session"
+        ended = sum(end is not None and not end.ended for end in ends)
+        assert ended == 1, "destroy: only one of several has ended the session"
 
         create = partial(store.create, _id(), fields={}, user=None, idle=_LONG, lifetime=_LONG)
         births = yield together([create] * _AT_ONCE)
