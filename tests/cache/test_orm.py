@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import Column, ForeignKey, Table, delete, func, insert, select, text, update
+from sqlalchemy import Column, Connection, ForeignKey, Table, delete, func, insert, select, text, update
 from sqlalchemy import create_engine as make_engine
 from sqlalchemy.engine import Engine
 from sqlalchemy.ext.asyncio import (
@@ -32,6 +32,7 @@ from sqlalchemy.pool import NullPool
 
 from scalekit.cache import Cache
 from scalekit.cache.memory import MemoryBackend
+from scalekit.cache.orm import changed_tables
 from scalekit.cache.redis import RedisBackend
 from scalekit.errors import ConfigurationError, WrongColour
 from tests.faults import kill
@@ -335,6 +336,182 @@ def test_a_session_on_a_connection_of_its_callers(engine: Engine) -> None:
         with maker() as session:
             assert reader.read(session).products == 1
         outer.rollback()
+
+
+def test_until_the_callers_connection_commits(engine: Engine) -> None:
+    """What another reader stored between the session's commit and the COMMIT is dropped after that."""
+    maker = sessionmaker(engine)
+    cache, other_cache = Cache(MemoryBackend()), Cache(MemoryBackend())
+    readers = []
+    for one in (cache, other_cache):
+        one.watch(maker)
+        readers.append(Reader(one))
+    with engine.connect() as connection:
+        with connection.begin():
+            with maker(bind=connection) as session:
+                session.execute(insert(Product).values(name="x"))
+                session.commit()
+            with maker(bind=connection) as session:
+                assert [reader.read(session).products for reader in readers] == [1, 1]  # seen, not stored
+            with maker() as outsider:
+                assert [reader.read(outsider).products for reader in readers] == [0, 0]
+        assert cache.stats().invalidations == 1
+    with maker() as session:
+        assert [reader.read(session).products for reader in readers] == [1, 1]
+    assert (cache.stats().invalidations, other_cache.stats().invalidations) == (2, 2)
+
+
+def test_the_callers_connection_rolls_back(engine: Engine) -> None:
+    """Then there is nothing to drop at its end, and the connection is like any other again."""
+    maker = sessionmaker(engine)
+    cache = Cache(MemoryBackend())
+    cache.watch(maker)
+    reader = Reader(cache)
+    with engine.connect() as connection:
+        with connection.begin() as outer:
+            with maker(bind=connection) as session:
+                session.add(Product(name="x"))
+                session.commit()
+            outer.rollback()
+        with maker(bind=connection) as session:
+            assert [reader.read(session).products for _ in range(2)] == [0, 0]
+    assert (cache.stats().fills, cache.stats().invalidations) == (1, 1)
+
+
+async def test_until_the_callers_asynchronous_connection_commits(async_engine: AsyncEngine) -> None:
+    """The same for AsyncConnection and AsyncSession."""
+    maker = async_sessionmaker(async_engine)
+    cache = Cache(MemoryBackend())
+    cache.watch(maker)
+    async with async_engine.begin() as connection:
+        async with maker(bind=connection) as session:
+            session.add(Product(name="x"))
+            await session.commit()
+        assert cache.stats().invalidations == 1
+    assert cache.stats().invalidations == 2
+
+
+@pytest.mark.parametrize("end", ["commit", "rollback", "close"])
+def test_autocommit(engine: Engine, end: str) -> None:
+    """Each statement is committed by itself, so whatever ends the transaction drops what it changed."""
+    maker = sessionmaker(engine.execution_options(isolation_level="AUTOCOMMIT"))
+    cache = Cache(MemoryBackend())
+    cache.watch(maker)
+    reader = Reader(cache)
+    with maker() as session:
+        assert reader.read(session).products == 0
+    with maker() as session:
+        session.execute(insert(Product).values(name="x"))
+        getattr(session, end)()
+    with maker() as session:
+        assert reader.read(session).products == 1
+
+
+PRODUCT, LABEL, BOOK = Product.__table__, Label.__table__, Book.__table__
+gone = delete(PRODUCT).returning(PRODUCT.c.id).cte("gone")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        insert(LABEL).from_select(["id"], select(gone.c.id)),  # type: ignore[arg-type]
+        insert(LABEL).values(id=1).add_cte(gone),  # type: ignore[arg-type]
+        update(LABEL).where(LABEL.c.id.in_(select(gone.c.id))).values(id=1),  # type: ignore[arg-type]
+        update(PRODUCT).where(PRODUCT.c.id == LABEL.c.id).values({PRODUCT.c.name: "x", LABEL.c.id: 1}),  # type: ignore[arg-type]
+        update(PRODUCT).ordered_values((LABEL.c.id, 1), (PRODUCT.c.name, "x")),  # type: ignore[arg-type]
+        update(Product).where(Product.id == Label.id).values({Product.name: "x", Label.id: 1}),
+    ],
+)
+def test_a_statement_that_changes_two_tables(statement: Any) -> None:
+    """By DML in its CTEs, and by the UPDATE of several tables that MySQL and MariaDB know."""
+    assert changed_tables(statement) == {"product", "label"}
+
+
+def test_tables_that_are_only_read_are_not_changed() -> None:
+    """What a statement selects from stays."""
+    for statement in (
+        insert(Label).from_select(["id"], select(Book.id)),
+        update(Label).where(Label.id.in_(select(Book.id))).values(id=1),
+        delete(Label).where(Label.id == Book.id),
+    ):
+        assert changed_tables(statement) == {"label"}
+
+
+@pytest.mark.parametrize("by", ["global", "connection argument", "inner function"])
+@pytest.mark.parametrize("rolled_back", ["after", "inside"])
+def test_what_is_uncommitted_is_not_stored(engine: Engine, by: str, rolled_back: str) -> None:
+    """However the function comes by the session that has the changes."""
+    maker = sessionmaker(engine)
+    cache = Cache(MemoryBackend())
+    cache.watch(maker)
+    db = scoped_session(maker)
+
+    def read(session: Any) -> int:
+        found = int(products(session))
+        if rolled_back == "inside":
+            db.rollback()
+        return found
+
+    @cache.query(ttl=60, reads=[Product])
+    def of_registry() -> int:
+        return read(db)
+
+    @cache.query(ttl=60, reads=[Product])
+    def of_connection(connection: Connection) -> int:
+        return read(connection)
+
+    @cache.query(ttl=60, reads=[Product])
+    def of_another() -> int:
+        return of_registry()
+
+    def ask() -> int:
+        if by == "connection argument":
+            return of_connection(db.connection())
+        return of_another() if by == "inner function" else of_registry()
+
+    db.add(Product(name="phantom"))
+    db.flush()
+    assert ask() == 1
+    db.rollback()
+    db.remove()
+    assert [ask(), ask()] == [0, 0]
+    assert cache.stats().invalidations == 0
+    db.remove()
+
+
+async def test_uncommitted_rows_of_a_global_asynchronous_session(async_engine: AsyncEngine) -> None:
+    """The same for async_scoped_session."""
+    maker = async_sessionmaker(async_engine)
+    db = async_scoped_session(maker, asyncio.current_task)
+    cache = Cache(MemoryBackend())
+    cache.watch(db)
+
+    @cache.query(ttl=60, reads=[Product])
+    async def count() -> int:
+        return await db.scalar(select(func.count()).select_from(Product)) or 0
+
+    db.add(Product(name="phantom"))
+    assert await count() == 1
+    await db.rollback()
+    assert [await count(), await count()] == [0, 0]
+    assert (cache.stats().discarded, cache.stats().hits) == (1, 1)
+    await db.remove()
+
+
+def test_what_a_function_has_committed_is_stored(engine: Engine) -> None:
+    """A session of its own, whose changes everybody sees by the end."""
+    maker = sessionmaker(engine)
+    cache = Cache(MemoryBackend())
+    cache.watch(maker)
+
+    @cache.query(ttl=60, reads=[Label])
+    def remember() -> int:
+        with maker.begin() as session:
+            session.add(Product(name="log"))
+        with maker() as session:
+            return int(products(session))
+
+    assert [remember(), remember()] == [1, 1]
 
 
 @pytest.mark.parametrize("form", ["sessionmaker", "scoped", "class", "instance", "event_target"])

@@ -118,3 +118,23 @@ async def test_a_result_that_is_private_makes_nobody_wait(
         all_waiting.set()
         assert await asyncio.gather(*tasks) == [1] * MANY
     assert cache.stats().fills == 0
+
+
+@pytest.mark.parametrize("begun", ["before", "inside"])
+async def test_a_global_session_that_has_begun_before_stores_nothing(
+    sessions: async_sessionmaker[AsyncSession], begun: str
+) -> None:
+    """It is no argument, but it may read from a replica all the same; a transaction begun inside does not."""
+    cache = Cache(MemoryBackend())
+    cache.watch(Replicas())
+    session = sessions()
+
+    @cache.query(ttl=60)
+    async def query() -> int:
+        return await session.scalar(text("SELECT 1")) or 0
+
+    async with session:
+        if begun == "before":
+            await session.execute(text("SELECT 1"))
+        assert await query() == 1
+    assert cache.stats().fills == (1 if begun == "inside" else 0)

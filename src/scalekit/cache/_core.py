@@ -9,6 +9,8 @@ Rules:
   never gets a result that was computed before it.
 * A back end that fails is never the caller's problem: the function runs and its result is returned.
 * A caller whose transaction has changes of its own neither reads nor stores: it sees what nobody else may.
+  That is asked of the sessions among its arguments. What the function takes from elsewhere shows while it
+  runs (see :mod:`scalekit.cache.uses`), and then its result is not stored.
 * What is stored was read from the primary. A replica may be behind the last invalidation, and then its data
   would be served as if they were new. What was read there goes to its caller alone.
 * Callers whose results cannot be shared do not queue for each other: each runs the function, as without a
@@ -29,6 +31,7 @@ from scalekit.cache.flights import ABANDONED, RELEASED, AsyncFlights, Flight, Fl
 from scalekit.cache.local import MISSING, Local
 from scalekit.cache.sessions import Replicated, has_changes
 from scalekit.cache.stats import Counter
+from scalekit.cache.uses import noted
 from scalekit.errors import BackendError, NoServerAvailable
 from scalekit.types import Colour
 
@@ -186,10 +189,12 @@ class Core:
     def _compute(self, call: Call) -> Steps[tuple[Any, bool]]:
         """Run the function where it reads all that is committed: its result, and whether to share it."""
         with ExitStack() as stack:
+            uses = stack.enter_context(noted())
             for source in self.replicated:
                 stack.enter_context(source.primary())
             result = yield from self._alone(call)
-        return result, not has_changes(call.left_out)  # or the function itself has written
+        # The function itself may have written, through what it was given or through what it found elsewhere.
+        return result, not (has_changes(call.left_out) or uses.are_private(self.replicated))
 
     def _alone(self, call: Call) -> Steps[Any]:
         """Run the function, for its caller."""

@@ -3,11 +3,16 @@
 The only module of the cache that imports SQLAlchemy. Rules:
 
 * Every INSERT, UPDATE and DELETE that SQLAlchemy builds is seen where it is executed, so it counts wherever
-  it comes from: a flush, a bulk operation, Core on the session or on its connection. What is not seen:
-  SQL in ``text()``, DML in a CTE of a SELECT, and what the database does itself (triggers, cascades).
+  it comes from: a flush, a bulk operation, Core on the session or on its connection, a CTE of another one.
+  What is not seen: SQL in ``text()``, DML in a CTE of a SELECT, and what the database does itself (triggers,
+  cascades).
 * After COMMIT, before ``commit()`` returns, the tags of the tables that were changed are dropped. A COMMIT
   whose outcome is unknown counts as one that succeeded.
-* ROLLBACK drops nothing; a savepoint that is rolled back takes back what was changed in it.
+* ROLLBACK drops nothing; a savepoint that is rolled back takes back what was changed in it. Under AUTOCOMMIT
+  there is nothing to roll back: the end of a transaction drops what it has changed, whatever the end.
+* A session in somebody else's transaction (``Session(bind=connection)``) ends before that one's COMMIT. Then
+  the tags are dropped at both, after the COMMIT as soon as the connection is back in its pool: before, nobody
+  tells us. Meanwhile nothing that is read on the connection is stored.
 * A cache that cannot be told does not make the commit fail: the data are committed. It is logged, and
   this process does not trust what it has under these tags until it has made up for it.
 """
@@ -21,8 +26,9 @@ from scalekit._options import in_colour
 from scalekit._steps import run, run_async
 from scalekit.cache._core import Core
 from scalekit.cache.backend import Backend
-from scalekit.cache.sessions import CHANGED, replicated
+from scalekit.cache.sessions import CHANGED, forget_changes, leave_changes, owner, replicated, set_owner
 from scalekit.cache.tags import table_tag
+from scalekit.cache.uses import note, note_begun
 from scalekit.errors import BackendError, ConfigurationError, MissingExtra, WrongColour
 
 try:
@@ -80,6 +86,19 @@ def _sessions(target: Any, backend: Backend) -> Any:
     return target
 
 
+def changed_tables(statement: Any) -> set[str]:
+    """The tags of all tables that an INSERT, UPDATE or DELETE changes."""
+    parts: list[Any] = list(visitors.iterate(statement))  # its CTEs may change tables, too
+    tables: set[Any] = set()
+    for part in parts:
+        if getattr(part, "is_dml", False):
+            tables.update(visitors.iterate(part.table))
+            # MySQL and MariaDB can update several tables at once: the columns say which.
+            for values in (getattr(part, "_values", None), getattr(part, "_ordered_values", None)):
+                tables.update(getattr(column, "table", None) for column in dict(values or ()))
+    return {table_tag(table) for table in tables if isinstance(table, Table)}
+
+
 class _Watcher:
     """The listeners of one cache, and what they have seen in the transactions that are open."""
 
@@ -87,16 +106,16 @@ class _Watcher:
         self._core = core
         self._backend = backend
         self._engines: weakref.WeakSet[Engine] = weakref.WeakSet()
-        self._owners: weakref.WeakKeyDictionary[Connection, weakref.ref[Session]] = (
-            weakref.WeakKeyDictionary()
-        )
         self._changed: weakref.WeakKeyDictionary[SessionTransaction, set[str]] = weakref.WeakKeyDictionary()
         self._committed: weakref.WeakSet[SessionTransaction] = weakref.WeakSet()
+        self._outside: weakref.WeakKeyDictionary[Connection, set[str]] = weakref.WeakKeyDictionary()
         self._async: weakref.WeakSet[Session] = weakref.WeakSet()
         self._tasks: set[asyncio.Task[None]] = set()
 
     def after_begin(self, session: Session, transaction: SessionTransaction, connection: Connection) -> None:
-        self._owners[connection] = weakref.ref(session)
+        set_owner(connection, session)
+        if transaction.parent is None:
+            note_begun(session)
         if connection.dialect.is_async:
             self._async.add(session)
         if connection.engine not in self._engines:
@@ -104,24 +123,48 @@ class _Watcher:
             event.listen(connection.engine, "before_execute", self.before_execute)
             event.listen(connection.engine, "commit", self.commit_sent)
             event.listen(connection.engine, "commit_twophase", self.commit_sent)
+            event.listen(connection.engine, "rollback", self.rollback_sent)
+            event.listen(connection.engine, "checkin", self.checkin)
 
     def before_execute(self, connection: Connection, statement: Any, *_: Any) -> None:
-        if not getattr(statement, "is_dml", False):
-            return
-        session = self._session(connection)
+        session = owner(connection)
         if session is None:
             return
-        tables = {table_tag(part) for part in visitors.iterate(statement.table) if isinstance(part, Table)}
-        transaction = session.get_nested_transaction() or session.get_transaction()
-        if transaction is not None:
-            self._changed.setdefault(transaction, set()).update(tables)
-            session.info.setdefault(CHANGED, set()).update(tables)
+        is_change = getattr(statement, "is_dml", False)
+        if is_change:
+            self._note_changes(session, connection, changed_tables(statement))
+        note(session, reads=not is_change)
+
+    def _note_changes(self, session: Session, connection: Connection, tables: set[str]) -> None:
+        root = session.get_transaction()
+        if root is None:
+            return
+        transaction = session.get_nested_transaction() or root
+        if connection._is_autocommit_isolation():  # to ask the server would be a round trip
+            transaction = root
+            self._committed.add(root)
+        self._changed.setdefault(transaction, set()).update(tables)
+        session.info.setdefault(CHANGED, set()).update(tables)
 
     def commit_sent(self, connection: Connection, *_: Any) -> None:
-        session = self._session(connection)
+        session = owner(connection)
         root = session.get_transaction() if session is not None else None
         if root is not None:
             self._committed.add(root)
+        forget_changes(connection)
+        tables = self._outside.pop(connection, None)
+        if tables:
+            # By ourselves as the key: other caches keep theirs in the same place.
+            connection.info[self] = tables, connection.dialect.is_async
+
+    def rollback_sent(self, connection: Connection, *_: Any) -> None:
+        forget_changes(connection)
+        self._outside.pop(connection, None)
+
+    def checkin(self, _: Any, record: Any) -> None:
+        tables, asynchronous = record.info.pop(self, (None, False))
+        if tables:
+            self._drop(tables, asynchronous=asynchronous)
 
     def after_commit(self, session: Session) -> None:
         nested = session.get_nested_transaction()
@@ -140,12 +183,12 @@ class _Watcher:
         if transaction.parent is not None:
             return
         session.info.pop(CHANGED, None)
+        outside = session.bind
+        if tables and isinstance(outside, Connection) and outside.in_transaction():
+            self._outside.setdefault(outside, set()).update(tables)
+            leave_changes(outside)
         if tables and transaction in self._committed:
             self._drop(tables, asynchronous=session in self._async)
-
-    def _session(self, connection: Connection) -> Session | None:
-        owner = self._owners.get(connection)
-        return owner() if owner is not None else None
 
     def _drop(self, tables: set[str], *, asynchronous: bool) -> None:
         self._core.owe(tables)
@@ -154,7 +197,8 @@ class _Watcher:
                 await_only(self._drop_async(tables))
             else:
                 run(self._core.settle(self._backend.using("sync")))
-        except (BackendError, WrongColour) as error:
+        # No greenlet: an asynchronous connection that nobody has closed is being collected.
+        except (BackendError, WrongColour, exc.MissingGreenlet) as error:
             log.warning(
                 "changes of %s are committed, but the cache could not be told: other servers may serve older "
                 "results until these expire (%s)",
