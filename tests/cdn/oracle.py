@@ -21,16 +21,13 @@ URLS = {
     XHTML + "source": ("src",),
     XHTML + "video": ("src", "poster"),
     XHTML + "audio": ("src",),
-    XHTML + "track": ("src",),
-    XHTML + "embed": ("src",),
     XHTML + "input": ("src",),
-    XHTML + "object": ("data",),
     XHTML + "link": ("href",),
     SVG + "image": ("href", XLINK + "href"),
     SVG + "feImage": ("href", XLINK + "href"),
 }
 LISTS = {XHTML + "img": "srcset", XHTML + "source": "srcset", XHTML + "link": "imagesrcset"}
-RELATIONS = {"stylesheet", "icon", "preload", "modulepreload", "prefetch", "apple-touch-icon", "mask-icon"}
+RELATIONS = {"stylesheet", "icon", "preload", "prefetch", "apple-touch-icon", "mask-icon"}
 
 
 def parse(page: bytes) -> list[tuple[str, dict[str, str], str]]:
@@ -62,6 +59,10 @@ def _rewritten(name: str, attributes: dict[str, str], assets: Assets, base: str)
     changed = dict(attributes)
     verbatim = "integrity" in attributes and name in (XHTML + "link", XHTML + "script")
     if verbatim and "crossorigin" not in attributes:
+        return changed
+    if attributes.get("crossorigin", "").lower() == "use-credentials":
+        return changed
+    if name == XHTML + "script" and attributes.get("type", "").strip().lower() == "module":
         return changed
     if name == XHTML + "link" and RELATIONS.isdisjoint(attributes.get("rel", "").lower().split()):
         return changed

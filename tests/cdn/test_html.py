@@ -1,5 +1,7 @@
 """Which bytes of a page change: one behaviour after another, each written down by hand."""
 
+from pathlib import Path
+
 import pytest
 
 from scalekit.cdn import Assets, HtmlRewriter
@@ -50,9 +52,9 @@ def done(assets: Assets, page: bytes) -> bytes:
         b'<link rel=preload as=image imagesrcset="/static/hero.webp 1x">',
         b'<link rel="shortcut icon" href="/static/logo.png">',
         b'<video src="/static/movie.mp4" poster="/static/logo.png"></video>',
-        b'<audio src="/static/movie.mp4"></audio><embed src="/static/movie.mp4">',
-        b'<object data="/static/movie.mp4"></object><input type=image src="/static/logo.png">',
-        b'<track src="/static/movie.mp4">',
+        b'<audio src="/static/movie.mp4"></audio><input type=image src="/static/logo.png">',
+        b'<script type="text/javascript" src="/static/app.js" crossorigin></script>',
+        b'<img src="/static/logo.png" crossorigin="anonymous" class="no-credentials">',
         b"<noscript>" + IMG + b"</noscript>",
         b"<template>" + IMG + b"</template>",
         b"<svg><image href='/static/logo.png'/><image xlink:href='/static/logo.png'/></svg>",
@@ -73,6 +75,8 @@ def test_what_the_browser_fetches_is_rewritten(assets: Assets, tag: bytes) -> No
         b'<area href="/static/logo.png"><form action="/static/app.js"></form>',
         b'<base href="/static/app.js">',
         b'<iframe src="/static/logo.png"></iframe>',
+        b'<object data="/static/logo.png"></object><embed src="/static/logo.png">',
+        b'<video><track src="/static/app.js"></video>',
         b'<link rel="canonical" href="/static/logo.png"><link rel=alternate href=/static/logo.png>',
         b'<link rel="manifest" href="/static/app.js"><link href="/static/css/site.css">',
         b'<meta http-equiv=refresh content="0; url=/static/logo.png">',
@@ -256,6 +260,34 @@ def test_integrity(assets: Assets) -> None:
     assert rewrite(assets, stays) == stays
     moves = b"<script src=/static/app.js integrity=sha384-x crossorigin=anonymous></script>"
     assert rewrite(assets, moves) == done(assets, moves)
+
+
+def test_modules_keep_their_urls(assets: Assets, folder: Path) -> None:
+    """A module that scripts import by its own URL would run once more under another, on any host."""
+    page = (
+        b'<script type="module" src="/static/app.js"></script><script type=" &#77;odule" src=/static/app.js>'
+        b"</script><link rel=modulepreload href=/static/app.js>"
+    )
+    for chosen in (assets, Assets(folder)):
+        assert rewrite(chosen, page) == page
+
+
+@pytest.mark.parametrize(
+    "tag",
+    [
+        b'<script src="/static/app.js" crossorigin="use-credentials"></script>',
+        b'<script crossorigin="Use-Credentials" integrity=x src="/static/app.js"></script>',
+        b"<link rel=icon crossorigin=use-credentials href=/static/logo.png>",
+        b'<img src="/static/logo.png" crossorigin="USE-CREDENTIALS">',
+        b'<img crossorigin="use-credentials" src="/static/logo.png">',
+        b'<video crossorigin=use-credentials src="/static/movie.mp4" poster="/static/logo.png"></video>',
+    ],
+)
+def test_what_asks_with_credentials_stays_on_its_host(assets: Assets, folder: Path, tag: bytes) -> None:
+    """From another host a browser refuses it, for the answer is everybody's; without a CDN it is hashed."""
+    assert rewrite(assets, tag) == tag
+    own = Assets(folder)
+    assert rewrite(own, tag) == done(own, tag) != tag
 
 
 def test_only_values_change(assets: Assets) -> None:

@@ -21,9 +21,9 @@ def answers(url: str) -> bool:
 
 @contextmanager
 def running(application: str, port: int, cdn: str) -> Iterator[str]:
-    """One of the Starlette example's applications, under uvicorn."""
+    """One of a module's applications, under uvicorn."""
     url = f"http://127.0.0.1:{port}"
-    arguments = ("-m", "uvicorn", f"examples.cdn_starlette:{application}", "--port", str(port))
+    arguments = ("-m", "uvicorn", application, "--port", str(port))
     with child(*arguments, env={**os.environ, "CDN": cdn}):
         wait_until(lambda: answers(url), application)
         yield url
@@ -34,7 +34,8 @@ def test_a_browser_loads_the_files_from_the_cdn(browser: Any) -> None:
     """The sheet and what it imports, image and script come from the CDN's port; the console is quiet."""
     port = free_port()
     cdn = f"http://127.0.0.1:{port}"
-    with running("cdn", port, cdn), running("app", free_port(), cdn) as site:
+    example = "examples.cdn_starlette"
+    with running(f"{example}:cdn", port, cdn), running(f"{example}:app", free_port(), cdn) as site:
         page = browser.new_page()
         answered: list[tuple[int, str]] = []
         complaints: list[str] = []
@@ -58,3 +59,45 @@ def test_a_browser_loads_the_files_from_the_cdn(browser: Any) -> None:
     assert all(url.startswith(f"{cdn}/static/") for url in files), files
     names = {url.rpartition("/")[2].partition(".")[0] for url in files}
     assert {"site", "theme", "paper", "logo", "hello"} <= names
+
+
+# What a page of tests.e2e.cdn_page can tell of itself.
+WORKS = """() => {
+    const paint = document.createElement("canvas").getContext("2d");
+    paint.drawImage(document.querySelector("img"), 0, 0);
+    return {
+        subtitles: document.querySelector("track").readyState,
+        color: getComputedStyle(document.body).color,
+        ran: window.ran,
+        carts: new Set(window.carts).size,
+        drawing: document.querySelector("object").contentDocument !== null,
+        pixels: paint.canvas.toDataURL().length > 0,
+    };
+}"""
+
+
+@pytest.mark.timeout(180)
+@pytest.mark.parametrize("application", ["plain", "moved"])
+def test_a_page_works_with_the_middleware_as_without(browser: Any, application: str) -> None:
+    """Subtitles, credentials, modules, objects, canvases: what browsers bind to an origin still works."""
+    port, module = free_port(), "tests.e2e.cdn_page"
+    cdn = f"http://localhost:{port}"
+    with running(f"{module}:cdn", port, cdn), running(f"{module}:{application}", free_port(), cdn) as site:
+        page = browser.new_page()
+        complaints: list[str] = []
+        page.on("console", lambda message: complaints.append(message.text))
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.goto(f"{site}/", wait_until="networkidle")
+        works = page.evaluate(WORKS)
+        moved = page.locator("img").get_attribute("src").startswith(cdn)
+        page.close()
+    assert works == {
+        "subtitles": 2,  # loaded; 3 would be an error
+        "color": "rgb(1, 2, 3)",
+        "ran": ["classic", "module"],
+        "carts": 1,
+        "drawing": True,
+        "pixels": True,
+    }
+    assert complaints == []
+    assert moved is (application == "moved")

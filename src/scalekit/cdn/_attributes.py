@@ -4,11 +4,15 @@ Rules:
 
 * Only what the browser fetches for the page itself changes. ``<a>``, ``<form>``, ``<area>`` and ``<base>``
   are links, and so is ``<link>`` with a relation such as ``canonical`` or ``alternate``.
-* Not ``<iframe>`` and ``<link rel=manifest>``: a document and an app manifest change meaning with their
-  origin. Not ``<use>``: browsers refuse it across origins.
+* Not ``<iframe>``, ``<object>``, ``<embed>`` and ``<link rel=manifest>``: a document and an app manifest
+  change meaning with their origin. Not ``<use>`` and ``<track>``: browsers refuse them across origins, the
+  latter unless the element around it asks for CORS.
+* Not modules, neither ``<script type=module>`` nor ``<link rel=modulepreload>``: under a second URL a module
+  runs a second time, and the URLs that ``import`` names stand in scripts, which are not rewritten.
 * Of an attribute that occurs twice the first counts, as it does in a browser.
 * With ``integrity`` a file stays where it is, unless it has the very same bytes under its hashed name and the
   tag asks for CORS, without which a browser would refuse it from another origin.
+* With ``crossorigin=use-credentials`` it stays too: an answer for everybody, as ours is, is refused then.
 * A URL that is no asset stays as it is, byte for byte.
 """
 
@@ -21,23 +25,20 @@ from scalekit.cdn._urls import Base
 from scalekit.cdn.assets import Asset, Assets
 
 _LISTS = frozenset({b"srcset", b"imagesrcset"})
-_CONDITIONS = frozenset({b"rel", b"integrity", b"crossorigin"})
-_MEDIA = frozenset({b"src"})
-_PICTURE = frozenset({b"src", b"srcset"})
-_SVG_IMAGE = frozenset({b"href", b"xlink:href"})
+_CONDITIONS = frozenset({b"crossorigin", b"integrity", b"rel", b"type"})
+_MEDIA = frozenset({b"src", b"crossorigin"})
+_PICTURE = frozenset({b"src", b"srcset", b"crossorigin"})
+_SVG_IMAGE = frozenset({b"href", b"xlink:href", b"crossorigin"})
 
 HTML_TAGS: dict[bytes, frozenset[bytes]] = {
     b"audio": _MEDIA,
-    b"embed": _MEDIA,
     b"image": _PICTURE,  # the parser takes it for img
     b"img": _PICTURE,
     b"input": _MEDIA,
-    b"link": frozenset({b"href", b"imagesrcset"}) | _CONDITIONS,
-    b"object": frozenset({b"data"}),
+    b"link": _CONDITIONS | {b"href", b"imagesrcset"},
     b"script": _MEDIA | _CONDITIONS,
     b"source": _PICTURE,
-    b"track": _MEDIA,
-    b"video": frozenset({b"src", b"poster"}),
+    b"video": _MEDIA | {b"poster"},
 }
 """The attributes of interest by tag."""
 
@@ -51,7 +52,6 @@ _FETCHED = frozenset(
         "apple-touch-startup-image",
         "icon",
         "mask-icon",
-        "modulepreload",
         "prefetch",
         "preload",
         "stylesheet",
@@ -103,13 +103,12 @@ class AttributeRewriter:
             attribute = match[1]
             if attribute in wanted or (attribute := attribute.lower()) in wanted:
                 first.setdefault(attribute, match)
-        if name == b"link" and not self._is_fetched(first.get(b"rel")):
+        if not self._may_move(name, first):
             return
         needle, direct = self.needle, self._base.directory is not None
-        movable = b"integrity" not in first or (self._assets.cdn is None or b"crossorigin" in first)
         for attribute, match in first.items():
             group = match.lastindex or 1
-            if group == 1 or attribute in _CONDITIONS or not movable:
+            if group == 1 or attribute in _CONDITIONS:
                 continue
             source = match[group]
             if needle is not None and needle not in source:
@@ -127,9 +126,17 @@ class AttributeRewriter:
                 return _entities.decode(_value(match).decode(self._charset, "replace"))
         return None
 
-    def _is_fetched(self, rel: re.Match[bytes] | None) -> bool:
-        value = "" if rel is None else _entities.decode(_value(rel).decode("latin-1"))
-        return not _FETCHED.isdisjoint(value.lower().split())
+    def _may_move(self, name: bytes, attributes: dict[bytes, re.Match[bytes]]) -> bool:
+        if name == b"link" and _FETCHED.isdisjoint(_keyword(attributes.get(b"rel")).split()):
+            return False
+        if name == b"script" and _keyword(attributes.get(b"type")).strip() == "module":
+            return False
+        if self._assets.cdn is None:
+            return True
+        asks = attributes.get(b"crossorigin")
+        if asks is None:
+            return b"integrity" not in attributes
+        return _keyword(asks) != "use-credentials"
 
     def _replace(self, source: bytes, attribute: bytes, *, quoted: bool, verbatim: bool) -> bytes | None:
         try:
@@ -165,6 +172,10 @@ class AttributeRewriter:
 
     def _asset(self, name: str) -> Asset | None:
         return self._assets.get(name) or self._assets.get_hashed(name)
+
+
+def _keyword(attribute: re.Match[bytes] | None) -> str:
+    return "" if attribute is None else _entities.decode(_value(attribute).decode("latin-1")).lower()
 
 
 def _value(attribute: re.Match[bytes]) -> bytes:

@@ -58,14 +58,14 @@ SPECIAL = re.compile(
 """A comment, or perhaps a start tag that changes what the text or the relative URLs after it mean."""
 
 FETCHING_TAG = re.compile(
-    rb"<[aefilostvAEFILOSTV][bceimnoruBCEIMNORU](?<=<(?:"
-    + b"|".join(map(_any_case, ("au", "em", "fe", "im", "in", "li", "ob", "sc", "so", "tr", "vi")))
+    rb"<[afilsvAFILSV][ceimnouCEIMNOU](?<=<(?:"
+    + b"|".join(map(_any_case, ("au", "fe", "im", "in", "li", "sc", "so", "vi")))
     + b"))"
 )
 """Perhaps a start tag that has the browser fetch something."""
 
 PLAIN_SOURCE = re.compile(
-    rb"<(?:img|source|video|audio|track|embed|input)"
+    rb"<(?:img|source|video|audio|input)"
     rb"(?>(?:[ \t\n\f\r]++(?![sS][rR][cC][= \t\n\f\r])[^ \t\n\f\r/>\"'=]++(?:=\"[^\"]*+\")?)*)"
     rb"[ \t\n\f\r]++src=\""
 )

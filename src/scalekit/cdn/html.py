@@ -289,6 +289,9 @@ class HtmlRewriter:
             return False
         if self._needle is None or data.find(self._needle, stop, end) >= 0:
             return False
+        # A dash is looked for first, as it costs less and is rarer than a tag.
+        if data.find(b"-", opening, end) >= 0 and b"use-credentials" in data[opening:end].lower():
+            return False
         self._out += data[self._cut : start], new
         self._cut = stop
         self.count += 1
