@@ -25,6 +25,7 @@ from abc import ABC, abstractmethod
 from enum import Enum
 from typing import Any, Protocol
 
+from scalekit._forks import renew_in_children
 from scalekit.cache.backend import Lease, Miss
 
 ABANDONED = object()
@@ -112,8 +113,12 @@ class _Register(ABC):
     """The flights by place: the key, and for asyncio the loop."""
 
     def __init__(self) -> None:
+        self.forked()
+        renew_in_children(self)
+
+    def forked(self) -> None:
         self._lock = threading.Lock()
-        self._flights: dict[Any, Flight] = {}
+        self._flights: dict[Any, Flight] = {}  # what threads of the parent compute never lands here
 
     def enter(
         self, key: str, tags: tuple[str, ...], found: Miss | None, called: float

@@ -15,6 +15,8 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any
 
+from scalekit._forks import renew_in_children
+
 Mark = tuple[int, ...]
 
 MISSING = object()
@@ -34,12 +36,16 @@ class Local:
         self._max_entries = max_entries
         self._ttl = ttl
         self._clock = clock
-        self._lock = threading.Lock()
         self._drops = 0  # keys dropped so far
         self._epochs: dict[str, int] = {}  # how often each tag was dropped
         self._entries: OrderedDict[str, tuple[float, Mark, Any, Callable[[bytes], Any] | None]] = (
             OrderedDict()
         )
+        self.forked()
+        renew_in_children(self)
+
+    def forked(self) -> None:
+        self._lock = threading.Lock()
 
     def get(self, key: str, tags: tuple[str, ...]) -> Any:
         """The result, or ``MISSING``."""

@@ -8,6 +8,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 
+from scalekit._forks import renew_in_children
 from scalekit.cache.backend import (
     LEASE_TTL,
     Lease,
@@ -41,9 +42,13 @@ class MemoryBackend:
             raise ConfigurationError(f"max_entries={max_entries!r}: at least 1 is needed")
         self._max_entries = max_entries
         self._clock = clock
-        self._lock = threading.Lock()
         self._values: OrderedDict[str, tuple[float, bytes]] = OrderedDict()  # when it ends, and what it is
         self._versions: dict[str, bytes] = {}
+        self.forked()
+        renew_in_children(self)
+
+    def forked(self) -> None:
+        self._lock = threading.Lock()
 
     def using(self, colour: Colour) -> "MemoryBackend":
         return self

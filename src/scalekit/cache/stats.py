@@ -3,6 +3,8 @@
 import threading
 from dataclasses import dataclass, fields
 
+from scalekit._forks import renew_in_children
+
 
 @dataclass(frozen=True, kw_only=True)
 class Stats:
@@ -40,8 +42,12 @@ class Counter:
     """Adds them up; for threads."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
         self._counts = {field.name: 0 for field in fields(Stats)}
+        self.forked()
+        renew_in_children(self)
+
+    def forked(self) -> None:
+        self._lock = threading.Lock()
 
     def add(self, name: str, number: int = 1) -> None:
         with self._lock:  # += on an attribute can lose one between threads

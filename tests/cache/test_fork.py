@@ -1,0 +1,52 @@
+"""A process that forks while its threads use the cache: its children can use it, too."""
+
+import os
+import subprocess
+import sys
+import textwrap
+
+import pytest
+
+SCRIPT = """
+    import os, signal, sys, threading
+    from scalekit.cache import Cache
+    from scalekit.cache.memory import MemoryBackend
+
+    cache = Cache(MemoryBackend())
+    parent, computing, ready, done = os.getpid(), threading.Event(), threading.Event(), threading.Event()
+
+    @cache.query(ttl=60, tags=["t"])
+    def query(number: int) -> int:
+        if number == 1 and os.getpid() == parent:
+            computing.set()
+            done.wait()
+        return number
+
+    def hold():
+        core = cache._core
+        with (
+            cache._backend._lock, cache._counter._lock, core.local._lock,
+            core.flights["sync"]._lock, core.flights["async"]._lock,
+        ):
+            ready.set()
+            done.wait()
+
+    query(2)
+    threading.Thread(target=query, args=(1,), daemon=True).start()
+    computing.wait()
+    threading.Thread(target=hold, daemon=True).start()
+    ready.wait()
+    child = os.fork()
+    if child == 0:
+        signal.alarm(10)  # ends a child that hangs
+        right = [query(1), query(1), query(2)] == [1, 1, 2]
+        cache.invalidate_tags_sync("t")
+        os._exit(0 if right and query(1) == 1 else 1)
+    sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_child_waits_for_no_thread_of_its_parent() -> None:
+    """Neither for one that computes, nor for one that holds a lock at that moment."""
+    subprocess.run([sys.executable, "-c", textwrap.dedent(SCRIPT)], check=True, timeout=60)
