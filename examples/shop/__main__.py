@@ -15,6 +15,7 @@ from typing import Any
 
 from examples.shop.control import control_room
 from examples.shop.front import Front, cdn, listen, serve
+from tests.servers.base import ServerFailed, ServerMissing
 
 
 def _arguments() -> argparse.Namespace:
@@ -152,7 +153,7 @@ async def _run(arguments: argparse.Namespace) -> None:
 def main() -> int:
     try:
         asyncio.run(_run(_arguments()))
-    except OSError as error:
+    except (OSError, ServerFailed, ServerMissing) as error:
         print(f"the shop could not open: {error}", file=sys.stderr)
         return 1
     return 0

@@ -23,6 +23,7 @@ from examples.shop.proxy import Balancer
 from examples.shop.servers import AppServer
 from examples.shop.traffic import Traffic
 from tests.servers import PostgresCluster, RedisServer, scratch
+from tests.servers.base import ServerFailed
 
 _MOST_SERVERS = 6
 
@@ -77,7 +78,7 @@ class Fleet:
         deadline = time.monotonic() + 20
         while not all(server.upstream.ready for server in self.servers.values()):
             if time.monotonic() > deadline:
-                raise RuntimeError("the app servers did not become ready; what they said is above")
+                raise ServerFailed("the app servers did not become ready; what they said is above")
             await asyncio.sleep(0.05)
         say(f"{servers} app servers")
         self.note("Everything is up.", "good")
