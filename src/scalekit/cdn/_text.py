@@ -76,12 +76,13 @@ class _Script:
 COMMENT: Text = _Until(re.compile(rb"--!?>"), inclusive=True)
 BOGUS_COMMENT: Text = _Until(re.compile(rb">"), inclusive=True)
 CDATA: Text = _Until(re.compile(rb"\]\]>"), inclusive=True)
+PLAINTEXT: Text = _PlainText()
 
 _RAW: dict[bytes, Text] = {
     name: _Until(re.compile(b"</" + name + END_OF_NAME, re.IGNORECASE), inclusive=False)
     for name in (b"style", b"xmp", b"iframe", b"noembed", b"noframes", b"textarea", b"title")
 }
-_RAW[b"plaintext"] = _PlainText()
+_RAW[b"plaintext"] = PLAINTEXT
 
 
 def content_of(name: bytes) -> Text | None:

@@ -27,7 +27,7 @@ from scalekit.cdn._syntax import (
     TAG,
     TAG_NAME,
 )
-from scalekit.cdn._text import BOGUS_COMMENT, CDATA, COMMENT, Text, content_of
+from scalekit.cdn._text import BOGUS_COMMENT, CDATA, COMMENT, PLAINTEXT, Text, content_of
 from scalekit.cdn._urls import Base
 from scalekit.cdn.assets import Assets
 
@@ -274,6 +274,8 @@ class HtmlRewriter:
                     value = match[match.lastindex or 1] if match.lastindex != 1 else b""
                     attributes.setdefault(match[1].lower(), value)
             namespace = self._foreign.start(name, attributes, self_closing=cursor.self_closing)
+            if self._foreign.too_deep:  # from here on the page passes as it is
+                return self._enter(PLAINTEXT, end)
         if short and namespace in (HTML, SVG):
             self._rewrite_tag(data, opening, end, name, HTML_TAGS if namespace == HTML else SVG_TAGS)
         text = content_of(name) if namespace == HTML else None
