@@ -37,6 +37,10 @@ def rewritten(source: str, name: str = "css/site.css") -> str:
         ("@import /* first */ url(base.css);", "@import /* first */ url(base.css.HASH);"),
         ("@IMPORT/**/'base.css'", "@IMPORT/**/'base.css.HASH'"),
         ("a{b:url(x.png),url(y.png)}", "a{b:url(x.png.HASH),url(y.png.HASH)}"),
+        (r".b\:c-\[\'\'\]{d:url('x.png')}", r".b\:c-\[\'\'\]{d:url('x.png.HASH')}"),
+        (r".a\'b{}.c{d:url(x.png)}.e{f:'url(y.png)'}", r".a\'b{}.c{d:url(x.png.HASH)}.e{f:'url(y.png)'}"),
+        (r'.a\"b{c:url("x.png")}', r'.a\"b{c:url("x.png.HASH")}'),
+        (r".a\/*{b:url(x.png)}/**/", r".a\/*{b:url(x.png.HASH)}/**/"),
     ],
 )
 def test_references_are_renamed(source: str, result: str) -> None:
@@ -65,6 +69,8 @@ def test_references_are_renamed(source: str, result: str) -> None:
         "url(x.png",
         "url(a b.png)",
         "url('x.png?\"')",
+        r".a\'b{c:'url(x.png)'}",
+        r"a{b:\url(x.png)}",
     ],
 )
 def test_everything_else_stays(source: str) -> None:

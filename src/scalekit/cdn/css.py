@@ -1,7 +1,8 @@
 """``url()`` and ``@import`` in style sheets: where they point, and how to point them at hashed names.
 
-Works on bytes, so that whatever is not a reference stays as it is. Comments and other strings are passed
-over; a reference that is no asset (``data:``, another host, a missing file) is left alone.
+Works on bytes, so that whatever is not a reference stays as it is. Comments, other strings and escapes, such
+as those in a selector ``.before\\:content-\\[\\'\\'\\]``, are passed over; a reference that is no asset
+(``data:``, another host, a missing file) is left alone.
 """
 
 import posixpath
@@ -17,7 +18,7 @@ _GAP = rb"(?:[ \t\n\f\r]++|/\*(?:[^*]|\*(?!/))*+\*/)*+"
 _TOKEN = re.compile(
     rb"/\*(?:.*?\*/|.*)"
     rb"|(?<![-\w\\])url\([ \t\n\f\r]*+(?:" + _STRING + rb"|" + _BARE + rb")[ \t\n\f\r]*+\)"
-    rb"|@import" + _GAP + _STRING + rb"|" + _STRING,
+    rb"|@import" + _GAP + _STRING + rb"|" + _STRING + rb"|\\.",
     re.DOTALL | re.IGNORECASE,
 )
 _REFERENCE_GROUPS = (1, 2, 3, 4, 5)  # a string in url(), a bare url(), a string after @import
