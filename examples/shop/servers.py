@@ -79,10 +79,9 @@ class AppServer:
         guard.unwatch(self.process.pid)
 
     async def end(self, *, timeout: float) -> None:
-        """SIGTERM twice, which skips the drain, and SIGKILL after `timeout` seconds."""
+        """SIGINT, which skips the drain, and SIGKILL after `timeout` seconds."""
         if self.process.returncode is None:
-            self._signal(signal.SIGTERM)
-            self._signal(signal.SIGTERM)
+            self._signal(signal.SIGINT)
             try:
                 async with asyncio.timeout(timeout):
                     await self.process.wait()

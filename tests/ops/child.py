@@ -22,6 +22,7 @@ class Child:
     def __init__(self, *arguments: str, env: dict[str, str] | None = None) -> None:
         self.process = subprocess.Popen(
             [sys.executable, "-u", *arguments],
+            stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -43,6 +44,12 @@ class Child:
 
     def send(self, number: signal.Signals) -> None:
         self.process.send_signal(number)
+
+    def tell(self, line: str) -> None:
+        """Write a line to its standard input."""
+        assert self.process.stdin
+        self.process.stdin.write(line + "\n")
+        self.process.stdin.flush()
 
     def line(self) -> str:
         """The next line of output."""
@@ -72,6 +79,8 @@ def child(*arguments: str, env: dict[str, str] | None = None) -> Iterator[Child]
     finally:
         started.process.kill()
         started.process.wait()
+        assert started.process.stdin
+        started.process.stdin.close()
         started._reader.join(PATIENCE)
 
 

@@ -65,6 +65,46 @@ async def test_every_kind_of_callable_on_a_loop() -> None:
     }
 
 
+ODD = [StopIteration(), StopAsyncIteration(), SystemExit(1), GeneratorExit(), asyncio.CancelledError()]
+
+
+@pytest.mark.parametrize("error", ODD, ids=lambda error: type(error).__name__)
+async def test_whatever_a_check_raises_it_has_failed(error: BaseException) -> None:
+    """Errors that are no ``Exception``, or that no future can carry, end neither the loop nor later runs."""
+    errors = [error]
+
+    def once() -> None:
+        if errors:
+            raise errors.pop()
+
+    health = Health([Check("odd", once, ttl=0.001)])
+    tasks: set[asyncio.Task[None]] = set()
+    await refresh_async(health, tasks)
+    await until(lambda: not tasks)
+    assert results(health)["odd"]["error"] == type(error).__name__
+    await asyncio.sleep(0.002)
+    await refresh_async(health, tasks)
+    await until(lambda: not tasks)
+    assert results(health)["odd"]["ok"] is True
+    errors.append(error)
+    await asyncio.sleep(0.002)
+    refresh(health)
+    await until(lambda: results(health)["odd"].get("error") == type(error).__name__)
+
+
+async def test_a_coroutine_that_exits_has_failed() -> None:
+    """``SystemExit`` out of an asynchronous check does not end the server's event loop."""
+
+    async def leave() -> None:
+        raise SystemExit(1)
+
+    health = Health([Check("leaves", leave)])
+    tasks: set[asyncio.Task[None]] = set()
+    await refresh_async(health, tasks)
+    await until(lambda: not tasks)
+    assert results(health)["leaves"]["error"] == "SystemExit"
+
+
 def test_every_kind_of_callable_in_threads() -> None:
     """Without a loop plain functions run; one that answers with an awaitable fails, and says why."""
 

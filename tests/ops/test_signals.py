@@ -73,6 +73,8 @@ def test_a_second_signal_goes_on_at_once() -> None:
     source = (
         SERVER
         + """
+import scalekit.ops.signals
+scalekit.ops.signals._ECHO = 0
 drain = Drain(delay=3600)
 drain.install()
 drain.used = True
@@ -89,6 +91,39 @@ while not ended:
         process.send(signal.SIGTERM)
         assert process.line() == "draining"
         process.send(signal.SIGTERM)
+        assert process.line() == "own handler SIGTERM in flight 0"
+        assert process.rest() == []
+
+
+def test_an_echo_of_the_signal_is_not_impatience() -> None:
+    """systemd signals master and workers, and the master signals its workers: the drain goes on."""
+    source = (
+        SERVER
+        + """
+import scalekit.ops.signals
+scalekit.ops.signals._ECHO = 3600
+drain = Drain(delay=0, grace=3600)
+drain.install()
+drain.enter()
+print("up")
+while not drain.draining:
+    time.sleep(0.01)
+print("draining")
+while input() != "leave":
+    print("still", ended)
+drain.leave()
+while not ended:
+    time.sleep(0.01)
+"""
+    )
+    with script(source) as process:
+        assert process.line() == "up"
+        process.send(signal.SIGTERM)
+        assert process.line() == "draining"
+        process.send(signal.SIGTERM)
+        process.tell("look")
+        assert process.line() == "still False"
+        process.tell("leave")
         assert process.line() == "own handler SIGTERM in flight 0"
         assert process.rest() == []
 

@@ -69,27 +69,31 @@ def _run(health: Health, check: Check) -> None:
                 result.close()
             raise _coroutine_under_wsgi(check)
         error = _judge(result)
-    except Exception as failure:  # noqa: BLE001  # whatever a check raises, it has failed
+    except BaseException as failure:  # noqa: BLE001  # whatever a check raises, it has failed
         error = type(failure).__name__
     _settle(health, check, error)
 
 
 async def _run_async(health: Health, check: Check) -> None:
+    result: object
     error: str | None = "cancelled"
     try:
         if inspect.iscoroutinefunction(check.call):
-            result: object = check.call()
+            result = check.call()
         else:
             # No time-out around the thread: it cannot be stopped, and while it runs no second one may start.
             # The report counts it as failed once it is over its time.
-            result = await asyncio.wrap_future(_in_thread(check.call))
+            result, raised = await asyncio.wrap_future(_in_thread(check.call))
+            if raised is not None:
+                error = raised
+                return
         if inspect.isawaitable(result):
             async with asyncio.timeout(check.timeout):
                 result = await result
         error = _judge(result)
     except TimeoutError:
         error = "timeout"
-    except Exception as failure:  # noqa: BLE001  # whatever a check raises, it has failed
+    except (Exception, SystemExit) as failure:  # noqa: BLE001  # whatever a check raises, it has failed
         error = type(failure).__name__
     finally:
         _settle(health, check, error)
@@ -107,17 +111,18 @@ def _settle(health: Health, check: Check, error: str | None) -> None:
             _log.warning("health: check %s fails: %s", check.name, error)
 
 
-def _in_thread(call: Callable[[], object]) -> Future[object]:
-    future: Future[object] = Future()
+def _in_thread(call: Callable[[], object]) -> Future[tuple[object, str | None]]:
+    """What ``call`` returns, and the class of what it raises instead."""
+    future: Future[tuple[object, str | None]] = Future()
     future.set_running_or_notify_cancel()  # from here on a cancelled waiter leaves the future alone
 
     def work() -> None:
+        outcome: tuple[object, str | None]
         try:
-            result = call()
-        except BaseException as failure:  # noqa: BLE001  # belongs to whoever waits for the future
-            future.set_exception(failure)
-        else:
-            future.set_result(result)
+            outcome = call(), None
+        except BaseException as failure:  # noqa: BLE001  # as a value: no future can carry a StopIteration
+            outcome = None, type(failure).__name__
+        future.set_result(outcome)
 
     threading.Thread(target=work, name="check", daemon=True).start()
     return future

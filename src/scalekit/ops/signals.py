@@ -6,7 +6,10 @@ refused. So ours is put in front of it, and the signal goes on only when the dra
 Rules:
 
 * The first signal begins the drain. When the drain is done it is sent once more, to the main thread, and
-  any signal after the first goes on at once: so does an impatient second one.
+  goes on to the server's own handler.
+* A second signal from outside goes on at once, for whoever sends it is impatient. Unless it comes within a
+  second of the first: that is its echo. systemd signals every process of a service, and then the master
+  passes its own signal on to the workers.
 * SIGINT is not ours: Ctrl-C stops at once, as ever.
 * The handler takes no lock and logs nothing, for it may have interrupted code that holds one. Anything
   more is done by a thread that it starts (`_thread`, because `threading` takes a lock to start one).
@@ -28,6 +31,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger("scalekit.ops")
 
 _TICK = 0.05
+_ECHO = 1.0
 
 
 class SignalChain:
@@ -39,7 +43,8 @@ class SignalChain:
         self._previous: dict[int, Any] = {}
         self._process: int | None = None  # a fork has to install again
         self._warned: int | None = None
-        self._received = False
+        self._received: float | None = None  # when, on the monotonic clock
+        self._done = False  # the drain is, and the signal is on its way once more
         self._over = False  # the signal went on, or the handlers were taken back
 
     def install(self) -> bool:
@@ -82,13 +87,14 @@ class SignalChain:
             self._process = None
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
-        if self._received or not self._drain.used:
-            self._drain.mark()
+        self._drain.mark()
+        if not self._drain.used or self._done:
             self._pass_on(number, frame)
-        else:
-            self._received = True
-            self._drain.mark()
+        elif self._received is None:
+            self._received = time.monotonic()
             _thread.start_new_thread(self._run_down, (number,))
+        elif time.monotonic() - self._received >= _ECHO:
+            self._pass_on(number, frame)
 
     def _pass_on(self, number: int, frame: FrameType | None) -> None:
         self._over = True
@@ -107,6 +113,7 @@ class SignalChain:
         if self._over or signal.getsignal(number) != self._handle:
             return  # the server is on its way out already
         _log.info("drain: done, %d in flight; the signal goes on", self._drain.in_flight)
+        self._done = True
         main = threading.main_thread().ident
         if main is not None:
             # To the main thread, not the process: it may be in a system call that only a signal ends.
