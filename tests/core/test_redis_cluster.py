@@ -1,6 +1,8 @@
 """A Redis Cluster: commands gathered for each node, redirections followed, failovers survived."""
 
 import asyncio
+import contextlib
+import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -12,10 +14,10 @@ import redis.asyncio
 from redis.crc import key_slot
 from redis.exceptions import ResponseError
 
-from scalekit._redis import Commands, Redis, Script
+from scalekit._redis import Commands, Redis, Script, cluster_sync
 from scalekit.errors import BackendTimeout, BackendUnavailable
 from tests.faults import freeze, kill
-from tests.servers import RedisCluster
+from tests.servers import RedisCluster, wait_until
 from tests.servers.redis_cluster import RedisClusterNode
 
 COUNT = Script("return redis.call('INCR', KEYS[1]) + tonumber(ARGV[1])")
@@ -168,16 +170,20 @@ async def test_a_failover_with_clients_running(prefix: str, fault: str) -> None:
         await commands.close()
 
 
-def test_a_failover_with_threads_running(prefix: str) -> None:
+@pytest.mark.parametrize("fault", ["kill", "freeze"])
+def test_a_failover_with_threads_running(prefix: str, fault: str) -> None:
     """The same for threads: errors while the master is gone, no thread stuck, then all are served."""
-    with RedisCluster(node_timeout=1000) as cluster:
+    with RedisCluster(node_timeout=1000) as cluster, contextlib.ExitStack() as faults:
         commands = Redis.from_url(cluster.url, timeout=0.5, cooldown=0.1).using("sync")
         keys = [f"{prefix}{number}" for number in range(60)]
         for key in keys:
             commands.execute("SET", key, 0)
         victim = cluster.masters[1]
         others = [key for key in keys if cluster.owner(key) is not victim]
-        kill(victim)
+        if fault == "kill":
+            kill(victim)
+        else:
+            faults.enter_context(freeze(victim))
         deadline = time.monotonic() + 60
 
         def until_served(key: str) -> int:
@@ -196,6 +202,72 @@ def test_a_failover_with_threads_running(prefix: str) -> None:
             failures = dict(zip(keys, pool.map(until_served, keys), strict=True))
         assert all(failures[key] == 0 for key in others)
         assert any(failures.values())
+        commands.close()
+
+
+@pytest.fixture
+def hangs(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """A thread's id for each time that it waited for a node of a Cluster in vain."""
+    waited: list[int] = []
+
+    def exchange(*args: Any, **options: Any) -> Any:
+        try:
+            return cluster_sync_exchange(*args, **options)
+        except (BackendTimeout, BackendUnavailable) as error:
+            if isinstance(error.__cause__, TimeoutError | redis.TimeoutError):
+                waited.append(threading.get_ident())
+            raise
+
+    cluster_sync_exchange = cluster_sync.exchange
+    monkeypatch.setattr(cluster_sync, "exchange", exchange)
+    return waited
+
+
+def test_a_cluster_that_hangs_costs_a_thread_one_timeout(prefix: str, hangs: list[int]) -> None:
+    """Whichever node its key is on, nobody waits for a second node; all is fine when they answer again."""
+    with RedisCluster() as cluster, contextlib.ExitStack() as frozen:
+        commands = Redis.from_url(cluster.url, timeout=0.2, cooldown=0.1).using("sync")
+        keys = [f"{prefix}{number}" for number in range(12)]
+        for key in keys:
+            commands.execute("SET", key, 0)
+        for node in cluster.servers:
+            frozen.enter_context(freeze(node))
+        for key in keys:
+            hangs.clear()
+            with pytest.raises((BackendTimeout, BackendUnavailable)):
+                commands.execute("GET", key)
+            assert len(hangs) <= 1
+        frozen.close()
+
+        def served(key: str) -> bool:
+            with contextlib.suppress(BackendTimeout, BackendUnavailable):
+                return bool(commands.execute("GET", key) == b"0")
+            return False
+
+        for key in keys:
+            wait_until(lambda key=key: served(key), what="its node is found")  # type: ignore[misc]
+        commands.close()
+
+
+def test_a_cluster_that_hangs_from_the_start(prefix: str, hangs: list[int]) -> None:
+    """With nothing known yet one thread asks one node; those who wait for it share the outcome."""
+    with RedisCluster() as cluster, contextlib.ExitStack() as frozen:
+        places = ",".join(f"{node.host}:{node.port}" for node in cluster.servers)
+        commands = Redis.from_url(f"redis+cluster://{places}", timeout=1).using("sync")
+        for node in cluster.servers:
+            frozen.enter_context(freeze(node))
+
+        start = threading.Barrier(8)
+
+        def unavailable(_: int) -> None:
+            start.wait()
+            with pytest.raises(BackendUnavailable, match=r"no node (tells|is known)"):
+                commands.execute("GET", prefix)
+
+        with ThreadPoolExecutor(8) as pool:
+            list(pool.map(unavailable, range(8)))
+        assert hangs
+        assert len(hangs) == len(set(hangs))
         commands.close()
 
 

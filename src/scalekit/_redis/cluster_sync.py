@@ -1,5 +1,14 @@
-"""A Redis Cluster for threads; the rules are those of :mod:`scalekit._redis.cluster`."""
+"""A Redis Cluster for threads. The rules are those of :mod:`scalekit._redis.cluster`, but for who reads the
+topology, as there is no background to do it in:
 
+* The next caller does, not the one who found that it has changed: a time-out is enough for one caller.
+* They ask the node of their own command first, and last the nodes whose breakers are open. They stop at the
+  first one that hangs, and their command fails: its own node does not answer either.
+* Meanwhile other threads go on with what is known. If nothing is, they wait, and share the outcome.
+* Reading has a circuit breaker, too: after it has failed nobody tries again for a while.
+"""
+
+import contextlib
 import threading
 import time
 from collections.abc import Callable
@@ -24,13 +33,13 @@ class SyncRouter:
         self._source = source
         self._breaker = breaker
         self._topology = Topology(source.seeds)
+        self._stale = True
+        self._asking = breaker("topology")
         self._pools: dict[Place, Any] = {}
         self._lock = threading.Lock()  # for the pools
-        self._reading = threading.Lock()
+        self._reading = threading.Lock()  # held by the thread that reads the topology
 
     def execute(self, args: tuple[Argument, ...], data: bytes) -> Any:
-        if not self._topology.known:
-            self._read_topology(wait=True)
         place, prelude = self._owner(args), 0
         for hop in range(1, HOPS + 1):
             try:
@@ -40,17 +49,17 @@ class SyncRouter:
                 place, prelude = self._owner(args), 0
             except exceptions.AskError as error:
                 moved = isinstance(error, exceptions.MovedError)
-                prelude = 0 if moved else 1
-                if error.host:
-                    place = self._source.remap((error.host, error.port))
                 if moved:
-                    if error.host:
+                    self._stale = True
+                if error.host:
+                    place, prelude = self._source.remap((error.host, error.port)), 0 if moved else 1
+                    if moved:
                         self._topology.move(error.slot_id, place)
-                    self._read_topology()
-                    place = self._owner(args)
+                else:  # a node that does not say where
+                    place, prelude = self._owner(args), 0
             except BackendError as error:
                 if error.__cause__ is not None:  # not the breaker's: something was tried
-                    self._read_topology()
+                    self._stale = True
                 raise
         raise errors.unavailable(self._source.name, f"gave up after {HOPS} redirections")
 
@@ -61,14 +70,16 @@ class SyncRouter:
             pool.disconnect()
 
     def _owner(self, args: tuple[Argument, ...]) -> Place:
+        if self._stale:
+            self._refresh(args)
         try:
             return self._topology.owner(args)
         except exceptions.ConnectionError as error:
-            self._read_topology()
+            self._stale = True
             raise errors.unavailable(self._source.name, error) from error
 
     def _send(self, place: Place, data: bytes, prelude: int = 0) -> Any:
-        name = f"{place[0]}:{place[1]}"
+        name = _name(place)
         with self._lock:
             pool = self._pools.get(place)
             if pool is None:
@@ -82,25 +93,50 @@ class SyncRouter:
             prelude=prelude,
         )
 
-    def _read_topology(self, *, wait: bool = False) -> None:
-        """Read it again. One thread does; the others go on with what is known, or ``wait``."""
-        if not self._reading.acquire(blocking=wait):
+    def _refresh(self, args: tuple[Argument, ...]) -> None:
+        """Read the topology, unless another thread has done it or is at it."""
+        if not self._reading.acquire(blocking=not self._topology.known):
             return
         try:
-            if wait and self._topology.known:
-                return  # read by the one we waited for
-            for place in self._topology.to_ask():
-                try:
-                    self._topology.read(self._send(place, pack(SLOTS)), place, self._source)
-                except (BackendError, exceptions.RedisError):
-                    continue  # the next one may know
-                self._forget_nodes()
-                return
+            if self._stale and self._asking.allows():
+                self._read(args)
         finally:
             self._reading.release()
+
+    def _read(self, args: tuple[Argument, ...]) -> None:
+        failure: Exception | None = None
+        for place in self._to_ask(args):
+            try:
+                self._topology.read(self._send(place, pack(SLOTS)), place, self._source)
+            except (BackendError, exceptions.RedisError) as error:
+                failure = error
+                if error.__cause__ is not None and errors.is_timeout(error.__cause__):
+                    break
+            else:
+                self._stale = False
+                self._asking.succeeded()
+                self._forget_nodes()
+                return
+        self._asking.failed()
+        reason = failure and (failure.__cause__ or failure)
+        raise errors.unavailable(self._source.name, f"no node tells the topology: {reason}") from failure
+
+    def _to_ask(self, args: tuple[Argument, ...]) -> list[Place]:
+        own: Place | None = None
+        with contextlib.suppress(exceptions.ConnectionError):
+            own = self._topology.owner(args)
+
+        def rank(place: Place) -> int:
+            return 2 if self._breaker(_name(place)).open else int(place != own)
+
+        return sorted(self._topology.to_ask(), key=rank)
 
     def _forget_nodes(self) -> None:
         with self._lock:
             gone = [self._pools.pop(place) for place in self._pools.keys() - self._topology.places()]
         for pool in gone:
             pool.disconnect()
+
+
+def _name(place: Place) -> str:
+    return f"{place[0]}:{place[1]}"
