@@ -213,6 +213,19 @@ DATE = "Fri, 01 Jan 2021 00:00:00 GMT"
         ("/", {"if-modified-since": DATE}, {}),
         ("/page.html", {"if-modified-since": DATE}, {}),
         ("/photo.jpg", {"if-modified-since": DATE}, {"if-modified-since": DATE}),
+        ("/products/tv-5.1", {"if-modified-since": DATE}, {}),
+        ("/list.php", {"if-modified-since": DATE}, {}),
+        (
+            "/packages/next.js",
+            {"accept": "text/html,*/*", "if-modified-since": DATE},
+            {"accept": "text/html,*/*"},
+        ),
+        (
+            "/app/next.js",
+            {"accept": "*/*", "if-modified-since": DATE},
+            {"accept": "*/*", "if-modified-since": DATE},
+        ),
+        ("/products/tv-5.1", {"accept": "text/html", "range": "bytes=0-9"}, {"accept": "text/html"}),
         (
             "/shop",
             {"if-modified-since": DATE, "if-none-match": '"x"'},

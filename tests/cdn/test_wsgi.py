@@ -93,6 +93,24 @@ def test_no_body_at_all(assets: Assets) -> None:
     assert (reply.status, reply.body) == (200, b"")
 
 
+def test_no_content_has_no_length(assets: Assets) -> None:
+    """A ``204`` must not have a ``Content-Length``, whatever type a framework gives it."""
+    environ: dict[str, Any] = {}
+    setup_testing_defaults(environ)
+    found: list[Any] = []
+
+    def app(environ: Any, start_response: Any) -> Any:
+        start_response("204 No Content", HTML)
+        return [b""]
+
+    def start_response(*arguments: Any) -> Any:
+        found.append(arguments)
+        return print
+
+    assert b"".join(AssetMiddleware(app, assets=assets)(environ, start_response)) == b""
+    assert found == [("204 No Content", HTML)]
+
+
 @pytest.mark.parametrize("kind", ["text/html", "text/plain"])
 def test_close(assets: Assets, kind: str) -> None:
     """The application's body is closed, read to its end or not."""

@@ -58,3 +58,9 @@ def content_type(name: str) -> str:
     """The ``Content-Type`` of a file called ``name``; text counts as UTF-8, the unknown as bytes."""
     kind = _TYPES.get(name.rpartition(".")[2].lower(), "application/octet-stream")
     return f"{kind}; charset=utf-8" if kind.startswith(_TEXT) else kind
+
+
+def never_page(path: str) -> bool:
+    """Whether a path ends like a file that is known to be something else than a page."""
+    kind = _TYPES.get(path.rpartition(".")[2].lower())
+    return kind is not None and kind != "text/html"

@@ -2,14 +2,16 @@
 
 Rules:
 
-* Only complete ``text/html`` in an encoding where ASCII is ASCII. Partial content (206), compressed bodies
-  and ``no-transform`` pass as they are; event streams, JSON and everything else are never looked at.
+* Only complete ``text/html`` in an encoding where ASCII is ASCII. Partial content (206) and none (204),
+  compressed bodies and ``no-transform`` pass as they are; event streams, JSON and everything else are never
+  looked at.
 * A rewritten page has another length and other bytes: ``Content-Length`` is recomputed or dropped, digests
   are dropped, ranges are not offered.
 * Its entity tag gets a suffix from the assets and the CDN, for it is another representation; the suffix is
   taken off again on the way in. Another release's suffix stays on, and so never matches.
 * ``If-Modified-Since`` alone says nothing about the assets, so it does not get to the application where the
-  answer may be a page; nor does ``Range`` where a page is asked for.
+  answer may be a page: at ``/products/tv-5.1`` for instance, but not at ``/photo.jpg`` unless a page is asked
+  for. Nor does ``Range`` where one is asked for.
 """
 
 import codecs
@@ -17,6 +19,7 @@ import re
 from functools import lru_cache
 
 from scalekit._http import get
+from scalekit.cdn._media import never_page
 from scalekit.cdn.assets import Assets
 from scalekit.cdn.html import HtmlRewriter
 from scalekit.types import Headers
@@ -28,7 +31,7 @@ CONDITIONAL = frozenset({b"if-none-match", b"if-match", b"if-modified-since", b"
 _DROPPED = frozenset(
     {b"content-length", b"content-digest", b"repr-digest", b"digest", b"content-md5", b"accept-ranges"}
 )
-_PAGE = re.compile(r"/[^/.]*$|\.(?:x?html?|php|aspx?|jsp)$", re.IGNORECASE)
+_NOT_PAGES = (204, 206)
 _ETAG = re.compile(rb'(?:W/)?"[^"]*"')
 _STATEFUL = ("utf_7", "utf_16", "utf_32", "iso2022", "hz")
 _ASCII = bytes(range(0x20, 0x7F))
@@ -76,16 +79,16 @@ class Page:
             counts.add("errors")
 
     def _clear(self, headers: Headers) -> Headers:
-        may_be_page = _PAGE.search(self.path) is not None
-        asks_for_page = may_be_page and b"text/html" in (get(headers, b"accept") or b"")
-        ranged_page = asks_for_page or self._suffix + b'"' in (get(headers, b"if-range") or b"")
+        is_file = never_page(self.path)
+        asks_for_page = b"text/html" in (get(headers, b"accept") or b"")
+        ranged_page = self._suffix + b'"' in (get(headers, b"if-range") or b"")
         tags = get(headers, b"if-none-match")
         cleared: Headers = []
         for name, value in headers:
             if name in (b"if-none-match", b"if-match"):
                 value = _ETAG.sub(self._undo, value)
-            dated = name == b"if-modified-since" and tags is None and may_be_page
-            ranged = name in (b"range", b"if-range") and ranged_page
+            dated = name == b"if-modified-since" and tags is None and (asks_for_page or not is_file)
+            ranged = name in (b"range", b"if-range") and (ranged_page or (asks_for_page and not is_file))
             if not (dated or ranged):
                 cleared.append((name, value))
         return cleared
@@ -104,7 +107,7 @@ class Page:
             self._mark(headers, only_own=True)
             return False
         kind = get(headers, b"content-type")
-        if kind is None or kind[:9].lower() != b"text/html" or status == 206:
+        if kind is None or kind[:9].lower() != b"text/html" or status in _NOT_PAGES:
             return False
         if reason := self._why_not(kind, headers):
             self.assets.counts.add(reason)
