@@ -73,12 +73,39 @@ def test_a_style_sheet_has_two_contents(assets: Assets, fetch: Any) -> None:
     assert int(hashed.headers["content-length"]) == len(hashed.body)
 
 
-def test_an_unknown_hashed_name_is_kept_by_nobody(assets: Assets, fetch: Any) -> None:
+def test_another_hash_is_kept_by_nobody(assets: Assets, fetch: Any) -> None:
     """In a rolling deploy the next server may have it: 404, ``no-store``, and CORS for scripts to see it."""
-    reply = fetch(assets, "/static/logo.000000000000.png")
-    assert reply.status == 404
-    assert reply.headers["cache-control"] == "no-store"
-    assert reply.headers["access-control-allow-origin"] == "*"
+    for name in ("logo.000000000000.png", "css/site.0123456789ab.css"):
+        reply = fetch(assets, f"/static/{name}")
+        assert reply.status == 404
+        assert reply.headers["cache-control"] == "no-store"
+        assert reply.headers["access-control-allow-origin"] == "*"
+
+
+def test_a_name_that_looks_hashed_by_chance_is_the_applications(folder: Path, shell: Shell) -> None:
+    """Twelve digits may be a date: no file has that name with any hash, so the application is asked."""
+    report = Response([b"a report"], {"content-type": "text/csv", "cache-control": "max-age=60"})
+    for url, path in {
+        "/static/": "/static/up/photo.202601011200.jpg",
+        "/": "/report.202601011200.csv",
+    }.items():
+        reply = shell.page(Assets(folder, url=url), report, path)
+        assert (reply.status, reply.body, reply.headers) == (200, b"a report", report.headers)
+
+
+@pytest.mark.parametrize("kind", ["text/html", "text/plain"])
+def test_that_the_application_has_no_such_name_is_kept_by_nobody(
+    assets: Assets, shell: Shell, kind: str
+) -> None:
+    """A file may be new in the release that is rolled out; other 404s are as the application has them."""
+    response = Response([b"nothing here"], {"content-type": kind, "cache-control": "max-age=60"}, status=404)
+    for path, control in {
+        "/static/new.202601011200.jpg": "no-store",
+        "/static/new.jpg": "max-age=60",
+        "/new.202601011200.jpg": "max-age=60",
+    }.items():
+        reply = shell.page(assets, response, path)
+        assert (reply.status, reply.body, reply.headers["cache-control"]) == (404, b"nothing here", control)
 
 
 def test_other_paths_are_the_applications(assets: Assets, shell: Shell) -> None:
@@ -103,7 +130,7 @@ def test_head(assets: Assets, fetch: Any) -> None:
     for path in (
         f"/static/{asset(assets, 'movie.mp4').hashed_name}",
         "/static/app.js",
-        "/static/x.000000000000.js",
+        "/static/app.000000000000.js",
     ):
         got, head = fetch(assets, path), fetch(assets, path, method="HEAD")
         assert head.body == b""

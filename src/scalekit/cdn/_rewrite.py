@@ -12,15 +12,18 @@ Rules:
 * ``If-Modified-Since`` alone says nothing about the assets, so it does not get to the application where the
   answer may be a page: at ``/products/tv-5.1`` for instance, but not at ``/photo.jpg`` unless a page is asked
   for. Nor does ``Range`` where one is asked for.
+* A 404 at what may be the hashed name of another release's asset is kept by nobody, see
+  :mod:`scalekit.cdn.serve`.
 """
 
 import codecs
 import re
 from functools import lru_cache
 
-from scalekit._http import get
+from scalekit._http import get, replace
 from scalekit.cdn._media import never_page
 from scalekit.cdn.assets import Assets
+from scalekit.cdn.fingerprint import plain_name
 from scalekit.cdn.html import HtmlRewriter
 from scalekit.types import Headers
 
@@ -103,6 +106,8 @@ class Page:
 
     def respond(self, status: int, headers: Headers) -> bool:
         """Whether the response is to be rewritten; its headers are edited in place, without a length then."""
+        if status == 404 and self.path.startswith(self.assets.prefix) and plain_name(self.path) is not None:
+            replace(headers, b"cache-control", b"no-store")
         if status == 304:
             self._mark(headers, only_own=True)
             return False

@@ -17,7 +17,7 @@ from collections.abc import Iterable, Mapping
 from scalekit.cdn import css
 
 DIGITS = 12
-_HASHED = re.compile(rf"\.[0-9a-f]{{{DIGITS}}}(?:\.[^./]*)?$")
+_HASHED = re.compile(rf"(.*)\.[0-9a-f]{{{DIGITS}}}((?:\.[^./]*)?)", re.DOTALL)
 
 
 def hashed_name(name: str, digest: str) -> str:
@@ -28,9 +28,10 @@ def hashed_name(name: str, digest: str) -> str:
     return folder + slash + renamed
 
 
-def looks_hashed(name: str) -> bool:
-    """Whether a name has a hash where :func:`hashed_name` puts it."""
-    return _HASHED.search(name) is not None
+def plain_name(name: str) -> str | None:
+    """The name without its hash, if it has one where :func:`hashed_name` puts it."""
+    match = _HASHED.fullmatch(name)
+    return match[1] + match[2] if match else None
 
 
 def style_sheets(

@@ -5,8 +5,10 @@ Rules:
 * A hashed name is good for ever (``immutable``); a plain one for ``max_age`` seconds, then by its entity tag.
 * Entity tags are content hashes, hence strong, and equal on every server. There is no ``Last-Modified``: the
   time of a file differs from server to server.
-* A hashed name that is unknown is answered 404 with ``no-store``: during a rolling deploy another server may
+* A file's name with another hash is answered 404 with ``no-store``: in a rolling deploy the next server may
   know it, and no cache may remember that this one did not. With CORS, or a browser could not tell why.
+* Every other name that no file has is the application's. One that looks hashed may do so by chance; or its
+  file is new in the release that is being rolled out, so the application's 404 gets ``no-store`` as well.
 * A file that was changed after it was hashed is sent as it is now, and kept by nobody.
 * One byte range is served; several are answered with the whole file, as RFC 9110 allows.
 """
@@ -17,7 +19,7 @@ from dataclasses import dataclass
 
 from scalekit._http import get
 from scalekit.cdn.assets import Asset, Assets
-from scalekit.cdn.fingerprint import looks_hashed
+from scalekit.cdn.fingerprint import plain_name
 from scalekit.types import Headers
 
 # From another origin, a font or a module is refused without the first; an isolated page needs the second.
@@ -54,7 +56,7 @@ class Answer:
 def find(assets: Assets, path: str) -> tuple[Asset | None, bool] | None:
     """The asset that a request path means, and whether by its hashed name.
 
-    ``(None, True)`` is a hashed name that is unknown here; ``None`` a path that is no asset's.
+    ``(None, True)`` is an asset's name with another hash; ``None`` a path that is no asset's.
     """
     if not path.startswith(assets.prefix):
         return None
@@ -63,7 +65,7 @@ def find(assets: Assets, path: str) -> tuple[Asset | None, bool] | None:
         return asset, False
     if asset := assets.get_hashed(name):
         return asset, True
-    return (None, True) if looks_hashed(name) else None
+    return (None, True) if plain_name(name) in assets else None
 
 
 def not_found() -> Answer:

@@ -158,7 +158,7 @@ class _Response:
         declared = get(edited, b"content-length")
         before = list(edited)
         if not self._page.respond(int(status[:3]), edited):
-            # As the application wrote them, unless the entity tag of a 304 had to change.
+            # As the application wrote them, unless one had to change.
             self._begin(status, headers if edited == before else to_wsgi(edited), exc_info)
             assert self._write is not None
             return self._write
