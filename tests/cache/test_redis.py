@@ -131,19 +131,28 @@ WORKER = """
     async def read():
         # What was invalidated before this call began may not be seen: the floor only ever rises.
         calls = 0
+        await raw.execute("INCR", prefix + "readers")
         while not await raw.execute("GET", prefix + "stop"):
             for call in range(5):
                 floor = int(await raw.execute("GET", prefix + "floor"))
                 values = await asyncio.gather(*(value() for _ in range(5)))
                 assert min(values) >= floor, (values, floor)
                 calls += 1
+            await raw.execute("INCR", prefix + "rounds")
         return calls
 
+    async def reach(key, number):
+        while int(await raw.execute("GET", prefix + key) or 0) < number:
+            await asyncio.sleep(0.001)
+
     async def write():
+        await reach("readers", 3)
         for number in range(1, 301):
             await raw.execute("SET", prefix + "source", number)
             await (value.invalidate() if number % 2 else cache.invalidate_tags("t"))
             await raw.execute("SET", prefix + "floor", number)
+        # Two whole rounds of one of the three, undisturbed: there are hits.
+        await reach("rounds", int(await raw.execute("GET", prefix + "rounds") or 0) + 7)
         await raw.execute("SET", prefix + "stop", 1)
         return 300
 

@@ -5,10 +5,12 @@ from typing import Any
 
 import pytest
 
+from scalekit._steps import Steps
 from scalekit.cache import Cache
 from scalekit.cache.backend import Lease, Miss, header, new_lease
 from scalekit.cache.flights import ABANDONED, AsyncFlights, Part, SyncFlights
 from scalekit.cache.local import MISSING, Local
+from scalekit.cache.memory import MemoryBackend
 from scalekit.cache.redis import RedisBackend
 from scalekit.errors import ConfigurationError
 from tests.servers import RedisCluster
@@ -27,16 +29,59 @@ def make(max_entries: int = 3, ttl: float = 10) -> tuple[Local, Clock]:
 
 
 def test_an_entry_stays_for_the_shorter_of_two_times() -> None:
-    """The tier's own, and the result's."""
+    """The tier's own, and half of the result's."""
     local, clock = make(ttl=10)
     local.put("a", (), local.mark(()), 1, None, 100)
-    local.put("b", (), local.mark(()), 2, None, 5)
+    local.put("b", (), local.mark(()), 2, None, 10)
     clock.now = 4.9
     assert (local.get("a", ()), local.get("b", ())) == (1, 2)
     clock.now = 5
     assert (local.get("a", ()), local.get("b", ())) == (1, MISSING)
     clock.now = 10
     assert local.get("a", ()) is MISSING
+
+
+def test_the_time_counts_from_the_question() -> None:
+    """However long the back end's answer took, or the process stood still; not from the answer."""
+    local, clock = make(ttl=10)
+    mark = local.mark(())
+    clock.now = 9.9
+    local.put("a", (), mark, 1, None, 100)
+    local.put("b", (), local.later(mark), 2, None, 100)
+    assert (local.get("a", ()), local.get("b", ())) == (1, 2)
+    clock.now = 10
+    assert (local.get("a", ()), local.get("b", ())) == (MISSING, 2)
+
+
+def test_the_local_time_is_a_part_of_the_results_own() -> None:
+    """The back end keeps a result for so much less that both together never exceed its time to live."""
+
+    class Recorder(MemoryBackend):
+        local = False  # as if it were another server's
+
+        def fill(self, key: str, lease: Lease, payload: bytes, ttl: float) -> Steps[bool]:
+            lives.append(ttl)
+            return super().fill(key, lease, payload, ttl)
+
+    lives: list[float] = []
+    for local_entries, local_ttl, ttl in [(0, 3, 60), (1, 3, 60), (1, 3, 4), (1, 0, 60)]:
+        cache = Cache(Recorder(), local_entries=local_entries, local_ttl=local_ttl)
+
+        @cache.query(ttl=ttl)
+        def query() -> int:
+            return 1
+
+        query()
+    assert lives == [60, 57, 2, 60]
+
+
+def test_tags_that_no_query_has_leave_nothing() -> None:
+    """A name for every user, dropped once each."""
+    local, _ = make()
+    local.put("a", ("t",), local.mark(("t",)), 1, None, 100)
+    local.drop(set(), {f"user:{number}" for number in range(1000)})
+    assert local._epochs == {"t": 0}
+    assert local.get("a", ("t",)) == 1
 
 
 def test_the_least_recently_used_goes() -> None:

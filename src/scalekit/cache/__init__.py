@@ -61,9 +61,10 @@ class Cache:
         backend: a ``RedisBackend`` or a ``MemoryBackend``.
         local_entries: how many results this process also keeps in its own memory, in front of the back end; 0
             (default) keeps none.
-        local_ttl: seconds for which one of those is served before the back end is asked again, 1 by default.
-            So long may this process serve a result that *another* server has invalidated; what this
-            process invalidates itself is gone at once.
+        local_ttl: seconds for which one of those is served before the back end is asked again, 1 by default,
+            and at most half of a result's ``ttl``. Give all servers the same: it is a part of ``ttl``, the
+            back end keeps results for the rest. So long may this process serve a result that *another*
+            server has invalidated; what this process invalidates itself is gone at once.
 
     Raises:
         ConfigurationError: ``backend`` is none, or a number is out of range.

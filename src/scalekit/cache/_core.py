@@ -28,7 +28,7 @@ from scalekit._steps import Steps
 from scalekit.cache.backend import Entries, Lease, Miss
 from scalekit.cache.codecs import UNREADABLE, Codec
 from scalekit.cache.flights import ABANDONED, RELEASED, AsyncFlights, Flight, Flights, Part, SyncFlights
-from scalekit.cache.local import MISSING, Local
+from scalekit.cache.local import MISSING, Local, Mark
 from scalekit.cache.sessions import Replicated, has_changes
 from scalekit.cache.stats import Counter
 from scalekit.cache.uses import noted
@@ -150,7 +150,7 @@ class Core:
             if self._owed.get(tag) is debt:  # or it was changed once more meanwhile
                 del self._owed[tag]
 
-    def _lead(self, query: Query, call: Call, flight: Flight, mark: Any) -> Steps[Any]:
+    def _lead(self, query: Query, call: Call, flight: Flight, mark: Mark) -> Steps[Any]:
         try:
             lease: bytes | Lease | None = None
             if flight.found is not None:
@@ -173,6 +173,7 @@ class Core:
                     query.flights.land(flight, RELEASED)
                     return result
                 payload = query.codec.encode(result)
+                mark = self.local.later(mark)
                 keep = yield from self._fill(query, call.key, lease, payload)
             result = query.codec.decode(payload)
             if keep:
@@ -205,7 +206,8 @@ class Core:
         """Store a result; whether it may be kept."""
         if lease is None:
             return False
-        stored = yield from self._or_none(query.entries.fill(key, lease, payload, query.ttl))
+        life = query.ttl - self.local.life(query.ttl)
+        stored = yield from self._or_none(query.entries.fill(key, lease, payload, life))
         if stored is not None:  # None: the back end has failed, and that is counted
             self.count("fills" if stored else "discarded")
         return bool(stored)
@@ -228,7 +230,7 @@ class Core:
             self.count("errors")
             return None
 
-    def _keep(self, query: Query, key: str, mark: Any, payload: bytes, result: Any) -> None:
+    def _keep(self, query: Query, key: str, mark: Mark, payload: bytes, result: Any) -> None:
         if query.codec.immutable:
             self.local.put(key, query.tags, mark, result, None, query.ttl)
         else:

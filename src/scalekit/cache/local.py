@@ -2,8 +2,11 @@
 
 Rules:
 
-* An entry is served for ``ttl`` seconds after it came from the back end, no longer. So after an invalidation
-  by *another* server this one may serve the older result for that long; by this one, not at all.
+* An entry is served for ``ttl`` seconds after the back end was asked for it, no longer; the time that the
+  answer took counts. So after an invalidation by *another* server this one may serve the older result for
+  that long; by this one, not at all.
+* That time is a part of the result's own: the back end keeps it for so much less (:meth:`Local.life`), and no
+  result is served after its time to live, however late it was read.
 * A result that was read from the back end before an invalidation is not kept after it: who wants to put
   one in takes a mark first, and the mark must still be the present one.
 * A type that nobody can change is kept decoded and handed out as it is; any other is decoded for each caller.
@@ -13,11 +16,18 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 from scalekit._forks import renew_in_children
 
-Mark = tuple[int, ...]
+
+class Mark(NamedTuple):
+    """Where invalidation stood at a moment."""
+
+    taken: float
+    drops: int
+    epochs: tuple[int, ...]
+
 
 MISSING = object()
 
@@ -37,7 +47,8 @@ class Local:
         self._ttl = ttl
         self._clock = clock
         self._drops = 0  # keys dropped so far
-        self._epochs: dict[str, int] = {}  # how often each tag was dropped
+        # How often each tag was dropped; only of those that some query has, or there could be any number.
+        self._epochs: dict[str, int] = {}
         self._entries: OrderedDict[str, tuple[float, Mark, Any, Callable[[bytes], Any] | None]] = (
             OrderedDict()
         )
@@ -55,15 +66,23 @@ class Local:
                 return MISSING
             ends, mark, kept, decode = entry
             # Of the mark only the tags: the keys that were dropped are gone from here.
-            if ends <= self._clock() or mark[1:] != self._mark(tags)[1:]:
+            if ends <= self._clock() or mark.epochs != self._epochs_of(tags):
                 del self._entries[key]
                 return MISSING
             self._entries.move_to_end(key)
         return kept if decode is None else decode(kept)
 
     def mark(self, tags: tuple[str, ...]) -> Mark:
-        """Where invalidation stands. Taken before the back end is read."""
-        return self._mark(tags)
+        """Where invalidation stands. Taken before the back end is asked."""
+        return Mark(self._clock(), self._drops, self._epochs_of(tags))
+
+    def later(self, mark: Mark) -> Mark:
+        """``mark`` as of now, for who knows from the back end that a result is valid still."""
+        return mark._replace(taken=self._clock())
+
+    def life(self, ttl: float) -> float:
+        """Seconds of a result's ``ttl`` that it may spend here: the back end keeps it for the others."""
+        return min(self._ttl, ttl / 2) if self.enabled else 0.0
 
     def put(
         self,
@@ -81,9 +100,9 @@ class Local:
         if not self.enabled:
             return
         with self._lock:
-            if mark != self._mark(tags):
+            if (mark.drops, mark.epochs) != (self._drops, self._epochs_of(tags)):
                 return
-            self._entries[key] = (self._clock() + min(ttl, self._ttl), mark, kept, decode)
+            self._entries[key] = (mark.taken + self.life(ttl), mark, kept, decode)
             self._entries.move_to_end(key)
             while len(self._entries) > self._max_entries:
                 self._entries.popitem(last=False)
@@ -96,8 +115,8 @@ class Local:
             for key in keys:
                 self._entries.pop(key, None)
             for tag in tags:
-                self._epochs[tag] = self._epochs.get(tag, 0) + 1
+                if tag in self._epochs:
+                    self._epochs[tag] += 1
 
-    def _mark(self, tags: tuple[str, ...]) -> Mark:
-        epochs = self._epochs
-        return (self._drops, *[epochs.get(tag, 0) for tag in tags])
+    def _epochs_of(self, tags: tuple[str, ...]) -> tuple[int, ...]:
+        return tuple([self._epochs.setdefault(tag, 0) for tag in tags])
