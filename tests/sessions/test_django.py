@@ -14,7 +14,8 @@ from django.conf import settings  # noqa: E402
 from django.contrib.sessions.exceptions import SessionInterrupted  # noqa: E402
 from django.contrib.sessions.middleware import SessionMiddleware  # noqa: E402
 from django.http import HttpRequest, HttpResponse  # noqa: E402
-from django.test import override_settings  # noqa: E402
+from django.test import Client, override_settings  # noqa: E402
+from django.urls import path  # noqa: E402
 
 from scalekit.errors import (  # noqa: E402
     BackendUnavailable,
@@ -159,6 +160,87 @@ def test_a_request_that_comes_late_replaces_no_cookie(browser: Browser) -> None:
     assert browser(lambda session: session["a"]) == 1
 
 
+@pytest.mark.parametrize("read", [lambda session: session.get("a"), lambda session: None])
+def test_a_late_read_deletes_no_cookie(browser: Browser, read: Any) -> None:
+    """A request that only reads, with the key of a session that was moved, leaves the new cookie alone."""
+    late = Browser(browser.cookie)
+    browser(lambda session: session.cycle_key())
+    result, response = late.visit(read)
+    assert (result, dict(response.cookies)) == (None, {})
+
+
+def test_cycling_carries_over_what_others_saved(browser: Browser) -> None:
+    """A change that another tab makes while this one logs in is not lost; where both wrote, ours stays."""
+    other = Browser(browser.cookie)
+
+    def slow(session: Any) -> dict[str, Any]:
+        session["a"] = 2
+        other(lambda session: [session.update({"a": 3, "coupon": "X10"}), session.pop("cart")])
+        session.cycle_key()
+        return dict(session.items())
+
+    assert browser(slow) == {"a": 2, "coupon": "X10"}
+    assert browser(lambda session: dict(session.items())) == {"a": 2, "coupon": "X10"}
+
+
+@pytest.mark.parametrize("end", [lambda session: session.flush(), lambda session: session.cycle_key()])
+def test_cycling_does_not_bring_a_login_back(browser: Browser, end: Any) -> None:
+    """Who is logged out while `cycle_key()` is under way, or was given another key, stays so."""
+    browser(lambda session: session.update({"_auth_user_id": "7"}))
+    other, again = Browser(browser.cookie), Browser(browser.cookie)
+
+    def slow(session: Any) -> None:
+        session.get("a")
+        other(end)
+        with pytest.raises(SessionInterrupted):
+            session.cycle_key()
+        again.cookie = session.session_key
+
+    with pytest.raises(SessionInterrupted):
+        browser(slow)
+    assert again(lambda session: dict(session.items())) == {}
+
+
+def test_a_double_click_on_log_in(browser: Browser) -> None:
+    """Both requests log in: the second finds the session moved, not ended."""
+    other = Browser(browser.cookie)
+
+    def login(session: Any) -> None:
+        session.cycle_key()
+        session["_auth_user_id"] = "7"
+
+    def slow(session: Any) -> None:
+        session.get("a")
+        other(login)
+        login(session)
+
+    late = Browser(browser.cookie)
+    browser(slow)
+    late(login)
+    for tab in (browser, other, late):
+        assert tab(lambda session: session["_auth_user_id"]) == "7"
+    assert browser(lambda session: session["cart"]) == ["book"]
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_a_flush_ends_what_the_session_went_on_as(browser: Browser, late: bool) -> None:
+    """Logging out in one tab while another is given a new key: the visitor is logged out."""
+    browser(lambda session: session.update({"_auth_user_id": "7"}))
+    other = Browser(browser.cookie)
+
+    def leave(session: Any) -> None:
+        if not late:
+            session.get("a")
+            other(lambda session: session.cycle_key())
+        session.flush()
+
+    if late:
+        other(lambda session: session.cycle_key())
+    browser(leave)
+    assert browser.cookie is None
+    assert other(lambda session: dict(session.items())) == {}
+
+
 def test_cycling_keeps_the_data_and_ends_the_old_key(browser: Browser) -> None:
     """What `login()` of Django calls: a new key, the same data, the old key worthless."""
     old = browser.cookie
@@ -296,14 +378,17 @@ def test_a_setting_that_is_no_store_is_refused() -> None:
         SessionStore()
 
 
+class Down(MemoryStore):
+    """A store that does not answer."""
+
+    def fail(self, *args: Any, **options: Any) -> Any:
+        raise BackendUnavailable("down", backend="tests")
+
+    load = save = create = destroy = fail
+
+
 def test_a_store_that_is_down_is_an_error() -> None:
     """27. An outage never looks like an empty session, nor like a success."""
-
-    class Down(MemoryStore):
-        def fail(self, *args: Any, **options: Any) -> Any:
-            raise BackendUnavailable("down", backend="tests")
-
-        load = save = create = destroy = fail
 
     tokens = Tokens(SECRET)
     with override_settings(SCALEKIT_SESSION_STORE=Down()):
@@ -312,3 +397,43 @@ def test_a_store_that_is_down_is_an_error() -> None:
             Browser(tokens.sign(tokens.mint()))(lambda session: session.get("a"))
         with pytest.raises(BackendUnavailable):
             Browser()(lambda session: session.update({"a": 1}))
+
+
+def test_a_store_that_is_down_is_a_503() -> None:
+    """27. With the middleware in front, what Django answers with 500 because of the store is a 503."""
+
+    def put(request: HttpRequest) -> HttpResponse:
+        request.session["a"] = 1
+        return HttpResponse("saved")
+
+    def fail(request: HttpRequest) -> HttpResponse:
+        raise ZeroDivisionError
+
+    views: dict[str, Any] = {
+        "read": lambda request: HttpResponse(request.session.get("a")),
+        "put": put,
+        "flush": lambda request: HttpResponse(request.session.flush()),
+        "none": lambda request: HttpResponse("fine"),
+        "fail": fail,
+    }
+    tokens = Tokens(SECRET)
+    with override_settings(
+        SCALEKIT_SESSION_STORE=Down(),
+        ROOT_URLCONF=tuple(path(name, view) for name, view in views.items()),
+        ALLOWED_HOSTS=["testserver"],
+        MIDDLEWARE=[
+            "scalekit.sessions.django.UnavailableMiddleware",
+            "django.contrib.sessions.middleware.SessionMiddleware",
+        ],
+    ):
+        client = Client(raise_request_exception=False)
+        client.cookies["sessionid"] = tokens.sign(tokens.mint())
+        replies = {name: client.get(f"/{name}") for name in views}
+    assert {name: reply.status_code for name, reply in replies.items()} == {
+        "read": 503,
+        "put": 503,
+        "flush": 503,
+        "none": 200,
+        "fail": 500,
+    }
+    assert (replies["put"]["Retry-After"], replies["put"]["Cache-Control"]) == ("1", "no-store")

@@ -27,7 +27,7 @@ from scalekit.errors import BackendError, ConfigurationError
 from scalekit.sessions.session import Pending, Session, Status
 from scalekit.sessions.store import BoundStore, Created, Loaded, Store
 from scalekit.sessions.tokens import Tokens, store_id
-from scalekit.sessions.values import Delta, check_size
+from scalekit.sessions.values import check_size, late
 from scalekit.types import Colour, SecretKey
 
 _log = logging.getLogger("scalekit.sessions")
@@ -171,12 +171,8 @@ class Core:
         return (yield from self._move(session, pending))
 
     def _log_out(self, session: Session, pending: Pending) -> Steps[bool]:
-        id: str | None = session._id if session._status in (Status.LIVE, Status.ENDED) else None
-        for _ in range(MOVES):
-            if id is None:
-                break
-            last: Loaded | None = yield self.store.destroy(id, grace=GRACE)
-            id = None if last is None else last.successor
+        if session._status in (Status.LIVE, Status.ENDED):
+            yield from end(self.store, session._id)
         session._left(pending)
         came = session._came_with is not None
         session._cookie = self.cookie.delete(https=session._https) if came else None
@@ -223,15 +219,18 @@ class Core:
             session._id, session._cookie = old, None
             yield self.store.destroy(new, grace=0)
             return False
-        late = _late(pending, last.fields) if pending.inherits else None
-        if late:
-            yield self.store.save(new, changed=late.changed, removed=late.removed, idle=self.idle)
-            pending.values.adopt(late)
+        theirs = late(pending.delta, pending.values.fields, last.fields)
+        if theirs and pending.inherits:
+            yield self.store.save(new, changed=theirs.changed, removed=theirs.removed, idle=self.idle)
+            pending.values.adopt(theirs)
         return True
 
 
-def _late(pending: Pending, last: dict[bytes, bytes]) -> Delta:
-    """What others saved to the old session after this request had loaded it; where both wrote, ours stays."""
-    ours, fields = pending.delta.changed.keys() | pending.delta.removed, pending.values.fields
-    changed = {name: data for name, data in last.items() if name not in ours and fields.get(name) != data}
-    return Delta(changed, {name for name in fields if name not in ours and name not in last})
+def end(store: BoundStore, id: str) -> Steps[None]:
+    """End a session, and what it went on as if another request has moved it."""
+    following: str | None = id
+    for _ in range(MOVES):
+        last: Loaded | None = yield store.destroy(following, grace=GRACE)
+        following = last.successor if last is not None else None
+        if following is None:
+            return

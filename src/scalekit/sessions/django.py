@@ -3,7 +3,13 @@
 Django's own session middleware stays, and with it its cookie settings and its times: a session ends
 ``SESSION_COOKIE_AGE`` (or what ``set_expiry()`` says) after it was last saved. What the engine adds: the
 store holds no usable token, a forged cookie costs no access to it, concurrent requests merge key by key, a
-nested change is noticed, values keep their types, and no session outlives its lifetime.
+nested change is noticed, values keep their types, and no session outlives its lifetime. Rules:
+
+* ``cycle_key()`` carries over what another request saved meanwhile. If the session has ended by then, it goes
+  on only if another request has moved it and it has nobody logged in (a double click on "log in"); otherwise
+  Django's ``SessionInterrupted`` is raised, and nothing of it lives on.
+* A request with the key of a session that was moved finds nothing, and sends no cookie: Django would delete
+  the new one. A change is ``SessionInterrupted``; ``flush()`` ends what the session went on as.
 
 Settings:
 
@@ -11,27 +17,36 @@ Settings:
   ``"redis://localhost:6379/0"``.
 * ``SCALEKIT_SESSION_LIFETIME``: seconds or ``timedelta`` after which a visitor must log in again, however
   active; default 30 days.
+* ``scalekit.sessions.django.UnavailableMiddleware`` in ``MIDDLEWARE``, before Django's session middleware:
+  answers 503 instead of 500 while the store is away.
 """
 
 import functools
-from typing import Any
+from typing import Any, TypeVar
 
 from django.conf import settings  # type: ignore[import-untyped]
+from django.contrib.auth import SESSION_KEY  # type: ignore[import-untyped]
 from django.contrib.sessions.backends.base import (  # type: ignore[import-untyped]
     CreateError,
     SessionBase,
     UpdateError,
 )
+from django.contrib.sessions.exceptions import SessionInterrupted  # type: ignore[import-untyped]
+from django.http import HttpRequest, HttpResponse  # type: ignore[import-untyped]
+from django.utils.deprecation import MiddlewareMixin  # type: ignore[import-untyped]
 
 from scalekit._durations import Duration, seconds
 from scalekit._options import check_kind
 from scalekit._steps import Steps, run, run_async
+from scalekit.errors import BackendError
 from scalekit.sessions import codec
-from scalekit.sessions._core import DAY, GRACE, MAX_SIZE, STORE
+from scalekit.sessions._core import DAY, GRACE, MAX_SIZE, STORE, end
 from scalekit.sessions.store import Created, Loaded, Store
 from scalekit.sessions.tokens import Tokens, store_id
-from scalekit.sessions.values import Delta, check_size, name_of
+from scalekit.sessions.values import check_size, difference, late, name_of
 from scalekit.types import Colour
+
+T = TypeVar("T")
 
 DEFAULT_STORE = "redis://localhost:6379/0"
 
@@ -62,7 +77,13 @@ def _engine() -> _Engine:
 
 
 class SessionStore(SessionBase):  # type: ignore[misc]
-    """One session; ``session_key`` is what the cookie holds, a signed token."""
+    """One session; ``session_key`` is what the cookie holds, a signed token.
+
+    Attributes:
+        unavailable: whether the store has failed an operation.
+    """
+
+    unavailable = False
 
     _session_key: str | None
 
@@ -82,16 +103,16 @@ class SessionStore(SessionBase):  # type: ignore[misc]
         self._modified = value
 
     def load(self) -> dict[str, Any]:
-        return run(self._load("sync"))
+        return self._run(self._load("sync"))
 
     async def aload(self) -> dict[str, Any]:
-        return await run_async(self._load("async"))
+        return await self._arun(self._load("async"))
 
     def exists(self, session_key: str) -> bool:
-        return run(self._exists("sync", session_key))
+        return self._run(self._exists("sync", session_key))
 
     async def aexists(self, session_key: str) -> bool:
-        return await run_async(self._exists("async", session_key))
+        return await self._arun(self._exists("async", session_key))
 
     def create(self) -> None:
         self._begin()
@@ -108,19 +129,27 @@ class SessionStore(SessionBase):  # type: ignore[misc]
         if self._is_unsaved():
             return self.create()
         data = self._get_session(no_load=must_create)
-        return run(self._save("sync", data, self.get_expiry_age(), must_create))
+        return self._run(self._save("sync", data, self.get_expiry_age(), must_create))
 
     async def asave(self, must_create: bool = False) -> None:
         if self._is_unsaved():
             return await self.acreate()
         data = await self._aget_session(no_load=must_create)
-        return await run_async(self._save("async", data, await self.aget_expiry_age(), must_create))
+        return await self._arun(self._save("async", data, await self.aget_expiry_age(), must_create))
+
+    def cycle_key(self) -> None:
+        data = self._get_session()
+        self._run(self._cycle("sync", data, self.get_expiry_age()))
+
+    async def acycle_key(self) -> None:
+        data = await self._aget_session()
+        await self._arun(self._cycle("async", data, await self.aget_expiry_age()))
 
     def delete(self, session_key: str | None = None) -> None:
-        run(self._delete("sync", session_key))
+        self._run(self._delete("sync", session_key))
 
     async def adelete(self, session_key: str | None = None) -> None:
-        await run_async(self._delete("async", session_key))
+        await self._arun(self._delete("async", session_key))
 
     @classmethod
     def clear_expired(cls) -> None:
@@ -129,6 +158,20 @@ class SessionStore(SessionBase):  # type: ignore[misc]
     @classmethod
     async def aclear_expired(cls) -> None:
         """Nothing to do: sessions expire by themselves."""
+
+    def _run(self, steps: Steps[T]) -> T:
+        try:
+            return run(steps)
+        except BackendError:
+            self.unavailable = True
+            raise
+
+    async def _arun(self, steps: Steps[T]) -> T:
+        try:
+            return await run_async(steps)
+        except BackendError:
+            self.unavailable = True
+            raise
 
     def _validate_session_key(self, key: str | None) -> bool:
         return self._token(key) is not None
@@ -158,13 +201,12 @@ class SessionStore(SessionBase):  # type: ignore[misc]
 
     def _load(self, colour: Colour) -> Steps[dict[str, Any]]:
         loaded = yield from self._fetch(colour, self.session_key)
-        if loaded is None or loaded.ended:
-            self._ended = loaded is not None
+        if loaded is None:
             self._session_key = None
             return {}
+        self._ended = loaded.ended
         self._fields = loaded.fields
-        keys = {name.decode(errors="replace"): data for name, data in loaded.fields.items()}
-        return {key: codec.decode(key, data) for key, data in keys.items()}
+        return _decoded(loaded.fields)
 
     def _exists(self, colour: Colour, key: str) -> Steps[bool]:
         loaded = yield from self._fetch(colour, key)
@@ -185,9 +227,8 @@ class SessionStore(SessionBase):  # type: ignore[misc]
         store, token = self._engine.store.using(colour), self._token(self.session_key)
         fields = {name_of(key): codec.encode(key, value) for key, value in data.items()}
         before = {} if must_create else self._fields
-        changed = {name: value for name, value in fields.items() if before.get(name) != value}
-        removed = before.keys() - fields.keys()
-        check_size(before, Delta(changed, removed), MAX_SIZE)
+        delta = difference(before, fields)
+        check_size(before, delta, MAX_SIZE)
         id, idle = store_id(token or ""), max(age * 1000, 1)
         if must_create:
             created: Created | None = yield store.create(
@@ -195,11 +236,56 @@ class SessionStore(SessionBase):  # type: ignore[misc]
             )
             if created is None:
                 raise CreateError
-        elif not (yield store.save(id, changed=changed, removed=removed, idle=idle)):
+        elif not (yield store.save(id, changed=delta.changed, removed=delta.removed, idle=idle)):
             raise UpdateError
         self._fields = fields
+
+    def _cycle(self, colour: Colour, data: dict[str, Any], age: int) -> Steps[None]:
+        store, old, before = self._engine.store.using(colour), self.session_key, self._fields
+        moves = old is not None and not self._ended
+        self._begin()
+        yield from self._save(colour, data, age, must_create=True)
+        self.modified = True
+        if not moves:
+            return
+        left, new = (store_id(self._token(key) or "") for key in (old, self.session_key))
+        last: Loaded | None = yield store.destroy(left, grace=GRACE, successor=new)
+        if last is None or last.ended:
+            if last is None or last.successor is None or SESSION_KEY in data:
+                self._session_key, self._ended = old, True
+                yield store.destroy(new, grace=0)
+                raise SessionInterrupted("The session was ended before it could be given another key.")
+            return
+        theirs = late(difference(before, self._fields), before, last.fields)
+        if theirs:
+            yield store.save(new, changed=theirs.changed, removed=theirs.removed, idle=max(age * 1000, 1))
+            self._fields = theirs.applied(self._fields)
+            data.update(_decoded(theirs.changed))
+            for name in theirs.removed:
+                data.pop(_key(name), None)
 
     def _delete(self, colour: Colour, key: str | None) -> Steps[None]:
         token = self._token(key or self.session_key)
         if token is not None:
-            yield self._engine.store.using(colour).destroy(store_id(token), grace=GRACE)
+            yield from end(self._engine.store.using(colour), store_id(token))
+        if key is None:
+            self._ended = False
+
+
+def _decoded(fields: dict[bytes, bytes]) -> dict[str, Any]:
+    return {_key(name): codec.decode(_key(name), data) for name, data in fields.items()}
+
+
+def _key(name: bytes) -> str:
+    return name.decode(errors="replace")
+
+
+class UnavailableMiddleware(MiddlewareMixin):  # type: ignore[misc]
+    """Answers 503 in place of the 500 that Django makes of an error of the store."""
+
+    def process_response(self, request: HttpRequest, response: HttpResponse) -> HttpResponse:
+        session = getattr(request, "session", None)
+        if response.status_code != 500 or not getattr(session, "unavailable", False):
+            return response
+        headers = {"Retry-After": "1", "Cache-Control": "no-store"}
+        return HttpResponse("Service Unavailable\n", "text/plain; charset=utf-8", 503, headers=headers)

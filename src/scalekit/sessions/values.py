@@ -131,6 +131,19 @@ class Values:
         self._touched[key] = self._moment
 
 
+def difference(before: dict[bytes, bytes], after: dict[bytes, bytes]) -> Delta:
+    """What makes ``after`` of ``before``."""
+    changed = {name: data for name, data in after.items() if before.get(name) != data}
+    return Delta(changed, before.keys() - after.keys())
+
+
+def late(ours: Delta, before: dict[bytes, bytes], last: dict[bytes, bytes]) -> Delta:
+    """What others have made of ``before`` meanwhile; where both wrote, ours stays."""
+    theirs, mine = difference(before, last), ours.changed.keys() | ours.removed
+    changed = {name: data for name, data in theirs.changed.items() if name not in mine}
+    return Delta(changed, theirs.removed - mine)
+
+
 def check_size(fields: dict[bytes, bytes], delta: Delta, limit: int) -> None:
     """Raise :class:`SessionTooLarge` if ``delta`` brings a session of ``fields`` over ``limit`` bytes.
 
