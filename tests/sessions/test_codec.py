@@ -13,6 +13,7 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from markupsafe import Markup
 
 from scalekit.errors import SessionValueError
 from scalekit.sessions.codec import IMMUTABLE, decode, encode
@@ -155,6 +156,10 @@ class Zone(dt.tzinfo):
         {Text("a"): 1},
         "lone \ud800",
         {"\ud800": 1},
+        {2**70: 1},
+        [(2**70,), object()],
+        [(2**70,), "\ud800"],
+        [{2**70: 1}, object()],
     ],
     ids=repr,
 )
@@ -166,6 +171,19 @@ def test_what_would_come_back_as_something_else_is_refused(value: Any, wrap: Any
     with pytest.raises(SessionValueError, match="'profile'") as caught:
         encode("profile", wrap(value))
     assert caught.value.key == "profile"
+
+
+def test_a_large_key_is_named() -> None:
+    """An integer key beyond 64 bits, which the format has no room for, is said to be the reason."""
+    with pytest.raises(SessionValueError, match="more than 64 bits as a key"):
+        encode("key", [2**70, {2**64: 1}])
+
+
+def test_markup_stays_markup() -> None:
+    """Jinja's Markup comes back as such, and a string stays a string, so that neither is escaped wrongly."""
+    flashes = [("info", Markup("<b>Saved.</b>")), ("info", "<b>")]
+    assert same(decode("key", encode("key", flashes)), flashes)
+    assert encode("key", decode("key", encode("key", flashes))) == encode("key", flashes)
 
 
 def test_the_error_names_the_type() -> None:
@@ -190,7 +208,7 @@ def test_garbage_is_a_clear_error(data: bytes) -> None:
     except SessionValueError as error:
         assert error.key == "cart"  # noqa: PT017
     else:
-        assert type(value) in IMMUTABLE | {list, dict, tuple, set, frozenset}
+        assert type(value) in IMMUTABLE | {list, dict, tuple, set, frozenset, Markup}
 
 
 @given(st.integers(-128, 127), st.binary(max_size=20))
@@ -234,6 +252,7 @@ PINNED: list[tuple[str, Any]] = [
     ("d80800000000000000000000000000000005", UUID(int=5)),
     ("d609312e3130", Decimal("1.10")),
     ("c7090a010000000000000000", 2**64),
+    ("d60b3c62723e", Markup("<br>")),
 ]
 
 

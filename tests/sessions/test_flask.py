@@ -5,6 +5,7 @@ from typing import Any
 
 import flask
 import pytest
+from markupsafe import Markup, escape
 
 from scalekit.errors import BackendUnavailable, ConfigurationError, SessionCommitted
 from scalekit.sessions import Cookie, MemoryStore
@@ -75,20 +76,22 @@ def test_session_transaction(app: flask.Flask) -> None:
 
 
 def test_flash_messages(app: flask.Flask) -> None:
-    """`flash` and `get_flashed_messages` work: tuples come back as tuples."""
+    """`flash` and `get_flashed_messages` work: tuples come back as tuples, Markup as Markup."""
 
     @app.get("/flash")
     def flash() -> str:
         flask.flash("Saved.", "info")
+        flask.flash(Markup("<b>Saved.</b>"), "html")
         return ""
 
     @app.get("/flashed")
     def flashed() -> Any:
-        return flask.get_flashed_messages(with_categories=True)
+        messages = flask.get_flashed_messages(with_categories=True)
+        return [[category, escape(message)] for category, message in messages]
 
     client = app.test_client()
     client.get("/flash")
-    assert client.get("/flashed").json == [["info", "Saved."]]
+    assert client.get("/flashed").json == [["info", "Saved."], ["html", "<b>Saved.</b>"]]
     assert client.get("/flashed").json == []
 
 

@@ -228,9 +228,8 @@ class Core:
 
 def end(store: BoundStore, id: str) -> Steps[None]:
     """End a session, and what it went on as if another request has moved it."""
-    following: str | None = id
     for _ in range(MOVES):
-        last: Loaded | None = yield store.destroy(following, grace=GRACE)
-        following = last.successor if last is not None else None
-        if following is None:
+        last: Loaded | None = yield store.destroy(id, grace=GRACE)
+        if last is None or last.successor is None:
             return
+        id = last.successor

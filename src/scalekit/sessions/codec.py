@@ -37,7 +37,9 @@ IMMUTABLE: frozenset[type] = _SCALARS | {
 """Types whose values cannot change after they were handed out."""
 
 # The numbers are part of the stored format: never give one a new meaning.
-_TUPLE, _SET, _FROZENSET, _DATETIME, _DATE, _TIME, _TIMEDELTA, _UUID, _DECIMAL, _INTEGER = range(1, 11)
+_TUPLE, _SET, _FROZENSET, _DATETIME, _DATE, _TIME, _TIMEDELTA, _UUID, _DECIMAL, _INTEGER, _MARKUP = range(
+    1, 12
+)
 
 _encode = msgspec.msgpack.Encoder().encode
 
@@ -53,17 +55,16 @@ def encode(key: str, value: Any) -> bytes:
         SessionValueError: the value, or something in it, would not come back as it is.
     """
     try:
-        if type(value) in _SCALARS:
-            return _encode(value)
-        return _encode(_wire(value, _SCALARS))
-    except OverflowError:
-        return _encode(_wire(value, _SCALARS_BUT_INT))
+        return _pack(value)
     except _Refused as refused:
         raise SessionValueError(key=key, reason=str(refused)) from None
     except RecursionError:
         raise SessionValueError(key=key, reason="it is nested too deep, or contains itself") from None
     except UnicodeEncodeError:
         raise SessionValueError(key=key, reason="a string in it has a lone surrogate") from None
+    except OverflowError:
+        reason = "a dict in it has an integer of more than 64 bits as a key; use a str"
+        raise SessionValueError(key=key, reason=reason) from None
 
 
 def decode(key: str, data: bytes) -> Any:
@@ -75,9 +76,18 @@ def decode(key: str, data: bytes) -> Any:
     try:
         return _decode(data)
     # What msgspec and the constructors of the extensions raise for bytes they cannot read.
-    except (ValueError, TypeError, LookupError, ArithmeticError, RecursionError) as error:
+    except (ValueError, TypeError, LookupError, ArithmeticError, RecursionError, ImportError) as error:
         reason = f"its stored bytes are not readable ({type(error).__name__}); set it anew, or delete it"
         raise SessionValueError(key=key, reason=reason) from error
+
+
+def _pack(value: Any) -> bytes:
+    try:
+        if type(value) in _SCALARS:
+            return _encode(value)
+        return _encode(_wire(value, _SCALARS))
+    except OverflowError:
+        return _encode(_wire(value, _SCALARS_BUT_INT))
 
 
 def _wire(value: Any, scalars: _Scalars) -> Any:
@@ -86,6 +96,8 @@ def _wire(value: Any, scalars: _Scalars) -> Any:
     if kind in scalars:
         return value
     convert = _WRITERS.get(kind)
+    if convert is None and (kind.__module__, kind.__qualname__) == ("markupsafe", "Markup"):
+        return Ext(_MARKUP, value.encode())
     if convert is None:
         raise _Refused(
             f"{kind.__module__}.{kind.__qualname__} is no plain data; store a str, number, bytes, date, "
@@ -149,6 +161,12 @@ def _read_datetime(data: bytes) -> dt.datetime:
     return dt.datetime.fromisoformat(text).replace(fold=fold, tzinfo=_read_zone(zone))
 
 
+def _read_markup(data: bytes) -> Any:
+    from markupsafe import Markup  # known here by its name only: it comes with Jinja, for those who use that
+
+    return Markup(data.decode())  # noqa: S704  only what was Markup is stored as such
+
+
 def _read_time(data: bytes) -> dt.time:
     text, fold, zone = _decode(data)
     return dt.time.fromisoformat(text).replace(fold=fold, tzinfo=_read_zone(zone))
@@ -179,6 +197,7 @@ _READERS: dict[int, Callable[[bytes], Any]] = {
     _TIMEDELTA: lambda data: dt.timedelta(*_decode(data)),
     _UUID: lambda data: UUID(bytes=data),
     _DECIMAL: lambda data: Decimal(data.decode()),
+    _MARKUP: _read_markup,
     _INTEGER: lambda data: int.from_bytes(data, "big", signed=True),
 }
 

@@ -69,8 +69,9 @@ class Session(MutableMapping[str, Any]):
     """A dictionary of plain data that follows one visitor from request to request.
 
     Keys are strings. Values are str, int, float, bool, None, bytes, datetime, date, time, timedelta, UUID,
-    Decimal, and list, tuple, dict, set and frozenset of these; they come back as they were. A value changed
-    in place (``session["cart"].append(1)``) is noticed and saved. Concurrent requests merge key by key.
+    Decimal, Jinja's Markup, and list, tuple, dict, set and frozenset of these; they come back as they were.
+    A value changed in place (``session["cart"].append(1)``) is noticed and saved. Concurrent requests merge
+    key by key.
 
     Attributes:
         accessed: whether the application looked at the session.
