@@ -1,5 +1,6 @@
 """Results come back as they were, or are refused."""
 
+import collections
 import dataclasses
 import datetime as dt
 import decimal
@@ -21,6 +22,10 @@ class Kind(enum.Enum):
     A = "a"
 
 
+class Count(enum.IntEnum):
+    ONE = 1
+
+
 class Word(enum.StrEnum):
     A = "a"
 
@@ -36,6 +41,11 @@ class Row:
 @dataclasses.dataclass
 class Changeable:
     names: list[str]
+
+
+@dataclasses.dataclass
+class Loose:
+    value: Any
 
 
 @dataclasses.dataclass(frozen=True)
@@ -150,6 +160,19 @@ def test_an_aware_datetime_comes_back_in_utc() -> None:
         (..., {1, 2}),
         (..., ROW),
         (dict[str, Any], {"a": decimal.Decimal(1)}),
+        (..., {"a": Word.A}),
+        (..., {"a": Count.ONE}),
+        (..., [{"a": Word.A}]),
+        (..., {Word.A: 1}),
+        (..., {"a": collections.OrderedDict(a=1)}),
+        (..., {"a": collections.defaultdict(int, a=1)}),
+        (..., {"a": bytearray(b"x")}),
+        (..., {"a": type("List", (list,), {})([1])}),
+        (..., {"a": type("Dict", (dict,), {})(a=1)}),
+        (set[str], {Word.A}),
+        (frozenset[tuple[str, ...]], frozenset({(Word.A,)})),
+        (Changeable, Changeable([Word.A])),
+        (Loose, Loose({"a": (1, 2)})),
         (Any, object()),
         (object, object()),
         (Any, Product(id=1)),

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import redis.asyncio
 from sqlalchemy import Column, Connection, ForeignKey, Table, delete, func, insert, select, text, update
 from sqlalchemy import create_engine as make_engine
 from sqlalchemy.engine import Engine
@@ -643,13 +644,25 @@ async def test_other_asynchronous_sessions_are_not_watched(async_engine: AsyncEn
 
 def test_the_wrong_colour_is_found_when_watching(async_engine: AsyncEngine) -> None:
     """An async_sessionmaker with a synchronous Redis client: at start-up, not at the first commit."""
-    import redis
-
     message = (
         r"^cache\.watch\(async_sessionmaker\) wants an asynchronous client.*pass a redis\.asyncio\.Redis"
     )
     with redis.Redis() as client, pytest.raises(WrongColour, match=message):
         Cache(RedisBackend(client)).watch(async_sessionmaker(async_engine))
+
+
+@pytest.mark.parametrize("form", ["sessionmaker", "scoped_session"])
+async def test_the_other_wrong_colour_is_found_when_watching(engine: Engine, form: str) -> None:
+    """A sessionmaker with an asynchronous Redis client."""
+    maker = sessionmaker(engine)
+    target: Any = maker if form == "sessionmaker" else scoped_session(maker)
+    async with redis.asyncio.Redis() as client:
+        cache = Cache(RedisBackend(client))
+        with pytest.raises(WrongColour, match=rf"^cache\.watch\({form}\) wants a synchronous client"):
+            cache.watch(target)
+        with maker.begin() as session:
+            session.add(Product(name="x"))
+    assert cache.stats().invalidations == cache.stats().errors == 0  # nothing is watched
 
 
 def test_a_cache_that_cannot_be_told(engine: Engine, prefix: str, caplog: pytest.LogCaptureFixture) -> None:

@@ -16,6 +16,7 @@ import dataclasses
 import datetime
 import decimal
 import enum
+import functools
 import types
 import typing
 import uuid
@@ -99,7 +100,7 @@ class Codec:
             raise self._refusal(
                 result, f"it is not what {self._name} is annotated to return: {error}"
             ) from None
-        if not _alike(result, back, payload):
+        if not _same(result, back):
             raise self._refusal(result, "it would come back as another type or value")
         return payload
 
@@ -152,40 +153,35 @@ def _describe(annotation: Any, above: tuple[Any, ...]) -> str:
     return f"{text}[{','.join(parts)}]"
 
 
-def _alike(result: Any, back: Any, payload: bytes) -> bool:
-    """Whether ``back``, read from ``payload``, is ``result`` again."""
-    if type(result) is not type(back):
-        return False
-    if isinstance(result, list | tuple) and list(map(type, result)) != list(map(type, back)):
-        return False
-    # Equality takes 1 for 1.0 and True; their bytes differ.
-    if back == result and _encode(back) == payload:
-        return True
-    return _same(result, back)
-
-
 def _same(one: Any, other: Any) -> bool:
-    """Equality as we mean it, where ``==`` says no: for NaN, for sets, for classes without ``__eq__``."""
-    if type(one) is not type(other):
+    """Whether ``other`` is ``one`` again, with the same types all the way down."""
+    cls = type(one)
+    if cls is not type(other):  # equality takes a StrEnum for its text, and 1 for 1.0 and True
         return False
-    if isinstance(one, dict):
-        return len(one) == len(other) and all(
-            key in other and _same(value, other[key]) for key, value in one.items()
-        )
+    if cls in _FROZEN:
+        return bool(one == other) or (one != one and other != other)  # NaN
     if isinstance(one, list | tuple):
         return len(one) == len(other) and all(map(_same, one, other))
+    if isinstance(one, dict):  # the order is kept
+        return (
+            len(one) == len(other)
+            and all(map(_same, one, other))
+            and all(map(_same, one.values(), other.values()))
+        )
     if isinstance(one, set | frozenset):
-        return one == other and sorted(map(_type_name, one)) == sorted(map(_type_name, other))
-    names = getattr(one, "__struct_fields__", None)
-    if names is None and dataclasses.is_dataclass(one):
-        names = [field.name for field in dataclasses.fields(one)]
-    if names is not None:
-        return all(_same(getattr(one, name), getattr(other, name)) for name in names)
-    return bool(one == other) or (one != one and other != other)  # NaN
+        counterparts = {item: item for item in other}
+        return one == other and all(_same(item, counterparts[item]) for item in one)
+    names = _field_names(cls)  # type: ignore[arg-type]  # classes are hashable
+    if names:
+        return all([_same(getattr(one, name), getattr(other, name)) for name in names])
+    return bool(one == other) and _encode(one) == _encode(other)
 
 
-def _type_name(value: Any) -> str:
-    return type(value).__qualname__
+@functools.lru_cache(maxsize=1024)
+def _field_names(cls: Any) -> tuple[str, ...]:
+    if dataclasses.is_dataclass(cls):
+        return tuple(field.name for field in dataclasses.fields(cls))
+    return tuple(getattr(cls, "__struct_fields__", ()))
 
 
 def _parts(annotation: Any) -> list[Any]:

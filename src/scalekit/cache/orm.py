@@ -30,11 +30,12 @@ from scalekit.cache.sessions import CHANGED, forget_changes, leave_changes, owne
 from scalekit.cache.tags import table_tag
 from scalekit.cache.uses import note, note_begun
 from scalekit.errors import BackendError, ConfigurationError, MissingExtra, WrongColour
+from scalekit.types import Colour
 
 try:
     from sqlalchemy import Connection, Engine, Table, event, exc
     from sqlalchemy.ext.asyncio import AsyncSession, async_scoped_session, async_sessionmaker
-    from sqlalchemy.orm import Session, SessionTransaction
+    from sqlalchemy.orm import Session, SessionTransaction, scoped_session, sessionmaker
     from sqlalchemy.sql import visitors
     from sqlalchemy.util import await_only
 except ImportError:
@@ -45,7 +46,11 @@ log = logging.getLogger("scalekit.cache")
 
 def watch(target: Any, *, core: Core, backend: Backend) -> None:
     """See :meth:`scalekit.cache.Cache.watch`."""
-    sessions = _sessions(getattr(target, "event_target", target), backend)
+    watched = getattr(target, "event_target", target)
+    colour = _colour(watched)
+    if colour is not None:  # the wrong one shows here, not at the first commit
+        in_colour(backend, colour, taker=f"cache.watch({type(watched).__name__})")
+    sessions = _sessions(watched)
     if sessions in core.watched:
         return
     source = replicated(target)
@@ -65,13 +70,20 @@ def watch(target: Any, *, core: Core, backend: Backend) -> None:
         core.replicated.append(source)
 
 
-def _sessions(target: Any, backend: Backend) -> Any:
+def _colour(target: Any) -> Colour | None:
+    """Which code uses these sessions; ``None`` if they do not say, as a ``Session`` class does not."""
+    if isinstance(target, async_sessionmaker | async_scoped_session | AsyncSession):
+        return "async"
+    if isinstance(target, sessionmaker | scoped_session):
+        return "sync"
+    return None
+
+
+def _sessions(target: Any) -> Any:
     """What SQLAlchemy's session events are listened for on."""
     if isinstance(target, async_scoped_session):
         target = target.session_factory
     if isinstance(target, async_sessionmaker):
-        # The wrong colour shows here, not at the first commit.
-        in_colour(backend, "async", taker="cache.watch(async_sessionmaker)")
         configured = target.kw.get("sync_session_class") or target.class_.sync_session_class
         if configured is not Session:
             return configured
