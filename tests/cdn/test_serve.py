@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from asyncio import Event
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 
 from scalekit.cdn import Asset, Assets
 from scalekit.cdn.asgi import AssetFiles as AsgiFiles
+from scalekit.cdn.serve import Request
 from tests.cdn.conftest import FILES, write_tree
 from tests.cdn.drivers import Response, Shell, call_asgi
 
@@ -237,6 +239,58 @@ def test_a_file_changed_since_start_up(folder: Path, tmp_path: Path, fetch: Any)
     assert fetch(assets, assets.url("logo.png")).status == 404
 
 
+def replace(path: Path, content: bytes) -> None:
+    """Another file of the same name and time, as an archive that is unpacked has it."""
+    times = path.stat().st_mtime_ns
+    other = path.with_name("other")
+    other.write_bytes(content)
+    os.utime(other, ns=(times, times))
+    other.replace(path)
+
+
+def test_a_file_replaced_by_one_of_its_size_and_time(tmp_path: Path, fetch: Any) -> None:
+    """Reproducible builds and ``rsync -t`` keep times: what came later is kept by no cache even so."""
+    assets = Assets(write_tree(tmp_path, {"logo.png": b"AAAA"}))
+    replace(tmp_path / "logo.png", b"BBBB")
+    for path in ("/static/logo.png", assets.url("logo.png")):
+        reply = fetch(assets, path)
+        assert (reply.body, reply.headers["cache-control"]) == (b"BBBB", "no-store")
+
+
+def test_a_file_replaced_between_look_and_open(tmp_path: Path) -> None:
+    """The headers are those of the file that was opened."""
+    assets = Assets(write_tree(tmp_path, {"logo.png": b"AAAA"}))
+    request = Request(asset(assets, "logo.png"), True, max_age=60, method="GET", headers=[])
+    assert (b"cache-control", b"public, max-age=31536000, immutable") in request.answer().headers
+    replace(tmp_path / "logo.png", b"BBBBB")
+    answer, file = request.open()
+    assert file is not None
+    with file:
+        assert (answer.stop, file.read()) == (5, b"BBBBB")
+    assert (b"cache-control", b"no-store") in answer.headers
+
+
+@pytest.mark.parametrize("link", ["static/img/logo.png", "static/img"])
+def test_a_link_that_comes_later_publishes_nothing(tmp_path: Path, fetch: Any, link: str) -> None:
+    """What a start would refuse is not found when it takes an asset's place at run time."""
+    write_tree(
+        tmp_path, {"static/img/logo.png": b"a logo", "secret": b"secret", "secrets/logo.png": b"secret"}
+    )
+    assets = Assets(tmp_path / "static")
+    (tmp_path / link).rename(tmp_path / "gone")
+    (tmp_path / link).symlink_to(tmp_path / ("secret" if link.endswith("png") else "secrets"))
+    for path in ("/static/img/logo.png", assets.url("img/logo.png")):
+        assert fetch(assets, path).status == 404
+
+
+def test_a_pipe_in_place_of_a_file(tmp_path: Path, fetch: Any) -> None:
+    """It is not found, and nobody waits for what it has to say."""
+    assets = Assets(write_tree(tmp_path, {"logo.png": b"a logo"}))
+    (tmp_path / "logo.png").unlink()
+    os.mkfifo(tmp_path / "logo.png")
+    assert fetch(assets, "/static/logo.png").status == 404
+
+
 def test_a_large_file_comes_in_chunks(tmp_path: Path, shell: Shell) -> None:
     """A file is read piece by piece, a range of it too."""
     content = bytes(range(251)) * 4_000
@@ -264,6 +318,29 @@ async def test_pathsend(assets: Assets) -> None:
     site = asset(assets, "css/site.css")
     rendered = await call_asgi(app, f"/static/{site.hashed_name}", extensions=extensions)
     assert rendered.body == site.rendered
+
+
+@pytest.mark.parametrize("gone", [True, False])
+async def test_a_client_that_hangs_up(tmp_path: Path, gone: bool) -> None:
+    """No more of a file is read and sent for a client that is gone; one that waits gets all of it."""
+    assets = Assets(write_tree(tmp_path, {"movie.mp4": bytes(2_000_000)}))
+    sent: list[bytes] = []
+
+    async def receive() -> Any:
+        if not sent:
+            return {"type": "http.request", "body": b""}
+        if not gone:
+            await Event().wait()
+        return {"type": "http.disconnect"}
+
+    async def send(message: Any) -> None:
+        if message["type"] == "http.response.body":
+            sent.append(message["body"])
+
+    scope = {"type": "http", "method": "GET", "path": "/static/movie.mp4", "headers": []}
+    await AsgiFiles(assets)(scope, receive, send)
+    assert (len(sent) == 1) is gone
+    assert (sum(map(len, sent)) == 2_000_000) is not gone
 
 
 async def test_files_under_other_scopes(assets: Assets) -> None:

@@ -7,7 +7,7 @@
 from collections.abc import AsyncIterator
 from typing import BinaryIO
 
-from anyio import to_thread
+from anyio import move_on_after, to_thread
 
 from scalekit._http import get
 from scalekit.cdn import serve
@@ -44,7 +44,7 @@ class AssetMiddleware:
             return await self.app(scope, receive, send)
         found = serve.find(self.assets, scope["path"])
         if found is not None:
-            return await _send_asset(self.assets, *found, scope, send)
+            return await _send_asset(self.assets, *found, scope, receive, send)
         exchange = _Exchange(self.assets, scope, send)
         await self.app(exchange.scope, receive, exchange.send)
         await exchange.finish()
@@ -67,7 +67,7 @@ class AssetFiles:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
             found = serve.find(self.assets, scope["path"]) or (None, False)
-            await _send_asset(self.assets, *found, scope, send)
+            await _send_asset(self.assets, *found, scope, receive, send)
         elif scope["type"] == "lifespan":
             while (await receive())["type"] != "lifespan.shutdown":
                 await send({"type": "lifespan.startup.complete"})
@@ -76,22 +76,17 @@ class AssetFiles:
             await send({"type": "websocket.close", "code": 1000})
 
 
-async def _send_asset(assets: Assets, asset: Asset | None, hashed: bool, scope: Scope, send: Send) -> None:
-    if asset is None:
-        answer = serve.not_found()
-    else:
-        answer = serve.answer(
-            assets, asset, hashed=hashed, method=scope["method"], request=list(scope["headers"])
-        )
-    file: BinaryIO | None = None
-    body = b"" if scope["method"] == "HEAD" else answer.body
+async def _send_asset(
+    assets: Assets, asset: Asset | None, hashed: bool, scope: Scope, receive: Receive, send: Send
+) -> None:
+    headers = list(scope["headers"])
+    request = serve.Request(asset, hashed, max_age=assets.max_age, method=scope["method"], headers=headers)
+    answer = request.answer()
     by_path = answer.status == 200 and _PATHSEND in (scope.get("extensions") or {})
+    file: BinaryIO | None = None
+    body = b"" if request.method == "HEAD" else answer.body
     if answer.asset is not None and not by_path:
-        try:
-            file, body = await to_thread.run_sync(_open, answer)
-        except OSError:
-            answer = serve.not_found()
-            body = answer.body
+        answer, file, body = await to_thread.run_sync(_open, request)
     try:
         await send({"type": "http.response.start", "status": answer.status, "headers": answer.headers})
         if answer.asset is not None and by_path:
@@ -100,6 +95,8 @@ async def _send_asset(assets: Assets, asset: Asset | None, hashed: bool, scope: 
         left = answer.stop - answer.start - len(body) if file is not None else 0
         while file is not None and left > 0 and body:
             await send({"type": "http.response.body", "body": body, "more_body": True})
+            if await _hung_up(receive):
+                return
             body = await to_thread.run_sync(file.read, min(left, CHUNK))
             left -= len(body)
         await send({"type": "http.response.body", "body": body})
@@ -108,21 +105,29 @@ async def _send_asset(assets: Assets, asset: Asset | None, hashed: bool, scope: 
             file.close()
 
 
-def _open(answer: serve.Answer) -> tuple[BinaryIO | None, bytes]:
-    """The first chunk of what is to be sent, and the file while there is more."""
-    assert answer.asset is not None
-    file = answer.asset.path.open("rb")
+def _open(request: serve.Request) -> tuple[serve.Answer, BinaryIO | None, bytes]:
+    """The answer, the file while there is more to come, and the first chunk of it."""
+    answer, file = request.open()
+    if file is None:
+        return answer, None, answer.body
     try:
-        file.seek(answer.start)
         length = answer.stop - answer.start
         body = file.read(min(length, CHUNK))
     except BaseException:
         file.close()
         raise
     if length > len(body):
-        return file, body
+        return answer, file, body
     file.close()
-    return None, body
+    return answer, None, body
+
+
+async def _hung_up(receive: Receive) -> bool:
+    """Whether the client is gone, as far as the server knows without waiting for it."""
+    kind = ""
+    with move_on_after(0):
+        kind = (await receive())["type"]
+    return kind == "http.disconnect"
 
 
 class _Exchange:

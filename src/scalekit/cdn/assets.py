@@ -6,6 +6,7 @@ that has the same files has the same URLs, entity tags and bytes.
 
 import hashlib
 import logging
+import os
 import re
 from collections import Counter
 from collections.abc import Iterator
@@ -25,6 +26,17 @@ _PREFIX = re.compile(r"/(?:[A-Za-z0-9._~-]+/)*")
 _CDN = re.compile(r"[A-Za-z0-9._~:/\[\]%-]+")
 _log = logging.getLogger("scalekit.cdn")
 
+Stamp = tuple[int, int, int]
+
+
+def stamp(status: os.stat_result) -> Stamp:
+    """What is another after any change to a file, or when another file has taken its place.
+
+    Tools that unpack or copy set the content's time, but nobody sets the time of the inode's last change. Its
+    number is no part of this, for some network and user-space file systems give another each time.
+    """
+    return status.st_size, status.st_mtime_ns, status.st_ctime_ns
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Asset:
@@ -38,7 +50,7 @@ class Asset:
         digest: SHA-256 of the file, in hex.
         path: the file.
         size: its length in bytes when it was hashed.
-        mtime_ns: its time stamp then, to notice on this machine that it has changed since.
+        stamp: what :func:`stamp` said then, to notice on this machine that it has changed since.
         rendered: what is served under the hashed name when that is not the file: a style sheet that refers
             to hashed names.
         rendered_digest: SHA-256 of what is served under the hashed name.
@@ -51,7 +63,7 @@ class Asset:
     digest: str
     path: Path
     size: int
-    mtime_ns: int
+    stamp: Stamp
     rendered: bytes | None
     rendered_digest: str
 
@@ -149,7 +161,7 @@ class Assets:
                 digest=digests[name],
                 path=path,
                 size=stats[name].st_size,
-                mtime_ns=stats[name].st_mtime_ns,
+                stamp=stamp(stats[name]),
                 rendered=body if changed else None,
                 rendered_digest=hashlib.sha256(body).hexdigest() if body is not None else digests[name],
             )

@@ -1,4 +1,4 @@
-"""How a request for an asset is answered: status, headers and which bytes, without any I/O but ``stat``.
+"""How a request for an asset is answered: status, headers and which bytes.
 
 Rules:
 
@@ -9,16 +9,20 @@ Rules:
   know it, and no cache may remember that this one did not. With CORS, or a browser could not tell why.
 * Every other name that no file has is the application's. One that looks hashed may do so by chance; or its
   file is new in the release that is being rolled out, so the application's 404 gets ``no-store`` as well.
-* A file that was changed after it was hashed is sent as it is now, and kept by nobody.
+* A file that was changed after it was hashed is sent as it is now, and kept by nobody. It is not found where
+  a link has come in its way: what a start would refuse is not published later either.
+* What is said of a file is said of the one that was opened, whatever stood under its name before or after.
 * One byte range is served; several are answered with the whole file, as RFC 9110 allows.
 """
 
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
+from stat import S_ISREG
+from typing import BinaryIO
 
 from scalekit._http import get
-from scalekit.cdn.assets import Asset, Assets
+from scalekit.cdn.assets import Asset, Assets, stamp
 from scalekit.cdn.fingerprint import plain_name
 from scalekit.types import Headers
 
@@ -73,56 +77,99 @@ def not_found() -> Answer:
     return _refusal(404, b"Not found", (b"cache-control", b"no-store"))
 
 
-def answer(assets: Assets, asset: Asset, *, hashed: bool, method: str, request: Headers) -> Answer:
-    """The answer to a request for ``asset``, for ``GET`` and ``HEAD``; 405 for other methods.
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A request for an asset.
 
     Args:
-        assets: where it comes from.
-        asset: what was asked for.
+        asset: what is asked for; ``None`` when no file has that name.
         hashed: whether by its hashed name.
+        max_age: seconds that a file asked for by its plain name may be kept.
         method: the request's method.
-        request: the request's headers.
+        headers: the request's headers.
     """
-    if method not in ("GET", "HEAD"):
-        return _refusal(405, b"Method not allowed", (b"allow", b"GET, HEAD"))
-    kind = (b"content-type", asset.content_type.encode())
-    try:
-        status = os.stat(asset.path)
-    except OSError:
-        return not_found()
-    if (status.st_size, status.st_mtime_ns) != (asset.size, asset.mtime_ns):
+
+    asset: Asset | None
+    hashed: bool
+    _: KW_ONLY
+    max_age: int
+    method: str
+    headers: Headers
+
+    def answer(self, file: BinaryIO | None = None) -> Answer:
+        """The answer for ``GET`` and ``HEAD``; 405 for other methods.
+
+        Args:
+            file: the asset's file; until it is open, a look at its path has to do.
+        """
+        if self.asset is None:
+            return not_found()
+        if self.method not in ("GET", "HEAD"):
+            return _refusal(405, b"Method not allowed", (b"allow", b"GET, HEAD"))
+        try:
+            status = os.stat(self.asset.path if file is None else file.fileno())
+        except OSError:
+            return not_found()
+        if stamp(status) == self.asset.stamp:
+            return self._as_hashed(self.asset)
+        return self._as_changed(self.asset, status)
+
+    def open(self) -> tuple[Answer, BinaryIO | None]:
+        """The answer about the file that is there now, and that file at the first byte to send, if one is."""
+        assert self.asset is not None
+        try:
+            file = self.asset.path.open("rb")
+        except OSError:
+            return not_found(), None
+        try:
+            answer = self.answer(file)
+            file.seek(answer.start)
+        except BaseException:
+            file.close()
+            raise
+        if answer.asset is None:
+            file.close()
+            return answer, None
+        return answer, file
+
+    def _as_changed(self, asset: Asset, status: os.stat_result) -> Answer:
+        if not S_ISREG(status.st_mode) or os.path.realpath(asset.path) != str(asset.path):
+            return not_found()
         headers: Headers = [
-            kind,
+            (b"content-type", asset.content_type.encode()),
             (b"cache-control", b"no-store"),
             (b"content-length", b"%d" % status.st_size),
         ]
-        body_of = None if method == "HEAD" else asset
+        body_of = None if self.method == "HEAD" else asset
         return Answer(status=200, headers=headers + _EVERYWHERE, asset=body_of, stop=status.st_size)
 
-    body = asset.rendered if hashed and asset.rendered is not None else None
-    size = asset.size if body is None else len(body)
-    etag = b'"%b"' % (asset.rendered_digest if hashed else asset.digest)[:32].encode()
-    lifetime = b"public, max-age=31536000, immutable" if hashed else b"public, max-age=%d" % assets.max_age
-    headers = [(b"cache-control", lifetime), (b"etag", etag), *_EVERYWHERE]
-    if _names(get(request, b"if-none-match"), etag):
-        return Answer(status=304, headers=headers)
-    headers += kind, (b"accept-ranges", b"bytes")
+    def _as_hashed(self, asset: Asset) -> Answer:
+        body = asset.rendered if self.hashed and asset.rendered is not None else None
+        size = asset.size if body is None else len(body)
+        etag = b'"%b"' % (asset.rendered_digest if self.hashed else asset.digest)[:32].encode()
+        lifetime = (
+            b"public, max-age=31536000, immutable" if self.hashed else b"public, max-age=%d" % self.max_age
+        )
+        headers: Headers = [(b"cache-control", lifetime), (b"etag", etag), *_EVERYWHERE]
+        if _names(get(self.headers, b"if-none-match"), etag):
+            return Answer(status=304, headers=headers)
+        headers += (b"content-type", asset.content_type.encode()), (b"accept-ranges", b"bytes")
 
-    status_code, start, stop = 200, 0, size
-    wanted = get(request, b"range")
-    if wanted is not None and method == "GET" and get(request, b"if-range") in (None, etag):
-        span = _span(wanted, size)
-        if span == (0, 0):
-            return _refusal(416, b"No such range", (b"content-range", b"bytes */%d" % size))
-        if span is not None:
-            status_code, (start, stop) = 206, span
-            headers.append((b"content-range", b"bytes %d-%d/%d" % (start, stop - 1, size)))
-    headers.append((b"content-length", b"%d" % (stop - start)))
-    if method == "HEAD":
-        return Answer(status=status_code, headers=headers)
-    if body is not None:
-        return Answer(status=status_code, headers=headers, body=body[start:stop])
-    return Answer(status=status_code, headers=headers, asset=asset, start=start, stop=stop)
+        status_code, start, stop = 200, 0, size
+        wanted = get(self.headers, b"range")
+        if wanted is not None and self.method == "GET" and get(self.headers, b"if-range") in (None, etag):
+            span = _span(wanted, size)
+            if span == (0, 0):
+                return _refusal(416, b"No such range", (b"content-range", b"bytes */%d" % size))
+            if span is not None:
+                status_code, (start, stop) = 206, span
+                headers.append((b"content-range", b"bytes %d-%d/%d" % (start, stop - 1, size)))
+        headers.append((b"content-length", b"%d" % (stop - start)))
+        if self.method == "HEAD":
+            return Answer(status=status_code, headers=headers)
+        if body is not None:
+            return Answer(status=status_code, headers=headers, body=body[start:stop])
+        return Answer(status=status_code, headers=headers, asset=asset, start=start, stop=stop)
 
 
 def _refusal(status: int, body: bytes, header: tuple[bytes, bytes]) -> Answer:

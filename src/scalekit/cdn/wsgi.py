@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from scalekit._http import from_wsgi, get, request_headers, to_wsgi
 from scalekit.cdn import serve
 from scalekit.cdn._rewrite import CONDITIONAL, Page
-from scalekit.cdn.assets import Asset, Assets, check_assets
+from scalekit.cdn.assets import Assets, check_assets
 from scalekit.cdn.html import HtmlRewriter
 from scalekit.types import Environ, Headers, WSGIBody
 
@@ -46,7 +46,8 @@ class AssetMiddleware:
         method = environ["REQUEST_METHOD"]
         found = serve.find(self.assets, path)
         if found is not None:
-            return _send_asset(self.assets, *found, method, headers, environ, start_response)
+            request = serve.Request(*found, max_age=self.assets.max_age, method=method, headers=headers)
+            return _send_asset(request, environ, start_response)
         page = Page(self.assets, method=method, path=path, headers=headers)
         if page.request is not headers:
             environ = _with_headers(environ, page.request)
@@ -71,9 +72,9 @@ class AssetFiles:
         raw = environ.get("SCRIPT_NAME", "") + environ.get("PATH_INFO", "")
         path = raw.encode("latin-1").decode("utf-8", "replace")
         found = serve.find(self.assets, path) or (None, False)
-        return _send_asset(
-            self.assets, *found, environ["REQUEST_METHOD"], request_headers(environ), environ, start_response
-        )
+        headers, method = request_headers(environ), environ["REQUEST_METHOD"]
+        request = serve.Request(*found, max_age=self.assets.max_age, method=method, headers=headers)
+        return _send_asset(request, environ, start_response)
 
 
 def _with_headers(environ: Environ, headers: Headers) -> Environ:
@@ -89,39 +90,24 @@ def _with_headers(environ: Environ, headers: Headers) -> Environ:
     return changed
 
 
-def _send_asset(
-    assets: Assets,
-    asset: Asset | None,
-    hashed: bool,
-    method: str,
-    headers: Headers,
-    environ: Environ,
-    start_response: "StartResponse",
-) -> WSGIBody:
-    answer = serve.not_found()
-    file: BinaryIO | None = None
-    if asset is not None:
-        answer = serve.answer(assets, asset, hashed=hashed, method=method, request=headers)
-        if answer.asset is not None:
-            try:
-                file = answer.asset.path.open("rb")
-            except OSError:
-                answer = serve.not_found()
+def _send_asset(request: serve.Request, environ: Environ, start_response: "StartResponse") -> WSGIBody:
+    answer, file = request.answer(), None
+    if answer.asset is not None:
+        answer, file = request.open()
     start_response(f"{answer.status} {HTTPStatus(answer.status).phrase}", to_wsgi(answer.headers))
     if file is None:
-        return [] if method == "HEAD" else [answer.body]
+        return [] if request.method == "HEAD" else [answer.body]
     if answer.status == 200 and "wsgi.file_wrapper" in environ:
         wrapped: WSGIBody = environ["wsgi.file_wrapper"](file, CHUNK)
         return wrapped
-    return _Part(file, answer.start, answer.stop)
+    return _Part(file, answer.stop - answer.start)
 
 
 class _Part:
-    """Bytes ``start`` to ``stop`` of a file, which is closed at the end."""
+    """The next ``length`` bytes of a file, which is closed at the end."""
 
-    def __init__(self, file: BinaryIO, start: int, stop: int) -> None:
-        file.seek(start)
-        self._file, self._left = file, stop - start
+    def __init__(self, file: BinaryIO, length: int) -> None:
+        self._file, self._left = file, length
 
     def __iter__(self) -> Iterator[bytes]:
         return self
