@@ -2,6 +2,8 @@
 
 import io
 import os
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from functools import partial
@@ -71,6 +73,60 @@ def test_a_source_that_fails(sync_storage: SyncStorage) -> None:
     assert sync_storage.read("a.txt") is None
 
 
+@pytest.mark.parametrize("wrong", [None, "text", 3, [b"x"]])
+def test_chunks_that_are_no_bytes(sync_storage: SyncStorage, wrong: Any) -> None:
+    """An iterable that yields something else is a TypeError, not the end of the object."""
+    with pytest.raises(TypeError, match=f"a source yields bytes, not {type(wrong).__name__}"):
+        sync_storage.put("a.txt", [b"abc", wrong, b"def"])
+    assert sync_storage.read("a.txt") is None
+
+
+def test_iterables_are_read_by_their_caller(sync_storage: SyncStorage) -> None:
+    """A generator runs in the thread that brought it, where its thread-locals and context are."""
+    threads = []
+
+    def generate() -> Iterator[bytes]:
+        for _ in range(3):
+            threads.append(threading.current_thread())
+            yield b"x"
+
+    sync_storage.put("a.txt", generate())
+    assert set(threads) == {threading.current_thread()}
+
+
+@pytest.mark.parametrize("interruption", [KeyboardInterrupt, SystemExit])
+def test_an_interrupted_call(sync_storage: SyncStorage, interruption: type[BaseException]) -> None:
+    """Control-C in the middle of a call ends it; nothing is stored, and the storage goes on."""
+
+    def generate() -> Iterator[bytes]:
+        yield b"x" * 100_000
+        raise interruption
+
+    with pytest.raises(interruption):
+        sync_storage.put("a.txt", generate())
+    assert sync_storage.put("b.txt", b"x").size == 1
+    assert sync_storage.read("a.txt") is None
+
+
+def test_copies_in_many_threads(sync_storage: SyncStorage) -> None:
+    """More threads than the loop has workers copy objects within one storage, reading what they write."""
+    content = bytes(300_000)
+    sync_storage.put("a.bin", content)
+    start = threading.Barrier(60)
+
+    def copy(number: int) -> None:
+        start.wait()
+        with sync_storage.open("a.bin") as opened:  # type: ignore[union-attr]
+            sync_storage.put(f"{number}.bin", opened)
+
+    threads = [threading.Thread(target=copy, args=(number,), daemon=True) for number in range(60)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert [entry.size for entry in sync_storage.list()] == [len(content)] * 61
+
+
 def test_many_threads(sync_storage: SyncStorage) -> None:
     """Threads share one storage; of those that create one key, one wins."""
     results: list[str] = []
@@ -127,6 +183,34 @@ def test_forms_of_wsgi(sync_storage: SyncStorage) -> None:
     assert [entry.key for entry in sync_storage.list()] == [key]
 
 
+def test_slow_clients(sync_storage: SyncStorage) -> None:
+    """Clients whose bodies do not arrive hold up nobody else, however many they are."""
+    arrive = threading.Event()
+    waiting = threading.Semaphore(0)
+
+    class Body:
+        def read(self, size: int) -> bytes:
+            waiting.release()
+            arrive.wait()
+            return b""
+
+    def upload() -> None:
+        with pytest.raises(MalformedUpload), sync_storage.form(environ(b"") | {"CONTENT_LENGTH": "9"} | slow):
+            pass
+
+    slow = {"wsgi.input": Body()}
+    threads = [threading.Thread(target=upload, daemon=True) for _ in range(60)]
+    for thread in threads:
+        thread.start()
+    for _ in threads:
+        assert waiting.acquire(timeout=60)
+    sync_storage.put("a.txt", b"x")
+    assert sync_storage.read("a.txt") == b"x"
+    arrive.set()
+    for thread in threads:
+        thread.join(60)
+
+
 def test_chunked_wsgi_requests() -> None:
     """Without a Content-Length the body is read to its end, if the server says that it has one."""
     with MemoryStorage().sync() as storage:
@@ -149,6 +233,32 @@ def test_a_forked_process() -> None:
         _, status = os.waitpid(pid, 0)
         assert os.waitstatus_to_exitcode(status) == 0
         assert storage.read("a.txt") == b"before"
+
+
+_PROGRAM = """
+import os, sys
+from scalekit.storage import FileStorage
+files = FileStorage(sys.argv[1]).sync()
+files.put("a.txt", b"before")
+if sys.argv[2] == "forks":
+    if pid := os.fork():
+        sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+    files.put("b.txt", b"after")
+listing = files.list()
+next(listing)
+opened = files.open("a.txt")
+print(len(os.listdir(sys.argv[1])), flush=True)
+"""
+
+
+@pytest.mark.parametrize(("how", "objects"), [("ends", "1"), ("forks", "2")])
+def test_a_program_that_never_closes(tmp_path: Path, how: str, objects: str) -> None:
+    """A program, or a forked worker of it, that used a storage and ends is not kept from ending."""
+    ended = subprocess.run(
+        [sys.executable, "-c", _PROGRAM, str(tmp_path), how],
+        capture_output=True, timeout=60, text=True, check=False,
+    )  # fmt: skip
+    assert (ended.returncode, ended.stdout.strip(), ended.stderr) == (0, objects, "")
 
 
 def test_closed_and_used_again() -> None:

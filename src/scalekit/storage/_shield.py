@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 import anyio
-import anyio.to_thread
 
 T = TypeVar("T")
 
@@ -43,7 +42,7 @@ class Outcome(Generic[T]):
 
 
 async def settle(
-    step: Coroutine[Any, Any, T],
+    step: Coroutine[Any, Any, T] | asyncio.Future[T],
     *,
     seconds: float | None = CLEAN_UP_SECONDS,
     may_stop: Callable[[], bool] = lambda: False,
@@ -69,7 +68,7 @@ async def settle(
     return Outcome(None if failure else task.result(), failure, cancelled)
 
 
-async def _see_out(task: asyncio.Task[Any], seconds: float | None) -> None:
+async def _see_out(task: asyncio.Future[Any], seconds: float | None) -> None:
     clock = asyncio.get_running_loop().time
     deadline = None if seconds is None else clock() + seconds
     with anyio.CancelScope(shield=True):  # against the scopes; the loop is against further cancel() calls
@@ -84,4 +83,5 @@ async def _see_out(task: asyncio.Task[Any], seconds: float | None) -> None:
 
 async def in_thread(function: Callable[..., T], *args: object) -> Outcome[T]:
     """Run blocking work in a worker thread and wait for its end: a thread cannot be stopped half-way."""
-    return await settle(anyio.to_thread.run_sync(function, *args), seconds=None)
+    # The loop's own executor, because its threads end with the interpreter whatever becomes of the loop.
+    return await settle(asyncio.get_running_loop().run_in_executor(None, function, *args), seconds=None)

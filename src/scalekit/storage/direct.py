@@ -4,7 +4,7 @@ A ticket is signed here and checked by S3. It says what may be uploaded: how man
 which key, until when. Nothing else is allowed, and no request reaches the application before or after.
 
 The type is what the browser says, and S3 does not look inside. For a kind such as ``image/*`` it compares how
-the type begins, no more: ``image/svg+xml`` passes, and so does ``image/png, text/html``, which browsers run as
+the type begins: ``image/svg+xml`` passes, and so does ``image/png, text/html``, which browsers run as
 a web page when they open the object at S3's own address. An exact type leaves no such room.
 """
 

@@ -1,18 +1,16 @@
 """A storage for synchronous code: the same calls, answered by one event loop in a thread of its own."""
 
 import os
-import threading
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Iterable, Iterator
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import AbstractAsyncContextManager, contextmanager
+from functools import partial
 from types import TracebackType
-from typing import TYPE_CHECKING, Self, TypeAlias, TypeVar, Unpack, cast
-
-import anyio.to_thread
-from anyio.from_thread import BlockingPortal, start_blocking_portal
+from typing import TYPE_CHECKING, Any, Self, TypeAlias, TypeVar, Unpack, cast
 
 from scalekit._http import request_headers
 from scalekit.errors import MalformedUpload
 from scalekit.storage._contract import Chunk, Opened, Source, Storage, Stored
+from scalekit.storage._loop_thread import Caller, LoopThread
 from scalekit.types import Environ, Message, Receive, Scope
 
 if TYPE_CHECKING:
@@ -24,22 +22,19 @@ SyncSource: TypeAlias = Chunk | Iterable[Chunk]
 """Bytes at hand, or an iterable of them, such as ``iter(partial(file.read, 65536), b"")``."""
 
 _CHUNK = 64 * 1024
-_INHERITED: list[ExitStack] = []
+_END: Any = object()
 
 
 class SyncStorage:
     """Synchronous twin of a :class:`~scalekit.storage.Storage`; ``storage.sync()`` makes it.
 
-    Any number of threads may use it at once. The event loop starts with the first call, anew in a forked
-    process, and ends with :meth:`close` or with the program.
+    Any number of threads may use it at once, also within an iterable that another call reads. The event loop
+    starts with the first call, anew in a forked process, and ends with :meth:`close` or with the program.
     """
 
     def __init__(self, storage: Storage) -> None:
         self.storage = storage
-        self._lock = threading.Lock()
-        self._stack = ExitStack()
-        self._portal: BlockingPortal | None = None
-        self._pid = 0
+        self._threads: dict[int, LoopThread] = {}
 
     def put(
         self,
@@ -50,15 +45,19 @@ class SyncStorage:
         overwrite: bool = False,
         size: int | None = None,
     ) -> Stored:
-        """See :meth:`scalekit.storage.Storage.put`. An iterable is read in another thread."""
-        given: Source
-        if isinstance(source, bytes | bytearray | memoryview):
-            given = cast(Source, source)
-        else:
-            given = _in_threads(source)
-        return self._run(
-            lambda: self.storage.put(key, given, content_type=content_type, overwrite=overwrite, size=size)
-        )
+        """See :meth:`scalekit.storage.Storage.put`. An iterable is read in the thread that calls."""
+
+        async def put(caller: Caller) -> Stored:
+            given: Source
+            if isinstance(source, bytes | bytearray | memoryview):
+                given = cast(Source, source)
+            else:
+                given = _chunks_of(source, caller)
+            return await self.storage.put(
+                key, given, content_type=content_type, overwrite=overwrite, size=size
+            )
+
+        return self._thread().run(put)
 
     def open(self, key: str, *, offset: int = 0, length: int | None = None) -> "SyncOpened | None":
         """See :meth:`scalekit.storage.Storage.open`."""
@@ -79,12 +78,11 @@ class SyncStorage:
 
     def list(self, prefix: str = "") -> Generator[Stored, None, None]:
         """See :meth:`scalekit.storage.Storage.list`."""
+        # Left in the middle, it is closed by the loop. A `finally` that waits for that would run wherever the
+        # garbage collector does, and in the loop's own thread wait for ever.
         entries = self.storage.list(prefix)
-        try:
-            while (entry := self._run(lambda: anext(entries, None))) is not None:
-                yield entry
-        finally:
-            self._run(entries.aclose)
+        while (entry := self._run(lambda: anext(entries, None))) is not None:
+            yield entry
 
     def public_url(self, key: str) -> str:
         """See :meth:`scalekit.storage.Storage.public_url`."""
@@ -94,19 +92,29 @@ class SyncStorage:
         """See :meth:`scalekit.storage.Storage.url`."""
         return self._run(lambda: self.storage.url(key))
 
-    def form(self, environ: Environ, **options: Unpack["FormOptions"]) -> AbstractContextManager["Form"]:
+    @contextmanager
+    def form(self, environ: Environ, **options: Unpack["FormOptions"]) -> Generator["Form", None, None]:
         """The form of a WSGI request, its files stored: see :func:`scalekit.storage.forms.stream_form`."""
         from scalekit.storage.forms import stream_form
 
-        request = _as_asgi(environ)
-        return self._started().wrap_async_context_manager(stream_form(request, self.storage, **options))
+        async def enter(caller: Caller) -> tuple[AbstractAsyncContextManager["Form"], "Form"]:
+            manager = stream_form(_as_asgi(environ, caller), self.storage, **options)
+            return manager, await manager.__aenter__()
+
+        manager, form = self._thread().run(enter)
+        try:
+            yield form
+        except BaseException as error:
+            self._run(partial(manager.__aexit__, type(error), error, error.__traceback__))
+            raise
+        self._run(partial(manager.__aexit__, None, None, None))
 
     def close(self) -> None:
         """Close the storage's connections and end the thread. The next call would start another."""
-        if self._portal is not None and self._pid == os.getpid():
+        thread = self._thread()
+        if thread.running:
             self._run(self.storage.aclose)
-            self._portal = None
-            self._stack.close()
+            thread.close()
 
     def __enter__(self) -> Self:
         return self
@@ -117,23 +125,13 @@ class SyncStorage:
         self.close()
 
     def _run(self, call: Callable[[], Awaitable[T]]) -> T:
-        async def answer() -> T:
-            return await call()
+        return self._thread().run(lambda _: call())
 
-        return self._started().call(answer)
-
-    def _started(self) -> BlockingPortal:
-        if self._portal is None or self._pid != os.getpid():
-            with self._lock:
-                if self._portal is None or self._pid != os.getpid():
-                    if self._portal is not None:
-                        # A fork copies the portal but not its thread. Closing it would wait for that thread,
-                        # and so would the garbage collector: it is kept.
-                        _INHERITED.append(self._stack)
-                    self._stack = ExitStack()
-                    self._portal = self._stack.enter_context(start_blocking_portal(name="scalekit-storage"))
-                    self._pid = os.getpid()
-        return self._portal
+    def _thread(self) -> LoopThread:
+        # By process, and never dropped: a fork copies the loop but not its thread, and perhaps a lock that
+        # nobody will let go of; and closing the copy would unregister sockets of the original.
+        pid = os.getpid()
+        return self._threads.get(pid) or self._threads.setdefault(pid, LoopThread("scalekit-storage"))
 
 
 class SyncOpened(Iterator[bytes]):
@@ -169,13 +167,13 @@ class SyncOpened(Iterator[bytes]):
         self._storage._run(self._opened.aclose)
 
 
-async def _in_threads(chunks: Iterable[Chunk]) -> AsyncGenerator[Chunk, None]:
-    iterator = iter(chunks)
-    while (chunk := await anyio.to_thread.run_sync(next, iterator, None)) is not None:
+async def _chunks_of(source: Iterable[Chunk], caller: Caller) -> AsyncGenerator[Chunk, None]:
+    chunks = await caller.do(iter, source)
+    while (chunk := await caller.do(next, chunks, _END)) is not _END:
         yield chunk
 
 
-def _as_asgi(environ: Environ) -> tuple[Scope, Receive]:
+def _as_asgi(environ: Environ, caller: Caller) -> tuple[Scope, Receive]:
     body = environ["wsgi.input"]
     length = environ.get("CONTENT_LENGTH") or ""
     if length and not length.isdecimal():
@@ -189,7 +187,7 @@ def _as_asgi(environ: Environ) -> tuple[Scope, Receive]:
         nonlocal remaining
         chunk = b""
         if remaining:
-            chunk = await anyio.to_thread.run_sync(body.read, int(min(_CHUNK, remaining)))
+            chunk = await caller.do(body.read, int(min(_CHUNK, remaining)))
             remaining = remaining - len(chunk) if chunk else 0
         return {"type": "http.request", "body": chunk, "more_body": remaining > 0}
 
