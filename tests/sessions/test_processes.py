@@ -185,6 +185,21 @@ def test_rotations_at_the_same_time(processes: list[Process], cookie: str) -> No
     assert data(processes, cookie) == {}
 
 
+def test_a_logout_among_rotations(processes: list[Process], cookie: str) -> None:
+    """10. One server logs out while two others rotate, in whatever order: nobody is left logged in."""
+    for _ in range(20):
+        cookie = cookie_of(processes[3].request(None, ["login", "ann"]))
+        for process, turn in zip(processes, ("rotate", "logout", "rotate"), strict=False):
+            process.start(cookie, ["look"], ["wait"], [turn])
+        for process in processes[:3]:
+            process.say("go on")
+        replies = [process.hear() for process in processes[:3]]
+        lines = [line for reply in replies for line in reply["set_cookies"]]
+        given = [line.split(";")[0].partition("=")[2] for line in lines]
+        for left in [cookie, *filter(None, given)]:
+            assert processes[3].request(left)["json"] == [None, {}]
+
+
 def test_logging_in_at_the_same_time(processes: list[Process], cookie: str) -> None:
     """10. A double click on "log in" reaches two servers: whichever answer counts, it is logged in."""
     for process in processes[:2]:

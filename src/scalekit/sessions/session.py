@@ -202,6 +202,8 @@ class Session(MutableMapping[str, Any]):
     def rotate(self) -> None:
         """Continue under a new id with the same data and deadline, e.g. when privileges change.
 
+        What another request, under way with the old id, changes afterwards is dropped.
+
         Raises:
             SessionCommitted: the response headers have left.
         """
