@@ -7,7 +7,7 @@ sees nothing of it, and a restart forgets everybody: use :class:`scalekit.sessio
 import threading
 import time
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Self
 
 from scalekit.sessions.store import Created, Loaded
@@ -53,7 +53,7 @@ class MemoryStore:
                 expires = min(self._now() + idle, session.deadline)
                 if expires - entry.expires >= step:
                     entry.expires = expires
-            return replace(session, fields=dict(session.fields))
+            return session.copy()
 
     def save(self, id: str, *, changed: Mapping[bytes, bytes], removed: Collection[bytes], idle: int) -> bool:
         with self._lock:
@@ -95,7 +95,7 @@ class MemoryStore:
             if entry is None:
                 return None
             if entry.session.ended:
-                return replace(entry.session, fields={})
+                return entry.session.copy()
             del self._entries[id]
             if grace > 0:
                 mark = Loaded(ended=True, successor=successor)

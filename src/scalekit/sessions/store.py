@@ -45,6 +45,10 @@ class Loaded:
     ended: bool = False
     successor: str | None = None
 
+    def copy(self) -> "Loaded":
+        """One that another reader can own."""
+        return Loaded(dict(self.fields), self.created, self.deadline, self.user, self.ended, self.successor)
+
 
 class Created(NamedTuple):
     """When a session was created, when it ends at the latest, and how long that is from now."""
