@@ -223,6 +223,7 @@ async def test_a_function_may_call_itself(backend: Backend) -> None:
 
     assert await factorial(5) == 120
     assert await again() == 1
+    assert cache.stats().computes == 6 + 2
 
 
 async def test_invalidate(backend: Backend) -> None:

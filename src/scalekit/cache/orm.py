@@ -4,8 +4,8 @@ The only module of the cache that imports SQLAlchemy. Rules:
 
 * Every INSERT, UPDATE and DELETE that SQLAlchemy builds is seen where it is executed, so it counts wherever
   it comes from: a flush, a bulk operation, Core on the session or on its connection, a CTE of another one.
-  What is not seen: SQL in ``text()``, DML in a CTE of a SELECT, and what the database does itself (triggers,
-  cascades).
+  What is not seen: SQL in ``text()`` or given to the driver, DML in a CTE of a SELECT, and what the database
+  does itself (triggers, cascades).
 * After COMMIT, before ``commit()`` returns, the tags of the tables that were changed are dropped. A COMMIT
   whose outcome is unknown counts as one that succeeded.
 * ROLLBACK drops nothing; a savepoint that is rolled back takes back what was changed in it. Under AUTOCOMMIT

@@ -19,11 +19,12 @@ class Stats:
     computes: int = 0
     """Times that a function was run."""
     waits: int = 0
-    """Misses that waited for another caller's computation."""
+    """Times that a miss waited for another caller's computation."""
     fills: int = 0
     """Results stored."""
     discarded: int = 0
-    """Results not stored: something was invalidated meanwhile, or the transaction had changes of its own."""
+    """Results not stored: something was invalidated meanwhile, the transaction had changes of its own, or the
+    primary was away."""
     bypasses: int = 0
     """Calls inside a transaction with changes of its own: the cache was neither read nor written."""
     invalidations: int = 0
