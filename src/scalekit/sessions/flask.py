@@ -127,10 +127,8 @@ class ServerSessionInterface(SessionInterface):
             except BackendError as error:
                 _log.error("a session could not be saved; the response is replaced by 503: %s", error)
                 _replace(response, SessionUnavailable(error))
-                if session._cookie is not None:
-                    response.headers.add(
-                        "Set-Cookie", session._cookie.decode()
-                    )  # the one before may have ended
+                if session._cookie is not None:  # the one before may have ended
+                    response.headers.add("Set-Cookie", session._cookie.decode())
                 session._sealed = True
                 return
         session._sealed = True
