@@ -290,16 +290,29 @@ class Farewell:
     async def __aenter__(self) -> "Farewell":
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
         self.port: int = self._server.sockets[0].getsockname()[1]
+        self._links: set[asyncio.Task[None]] = set()
         return self
 
     async def __aexit__(self, *_: object) -> None:
         self._server.close()
+        for link in self._links:
+            link.cancel()
+        await asyncio.gather(*self._links, return_exceptions=True)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        link = asyncio.current_task()
+        assert link is not None
+        self._links.add(link)
         behind, ahead = await asyncio.open_connection(*self._target)
-        async with asyncio.TaskGroup() as group:
-            group.create_task(self._pass(reader, ahead))
-            group.create_task(self._pass(behind, writer, farewells=True))
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._pass(reader, ahead))
+                group.create_task(self._pass(behind, writer, farewells=True))
+        finally:
+            for sink in (writer, ahead):
+                sink.close()
+                with contextlib.suppress(ConnectionError):
+                    await sink.wait_closed()
 
     async def _pass(
         self, source: asyncio.StreamReader, sink: asyncio.StreamWriter, *, farewells: bool = False

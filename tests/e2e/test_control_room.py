@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -65,27 +66,38 @@ def test_a_button_that_cannot_be_pressed(shop: Demo, button: str, status: int, w
     assert word in answer.json()["problem"]
 
 
-def test_the_crowd_keeps_to_itself(browser: Browser, shop: Demo) -> None:
+@pytest.fixture
+def crowd(shop: Demo) -> Callable[[], None]:
+    """Sends four visitors into the shop for three seconds, who order and meet no fault."""
+
+    def come() -> None:
+        done = subprocess.run(
+            [sys.executable, "-m", "examples.shop.load", shop.url, "4", "3"],
+            cwd=ROOT, check=True, timeout=60, stdout=subprocess.PIPE,
+        )  # fmt: skip
+        report = json.loads(done.stdout.splitlines()[-1])["total"]
+        assert report["orders"] > 0
+        assert report["failed"] == 0
+
+    return come
+
+
+def test_the_crowd_keeps_to_itself(browser: Browser, shop: Demo, crowd: Callable[[], None]) -> None:
     """Whatever a crowd orders, a visitor's list has the visitor's own orders, and theirs alone."""
     visitor = Visitor(browser, shop.url)
     visitor.log_in("Reed")
     visitor.add("cactus")
     visitor.order()
-    done = subprocess.run(
-        [sys.executable, "-m", "examples.shop.load", shop.url, "4", "3"],
-        cwd=ROOT, check=True, timeout=60, stdout=subprocess.PIPE,
-    )  # fmt: skip
-    report = json.loads(done.stdout.splitlines()[-1])["total"]
-    assert report["orders"] > 0
-    assert report["failed"] == 0
+    crowd()
     visitor.go("/orders")
     numbers = visitor.page.locator("a[data-order]").evaluate_all("all => all.map(one => one.dataset.order)")
     assert numbers == visitor.orders
     visitor.close()
 
 
-def test_totals_never_go_back(shop: Demo) -> None:
+def test_totals_never_go_back(shop: Demo, crowd: Callable[[], None]) -> None:
     """A server that ends takes no count with it, and a promotion moves no read from one role to another."""
+    crowd()
     wait_until(lambda: totals(shop)["commits"] > 0, what="the crowd's orders are counted")
     before = totals(shop)
     assert press(shop, "start_server").status_code == 200
