@@ -9,14 +9,14 @@ import sys
 import uuid
 import zoneinfo
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy.ext.asyncio import AsyncSession
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, scoped_session
 from starlette.requests import Request
 
 from scalekit.cache.keys import Keys
@@ -353,9 +353,47 @@ def test_data_where_a_session_may_be_counts() -> None:
 
     def either(source: "Session | str", a: int) -> None: ...
 
+    def unresolved(source: "Response", a: int) -> None: ...  # type: ignore[name-defined]  # noqa: F821
+
+    for function in (either, unresolved):
+        keys = Keys(function, name="f")
+        assert call(keys, "one", 1) == question(keys, source="one", a=1) != call(keys, "two", 1)
     keys = Keys(either, name="f")
-    assert call(keys, "one", 1) == question(keys, source="one", a=1) != call(keys, "two", 1)
-    assert call(keys, Session(), 1) == question(keys, 1)
+    assert call(keys, "one", 1) == question(keys, "one", 1)
+    assert call(keys, Session(), 1) == question(keys, Session(), 1)
+    with pytest.raises(TypeError, match="missing a required argument: 'a'"):
+        question(keys, 1)
+
+
+@pytest.mark.parametrize(
+    ("annotation", "optional"),
+    [
+        (Session, True),
+        (Session | None, True),
+        (AsyncSession | Session, True),
+        (scoped_session[Session], True),
+        (Annotated[Session, "from the framework"], True),
+        (Annotated[Session | None, "from the framework"], True),
+        ("orm.AsyncSession | None", True),
+        (Session | int, False),
+        (list[Session], False),
+        (type[Session], False),
+        (Any, False),
+        (int, False),
+    ],
+)
+def test_what_an_annotation_says(annotation: Any, optional: bool) -> None:
+    """A parameter for a session and nothing else may be left out of a question."""
+
+    def function(session, a): ...  # type: ignore[no-untyped-def]
+
+    function.__annotations__["session"] = annotation
+    keys = Keys(function, name="f")
+    if optional:
+        assert question(keys, 1) == call(keys, Session(), 1)
+    else:
+        with pytest.raises(TypeError, match="missing a required argument"):
+            question(keys, 1)
 
 
 @dataclasses.dataclass

@@ -7,12 +7,14 @@ Rules:
 * What belongs to the caller and not to the question (a database session or connection, a request, a
   response) is left out. ``None`` is left out with it: a session that may be missing does not make two keys.
   Anything else that has no stable spelling is an error that names the parameter.
-* A question (an invalidation) may do without the parameters whose annotation names such a type, and without
-  those in ``ignore``. What it means depends on the signature alone, never on earlier calls.
+* A question (an invalidation) may do without the parameters that by their annotation take such a value and
+  nothing else, and without those in ``ignore``. What it means depends on the signature alone, never on
+  earlier calls.
 """
 
 import inspect
 import re
+import types
 import typing
 from collections.abc import Callable, Iterable
 from hashlib import blake2b
@@ -204,6 +206,11 @@ def _hints(function: Callable[..., Any]) -> dict[str, Any]:
 def _says_callers_own(annotation: Any) -> bool:
     if isinstance(annotation, str):
         return not {name for _, name in _CALLERS_OWN}.isdisjoint(re.findall(r"\w+", annotation))
-    if isinstance(annotation, type) and not typing.get_args(annotation):
-        return is_callers_own(annotation)
-    return any(_says_callers_own(part) for part in typing.get_args(annotation))
+    origin = typing.get_origin(annotation)
+    if origin in (typing.Union, types.UnionType):
+        # One that may also be data has to be given, or the question would not say which.
+        return all(part is type(None) or _says_callers_own(part) for part in typing.get_args(annotation))
+    if origin is typing.Annotated:
+        return _says_callers_own(typing.get_args(annotation)[0])
+    cls = annotation if origin is None else origin
+    return isinstance(cls, type) and is_callers_own(cls)
