@@ -1,16 +1,19 @@
 """FileStorage: whole files only, whoever crashes, races or cancels."""
 
 import asyncio
+import errno
 import os
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from scalekit.errors import ConfigurationError, InvalidKey, ObjectExists, UploadFailed
-from scalekit.storage import FileStorage, MiB, Stored
+from scalekit.errors import ConfigurationError, InvalidKey, ObjectExists, StorageError, UploadFailed
+from scalekit.storage import FileStorage, MiB, Stored, filesystem
 from tests.storage.helpers import cancel_everywhere, chunks, eventually, stream
 
 _WRITER = """
@@ -159,15 +162,71 @@ async def test_the_order_of_a_write(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 
 async def test_cancelled_at_every_await(tmp_path: Path) -> None:
-    """Wherever a write is cancelled, there is no object and no temporary file."""
+    """Wherever a write is cancelled, there is no object, or at the end a whole one, and no temporary file."""
     storage = FileStorage(tmp_path)
+    found = []
 
-    async def nothing_left(number: int) -> None:
-        assert [path for path in tmp_path.rglob("*") if path.is_file()] == [], f"await number {number}"
+    async def whole_or_nothing(number: int) -> None:
+        sizes = [path.stat().st_size for path in tmp_path.rglob("*") if path.is_file()]
+        assert sizes in ([], [5 * MiB // 2]), f"await number {number}"
+        found.append(bool(sizes))
+        await storage.delete("a/b.bin")
 
-    awaits = await cancel_everywhere(lambda: storage.put("a/b.bin", stream(5 * MiB // 2)), nothing_left)
+    awaits = await cancel_everywhere(lambda: storage.put("a/b.bin", stream(5 * MiB // 2)), whole_or_nothing)
     assert awaits >= 6
+    assert found == sorted(found)
+    assert not found[-3]
     assert await storage.stat("a/b.bin") is not None
+
+
+async def test_a_cancelled_write_takes_nothing_from_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A create-only write that is cancelled while it commits leaves what another has put there since."""
+    storage = FileStorage(tmp_path)
+    linked, overwritten = threading.Event(), threading.Event()
+    real = os.link
+
+    def link(*args: Any) -> None:
+        real(*args)
+        linked.set()
+        overwritten.wait(60)
+
+    monkeypatch.setattr(os, "link", link)
+    task = asyncio.create_task(storage.put("a.txt", b"mine"))
+    await asyncio.to_thread(linked.wait, 60)
+    task.cancel()
+    await storage.put("a.txt", b"another's", overwrite=True)
+    overwritten.set()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert await storage.read("a.txt") == b"another's"
+
+
+async def test_a_directory_that_is_not_flushed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An error after the file got its name says that it is stored, for it is."""
+    storage = FileStorage(tmp_path)
+    await storage.put("seed", b"x")
+
+    def fails(directory: Path) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(filesystem, "_sync_directory", fails)
+    with pytest.raises(StorageError, match=r"'a.txt' is stored, but .*Input/output error") as caught:
+        await storage.put("a.txt", b"x")
+    assert not isinstance(caught.value, UploadFailed)
+    assert await storage.read("a.txt") == b"x"
+
+
+async def test_the_mode_is_the_one_asked_for(tmp_path: Path) -> None:
+    """A narrow umask does not keep a web server from reading what ``mode`` lets it read."""
+    before = os.umask(0o077)
+    try:
+        await FileStorage(tmp_path).put("a.txt", b"x")
+        await FileStorage(tmp_path, mode=0o600).put("b.txt", b"x")
+    finally:
+        os.umask(before)
+    assert [path.stat().st_mode & 0o777 for path in sorted(tmp_path.iterdir())] == [0o644, 0o600]
 
 
 async def test_cancelled_overwrites_leave_a_whole_file(tmp_path: Path) -> None:

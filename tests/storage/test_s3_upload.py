@@ -12,6 +12,7 @@ from scalekit.errors import (
     BackendUnavailable,
     ConfigurationError,
     FileTooLarge,
+    InvalidKey,
     ObjectExists,
     StorageError,
     UploadFailed,
@@ -99,18 +100,60 @@ async def test_client_gone(s3_storage: Storage, s3_client: Any, bucket: str) -> 
 
 @pytest.mark.parametrize("size", [1000, 3 * MiB, 2 * PART + 1], ids=["bytes", "one body", "parts"])
 async def test_cancelled_at_every_await(media: S3Storage, stand_in: S3StandIn, size: int) -> None:
-    """Wherever a create-only upload is cancelled, there is no object and no upload."""
+    """Wherever a create-only upload is cancelled, there is no upload, and no object or a whole one.
+
+    Nothing is deleted, for it could be another's by then.
+    """
     await media.stat("warm-up")
+    found = []
 
-    async def nothing_left(number: int) -> None:
+    async def whole_or_nothing(number: int) -> None:
         # An aborted body may still be on its way to the server; then it is half, and discarded.
-        assert (stand_in.objects, stand_in.uploads) == ({}, {}), f"await number {number}"
+        sizes = [stored[3] for stored in stand_in.objects.values()]
+        assert (sizes in ([], [size]), stand_in.uploads) == (True, {}), f"await number {number}"
+        found.append(bool(sizes))
+        stand_in.objects.clear()
 
-    await cancel_everywhere(lambda: media.put("a.bin", stream(size, chunk=MiB)), nothing_left)
+    await cancel_everywhere(lambda: media.put("a.bin", stream(size, chunk=MiB)), whole_or_nothing)
     assert stand_in.objects.pop("a.bin")[3] == size
-    turns = await cancel_every_turn(lambda: media.put("a.bin", stream(size, chunk=MiB)), nothing_left)
+    turns = await cancel_every_turn(lambda: media.put("a.bin", stream(size, chunk=MiB)), whole_or_nothing)
     assert turns > 10
+    assert not all(found) or size == 1000  # which is a commit and nothing else
+    assert "DELETE object" not in stand_in.requests
     assert stand_in.objects["a.bin"][3] == size
+
+
+@pytest.mark.parametrize("size", [1000, PART + 1])
+@pytest.mark.parametrize("overwrite", [False, True])
+async def test_a_silent_s3(media: S3Storage, stand_in: S3StandIn, size: int, overwrite: bool) -> None:
+    """An S3 that answers nothing any more is an error within a few times stall_seconds, not in minutes."""
+    await media.stat("warm-up")
+    stand_in.silent = True
+    async with asyncio.timeout(30):  # a connection's own patience is 60 seconds, three times over
+        with pytest.raises(UploadFailed) as caught:
+            await media.put("a.bin", stream(size), overwrite=overwrite)
+    assert isinstance(caught.value.__cause__, TimeoutError)
+
+
+async def test_an_empty_answer(media: S3Storage, stand_in: S3StandIn) -> None:
+    """A completion that is answered with nothing is looked up: it is done, or the upload failed."""
+    stand_in.empty_answers = 1
+    stored = await media.put("a.bin", stream(PART + 1))
+    assert stand_in.objects["a.bin"][1] == stored.etag
+    stand_in.empty_answers, stand_in.deaf = 1, True
+    with pytest.raises(UploadFailed, match="its answer was empty"):
+        await media.put("b.bin", stream(PART + 1))
+    assert stand_in.uploads == {}
+
+
+async def test_names_that_s3_does_not_take(stand_in: S3StandIn) -> None:
+    """A key that is too long together with the prefix is refused before anything is sent."""
+    key = "/".join(["k" * 190] * 4)
+    async with S3Storage("media", prefix="p" * 190 + "/" + "q" * 190, **stand_in.client_kwargs) as storage:
+        for call in (storage.put(key, b"x"), storage.stat(key), storage.open(key), storage.delete(key)):
+            with pytest.raises(InvalidKey, match="more than S3's 1024"):
+                await call
+    assert stand_in.requests == []
 
 
 async def test_cancelled_overwrite_keeps_a_whole_object(media: S3Storage, stand_in: S3StandIn) -> None:

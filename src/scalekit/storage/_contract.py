@@ -3,7 +3,8 @@
 Rules, which :func:`scalekit.testing.check_storage` tests:
 
 * An object appears whole or not at all: no reader, on any server, ever sees a part of it, and a write whose
-  source fails, is cut short or is cancelled leaves what was there before.
+  source fails, is cut short or is cancelled leaves what was there before. A cancellation that comes while all
+  of it is being given its name is too late: then the object is there, whole.
 * A write is create-only unless told otherwise: of two writers of one key exactly one wins.
 * What is absent is ``None``, not an error. Deleting twice is deleting once.
 * Keys are checked by :mod:`scalekit.storage.keys` before anything else happens.
@@ -140,7 +141,7 @@ class Storage(ABC):
             ConfigurationError: ``content_type`` is no media type; before anything is read.
             ObjectExists: there is an object, and ``overwrite`` is false.
             MalformedUpload: the source had another length than ``size``.
-            UploadFailed: the storage failed for good.
+            UploadFailed: the storage failed for good, and stored nothing.
 
         What ``source`` raises reaches the caller unchanged.
         """

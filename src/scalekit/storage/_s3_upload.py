@@ -4,12 +4,15 @@ Rules:
 
 * At most ``concurrency`` parts are being sent and one is being filled; the source is asked for more only
   when there is room, so memory and what is taken from the client stay below (concurrency + 1) parts.
-* Every multipart upload that is created is completed or aborted, whatever happens in between; creating and
-  completing are therefore seen through to their answer even when the caller is cancelled.
-* A part that makes no progress for ``stall_seconds`` is given up: a stalled S3 is an error, not a hang.
+* Every multipart upload whose creation was answered is completed or aborted, whatever happens in between;
+  creating and completing are therefore seen through to their answer even when the caller is cancelled. Of one
+  whose answer was lost, as of one whose server was killed, only a lifecycle rule of the bucket knows.
+* A part that makes no progress for ``stall_seconds`` is given up, and so is any other request that takes
+  longer: a stalled S3 is an error, not a hang. Completing has more time, by the number of parts.
 * Every object carries the mark of the write that made it. When the answer to a write is lost, and a retry
   meets an object, the mark tells whether it is ours.
-* Whoever is told nothing leaves nothing: a create-only object whose writer was cancelled is removed.
+* A commit is not undone: whoever is cancelled during one leaves a whole object. There is no way to remove it
+  that could not remove what another has written in its place.
 """
 
 import asyncio
@@ -42,6 +45,9 @@ _MIB = 1024 * 1024
 
 # Bytes a second; a connection below this is as good as none.
 _SLOWEST = 256 * 1024
+
+# S3 is silent while it puts parts together.
+_SECONDS_A_PART = 0.1
 
 # Up to here a body is sent as one bytes object: no "Expect: 100-continue", so one round trip less.
 _INLINE = _MIB
@@ -103,11 +109,13 @@ class Upload:
         if not self.overwrite and await self._head() is not None:
             raise ObjectExists(self.key)  # completing would find out too, gigabytes later
         created = await settle(
-            self.client.create_multipart_upload(
-                Bucket=self.bucket,
-                Key=self.name,
-                ContentType=self.content_type,
-                Metadata={_MARK: self.mark},
+            self._in_time(
+                self.client.create_multipart_upload(
+                    Bucket=self.bucket,
+                    Key=self.name,
+                    ContentType=self.content_type,
+                    Metadata={_MARK: self.mark},
+                )
             )
         )
         if created.value is None:
@@ -117,17 +125,20 @@ class Upload:
             created.raise_if_cancelled()
             parts, size = await self._send(upload_id, first, rest)
             outcome = await settle(
-                self.client.complete_multipart_upload(
-                    Bucket=self.bucket,
-                    Key=self.name,
-                    UploadId=upload_id,
-                    MultipartUpload={"Parts": parts},
-                    **self._condition(),
+                self._in_time(
+                    self.client.complete_multipart_upload(
+                        Bucket=self.bucket,
+                        Key=self.name,
+                        UploadId=upload_id,
+                        MultipartUpload={"Parts": parts},
+                        **self._condition(),
+                    ),
+                    extra=len(parts) * _SECONDS_A_PART,
                 )
             )
             return await self._committed(outcome), size
         except BaseException:
-            # After a completion that was undone this finds nothing, which is as well.
+            # After a completion this finds nothing, which is as well.
             aborted = await settle(self._abort(upload_id))
             aborted.raise_if_cancelled()
             raise
@@ -192,35 +203,32 @@ class Upload:
             finally:
                 body.on_progress = None
 
+    async def _in_time(self, call: Coroutine[Any, Any, Any], *, extra: float = 0.0) -> Any:
+        async with asyncio.timeout(self.stall_seconds + extra):
+            return await call
+
     async def _committed(self, outcome: Outcome[Any]) -> str:
         """The ETag of what was written, or the error. The answer to a commit can be lost, or come late."""
-        if outcome.cancelled is not None:
-            if not self.overwrite:
-                await settle(self._undo())
-            raise outcome.cancelled
-        if outcome.value is not None:
-            return str(outcome.value["ETag"]).strip('"')
+        outcome.raise_if_cancelled()
         error = outcome.error
-        assert error is not None
-        if isinstance(error, CLIENT_ERRORS) and may_have_worked(error):
+        if outcome.value is not None and "ETag" in outcome.value:
+            return str(outcome.value["ETag"]).strip('"')
+        # An answer without an ETag is as good as none.
+        if error is None or (isinstance(error, CLIENT_ERRORS) and may_have_worked(error)):
             there = await self._head()
             if self._is_ours(there):
                 return str(there["ETag"]).strip('"')
+            if error is None:
+                raise UploadFailed(f"S3 did not store {self.key!r}: its answer was empty")
             if there is not None and is_conflict(error):
                 raise ObjectExists(self.key)
         raise self._failure(outcome)
 
-    async def _undo(self) -> None:
-        try:
-            async with asyncio.timeout(CLEAN_UP_SECONDS):
-                if self._is_ours(await self._head()):
-                    await self.client.delete_object(Bucket=self.bucket, Key=self.name)
-        except (UploadFailed, *CLIENT_ERRORS) as error:
-            _log.warning("%r, whose writer was cancelled, may remain (%s)", self.key, code_of(error))
-
     async def _head(self) -> dict[str, Any] | None:
         try:
-            answer: dict[str, Any] = await self.client.head_object(Bucket=self.bucket, Key=self.name)
+            answer: dict[str, Any] = await self._in_time(
+                self.client.head_object(Bucket=self.bucket, Key=self.name)
+            )
         except ClientError:
             return None  # absent, or not ours to see; the write itself will tell
         except CLIENT_ERRORS as error:

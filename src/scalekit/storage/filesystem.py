@@ -5,6 +5,7 @@ Rules:
 * A write goes to a temporary file beside its target and is flushed to the disk; only then does it get its
   name, by ``link`` (create-only: the file system lets one of two writers win) or ``rename`` (overwrite), and
   the directory is flushed too. A reader, or a server that comes up after a crash, sees all of a file or none.
+* What has its name keeps it, though the writer be cancelled at that moment, or the directory's flush fail.
 * Temporary names start with a dot, which no key may; a writer that was killed leaves one behind, unseen.
 * Every system call that may wait for a disk runs in a worker thread, and is waited for even by a cancelled
   caller, so that clean-up never runs beside the work it cleans up after.
@@ -88,9 +89,16 @@ class FileStorage(Storage):
         if isinstance(committed.error, FileExistsError):
             committed.raise_if_cancelled()
             raise ObjectExists(key)
-        if committed.cancelled and committed.value and not overwrite:
-            await in_thread(_unlink, target)  # ours, made a moment ago; nobody was told of it
-        return _stored(key, _done(committed, key))
+        # From here on it stays, cancelled or not: removing it could remove what another has put in its place.
+        stored = _stored(key, _done(committed, key))
+        flushed = await in_thread(_sync_directory, target.parent)
+        if isinstance(flushed.error, OSError):
+            raise StorageError(
+                f"{key!r} is stored, but a crash may take it: its directory was not flushed"
+                f" ({flushed.error.strerror})"
+            ) from flushed.error
+        flushed.unwrap()
+        return stored
 
     async def open(self, key: str, *, offset: int = 0, length: int | None = None) -> Opened | None:
         path = self.directory / check_key(key)
@@ -152,6 +160,7 @@ class _Draft:
                 raise
             # What is wrong here is wrong with the folder: it cannot be made, written to, or is full.
             raise OSError(error.errno, f"{error.strerror}, in the folder {str(root)!r}") from error
+        os.fchmod(fd, mode)  # what open() makes of it, the umask of the process decides
         return cls(fd, path, target)
 
     def write(self, body: Body) -> None:
@@ -161,14 +170,13 @@ class _Draft:
                 view = view[os.write(self.fd, view) :]
 
     def commit(self, overwrite: bool) -> os.stat_result:
-        """Give the file its name, whole and on the disk, and let go of it. It is discarded if that fails."""
+        """Give the file, whole and on the disk, its name, and let go of it. It is discarded if that fails."""
         try:
             os.fsync(self.fd)
             if overwrite:
                 os.replace(self.path, self.target)
             else:
                 self._link()
-            _sync_directory(self.target.parent)
             return os.fstat(self.fd)
         finally:
             self.discard()

@@ -31,6 +31,7 @@ from scalekit.storage.keys import check_key, check_prefix, clean_filename, rando
 
 _MIB = 1024 * 1024
 _READ_SIZE = 256 * 1024
+MAX_NAME_BYTES = 1024
 
 
 class S3Storage(Storage):
@@ -114,7 +115,7 @@ class S3Storage(Storage):
             client=await self._clients.get(),
             bucket=self.bucket,
             key=key,
-            name=self.prefix + key,
+            name=self._name(key),
             content_type=content_type,
             overwrite=overwrite,
             part_size=self.part_size,
@@ -125,7 +126,7 @@ class S3Storage(Storage):
         return Stored(key=key, size=length, content_type=content_type, etag=etag, modified=datetime.now(UTC))
 
     async def open(self, key: str, *, offset: int = 0, length: int | None = None) -> Opened | None:
-        wanted: dict[str, Any] = {"Bucket": self.bucket, "Key": self.prefix + check_key(key)}
+        wanted: dict[str, Any] = {"Bucket": self.bucket, "Key": self._name(key)}
         if offset or length is not None:
             if length == 0:  # HTTP has no empty range
                 return await self._nothing_of(key)
@@ -156,7 +157,7 @@ class S3Storage(Storage):
         return None if stored is None else Opened(stored, _no_chunks())
 
     async def stat(self, key: str) -> Stored | None:
-        name = self.prefix + check_key(key)
+        name = self._name(key)
         client = await self._clients.get()
         with reading(f"look up {key!r}", place(client, self.bucket)):
             try:
@@ -168,7 +169,7 @@ class S3Storage(Storage):
         return _stored(key, answer, int(answer["ContentLength"]))
 
     async def delete(self, key: str) -> None:
-        name = self.prefix + check_key(key)
+        name = self._name(key)
         client = await self._clients.get()
         with reading(f"delete {key!r}", place(client, self.bucket)):
             await client.delete_object(Bucket=self.bucket, Key=name)
@@ -200,7 +201,7 @@ class S3Storage(Storage):
             expires: seconds or ``timedelta``; default: the storage's ``url_expires``.
             filename: make browsers save the object under this name instead of showing it.
         """
-        params = {"Bucket": self.bucket, "Key": self.prefix + check_key(key)}
+        params = {"Bucket": self.bucket, "Key": self._name(key)}
         if filename is not None:
             params["ResponseContentDisposition"] = _attachment(filename)
         lifetime = self.url_expires if expires is None else direct.check_expires(expires)
@@ -235,13 +236,20 @@ class S3Storage(Storage):
             return await direct.presign_post(
                 client,
                 bucket=self.bucket,
-                name=self.prefix + chosen,
+                name=self._name(chosen),
                 key=chosen,
                 content_type=content_type,
                 min_size=min_size,
                 max_size=max_size,
                 expires=expires,
             )
+
+    def _name(self, key: str) -> str:
+        name = self.prefix + check_key(key)
+        if (size := len(name.encode())) > MAX_NAME_BYTES:
+            reason = f"has {size} bytes with the prefix {self.prefix!r:.40}, more than S3's {MAX_NAME_BYTES}"
+            raise InvalidKey(key, reason)
+        return name
 
     async def aclose(self) -> None:
         await self._clients.aclose()
