@@ -1,11 +1,10 @@
 """The link: a place where Redis commands go, in either colour."""
 
-import os
 import threading
-import weakref
 from collections.abc import Sequence
 from typing import Any, Protocol, Self
 
+from scalekit._forks import renew_in_children
 from scalekit._redis.aio import AsyncCommands
 from scalekit._redis.clients import FromURL, Given, Limits, Source
 from scalekit._redis.script import Script
@@ -99,7 +98,7 @@ class Redis:
         self._source = source
         self._lock = threading.Lock()
         self._commands: dict[Colour, AsyncCommands | SyncCommands] = {}
-        _forkable.add(self)
+        renew_in_children(self)
 
     def __repr__(self) -> str:
         return f"<Redis {self.name}>"
@@ -119,11 +118,12 @@ class Redis:
                 commands = self._commands.get(colour)
                 if commands is None:
                     commands = (AsyncCommands if colour == "async" else SyncCommands)(self._source)
-                    _forkable.add(commands)
+                    renew_in_children(commands)  # for itself: it may outlive its link
                     self._commands[colour] = commands
         return commands
 
     def forked(self) -> None:
+        # The commands renew themselves: two processes on one socket would read each other's replies.
         self._lock = threading.Lock()  # another thread of the parent may have held it
 
 
@@ -135,17 +135,3 @@ def _wrong_colour(found: Colour, wanted: Colour) -> WrongColour:
     )
     cure = f"pass a {client}, or use from_url(url), which serves both"
     return WrongColour(found=found, wanted=wanted, what=caller, cure=cure)
-
-
-# The commands for themselves: they may outlive their link.
-_forkable: "weakref.WeakSet[Redis | AsyncCommands | SyncCommands]" = weakref.WeakSet()
-
-
-def _after_fork_in_child() -> None:
-    # Two processes on one socket would read each other's replies.
-    for each in list(_forkable):
-        each.forked()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork_in_child)
