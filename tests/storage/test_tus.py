@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from scalekit.errors import ConfigurationError
-from scalekit.storage import FileStorage, MemoryStorage, Storage, UploadedFile
+from scalekit.storage import FileStorage, MemoryStorage, Source, Storage, Stored, UploadedFile
 from scalekit.storage.tus import TusUploads
 from tests.storage.helpers import PNG, eventually
 
@@ -141,6 +141,85 @@ async def test_a_stale_server_is_fenced() -> None:
         assert await offset_of(client, url) == len(content)
         [key] = await keys(storage)
         assert await storage.read(key) == content
+
+
+class _AnswersLate(MemoryStorage):
+    """Pieces are stored at once, and their writers told of it later."""
+
+    def __init__(self, shared: MemoryStorage) -> None:
+        super().__init__()
+        self._objects = shared._objects
+        self.stored, self.answer = asyncio.Event(), asyncio.Event()
+
+    async def put(self, key: str, source: Source, **options: Any) -> Stored:
+        stored = await super().put(key, source, **options)
+        self.stored.set()
+        await self.answer.wait()
+        return stored
+
+
+@pytest.mark.parametrize("dies", [True, False])
+async def test_another_finishes_with_my_piece(dies: bool) -> None:
+    """A server asked by HEAD joins a piece whose writer does not know yet that it is stored.
+
+    The piece was accepted, so its PATCH is answered with 204; and if the other server died over on_complete,
+    it is called here.
+    """
+    shared, done = MemoryStorage(), []
+    late = _AnswersLate(shared)
+
+    async def on_complete(file: UploadedFile) -> None:
+        done.append(file.key)
+
+    async def fails(file: UploadedFile) -> None:
+        raise ConnectionError("killed")
+
+    mine = client_of(TusUploads(late, secret_key=SECRET, on_complete=on_complete))
+    other = client_of(TusUploads(shared, secret_key=SECRET, on_complete=fails))
+    url = await create(mine, 5)
+    writing = asyncio.create_task(patch(mine, url, 0, b"hello"))
+    await late.stored.wait()
+    if dies:
+        with pytest.raises(ConnectionError):
+            await offset_of(other, url)
+    late.answer.set()
+    assert (await writing).status_code == 204
+    [key] = await keys(shared)
+    assert done == [key]
+    assert await shared.read(key) == b"hello"
+    assert await offset_of(other, url) == 5
+
+
+async def test_asking_while_it_is_finished() -> None:
+    """However many ask while a process joins the pieces, they are joined once and nobody waits for it."""
+    joins, joining, go_on = [], asyncio.Event(), asyncio.Event()
+
+    class Slow(MemoryStorage):
+        async def put(self, key: str, source: Source, **options: Any) -> Stored:
+            if ".part" not in key:
+                joins.append(key)
+                joining.set()
+                await go_on.wait()
+            return await super().put(key, source, **options)
+
+    storage, done = Slow(), []
+
+    async def on_complete(file: UploadedFile) -> None:
+        done.append(file.key)
+
+    async with client_of(TusUploads(storage, secret_key=SECRET, on_complete=on_complete)) as client:
+        url = await create(client, len(PNG))
+        writing = asyncio.create_task(patch(client, url, 0, PNG))
+        await joining.wait()
+        assert [await offset_of(client, url) for _ in range(20)] == [len(PNG)] * 20
+        hangs_up = asyncio.create_task(patch(client, url, len(PNG), b""))
+        await asyncio.sleep(0)
+        hangs_up.cancel()
+        await asyncio.wait({hangs_up})
+        go_on.set()
+        assert (await writing).status_code == 204
+    assert len(joins) == len(done) == 1
+    assert await keys(storage) == joins
 
 
 async def test_racing_at_one_offset(storage: Storage) -> None:

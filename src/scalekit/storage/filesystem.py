@@ -124,21 +124,18 @@ class FileStorage(Storage):
 
     async def list(self, prefix: str = "") -> AsyncGenerator[Stored, None]:
         check_prefix(prefix)
-        above = prefix.rpartition("/")[0]
-        waiting = [above + "/" if above else ""]
+        above, slash, start = prefix.rpartition("/")
+        waiting = [above + slash]
         while waiting:
             name = waiting.pop()
             if name and not name.endswith("/"):
-                if (
-                    name.startswith(prefix)
-                    and _is_key(name)
-                    and (stored := await self.stat(name)) is not None
-                ):
+                if _is_key(name) and (stored := await self.stat(name)) is not None:
                     yield stored
-            elif name.startswith(prefix) or prefix.startswith(name):
-                names = _done(await in_thread(_entries, self.directory / name), name, "list")
-                # A stack, so the last name first. A directory sorts as its keys do, with the slash.
-                waiting += [name + entry for entry in sorted(names, reverse=True)]
+            else:
+                # A stack, so the last name first.
+                names = _done(await in_thread(_entries, self.directory / name, start), name, "list")
+                waiting += [name + entry for entry in names]
+                start = ""  # below the first directory everything counts
 
 
 @dataclass(slots=True)
@@ -291,16 +288,18 @@ def _unlink(path: Path) -> None:
         path.unlink()
 
 
-def _entries(directory: Path) -> list[str]:
+def _entries(directory: Path, start: str) -> list[str]:
+    """The names that begin with ``start``, last one first. A directory sorts as its keys: with the slash."""
     try:
         with os.scandir(directory) as entries:
-            return [
+            found = [
                 entry.name + ("/" if entry.is_dir(follow_symlinks=False) else "")
                 for entry in entries
-                if not entry.name.startswith(".")
+                if entry.name.startswith(start) and not entry.name.startswith(".")
             ]
     except (FileNotFoundError, NotADirectoryError):
         return []
+    return sorted(found, reverse=True)
 
 
 def _stored(key: str, facts: os.stat_result) -> Stored:

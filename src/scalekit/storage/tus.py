@@ -4,13 +4,14 @@ No server keeps anything about an upload. Rules:
 
 * The upload's address is a signed token that says how long the file is, who it will be and until when it
   may be sent; any server with the same ``secret_key`` can go on with it.
-* Every PATCH becomes one object, named by the offset at which it starts and written create-only. So of two
-  servers that append at one offset the storage lets one win, a stale one is fenced, and the offset of the
-  upload is simply where the chain of its objects ends.
-* When the chain is complete it is written as one object, create-only too, and only then removed. A server
-  that died in between leaves nothing that another, asked by HEAD, would not finish.
+* Every PATCH becomes a piece in the storage (:mod:`scalekit.storage._tus_pieces`), so that a stale server is
+  fenced and the offset is where the pieces end.
+* When they are complete they become one object, ``on_complete`` is told, and only then are they removed. A
+  server that died in between leaves nothing that another, asked by HEAD, would not finish.
+* One process finishes an upload once at a time; who asks meanwhile is answered without waiting.
 """
 
+import asyncio
 import base64
 import binascii
 import json
@@ -27,11 +28,12 @@ from itsdangerous import BadSignature
 from scalekit._durations import Duration, seconds
 from scalekit._signing import signer
 from scalekit.errors import FileTooLarge, MalformedUpload, ObjectExists, UnsupportedMediaType, UploadRejected
-from scalekit.storage._contract import Chunk, Storage, Stored, UploadedFile
-from scalekit.storage._media_types import SNIFF_BYTES, accepted_type, check_accept, extension_for
+from scalekit.storage._contract import Chunk, Storage, UploadedFile
+from scalekit.storage._media_types import SNIFF_BYTES, accepted_type, check_accept
 from scalekit.storage._request import ClientHungUp, body_of, header
 from scalekit.storage._respond import path_below, respond
 from scalekit.storage._source import chained, first_chunks, limited
+from scalekit.storage._tus_pieces import Pieces, Progress
 from scalekit.storage.keys import check_prefix, clean_filename
 from scalekit.types import Headers, Receive, Scope, SecretKey, Send
 
@@ -55,15 +57,6 @@ class _Upload:
     expires: int
 
 
-@dataclass(frozen=True, slots=True)
-class _Progress:
-    """What the storage has of an upload."""
-
-    pieces: list[Stored]
-    offset: int
-    final: Stored | None
-
-
 class TusUploads:
     """An ASGI application: ``app.mount("/uploads", TusUploads(storage, secret_key=SECRET))``.
 
@@ -77,7 +70,8 @@ class TusUploads:
         accept: media types as for :func:`scalekit.storage.forms.stream_form`, compared with the content.
         prefix: goes before the random keys.
         expires: seconds or ``timedelta`` in which an upload must be finished, a day by default.
-        on_complete: awaited with each finished file, at least once: again if a server died at that moment.
+        on_complete: awaited with each finished file, at least once: again if a server died at that moment, or
+            if two servers finish the upload together.
     """
 
     def __init__(
@@ -98,6 +92,7 @@ class TusUploads:
         self.expires = int(seconds(expires, name="expires", minimum=1))
         self.on_complete = on_complete
         self._signer = signer(secret_key, salt="scalekit.storage.tus")
+        self._finishing: dict[str, asyncio.Task[None]] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -132,23 +127,26 @@ class TusUploads:
         upload = self._read_token(token)
         if upload is None:
             return HTTPStatus.NOT_FOUND
-        progress = await self._progress(upload)
-        if progress.final is None and time.time() > upload.expires:
-            return HTTPStatus.GONE
+        headers.append((b"upload-expires", formatdate(upload.expires, usegmt=True).encode()))
         if method == "HEAD":
             headers.append((b"cache-control", b"no-store"))
             headers.append((b"upload-length", b"%d" % upload.length))
-        elif (
-            claimed := _number(header((scope, receive), b"upload-offset"), "Upload-Offset")
-        ) != progress.offset:
-            raise _Conflict(claimed, progress.offset)
-        elif progress.final is None:
-            progress = await self._append(upload, progress, scope, receive)
+            if upload.id in self._finishing:  # a client that asks again and again starts nothing
+                headers.append((b"upload-offset", b"%d" % upload.length))
+                return HTTPStatus.OK
+        progress = await self._pieces(upload).progress()
+        if progress.final is None and time.time() > upload.expires:
+            return HTTPStatus.GONE
+        if method == "PATCH":
+            claimed = _number(header((scope, receive), b"upload-offset"), "Upload-Offset")
+            if claimed != progress.offset:
+                raise _Conflict(claimed, progress.offset)
+            if progress.final is None:
+                progress = await self._append(upload, progress, scope, receive)
         # Not the PATCH alone finishes: the server that took the last one may have died over it.
         if progress.offset == upload.length and (progress.final is None or progress.pieces):
-            await self._finish(upload, progress)
+            await self._finish_once(upload, progress)
         headers.append((b"upload-offset", b"%d" % progress.offset))
-        headers.append((b"upload-expires", formatdate(upload.expires, usegmt=True).encode()))
         return HTTPStatus.OK if method == "HEAD" else HTTPStatus.NO_CONTENT
 
     async def _create(self, scope: Scope, receive: Receive, headers: Headers) -> HTTPStatus:
@@ -166,20 +164,18 @@ class TusUploads:
             declared=metadata.get("filetype", metadata.get("type", ""))[:100],
             expires=int(time.time()) + self.expires,
         )
-        progress = _Progress([], 0, None)
+        progress = Progress([], 0, None)
         if header(request, b"content-type") == _BODY_TYPE:
             progress = await self._append(upload, progress, scope, receive)
             headers.append((b"upload-offset", b"%d" % progress.offset))
         if progress.offset == length:
-            await self._finish(upload, progress)
+            await self._finish_once(upload, progress)
         location = f"{str(scope.get('root_path', '')).rstrip('/')}/{self._write_token(upload)}"
         headers.append((b"location", location.encode("latin-1")))
         headers.append((b"upload-expires", formatdate(upload.expires, usegmt=True).encode()))
         return HTTPStatus.CREATED
 
-    async def _append(
-        self, upload: _Upload, progress: _Progress, scope: Scope, receive: Receive
-    ) -> _Progress:
+    async def _append(self, upload: _Upload, progress: Progress, scope: Scope, receive: Receive) -> Progress:
         request, room = (scope, receive), upload.length - progress.offset
         kind = header(request, b"content-type") or ""
         if kind != _BODY_TYPE:
@@ -198,31 +194,19 @@ class TusUploads:
             if progress.offset == 0 and (len(head) == SNIFF_BYTES or len(head) == upload.length):
                 accepted_type(head, upload.declared, self.accept)  # as early as it can be told
             async with aclosing(chained(first, content)) as whole:
-                key = f"{self._stem(upload)}.part{progress.offset:016d}"
-                piece = await self.storage.put(key, whole)
-        # Pieces are removed once the object is there. Whoever could write at this offset only because of that
-        # is too late, and must not leave a piece that looks like a beginning.
-        if (await self._progress(upload)).final is not None:
-            await self.storage.delete(key)
-            raise ObjectExists(key)
-        return _Progress([*progress.pieces, piece], progress.offset + piece.size, None)
+                return await self._pieces(upload).append(progress, whole)
 
-    async def _progress(self, upload: _Upload) -> _Progress:
-        stem = self._stem(upload)
-        pieces: list[Stored] = []
-        offset, final = 0, None
-        async with aclosing(self.storage.list(stem)) as entries:
-            async for stored in entries:
-                start = stored.key.removeprefix(f"{stem}.part")
-                if start == stored.key:
-                    final = stored
-                elif int(start) == offset:  # any other is what a fenced server left after the end
-                    pieces.append(stored)
-                    offset += stored.size
-        return _Progress(pieces, upload.length if final is not None else offset, final)
+    async def _finish_once(self, upload: _Upload, progress: Progress) -> None:
+        if upload.id not in self._finishing:
+            task = asyncio.create_task(self._finish(upload, progress))
+            self._finishing[upload.id] = task
+            task.add_done_callback(lambda _: self._finishing.pop(upload.id))
+        # A client that hangs up ends its own waiting, not the work that others wait for.
+        await asyncio.shield(self._finishing[upload.id])
 
-    async def _finish(self, upload: _Upload, progress: _Progress) -> None:
-        final = progress.final or await self._join(upload, progress.pieces)
+    async def _finish(self, upload: _Upload, progress: Progress) -> None:
+        pieces = self._pieces(upload)
+        final = progress.final or await pieces.join(progress.pieces, upload.declared, self.accept)
         if self.on_complete is not None:
             url = await self.storage.url(final.key)
             await self.on_complete(
@@ -235,41 +219,10 @@ class TusUploads:
                 )
             )
         # Last: while there are pieces, whoever looks will do all of the above again.
-        await self._drop(progress.pieces)
+        await pieces.drop()
 
-    async def _join(self, upload: _Upload, pieces: list[Stored]) -> Stored:
-        """Write the pieces as one object. Another server may be doing the same, and be faster."""
-        try:
-            async with aclosing(self._content(pieces)) as content:
-                first = await first_chunks(content, SNIFF_BYTES)
-                kind = accepted_type(b"".join(first)[:SNIFF_BYTES], upload.declared, self.accept)
-                key = self._stem(upload) + extension_for(kind)
-                async with aclosing(chained(first, content)) as whole:
-                    return await self.storage.put(key, whole, content_type=kind, size=upload.length)
-        except UnsupportedMediaType:
-            await self._drop(pieces)
-            raise
-        except (ObjectExists, _PieceGone):
-            final = (await self._progress(upload)).final
-            if final is None:
-                raise
-            return final
-
-    async def _content(self, pieces: list[Stored]) -> AsyncGenerator[Chunk, None]:
-        for piece in pieces:
-            opened = await self.storage.open(piece.key)
-            if opened is None:
-                raise _PieceGone("the upload was removed while it was being finished")
-            async with opened:
-                async for chunk in opened:
-                    yield chunk
-
-    async def _drop(self, pieces: list[Stored]) -> None:
-        for piece in reversed(pieces):
-            await self.storage.delete(piece.key)
-
-    def _stem(self, upload: _Upload) -> str:
-        return self.prefix + upload.id
+    def _pieces(self, upload: _Upload) -> Pieces:
+        return Pieces(storage=self.storage, stem=self.prefix + upload.id, length=upload.length)
 
     def _write_token(self, upload: _Upload) -> str:
         facts = [upload.id, upload.length, upload.filename, upload.declared, upload.expires]
@@ -285,10 +238,6 @@ class TusUploads:
             base64.urlsafe_b64decode(payload + b"=" * (-len(payload) % 4))
         )
         return _Upload(id=name, length=length, filename=filename, declared=declared, expires=expires)
-
-
-class _PieceGone(UploadRejected):
-    status = 410
 
 
 class _Conflict(UploadRejected):
