@@ -263,6 +263,30 @@ async def test_the_cookie(make_async: Callable[..., AsyncCluster], items: Databa
         assert (await visitor.get("/")).json()["replica"] is True, "another database's token means nothing"
 
 
+async def test_a_scope_inside_a_request_is_the_visitors_too(
+    make_async: Callable[..., AsyncCluster], items: Database
+) -> None:
+    """It starts from the visitor's token, and what is committed inside it is in the visitor's cookie."""
+    cluster = make_async()
+    await eventually_replica(cluster)
+
+    async def order(request: Request) -> Response:
+        with cluster.scope():
+            async with cluster.session() as session:
+                if request.method == "POST":
+                    await session.execute(WRITE)
+                    await session.commit()
+                value, replica = (await session.execute(READ)).one()
+        return JSONResponse({"stock": value, "replica": replica})
+
+    routes = [Route("/", order, methods=["GET", "POST"])]
+    wrapped = ReadYourWritesMiddleware(Starlette(routes=routes), cluster=cluster, secret_key=SECRET)
+    with pause_replay(items.cluster.replicas[0]), pause_replay(items.cluster.replicas[1]):
+        async with client(wrapped) as browser:
+            assert "rw=" in (await browser.post("/")).headers["set-cookie"]
+            assert (await browser.get("/")).json() == {"stock": 1, "replica": False}
+
+
 async def test_https_gets_the_host_prefix(make_async: Callable[..., AsyncCluster]) -> None:
     """Over HTTPS no other host of the domain can plant the cookie."""
     transport = httpx.ASGITransport(app(make_async()))

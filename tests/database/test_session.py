@@ -212,6 +212,23 @@ async def test_objects_added_before_the_refusal_are_kept(make_async: Callable[..
         assert await session.scalar(select(func.count()).select_from(Item)) == 4
 
 
+@pytest.mark.parametrize("driver", ["asyncpg", "psycopg"])
+async def test_a_savepoint_begins_on_the_primary(
+    make_async: Callable[..., AsyncCluster], driver: str
+) -> None:
+    """After a read from a replica too: a function that writes would be refused there, with no way back."""
+    cluster = make_async(driver)
+    async with cluster.session(consistency=ANY) as session:
+        assert await on_replica(session)
+        async with session.begin_nested():
+            assert await session.scalar(select(func.place_order(1))) == -1
+        async with session.begin_nested() as savepoint:
+            assert await session.scalar(select(func.place_order(1))) == -2
+            await savepoint.rollback()
+        await session.commit()
+        assert await session.scalar(select(Item.stock).where(Item.id == 1)) == -1
+
+
 async def test_replica_connections_cannot_write(
     make_async: Callable[..., AsyncCluster], items: Database
 ) -> None:

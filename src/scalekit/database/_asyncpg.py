@@ -52,9 +52,6 @@ class Asyncpg:
 
     def commit(self, connection: Any, plain: Callable[[], None], *, wrote: bool) -> Committed | None:
         driver_connection = raw(connection)
-        if not driver_connection.is_in_transaction():
-            plain()
-            return None if connection.autocommit else (False, None)
         if not driver_connection.scalekit_can_say:
             plain()
             return None
@@ -69,6 +66,9 @@ class Asyncpg:
             return False, None
         positions = [text for text in said if text.startswith(_POSITION)]
         return (_WROTE in said, positions[0].removeprefix(_POSITION)) if positions else None
+
+    def is_idle(self, connection: Any) -> bool:
+        return not self.is_closed(connection) and not raw(connection).is_in_transaction()
 
     def is_closed(self, connection: Any) -> bool:
         return bool(raw(connection).is_closed())

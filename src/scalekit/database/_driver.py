@@ -39,9 +39,13 @@ class Driver(Protocol):
     def commit(self, connection: Any, plain: Callable[[], None], *, wrote: bool) -> Committed | None:
         """Commit by ``plain``, or by a message that also tells what this transaction did and where.
 
-        ``wrote``: it is known already that it changed something, if it is not rolled back. Returns
-        ``None`` where only a question afterwards can tell.
+        Called with a transaction in progress. ``wrote``: it is known already that it changed something, if
+        it is not rolled back. Returns ``None`` where only a question afterwards can tell.
         """
+        ...
+
+    def is_idle(self, connection: Any) -> bool:
+        """Whether the connection is open and the server has no transaction in progress on it."""
         ...
 
     def is_closed(self, connection: Any) -> bool:

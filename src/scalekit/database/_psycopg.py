@@ -37,12 +37,13 @@ class Psycopg:
         return drive(connection, lambda raw: _ask(raw, sql))
 
     def commit(self, connection: Any, plain: Callable[[], None], *, wrote: bool) -> Committed | None:
-        status = raw(connection).info.transaction_status
-        if status == TransactionStatus.INTRANS:
-            return drive(connection, _commit)
-        plain()
-        # In a failed transaction COMMIT means ROLLBACK. Idle: nothing ran, or each statement committed.
-        return None if status == TransactionStatus.IDLE and raw(connection).autocommit else (False, None)
+        if raw(connection).info.transaction_status == TransactionStatus.INERROR:
+            plain()  # which means ROLLBACK
+            return False, None
+        return drive(connection, _commit)
+
+    def is_idle(self, connection: Any) -> bool:
+        return bool(raw(connection).info.transaction_status == TransactionStatus.IDLE)
 
     def is_closed(self, connection: Any) -> bool:
         driver_connection = raw(connection)
@@ -59,14 +60,19 @@ class Psycopg:
 
 def _ask(raw: Any, sql: str) -> Steps[tuple[Any, ...]]:
     before = raw.autocommit
-    if not before:
-        yield raw.set_autocommit(True)
-    cursor = raw.cursor(row_factory=tuple_row)
-    yield cursor.execute(sql)
-    row: tuple[Any, ...] = yield cursor.fetchone()
-    if not before:
-        yield raw.set_autocommit(False)
-    return row
+    try:
+        if not before:
+            yield raw.set_autocommit(True)
+        cursor = raw.cursor(row_factory=tuple_row)
+        yield cursor.execute(sql)
+        row: tuple[Any, ...] = yield cursor.fetchone()
+        if not before:
+            yield raw.set_autocommit(False)
+        return row
+    finally:
+        if raw.autocommit != before:
+            # Cut short, as by a cancellation: in the pool it would commit each statement by itself.
+            yield raw.close()
 
 
 def _commit(raw: Any) -> Steps[Committed]:

@@ -195,14 +195,16 @@ class _Base(ABC):
         """One visitor: what is committed inside the block is seen by every later read inside it.
 
         The middlewares open one for each request. For a job, open one yourself, and pass
-        ``scope.token`` on to whoever must see what it wrote. Outside every scope the process is its own
-        visitor.
+        ``scope.token`` on to whoever must see what it wrote. Inside another scope, a request's for
+        example, it starts from what that one was promised, and what is written belongs to both. Outside
+        every scope the process is its own visitor.
 
         Args:
             token: what the visitor must be shown at least.
             writes: begin on the primary.
         """
-        with self.scopes.enter(Scope(token, writes=writes)) as scope:
+        parent = self.scopes.current()
+        with self.scopes.enter(Scope(token, writes=writes, parent=parent)) as scope:
             yield scope
 
     @property

@@ -3,12 +3,20 @@
 ``after_commit`` cannot ask the server anything and the engine's ``commit`` event comes before COMMIT, so
 the dialect's ``do_commit`` is where both meet. The session leaves a :class:`Mark` on the connection;
 without one, commits and rollbacks are SQLAlchemy's own.
+
+Rules:
+
+* A COMMIT has failed only if the server said so. Whatever else ends it, a time-out or a cancellation too,
+  leaves the outcome unknown, and who looks for it must not look on a replica.
+* A connection that is lost before COMMIT is sent took its transaction along: an error like any other.
+* What was committed without us (AUTOCOMMIT, a ``COMMIT`` in a text) counts when the transaction ends.
 """
 
 from collections.abc import Callable
 from typing import Any
 
 from sqlalchemy import Engine, PoolProxiedConnection
+from sqlalchemy.exc import OperationalError
 
 from scalekit.database._driver import Driver
 from scalekit.database.consistency import Token
@@ -18,6 +26,9 @@ from scalekit.database.topology import Report, last_record_end
 from scalekit.errors import OutcomeUnknown
 
 _KEY = "scalekit.database"
+
+# The class of SQLSTATEs that are about the connection; PgBouncer says 08P01 for a server that it lost.
+_CONNECTION = "08"
 
 # Past everything: a visitor whose position could not be learned reads from the primary.
 _NEVER_REPLAYED = 2**64 - 1
@@ -32,25 +43,38 @@ class Mark:
         scope: the request it belongs to.
     """
 
-    __slots__ = ("handed_out", "name", "report", "scope", "statements", "token", "wrote")
+    __slots__ = (
+        "_promised", "autocommit", "handed_out", "name", "report", "scope", "statements", "token", "wrote",
+    )  # fmt: skip
 
     def __init__(self, name: str, report: Report, scope: Scope) -> None:
         self.name, self.report, self.scope = name, report, scope
         self.statements = 0
-        self.wrote = self.handed_out = False
+        self.wrote = self.handed_out = self.autocommit = False
         self.token: Token | None = None
+        self._promised = scope.token
 
     def committed(self, position: str | None) -> None:
-        """The transaction changed something, and ``position`` is where its log ends."""
+        """The transaction changed something, and ``position`` is where its log ends, if that is known."""
+        self._advance(position, confirmed=True)
+
+    def may_have_committed(self) -> None:
+        """Nobody knows whether the transaction was applied."""
+        self._advance(None, confirmed=False)
+
+    def _advance(self, position: str | None, *, confirmed: bool) -> None:
         timeline, end = self.report.timeline, _NEVER_REPLAYED
         if position is not None:
             timeline, end = read_position(position)
             end = last_record_end(end, segment_size=self.report.segment_size)
         self.token = Token(self.report.system, timeline, end)
+        self.scope.advance(self.token, since=self._promised, confirmed=confirmed)
 
 
 def attach(connection: PoolProxiedConnection, mark: Mark) -> None:
-    """Let the next COMMIT on ``connection`` tell ``mark`` its position."""
+    """Let the end of the transaction on ``connection`` tell ``mark`` its position."""
+    # In AUTOCOMMIT the function that a SELECT calls may write for good, and nobody can tell afterwards.
+    mark.wrote = mark.autocommit = connection.dbapi_connection.autocommit  # type: ignore[union-attr]
     connection.info[_KEY] = mark
 
 
@@ -64,30 +88,63 @@ def tell_positions(engine: Engine, driver: Driver) -> None:
         mark = _take(connection)
         if mark is None:
             plain_commit(connection)
-            return
+        elif mark.autocommit or driver.is_idle(connection.dbapi_connection):
+            if mark.wrote:
+                learn_position(mark, connection)
+            plain_commit(connection)
+        elif driver.is_closed(connection.dbapi_connection):
+            # SQLAlchemy's own kind of error, since whoever repeats a lost transaction waits for that.
+            lost = dialect.loaded_dbapi.OperationalError(
+                f"the connection to {mark.name} was lost before COMMIT was sent: nothing was applied"
+            )
+            connection.invalidate(lost)
+            raise OperationalError("COMMIT", None, lost, connection_invalidated=True)
+        else:
+            commit(mark, connection)
+
+    def commit(mark: Mark, connection: PoolProxiedConnection) -> None:
         dbapi_connection = connection.dbapi_connection
         try:
             committed = driver.commit(dbapi_connection, lambda: plain_commit(connection), wrote=mark.wrote)
-        except errors as error:
-            gone = driver.lost(error) or dialect.is_disconnect(error, dbapi_connection, None)
-            if not gone and getattr(error, "sqlstate", None) not in GONE:
+        # Whatever it is, COMMIT may be on its way, and the visitor must hear of it.
+        except BaseException as error:
+            if _server_said_no(error):
+                raise
+            mark.may_have_committed()
+            if not isinstance(error, Exception):
                 raise
             connection.invalidate(error)
             raise OutcomeUnknown(
-                f"the connection to {mark.name} was lost during COMMIT: the transaction may or may not have "
-                "been applied; find out before you repeat it"
+                f"no answer to COMMIT came from {mark.name}: the transaction may or may not have been "
+                "applied; find out before you repeat it"
             ) from error
         if committed is None:
-            committed = (True, _ask(driver, dbapi_connection, errors))
-        wrote, position = committed
-        if wrote:
+            learn_position(mark, connection)
+        elif committed[0]:
+            mark.committed(committed[1])
+
+    def learn_position(mark: Mark, connection: PoolProxiedConnection) -> None:
+        # By a question of its own: the commit has happened, whatever becomes of this.
+        position = None
+        try:
+            position = driver.ask(connection.dbapi_connection, f"SELECT {POSITION}")[0]
+        except errors:
+            pass
+        finally:
             mark.committed(position)
 
     def do_rollback(connection: PoolProxiedConnection) -> None:
-        _take(connection)
+        mark = _take(connection)
+        if mark is not None and mark.wrote and driver.is_idle(connection.dbapi_connection):
+            learn_position(mark, connection)
         plain_rollback(connection)
 
     dialect.do_commit, dialect.do_rollback = do_commit, do_rollback
+
+
+def _server_said_no(error: BaseException) -> bool:
+    state = getattr(error, "sqlstate", None)
+    return state is not None and state not in GONE and not state.startswith(_CONNECTION)
 
 
 def end_quietly(engine: Engine, driver: Driver) -> None:
@@ -113,12 +170,3 @@ def _take(connection: PoolProxiedConnection) -> Mark | None:
     except NotImplementedError:
         return None  # what the dialect looks around with on first connect is no pool's connection
     return mark
-
-
-def _ask(driver: Driver, connection: Any, errors: tuple[type[Exception], ...]) -> str | None:
-    """The position, by a question of its own: the COMMIT has happened, whatever becomes of this."""
-    try:
-        position: str | None = driver.ask(connection, f"SELECT {POSITION}")[0]
-    except errors:
-        return None
-    return position

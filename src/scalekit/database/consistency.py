@@ -88,6 +88,10 @@ class Token:
     timeline: int
     position: int
 
+    def same_history(self, other: "Token") -> bool:
+        """Whether the two positions can be compared."""
+        return (self.system, self.timeline) == (other.system, other.timeline)
+
     def __str__(self) -> str:
         return f"timeline {self.timeline}, {self.position >> 32:X}/{self.position & 0xFFFFFFFF:X}"
 
@@ -98,7 +102,7 @@ def latest(first: Token | None, second: Token | None) -> Token | None:
         return first or second
     if first.system != second.system:
         return second
-    return max(first, second, key=lambda token: (token.timeline, token.position))
+    return max(second, first, key=lambda token: (token.timeline, token.position))
 
 
 class TokenSigner:

@@ -27,25 +27,39 @@ class Scope:
     Args:
         token: what the visitor brought.
         writes: start on the primary, because this is likely to write.
+        parent: the scope around it: what it was promised is promised here too, and what is written here it
+            will read.
     """
 
-    def __init__(self, token: Token | None = None, *, writes: bool = False) -> None:
-        self.token = token
+    def __init__(
+        self, token: Token | None = None, *, writes: bool = False, parent: "Scope | None" = None
+    ) -> None:
+        self.token: Token | None = token if parent is None else latest(parent.token, token)
         self.writes = writes
         self.commits = 0
+        self.advanced = False
         self.sealed = False
+        self._parent = parent
+        self._warned = False
         self._sessions: set[ref[_Pending]] = set()
 
-    @property
-    def advanced(self) -> bool:
-        """Whether this request has committed something."""
-        return self.commits > 0
+    def advance(self, token: Token, *, since: Token | None = None, confirmed: bool = True) -> None:
+        """A commit of this request reached ``token``.
 
-    def advance(self, token: Token) -> None:
-        """A commit of this request reached ``token``."""
-        self.token = latest(self.token, token)
-        self.commits += 1
-        if self.sealed:
+        Args:
+            token: where it is in the log.
+            since: the token of this scope when the transaction began. What it stands for was committed
+                before and so is covered, even where its position was never learned.
+            confirmed: false if nobody knows whether it was applied.
+        """
+        if self._parent is not None:
+            self._parent.advance(token, confirmed=confirmed)
+        covered = since is not None and self.token is since and since.same_history(token)
+        self.token = token if covered else latest(self.token, token)
+        self.advanced = True
+        self.commits += confirmed
+        if self.sealed and not self._warned:
+            self._warned = True  # once a request: over a websocket there may be many
             _log.warning(
                 "a transaction was committed after the response headers had left, so the visitor's cookie "
                 "could not be updated and their next request may miss this write on a replica; commit "
@@ -59,6 +73,8 @@ class Scope:
     def watch(self, session: _Pending) -> None:
         """``session`` was opened for this request."""
         self._sessions.add(ref(session, self._sessions.discard))
+        if self._parent is not None:
+            self._parent.watch(session)
 
     def has_uncommitted_writes(self) -> bool:
         """Whether a session of this request holds changes that a commit may still make visible."""

@@ -7,7 +7,8 @@ Rules:
 * The choice is kept until the transaction ends, except that a write moves it to the primary for good.
 * A replica that refuses a statement as a write, or is lost before it answered anything, costs no error:
   the statement is repeated where it can run. What has been read already is never repeated.
-* A write is never repeated.
+* A write is never repeated, and nor is a read on the primary, which may be one: it may call a function.
+* A savepoint begins on the primary: it is made for what may fail, which is a write.
 
 One class serves ``sessionmaker(class_=...)`` and ``async_sessionmaker(sync_session_class=...)``.
 """
@@ -76,6 +77,11 @@ class ReadWriteSession(Session):
         def scalars(self, statement, params=None, **keywords):
             return self._perform(super().scalars, statement, params, keywords)
 
+    def begin(self, nested: bool = False) -> SessionTransaction:
+        if nested and not self.fleet.single:
+            self._use_primary()
+        return super().begin(nested)
+
     def connection(self, bind_arguments: Any = None, execution_options: Any = None) -> Connection:
         """The transaction's connection to the primary, since nobody sees what will be sent over it."""
         if self.fleet.single or (bind_arguments and bind_arguments.get("bind")):
@@ -119,14 +125,12 @@ class ReadWriteSession(Session):
             self._use_primary(wrote=True)
         elif self._place is None:
             self._begin_reading()
-        repeated = False
         while True:
             try:
                 result = call(statement, params, **keywords)
             except DBAPIError as error:
-                if not read or not self._recover(error, statement, repeated=repeated):
+                if not read or not self._recover(error, statement):
                     raise
-                repeated = True
             else:
                 if self._place is not None:
                     self._place.statements += 1
@@ -139,7 +143,7 @@ class ReadWriteSession(Session):
         return self.fleet.scopes.current() or self._born_in or self.fleet.scopes.process
 
     def _level(self, scope: Scope) -> Consistency:
-        if self.fleet.scopes.on_primary() or self.twophase or self.in_nested_transaction():
+        if self.fleet.scopes.on_primary() or self.twophase:
             return STRONG
         if not self.fleet.replicas_usable:
             return STRONG
@@ -222,31 +226,27 @@ class ReadWriteSession(Session):
                 member.transactions += 1
                 return place
 
-    def _recover(self, error: DBAPIError, statement: Executable, *, repeated: bool) -> bool:
+    def _recover(self, error: DBAPIError, statement: Executable) -> bool:
         """Whether the read that ended in ``error`` may be repeated; prepares that."""
         place = self._place
         if place is None:
             return False
         state = getattr(error.orig, "sqlstate", None)
         gone = error.connection_invalidated or state in GONE
-        if place.replica and state in REFUSED:
+        if gone:
+            self.fleet.suspect(place.member, describe(error))
+        if not place.replica:
+            return False
+        if state in REFUSED:
             if state == READ_ONLY_STATE:
                 self.fleet.verdicts.refused(statement)
             self._leave(place, broken=False)
             self._use_primary(wrote=True)
             return True
-        if gone:
-            self.fleet.suspect(place.member, describe(error))
-        if place.statements or place.wrote or not (gone or (place.replica and state in CONFLICT)):
+        if place.statements or not (gone or state in CONFLICT):
             return False
-        if place.replica:
-            self._leave(place, broken=gone)
-            self._begin_reading(frozenset({place.member}))
-            return True
-        if repeated:
-            return False
-        self._leave(place, broken=True)
-        self._use_primary()
+        self._leave(place, broken=gone)
+        self._begin_reading(frozenset({place.member}))
         return True
 
     def _leave(self, place: Place, *, broken: bool) -> None:
@@ -286,13 +286,17 @@ def _after_commit(session: ReadWriteSession) -> None:
     place = session._place
     if place is None or place.replica or session.in_nested_transaction():
         return
-    if place.token is None and place.wrote and session.twophase:
+    if place.wrote and session.twophase:
         place.committed(None)  # COMMIT PREPARED tells no position
-    if place.token is not None:
-        place.member.commits += 1
-        place.scope.advance(place.token)
 
 
 def _after_end(session: ReadWriteSession, transaction: SessionTransaction) -> None:
-    if transaction.parent is None:
-        session._place = None
+    if transaction.parent is not None:
+        return
+    place, session._place = session._place, None
+    if place is None:
+        return
+    if place.autocommit and place.token is None:
+        place.may_have_committed()  # the connection was lost under what it was told to do
+    if place.token is not None:
+        place.member.commits += 1
