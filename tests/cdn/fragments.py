@@ -105,7 +105,6 @@ FOREIGN = [
     "<use href='/static/icons.svg#x'/>",
     "<feImage href=/static/logo.png />",
     "<link rel=icon href=/static/logo.png />",
-    "<font size=x></font>",
     "<desc><img src=/static/logo.png></desc>",
     "<textarea><image href=/static/logo.png /></textarea>",
 ]

@@ -243,6 +243,39 @@ def test_a_base_element_moves_relative_urls(assets: Assets) -> None:
     assert rewrite(assets, back) == elsewhere + b"<img src=" + url + b">"
 
 
+@pytest.mark.parametrize(
+    "inert",
+    [
+        b"<template>%b</template>",
+        b"<noscript>%b</noscript>",
+        b"<TEMPLATE id=x><template></template>%b</TEMPLATE >",
+        b"<template><svg><g></template><template>%b</template>",
+        b"<noscript><template></noscript><template>%b</template>",
+        b"<template><body>%b</body></template>",
+        b"<svg><foreignObject><template></template></foreignObject></svg><noscript>%b</noscript>",
+    ],
+)
+def test_a_base_element_that_is_no_part_of_the_document(assets: Assets, inert: bytes) -> None:
+    """In a ``<template>`` or ``<noscript>`` a ``<base>`` says nothing; a real one behind it does."""
+    url = assets.url("logo.png").encode()
+    for real in (b"", b"<base href=/static/css/>"):
+        images = b"<img src=logo.png><img src=static/logo.png><img src=../logo.png>"
+        right = b"../logo.png" if real else b"static/logo.png"
+        page = inert % b"<base href=/static/>" + real + images
+        assert rewrite(assets, page) == page.replace(b"=" + right, b"=" + url)
+
+
+def test_a_base_element_in_doubt(assets: Assets) -> None:
+    """Behind ``<body>`` it may stand in a template or not: what it might resolve is left alone."""
+    url = assets.url("logo.png").encode()
+    before, after = b"<head></head><BODY class=x><img src=static/logo.png>", b"<img src=/static/logo.png>"
+    page = before + b"<p><base href=/static/>" + after + b"<img src=//shop.example/static/logo.png>"
+    expected = page.replace(b"src=static/logo.png", b"src=" + url)
+    assert rewrite(assets, page) == expected.replace(b"//shop.example/static/logo.png", url)
+    settled = b"<base href=/><body><template><base href=/x/></template><img src=static/logo.png>"
+    assert rewrite(assets, settled, "/shop/") == settled.replace(b"static/logo.png", url)
+
+
 def test_hashed_urls_go_to_the_cdn_too(assets: Assets) -> None:
     """A page that names hashed files by path, as ``asset()`` without a CDN does, gets the CDN."""
     asset = assets.get("logo.png")

@@ -25,13 +25,15 @@ FILES = {
     "logo.svg": '<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"><path d="M0 0h9v9z"/></svg>',
 }
 PAGE = """<!DOCTYPE html><html><head><title>Origins</title><link rel="icon" href="data:,">
+<template><base href="/elsewhere/"></template><noscript><base href="/nowhere/"></noscript>
+<base href="/static/">
 <link rel="stylesheet" href="/static/site.css" crossorigin="use-credentials">
 <script src="/static/classic.js" crossorigin="use-credentials"></script>
 <link rel="modulepreload" href="/static/cart.js">
 <script type="module" src="/static/cart.js"></script>
 <script type="module" src="/static/main.js"></script>
 <script type="module">import { cart } from "/static/cart.js"; window.carts = [...window.carts, cart];</script>
-</head><body><img src="/static/logo.svg" crossorigin>
+</head><body><a href="here">a link</a> <img src="logo.svg" crossorigin>
 <object data="/static/logo.svg" type="image/svg+xml"></object>
 <video><track default kind="subtitles" src="/static/subtitles.vtt"></video></body></html>
 """

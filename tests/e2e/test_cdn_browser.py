@@ -72,6 +72,7 @@ WORKS = """() => {
         carts: new Set(window.carts).size,
         drawing: document.querySelector("object").contentDocument !== null,
         pixels: paint.canvas.toDataURL().length > 0,
+        base: document.querySelector("a").href.slice(location.origin.length),
     };
 }"""
 
@@ -79,7 +80,7 @@ WORKS = """() => {
 @pytest.mark.timeout(180)
 @pytest.mark.parametrize("application", ["plain", "moved"])
 def test_a_page_works_with_the_middleware_as_without(browser: Any, application: str) -> None:
-    """Subtitles, credentials, modules, objects, canvases: what browsers bind to an origin still works."""
+    """Subtitles, credentials, modules, objects, canvases, bases: all works from another origin."""
     port, module = free_port(), "tests.e2e.cdn_page"
     cdn = f"http://localhost:{port}"
     with running(f"{module}:cdn", port, cdn), running(f"{module}:{application}", free_port(), cdn) as site:
@@ -98,6 +99,7 @@ def test_a_page_works_with_the_middleware_as_without(browser: Any, application: 
         "carts": 1,
         "drawing": True,
         "pixels": True,
+        "base": "/static/here",
     }
     assert complaints == []
     assert moved is (application == "moved")

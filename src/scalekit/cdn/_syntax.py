@@ -42,26 +42,31 @@ HIDDEN_BRACKET = re.compile(rb"""=[ \t\n\f\r]*+(?:"[^"<>]*+[<>]|'[^'<>]*+[<>])""
 not found, the first ``>`` after a tag's beginning is its end."""
 
 
-def _any_case(text: str) -> bytes:
-    return b"".join(b"[%c%c]" % (letter, letter ^ 32) for letter in text.encode())
+def _tags(*beginnings: str) -> re.Pattern[bytes]:
+    """Tags that begin with one of these, in any case; all are equally long.
+
+    A character class for each letter narrows the search, which costs no branch of the pattern for the
+    thousands of tags that are none of these; only then does the look-behind say which it is.
+    """
+    letters = [[_any_case(letter) for letter in beginning] for beginning in beginnings]
+    classes = (b"[" + b"".join(sorted(set(column))) + b"]" for column in zip(*letters, strict=True))
+    names = (b"".join(b"[" + letter + b"]" for letter in name) for name in letters)
+    return re.compile(b"<" + b"".join(classes) + b"(?<=<(?:" + b"|".join(names) + b"))")
 
 
-# Three character classes narrow the search, which costs no branch of the pattern for the thousands of tags
-# that are none of these; only then does the look-behind say which it is.
-SPECIAL = re.compile(
-    rb"<[!bimnpstxBIMNPSTX][-acefhilmotvACEFHILMOTV][-aefgloprstxyAEFGLOPRSTXY](?<=<(?:!--|"
-    + b"|".join(
-        map(_any_case, ("bas", "ifr", "mat", "noe", "nof", "pla", "scr", "sty", "svg", "tex", "tit", "xmp"))
-    )
-    + b"))"
-)
+def _any_case(letter: str) -> bytes:
+    return re.escape("".join(sorted({letter.lower(), letter.upper()}))).encode()
+
+
+_SPECIAL = ("!--", "bas", "ifr", "mat", "noe", "nof", "pla", "scr", "sty", "svg", "tex", "tit", "xmp")
+
+SPECIAL = _tags(*_SPECIAL)
 """A comment, or perhaps a start tag that changes what the text or the relative URLs after it mean."""
 
-FETCHING_TAG = re.compile(
-    rb"<[afilsvAFILSV][ceimnouCEIMNOU](?<=<(?:"
-    + b"|".join(map(_any_case, ("au", "fe", "im", "in", "li", "sc", "so", "vi")))
-    + b"))"
-)
+HEAD_SPECIAL = _tags(*_SPECIAL, "bod", "nos", "tem", "/no", "/te")
+"""The same before ``<body>``, or perhaps a tag that tells whether a ``<base>`` counts."""
+
+FETCHING_TAG = _tags("au", "fe", "im", "in", "li", "sc", "so", "vi")
 """Perhaps a start tag that has the browser fetch something."""
 
 PLAIN_SOURCE = re.compile(

@@ -49,16 +49,19 @@ class Base:
 
     def __init__(self, path: str, host: str | None) -> None:
         self._host = None if host is None else _DEFAULT_PORT.sub("", host.lower())
-        # None after <base href="https://elsewhere/">: then nothing relative is ours.
+        # None after <base href="https://elsewhere/">, or one in doubt: then nothing relative is ours.
         self._directory: str | None = quote(path[: path.rfind("/") + 1]) or "/"
 
     @property
     def directory(self) -> str | None:
-        """The path up to its last slash, percent-encoded; ``None`` on another host."""
+        """The path up to its last slash, percent-encoded; ``None`` on another host, or nobody knows where."""
         return self._directory
 
-    def move(self, href: str) -> None:
-        """Take the document's ``<base href>``."""
+    def move(self, href: str | None) -> None:
+        """Take the document's ``<base href>``; ``None`` when it may be that or not."""
+        if href is None:
+            self._directory = None
+            return
         url, _ = split(href.strip(_AROUND).translate(_INSIDE))
         if url:
             path = self._absolute(url)

@@ -18,9 +18,11 @@ from functools import partial
 from scalekit.cdn._attributes import HTML_TAGS, SVG_TAGS, AttributeRewriter
 from scalekit.cdn._cursor import TagCursor
 from scalekit.cdn._foreign import HTML, SVG, ForeignContent
+from scalekit.cdn._head import Head
 from scalekit.cdn._syntax import (
     ATTRIBUTE,
     FETCHING_TAG,
+    HEAD_SPECIAL,
     HIDDEN_BRACKET,
     PLAIN_SOURCE,
     SPECIAL,
@@ -66,6 +68,7 @@ class HtmlRewriter:
         self._directory = (self._base.directory or "").encode()
         self._based = False
         self._foreign = ForeignContent()
+        self._head = Head()
         self._mode: _Mode = HtmlRewriter._data
         # The input from where it must be looked at again, and how much of that went out already.
         self._rest, self._sent = b"", 0
@@ -139,7 +142,7 @@ class HtmlRewriter:
         """Rewrite what is beyond doubt; the answer is from where to step, and past where."""
         size = len(data)
         if self._special < position:
-            special = SPECIAL.search(data, position)
+            special = (SPECIAL if self._head.over else HEAD_SPECIAL).search(data, position)
             self._special = special.start() if special else size
         stop = self._special
         if self._hidden < position and self._clear < stop:
@@ -261,6 +264,8 @@ class HtmlRewriter:
         if slash:
             if self._foreign:
                 self._foreign.end(name)
+            if not self._foreign and not self._head.over:
+                self._head.end(name)
             return end
         short = end - opening <= TAG_LIMIT
         namespace = HTML
@@ -278,6 +283,8 @@ class HtmlRewriter:
                 return self._enter(PLAINTEXT, end)
         if short and namespace in (HTML, SVG):
             self._rewrite_tag(data, opening, end, name, HTML_TAGS if namespace == HTML else SVG_TAGS)
+        if not self._foreign and not self._head.over:
+            self._head.start(name)
         text = content_of(name) if namespace == HTML else None
         return end if text is None else self._enter(text, end)
 
@@ -291,7 +298,7 @@ class HtmlRewriter:
             return False
         if self._needle is None or data.find(self._needle, stop, end) >= 0:
             return False
-        # A dash is looked for first, as it costs less and is rarer than a tag.
+        # To find the dash costs least, and most tags have none.
         if data.find(b"-", opening, end) >= 0 and b"use-credentials" in data[opening:end].lower():
             return False
         self._out += data[self._cut : start], new
@@ -309,13 +316,13 @@ class HtmlRewriter:
                 self._out += data[self._cut : begin], new
                 self._cut = stop
                 self.count += 1
-        elif name == b"base" and tags is HTML_TAGS and not self._based:
+        elif name == b"base" and tags is HTML_TAGS and not self._based and not self._head.inert:
             href = self._attributes.base_href(data, start, end)
             if href is not None:
-                self._move(href)
+                self._move(None if self._head.over else href)
 
-    def _move(self, href: str) -> None:
-        """Resolve relative URLs against the document's ``<base>`` from now on."""
+    def _move(self, href: str | None) -> None:
+        """Resolve URLs against the document's ``<base>`` from now on; against nothing when it is in doubt."""
         self._based = True
         self._base.move(href)
         self._needle = self._attributes.needle
