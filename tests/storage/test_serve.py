@@ -1,5 +1,6 @@
 """StorageFiles: stored objects over HTTP, harmless whatever was uploaded."""
 
+import asyncio
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -75,6 +76,36 @@ async def test_ranges_of_every_storage(storage: Storage) -> None:
         assert (await client.get("/a.txt", headers={"range": "bytes=3-5"})).content == b"345"
         behind = await client.get("/a.txt", headers={"range": "bytes=10-"})
     assert (behind.status_code, behind.headers["content-range"]) == (416, "bytes */10")
+
+
+@pytest.mark.parametrize("wanted", ["bytes=0-", "bytes=5-", "bytes=0-0", "bytes=-3"])
+async def test_ranges_of_nothing(wanted: str) -> None:
+    """An empty object has no ranges: it is sent whole."""
+    storage = MemoryStorage()
+    await storage.put("e.txt", b"")
+    async with client_of(StorageFiles(storage)) as client:
+        answer = await client.get("/e.txt", headers={"range": wanted})
+    assert (answer.status_code, answer.headers["content-length"]) == (200, "0")
+    assert "content-range" not in answer.headers
+
+
+async def test_a_client_that_hangs_up() -> None:
+    """What nobody reads any more is not read from the storage either."""
+    storage, sent = MemoryStorage(), []
+    await storage.put("big.bin", bytes(10_000_000))
+
+    async def receive() -> Any:
+        if sum(len(message.get("body", b"")) for message in sent) < 300_000:
+            await asyncio.Event().wait()
+        return {"type": "http.disconnect"}
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    await StorageFiles(storage)(
+        {"type": "http", "method": "GET", "path": "/big.bin", "headers": []}, receive, send
+    )
+    assert 300_000 <= sum(len(message.get("body", b"")) for message in sent) < 500_000
 
 
 async def test_conditions() -> None:
@@ -160,19 +191,35 @@ async def test_what_is_not_there(tmp_path: Path) -> None:
 
 
 class _Changes(MemoryStorage):
-    """The object is replaced between the look and the read."""
+    """The object is replaced, or removed, between the look and the read."""
+
+    def __init__(self, *contents: bytes | None) -> None:
+        super().__init__()
+        self.contents = list(contents)
 
     async def open(self, key: str, *, offset: int = 0, length: int | None = None) -> Opened | None:
-        await self.put(key, b"another content", overwrite=True)
+        if self.contents:
+            content = self.contents.pop(0)
+            await self.delete(key)
+            if content is not None:
+                await self.put(key, content)
         return await super().open(key, offset=offset, length=length)
 
 
 async def test_an_object_that_changes_meanwhile() -> None:
-    """Headers of one version never come with the content of another."""
-    storage = _Changes()
-    await storage.put("a.txt", b"one content")
+    """Headers of one version never come with the content of another, and a replaced object is not absent."""
+    storage = _Changes(b"two", b"three")
+    await storage.put("a.txt", b"one")
     async with client_of(StorageFiles(storage)) as client:
         answer = await client.get("/a.txt")
-    assert answer.status_code == 404
+        assert (answer.status_code, answer.content, answer.headers["content-length"]) == (200, b"three", "5")
+        storage.contents = [b"another"]
+        answer = await client.get("/a.txt", headers={"range": "bytes=1-"})
+        assert (answer.content, answer.headers["content-range"]) == (b"nother", "bytes 1-6/7")
+        storage.contents = [b"%d" % number for number in range(100)]
+        answer = await client.get("/a.txt")
+        assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
+        storage.contents = [None]
+        assert (await client.get("/a.txt")).status_code == 404
     with pytest.raises(RuntimeError, match="websocket"):
         await StorageFiles(storage)({"type": "websocket"}, None, None)  # type: ignore[arg-type]

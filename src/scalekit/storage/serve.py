@@ -9,10 +9,12 @@ import re
 from email.utils import format_datetime
 from http import HTTPStatus
 
+from anyio import move_on_after
+
 from scalekit._http import get
 from scalekit.errors import InvalidKey
 from scalekit.storage._content_type import essence_of, is_content_type
-from scalekit.storage._contract import Storage, Stored
+from scalekit.storage._contract import Opened, Storage, Stored
 from scalekit.storage._media_types import UNKNOWN
 from scalekit.storage._respond import path_below, respond
 from scalekit.types import Headers, Receive, Scope, Send
@@ -34,6 +36,9 @@ _POLICY = b"default-src 'none'; sandbox"
 # A film opened by itself is a page of the browser that loads the film; in a full sandbox it has no origin
 # and may not. Scripts stay forbidden.
 _FILM_POLICY = b"default-src 'none'; media-src 'self'; sandbox allow-same-origin"
+
+# How often one object is replaced between a look at it and its opening, before that is taken for a fault.
+_ATTEMPTS = 10
 
 _RANGE = re.compile(rb"bytes=(\d{1,18})?-(\d{1,18})?")
 
@@ -61,42 +66,46 @@ class StorageFiles:
             raise RuntimeError(f"StorageFiles answers HTTP requests, not {scope['type']!r}")
         if scope["method"] not in ("GET", "HEAD"):
             return await respond(send, HTTPStatus.METHOD_NOT_ALLOWED, [(b"allow", b"GET, HEAD")])
+        for _ in range(_ATTEMPTS):
+            if await self._answered(scope, receive, send):
+                return None
+        return await respond(send, HTTPStatus.SERVICE_UNAVAILABLE, [(b"retry-after", b"1")])
+
+    async def _answered(self, scope: Scope, receive: Receive, send: Send) -> bool:
+        """Answer, unless the object was replaced after the headers were made: they are of the old one."""
         try:
             stored = await self.storage.stat(path_below(scope))
         except InvalidKey:
             stored = None
         if stored is None:
-            return await respond(send, HTTPStatus.NOT_FOUND)
+            await respond(send, HTTPStatus.NOT_FOUND)
+            return True
         headers = self._headers(stored)
         if _is_known(get(scope["headers"], b"if-none-match"), stored.etag):
-            return await respond(send, HTTPStatus.NOT_MODIFIED, headers)
+            await respond(send, HTTPStatus.NOT_MODIFIED, headers)
+            return True
         start, end = _wanted(scope, stored)
         if start >= end and stored.size:
             headers.append((b"content-range", b"bytes */%d" % stored.size))
-            return await respond(send, HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE, headers)
+            await respond(send, HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE, headers)
+            return True
         status = HTTPStatus.OK
         if (start, end) != (0, stored.size):
             status = HTTPStatus.PARTIAL_CONTENT
             headers.append((b"content-range", b"bytes %d-%d/%d" % (start, end - 1, stored.size)))
         if scope["method"] == "HEAD" or not stored.size:
-            return await respond(send, status, headers, length=end - start)
-        return await self._send(send, status, headers, stored, start, end)
-
-    async def _send(
-        self, send: Send, status: HTTPStatus, headers: Headers, stored: Stored, start: int, end: int
-    ) -> None:
+            await respond(send, status, headers, length=end - start)
+            return True
         opened = await self.storage.open(stored.key, offset=start, length=end - start)
-        if opened is None or opened.stored.etag != stored.etag:
-            # Deleted or replaced in between: the headers above would describe another object.
-            if opened is not None:
-                await opened.aclose()
-            return await respond(send, HTTPStatus.NOT_FOUND)
+        if opened is None:
+            return False
         async with opened:
+            if opened.stored.etag != stored.etag:
+                return False
             headers.append((b"content-length", b"%d" % (end - start)))
             await send({"type": "http.response.start", "status": status.value, "headers": headers})
-            async for chunk in opened:
-                await send({"type": "http.response.body", "body": chunk, "more_body": True})
-        return await send({"type": "http.response.body", "body": b""})
+            await _send(opened, receive, send)
+        return True
 
     def _headers(self, stored: Stored) -> Headers:
         # Others write to buckets too: what came in by a presigned upload may carry any text for a type.
@@ -115,6 +124,22 @@ class StorageFiles:
         ]
 
 
+async def _send(opened: Opened, receive: Receive, send: Send) -> None:
+    async for chunk in opened:
+        await send({"type": "http.response.body", "body": chunk, "more_body": True})
+        if await _hung_up(receive):
+            return  # nobody reads the rest, so it need not be read from the storage either
+    await send({"type": "http.response.body", "body": b""})
+
+
+async def _hung_up(receive: Receive) -> bool:
+    """Whether the client is gone, as far as the server knows without waiting for it."""
+    kind = ""
+    with move_on_after(0):
+        kind = (await receive())["type"]
+    return kind == "http.disconnect"
+
+
 def _is_known(candidates: bytes | None, etag: str) -> bool:
     if candidates is None:
         return False
@@ -129,6 +154,8 @@ def _wanted(scope: Scope, stored: Stored) -> tuple[int, int]:
     condition = get(scope["headers"], b"if-range")
     if match is None or match.group() == b"bytes=-" or scope["method"] != "GET":
         return whole
+    if not stored.size:
+        return whole  # there is no range of nothing
     if condition is not None and condition != f'"{stored.etag}"'.encode("latin-1"):
         return whole
     first, last = match.groups()
