@@ -114,6 +114,20 @@ async def test_an_input_that_was_left_empty() -> None:
     assert "photo" not in found.files
 
 
+async def test_inputs_that_were_left_empty_count_for_nothing() -> None:
+    """A form within its limits stays so however many of its inputs were left empty; up to a hundred."""
+    empty = part("more", b"", filename="", content_type="application/octet-stream")
+    limits = {"max_files": 1, "max_fields": 1}
+    found = await read(form(part("title", "Cat"), *[empty] * 50, PHOTO, *[empty] * 50), **limits)
+    assert (len(found.fields), len(found.files)) == (1, 1)
+    with pytest.raises(MalformedUpload, match="more than 1 fields"):
+        await read(form(part("a", "1"), empty, part("b", "2")), **limits)
+    with pytest.raises(MalformedUpload, match="more than 1 files"):
+        await read(form(PHOTO, empty, PHOTO), **limits)
+    with pytest.raises(MalformedUpload, match="more than 102 parts"):
+        await read(form(*[empty] * 103), **limits)
+
+
 async def test_the_limit_is_exact(storage: Storage) -> None:
     """A file of exactly the limit is stored; one byte more, sent without a Content-Length, is refused.
 

@@ -36,6 +36,7 @@ V = TypeVar("V")
 
 _MIB = 1024 * 1024
 _PART_OVERHEAD = 16 * 1024  # boundary and headers of one part, generously
+_EMPTY_INPUTS = 100
 
 _log = logging.getLogger("scalekit.storage")
 
@@ -114,7 +115,8 @@ async def stream_form(
         max_file_size: bytes of one file.
         accept: media types such as ``"image/png"``, ``"image/*"`` or ``"*/*"`` (default), compared with the
             *content*. HTML, SVG and XML must be named, no ``*`` includes them.
-        max_files, max_fields: how many of each; an input of type file that was left empty is none.
+        max_files, max_fields: how many of each. An input of type file that was left empty counts for nothing;
+            there may be 100 of them.
         max_field_size: bytes of one field's value.
         prefix: goes before the random keys, such as ``"avatars/"``.
 
@@ -179,8 +181,10 @@ class _Intake:
         # More than this cannot belong to a form within the limits.
         limit = self.max_files * (self.max_file_size + _PART_OVERHEAD)
         limit += self.max_fields * (self.max_field_size + _PART_OVERHEAD)
+        limit += _EMPTY_INPUTS * _PART_OVERHEAD
         async with aclosing(body_of(request, limit=limit)) as body:
-            parts = PartReader(body, boundary, max_parts=self.max_files + self.max_fields)
+            most = self.max_files + self.max_fields + _EMPTY_INPUTS
+            parts = PartReader(body, boundary, max_parts=most)
             while (part := await parts.next_part()) is not None:
                 async with aclosing(parts.data()) as data:
                     await (self._field(part, data) if part.filename is None else self._file(part, data))
