@@ -340,6 +340,18 @@ def test_other_encodings(assets: Assets) -> None:
     assert entity == f"<img src='{assets.url('logo.png')}?&#20013;'>".encode()
 
 
+@pytest.mark.parametrize("mark", ["&#", "&#x"])
+def test_character_references_of_any_length(assets: Assets, mark: str) -> None:
+    """Zeros in front say nothing; a number beyond all characters is no name's, and ends no page."""
+    letter = "6c" if "x" in mark else "108"
+    zeros = f"<img src='/static/{mark}{'0' * 5000}{letter};ogo.png'>".encode()
+    assert rewrite(assets, zeros) == done(assets, b"<img src='/static/logo.png'>")
+    endless = f"<img src='/static/{mark}{'9' * 5000};ogo.png'><link rel='{mark}{'9' * 5000}'>".encode()
+    assert rewrite(assets, endless + IMG) == endless + done(assets, IMG)
+    query = f"<img src='/static/logo.png?{mark}{'9' * 5000};'>".encode()
+    assert rewrite(assets, query) == f"<img src='{assets.url('logo.png')}?\ufffd'>".encode()
+
+
 def test_a_whole_page_without_assets_is_returned_as_it_is(assets: Assets) -> None:
     """One search decides; the very same object comes back."""
     page = b"<p>" * 1000

@@ -112,6 +112,7 @@ def test_what_is_no_page_passes(assets: Assets, shell: Shell, headers: dict[str,
         ("content-type", "text/html; charset=iso-2022-jp", "charset"),
         ("content-type", "text/html; charset=nonsense", "charset"),
         ("content-type", "text/html; charset=hex", "charset"),
+        ("content-type", "text/html; charset=undefined", "charset"),
     ],
 )
 def test_pages_that_must_not_be_touched(

@@ -10,6 +10,7 @@ import re
 from html.entities import html5
 
 _REFERENCE = re.compile(r"&(?:#(?:[xX][0-9a-fA-F]+|[0-9]+);?|[a-zA-Z][a-zA-Z0-9]*+(?:;|(?!=)))")
+_MAX_DIGITS = 7
 
 _UNSAFE = re.compile(r"""[&"'<]""")
 _UNSAFE_BARE = re.compile(r"""[&"'<>=`\t\n\f\r ]""")
@@ -17,9 +18,12 @@ _UNSAFE_BARE = re.compile(r"""[&"'<>=`\t\n\f\r ]""")
 
 def _character(match: re.Match[str]) -> str:
     token = match[0]
-    if token[1] == "#":
-        return html.unescape(token)
-    return html5.get(token[1:], token)
+    if token[1] != "#":
+        return html5.get(token[1:], token)
+    mark = token[:3] if token[2] in "xX" else "&#"
+    digits = token[len(mark) :].rstrip(";").lstrip("0")
+    # Of more digits than any character has, html.unescape would make an error when they are thousands.
+    return html.unescape(f"{mark}{digits or 0};") if len(digits) <= _MAX_DIGITS else "\ufffd"
 
 
 def decode(text: str) -> str:

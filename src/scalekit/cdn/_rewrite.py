@@ -148,5 +148,5 @@ def _keeps_ascii(charset: str) -> bool:
     try:
         name = codecs.lookup(charset).name.replace("-", "_")
         return not name.startswith(_STATEFUL) and _ASCII.decode(charset) == _ASCII.decode("ascii")
-    except (LookupError, UnicodeDecodeError):
+    except (LookupError, ValueError):  # a codec may refuse with any kind of the latter
         return False

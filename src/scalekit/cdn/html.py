@@ -294,7 +294,10 @@ class HtmlRewriter:
         stop = data.find(b'"', hit, end)
         source = data[start:stop]
         new = self._links.get(source) or self._links.get(self._directory + source)
-        if new is None or PLAIN_SOURCE.fullmatch(data, opening, start) is None:
+        if new is None:
+            return False
+        # The most usual beginning of all needs no pattern.
+        if data[opening:start] != b'<img src="' and PLAIN_SOURCE.fullmatch(data, opening, start) is None:
             return False
         if self._needle is None or data.find(self._needle, stop, end) >= 0:
             return False
