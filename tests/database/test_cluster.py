@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from sqlalchemy import event, text
 
-from scalekit.database import STRONG, AsyncCluster, Bounded, Cluster
+from scalekit.database import ANY, STRONG, AsyncCluster, Bounded, Cluster
 from scalekit.database.asgi import ReadYourWritesMiddleware
 from scalekit.errors import ConfigurationError, MissingExtra, WrongColour
 from tests.conftest import Database
@@ -76,6 +76,9 @@ async def test_one_postgresql(make_async: Callable[..., AsyncCluster]) -> None:
     ("arguments", "message"),
     [
         ({"primary": "no url"}, "cannot be parsed"),
+        ({"primary": "postgresql+asyncpg://app:p@ss:secret-word@a/shop"}, "in a password @ is written %40"),
+        ({"primary": "postgresql+asyncpg://app:p@ss/secret-word@a/shop"}, "in a password @ is written %40"),
+        ({"primary": "postgresql+asyncpg://app@a:secret-word/shop"}, "cannot be parsed"),
         ({"primary": "nosuch://app@host/shop"}, "knows no nosuch://"),
         (
             {"primary": "postgres://app:secret-word@host/shop"},
@@ -87,6 +90,11 @@ async def test_one_postgresql(make_async: Callable[..., AsyncCluster]) -> None:
         ({"primary": PG.format("a"), "max_lag": "30"}, "max_lag='30' must be seconds as a number"),
         ({"primary": PG.format("a"), "replicas": [PG.format("a")]}, "given twice"),
         ({"primary": PG.format("a"), "replicas": ["postgresql+psycopg://app@b/shop"]}, "share a driver"),
+        (
+            {"primary": PG.format("a"), "replicas": ["postgresql+asyncpg://app@b/staging"]},
+            "b/staging and a/shop are two databases",
+        ),
+        ({"primary": PG.format("a"), "session_options": {"consistency": "any"}}, "use ANY, CAUSAL"),
         ({"primary": "sqlite+aiosqlite:///a", "replicas": ["sqlite+aiosqlite:///b"]}, "replicas= needs"),
         ({"primary": PG.format("a"), "consistency": "strong"}, "use ANY, CAUSAL"),
         ({"primary": PG.format("a"), "max_lag": -1}, "max_lag"),
@@ -99,6 +107,7 @@ async def test_wrong_configurations(arguments: dict[str, Any], message: str) -> 
     with pytest.raises(ConfigurationError, match=message) as raised:
         AsyncCluster(**arguments)
     assert "secret-word" not in str(raised.value)
+    assert raised.value.__context__ is None or "secret-word" not in str(raised.value.__context__)
 
 
 def test_wrong_colours() -> None:
@@ -128,11 +137,21 @@ def test_session_options_and_events(tmp_path: Path) -> None:
     assert committed == [session]
 
 
+def test_a_level_for_every_session(make_sync: Callable[..., Cluster]) -> None:
+    """session_options may hold it; what a session asks for itself comes first."""
+    where = text("SELECT pg_is_in_recovery()")
+    cluster = make_sync(session_options={"consistency": STRONG})
+    with cluster.session() as session:
+        assert session.scalar(where) is False
+    with cluster.session(consistency=ANY) as session:
+        assert session.scalar(where) is True
+
+
 async def test_a_replica_that_cannot_be_reached_from_the_start(
     make_async: Callable[..., AsyncCluster], items: Database
 ) -> None:
     """It is left out with a reason; reads and writes go on."""
-    nobody = "postgresql+asyncpg://postgres@127.0.0.1:1/nobody"
+    nobody = f"postgresql+asyncpg://postgres@127.0.0.1:1/{items.name}"
     cluster = make_async(replicas=[nobody])
     async with cluster.session() as session:
         assert await session.scalar(text("SELECT count(*) FROM item")) == 3
@@ -183,13 +202,45 @@ print("done")
 """
 
 
-def test_forked_servers(items: Database) -> None:
+@pytest.mark.parametrize("replicas", [0, 2])
+def test_forked_servers(items: Database, replicas: int) -> None:
     """gunicorn --preload: the child has connections and threads of its own, the parent keeps its own."""
-    arguments = [items.primary_url("psycopg"), *items.replica_urls("psycopg")]
+    arguments = [items.primary_url("psycopg"), *items.replica_urls("psycopg")[:replicas]]
     done = subprocess.run(
         [sys.executable, "-c", FORK, *arguments], capture_output=True, text=True, timeout=60, env=os.environ
     )
     assert done.stdout == "done\n", done.stderr
+
+
+LOOPS = """
+import asyncio, sys
+from sqlalchemy import text
+from scalekit.database import AsyncCluster
+
+cluster = AsyncCluster(sys.argv[1], replicas=sys.argv[2:])
+
+async def count():
+    async with cluster.session() as session:
+        return await session.scalar(text("SELECT count(*) FROM item"))
+
+async def last():
+    async with cluster:
+        return await count()
+
+print(asyncio.run(count()), asyncio.run(last()))
+"""
+
+
+@pytest.mark.parametrize("replicas", [0, 2])
+@pytest.mark.parametrize("driver", ["asyncpg", "psycopg"])
+def test_one_event_loop_after_another(items: Database, driver: str, replicas: int) -> None:
+    """asyncio.run() twice: the second loop has connections of its own. In a process of its own, because
+    nobody can close those of the first one."""
+    arguments = [items.primary_url(driver), *items.replica_urls(driver)[:replicas]]
+    done = subprocess.run(
+        [sys.executable, "-c", LOOPS, *arguments], capture_output=True, text=True, timeout=60, env=os.environ
+    )
+    assert done.stdout == "3 3\n", done.stderr
 
 
 def test_without_sqlalchemy() -> None:

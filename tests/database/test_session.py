@@ -218,7 +218,7 @@ async def test_a_savepoint_begins_on_the_primary(
 ) -> None:
     """After a read from a replica too: a function that writes would be refused there, with no way back."""
     cluster = make_async(driver)
-    async with cluster.session(consistency=ANY) as session:
+    async with cluster.session() as session:
         assert await on_replica(session)
         async with session.begin_nested():
             assert await session.scalar(select(func.place_order(1))) == -1

@@ -143,6 +143,7 @@ class _Base(ABC):
             sqlite.prepare(self._fleet.members[0].writer)
         self._session_class = session_class(self._fleet)
         self._session_options = dict(session_options or {})
+        _check_level(self._session_options.get("consistency", consistency))
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {', '.join(member.name for member in self._fleet.members)}>"
@@ -219,7 +220,8 @@ class _Base(ABC):
     def _session_arguments(self, consistency: Consistency | None, options: dict[str, Any]) -> dict[str, Any]:
         if consistency is not None:
             _check_level(consistency)
-        return {**self._session_options, "consistency": consistency, **options}
+            options["consistency"] = consistency
+        return {**self._session_options, **options}
 
 
 class Cluster(_Base):
@@ -305,19 +307,17 @@ class AsyncCluster(_Base):
 def _urls(primary: DatabaseURL, replicas: Sequence[DatabaseURL]) -> list[URL]:
     if isinstance(replicas, str | URL):
         raise ConfigurationError("replicas= takes a list of URLs; put the one replica into a list")
-    try:
-        urls = [make_url(url) for url in (primary, *replicas)]
-    except ArgumentError as error:
-        # Not quoted: what does not parse may still contain a password.
-        raise ConfigurationError(
-            "a database URL cannot be parsed; it looks like driver://user@host/name"
-        ) from error
+    urls = [_parsed(url) for url in (primary, *replicas)]
     names = [name_of(url) for url in urls]
     for url, name in zip(urls, names, strict=True):
         if url.get_backend_name() == "postgres":
             raise ConfigurationError(
                 f"SQLAlchemy knows no {url.drivername}:// databases; use postgresql+psycopg://, or "
                 "postgresql+asyncpg:// for an AsyncCluster"
+            )
+        if url.database != urls[0].database and url.get_backend_name() != "sqlite":
+            raise ConfigurationError(
+                f"{name} and {names[0]} are two databases; a replica has its primary's, and their names"
             )
         if names.count(name) > 1:
             raise ConfigurationError(f"{name} is given twice; each server is one member")
@@ -326,6 +326,20 @@ def _urls(primary: DatabaseURL, replicas: Sequence[DatabaseURL]) -> list[URL]:
                 f"{name} uses {url.drivername}://, {names[0]} {urls[0].drivername}://: members share a driver"
             )
     return urls
+
+
+def _parsed(text: DatabaseURL) -> URL:
+    try:
+        url = make_url(text)
+    except (ArgumentError, ValueError):
+        url = None
+    # Neither quoted nor the cause of an error: what is parsed wrongly may be a part of a password.
+    if url is None or (url.host and "@" in f"{url.host}{url.database}"):
+        raise ConfigurationError(
+            "a database URL cannot be parsed; it looks like driver://user:password@host:5432/name, and in a "
+            "password @ is written %40, / %2F and : %3A"
+        )
+    return url
 
 
 def _check_level(level: object) -> None:

@@ -6,14 +6,16 @@ Rules:
   pool of read-only connections must not become a pool of writing ones.
 * Every connection is known from the moment its socket is open, so that one that will never answer can be
   cut: whoever waits on it gets an error at once and can go elsewhere.
+* A connection is used by the process, and on the event loop, that opened it.
 """
 
+import asyncio
 import math
 import threading
 import time
 from typing import Any, TypeAlias
 
-from sqlalchemy import URL, Engine, ExceptionContext, NullPool, create_engine, event
+from sqlalchemy import URL, Engine, ExceptionContext, NullPool, QueuePool, create_engine, event
 from sqlalchemy.exc import (
     ArgumentError,
     DBAPIError,
@@ -24,6 +26,7 @@ from sqlalchemy.exc import (
 )
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
+from scalekit._forks import renew_in_children
 from scalekit._steps import Steps
 from scalekit.database._driver import Driver
 from scalekit.database.commits import end_quietly, tell_positions
@@ -39,36 +42,41 @@ Errors: TypeAlias = tuple[type[Exception], ...]
 
 
 class Links:
-    """The open connections of one engine."""
+    """The open connections of one engine.
+
+    The garbage collector may close a forgotten connection in the middle of any of this, in the same thread:
+    so the lock can be taken twice, and what is gone over is a copy.
+    """
 
     def __init__(self) -> None:
         self.forget()
 
     def forget(self) -> None:
         """Start with none; they belong to another process or event loop."""
-        self._lock = threading.Lock()
-        self.open: set[Any] = set()
+        self._lock = threading.RLock()
+        self.open: dict[Any, float] = {}  # and when each was opened
         self.busy: set[Any] = set()
 
     def opened(self, connection: Any, driver: Driver) -> None:
         with self._lock:
-            # One whose set-up failed is never reported closed.
-            self.open = {one for one in self.open if not driver.is_closed(one)}
-            self.busy &= self.open
-            self.open.add(connection)
-            self.busy.add(connection)  # being set up
+            # One whose set-up failed is never reported closed. For the same reason it is not busy yet.
+            for one in list(self.open):
+                if driver.is_closed(one):
+                    self.closed(one)
+            self.open[connection] = time.monotonic()
 
     def closed(self, connection: Any, *_: Any) -> None:
         with self._lock:
-            self.open.discard(connection)
+            self.open.pop(connection, None)
             self.busy.discard(connection)
 
-    def cut(self, driver: Driver) -> None:
+    def cut(self, driver: Driver, *, opened_before: float = math.inf) -> None:
         """Break every connection, the idle ones too."""
         # Under the lock, a connection cannot be closed and its descriptor reused in between.
         with self._lock:
-            for connection in self.open:
-                driver.cut(connection)
+            for connection, opened in list(self.open.items()):
+                if opened < opened_before:
+                    driver.cut(connection)
 
 
 class Member:
@@ -188,17 +196,18 @@ class Member:
         if self._driver is not None:
             self.write_links.cut(self._driver)
 
-    def drop_connections(self) -> Steps[None]:
-        """Close the connections of a server that was restarted."""
-        # Cut first: a farewell to the old process may wait for an answer.
-        self.cut_reads()
-        self.cut_writes()
-        yield self.read_engine.dispose()
-        yield self.write_engine.dispose()
+    def cut_older(self, moment: float) -> None:
+        """Break the connections opened before ``moment``: the server process they led to is no more.
+
+        The pools notice when they are asked for one, and open another.
+        """
+        if self._driver is not None:
+            self.read_links.cut(self._driver, opened_before=moment)
+            self.write_links.cut(self._driver, opened_before=moment)
 
     def drop_idle_readers(self) -> Steps[None]:
         """Close what is left in the pool for reading, on a member that became the primary."""
-        if self.read_links.open - self.read_links.busy:
+        if self.read_links.open.keys() - self.read_links.busy:
             yield self.read_engine.dispose()
 
     def dispose(self) -> Steps[None]:
@@ -226,9 +235,12 @@ class Member:
     ) -> AnyEngine:
         engine = make_engine(url, colour=colour, options=options)
         driver = self._driver
-        if driver is None:
-            return engine
         sync = _sync(engine)
+        if driver is None:
+            if isinstance(sync.pool, QueuePool):  # others, such as an in-memory SQLite's, keep one for ever
+                renew_in_children(self)
+                _keep_to_loop(sync)
+            return engine
 
         @event.listens_for(sync, "do_connect")
         def connect(dialect: Any, record: Any, arguments: Any, parameters: dict[str, Any]) -> Any:
@@ -263,6 +275,20 @@ class Member:
         for gone in ("close", "close_detached", "invalidate"):
             event.listen(sync, gone, links.closed)
         return engine
+
+
+def _keep_to_loop(engine: Engine) -> None:
+    """Let a connection that another event loop opened be replaced; SQLite's have a thread, and no loop."""
+    if not engine.dialect.is_async or engine.dialect.name == "sqlite":
+        return
+
+    @event.listens_for(engine, "checkout")
+    def checkout(connection: Any, record: Any, proxy: Any) -> None:
+        loop = asyncio.get_running_loop()
+        if record.info.setdefault("scalekit.loop", loop) is not loop:
+            # Not closed, which that loop alone could do.
+            record.dbapi_connection = proxy.dbapi_connection = None
+            raise DisconnectionError("opened on another event loop")
 
 
 def make_engine(url: URL, *, colour: Colour, options: dict[str, Any]) -> AnyEngine:

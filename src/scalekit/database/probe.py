@@ -38,8 +38,9 @@ def ask(fleet: Fleet, member: Member) -> Steps[None]:
     outcome = yield from member.probe()
     if isinstance(outcome, Report):
         if before is not None and before.started != outcome.started:
-            # Restarted: what is in the pools is dead, and would cost one request each an error.
-            yield from member.drop_connections()
+            # Restarted: what is in the pools is dead, and would cost one request each an error. What was
+            # opened since the last answer of the old process may belong to the new one already.
+            member.cut_older(before.asked)
         if was_out:
             _log.warning("%s answers again", member.name)
     elif not was_out:
