@@ -1,7 +1,9 @@
 """Steps that come to their end although their caller is cancelled, and that cannot hold it for ever."""
 
 import asyncio
+import gc
 import threading
+from pathlib import Path
 
 import anyio
 import pytest
@@ -167,3 +169,26 @@ async def test_under_a_cancel_scope(kind: str, stand_in: S3StandIn, tmp_path) ->
     assert cancelling.cancelled_caught
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
     assert (stand_in.objects, stand_in.uploads) == ({}, {})
+
+
+async def test_worker_threads_end_with_their_loop(tmp_path: Path) -> None:
+    """An event loop that has come to its end leaves no thread of ours behind."""
+
+    def workers() -> set[threading.Thread]:
+        return {each for each in threading.enumerate() if each.name.startswith("scalekit-storage-worker")}
+
+    before = workers()
+    started: set[threading.Thread] = set()
+
+    async def store() -> None:
+        await FileStorage(tmp_path).put("a.txt", b"x")
+        started.update(workers() - before)
+
+    await asyncio.to_thread(asyncio.run, store())
+    assert started
+
+    def ended() -> bool:
+        gc.collect()
+        return not started & workers()
+
+    await eventually(ended)

@@ -2,8 +2,7 @@
 
 Rules:
 
-* It never keeps a program from ending: the thread is a daemon, and the workers of its loop are the standard
-  library's, which the interpreter itself sends home.
+* It never keeps a program from ending: the thread is a daemon. (Nor do the workers of ``_shield.in_thread``.)
 * Whoever waits for an answer does what is synchronous in it: the iterables and request bodies of callers are
   read in the callers' own threads. However slow they are, they take a thread from nobody.
 * What one process started belongs to that process; see ``SyncStorage`` for forks.
@@ -12,14 +11,11 @@ Rules:
 import asyncio
 import threading
 from collections.abc import Awaitable, Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from queue import SimpleQueue
 from typing import Any, NamedTuple, TypeVar
 
 T = TypeVar("T")
-
-# For what waits for disks. Web servers for synchronous applications have about as many threads.
-_WORKERS = 40
 
 
 class Caller:
@@ -99,7 +95,6 @@ def _start(name: str) -> _Running:
 
     async def serve() -> None:
         loop, stop = asyncio.get_running_loop(), asyncio.Event()
-        loop.set_default_executor(ThreadPoolExecutor(_WORKERS, thread_name_prefix=f"{name}-worker"))
         ready.set_result((loop, stop))
         await stop.wait()
         me: set[asyncio.Task[Any] | None] = {asyncio.current_task()}

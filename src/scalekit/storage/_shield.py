@@ -7,9 +7,11 @@ here for a bounded time and then go on.
 
 import asyncio
 from collections.abc import Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
+from weakref import WeakKeyDictionary
 
 import anyio
 
@@ -81,7 +83,15 @@ async def _see_out(task: asyncio.Future[Any], seconds: float | None) -> None:
                 await asyncio.wait({task}, timeout=remaining)
 
 
+# For each loop its own, not the default one: a mount that hangs must not stop the look-up of host names too.
+# The standard library's threads end with their loop, and with the interpreter whatever becomes of the loop.
+_workers: WeakKeyDictionary[asyncio.AbstractEventLoop, ThreadPoolExecutor] = WeakKeyDictionary()
+_WORKERS = 40
+
+
 async def in_thread(function: Callable[..., T], *args: object) -> Outcome[T]:
     """Run blocking work in a worker thread and wait for its end: a thread cannot be stopped half-way."""
-    # The loop's own executor, because its threads end with the interpreter whatever becomes of the loop.
-    return await settle(asyncio.get_running_loop().run_in_executor(None, function, *args), seconds=None)
+    loop = asyncio.get_running_loop()
+    if loop not in _workers:
+        _workers[loop] = ThreadPoolExecutor(_WORKERS, thread_name_prefix="scalekit-storage-worker")
+    return await settle(loop.run_in_executor(_workers[loop], function, *args), seconds=None)
