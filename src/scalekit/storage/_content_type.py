@@ -14,7 +14,8 @@ from scalekit.errors import ConfigurationError
 _NAME = r"[a-z0-9][a-z0-9!#$&^_.+-]{0,126}"
 _ESSENCE = re.compile(rf"{_NAME}/{_NAME}", re.ASCII)
 _PATTERN = re.compile(rf"\*/\*|{_NAME}/(\*|{_NAME})", re.ASCII)
-_WHOLE = re.compile(rf'{_NAME}/{_NAME}( ?; ?{_NAME}="?[\w!#$&^.+-]{{1,126}}"?)*', re.ASCII | re.IGNORECASE)
+_VALUE = r"[a-z0-9_!#$&^.+-]{1,126}"
+_WHOLE = re.compile(rf'{_NAME}/{_NAME}( ?; ?{_NAME}=({_VALUE}|"{_VALUE}"))*', re.ASCII | re.IGNORECASE)
 
 
 def essence_of(content_type: str) -> str:

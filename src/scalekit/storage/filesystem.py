@@ -157,7 +157,9 @@ class _Draft:
                 raise
             # What is wrong here is wrong with the folder: it cannot be made, written to, or is full.
             raise OSError(error.errno, f"{error.strerror}, in the folder {str(root)!r}") from error
-        os.fchmod(fd, mode)  # what open() makes of it, the umask of the process decides
+        # What open() makes of the mode, the umask of the process decides. A mount that keeps none refuses.
+        with suppress(OSError):
+            os.fchmod(fd, mode)
         return cls(fd, path, target)
 
     def write(self, body: Body) -> None:
