@@ -29,8 +29,8 @@ class SyncStorage:
     """Synchronous twin of a :class:`~scalekit.storage.Storage`; ``storage.sync()`` makes it.
 
     Any number of threads may use it at once, also within an iterable that another call reads. The event loop
-    starts with the first call, anew in a forked process, and ends with :meth:`close` or with the program. Once
-    the main thread has ended Python starts no worker any more: let it wait for threads that store something.
+    starts with the first call, anew in a forked process, and ends with :meth:`close` or with the program.
+    Once the main thread has ended Python starts no worker any more: let it wait for threads that still store.
     """
 
     def __init__(self, storage: Storage) -> None:
