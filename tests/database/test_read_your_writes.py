@@ -15,6 +15,7 @@ import pytest
 from sqlalchemy import text
 from starlette.applications import Starlette
 from starlette.background import BackgroundTask
+from starlette.middleware.base import BaseHTTPMiddleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
@@ -341,6 +342,126 @@ async def test_a_commit_behind_a_stream_is_logged(
     async with client(wrapped) as browser:
         assert (await browser.get("/")).text == "firstlast"
     assert "after the response headers had left" in caplog.text
+
+
+@pytest.mark.parametrize("fails", [False, True])
+async def test_a_middleware_that_passes_the_response_on_in_parts(
+    make_async: Callable[..., AsyncCluster], *, fails: bool
+) -> None:
+    """Starlette's BaseHTTPMiddleware streams the shortest response: it is held all the same."""
+    cluster = make_async()
+
+    async def commits_late(scope: Any, receive: Any, send: Any) -> None:
+        async with cluster.session() as session:
+            await session.execute(WRITE)
+            await JSONResponse({"saved": True})(scope, receive, send)
+            if fails:
+                raise RuntimeError("the commit failed")
+            await session.commit()
+
+    async def dispatch(request: Request, call_next: Any) -> Any:
+        return await call_next(request)
+
+    wrapped = ReadYourWritesMiddleware(
+        BaseHTTPMiddleware(commits_late, dispatch), cluster=cluster, secret_key=SECRET
+    )
+    async with client(wrapped) as browser:
+        answer = await browser.post("/")
+        assert (answer.status_code, "set-cookie" in answer.headers) == (
+            (500, False) if fails else (200, True)
+        )
+
+
+@pytest.mark.parametrize("length", [None, b"2000000", b"3"])
+async def test_what_is_too_long_to_be_kept_is_not_held(
+    make_async: Callable[..., AsyncCluster], length: bytes | None
+) -> None:
+    """A response in parts leaves at once if its length is unknown, too long, or not true."""
+    cluster = make_async()
+    events: list[str] = []
+
+    async def application(scope: Any, receive: Any, send: Any) -> None:
+        async with cluster.session() as session:
+            await session.execute(WRITE)
+            headers = [] if length is None else [(b"content-length", length)]
+            await send({"type": "http.response.start", "status": 200, "headers": headers})
+            await send({"type": "http.response.body", "body": b"first", "more_body": True})
+            events.append("the first part was sent")
+
+    async def send(message: Any) -> None:
+        events.append(message["type"])
+
+    wrapped = ReadYourWritesMiddleware(application, cluster=cluster, secret_key=SECRET)
+    await wrapped({"type": "http", "method": "POST", "headers": []}, send, send)  # type: ignore[arg-type]
+    assert events == ["http.response.start", "http.response.body", "the first part was sent"]
+
+
+async def test_a_websocket(make_async: Callable[..., AsyncCluster], caplog: pytest.LogCaptureFixture) -> None:
+    """The handshake carries the cookie; what is committed behind it is logged, once a connection."""
+    cluster = make_async()
+    sent: list[Any] = []
+
+    async def write() -> None:
+        async with cluster.session() as session:
+            await session.execute(WRITE)
+            await session.commit()
+
+    async def application(scope: Any, receive: Any, send: Any) -> None:
+        await write()
+        await send({"type": "websocket.accept"})
+        assert "after the response headers" not in caplog.text
+        for _ in range(3):
+            await write()
+        await send({"type": "websocket.close"})
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    wrapped = ReadYourWritesMiddleware(application, cluster=cluster, secret_key=SECRET)
+    await wrapped({"type": "websocket", "scheme": "ws", "headers": []}, send, send)  # type: ignore[arg-type]
+    assert [message["type"] for message in sent] == ["websocket.accept", "websocket.close"]
+    assert dict(sent[0]["headers"])[b"set-cookie"].startswith(b"rw=")
+    assert caplog.text.count("after the response headers") == 1
+
+
+@pytest.mark.parametrize("elsewhere", [False, True])
+async def test_two_tabs_at_once(
+    make_async: Callable[..., AsyncCluster], items: Database, *, elsewhere: bool
+) -> None:
+    """The answer to the earlier write arrives last: its cookie covers the later write too, also through
+    another server process, once this one has asked the primary."""
+    one = make_async(probe_interval=0.1 if elsewhere else 30)
+    two = make_async() if elsewhere else one
+    await eventually_replica(one)
+    await eventually_replica(two)
+    saved, rendered = asyncio.Event(), asyncio.Event()
+
+    async def slow(request: Request) -> Response:
+        async with one.session() as session:
+            await session.execute(text("UPDATE item SET stock = 1 WHERE id = 2"))
+            await session.commit()
+        saved.set()
+        await rendered.wait()
+        return Response()
+
+    first = ReadYourWritesMiddleware(
+        Starlette(routes=[Route("/", slow, methods=["POST"])]), cluster=one, secret_key=SECRET
+    )
+    async with client(first) as tab, client(app(two)) as other_tab:
+        slowly = asyncio.create_task(tab.post("/"))
+        await saved.wait()
+        await asyncio.to_thread(items.cluster.wait_caught_up)
+        with pause_replay(items.cluster.replicas[0]), pause_replay(items.cluster.replicas[1]):
+            other_tab.cookies = {"rw": (await other_tab.post("/")).cookies["rw"]}  # type: ignore[assignment]
+            written = TokenSigner(SECRET).loads(other_tab.cookies["rw"])
+            assert written is not None
+            async with asyncio.timeout(10):
+                while one.scopes.newest_since(Token(written.system, written.timeline, 0)) != written:
+                    await asyncio.sleep(0.02)
+            rendered.set()
+            # The browser keeps the one that came last.
+            other_tab.cookies = {"rw": (await slowly).cookies["rw"]}  # type: ignore[assignment]
+            assert (await other_tab.get("/")).json() == {"stock": 1, "replica": False}
 
 
 async def test_background_tasks_do_not_hold_the_response(make_async: Callable[..., AsyncCluster]) -> None:

@@ -17,6 +17,7 @@ try:
 except ModuleNotFoundError as error:
     raise MissingExtra("sqlalchemy", needed_by="scalekit.database") from error
 
+from scalekit._http import Cookie
 from scalekit.database._visits import VisitOptions
 from scalekit.database.cluster import AsyncCluster, Cluster, MemberStatus, Status
 from scalekit.database.consistency import ANY, CAUSAL, STRONG, Bounded, Consistency, Token, TokenSigner
@@ -31,6 +32,7 @@ __all__ = [
     "Bounded",
     "Cluster",
     "Consistency",
+    "Cookie",
     "MemberStatus",
     "ReadWriteSession",
     "Scope",

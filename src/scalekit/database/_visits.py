@@ -6,7 +6,7 @@ from scalekit._durations import Duration
 from scalekit._http import Cookie, make_private, read_cookie
 from scalekit._options import check_items, check_kind
 from scalekit.database.consistency import TokenSigner
-from scalekit.database.scope import Scope
+from scalekit.database.scope import Scope, Scopes
 from scalekit.types import Headers, SecretKey
 
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
@@ -16,7 +16,8 @@ SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
 class VisitOptions(TypedDict, total=False):
     """What both middlewares take besides the cluster and the secret.
 
-    * ``cookie``: its name and scope; called ``rw`` by default, ``__Host-rw`` under HTTPS.
+    * ``cookie``: its name and scope; called ``rw`` by default, ``__Host-rw`` under HTTPS. Each cluster behind
+      an application needs a name of its own.
     * ``max_age``: how long a visitor's writes are remembered, in seconds or as a ``timedelta``; 10 minutes by
       default. Make it longer than the cluster's ``max_lag``.
     * ``safe_methods``: HTTP methods whose requests may read from replicas from the start; by default GET,
@@ -33,6 +34,7 @@ class Visits:
 
     def __init__(
         self,
+        scopes: Scopes,
         *,
         secret_key: SecretKey,
         cookie: Cookie = Cookie(name="rw"),
@@ -40,6 +42,7 @@ class Visits:
         safe_methods: frozenset[str] = SAFE_METHODS,
     ) -> None:
         check_kind(cookie, Cookie, option="cookie=", wanted="a Cookie, such as Cookie(name='rw')")
+        self._scopes = scopes
         self._signer = TokenSigner(secret_key, max_age=max_age)
         self._cookie = cookie
         self._safe_methods = frozenset(check_items(safe_methods, option="safe_methods="))
@@ -53,7 +56,8 @@ class Visits:
     def answer(self, visit: Scope, headers: Headers, *, https: bool) -> None:
         """Tell the visitor what they have written, if they have; from here on it is too late."""
         if visit.advanced and visit.token is not None:
-            value = self._signer.dumps(visit.token)
+            # Another response to this visitor may have left with a later token, and arrived before.
+            value = self._signer.dumps(self._scopes.newest_since(visit.token))
             cookie = self._cookie.set(value, https=https, max_age=int(self._signer.max_age))
             headers.append((b"set-cookie", cookie))
             # A shared cache would hand the cookie to everybody.

@@ -7,17 +7,25 @@ Rules:
 * A response may claim that something was saved only when it was. While a session of the request holds
   uncommitted writes, the response waits for the application to return: a commit after the last line of
   the endpoint, as in a FastAPI dependency, is still in the cookie, and one that fails still is a 500.
-* A response that streams cannot wait. A commit behind it is logged as a warning.
+* A response that streams cannot wait, unless it announces a length that is short enough to be kept. A
+  commit behind it is logged as a warning, and so is one behind the handshake of a websocket.
+* A browser keeps one cookie, the one that arrives last, and two tabs may write at the same time. So the
+  cookie tells of all that this process knows to be in the log when the response leaves. What it does not
+  know, a write through another server within the last ``probe_interval``, can be forgotten by that visitor.
 """
 
 from typing import Unpack
 
+from scalekit._http import get
 from scalekit._options import check_kind, check_names
 from scalekit.database._visits import VisitOptions, Visits
 from scalekit.database.cluster import AsyncCluster, Cluster
 from scalekit.database.scope import Scope
 from scalekit.types import ASGIApp, Message, Receive, SecretKey, Send
 from scalekit.types import Scope as ASGIScope
+
+_MOST_HELD = 2**20
+_HANDSHAKE = ("websocket.accept", "websocket.http.response.start")
 
 
 class ReadYourWritesMiddleware:
@@ -51,7 +59,7 @@ class ReadYourWritesMiddleware:
         )
         self.app = app
         self._cluster = cluster
-        self._visits = Visits(secret_key=secret_key, **options)
+        self._visits = Visits(cluster.scopes, secret_key=secret_key, **options)
 
     async def __call__(self, scope: ASGIScope, receive: Receive, send: Send) -> None:
         if scope["type"] not in ("http", "websocket") or self._cluster.is_single:
@@ -61,10 +69,10 @@ class ReadYourWritesMiddleware:
         # A websocket begins as a GET. What is written over it can be read over it, by the same scope.
         visit = self._visits.begin(scope["headers"], method=scope.get("method", "GET"), https=https)
         with self._cluster.scopes.enter(visit):
-            if scope["type"] == "websocket":
-                await self.app(scope, receive, send)
-                return
             response = _Response(visit, self._visits, send, https=https)
+            if scope["type"] == "websocket":
+                await self.app(scope, receive, response.send_at_once)
+                return
             try:
                 await self.app(scope, receive, response.send)
             except BaseException:
@@ -79,20 +87,25 @@ class _Response:
     def __init__(self, visit: Scope, visits: Visits, send: Send, *, https: bool) -> None:
         self._visit, self._visits, self._send, self._https = visit, visits, send, https
         self._held: list[Message] = []
-        self._commits = 0
+        self._room = self._commits = 0
 
     async def send(self, message: Message) -> None:
         kind = message["type"]
         if kind == "http.response.start":
             self._held.append(message)
             self._commits = self._visit.commits
+            self._room = _announced(message)
             if not self._visit.has_uncommitted_writes():
                 await self.release()
-        elif self._held and kind == "http.response.body" and not message.get("more_body", False):
+        elif self._held and kind == "http.response.body" and self._can_wait(message):
             self._held.append(message)
         else:
             await self.release()
             await self._send(message)
+
+    async def send_at_once(self, message: Message) -> None:
+        """Pass on what belongs to a conversation, in which nothing can wait."""
+        await self._send(self._answered(message) if message["type"] in _HANDSHAKE else message)
 
     async def fail(self) -> None:
         """The application failed: the answer stands only if the writes it waited for are committed."""
@@ -104,8 +117,23 @@ class _Response:
         """Let what is held leave."""
         held, self._held = self._held, []
         for message in held:
-            if message["type"] == "http.response.start":
-                headers = list(message.get("headers", ()))
-                self._visits.answer(self._visit, headers, https=self._https)
-                message = {**message, "headers": headers}
-            await self._send(message)
+            begins = message["type"] == "http.response.start"
+            await self._send(self._answered(message) if begins else message)
+
+    def _answered(self, message: Message) -> Message:
+        headers = list(message.get("headers", ()))
+        self._visits.answer(self._visit, headers, https=self._https)
+        return {**message, "headers": headers}
+
+    def _can_wait(self, message: Message) -> bool:
+        if not message.get("more_body", False):
+            return True
+        # Starlette's @app.middleware("http") passes on every response in parts, the shortest too.
+        self._room -= len(message.get("body", b""))
+        return self._room >= 0
+
+
+def _announced(start: Message) -> int:
+    """The length that a response announces, or -1 if it tells none or is too long to be kept."""
+    length = get(start.get("headers", ()), b"content-length")
+    return int(length) if length is not None and length.isdigit() and int(length) <= _MOST_HELD else -1

@@ -30,8 +30,8 @@ _KEY = "scalekit.database"
 # The class of SQLSTATEs that are about the connection; PgBouncer says 08P01 for a server that it lost.
 _CONNECTION = "08"
 
-# Past everything: a visitor whose position could not be learned reads from the primary.
-_NEVER_REPLAYED = 2**64 - 1
+NEVER_REPLAYED = 2**64 - 1
+"""Past everything: a visitor whose position could not be learned reads from the primary."""
 
 
 class Mark:
@@ -63,7 +63,7 @@ class Mark:
         self._advance(None, confirmed=False)
 
     def _advance(self, position: str | None, *, confirmed: bool) -> None:
-        timeline, end = self.report.timeline, _NEVER_REPLAYED
+        timeline, end = self.report.timeline, NEVER_REPLAYED
         if position is not None:
             timeline, end = read_position(position)
             end = last_record_end(end, segment_size=self.report.segment_size)

@@ -114,6 +114,7 @@ class Fleet:
             self._survey()
             if self.primary is member and isinstance(outcome, Report):
                 self.history.add(outcome)
+                self.scopes.heard(Token(outcome.system, outcome.timeline, outcome.position))
                 self._survey()
             again = not self._surveyed and self._count_round(member, failed=isinstance(outcome, str))
             after = self._previous

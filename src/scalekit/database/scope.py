@@ -91,10 +91,22 @@ class Scopes:
         self._primary: ContextVar[bool] = ContextVar("scalekit.database.primary", default=False)
         # Outside every request the process is its own visitor: a script reads what it wrote.
         self.process = Scope()
+        self._newest: Token | None = None
 
     def current(self) -> Scope | None:
         """The scope of the running request, or ``None`` outside."""
         return self._current.get()
+
+    def heard(self, token: Token) -> None:
+        """The primary's log has reached ``token``."""
+        self._newest = latest(self._newest, token)
+
+    def newest_since(self, token: Token) -> Token:
+        """The newest known position in the history of ``token``, at least ``token`` itself."""
+        newest = self._newest
+        if newest is None or not newest.same_history(token) or newest.position < token.position:
+            return token
+        return newest
 
     def on_primary(self) -> bool:
         """Whether the code runs inside a :meth:`primary` block."""

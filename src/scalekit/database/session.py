@@ -22,7 +22,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session, SessionTransaction
 
-from scalekit.database.commits import Mark, attach
+from scalekit.database.commits import NEVER_REPLAYED, Mark, attach
 from scalekit.database.consistency import STRONG, Consistency, Token
 from scalekit.database.fleet import Fleet
 from scalekit.database.members import Member, describe
@@ -78,6 +78,7 @@ class ReadWriteSession(Session):
             return self._perform(super().scalars, statement, params, keywords)
 
     def begin(self, nested: bool = False) -> SessionTransaction:
+        """As ``Session.begin()``; a savepoint begins on the primary."""
         if nested and not self.fleet.single:
             self._use_primary()
         return super().begin(nested)
@@ -300,3 +301,5 @@ def _after_end(session: ReadWriteSession, transaction: SessionTransaction) -> No
         place.may_have_committed()  # the connection was lost under what it was told to do
     if place.token is not None:
         place.member.commits += 1
+        if place.token.position < NEVER_REPLAYED:
+            session.fleet.scopes.heard(place.token)

@@ -48,7 +48,7 @@ class ReadYourWritesMiddleware:
         )
         self.app = app
         self._cluster = cluster
-        self._visits = Visits(secret_key=secret_key, **options)
+        self._visits = Visits(cluster.scopes, secret_key=secret_key, **options)
 
     def __call__(self, environ: Environ, start_response: "StartResponse") -> Iterable[bytes]:
         if self._cluster.is_single:
