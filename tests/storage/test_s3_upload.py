@@ -38,7 +38,7 @@ PART = 5 * MiB
 @pytest.fixture
 async def media(stand_in: S3StandIn) -> AsyncGenerator[S3Storage, None]:
     """S3Storage over the stand-in, with the smallest parts."""
-    async with S3Storage("media", part_size=PART, stall_seconds=1, **stand_in.client_kwargs) as storage:
+    async with S3Storage("media", part_size=PART, **stand_in.client_kwargs) as storage:
         yield storage
 
 
@@ -125,13 +125,15 @@ async def test_cancelled_at_every_await(media: S3Storage, stand_in: S3StandIn, s
 
 @pytest.mark.parametrize("size", [1000, PART + 1])
 @pytest.mark.parametrize("overwrite", [False, True])
-async def test_a_silent_s3(media: S3Storage, stand_in: S3StandIn, size: int, overwrite: bool) -> None:
+async def test_a_silent_s3(stand_in: S3StandIn, size: int, overwrite: bool) -> None:
     """An S3 that answers nothing any more is an error within a few times stall_seconds, not in minutes."""
-    await media.stat("warm-up")
-    stand_in.silent = True
-    async with asyncio.timeout(30):  # a connection's own patience is 60 seconds, three times over
+    async with (
+        S3Storage("media", part_size=PART, stall_seconds=1, **stand_in.client_kwargs) as storage,
+        asyncio.timeout(30),  # a connection's own patience is 60 seconds, three times over
+    ):
+        stand_in.silent = True
         with pytest.raises(UploadFailed) as caught:
-            await media.put("a.bin", stream(size), overwrite=overwrite)
+            await storage.put("a.bin", stream(size), overwrite=overwrite)
     assert isinstance(caught.value.__cause__, TimeoutError)
 
 
