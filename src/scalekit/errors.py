@@ -15,7 +15,7 @@
     │   └── SessionCommitted                  changed after the response headers left
     ├── DatabaseError
     │   ├── NoServerAvailable                 no member can take this statement
-    │   └── OutcomeUnknown                    the connection died during COMMIT
+    │   └── OutcomeUnknown                    no answer to COMMIT came
     ├── CacheError
     │   ├── UncacheableArgument (TypeError)   an argument that has no stable key
     │   └── UncacheableResult (TypeError)     a result that cannot be encoded and read back as it was
@@ -120,7 +120,7 @@ class NoServerAvailable(DatabaseError):
 
 
 class OutcomeUnknown(DatabaseError):
-    """The connection was lost while COMMIT was in flight: it may or may not have been applied."""
+    """No answer to COMMIT came: it may or may not have been applied."""
 
 
 class CacheError(ScalekitError):
