@@ -288,4 +288,4 @@ class UnavailableMiddleware(MiddlewareMixin):  # type: ignore[misc]
         if response.status_code != 500 or not getattr(session, "unavailable", False):
             return response
         headers = {"Retry-After": "1", "Cache-Control": "no-store"}
-        return HttpResponse("Service Unavailable\n", "text/plain; charset=utf-8", 503, headers=headers)
+        return HttpResponse(b"Service Unavailable\n", "text/plain; charset=utf-8", 503, headers=headers)

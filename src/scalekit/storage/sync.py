@@ -170,6 +170,7 @@ class SyncOpened(Iterator[bytes]):
 
 async def _chunks_of(source: Iterable[Chunk], caller: Caller) -> AsyncGenerator[Chunk, None]:
     chunks = await caller.do(iter, source)
+    chunk: Any
     while (chunk := await caller.do(next, chunks, _END)) is not _END:
         yield chunk
 
