@@ -1,6 +1,7 @@
 """How transactions end: what the visitor reads afterwards, whatever became of COMMIT."""
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import ExitStack, asynccontextmanager, contextmanager
 from typing import Any
@@ -276,6 +277,31 @@ def test_a_later_commit_covers_one_whose_position_is_unknown() -> None:
     assert scope.token == Token(1, 1, 300)
     scope.advance(Token(1, 0, 400), since=scope.token)
     assert scope.token == Token(1, 1, 300), "an older timeline says nothing"
+
+
+def test_two_threads_that_commit_at_once() -> None:
+    """The scope keeps the later position, whichever thread is interrupted while it compares them."""
+    scope = Scope(Token(1, 1, 50))
+    other = threading.Thread(target=lambda: scope.advance(Token(1, 1, 300)))
+
+    class Interrupted(int):
+        def __gt__(self, value: int) -> bool:
+            if not other.ident:
+                other.start()
+                other.join(0.5)  # it is through, or waits for this one
+            return int(self) > value
+
+        __lt__ = __gt__
+
+        def __eq__(self, value: object) -> bool:
+            return int(self) == value
+
+        __hash__ = int.__hash__
+
+    scope.advance(Token(1, 1, Interrupted(200)))
+    other.join(20)
+    assert scope.token == Token(1, 1, 300)
+    assert scope.commits == 2
 
 
 def test_a_scope_in_a_scope() -> None:

@@ -9,9 +9,11 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from threading import RLock
 from typing import Protocol
 from weakref import ref
 
+from scalekit._forks import renew_in_children
 from scalekit.database.consistency import Token, latest
 
 _log = logging.getLogger("scalekit.database")
@@ -37,11 +39,20 @@ class Scope:
         self.token: Token | None = token if parent is None else latest(parent.token, token)
         self.writes = writes
         self.commits = 0
-        self.advanced = False
         self.sealed = False
         self._parent = parent
-        self._warned = False
+        self._advanced = self._warned = False
         self._sessions: set[ref[_Pending]] = set()
+        self.forked()
+
+    def forked(self) -> None:
+        """A lock of our own: a thread of the parent process may hold the old one for ever."""
+        self._lock = RLock()  # a session that is collected meanwhile may commit in this very thread
+
+    @property
+    def advanced(self) -> bool:
+        """Whether this request has committed something, or may have."""
+        return self._advanced
 
     def advance(self, token: Token, *, since: Token | None = None, confirmed: bool = True) -> None:
         """A commit of this request reached ``token``.
@@ -54,10 +65,12 @@ class Scope:
         """
         if self._parent is not None:
             self._parent.advance(token, confirmed=confirmed)
-        covered = since is not None and self.token is since and since.same_history(token)
-        self.token = token if covered else latest(self.token, token)
-        self.advanced = True
-        self.commits += confirmed
+        # Threads of one request, or of a script, may commit at the same time.
+        with self._lock:
+            covered = since is not None and self.token is since and since.same_history(token)
+            self.token = token if covered else latest(self.token, token)
+            self.commits += confirmed
+            self._advanced = True
         if self.sealed and not self._warned:
             self._warned = True  # once a request: over a websocket there may be many
             _log.warning(
@@ -91,6 +104,7 @@ class Scopes:
         self._primary: ContextVar[bool] = ContextVar("scalekit.database.primary", default=False)
         # Outside every request the process is its own visitor: a script reads what it wrote.
         self.process = Scope()
+        renew_in_children(self.process)
         self._newest: Token | None = None
 
     def current(self) -> Scope | None:
