@@ -1,6 +1,8 @@
 """The synchronous colour: threads wait for a connection, for a bounded time."""
 
+import gc
 import threading
+import uuid
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -31,6 +33,24 @@ def test_a_given_client_keeps_its_pool(redis_url: str, prefix: str) -> None:
         assert b"name=theirs" in commands.execute("CLIENT", "INFO")
         commands.close()
         assert client.ping()
+
+
+@pytest.mark.parametrize("servers", ["redis_server", "redis_cluster"])
+def test_a_link_that_is_dropped_closes_its_connections(servers: str, request: pytest.FixtureRequest) -> None:
+    """Whoever forgets a link leaves no connection open until the garbage collector finds its socket."""
+    name = f"dropped-{uuid.uuid4().hex}"
+    server = request.getfixturevalue(servers)
+    nodes = [server] if servers == "redis_server" else server.masters
+    link = Redis.from_url(f"{server.url}?client_name={name}")
+    link.using("sync").execute("GET", "a")
+
+    def seen() -> bool:
+        return any(name.encode() in node.call("CLIENT", "LIST") for node in nodes)
+
+    assert seen()
+    del link
+    gc.collect()  # a Cluster's router is part of a cycle
+    wait_until(lambda: not seen(), what="the connection is closed")
 
 
 def test_more_threads_than_connections_wait(prefix: str) -> None:

@@ -11,7 +11,8 @@ topology, as there is no background to do it in:
 import contextlib
 import threading
 import time
-from collections.abc import Callable
+import weakref
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from redis import exceptions
@@ -36,6 +37,7 @@ class SyncRouter:
         self._stale = True
         self._asking = breaker("topology")
         self._pools: dict[Place, Any] = {}
+        self._closing = weakref.finalize(self, _disconnect_all, self._pools)
         self._lock = threading.Lock()  # for the pools
         self._reading = threading.Lock()  # held by the thread that reads the topology
 
@@ -65,9 +67,13 @@ class SyncRouter:
 
     def close(self) -> None:
         with self._lock:
-            pools, self._pools = self._pools, {}
-        for pool in pools.values():
-            pool.disconnect()
+            pools = list(self._pools.values())
+            self._pools.clear()
+        disconnect(pools)
+
+    def forked(self) -> None:
+        """Leave the connections to the parent."""
+        self._closing.detach()
 
     def _owner(self, args: tuple[Argument, ...]) -> Place:
         if self._stale:
@@ -134,8 +140,17 @@ class SyncRouter:
     def _forget_nodes(self) -> None:
         with self._lock:
             gone = [self._pools.pop(place) for place in self._pools.keys() - self._topology.places()]
-        for pool in gone:
-            pool.disconnect()
+        disconnect(gone)
+
+
+def disconnect(pools: Iterable[Any]) -> None:
+    """Close the connections of redis-py's ``pools``."""
+    for pool in pools:
+        pool.disconnect()
+
+
+def _disconnect_all(pools: dict[Place, Any]) -> None:
+    disconnect(pools.values())
 
 
 def _name(place: Place) -> str:

@@ -6,12 +6,13 @@ With a URL, at most ``max_connections`` commands are on their way at a time. A t
 
 import contextlib
 import threading
+import weakref
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 from scalekit._redis import clients, errors
 from scalekit._redis.breaker import Breaker
-from scalekit._redis.cluster_sync import SyncRouter
+from scalekit._redis.cluster_sync import SyncRouter, disconnect
 from scalekit._redis.exchange import exchange
 from scalekit._redis.script import Script, call
 from scalekit._redis.wire import Argument, pack
@@ -29,6 +30,7 @@ class SyncCommands:
         limits = self._source.limits
         self._lock = threading.Lock()
         self._pool: Any = None
+        self._closing: weakref.finalize[..., Any] | None = None
         self._router: SyncRouter | None = None
         self._breakers: dict[str, Breaker] = {}
         self._breaker = self._breaker_of(self._source.name)
@@ -55,13 +57,13 @@ class SyncCommands:
 
     def close(self) -> None:
         with self._lock:
-            pool, self._pool = self._pool, None
+            self._pool = None
+            closing, self._closing = self._closing, None
             router, self._router = self._router, None
         if router is not None:
             router.close()
-        if pool is not None and self._source.colour is None:  # a given client is its owner's to close
-            for each in (pool, *clients.sentinels_of(pool)):
-                each.disconnect()
+        if closing is not None:
+            closing()
 
     def _breaker_of(self, backend: str) -> Breaker:
         limits = self._source.limits
@@ -73,6 +75,10 @@ class SyncCommands:
     def forked(self) -> None:
         # Dropped and not closed: their locks may be another thread's of the parent. The parent's sockets stay
         # open, as a redis-py connection that was made by another process closes no more than its own file.
+        if self._closing is not None:
+            self._closing.detach()
+        if self._router is not None:
+            self._router.forked()
         self._reset()
 
     @contextlib.contextmanager
@@ -101,5 +107,9 @@ class SyncCommands:
                         self._router = SyncRouter(self._source, self._breaker_of)
                     else:
                         self._pool = self._source.pool("sync")
+                        if self._source.colour is None:  # a given client is its owner's to close
+                            pools = [self._pool, *clients.sentinels_of(self._pool)]
+                            # Also for those who drop a link without closing it.
+                            self._closing = weakref.finalize(self, disconnect, pools)
                 router, pool = self._router, self._pool
         return router, pool
