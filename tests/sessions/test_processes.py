@@ -51,11 +51,11 @@ class Process:
         return self.hear()
 
     def close(self) -> None:
+        self.popen.kill()  # first: at the end of its input a request that waits would go on
+        self.popen.wait()
         for stream in (self.popen.stdin, self.popen.stdout):
             assert stream is not None
             stream.close()
-        self.popen.kill()
-        self.popen.wait()
 
 
 @pytest.fixture(scope="module")
