@@ -4,6 +4,7 @@ It takes any free port and says which in its first line of output. SIGTERM drain
 control room does to it.
 """
 
+import contextlib
 import logging
 import re
 import socket
@@ -38,7 +39,8 @@ def main() -> None:
     listener.bind(("127.0.0.1", 0))
     config = uvicorn.Config(app, log_level="warning", access_log=False, timeout_graceful_shutdown=5)
     print(listener.getsockname()[1], flush=True)
-    uvicorn.Server(config).run(sockets=[listener])
+    with contextlib.suppress(KeyboardInterrupt):  # how uvicorn ends after a SIGINT, its work done
+        uvicorn.Server(config).run(sockets=[listener])
 
 
 if __name__ == "__main__":

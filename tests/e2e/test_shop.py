@@ -160,6 +160,7 @@ def test_nothing_is_left(number: signal.Signals, tmp_path: Path) -> None:
         folders = {folder for folder in folders if "scalekit-" in str(folder)}
         running.end(number)
         wait_until(lambda: not [folder for folder in folders if folder.exists()], what="the folders go")
+        assert "Traceback" not in running.log.read_text()
 
 
 def test_single(browser: Browser, tmp_path: Path, artifacts: Path) -> None:
