@@ -6,8 +6,8 @@ import time
 import pytest
 from redis.exceptions import ResponseError
 
+from scalekit._patience import Patience
 from scalekit._redis import Commands, Redis
-from scalekit._redis.patience import Patience
 from scalekit.errors import BackendTimeout, BackendUnavailable
 from tests.faults import FaultProxy, freeze, kill
 from tests.servers import RedisServer

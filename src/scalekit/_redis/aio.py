@@ -10,8 +10,8 @@ import threading
 from collections.abc import AsyncGenerator, Sequence
 from typing import Any, Protocol
 
+from scalekit._breaker import Breaker
 from scalekit._redis import clients
-from scalekit._redis.breaker import Breaker
 from scalekit._redis.cluster import Router
 from scalekit._redis.coalesce import Call, Coalescer, PoolConnections
 from scalekit._redis.script import Script, call

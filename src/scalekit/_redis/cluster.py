@@ -15,8 +15,8 @@ from typing import Any
 
 from redis import exceptions
 
+from scalekit._breaker import Breaker
 from scalekit._redis import errors
-from scalekit._redis.breaker import Breaker
 from scalekit._redis.clients import Source
 from scalekit._redis.coalesce import Call, Coalescer, PoolConnections
 from scalekit._redis.topology import Place, Topology

@@ -17,8 +17,8 @@ from typing import Any
 
 from redis import exceptions
 
+from scalekit._breaker import Breaker
 from scalekit._redis import errors
-from scalekit._redis.breaker import Breaker
 from scalekit._redis.clients import Source
 from scalekit._redis.cluster import ASKING, HOPS, PAUSE, SLOTS
 from scalekit._redis.exchange import exchange

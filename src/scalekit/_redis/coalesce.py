@@ -20,9 +20,9 @@ from typing import Any, Protocol
 
 from redis import exceptions
 
+from scalekit._breaker import Breaker
+from scalekit._patience import Patience
 from scalekit._redis import errors
-from scalekit._redis.breaker import Breaker
-from scalekit._redis.patience import Patience
 from scalekit._redis.wire import Argument
 
 _BATCH = 256  # commands

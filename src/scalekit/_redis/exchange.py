@@ -4,8 +4,8 @@ from typing import Any
 
 from redis import exceptions
 
+from scalekit._breaker import Breaker
 from scalekit._redis import errors
-from scalekit._redis.breaker import Breaker
 
 
 def exchange(

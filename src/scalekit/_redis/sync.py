@@ -10,8 +10,8 @@ import weakref
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from scalekit._breaker import Breaker
 from scalekit._redis import clients, errors
-from scalekit._redis.breaker import Breaker
 from scalekit._redis.cluster_sync import SyncRouter, disconnect
 from scalekit._redis.exchange import exchange
 from scalekit._redis.script import Script, call
