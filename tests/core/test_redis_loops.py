@@ -7,11 +7,9 @@ import textwrap
 import threading
 from pathlib import Path
 
-import pytest
 import redis.asyncio
 
 from scalekit._redis import Redis
-from scalekit.errors import ConfigurationError
 from tests.servers import RedisServer, wait_until
 
 
@@ -92,31 +90,19 @@ def test_loops_in_threads_at_the_same_time() -> None:
         assert not errors
 
 
-async def test_a_given_client_belongs_to_one_loop(redis_url: str) -> None:
-    """On a second loop it would wait for ever or mix replies up, so that is an error at once."""
-    async with redis.asyncio.from_url(redis_url) as client:
-        link = Redis(client)
-        assert await link.using("async").execute("PING") == b"PONG"
+def test_a_given_client_serves_every_loop(redis_url: str) -> None:
+    """Each loop has connections of its own, with the client's settings: at the same time, and one after the
+    other, as in a test suite with one client and a loop for every test."""
+    link = Redis(redis.asyncio.from_url(redis_url))
 
-        async def elsewhere() -> None:
-            with pytest.raises(ConfigurationError, match="another event loop; use from_url"):
-                await link.using("async").execute("PING")
+    async def main(again: int) -> list[bytes]:
+        replies = [await link.using("async").execute("PING")]
+        if again:
+            replies += await asyncio.to_thread(asyncio.run, main(again - 1))
+        return [*replies, await link.using("async").execute("PING")]
 
-        await asyncio.to_thread(asyncio.run, elsewhere())
-        assert await link.using("async").execute("PING") == b"PONG"
-        await link.using("async").close()
-
-
-def test_a_given_client_may_move_to_a_loop_after_the_first_has_ended(redis_url: str) -> None:
-    """As in a test suite with one client and a loop for every test."""
-    client = redis.asyncio.from_url(redis_url)
-    link = Redis(client)
-
-    async def main() -> bytes:
-        pong: bytes = await link.using("async").execute("PING")
-        return pong
-
-    assert asyncio.run(main()) == asyncio.run(main()) == b"PONG"
+    for _ in range(2):
+        assert asyncio.run(main(1)) == [b"PONG"] * 4
 
 
 FORK = """

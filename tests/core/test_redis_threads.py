@@ -26,13 +26,15 @@ def test_replies_and_scripts(redis_url: str, prefix: str) -> None:
     commands.close()
 
 
-def test_a_given_client_keeps_its_pool(redis_url: str, prefix: str) -> None:
-    """Its connections are used, and closing ours leaves it open."""
+def test_a_given_client_lends_its_settings(redis_url: str, prefix: str) -> None:
+    """Its settings are used, its connections are not, and closing ours leaves them open."""
     with redis.from_url(redis_url, decode_responses=True, client_name="theirs") as client:
+        theirs = client.client_id()
         commands = Redis(client).using("sync")
         assert b"name=theirs" in commands.execute("CLIENT", "INFO")
+        assert commands.execute("CLIENT", "ID") != theirs
         commands.close()
-        assert client.ping()
+        assert client.client_id() == theirs
 
 
 @pytest.mark.parametrize("servers", ["redis_server", "redis_cluster"])

@@ -17,7 +17,6 @@ from scalekit._redis.coalesce import Call, Coalescer, PoolConnections
 from scalekit._redis.script import Script, call
 from scalekit._redis.wire import Argument, pack
 from scalekit._steps import run_async
-from scalekit.errors import ConfigurationError
 
 _LANES = 2
 
@@ -36,12 +35,11 @@ class _Dispatcher(Protocol):
 class _Home:
     """What one event loop has: what gathers its commands, and the pools (a Router has its own)."""
 
-    def __init__(self, dispatcher: _Dispatcher, pools: Sequence[Any], *, given: bool) -> None:
+    def __init__(self, dispatcher: _Dispatcher, pools: Sequence[Any]) -> None:
         self.loop = asyncio.get_running_loop()
         self.submit = dispatcher.submit
         self._dispatcher = dispatcher
         self._pools = pools
-        self._given = given
         self._guard: AsyncGenerator[None, None] | None = None
 
     def watch(self, owner: "AsyncCommands") -> None:
@@ -50,15 +48,14 @@ class _Home:
         with contextlib.suppress(StopIteration):
             self._guard.__anext__().send(None)  # runs to its yield, which registers it with the loop
 
-    async def close(self, *, disconnect: bool) -> None:
+    async def close(self) -> None:
         await self._dispatcher.close()
-        if disconnect:
-            for pool in self._pools:
-                await pool.disconnect()
+        for pool in self._pools:
+            await pool.disconnect()
 
     async def leave(self) -> None:
-        """Close by choice; a client that was given stays its owner's."""
-        await self.close(disconnect=not self._given)
+        """Close by choice."""
+        await self.close()
         if self._guard is not None:
             await self._guard.aclose()
 
@@ -67,10 +64,9 @@ async def _until_shutdown(home: _Home, owner: "AsyncCommands") -> AsyncGenerator
     try:
         yield
     finally:
-        # After leave() there is nothing left to do. Otherwise the loop is about to close, and
-        # nobody can use its connections any more, a given client's too.
+        # After leave() there is nothing left to do.
         if owner.forget(home):
-            await home.close(disconnect=True)
+            await home.close()
 
 
 class AsyncCommands:
@@ -82,7 +78,6 @@ class AsyncCommands:
         self._homes: dict[asyncio.AbstractEventLoop, _Home] = {}
         self._last: _Home | None = None  # the home of the loop that asked last: mostly there is one
         self._breakers: dict[str, Breaker] = {}
-        self._orphaned = False
 
     def execute(self, *args: Argument) -> "asyncio.Future[Any]":
         data = pack(args)
@@ -117,7 +112,6 @@ class AsyncCommands:
 
     def forked(self) -> None:
         _inherited.append(self._homes)
-        self._orphaned = bool(self._homes) and self._source.colour is not None
         self._lock = threading.Lock()
         self._homes, self._last, self._breakers = {}, None, {}
 
@@ -127,35 +121,20 @@ class AsyncCommands:
             if home is None:
                 for other in [other for other in self._homes if other.is_closed()]:
                     del self._homes[other]
-                self._check_given()
                 home = self._homes[loop] = self._make()
                 home.watch(self)
             self._last = home
         return home
 
-    def _check_given(self) -> None:
-        if self._orphaned:
-            raise ConfigurationError(
-                f"{self._source.name}: the given client was used before this process was forked; use from_url"
-            )
-        if self._source.colour is not None and self._homes:
-            raise ConfigurationError(
-                f"{self._source.name}: the given client is in use on another event loop; "
-                "use from_url, which keeps connections for each"
-            )
-
     def _make(self) -> _Home:
         limits = self._source.limits
         lanes = min(_LANES, limits.max_connections or _LANES)
-        given = self._source.colour is not None
         if self._source.cluster:
-            return _Home(Router(self._source, self._breaker, lanes=lanes), (), given=given)
+            return _Home(Router(self._source, self._breaker, lanes=lanes), ())
         pool = self._source.pool("async")
         sentinels = clients.sentinels_of(pool)
-        patience = limits.connect_timeout
-        if patience is not None:
-            # A Sentinel that hangs costs as much before the next one is asked.
-            patience *= 1 + 2 * len(sentinels)
+        # A Sentinel that hangs costs as much before the next one is asked.
+        patience = limits.connect_timeout * (1 + 2 * len(sentinels))
         coalescer = Coalescer(
             PoolConnections(pool),
             backend=self._source.name,
@@ -164,12 +143,10 @@ class AsyncCommands:
             connect_timeout=patience,
             timeout=limits.timeout,
         )
-        return _Home(coalescer, (pool, *sentinels), given=given)
+        return _Home(coalescer, (pool, *sentinels))
 
     def _breaker(self, backend: str) -> Breaker:
         """The breaker of one server: what one event loop finds out serves the others."""
         limits = self._source.limits
-        breaker = Breaker(
-            cooldown=limits.cooldown, patience=(limits.timeout or 5.0) + (limits.connect_timeout or 5.0)
-        )
+        breaker = Breaker(cooldown=limits.cooldown, patience=limits.timeout + limits.connect_timeout)
         return self._breakers.setdefault(backend, breaker)

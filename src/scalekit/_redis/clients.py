@@ -1,15 +1,20 @@
-"""redis-py clients: which colour a given one has, and how ours are built.
+"""redis-py's connections: how ours are built, from a URL or after the example of a client that was given.
 
-Ours never retry by themselves (redis-py's default is ten times), speak RESP2 (one shape of replies,
-one round trip less to connect) and hand out bytes. What limits their time:
+They never retry by themselves (redis-py's default is ten times, of five seconds each), speak RESP2 (one shape
+of replies, one round trip less to connect) and hand out bytes. What limits their time:
 
 * a connection of an event loop has no time-out of its own: the coalescer limits connecting and each
   exchange as a whole, which costs one timer instead of one a reply;
 * threads have redis-py's socket time-outs; under Sentinel connecting has them too, as finding the master
   is several attempts and each has its limit.
+
+Of a client that was given we use the settings, its time-outs too, and none of its connections: theirs retry,
+and how often and how long a thread is kept waiting is decided inside of redis-py, where nobody can end it.
 """
 
-from collections.abc import Sequence
+import copy
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -26,13 +31,19 @@ from scalekit._redis.url import Target
 from scalekit.errors import ConfigurationError
 from scalekit.types import Colour
 
+PATIENCE = 5.0
+"""Seconds for a client that was given without a time-out; what redis-py 8 has as its default."""
+
+# Ours are without retries, RESP3, and what goes with it: client-side caching and maintenance notifications.
+_POOLS_OWN = re.compile("retry|cache|maint_|oss_cluster_|orig_|himport_|connection_pool|response_callbacks")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """Seconds and connections; ``None`` leaves a limit to the client that was given."""
+    """Seconds and connections; ``None`` leaves the number of connections to redis-py."""
 
-    timeout: float | None = None
-    connect_timeout: float | None = None
+    timeout: float
+    connect_timeout: float
     max_connections: int | None = None
     cooldown: float = 1.0
 
@@ -62,17 +73,22 @@ class Source(Protocol):
 
 
 class Given:
-    """The user's own client, with the user's own limits.
-
-    Of a Cluster's client the settings and the known nodes are used; connections to its nodes are ours.
-    """
+    """The settings of the user's own client; the connections are ours, see the module."""
 
     def __init__(self, client: Any) -> None:
         self.colour: Colour | None = colour_of(client)
         self.cluster = isinstance(client, redis.asyncio.RedisCluster | redis.RedisCluster)
         self.name = name_of(client)
-        self.limits = Limits()
         self._client = client
+        settings = (
+            client.get_connection_kwargs() if self.cluster else client.connection_pool.connection_kwargs
+        )
+        timeout = settings.get("socket_timeout") or PATIENCE
+        self.limits = Limits(
+            timeout=timeout,
+            connect_timeout=settings.get("socket_connect_timeout") or timeout,
+            max_connections=None if self.cluster else client.connection_pool.max_connections,
+        )
 
     @property
     def seeds(self) -> Sequence[Place]:
@@ -80,16 +96,18 @@ class Given:
         return [(node.host, int(node.port)) for node in nodes]
 
     def pool(self, colour: Colour) -> Any:
-        return self._client.connection_pool
+        return _like(self._client.connection_pool, self.limits, colour)
 
     def node_pool(self, colour: Colour, place: Place) -> Any:
-        options = dict(self._client.get_connection_kwargs())
         host, port = place
-        if colour == "sync":
-            return self._client.nodes_manager.create_redis_node(host, port, **options).connection_pool
-        options.pop("response_callbacks", None)
-        options["retry"] = redis.asyncio.retry.Retry(NoBackoff(), 0)
-        return redis.asyncio.ConnectionPool(host=host, port=port, **options)
+        if colour == "async":
+            options = _settings(self._client.get_connection_kwargs()) | {"host": host, "port": port}
+            return redis.asyncio.ConnectionPool(**options | _ours(self.limits, colour))
+        # The kind of its connections is known to redis-py alone.
+        node = self._client.nodes_manager.create_redis_node(
+            host, port, **self._client.get_connection_kwargs()
+        )
+        return _like(node.connection_pool, self.limits, colour)
 
     def remap(self, place: Place) -> Place:
         mapped: Place = self._client.nodes_manager.remap_host_port(*place)
@@ -146,23 +164,41 @@ def name_of(client: Any) -> str:
     return f"redis://{options.get('host', 'localhost')}:{options.get('port', 6379)}/{options.get('db', 0)}"
 
 
-def _build(target: Target, limits: Limits, colour: Colour) -> Any:
-    """A pool of one colour for ``target``; it connects when a connection is asked for."""
-    module: Any = redis.asyncio if colour == "async" else redis  # the same names in both
-    never = module.retry.Retry(NoBackoff(), 0)
-    connecting = limits.connect_timeout
-    options: dict[str, Any] = {
-        **target.options,
-        "socket_timeout": limits.timeout if colour == "sync" else None,
-        "socket_connect_timeout": connecting if colour == "sync" or target.kind == "sentinel" else None,
+def _ours(limits: Limits, colour: Colour, *, sentinel: bool = False) -> dict[str, Any]:
+    """What connections have instead of a client's own settings; with ``sentinel`` those to their master."""
+    threads = colour == "sync"
+    return {
+        "socket_timeout": limits.timeout if threads else None,
+        "socket_connect_timeout": limits.connect_timeout if threads or sentinel else None,
         "max_connections": limits.max_connections,
+        "protocol": 2,
+        "retry": _module(colour).retry.Retry(NoBackoff(), 0),
+    }
+
+
+def _asking(limits: Limits, colour: Colour) -> dict[str, Any]:
+    """The same for connections to Sentinels."""
+    # Asked one after the other: one that is dead must cost little, or the next is never reached.
+    connecting = limits.connect_timeout
+    never = _module(colour).retry.Retry(NoBackoff(), 0)
+    return {
+        "socket_timeout": connecting,
+        "socket_connect_timeout": connecting,
         "protocol": 2,
         "retry": never,
     }
+
+
+def _module(colour: Colour) -> Any:
+    return redis.asyncio if colour == "async" else redis  # the same names in both
+
+
+def _build(target: Target, limits: Limits, colour: Colour) -> Any:
+    """A pool of one colour for ``target``; it connects when a connection is asked for."""
+    module = _module(colour)
+    options = target.options | _ours(limits, colour, sentinel=target.kind == "sentinel")
     if target.kind == "sentinel":
-        # Asked one after the other: one that is dead must cost little, or the next is never reached.
-        asking = {"socket_timeout": connecting, "socket_connect_timeout": connecting, "ssl": target.tls}
-        asking |= {**target.sentinel_options, "protocol": 2, "retry": never}
+        asking = {"ssl": target.tls} | target.sentinel_options | _asking(limits, colour)
         sentinel = module.sentinel.Sentinel(list(target.nodes), sentinel_kwargs=asking)
         return sentinel.master_for(target.service, ssl=target.tls, **options).connection_pool
     if target.kind == "unix":
@@ -172,6 +208,36 @@ def _build(target: Target, limits: Limits, colour: Colour) -> Any:
         options |= {"connection_class": module.SSLConnection if target.tls else module.Connection}
         options |= {"host": host, "port": port}
     return module.ConnectionPool(**options)
+
+
+def _like(pool: Any, limits: Limits, colour: Colour) -> Any:
+    """A pool of ours whose connections lead where those of ``pool`` do."""
+    module = _module(colour)
+    options = _settings(pool.connection_kwargs) | {"connection_class": pool.connection_class}
+    if not sentinels_of(pool):
+        return module.ConnectionPool(**options | _ours(limits, colour))
+    manager = copy.copy(pool.sentinel_manager)
+    manager.sentinels = [
+        module.Redis(
+            connection_pool=module.ConnectionPool(
+                connection_class=asked.connection_class,
+                **_settings(asked.connection_kwargs) | _asking(limits, colour),
+            )
+        )
+        for asked in sentinels_of(pool)
+    ]
+    return module.sentinel.SentinelConnectionPool(
+        pool.service_name,
+        manager,
+        is_master=pool.is_master,
+        check_connection=pool.check_connection,
+        **options | _ours(limits, colour, sentinel=True),
+    )
+
+
+def _settings(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings of connections without what redis-py has put among them for the pool that it made."""
+    return {name: value for name, value in options.items() if not _POOLS_OWN.match(name)}
 
 
 def sentinels_of(pool: Any) -> list[Any]:

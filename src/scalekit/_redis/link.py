@@ -42,8 +42,9 @@ class Redis:
     """A place where Redis commands go.
 
     ``Redis(client)`` takes a redis-py client of either colour (also a Cluster's, or a Sentinel's
-    ``master_for``) and keeps its pool and its time-outs; it is not closed by us. An asynchronous client
-    belongs to one event loop at a time; with :meth:`from_url` every loop has connections of its own.
+    ``master_for``) for its settings: where, as whom, over TLS or not, its time-outs (five seconds where it
+    has none) and how many connections. The connections are ours and never retry; those of the client stay
+    its owner's.
     """
 
     def __init__(self, client: Any) -> None:

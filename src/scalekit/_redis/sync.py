@@ -1,7 +1,7 @@
 """The synchronous colour: threads that share a pool and wait for their turn.
 
-With a URL, at most ``max_connections`` commands are on their way at a time. A thread beyond that waits for
-``timeout`` at most; redis-py's pool would raise. A given client's pool does what it does.
+At most ``max_connections`` commands are on their way at a time. A thread beyond that waits for ``timeout`` at
+most; redis-py's pool would raise.
 """
 
 import contextlib
@@ -67,9 +67,7 @@ class SyncCommands:
 
     def _breaker_of(self, backend: str) -> Breaker:
         limits = self._source.limits
-        breaker = Breaker(
-            cooldown=limits.cooldown, patience=(limits.timeout or 5.0) + (limits.connect_timeout or 5.0)
-        )
+        breaker = Breaker(cooldown=limits.cooldown, patience=limits.timeout + limits.connect_timeout)
         return self._breakers.setdefault(backend, breaker)
 
     def forked(self) -> None:
@@ -107,9 +105,8 @@ class SyncCommands:
                         self._router = SyncRouter(self._source, self._breaker_of)
                     else:
                         self._pool = self._source.pool("sync")
-                        if self._source.colour is None:  # a given client is its owner's to close
-                            pools = [self._pool, *clients.sentinels_of(self._pool)]
-                            # Also for those who drop a link without closing it.
-                            self._closing = weakref.finalize(self, disconnect, pools)
+                        pools = [self._pool, *clients.sentinels_of(self._pool)]
+                        # Also for those who drop a link without closing it.
+                        self._closing = weakref.finalize(self, disconnect, pools)
                 router, pool = self._router, self._pool
         return router, pool

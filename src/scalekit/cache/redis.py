@@ -50,7 +50,7 @@ class RedisBackend:
 
     Args:
         client: a redis-py client of either colour: ``redis.Redis``, ``redis.asyncio.Redis``, a
-            ``RedisCluster``, or a Sentinel's ``master_for``. It keeps its own pool and time-outs.
+            ``RedisCluster``, or a Sentinel's ``master_for``. Its settings and time-outs are used.
         prefix: what every key begins with; at most 100 printable ASCII characters: keys stay below 250.
 
     Raises:
