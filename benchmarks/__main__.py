@@ -15,7 +15,7 @@ async def main(pieces: list[str], path: Path) -> None:
     for piece in pieces:
         module = importlib.import_module(f"benchmarks.bench_{piece}")
         async for case in module.cases():
-            results.append(await harness.measure(case))
+            results += await harness.measure(case)
             print(f"{case.piece}: {case.name} done", flush=True)
     print("\n" + harness.table(results))
     harness.save(results, path)

@@ -80,8 +80,7 @@ async def cases() -> AsyncIterator[Case]:
                 piece="cache",
                 name=what,
                 ours=repeat(ours, names, times),
-                peer="cashews 7.6.0",
-                theirs=repeat(peer, names, times),
+                peers={"cashews 7.6.0": repeat(peer, names, times)},
                 floor=repeat(floor, names, times),
                 units=len(names) * times,
             )

@@ -51,8 +51,7 @@ async def cases() -> AsyncIterator[Case]:
                 piece="redis",
                 name=f"GET 1 KB, {concurrent} concurrent",
                 ours=repeat(ours, concurrent, times),
-                peer=f"redis-py {redis.__version__} pool",
-                theirs=repeat(peer, concurrent, times),
+                peers={f"redis-py {redis.__version__} pool": repeat(peer, concurrent, times)},
                 floor=floor(concurrent, times),
                 units=concurrent * times,
             )

@@ -9,7 +9,7 @@ import inspect
 import json
 import statistics
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -18,15 +18,17 @@ Contender = Callable[[], Awaitable[object] | object]
 
 @dataclass(frozen=True, kw_only=True)
 class Case:
-    """One row of the table. Each contender is a callable, sync or async, that does ``units`` units of work.
+    """What is measured. Each contender is a callable, sync or async, that does ``units`` units of work, or
+    returns as an ``int`` how many it has done.
 
     Args:
         piece: ``"sessions"``, ``"cache"``, ...
         name: what is measured, e.g. ``"read, 32 concurrent"``.
         ours: our contender.
-        peer: the peer's name and version.
-        theirs: the peer's contender.
+        peers: the contenders of the peers by name and version; each gives a row of the table.
         floor: the least work that could give the same answer, or ``None``.
+        rate: report the floor's columns as shares of its units/s, the inverse of what they are otherwise.
+        base: what all of them stand on, such as a bare application: its time is taken off every number.
         units: operations that one call performs; times are reported for one of them.
         rounds: how often each contender is called.
     """
@@ -34,9 +36,10 @@ class Case:
     piece: str
     name: str
     ours: Contender
-    peer: str
-    theirs: Contender
+    peers: Mapping[str, Contender]
     floor: Contender | None = None
+    rate: bool = False
+    base: Contender | None = None
     units: int = 1
     rounds: int = 30
 
@@ -48,28 +51,31 @@ class Result:
     piece: str
     case: str
     ours_us: float
-    peer: str
-    peer_us: float
-    ratio: float
+    peer: str | None
+    peer_us: float | None
+    ratio: float | None
     floor_us: float | None
+    rate: bool
 
 
 async def _time(contender: Contender, units: int) -> float:
     start = time.perf_counter()
     result = contender()
     if inspect.isawaitable(result):
-        await result
-    return (time.perf_counter() - start) / units * 1e6
+        result = await result
+    elapsed = time.perf_counter() - start
+    return elapsed / (result if isinstance(result, int) else units) * 1e6
 
 
-async def measure(case: Case) -> Result:
-    """Run one case: one warm-up call each, then ``case.rounds`` interleaved rounds."""
-    contenders = {"ours": case.ours, "peer": case.theirs}
-    if case.floor is not None:
-        contenders["floor"] = case.floor
+async def measure(case: Case) -> list[Result]:
+    """Run one case: one warm-up call each, then ``case.rounds`` interleaved rounds. One result a peer."""
+    contenders = {("peer", name): peer for name, peer in case.peers.items()}
+    for role, contender in (("ours", case.ours), ("floor", case.floor), ("base", case.base)):
+        if contender is not None:
+            contenders[role, ""] = contender
     for contender in contenders.values():
         await _time(contender, case.units)
-    times: dict[str, list[float]] = {name: [] for name in contenders}
+    times: dict[tuple[str, str], list[float]] = {name: [] for name in contenders}
     names = list(contenders)
     for turn in range(case.rounds):
         gc.collect()
@@ -77,27 +83,48 @@ async def measure(case: Case) -> Result:
             name = names[(turn + offset) % len(names)]
             times[name].append(await _time(contenders[name], case.units))
     median = {name: statistics.median(samples) for name, samples in times.items()}
-    return Result(
-        piece=case.piece,
-        case=case.name,
-        ours_us=round(median["ours"], 2),
-        peer=case.peer,
-        peer_us=round(median["peer"], 2),
-        ratio=round(median["ours"] / median["peer"], 3),
-        floor_us=round(median["floor"], 2) if "floor" in median else None,
-    )
+    base = median.pop(("base", ""), 0.0)
+    median = {name: round(value - base, 2) for name, value in median.items()}
+    ours, floor = median["ours", ""], median.get(("floor", ""))
+    peers = [(name, median["peer", name], round(ours / median["peer", name], 3)) for name in case.peers]
+    return [
+        Result(
+            piece=case.piece,
+            case=case.name,
+            ours_us=ours,
+            peer=peer,
+            peer_us=peer_us,
+            ratio=ratio,
+            floor_us=floor,
+            rate=case.rate,
+        )
+        for peer, peer_us, ratio in peers or [(None, None, None)]
+    ]
 
 
 def table(results: list[Result]) -> str:
     """The results as a Markdown table."""
     lines = [
-        "| piece | case | ours, us | peer | peer, us | ours / peer | floor, us | ours / floor |",
-        "|---|---|---:|---|---:|---:|---:|---:|",
+        "| piece | case | ours, us | peer | its us | ours / peer | floor, us | ours / floor | peer / floor |",
+        "|---|---|---:|---|---:|---:|---:|---:|---:|",
     ]
     for row in results:
-        floor = f"{row.floor_us} | {row.ours_us / row.floor_us:.2f}" if row.floor_us else "- | -"
-        peer = f"{row.peer} | {row.peer_us} | {row.ratio}"
-        lines.append(f"| {row.piece} | {row.case} | {row.ours_us} | {peer} | {floor} |")
+        cells: list[object] = [
+            row.piece,
+            row.case,
+            row.ours_us,
+            row.peer,
+            row.peer_us,
+            row.ratio,
+            row.floor_us,
+        ]
+        for number in (row.ours_us, row.peer_us):
+            if number is None or not row.floor_us:
+                cells.append(None)
+            else:
+                share = f"{row.floor_us / number:.2f} of its rate"
+                cells.append(share if row.rate else f"{number / row.floor_us:.2f}")
+        lines.append(f"| {' | '.join('-' if cell is None else str(cell) for cell in cells)} |")
     return "\n".join(lines)
 
 
