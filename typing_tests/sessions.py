@@ -2,25 +2,31 @@
 
 from collections.abc import MutableMapping
 from datetime import timedelta
-from typing import Any, assert_type
+from typing import Annotated, Any, assert_type
 from uuid import UUID
 
-from fastapi import FastAPI
+import httpx
+from fastapi import Depends, FastAPI
 from flask import Flask
+from flask.testing import FlaskClient
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.requests import Request
+from starlette.testclient import TestClient
 from starlette.types import ASGIApp as StarletteApp
+from starlette.websockets import WebSocket
 
 from scalekit.sessions import BoundStore, Cookie, Loaded, MemoryStore, Session, Store
 from scalekit.sessions.asgi import AsyncSession, load
 from scalekit.sessions.asgi import SessionMiddleware as ASGISessionMiddleware
+from scalekit.sessions.asgi import get_session as get_async_session
 from scalekit.sessions.flask import FlaskSession, ServerSessionInterface
+from scalekit.sessions.flask import session as flask_session
 from scalekit.sessions.redis import RedisStore
 from scalekit.sessions.wsgi import SessionMiddleware as WSGISessionMiddleware
 from scalekit.sessions.wsgi import SyncSession, get_session
-from scalekit.testing import check_store, check_store_async
-from scalekit.types import Environ, WSGIApplication
+from scalekit.testing import check_store, check_store_async, login, login_async, session_of
+from scalekit.types import Environ, Scope, WSGIApplication
 
 SECRET = "the same long secret on every server"  # noqa: S105 (no secret)
 
@@ -64,6 +70,20 @@ async def endpoint(request: Request) -> None:
     await check_store_async(store)
 
 
+def current(request: Request) -> AsyncSession:
+    return get_async_session(request)
+
+
+async def depends(session: Annotated[AsyncSession, Depends(current)]) -> str | int | UUID | None:
+    session.login("ann")
+    return session.user_id
+
+
+async def chat(websocket: WebSocket, scope: Scope) -> None:
+    assert_type(get_async_session(websocket), AsyncSession)
+    assert_type(get_async_session(scope), AsyncSession)
+
+
 def handler(environ: Environ) -> None:
     session = get_session(environ)
     assert_type(session, SyncSession)
@@ -75,6 +95,21 @@ def handler(environ: Environ) -> None:
 flask_app = Flask("shop")
 flask_app.session_interface = ServerSessionInterface(store, secret_key=SECRET, cookie=None, max_size=10)
 ServerSessionInterface(store, secret_key=SECRET, lazy=True)  # type: ignore[call-arg]
+
+
+assert_type(flask_session, FlaskSession)
+flask_session.login("ann")
+
+
+async def clients(client: TestClient, browser: httpx.AsyncClient, flask_client: FlaskClient) -> None:
+    assert_type(login(client, "ann", cart=["tea"]), TestClient)
+    assert_type(login(flask_client, 7), FlaskClient)
+    assert_type(await login_async(browser, "ann"), httpx.AsyncClient)
+    with session_of(client) as session:
+        assert_type(session, Session)
+    async with session_of(browser, base_url="https://shop") as other:
+        assert_type(other, AsyncSession)
+    login(client)  # type: ignore[call-arg]
 
 
 def permanent(session: FlaskSession) -> None:

@@ -52,7 +52,11 @@ SERVERS = {"REDIS_URL": redis, "DATABASE_URL": database, "REPLICA_URLS": databas
 def test_the_python_blocks_run(page: Path, request: pytest.FixtureRequest, tmp_path: Path) -> None:
     """A reader who types a page in, from top to bottom, meets no error."""
     env = {key: value for key, value in os.environ.items() if not key.startswith("AWS_")}
-    env |= {"PYTHONPATH": str(ROOT), "SECRET": "a secret of the tests, long enough"}
+    given = [str(Path(entry).resolve()) for entry in env.get("PYTHONPATH", "").split(os.pathsep) if entry]
+    env |= {
+        "PYTHONPATH": os.pathsep.join([str(ROOT), *given]),
+        "SECRET": "a secret of the tests, long enough",
+    }
     text = page.read_text("utf-8")
     for provide in {provide for mention, provide in SERVERS.items() if mention in text}:
         env |= provide(request.getfixturevalue)

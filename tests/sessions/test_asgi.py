@@ -11,9 +11,9 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, StreamingResponse
 from starlette.routing import Mount, Route
 
-from scalekit.errors import SessionCommitted, SessionError, WrongColour
+from scalekit.errors import ConfigurationError, SessionCommitted, SessionError, WrongColour
 from scalekit.sessions import MemoryStore
-from scalekit.sessions.asgi import AsyncSession, SessionMiddleware, load
+from scalekit.sessions.asgi import AsyncSession, SessionMiddleware, get_session, load
 from scalekit.sessions.redis import RedisStore
 from tests.sessions.shells import SECRET, Reply, drive_asgi, make_scope
 
@@ -231,6 +231,30 @@ async def test_a_save_says_when_the_session_was_ended() -> None:
 
     assert (await get(starlette(endpoint, store), cookie)).set_cookies == []
     assert store.count() == 0
+
+
+async def test_the_session_with_its_type() -> None:
+    """32. `get_session(request)` is `request.session`, also from a WebSocket or a scope; without our
+    middleware, or with the one of Starlette, the error says which to add.
+    """
+    from starlette.middleware.sessions import SessionMiddleware as StarletteSessions
+
+    seen: list[Any] = []
+
+    async def endpoint(request: Request) -> PlainTextResponse:
+        seen.append((get_session(request), get_session(request.scope), request.session))
+        return PlainTextResponse()
+
+    await get(starlette(endpoint))
+    assert isinstance(seen[0][0], AsyncSession)
+    assert seen[0][0] is seen[0][1] is seen[0][2]
+    app = Starlette(routes=[Route("/", endpoint)])
+    with pytest.raises(ConfigurationError, match=r"no session .*add_middleware\(SessionMiddleware"):
+        await get(app)
+    with pytest.raises(ConfigurationError, match=r"the session of starlette\.middleware"):
+        await get(StarletteSessions(app, secret_key=SECRET))
+    with pytest.raises(ConfigurationError):
+        await load(make_scope(None))
 
 
 async def test_lazy_sessions_must_be_loaded() -> None:

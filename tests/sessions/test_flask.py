@@ -9,7 +9,7 @@ from markupsafe import Markup, escape
 
 from scalekit.errors import BackendUnavailable, ConfigurationError, SessionCommitted
 from scalekit.sessions import Cookie, MemoryStore
-from scalekit.sessions.flask import FlaskSession, ServerSessionInterface, SessionUnavailable
+from scalekit.sessions.flask import FlaskSession, ServerSessionInterface, SessionUnavailable, session
 from tests.sessions.shells import SECRET
 
 
@@ -59,6 +59,17 @@ def test_the_proxy_is_our_session(app: flask.Flask) -> None:
     client.get("/add/book")
     assert client.get("/add/pen").json == {"cart": ["book", "pen"]}
     assert app.secret_key is None
+
+
+def test_the_session_with_its_type(app: flask.Flask) -> None:
+    """32. `from scalekit.sessions.flask import session` is the proxy of Flask, with its type."""
+
+    @app.get("/typed")
+    def typed() -> Any:
+        session.login("ann")
+        return [session is flask.session, session.user_id]
+
+    assert app.test_client().get("/typed").json == [True, "ann"]
 
 
 def test_session_transaction(app: flask.Flask) -> None:

@@ -15,7 +15,7 @@ from typing import Any, Protocol, Unpack
 
 from scalekit._http import make_private, vary_on
 from scalekit._steps import run_async
-from scalekit.errors import BackendError
+from scalekit.errors import BackendError, ConfigurationError
 from scalekit.sessions._core import Core, Options, bind
 from scalekit.sessions.session import Session, Status
 from scalekit.sessions.store import Store
@@ -58,14 +58,35 @@ class Connection(Protocol):
     def __getitem__(self, name: str, /) -> Any: ...
 
 
+def get_session(connection: Connection) -> AsyncSession:
+    """The session of a request, WebSocket or scope: what ``request.session`` is, with its type.
+
+    Starlette says that ``request.session`` is a dict; a type checker does not see ``login()`` there.
+
+    Raises:
+        ConfigurationError: no :class:`SessionMiddleware` around the application.
+    """
+    try:
+        session = connection["session"]
+    except KeyError:
+        session = None
+    if not isinstance(session, AsyncSession):
+        found = "no session" if session is None else f"the session of {type(session).__module__}"
+        raise ConfigurationError(
+            f"{found} in this scope; app.add_middleware(SessionMiddleware, ...) of scalekit.sessions.asgi"
+        )
+    return session
+
+
 async def load(connection: Connection) -> AsyncSession:
     """The session of a request, WebSocket or scope, loaded. Loading twice is loading once; after a failure
     it is asked for again.
 
     Raises:
         BackendError: the store failed and ``on_error="unavailable"``.
+        ConfigurationError: no :class:`SessionMiddleware` around the application.
     """
-    session: AsyncSession = connection["session"]
+    session = get_session(connection)
     async with session._lock:
         await run_async(session._core.load(session))
     session._ready()

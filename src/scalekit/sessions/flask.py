@@ -2,6 +2,8 @@
 
 ``flask.session`` is then the session of this package; nothing else changes for the application. It is loaded
 when it is first looked at. If the store does not answer, what Flask gets is an HTTP 503.
+
+``from scalekit.sessions.flask import session`` is ``flask.session`` with its type, for type checkers.
 """
 
 import functools
@@ -9,6 +11,7 @@ import logging
 import time
 from typing import Literal, TypedDict, Unpack, cast
 
+import flask
 from flask import Flask, Request, Response
 from flask.sessions import SessionInterface, SessionMixin
 from werkzeug.exceptions import ServiceUnavailable
@@ -72,6 +75,10 @@ class FlaskSession(SyncSession, SessionMixin):
 
     def _failed(self, error: BackendError) -> None:
         super()._failed(SessionUnavailable(error))
+
+
+session = cast(FlaskSession, flask.session)
+"""``flask.session`` itself, with its type: a type checker sees ``login()`` and the rest."""
 
 
 class _Options(TypedDict, total=False):

@@ -1,4 +1,4 @@
-"""The contracts as tests that anyone can run, without pytest, on a store, backend or storage of their own.
+"""For tests, with or without pytest: the contracts of stores and storages, and test clients with a session.
 
 Each is imported when it is asked for, so that none drags in another piece.
 """
@@ -7,6 +7,9 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from scalekit.testing.clients import login as login
+    from scalekit.testing.clients import login_async as login_async
+    from scalekit.testing.clients import session_of as session_of
     from scalekit.testing.sessions import check_store as check_store
     from scalekit.testing.sessions import check_store_async as check_store_async
     from scalekit.testing.storage import check_storage as check_storage
@@ -15,9 +18,12 @@ _HOMES = {
     "check_storage": "scalekit.testing.storage",
     "check_store": "scalekit.testing.sessions",
     "check_store_async": "scalekit.testing.sessions",
+    "login": "scalekit.testing.clients",
+    "login_async": "scalekit.testing.clients",
+    "session_of": "scalekit.testing.clients",
 }
 
-__all__ = ["check_storage", "check_store", "check_store_async"]
+__all__ = ["check_storage", "check_store", "check_store_async", "login", "login_async", "session_of"]
 
 
 def __getattr__(name: str) -> object:
