@@ -5,7 +5,16 @@ from typing import Any
 
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, multiple, rule
+from hypothesis.stateful import (
+    Bundle,
+    RuleBasedStateMachine,
+    consumes,
+    initialize,
+    invariant,
+    multiple,
+    precondition,
+    rule,
+)
 
 from scalekit._steps import run
 from scalekit.sessions import MemoryStore
@@ -25,6 +34,14 @@ class Kept:
         self.data: dict[str, Any] | None = data
         self.user = user
         self.successor: Kept | None = None
+        self.alias = False
+
+    def followed(self) -> "Kept":
+        """Itself, or what it has just been rotated to."""
+        kept = self
+        while kept.data is None and kept.alias and kept.successor is not None:
+            kept = kept.successor
+        return kept
 
 
 class Request:
@@ -32,7 +49,11 @@ class Request:
 
     def __init__(self, session: SyncSession, kept: Kept | None) -> None:
         self.session = session
+        self.follows = False
+        self.minted = False
         self.kept = kept
+        self.follow()
+        kept = self.kept
         live = kept is not None and kept.data is not None
         self.ended = kept is not None and kept.data is None
         self.base: dict[str, Any] = copy.deepcopy(kept.data) if live else {}  # type: ignore[union-attr, assignment]
@@ -42,6 +63,12 @@ class Request:
         self.removed: set[str] = set()
         self.turn: str | None = None
         self.inherits = True
+
+    def follow(self) -> None:
+        if self.kept is not None:
+            kept = self.kept.followed()
+            self.follows |= kept is not self.kept
+            self.kept = kept
 
     def forget(self) -> None:
         self.base, self.view, self.assigned, self.removed, self.inherits = {}, {}, set(), set(), False
@@ -64,9 +91,11 @@ class Request:
 
     def commit(self) -> None:
         """What the rules of `scalekit.sessions` say about a save."""
-        live = self.kept is not None and self.kept.data is not None
         if self.turn is None and not self.changed and not self.removed:
             return
+        if self.turn in (None, "rotate") and not self.ended:
+            self.follow()
+        live = self.kept is not None and self.kept.data is not None
         if self.turn == "logout":
             while self.kept is not None:  # under every id that it has gone on with
                 self.kept.data, self.kept = None, self.kept.successor
@@ -77,7 +106,9 @@ class Request:
                 self.begin()
         elif self.turn != "login" and (self.ended or (self.kept is not None and self.kept.data is None)):
             self.end(ended=True)
-        elif self.turn is None and self.kept is not None and live:
+        elif (
+            (self.turn is None or (self.turn == "rotate" and self.follows)) and self.kept is not None and live
+        ):
             self.kept.data = self.apply(self.kept.data or {})
             self.settle(self.kept, self.apply(self.base))
         elif self.kept is not None and self.turn is not None:
@@ -88,9 +119,9 @@ class Request:
             self.view = copy.deepcopy(data)
             kept = Kept(copy.deepcopy(data), self.user)
             if old is not None:
-                self.kept.successor = kept
+                self.kept.successor, self.kept.alias = kept, self.turn == "rotate"
             self.settle(kept, data)
-            self.ended = False
+            self.ended, self.follows, self.minted = False, False, True
         elif self.apply(self.base) or self.user is not None:
             self.begin()
         else:
@@ -100,7 +131,7 @@ class Request:
     def begin(self) -> None:
         data = self.apply(self.base)
         self.settle(Kept(copy.deepcopy(data), self.user), data)
-        self.ended = False
+        self.ended, self.follows, self.minted = False, False, True
 
 
 class Sessions(RuleBasedStateMachine):
@@ -110,7 +141,8 @@ class Sessions(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.core = Core(MemoryStore(), secret_key=SECRET)
+        self.seconds = 0
+        self.core = Core(MemoryStore(clock=lambda: self.seconds), secret_key=SECRET)
         self.jar: str | None = None
         self.kept: dict[str, Kept] = {}
         self.open: list[Request] = []
@@ -184,12 +216,11 @@ class Sessions(RuleBasedStateMachine):
 
     def save(self, request: Request) -> None:
         """A save in the middle of a request."""
-        request.session._cookie = None
+        request.session._cookie, request.minted = None, False
         run(self.core.commit(request.session))
-        before = request.kept
         request.commit()
         cookie = request.session._cookie
-        if request.kept is not before and request.kept is not None:
+        if request.minted and request.kept is not None:
             assert cookie is not None
             value = cookie.decode().split(";")[0].partition("=")[2]
             self.kept[value] = request.kept
@@ -197,6 +228,14 @@ class Sessions(RuleBasedStateMachine):
         elif cookie is not None:
             assert cookie.startswith(b"session=;")
             self.jar = None
+
+    @precondition(lambda self: self.seconds < 40)
+    @rule()
+    def wait(self) -> None:
+        """Ten seconds: what was rotated before is no alias any more. Marks of what ended last for sixty."""
+        self.seconds += 10
+        for kept in self.kept.values():
+            kept.alias = False
 
     @rule(request=consumes(requests))
     def finish(self, request: Request) -> None:
@@ -216,6 +255,7 @@ class Sessions(RuleBasedStateMachine):
         """A request with any cookie that was ever given finds exactly what the model has for it."""
         for cookie, kept in self.kept.items():
             session = SyncSession(self.core, self.core.tokens.verify(cookie), https=False)
+            kept = kept.followed()
             assert dict(session) == (kept.data or {})
             assert session.user_id == (kept.user if kept.data is not None else None)
 

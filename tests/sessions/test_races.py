@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from scalekit.sessions import MemoryStore
 from scalekit.sessions.session import Session
 from tests.sessions.shells import Reply, Shell, Visitor
 
@@ -85,11 +86,11 @@ def test_clearing_while_a_key_is_added(visitor: Visitor) -> None:
     assert visitor(dict) == {"d": 4}
 
 
-ENDINGS = {
+ENDINGS = {  # of which the old id is worth nothing at once
     "logout": lambda s: s.logout(),
     "login": login,
-    "rotate": lambda s: s.rotate(),
 }
+TURNS = {**ENDINGS, "rotate": lambda s: s.rotate()}
 CHANGES = {
     "set": lambda s: s.update(a="stale"),
     "nested": lambda s: s["b"].append("stale"),
@@ -103,7 +104,7 @@ CHANGES = {
 @pytest.mark.parametrize("ending", ENDINGS)
 @pytest.mark.parametrize("change", CHANGES)
 def test_an_ended_session_stays_ended(visitor: Visitor, ending: str, change: str) -> None:
-    """10. A session that ends while a request is under way is not brought back by its save or its rotation,
+    """10, 15. A session that ends while a request is under way is not brought back by its save or rotation,
     and the response carries no cookie: the browser keeps what the ending gave it."""
     old = visitor.cookie
     slow, fast = overtaken(visitor, CHANGES[change], ENDINGS[ending])
@@ -115,13 +116,57 @@ def test_an_ended_session_stays_ended(visitor: Visitor, ending: str, change: str
     assert visitor(lambda s: s.user_id) == ("ann" if ending == "login" else None)
 
 
-@pytest.mark.parametrize("ending", ENDINGS)
+@pytest.mark.parametrize("late", [False, True], ids=["overtaken", "late"])
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_rotation_loses_nothing_of_the_others(visitor: Visitor, change: str, late: bool) -> None:
+    """13. Who is under way with the old id, or sent it before the new cookie came, reads and changes the
+    session that went on, and sends no cookie: nobody is logged out, whichever answer comes first."""
+    visitor(login)
+    expected = {"set": {"a": "stale"}, "nested": {"b": [1, "stale"]}, "rotate and set": {"a": "stale"}}
+    old, other = visitor.cookie, Visitor(visitor.shell, visitor.cookie)
+    if late:
+        visitor(lambda s: s.rotate())
+        assert other(lambda s: [s.user_id, dict(s)]) == ["ann", {"a": 1, "b": [1], "c": 3}]
+        reply = other.visit(lambda s: CHANGES[change](s) and None)
+    else:
+        # `clear` is a log-out here, which test_a_logout_ends_what_the_session_went_on_as has.
+        reply, _ = overtaken(visitor, CHANGES[change], TURNS["rotate"])
+    if change == "clear":
+        assert visitor(lambda s: [s.user_id, dict(s)]) == [None, {}]
+        return
+    assert (reply.status, reply.set_cookies) == (200, [])
+    data = {"a": 1, "b": [1], "c": 3, **expected.get(change, {})}
+    if change == "delete":
+        del data["c"]
+    for cookie in (visitor.cookie, old):
+        assert Visitor(visitor.shell, cookie)(lambda s: [s.user_id, dict(s)]) == ["ann", data]
+
+
+def test_a_rotated_id_is_an_alias_for_ten_seconds(make_shell: Callable[..., Shell]) -> None:
+    """13. Then it is worth nothing; its chain of aliases never outlives the session either."""
+    now = 1_000_000.0
+    shell = make_shell(MemoryStore(clock=lambda: now))
+    visitor = shell.visitor()
+    visitor(lambda s: [s.login("ann"), s.update(a=1)])
+    old = [visitor.cookie]
+    for _ in range(3):
+        now += 4
+        visitor(lambda s: s.rotate())
+        old.append(visitor.cookie)
+    assert [Visitor(shell, cookie)(lambda s: s.user_id) for cookie in old] == ["ann"] * 4
+    now += 2.1
+    assert [Visitor(shell, cookie)(lambda s: s.user_id) for cookie in old] == [None, "ann", "ann", "ann"]
+    visitor(lambda s: s.logout())
+    assert [Visitor(shell, cookie)(lambda s: s.user_id) for cookie in old] == [None] * 4
+
+
+@pytest.mark.parametrize("ending", TURNS)
 @pytest.mark.parametrize("change", ["set", "rotate", "rotate and set"])
 def test_a_request_that_comes_late_replaces_no_cookie(visitor: Visitor, ending: str, change: str) -> None:
     """11. A request that left the browser with the old cookie and arrives after the new one was given is
     answered without a cookie, although it writes: its own would log the visitor out."""
     late = Visitor(visitor.shell, visitor.cookie)
-    visitor(lambda s: ENDINGS[ending](s) and None)
+    visitor(lambda s: TURNS[ending](s) and None)
     reply = late.visit(lambda s: CHANGES[change](s) and None)
     assert (reply.status, reply.set_cookies) == (200, [])
     assert visitor(lambda s: s.user_id) == ("ann" if ending == "login" else None)
@@ -182,12 +227,12 @@ def test_a_logout_ends_what_the_session_went_on_as(visitor: Visitor, turns: list
         if not late:
             assert session.user_id == "ann"
         for turn in turns:
-            other(lambda session, turn=turn: ENDINGS[turn](session) and None)
+            other(lambda session, turn=turn: TURNS[turn](session) and None)
         session.logout()
 
     if late:
         for turn in turns:
-            other(lambda session, turn=turn: ENDINGS[turn](session) and None)
+            other(lambda session, turn=turn: TURNS[turn](session) and None)
         visitor(lambda session: session.logout())
     else:
         visitor(leave)
@@ -203,10 +248,9 @@ def test_a_logout_ends_no_other_session(visitor: Visitor) -> None:
     assert visitor(dict) == {"message": "Bye!"}
 
 
-@pytest.mark.parametrize("ending", ["login", "rotate"])
-def test_who_knows_the_old_id_cannot_write_into_the_new_session(visitor: Visitor, ending: str) -> None:
+def test_who_knows_the_old_id_cannot_write_into_the_new_session(visitor: Visitor) -> None:
     """15. What comes too late is dropped rather than carried over: it may be somebody who planted the id."""
-    overtaken(visitor, lambda s: s.update(a="planted", new="planted"), ENDINGS[ending])
+    overtaken(visitor, lambda s: s.update(a="planted", new="planted"), login)
     assert visitor(dict) == {"a": 1, "b": [1], "c": 3}
 
 

@@ -94,7 +94,7 @@ def test_a_dump_of_the_store_holds_no_usable_token(shell_type: type[Shell]) -> N
         assert visitor.cookie is not None
         token = visitor.cookie.partition(".")[0]
         keys = [key.decode() for key in server.call("KEYS", "*")]
-        assert len(keys) == 2  # the session, and the mark that the anonymous one ended
+        assert len(keys) == 3  # the session, the mark that the anonymous one ended, and the user's list
         dump = b"\n".join(server.call("DUMP", key) for key in keys)
         assert token not in "\n".join(keys)
         assert token.encode() not in dump

@@ -1,6 +1,7 @@
 """The stores keep the contract, and the contract notices stores that do not."""
 
 import asyncio
+import hashlib
 from typing import Any
 
 import pytest
@@ -119,7 +120,7 @@ class Eager(MemoryStore):
     """Extends nothing."""
 
     def load(self, id: str, **options: Any) -> Any:
-        return super().load(id, idle=options["idle"], step=10**9)
+        return super().load(id, idle=options["idle"], step=10**15)
 
 
 class Chatty(MemoryStore):
@@ -139,8 +140,8 @@ class Forgetful(MemoryStore):
 class Aimless(MemoryStore):
     """Does not remember where a session went on."""
 
-    def destroy(self, id: str, *, grace: int, successor: str | None = None) -> Any:
-        return super().destroy(id, grace=grace)
+    def destroy(self, id: str, **options: Any) -> Any:
+        return super().destroy(id, **{**options, "successor": None})
 
 
 class Shared(MemoryStore):
@@ -154,17 +155,35 @@ class Shared(MemoryStore):
         return loaded
 
 
+class Careless(MemoryStore):
+    """Swaps whatever is there."""
+
+    def swap(self, id: str, name: bytes, **options: Any) -> Any:
+        loaded = self.load(id, idle=0, step=10**15)
+        found = loaded.fields.get(name) if loaded is not None else None
+        return super().swap(id, name, **{**options, "expected": found})
+
+
+class Unlisted(MemoryStore):
+    """Knows the first session of a user only."""
+
+    def listed(self, user: bytes) -> list[str]:
+        return super().listed(user)[:1]
+
+
 @pytest.mark.parametrize(
     ("broken", "rule"),
     [
         (Adopting, "save: an unknown id"),
         (Overwriting, "exactly the given fields"),
         (Immortal, "the times must be those"),
-        (Eager, "must extend the session"),
+        (Eager, "must be extended"),
         (Chatty, "save: an unknown id must give False"),
         (Forgetful, "must answer that it ended"),
         (Aimless, "must name its successor"),
         (Shared, "belongs to the reader"),
+        (Careless, "must be told as it is"),
+        (Unlisted, "every session that lives"),
     ],
 )
 def test_a_broken_store_is_found(broken: type[MemoryStore], rule: str) -> None:
@@ -227,12 +246,16 @@ def test_the_layout_in_redis(prefix: str) -> None:
         key = f"{prefix}{'1' * 64}"
         flat = server.call("HGETALL", key)
         fields = dict(zip(flat[::2], flat[1::2], strict=True))
-        assert fields.keys() == {b"a", b"\0created", b"\0deadline", b"\0user"}
+        assert fields.keys() == {b"a", b"\0created", b"\0deadline", b"\0seen", b"\0user"}
         assert int(fields[b"\0deadline"]) - int(fields[b"\0created"]) == 5000
         assert 0 < server.call("PTTL", key) <= 1000
-        store.destroy("1" * 64, grace=5000, successor="2" * 64)
+        index = f"{prefix}user:{hashlib.sha256(b'ann').hexdigest()}"
+        assert server.call("ZRANGE", index, "0", "-1", "WITHSCORES") == [b"1" * 64, fields[b"\0deadline"]]
+        assert 1000 < server.call("PTTL", index) <= 5000
+        store.destroy("1" * 64, grace=5000, successor="2" * 64, user=b"ann")
         assert server.call("HGETALL", key) == [b"\0ended", b"2" * 64]
         assert 1000 < server.call("PTTL", key) <= 5000
+        assert server.call("KEYS", f"{prefix}*") == [key.encode()]
 
 
 GARBAGE: dict[str, list[list[str]]] = {

@@ -10,8 +10,11 @@ The sequences are generators (see :mod:`scalekit._steps`), so that one text serv
 * The old id answers that it has ended for a minute, and under which id it went on. A request that was under
   way with it can then be told from a visitor who comes back with an old cookie, and sends no cookie that
   replaces the new one. A log-out ends what the session went on as, too.
-* What comes too late, under an id that a log-in or a rotation has ended, is dropped and never carried over:
-  somebody else may know that id, and that is why it was changed.
+* After a rotation the old id stands for the new one for ten seconds: longer than the requests take that a
+  browser sent before it had the new cookie. They read and save the session that went on, so that whoever
+  logs it out has logged them out too.
+* What comes too late, under an id that a log-in has ended, is dropped and never carried over: somebody else
+  may know that id, and that is why it was changed.
 * Everything that can be refused (a value, the size) is refused before the first access to the store.
 """
 
@@ -35,6 +38,9 @@ _log = logging.getLogger("scalekit.sessions")
 DAY = 24 * 60 * 60
 MAX_SIZE = 256 * 1024
 GRACE = 60_000  # ms; longer than a request is under way
+ALIAS = 10_000  # ms for which a rotated id stands for the new one
+REFRESH = 300_000  # ms; how exactly "last seen" is known
+NEVER = 2**52  # a step that nothing has been idle for
 MOVES = 16  # more changes of id than a visitor can make in that time
 
 
@@ -43,8 +49,8 @@ class Options(TypedDict, total=False):
 
     * ``cookie``: its name and attributes; default ``Cookie()``.
     * ``idle_timeout``: seconds or ``timedelta`` without a request after which a session ends; default 7 days.
-      It is extended when a tenth of it has passed, so a session may end up to a tenth earlier. A ``lifetime``
-      that is shorter cuts it: no session outlives that.
+      It is extended when a tenth of it has passed, or five minutes, so a session may end that much earlier. A
+      ``lifetime`` that is shorter cuts it: no session outlives that.
     * ``lifetime``: seconds or ``timedelta`` after which a visitor must log in again, however active;
       default 30 days. Only ``login()`` starts it anew.
     * ``max_size``: bytes that a session may have; default 256 KiB.
@@ -104,7 +110,7 @@ class Core:
         self.cookie = cookie
         self.lifetime = int(seconds(lifetime, name="lifetime", minimum=1) * 1000)
         self.idle = min(int(seconds(idle_timeout, name="idle_timeout", minimum=1) * 1000), self.lifetime)
-        self.step = self.idle // 10
+        self.step = min(self.idle // 10, REFRESH)
         self.max_size = max_size
         self.on_error = on_error
         self._names = {https: cookie.name_for(https=https) for https in (False, True)}
@@ -122,12 +128,22 @@ class Core:
             session._arrived(None)
             return
         try:
-            loaded: Loaded | None = yield self.store.load(session._id, idle=self.idle, step=self.step)
+            loaded = yield from self._find(session)
         except BackendError as error:
             _log.warning("a session could not be loaded: %s", error)
             session._missed(error, readable=self.on_error == "anonymous")
         else:
             session._arrived(loaded)
+
+    def _find(self, session: Session) -> Steps[Loaded | None]:
+        """The session, if need be under the id that it has just been given by another request."""
+        loaded: Loaded | None = yield self.store.load(session._id, idle=self.idle, step=self.step)
+        for _ in range(MOVES):
+            if loaded is None or not loaded.alias or loaded.successor is None:
+                break
+            session._follow(loaded.successor)
+            loaded = yield self.store.load(session._id, idle=self.idle, step=self.step)
+        return loaded
 
     def commit(self, session: Session) -> Steps[bool]:
         """Store what the application changed; a cookie that is to be sent is ``session._cookie`` afterwards.
@@ -155,24 +171,37 @@ class Core:
     def _commit(self, session: Session, pending: Pending) -> Steps[bool]:
         if pending.how == "logout":
             return (yield from self._log_out(session, pending))
-        if pending.how is None and session._status is Status.LIVE:
-            delta = pending.delta
-            stored: bool = yield self.store.save(
-                session._id, changed=delta.changed, removed=delta.removed, idle=self.idle
-            )
-            if stored:
-                session._settled(pending)
-            else:
-                session._ended(pending)
-            return stored
         if pending.how != "login" and session._status is Status.ENDED:
             session._ended(pending)
             return False
+        # Who follows a rotation does not rotate again: see the rules of a session.
+        stays = pending.how is None or (pending.how == "rotate" and session._followed)
+        if stays and session._status is Status.LIVE:
+            return (yield from self._save(session, pending))
         return (yield from self._move(session, pending))
+
+    def _save(self, session: Session, pending: Pending) -> Steps[bool]:
+        changed, removed = pending.delta.changed, pending.delta.removed
+        for _ in range(MOVES):
+            if (yield self.store.save(session._id, changed=changed, removed=removed, idle=self.idle)):
+                session._settled(pending)
+                return True
+            if not (yield from self.follow(session)):
+                break
+        session._ended(pending)
+        return False
+
+    def follow(self, session: Session) -> Steps[bool]:
+        """Whether a session that is not where it was has just been rotated; its id is the new one then."""
+        mark: Loaded | None = yield self.store.load(session._id, idle=self.idle, step=NEVER)
+        if mark is None or not mark.alias or mark.successor is None:
+            return False
+        session._follow(mark.successor)
+        return True
 
     def _log_out(self, session: Session, pending: Pending) -> Steps[bool]:
         if session._status in (Status.LIVE, Status.ENDED):
-            yield from end(self.store, session._id)
+            yield from end(self.store, session._id, user=session._stored.user)
         session._left(pending)
         came = session._came_with is not None
         session._cookie = self.cookie.delete(https=session._https) if came else None
@@ -187,12 +216,13 @@ class Core:
         if old is None and not fields and pending.user is None:
             session._settled(pending)
             return True  # nothing worth a session
-        token = self.tokens.mint()
+        token, owner = self.tokens.mint(), session._stored.user
         keeps = old is not None and pending.how == "rotate"
         created: Created | None = yield self.store.create(
             store_id(token),
             fields=fields,
             user=pending.user,
+            device=pending.device,
             idle=self.idle,
             lifetime=self.lifetime,
             inherit=(session._stored.created, session._stored.deadline) if keeps else None,
@@ -206,18 +236,23 @@ class Core:
             https=session._https,
             max_age=created.left // 1000 if session.persistent else None,
         )
-        return old is None or (yield from self._leave(old, session, pending))
+        return old is None or (yield from self._leave(old, owner, session, pending))
 
-    def _leave(self, old: str, session: Session, pending: Pending) -> Steps[bool]:
+    def _leave(self, old: str, owner: bytes | None, session: Session, pending: Pending) -> Steps[bool]:
         """End the session that went on under another id; ``False`` if another request has ended it."""
         new = session._id
-        last: Loaded | None = yield self.store.destroy(old, grace=GRACE, successor=new)
+        last: Loaded | None = yield self.store.destroy(
+            old, grace=GRACE, successor=new, alias=ALIAS if pending.how == "rotate" else 0, user=owner
+        )
         if last is None or last.ended:
             if pending.how == "login":
                 return True
-            session._ended(pending)
             session._id, session._cookie = old, None
-            yield self.store.destroy(new, grace=0)
+            yield self.store.destroy(new, grace=0, user=pending.user)
+            if last is not None and last.alias and last.successor is not None:
+                session._follow(last.successor)
+                return (yield from self._save(session, pending))
+            session._ended(pending)
             return False
         theirs = late(pending.delta, pending.values.fields, last.fields)
         if theirs and pending.inherits:
@@ -226,10 +261,11 @@ class Core:
         return True
 
 
-def end(store: BoundStore, id: str) -> Steps[None]:
-    """End a session, and what it went on as if another request has moved it."""
+def end(store: BoundStore, id: str, *, user: bytes | None) -> Steps[Loaded | None]:
+    """End a session, and what it went on as if another request has moved it; what it was at the end."""
     for _ in range(MOVES):
-        last: Loaded | None = yield store.destroy(id, grace=GRACE)
+        last: Loaded | None = yield store.destroy(id, grace=GRACE, user=user)
         if last is None or last.successor is None:
-            return
+            return last
         id = last.successor
+    return None

@@ -40,7 +40,7 @@ from scalekit._options import check_kind
 from scalekit._steps import Steps, run, run_async
 from scalekit.errors import BackendError
 from scalekit.sessions import codec
-from scalekit.sessions._core import DAY, GRACE, MAX_SIZE, STORE, end
+from scalekit.sessions._core import DAY, GRACE, MAX_SIZE, NEVER, STORE, end
 from scalekit.sessions.store import Created, Loaded, Store
 from scalekit.sessions.tokens import Tokens, store_id
 from scalekit.sessions.values import check_size, difference, late, name_of
@@ -217,9 +217,9 @@ class SessionStore(SessionBase):  # type: ignore[misc]
         if token is None:
             return None
         idle = self.get_session_cookie_age() * 1000
-        # A step that cannot be gained: in Django a session is extended by saving, not by reading.
+        # In Django a session is extended by saving, not by reading.
         loaded: Loaded | None = yield self._engine.store.using(colour).load(
-            store_id(token), idle=idle, step=idle + 1
+            store_id(token), idle=idle, step=NEVER
         )
         return loaded
 
@@ -267,7 +267,7 @@ class SessionStore(SessionBase):  # type: ignore[misc]
     def _delete(self, colour: Colour, key: str | None) -> Steps[None]:
         token = self._token(key or self.session_key)
         if token is not None:
-            yield from end(self._engine.store.using(colour), store_id(token))
+            yield from end(self._engine.store.using(colour), store_id(token), user=None)
         if key is None:
             self._ended = False
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Self
 
-from scalekit.sessions.store import Created, Loaded
+from scalekit.sessions.store import Created, Loaded, Swapped
 from scalekit.types import Colour
 
 
@@ -18,6 +18,7 @@ from scalekit.types import Colour
 class _Entry:
     session: Loaded
     expires: int
+    alias_until: int = 0
 
 
 class MemoryStore:
@@ -48,12 +49,11 @@ class MemoryStore:
             entry = self._entry(id)
             if entry is None:
                 return None
-            session = entry.session
-            if not session.ended:
-                expires = min(self._now() + idle, session.deadline)
-                if expires - entry.expires >= step:
-                    entry.expires = expires
-            return session.copy()
+            if entry.session.ended:
+                return self._mark(entry)
+            if self._now() - entry.session.seen >= step:
+                self._extend(entry, idle)
+            return entry.session.copy()
 
     def save(self, id: str, *, changed: Mapping[bytes, bytes], removed: Collection[bytes], idle: int) -> bool:
         with self._lock:
@@ -63,8 +63,25 @@ class MemoryStore:
             for name in removed:
                 entry.session.fields.pop(name, None)
             entry.session.fields.update(changed)
-            entry.expires = min(self._now() + idle, entry.session.deadline)
+            self._extend(entry, idle)
             return True
+
+    def swap(
+        self, id: str, name: bytes, *, expected: bytes | None, value: bytes | None, idle: int
+    ) -> Swapped | None:
+        with self._lock:
+            entry = self._entry(id)
+            if entry is None or entry.session.ended:
+                return None
+            fields = entry.session.fields
+            if fields.get(name) != expected:
+                return Swapped(False, fields.get(name))
+            if value is None:
+                fields.pop(name, None)
+            else:
+                fields[name] = value
+            self._extend(entry, idle)
+            return Swapped(True)
 
     def create(
         self,
@@ -75,6 +92,7 @@ class MemoryStore:
         idle: int,
         lifetime: int,
         inherit: tuple[int, int] | None = None,
+        device: bytes | None = None,
     ) -> Created | None:
         with self._lock:
             now = self._now()
@@ -85,22 +103,30 @@ class MemoryStore:
                 self._sweep()
                 # Twice what lives: sweeping then costs each creation a constant share.
                 self._sweep_at = max(1024, 2 * len(self._entries))
-            session = Loaded(dict(fields), created, deadline, user)
+            session = Loaded(dict(fields), created, deadline, now, user, device)
             self._entries[id] = _Entry(session, min(now + idle, deadline))
             return Created(created, deadline, deadline - now)
 
-    def destroy(self, id: str, *, grace: int, successor: str | None = None) -> Loaded | None:
+    def destroy(
+        self, id: str, *, grace: int, successor: str | None = None, alias: int = 0, user: bytes | None = None
+    ) -> Loaded | None:
         with self._lock:
             entry = self._entry(id)
             if entry is None:
                 return None
             if entry.session.ended:
-                return entry.session.copy()
+                return self._mark(entry)
             del self._entries[id]
             if grace > 0:
-                mark = Loaded(ended=True, successor=successor)
-                self._entries[id] = _Entry(mark, self._now() + grace)
+                mark, now = Loaded(ended=True, successor=successor), self._now()
+                self._entries[id] = _Entry(mark, now + grace, now + alias)
             return entry.session
+
+    def listed(self, user: bytes) -> list[str]:
+        # A walk over all of them: whoever has so many sessions that it matters has several processes too.
+        with self._lock:
+            self._sweep()
+            return [id for id, entry in self._entries.items() if entry.session.user == user]
 
     def _now(self) -> int:
         return int(self._clock() * 1000)
@@ -111,6 +137,13 @@ class MemoryStore:
             del self._entries[id]
             return None
         return entry
+
+    def _extend(self, entry: _Entry, idle: int) -> None:
+        entry.session.seen = self._now()
+        entry.expires = min(entry.session.seen + idle, entry.session.deadline)
+
+    def _mark(self, entry: _Entry) -> Loaded:
+        return Loaded(ended=True, successor=entry.session.successor, alias=self._now() < entry.alias_until)
 
     def _sweep(self) -> None:
         now = self._now()

@@ -1,14 +1,16 @@
 """Sessions in Redis or Valkey: standalone, behind Sentinels, or in a Cluster.
 
 A session is one hash. Its fields are the top-level keys of the session, plus metadata under names that begin
-with a NUL, which no key of a session may. Each operation is one script on that one key, so it is atomic, one
-round trip, and runs on any slot of a Cluster. The clock is the server's.
+with a NUL, which no key of a session may. The sessions of a user are a sorted set of ids by deadline. Each
+operation is one script, so it is atomic, one round trip, and by the server's clock; in a Cluster, where a
+session and its user's set live on different nodes, ending or beginning one that has a user takes a second.
 
 A hash without a deadline is no session of ours (something else cut or wrote it): it is not loaded, not
-saved to, and not changed. What ``destroy`` leaves for a while is such a hash too, with one field that holds
-the id of the successor, or nothing.
+saved to, and not changed. What ``destroy`` leaves for a while is such a hash too: with the id of the
+successor, or nothing, and what remains of its time when it ceases to be an alias.
 """
 
+import hashlib
 import itertools
 import logging
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -17,107 +19,15 @@ from typing import Any, Self
 from scalekit._redis import Commands, Redis, ResponseError, Script
 from scalekit._steps import Steps, run, run_async
 from scalekit.errors import BackendUnavailable
-from scalekit.sessions.store import Answer, Created, Loaded
+from scalekit.sessions import redis_scripts as scripts
+from scalekit.sessions.store import Answer, Created, Loaded, Swapped
 from scalekit.types import Colour
 
 _log = logging.getLogger("scalekit.sessions")
 
-_CREATED, _DEADLINE, _USER, _ENDED = b"\0created", b"\0deadline", b"\0user", b"\0ended"
-
-_NOW = """
-local time = redis.call('TIME')
-local now = time[1] * 1000 + math.floor(time[2] / 1000)
-"""
-
-# pcall, because a key that is no hash is nothing of ours. The clock and the deadline are only looked at when
-# the time left says that extending may gain a step.
-_LOAD = Script(
-    """
-local flat = redis.pcall('HGETALL', KEYS[1])
-if flat.err then return 0 end
-if #flat == 0 then return false end
-local idle, step = tonumber(ARGV[1]), tonumber(ARGV[2])
-local left = redis.call('PTTL', KEYS[1])
-if idle - left < step then return flat end
-local deadline = tonumber(redis.call('HGET', KEYS[1], '\\0deadline'))
-if not deadline then return flat end
-"""
-    + _NOW
-    + """
-local expiry = math.min(idle, deadline - now)
-if expiry <= 0 then
-  redis.call('DEL', KEYS[1])
-  return false
-end
-if expiry - left >= step then redis.call('PEXPIRE', KEYS[1], string.format('%.0f', expiry)) end
-return flat
-"""
-)
-
-# Lua passes at most some thousands of values at once, hence the slices.
-_SAVE = Script(
-    """
-local deadline = redis.pcall('HGET', KEYS[1], '\\0deadline')
-deadline = type(deadline) == 'string' and tonumber(deadline)
--- First: a session that another request has ended must stay ended.
-if not deadline then return 0 end
-"""
-    + _NOW
-    + """
-local expiry = math.min(tonumber(ARGV[1]), deadline - now)
-if expiry <= 0 then
-  redis.call('DEL', KEYS[1])
-  return 0
-end
-local first = 3 + tonumber(ARGV[2])
-for i = 3, first - 1, 1000 do
-  redis.call('HDEL', KEYS[1], unpack(ARGV, i, math.min(i + 999, first - 1)))
-end
-for i = first, #ARGV, 1000 do
-  redis.call('HSET', KEYS[1], unpack(ARGV, i, math.min(i + 999, #ARGV)))
-end
-redis.call('PEXPIRE', KEYS[1], string.format('%.0f', expiry))
-return 1
-"""
-)
-
-_CREATE = Script(
-    """
-if redis.call('EXISTS', KEYS[1]) == 1 then return false end
-"""
-    + _NOW
-    + """
-local created = ARGV[3] ~= '' and tonumber(ARGV[3]) or now
-local deadline = ARGV[4] ~= '' and tonumber(ARGV[4]) or now + tonumber(ARGV[2])
-local expiry = math.min(tonumber(ARGV[1]), deadline - now)
-if expiry <= 0 then return false end
-created, deadline = string.format('%.0f', created), string.format('%.0f', deadline)
-redis.call('HSET', KEYS[1], '\\0created', created, '\\0deadline', deadline)
-if ARGV[5] ~= '' then redis.call('HSET', KEYS[1], '\\0user', ARGV[5]) end
-for i = 6, #ARGV, 1000 do
-  redis.call('HSET', KEYS[1], unpack(ARGV, i, math.min(i + 999, #ARGV)))
-end
-redis.call('PEXPIRE', KEYS[1], string.format('%.0f', expiry))
-return {created, deadline, string.format('%.0f', tonumber(deadline) - now)}
-"""
-)
-
-# The mark that it ended is a courtesy: a server out of memory may refuse it, the session has ended then too.
-_DESTROY = Script(
-    """
-local flat = redis.pcall('HGETALL', KEYS[1])
-if flat.err or #flat == 0 then return false end
-if redis.call('HEXISTS', KEYS[1], '\\0deadline') == 0 then
-  return redis.call('HEXISTS', KEYS[1], '\\0ended') == 1 and flat
-end
-redis.call('DEL', KEYS[1])
-if tonumber(ARGV[1]) > 0 then
-  redis.pcall('HSET', KEYS[1], '\\0ended', ARGV[2])
-  redis.call('PEXPIRE', KEYS[1], ARGV[1])
-end
-return flat
-"""
-)
+_CREATED, _DEADLINE, _SEEN = b"\0created", b"\0deadline", b"\0seen"
+_USER, _DEVICE = b"\0user", b"\0device"
+_ENDED, _ALIAS, _STANDS = b"\0ended", b"\0alias", b"\0stands"
 
 
 class RedisStore:
@@ -157,18 +67,20 @@ class RedisStore:
             WrongColour: the client that was given has the other one.
         """
         drive = run if colour == "sync" else run_async
-        return BoundRedisStore(self._redis.using(colour), self._redis.name, self._prefix, drive)
+        commands, name = self._redis.using(colour), self._redis.name
+        return BoundRedisStore(commands, name, self._prefix, cluster=self._redis.cluster, drive=drive)
 
 
 class BoundRedisStore:
     """A :class:`RedisStore` in one colour; see :class:`scalekit.sessions.store.BoundStore`."""
 
     def __init__(
-        self, commands: Commands, name: str, prefix: str, drive: Callable[[Steps[Any]], Any]
+        self, commands: Commands, name: str, prefix: str, *, cluster: bool, drive: Callable[[Steps[Any]], Any]
     ) -> None:
         self._commands = commands
         self._name = name
         self._prefix = prefix
+        self._cluster = cluster
         self._drive = drive
 
     def load(self, id: str, *, idle: int, step: int) -> Answer[Loaded | None]:
@@ -182,6 +94,13 @@ class BoundRedisStore:
         answer: Answer[bool] = self._drive(self._save(id, args))
         return answer
 
+    def swap(
+        self, id: str, name: bytes, *, expected: bytes | None, value: bytes | None, idle: int
+    ) -> Answer[Swapped | None]:
+        args = [idle, name, *_optional(expected), *_optional(value)]
+        answer: Answer[Swapped | None] = self._drive(self._swap(id, args))
+        return answer
+
     def create(
         self,
         id: str,
@@ -191,37 +110,74 @@ class BoundRedisStore:
         idle: int,
         lifetime: int,
         inherit: tuple[int, int] | None = None,
+        device: bytes | None = None,
     ) -> Answer[Created | None]:
         pairs = itertools.chain.from_iterable(fields.items())
-        args = [idle, lifetime, *(inherit or ("", "")), user or b"", *pairs]
-        answer: Answer[Created | None] = self._drive(self._create(id, args))
+        args = [idle, lifetime, *(inherit or ("", "")), user or b"", device or b"", id, *pairs]
+        answer: Answer[Created | None] = self._drive(self._create(id, user, args))
         return answer
 
-    def destroy(self, id: str, *, grace: int, successor: str | None = None) -> Answer[Loaded | None]:
-        answer: Answer[Loaded | None] = self._drive(self._destroy(id, grace, successor))
+    def destroy(
+        self, id: str, *, grace: int, successor: str | None = None, alias: int = 0, user: bytes | None = None
+    ) -> Answer[Loaded | None]:
+        args = [grace, successor or "", alias, id]
+        answer: Answer[Loaded | None] = self._drive(self._destroy(id, user, args))
+        return answer
+
+    def listed(self, user: bytes) -> Answer[list[str]]:
+        answer: Answer[list[str]] = self._drive(self._listed(user))
         return answer
 
     def _load(self, id: str, idle: int, step: int) -> Steps[Loaded | None]:
-        reply = yield from self._call(_LOAD, id, (idle, step))
+        reply = yield from self._call(scripts.LOAD, (self._prefix + id,), (idle, step))
         return None if reply is None else _read(reply, id)
 
     def _save(self, id: str, args: list[Any]) -> Steps[bool]:
-        return bool((yield from self._call(_SAVE, id, args)))
+        return bool((yield from self._call(scripts.SAVE, (self._prefix + id,), args)))
 
-    def _create(self, id: str, args: list[Any]) -> Steps[Created | None]:
-        reply = yield from self._call(_CREATE, id, args)
-        return None if reply is None else Created(*map(int, reply))
+    def _swap(self, id: str, args: list[Any]) -> Steps[Swapped | None]:
+        reply = yield from self._call(scripts.SWAP, (self._prefix + id,), args)
+        return None if reply is None else Swapped(bool(reply[0]), *reply[1:])
 
-    def _destroy(self, id: str, grace: int, successor: str | None) -> Steps[Loaded | None]:
-        reply = yield from self._call(_DESTROY, id, (grace, successor or ""))
+    def _create(self, id: str, user: bytes | None, args: list[Any]) -> Steps[Created | None]:
+        reply = yield from self._call(scripts.CREATE, self._keys(id, user), args)
+        if reply is None:
+            return None
+        created = Created(*map(int, reply))
+        if self._cluster and user is not None:
+            yield from self._call(scripts.LIST, (self._index(user),), (id, created.deadline))
+        return created
+
+    def _destroy(self, id: str, user: bytes | None, args: list[Any]) -> Steps[Loaded | None]:
+        reply = yield from self._call(scripts.DESTROY, self._keys(id, user), args)
+        if self._cluster and user is not None:
+            # After it: what lives is listed, also if we are killed in between.
+            yield from self._call(scripts.STRIKE, (self._index(user),), (id,))
         return None if reply is None else _read(reply, id)
 
-    def _call(self, script: Script, id: str, args: Sequence[Any]) -> Steps[Any]:
+    def _listed(self, user: bytes) -> Steps[list[str]]:
+        ids = yield from self._call(scripts.LISTED, (self._index(user),), ())
+        return [id.decode() for id in ids]
+
+    def _keys(self, id: str, user: bytes | None) -> tuple[str, ...]:
+        """The keys of one script: in a Cluster they must be on one node, so it gets the first alone."""
+        alone = self._cluster or user is None
+        return (self._prefix + id,) if alone else (self._prefix + id, self._index(user or b""))
+
+    def _index(self, user: bytes) -> str:
+        # A hash: a name of any length and content makes a key of one length, that tells nobody's name.
+        return f"{self._prefix}user:{hashlib.sha256(user).hexdigest()}"
+
+    def _call(self, script: Script, keys: Sequence[str], args: Sequence[Any]) -> Steps[Any]:
         try:
-            return (yield self._commands.script(script, (self._prefix + id,), args))
+            return (yield self._commands.script(script, keys, args))
         except ResponseError as error:
             # Out of memory, no permission, no scripts: it is no use as a store, like one that is away.
             raise BackendUnavailable(f"{self._name} refused: {error}", backend=self._name) from error
+
+
+def _optional(value: bytes | None) -> tuple[str, bytes]:
+    return ("0", b"") if value is None else ("1", value)
 
 
 def _read(reply: Any, id: str) -> Loaded | None:
@@ -231,9 +187,12 @@ def _read(reply: Any, id: str) -> Loaded | None:
         fields: dict[bytes, bytes] = dict(zip(pairs, pairs, strict=True))
         deadline, created = fields.pop(_DEADLINE, b""), fields.pop(_CREATED, b"")
         if deadline.isdigit() and created.isdigit():
-            return Loaded(fields, int(created), int(deadline), fields.pop(_USER, None))
+            seen, user, device = (fields.pop(name, None) for name in (_SEEN, _USER, _DEVICE))
+            last = seen if seen is not None and seen.isdigit() else created
+            return Loaded(fields, int(created), int(deadline), int(last), user, device)
         if _ENDED in fields:
-            return Loaded(ended=True, successor=fields[_ENDED].decode("ascii", "replace") or None)
+            successor = fields[_ENDED].decode("ascii", "replace") or None
+            return Loaded(ended=True, successor=successor, alias=_STANDS in fields)
     # Eight digits find the key for whoever looks into it, and are of no use for anything else.
     _log.warning("what is stored under %s... is no session; the visitor is treated as a new one", id[:8])
     return None

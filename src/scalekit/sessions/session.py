@@ -6,7 +6,7 @@ What happens to a session follows from its status and from what the application 
 ``UNLOADED``  a valid cookie may have come, the store was not asked yet
 ``NEW``       no session: none was asked for, or it is over. The first value starts one
 ``LIVE``      the store has it. Changes are saved to it, if it is still there
-``ENDED``     another request ended it a moment ago (log-out, rotation). Nothing is saved, and no
+``ENDED``     another request ended it a moment ago (log-out, log-in). Nothing is saved, and no
               cookie is sent that could replace the one which that request sent; only ``login()``
               starts a new one
 ``UNKNOWN``   the store did not answer when it was asked. It reads as empty (``on_error="anonymous"``)
@@ -15,6 +15,9 @@ What happens to a session follows from its status and from what the application 
 
 After the response headers have left (``sealed``) no cookie can follow, so that a session which is not
 ``LIVE`` cannot be changed any more, and no id can change.
+
+A session that another request has just rotated is *followed* to its new id, and stays ``LIVE``. Its id does
+not change once more: of two answers on their way, each with a cookie, the wrong one could arrive last.
 
 A save takes what is ``Pending`` at one moment. What another task of the request asks for while the save is
 under way stays pending, for the next one. A save that failed leaves everything pending.
@@ -31,6 +34,8 @@ from scalekit.sessions import codec
 from scalekit.sessions.store import Created, Loaded
 from scalekit.sessions.tokens import store_id
 from scalekit.sessions.values import Delta, Values
+
+MAX_DEVICE = 200  # characters
 
 
 class Status(Enum):
@@ -55,6 +60,7 @@ class Pending(NamedTuple):
     delta: Delta
     turn: Turn | None
     user: bytes | None
+    device: bytes | None
     inherits: bool
 
     @property
@@ -89,6 +95,8 @@ class Session(MutableMapping[str, Any]):
         self._values = Values()
         self._stored = Loaded()
         self._user: bytes | None = None
+        self._device: bytes | None = None
+        self._followed = False
         self._turn: Turn | None = None
         self._inherits = True
         self._sealed = False
@@ -165,25 +173,34 @@ class Session(MutableMapping[str, Any]):
         self._ready()
         return self._status is not Status.LIVE
 
-    def login(self, user_id: str | int | UUID) -> None:
+    def login(self, user_id: str | int | UUID, *, device: str | None = None) -> None:
         """The visitor has proved to be ``user_id``: the session continues under a new id and deadline.
 
         The old id ends with the response. What an anonymous visitor has gathered stays; what belonged to
         another user is dropped, also what this request has set before. So is what another request, under
         way with the old id, changes afterwards.
 
+        Args:
+            user_id: who it is.
+            device: how the session is called where the user's sessions are listed; 200 characters of it are
+                kept. Default: the ``User-Agent`` of the request.
+
         Raises:
-            SessionValueError: ``user_id`` is no str, int or UUID.
+            SessionValueError: ``user_id`` is no str, int or UUID, or ``device`` no str.
             SessionCommitted: the response headers have left.
         """
         self._turning("log in")
         if type(user_id) not in (str, int, UUID):
             reason = f"a user id is a str, int or UUID, not {type(user_id).__qualname__}"
             raise SessionValueError(key="user_id", reason=reason)
+        if device is not None and type(device) is not str:
+            raise SessionValueError(key="device", reason=f"it is a str, not {type(device).__qualname__}")
         user = codec.encode("user_id", user_id)
+        name = self._agent() if device is None else device
         if self._user is not None and self._user != user:
             self._values, self._inherits = Values(), False
         self._user = user
+        self._device = name[:MAX_DEVICE].encode(errors="replace") if name else None
         self._turn = Turn("login")
 
     def logout(self) -> None:
@@ -196,13 +213,14 @@ class Session(MutableMapping[str, Any]):
         if self._status is Status.UNKNOWN:
             self._refuse()  # it would go on in the store
         self._values, self._inherits = Values(), False
-        self._user = None
+        self._user = self._device = None
         self._turn = Turn("logout")
 
     def rotate(self) -> None:
-        """Continue under a new id with the same data and deadline, e.g. when privileges change.
+        """Continue under a new id with the same data and deadline, as one does now and then.
 
-        What another request, under way with the old id, changes afterwards is dropped.
+        Requests that are under way with the old id lose nothing: for ten seconds it stands for the new one.
+        Where the old id must be worth nothing at once, as when the visitor gains rights, call :meth:`login`.
 
         Raises:
             SessionCommitted: the response headers have left.
@@ -224,6 +242,10 @@ class Session(MutableMapping[str, Any]):
     def _load_now(self) -> None:
         """Fetch the session, where that can be done without awaiting."""
         raise SessionError("the session is not loaded yet: `await load(request)` first (lazy=True)")
+
+    def _agent(self) -> str | None:
+        """The ``User-Agent`` of the request."""
+        return None
 
     def _ready(self) -> None:
         self.accessed = True
@@ -264,7 +286,11 @@ class Session(MutableMapping[str, Any]):
             self._status = Status.LIVE
             self._stored = loaded
             self._values = Values(loaded.fields)
-            self._user = loaded.user
+            self._user, self._device = loaded.user, loaded.device
+
+    def _follow(self, successor: str) -> None:
+        """Another request has given the session this id."""
+        self._id, self._followed = successor, True
 
     def _missed(self, error: BackendError, *, readable: bool) -> None:
         """The store has not answered what the session is. If ``readable``, it reads as empty."""
@@ -285,7 +311,8 @@ class Session(MutableMapping[str, Any]):
         return error is self._fault
 
     def _pending(self) -> Pending:
-        return Pending(self._values, self._values.delta(), self._turn, self._user, self._inherits)
+        delta = self._values.delta()
+        return Pending(self._values, delta, self._turn, self._user, self._device, self._inherits)
 
     def _settled(self, pending: Pending) -> None:
         """The store has what was pending."""
@@ -295,15 +322,17 @@ class Session(MutableMapping[str, Any]):
 
     def _moved(self, pending: Pending, id: str, created: Created) -> None:
         """The store has the session under this id now."""
-        self._id, self._status = id, Status.LIVE
-        self._stored = Loaded({}, created.created, created.deadline, pending.user)
+        self._id, self._status, self._followed = id, Status.LIVE, False
+        self._stored = Loaded(
+            created=created.created, deadline=created.deadline, user=pending.user, device=pending.device
+        )
         self._settled(pending)
 
     def _ended(self, pending: Pending) -> None:
         """Another request has ended the session; nothing of it is left."""
         self._status, self._stored = Status.ENDED, Loaded()
         if self._turned(pending):
-            self._values, self._user = Values(), None
+            self._values, self._user, self._device = Values(), None, None
 
     def _left(self, pending: Pending) -> None:
         """The visitor has logged out; what is set from then on is a new session."""
@@ -320,7 +349,7 @@ class Session(MutableMapping[str, Any]):
     def _forget(self) -> None:
         """Drop every change, as for a response that failed."""
         self._values = Values(self._stored.fields)
-        self._user = self._stored.user
+        self._user, self._device = self._stored.user, self._stored.device
         self._turn, self._inherits = None, True
 
     def _close(self) -> None:

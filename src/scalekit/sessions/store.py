@@ -1,21 +1,24 @@
-"""What a session store is: four operations, each atomic on one session.
+"""What a session store is: six operations, each atomic on one session.
 
 Rules, which :func:`scalekit.testing.check_store` checks:
 
 * Only ``create`` brings a session into being. ``save`` on one that is not there changes nothing and says so.
 * ``save`` writes the fields that it was given and touches no other, so that concurrent changes merge.
-* A session lives until ``idle`` has passed since it was last extended, and never beyond its deadline.
+* ``swap`` changes one field if it is as the caller has seen it: counters and one-shot values are made of it.
+* A session lives until ``idle`` has passed since it was last seen, and never beyond its deadline.
   Nothing moves the deadline of a session.
 * ``destroy`` ends a session at once. For ``grace`` its id answers that it *ended*, and which session it went
   on as if that was said: this tells a request that was under way when it ended from a browser that comes back
   later. Destroying twice is destroying once: what the first said stays.
+* A session that belongs to a user is listed under that user from before ``create`` returns until it has
+  been destroyed, or its deadline has passed. What lives is listed; what is listed may be dead of idleness.
 * What cannot be read as a session is none: it is neither an error nor changed.
 
 Times are integers in milliseconds, moments since 1970 by the store's clock: servers need not agree on theirs.
 """
 
 from collections.abc import Awaitable, Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple, Protocol, TypeAlias, TypeVar, runtime_checkable
 
 from scalekit.types import Colour
@@ -33,21 +36,27 @@ class Loaded:
         fields: encoded values by encoded key. The reader owns it.
         created: when it was created.
         deadline: when it ends at the latest.
+        seen: when it was last seen: created, saved, or loaded at least ``step`` after the time before.
         user: encoded id of who is logged in, ``None`` for nobody.
+        device: what it was created from, as its user would call it; ``None`` if that was not said.
         ended: destroyed a moment ago; there is nothing else to it but its successor.
         successor: the id under which a session that has ended went on, if it did.
+        alias: whether the old id still stands for the successor.
     """
 
     fields: dict[bytes, bytes] = field(default_factory=dict)
     created: int = 0
     deadline: int = 0
+    seen: int = 0
     user: bytes | None = None
+    device: bytes | None = None
     ended: bool = False
     successor: str | None = None
+    alias: bool = False
 
     def copy(self) -> "Loaded":
         """One that another reader can own."""
-        return Loaded(dict(self.fields), self.created, self.deadline, self.user, self.ended, self.successor)
+        return replace(self, fields=dict(self.fields))
 
 
 class Created(NamedTuple):
@@ -58,6 +67,13 @@ class Created(NamedTuple):
     left: int
 
 
+class Swapped(NamedTuple):
+    """Whether the field was as expected, and so was changed; if not, what it is (``None``: not there)."""
+
+    done: bool
+    found: bytes | None = None
+
+
 class BoundStore(Protocol):
     """A store in one colour. ``id`` is 64 hexadecimal digits, never a token.
 
@@ -65,13 +81,24 @@ class BoundStore(Protocol):
     """
 
     def load(self, id: str, *, idle: int, step: int) -> Answer[Loaded | None]:
-        """The session, or ``None``. Extends it to ``idle`` from now if that gains at least ``step``."""
+        """The session, or ``None``. If it was last seen ``step`` ago or longer, it is seen now, and extended
+        to ``idle`` from now.
+        """
         ...
 
     def save(
         self, id: str, *, changed: Mapping[bytes, bytes], removed: Collection[bytes], idle: int
     ) -> Answer[bool]:
         """Set and remove fields, and extend the session to ``idle`` from now; ``False`` if there is none."""
+        ...
+
+    def swap(
+        self, id: str, name: bytes, *, expected: bytes | None, value: bytes | None, idle: int
+    ) -> Answer[Swapped | None]:
+        """Set the field to ``value`` (``None`` removes it) if it is ``expected`` (``None``: not there), and
+        extend the session to ``idle`` from now. A field that is not as expected changes nothing. ``None`` if
+        there is no session.
+        """
         ...
 
     def create(
@@ -83,19 +110,32 @@ class BoundStore(Protocol):
         idle: int,
         lifetime: int,
         inherit: tuple[int, int] | None = None,
+        device: bytes | None = None,
     ) -> Answer[Created | None]:
-        """A new session that ends ``lifetime`` from now at the latest.
+        """A new session that ends ``lifetime`` from now at the latest, listed under ``user`` if it has one.
 
         ``inherit`` gives it the creation time and the deadline of another instead. ``None`` if the id is
         taken, or the deadline has passed.
         """
         ...
 
-    def destroy(self, id: str, *, grace: int, successor: str | None = None) -> Answer[Loaded | None]:
+    def destroy(
+        self, id: str, *, grace: int, successor: str | None = None, alias: int = 0, user: bytes | None = None
+    ) -> Answer[Loaded | None]:
         """End the session and return what it was at the end; ``None`` if there was none.
 
         Of one that had ended before, this is what ``load`` gives.
+
+        Args:
+            grace: for how long the id answers that it ended.
+            successor: the id that it goes on under.
+            alias: for how long, ``grace`` at most, the id still stands for the successor.
+            user: whose it is, as far as the caller knows: it is listed there no longer, also if it was dead.
         """
+        ...
+
+    def listed(self, user: bytes) -> Answer[list[str]]:
+        """The ids of the sessions of ``user``, in no order."""
         ...
 
 

@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any, TypeVar, cast
 
 from scalekit._steps import Steps, run, run_async
-from scalekit.sessions.store import BoundStore, Created, Loaded, Store
+from scalekit.sessions.store import BoundStore, Created, Loaded, Store, Swapped
 from scalekit.sessions.tokens import store_id
 
 T = TypeVar("T")
@@ -66,7 +66,10 @@ def _check(store: BoundStore, together: Together, pause: Pause) -> Steps[None]:
     yield from _check_absence(store)
     yield from _check_round_trip(store)
     yield from _check_deltas(store)
+    yield from _check_swaps(store)
     yield from _check_destruction(store)
+    yield from _check_alias(store, pause)
+    yield from _check_lists(store, pause)
     yield from _check_idle_time(store, pause)
     yield from _check_deadline(store, pause)
     yield from _check_concurrency(store, together)
@@ -113,16 +116,20 @@ def _check_round_trip(store: BoundStore) -> Steps[None]:
     fields = {b"a": b"", "schlüssel".encode(): bytes(range(256)), b"": b"empty name", b"big": b"x" * 100_000}
     fields |= {b"key-%d" % number: b"%d" % number for number in range(3000)}
     id = _id()
-    created = yield from _create(store, id, fields, user=b"\0\xffann", idle=_LONG, lifetime=2 * _LONG)
+    created = yield from _create(
+        store, id, fields, user=b"\0\xffann", device=b"\0\xffphone", idle=_LONG, lifetime=2 * _LONG
+    )
     assert created is not None, "create: an id that is free was not created"
     assert created.deadline == created.created + 2 * _LONG, "create: the deadline is lifetime from creation"
     assert 0 < created.left <= 2 * _LONG, "create: left is the time until the deadline"
     loaded = yield from _load(store, id)
     assert loaded is not None, "load: a session that was created must be there"
     assert loaded.fields == fields, "load: fields must come back as they were created, and no others"
-    assert (loaded.user, loaded.ended) == (b"\0\xffann", False), "load: the user must come back"
+    who = (loaded.user, loaded.device, loaded.ended)
+    assert who == (b"\0\xffann", b"\0\xffphone", False), "load: the user and the device must come back"
     times = (loaded.created, loaded.deadline)
     assert times == (created.created, created.deadline), "load: the times must be those that create gave"
+    assert loaded.seen >= loaded.created, "load: a session was last seen when it was created, or later"
     again = yield from _create(store, id, {b"a": b"other"})
     assert again is None, "create: an id that is taken must give None"
     assert (yield from _fields(store, id)) == fields, "create: a session that is there must not be changed"
@@ -144,8 +151,35 @@ def _check_deltas(store: BoundStore) -> Steps[None]:
     assert after is not None
     assert after.fields == {b"a": b"1", b"b": b"x", b"d": b"4"}, "save: exactly the given fields change"
     assert before is not None
-    before.fields = after.fields
+    assert before.seen <= after.seen, "save: a session that is saved is seen"
+    before.fields, before.seen = after.fields, after.seen
     assert after == before, "save: neither the user nor the times may change"
+
+
+def _check_swaps(store: BoundStore) -> Steps[None]:
+    def swap(id: str, name: bytes, expected: bytes | None, value: bytes | None) -> Steps[Swapped | None]:
+        swapped: Swapped | None = yield store.swap(id, name, expected=expected, value=value, idle=_LONG)
+        return swapped
+
+    id = yield from _created(store, {b"a": b"1", b"b": b""}, user=b"ann")
+    wrong = yield from swap(id, b"a", b"2", b"3")
+    assert wrong == Swapped(False, b"1"), "swap: a field that is not as expected must be told as it is"
+    wrong = yield from swap(id, b"b", None, b"3")
+    assert wrong == Swapped(False, b""), "swap: an empty field is there"
+    wrong = yield from swap(id, b"c", b"", b"3")
+    assert wrong == Swapped(False, None), "swap: a field that is not there is not an empty one"
+    fields = yield from _fields(store, id)
+    assert fields == {b"a": b"1", b"b": b""}, "swap: what is not as expected must change nothing"
+    swaps = ((b"a", b"1", b""), (b"b", b"", None), (b"c", None, b"3"), (b"d", None, None))
+    for name, expected, value in swaps:
+        done = yield from swap(id, name, expected, value)
+        assert done is not None, "swap: a session that is there must not give None"
+        assert done.done, "swap: a field that is as expected must change"
+    fields = yield from _fields(store, id)
+    assert fields == {b"a": b"", b"c": b"3"}, "swap: exactly the given field changes"
+    assert (yield from swap(_id(), b"a", None, b"1")) is None, "swap: an unknown id must give None"
+    yield store.destroy(id, grace=_LONG)
+    assert (yield from swap(id, b"a", b"", b"1")) is None, "swap: what was destroyed must stay destroyed"
 
 
 def _check_destruction(store: BoundStore) -> Steps[None]:
@@ -179,18 +213,69 @@ def _check_destruction(store: BoundStore) -> Steps[None]:
     assert (yield from _load(store, id)) is None, "destroy: without grace nothing is left at once"
 
 
+def _check_alias(store: BoundStore, pause: Pause) -> Steps[None]:
+    id, successor = (yield from _created(store, {b"a": b"1"})), _id()
+    yield store.destroy(id, grace=_LONG, successor=successor, alias=_SHORT)
+    mark = Loaded(ended=True, successor=successor, alias=True)
+    assert (yield from _load(store, id)) == mark, "load: an alias must say that it is one, and of what"
+    again = yield store.destroy(id, grace=_LONG, successor=_id(), alias=_LONG)
+    assert again == mark, "destroy: twice is once; the second is told what load tells"
+    saved = yield store.save(id, changed={b"a": b"2"}, removed=(), idle=_LONG)
+    assert saved is False, "save: an alias is no session; the caller saves to the successor"
+    until = time.monotonic() + _PATIENCE
+    while (yield from _load(store, id)) == mark:
+        assert time.monotonic() < until, "load: an alias ceases to be one after its time"
+        yield pause()
+    ended = Loaded(ended=True, successor=successor)
+    assert (yield from _load(store, id)) == ended, (
+        "load: what was an alias has ended, until its grace is over"
+    )
+
+
+def _check_lists(store: BoundStore, pause: Pause) -> Steps[None]:
+    def listed(user: bytes) -> Steps[list[str]]:
+        ids = yield store.listed(user)
+        return sorted(ids)
+
+    ann, ben = b"ann " + secrets.token_bytes(8), b"ben\0" + secrets.token_bytes(8)
+    assert (yield from listed(ann)) == [], "listed: an unknown user has no sessions"
+    first = yield from _created(store, user=ann)
+    second = yield from _created(store, user=ann)
+    other = yield from _created(store, user=ben)
+    short = yield from _created(store, user=ann, lifetime=_SHORT)
+    yield from _created(store, user=None)
+    assert (yield from listed(ben)) == [other], "listed: exactly the sessions of the user"
+    both = sorted([first, second])
+    assert set(both) <= set((yield from listed(ann))), "listed: every session that lives"
+    until = time.monotonic() + _PATIENCE
+    while short in (yield from listed(ann)):
+        assert time.monotonic() < until, "listed: a session whose deadline has passed must go by itself"
+        yield pause()
+    assert (yield from listed(ann)) == both, "listed: a deadline that passes must take no other with it"
+    yield store.destroy(first, grace=_LONG, user=ann)
+    assert (yield from listed(ann)) == [second], "destroy: a session that has ended must not be listed"
+    yield store.destroy(first, grace=_LONG, user=ann)
+    assert (yield from listed(ann)) == [second], "destroy: twice is once"
+    yield store.destroy(second, grace=0, user=ann)
+    assert (yield from listed(ann)) == [], "destroy: nothing is left of the last one either"
+
+
 def _check_idle_time(store: BoundStore, pause: Pause) -> Steps[None]:
     control = yield from _created(store, idle=_SHORT)
     kept = yield from _created(store, idle=_SHORT)
     saved = yield from _created(store, idle=_SHORT)
+    swapped = yield from _created(store, idle=_SHORT)
     ended = yield from _created(store)
     yield store.destroy(ended, grace=_SHORT)
-    yield store.load(kept, idle=_LONG, step=_LONG // 2)
+    early = yield from _created(store, idle=_SHORT)
+    yield store.load(kept, idle=_LONG, step=0)
+    yield store.load(early, idle=_LONG, step=_LONG)
+    yield store.swap(swapped, b"a", expected=None, value=b"1", idle=_LONG)
     yield store.save(saved, changed={b"a": b"1"}, removed=(), idle=_LONG)
     yield from _until_gone(store, control, pause, "a session must end when it was idle long enough")
-    assert (yield from _load(store, kept)) is not None, (
-        "load: a gain of at least step must extend the session"
-    )
+    assert (yield from _load(store, kept)) is not None, "load: a session seen step ago must be extended"
+    yield from _until_gone(store, early, pause, "load: a session seen more lately must not be extended")
+    assert (yield from _load(store, swapped)) is not None, "swap: must extend the session"
     assert (yield from _load(store, saved)) is not None, "save: must extend the session"
     result = yield store.save(control, changed={b"a": b"1"}, removed=(), idle=_LONG)
     assert result is False, "save: what has expired must not live again"
@@ -232,6 +317,13 @@ def _check_concurrency(store: BoundStore, together: Together) -> Steps[None]:
         yield together(saves)
         expected = {b"other": b"1", **{name: name for name in names}}
         assert (yield from _fields(store, id)) == expected, "save: concurrent changes must all survive"
+
+        swaps = [partial(store.swap, id, b"one", expected=None, value=name, idle=_LONG) for name in names]
+        done = yield together(swaps)
+        winners = [name for name, swap in zip(names, done, strict=True) if swap is not None and swap.done]
+        assert len(winners) == 1, "swap: of several that expect the same, exactly one may change it"
+        expected[b"one"] = winners[0]
+        assert (yield from _fields(store, id)) == expected, "swap: what the one has written must stay"
 
         destroy = partial(store.destroy, id, grace=_LONG)
         half = _AT_ONCE // 2

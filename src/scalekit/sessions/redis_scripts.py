@@ -1,0 +1,166 @@
+"""The operations of a session store as Lua scripts, which Redis runs one at a time; see :mod:`.redis`.
+
+``KEYS[1]`` is a session, ``KEYS[2]`` the sorted set of its user's (``KEYS[1]`` where no session is needed).
+Times are milliseconds.
+"""
+
+from scalekit._redis import Script
+
+_NOW = """
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+"""
+
+# Who extends a session has seen it: `idle` and `deadline` are numbers.
+_EXTEND = """
+local expiry = math.min(idle, deadline - now)
+if expiry <= 0 then
+  redis.call('DEL', KEYS[1])
+  return false
+end
+redis.call('HSET', KEYS[1], '\\0seen', string.format('%.0f', now))
+redis.call('PEXPIRE', KEYS[1], string.format('%.0f', expiry))
+"""
+
+# What is no session may be the mark of one that has ended, and that may still stand for its successor.
+_MARK = """
+local function mark(flat)
+  local alias = tonumber(redis.call('HGET', KEYS[1], '\\0alias'))
+  if alias and redis.call('PTTL', KEYS[1]) > alias then
+    flat[#flat + 1] = '\\0stands'
+    flat[#flat + 1] = ''
+  end
+  return flat
+end
+"""
+
+# pcall, because a key that is no hash is nothing of ours. What has most of its idle time left was seen a
+# moment ago; only the others are looked at closer. A mark has two fields at most, a session three and more.
+LOAD = Script(
+    _MARK
+    + """
+local flat = redis.pcall('HGETALL', KEYS[1])
+if flat.err then return 0 end
+if #flat == 0 then return false end
+local idle, step = tonumber(ARGV[1]), tonumber(ARGV[2])
+if #flat > 4 and idle - redis.call('PTTL', KEYS[1]) < step then return flat end
+local meta = redis.call('HMGET', KEYS[1], '\\0deadline', '\\0seen')
+local deadline = tonumber(meta[1])
+if not deadline then return mark(flat) end
+"""
+    + _NOW
+    + """
+if now - (tonumber(meta[2]) or 0) < step then return flat end
+"""
+    + _EXTEND
+    + "return flat"
+)
+
+_ALIVE = """
+local deadline = redis.pcall('HGET', KEYS[1], '\\0deadline')
+deadline = type(deadline) == 'string' and tonumber(deadline)
+-- First: a session that another request has ended must stay ended.
+if not deadline then return false end
+local idle = tonumber(ARGV[1])
+"""
+
+# Lua passes at most some thousands of values at once, hence the slices.
+SAVE = Script(
+    _ALIVE
+    + _NOW
+    + _EXTEND
+    + """
+local first = 3 + tonumber(ARGV[2])
+for i = 3, first - 1, 1000 do
+  redis.call('HDEL', KEYS[1], unpack(ARGV, i, math.min(i + 999, first - 1)))
+end
+for i = first, #ARGV, 1000 do
+  redis.call('HSET', KEYS[1], unpack(ARGV, i, math.min(i + 999, #ARGV)))
+end
+return 1
+"""
+)
+
+# Each of the two values is a flag and the value, as one that is empty is there all the same.
+SWAP = Script(
+    _ALIVE
+    + """
+local found = redis.call('HGET', KEYS[1], ARGV[2])
+local expected = ARGV[3] == '1' and ARGV[4]
+if found ~= expected then return {0, found} end
+"""
+    + _NOW
+    + _EXTEND
+    + """
+if ARGV[5] == '1' then
+  redis.call('HSET', KEYS[1], ARGV[2], ARGV[6])
+else
+  redis.call('HDEL', KEYS[1], ARGV[2])
+end
+return {1}
+"""
+)
+
+# Those whose deadline has passed go on the way, and the set itself with the last of them.
+_ENLIST = """
+redis.call('ZREMRANGEBYSCORE', index, '-inf', now)
+redis.call('ZADD', index, deadline, id)
+local last = redis.call('ZRANGE', index, -1, -1, 'WITHSCORES')
+redis.call('PEXPIREAT', index, string.format('%.0f', last[2]))
+"""
+
+CREATE = Script(
+    """
+if redis.call('EXISTS', KEYS[1]) == 1 then return false end
+"""
+    + _NOW
+    + """
+local created = ARGV[3] ~= '' and tonumber(ARGV[3]) or now
+local deadline = ARGV[4] ~= '' and tonumber(ARGV[4]) or now + tonumber(ARGV[2])
+local expiry = math.min(tonumber(ARGV[1]), deadline - now)
+if expiry <= 0 then return false end
+created, deadline = string.format('%.0f', created), string.format('%.0f', deadline)
+local index, id = KEYS[2], ARGV[7]
+if index then
+"""
+    + _ENLIST
+    + """
+end
+local seen = string.format('%.0f', now)
+redis.call('HSET', KEYS[1], '\\0created', created, '\\0deadline', deadline, '\\0seen', seen)
+if ARGV[5] ~= '' then redis.call('HSET', KEYS[1], '\\0user', ARGV[5]) end
+if ARGV[6] ~= '' then redis.call('HSET', KEYS[1], '\\0device', ARGV[6]) end
+for i = 8, #ARGV, 1000 do
+  redis.call('HSET', KEYS[1], unpack(ARGV, i, math.min(i + 999, #ARGV)))
+end
+redis.call('PEXPIRE', KEYS[1], string.format('%.0f', expiry))
+return {created, deadline, string.format('%.0f', tonumber(deadline) - now)}
+"""
+)
+
+LIST = Script("local index, id, deadline = KEYS[1], ARGV[1], ARGV[2]" + _NOW + _ENLIST)
+
+LISTED = Script(_NOW + "return redis.call('ZRANGEBYSCORE', KEYS[1], now, '+inf')")
+
+STRIKE = Script("return redis.call('ZREM', KEYS[1], ARGV[1])")
+
+# The mark that it ended is a courtesy: a server out of memory may refuse it, the session has ended then too.
+DESTROY = Script(
+    _MARK
+    + """
+if KEYS[2] then redis.call('ZREM', KEYS[2], ARGV[4]) end
+local flat = redis.pcall('HGETALL', KEYS[1])
+if flat.err or #flat == 0 then return false end
+if redis.call('HEXISTS', KEYS[1], '\\0deadline') == 0 then
+  return redis.call('HEXISTS', KEYS[1], '\\0ended') == 1 and mark(flat)
+end
+redis.call('DEL', KEYS[1])
+local grace, alias = tonumber(ARGV[1]), tonumber(ARGV[3])
+if grace > 0 then
+  redis.pcall('HSET', KEYS[1], '\\0ended', ARGV[2])
+  if alias > 0 then redis.pcall('HSET', KEYS[1], '\\0alias', string.format('%.0f', grace - alias)) end
+  redis.call('PEXPIRE', KEYS[1], ARGV[1])
+end
+return flat
+"""
+)
