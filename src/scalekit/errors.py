@@ -100,11 +100,11 @@ class SessionTooLarge(SessionError):
 
 
 class SessionValueError(SessionError, TypeError):
-    """A session value that cannot be stored as plain data. Names the key and the type."""
+    """A session value that cannot be stored as plain data, or read. Names the key and the type."""
 
-    def __init__(self, *, key: str, reason: str) -> None:
+    def __init__(self, *, key: str, reason: str, action: str = "stored") -> None:
         self.key = key
-        super().__init__(f"session key {key!r} cannot be stored: {reason}")
+        super().__init__(f"session key {key!r} cannot be {action}: {reason}")
 
 
 class SessionCommitted(SessionError):

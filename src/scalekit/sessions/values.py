@@ -6,15 +6,17 @@ given or has set (``live``), and when it was last set or removed (``touched``). 
 * a key that was set is written, also if the value is the same: who writes last wins;
 * a mutable value that was handed out is encoded again and written if the bytes differ, so that a change deep
   inside is noticed without a flag;
+* a default that was handed out (an offer) is no value of the session until it differs from what it was;
 * a key that nobody asked for costs nothing;
 * what is set or removed while a delta is on its way to the store belongs to the next one.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 from scalekit.errors import SessionTooLarge, SessionValueError
-from scalekit.sessions import codec
+from scalekit.sessions.codec import PLAIN, Codec
+from scalekit.sessions.offers import Offers
 
 # Only something else can have written a name that is no UTF-8; it can be seen and deleted, but not set.
 _ESCAPED = "surrogateescape"
@@ -38,11 +40,13 @@ class Delta(NamedTuple):
 class Values:
     """The data of a session, without any rule about when it may change."""
 
-    __slots__ = ("_live", "_moment", "_touched", "fields")
+    __slots__ = ("_codec", "_live", "_moment", "_offers", "_touched", "fields")
 
-    def __init__(self, fields: dict[bytes, bytes] | None = None) -> None:
+    def __init__(self, fields: dict[bytes, bytes] | None = None, codec: Codec = PLAIN) -> None:
         self.fields: dict[bytes, bytes] = {} if fields is None else fields
+        self._codec = codec
         self._live: dict[str, Any] = {}
+        self._offers: Offers | None = None
         # The moment of the last touch by key; one that is not live was removed.
         self._touched: dict[str, int] = {}
         self._moment = 0
@@ -55,19 +59,37 @@ class Values:
             pass
         name = _find(key)
         if name is None or name not in self.fields or key in self._touched:
+            if self._accept() and key in self._live:
+                return self._live[key]
             raise KeyError(key)
-        value = self._live[key] = codec.decode(key, self.fields[name])
+        value = self._live[key] = self._codec.decode(key, self.fields[name])
         return value
+
+    def offer(self, key: str, make: Callable[[], Any]) -> Any:
+        """The value of ``key``. One that is not there is made: it is set once it has been changed in place,
+        and until then it is handed out again.
+        """
+        if key in self:
+            return self.get(key)
+        name_of(key)
+        if self._offers is None:
+            self._offers = Offers(self._codec)
+        return self._offers.get(key, make)
 
     def put(self, key: str, value: Any) -> None:
         """Set ``key``; the value is encoded when it is stored, so it may still change."""
         name_of(key)  # an error belongs to the line that has the mistake
+        if self._offers is not None:
+            self._offers.drop(key)
         self._live[key] = value
         self._touch(key)
 
     def drop(self, key: str) -> None:
         """Remove ``key``; raises ``KeyError``."""
-        if key not in self:
+        there = key in self
+        if self._offers is not None:
+            self._offers.drop(key)
+        if not there:
             raise KeyError(key)
         self._live.pop(key, None)
         self._touch(key)
@@ -77,14 +99,17 @@ class Values:
         for key in list(self):
             self._touch(key)
         self._live.clear()
+        self._offers = None
 
     def __contains__(self, key: object) -> bool:
+        self._accept()
         if key in self._live:
             return True
         name = _find(key)
         return name is not None and name in self.fields and key not in self._touched
 
     def __iter__(self) -> Iterator[str]:
+        self._accept()
         for name in self.fields:
             key = _key(name)
             if key in self._live or key not in self._touched:
@@ -94,6 +119,7 @@ class Values:
                 yield key
 
     def __len__(self) -> int:
+        self._accept()
         there = (((key in self._live) - (_name(key) in self.fields)) for key in self._touched)
         return len(self.fields) + sum(there)
 
@@ -103,13 +129,14 @@ class Values:
         Raises:
             SessionValueError: a value that cannot be stored.
         """
-        changed: dict[bytes, bytes] = {}
+        self._accept()
+        codec, changed = self._codec, dict[bytes, bytes]()
         for key, value in self._live.items():
             if key in self._touched:
                 changed[_name(key)] = codec.encode(key, value)
-            elif type(value) not in codec.IMMUTABLE:
+            elif type(value) not in codec.immutable and not codec.constant(value):
                 name, data = _name(key), codec.encode(key, value)
-                if data != self.fields[name]:
+                if not codec.same(key, data, self.fields[name]):
                     changed[name] = data
         gone = {_name(key) for key in self._touched if key not in self._live}
         return Delta(changed, gone & self.fields.keys(), self._moment)
@@ -121,10 +148,20 @@ class Values:
 
     def adopt(self, delta: Delta) -> None:
         """Take over what others have changed; the application gets it when it asks again."""
+        self._accept()
         self.fields = delta.applied(self.fields)
         for key in [_key(name) for name in delta.changed.keys() | delta.removed]:
             if key not in self._touched:
                 self._live.pop(key, None)
+                if self._offers is not None:
+                    self._offers.drop(key)
+
+    def _accept(self) -> bool:
+        """Take the defaults that were changed for values that were set; whether there are any."""
+        changed = {} if self._offers is None else self._offers.take()
+        for key, value in changed.items():
+            self.put(key, value)
+        return bool(changed)
 
     def _touch(self, key: str) -> None:
         self._moment += 1
