@@ -10,7 +10,7 @@ import redis
 
 django = pytest.importorskip("django")
 
-from django.conf import settings  # noqa: E402
+from django.contrib.sessions.backends.base import UpdateError  # noqa: E402
 from django.contrib.sessions.exceptions import SessionInterrupted  # noqa: E402
 from django.contrib.sessions.middleware import SessionMiddleware  # noqa: E402
 from django.http import HttpRequest, HttpResponse  # noqa: E402
@@ -24,21 +24,11 @@ from scalekit.errors import (  # noqa: E402
     SessionValueError,
 )
 from scalekit.sessions import MemoryStore  # noqa: E402
+from scalekit.sessions.django import SessionStore  # noqa: E402
 from scalekit.sessions.redis import RedisStore  # noqa: E402
 from scalekit.sessions.tokens import Tokens  # noqa: E402
+from tests.sessions import django_project  # noqa: E402, F401  the settings
 from tests.sessions.shells import SECRET  # noqa: E402
-
-if not settings.configured:
-    settings.configure(
-        SECRET_KEY=SECRET,
-        SESSION_ENGINE="scalekit.sessions.django",
-        INSTALLED_APPS=["django.contrib.sessions"],
-    )
-    django.setup()
-
-from django.contrib.sessions.backends.base import UpdateError  # noqa: E402
-
-from scalekit.sessions.django import SessionStore  # noqa: E402
 
 
 class Clock:

@@ -1,6 +1,7 @@
 """What is particular to Flask."""
 
 from collections.abc import Iterator
+from datetime import timedelta
 from typing import Any
 
 import flask
@@ -11,6 +12,13 @@ from scalekit.errors import BackendUnavailable, ConfigurationError, SessionCommi
 from scalekit.sessions import Cookie, MemoryStore
 from scalekit.sessions.flask import FlaskSession, ServerSessionInterface, SessionUnavailable, session
 from tests.sessions.shells import SECRET
+
+
+class Clock:
+    now = 1_000_000.0
+
+    def __call__(self) -> float:
+        return self.now
 
 
 @pytest.fixture
@@ -84,6 +92,69 @@ def test_session_transaction(app: flask.Flask) -> None:
         session.login("ann")
     with client.session_transaction() as session:
         assert (session["cart"], session.user_id) == (["book", "pen", "ink"], "ann")  # type: ignore[attr-defined]
+
+
+def test_session_transaction_logs_in_and_out(app: flask.Flask, store: MemoryStore) -> None:
+    """Log-in, rotation, log-out and `permanent` inside of `session_transaction` reach the client's jar, for a
+    new visitor and a known one; reading makes no session.
+    """
+    client = app.test_client()
+    with client.session_transaction() as transaction:
+        assert transaction.new
+    assert (store.count(), client.get_cookie("session")) == (0, None)
+    cookies = []
+    for change in (
+        lambda s: s.login("ann"),
+        lambda s: s.update(cart=["book"]),
+        lambda s: s.rotate(),
+        lambda s: setattr(s, "permanent", True),
+    ):
+        with client.session_transaction() as transaction:
+            change(transaction)
+        cookies.append(client.get_cookie("session"))
+    first, second, third, permanent = cookies
+    assert first.value == second.value != third.value == permanent.value
+    assert (first.max_age, permanent.max_age is not None) == (None, True)
+    with client.session_transaction() as transaction:
+        assert (transaction.new, transaction.user_id, transaction["cart"]) == (False, "ann", ["book"])
+        transaction.logout()
+    assert (store.count(), client.get_cookie("session")) == (0, None)
+    with client.session_transaction(base_url="https://localhost") as transaction:
+        transaction["a"] = 1
+    assert client.get("/", base_url="https://localhost").json == {"a": 1}
+
+
+def test_a_session_can_be_looked_at_after_its_request(app: flask.Flask) -> None:
+    """`with client:` keeps the context of the last request: `flask.session` shows what it has left."""
+    with app.test_client() as client:
+        client.get("/add/book")
+        assert flask.session["cart"] == ["book"]
+        assert not flask.session.new
+        assert not flask.session.modified
+        client.get("/login")
+        assert session.user_id == "ann"
+
+
+def test_the_lifetime_that_flask_was_given_holds() -> None:
+    """`PERMANENT_SESSION_LIFETIME` ends an idle session if it is shorter than our default, so that adopting
+    scalekit makes no session live longer; `idle_timeout` says otherwise.
+    """
+    clock = Clock()
+    for options, config, lives in (
+        ({}, {}, True),
+        ({}, {"PERMANENT_SESSION_LIFETIME": 1800}, False),
+        ({"cookie": Cookie()}, {"PERMANENT_SESSION_LIFETIME": timedelta(minutes=30)}, False),
+        ({"idle_timeout": 7200}, {"PERMANENT_SESSION_LIFETIME": 1800}, True),
+        ({"idle_timeout": 1800}, {}, False),
+    ):
+        app = make_app(MemoryStore(clock=clock), **options)
+        app.config.update(config)
+        client = app.test_client()
+        client.get("/add/book")
+        clock.now += 1799
+        assert client.get("/").json == {"cart": ["book"]}
+        clock.now += 1801
+        assert client.get("/").json == ({"cart": ["book"]} if lives else {}), (options, config)
 
 
 def test_flash_messages(app: flask.Flask) -> None:

@@ -36,6 +36,7 @@ from scalekit.types import Colour, SecretKey
 _log = logging.getLogger("scalekit.sessions")
 
 DAY = 24 * 60 * 60
+IDLE = 7 * DAY
 MAX_SIZE = 256 * 1024
 GRACE = 60_000  # ms; longer than a request is under way
 ALIAS = 10_000  # ms for which a rotated id stands for the new one
@@ -95,7 +96,7 @@ class Core:
         *,
         secret_key: SecretKey,
         cookie: Cookie = Cookie(),
-        idle_timeout: Duration = 7 * DAY,
+        idle_timeout: Duration = IDLE,
         lifetime: Duration = 30 * DAY,
         max_size: int = MAX_SIZE,
         on_error: Literal["unavailable", "anonymous"] = "unavailable",

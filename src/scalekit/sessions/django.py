@@ -179,6 +179,9 @@ class SessionStore(SessionBase):  # type: ignore[misc]
     def _get_new_session_key(self) -> str:
         return self._engine.tokens.sign(self._engine.tokens.mint())
 
+    async def _aget_new_session_key(self) -> str:
+        return self._get_new_session_key()
+
     def _token(self, key: str | None) -> str | None:
         return self._engine.tokens.verify(key) if key else None
 
@@ -193,7 +196,11 @@ class SessionStore(SessionBase):  # type: ignore[misc]
         return self.session_key is None
 
     def _changed_inside(self) -> bool:
-        values: dict[str, Any] = getattr(self, "_session_cache", {})
+        values: dict[str, Any] | None = getattr(self, "_session_cache", None)
+        if values is None:
+            return False
+        if any(_key(name) not in values for name in self._fields):
+            return True  # adelete_test_cookie() of Django sets no flag
         return any(
             type(value) not in codec.IMMUTABLE and codec.encode(key, value) != self._fields.get(name_of(key))
             for key, value in values.items()

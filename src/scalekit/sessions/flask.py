@@ -9,6 +9,7 @@ when it is first looked at. If the store does not answer, what Flask gets is an 
 import functools
 import logging
 import time
+from datetime import timedelta
 from typing import Literal, TypedDict, Unpack, cast
 
 import flask
@@ -20,13 +21,15 @@ from scalekit._durations import Duration
 from scalekit._http import Cookie
 from scalekit._steps import run
 from scalekit.errors import BackendError, BackendUnavailable
-from scalekit.sessions._core import Core, bind
+from scalekit.sessions._core import IDLE, Core, bind
 from scalekit.sessions.session import Status
 from scalekit.sessions.store import Loaded, Store
 from scalekit.sessions.wsgi import SyncSession, cookie_token, merge
 from scalekit.types import SecretKey
 
 _log = logging.getLogger("scalekit.sessions")
+
+_DEFAULT_IDLE = timedelta(seconds=IDLE)
 
 
 class SessionUnavailable(BackendUnavailable, ServiceUnavailable):
@@ -52,6 +55,11 @@ class FlaskSession(SyncSession, SessionMixin):
     @modified.setter
     def modified(self, value: bool) -> None:
         """There for code that was written for Flask's own session."""
+
+    @property
+    def new(self) -> bool:  # type: ignore[override]
+        """What scalekit calls ``is_new``."""
+        return self.is_new
 
     @property
     def persistent(self) -> bool:  # type: ignore[override]
@@ -96,7 +104,8 @@ class ServerSessionInterface(SessionInterface):
         secret_key: signs the cookies; one secret or a key ring, oldest first.
         cookie: its name and attributes; ``None`` (default) follows Flask's ``SESSION_COOKIE_*`` settings,
             except that a cookie is ``Secure`` under HTTPS and ``SameSite=Lax`` where they say nothing.
-        options: see :class:`scalekit.sessions.Options`.
+        options: see :class:`scalekit.sessions.Options`. Without ``idle_timeout``,
+            ``PERMANENT_SESSION_LIFETIME`` holds where it is shorter, as it ends every session of Flask.
 
     Raises:
         ConfigurationError: an option is wrong, or the store's client is asynchronous.
@@ -111,11 +120,16 @@ class ServerSessionInterface(SessionInterface):
         **options: Unpack[_Options],
     ) -> None:
         bound = bind(store, "sync", taker="the ServerSessionInterface", options=options, known=_Options)
-        self._make = functools.lru_cache(maxsize=8)(
-            lambda cookie: Core(bound, secret_key=secret_key, cookie=cookie, **options)
-        )
+        self._given = options
+
+        @functools.lru_cache(maxsize=8)
+        def make(cookie: Cookie, idle: timedelta | None) -> Core:
+            given: _Options = options if idle is None else {**options, "idle_timeout": idle}
+            return Core(bound, secret_key=secret_key, cookie=cookie, **given)
+
+        self._make = make
         self._cookie = cookie
-        self._make(cookie or Cookie())  # so that a wrong option is an error here
+        make(cookie or Cookie(), None)  # so that a wrong option is an error here
 
     def open_session(self, app: Flask, request: Request) -> FlaskSession:
         core = self._core(app)
@@ -147,8 +161,10 @@ class ServerSessionInterface(SessionInterface):
                 response.call_on_close(session._close)
 
     def _core(self, app: Flask) -> Core:
+        limit = app.permanent_session_lifetime
+        idle = limit if limit < _DEFAULT_IDLE and "idle_timeout" not in self._given else None
         if self._cookie is not None:
-            return self._make(self._cookie)
+            return self._make(self._cookie, idle)
         config = app.config
         return self._make(
             _flask_cookie(
@@ -159,7 +175,8 @@ class ServerSessionInterface(SessionInterface):
                 config["SESSION_COOKIE_HTTPONLY"],
                 config["SESSION_COOKIE_SAMESITE"],
                 config["SESSION_COOKIE_PARTITIONED"],
-            )
+            ),
+            idle,
         )
 
     def _move_deadline(self, core: Core, session: FlaskSession) -> None:
