@@ -8,7 +8,8 @@
     │   └── MissingExtra (ImportError)        names the pip line that cures it
     ├── BackendError                          a server that a piece depends on
     │   ├── BackendUnavailable (ConnectionError)   cannot be reached, or refused by the breaker
-    │   └── BackendTimeout (TimeoutError)     did not answer in time; the outcome of a write is unknown
+    │   ├── BackendTimeout (TimeoutError)     did not answer in time; the outcome of a write is unknown
+    │   └── DecryptionFailed                  stored data needs a key that is not there, or was changed
     ├── SessionError
     │   ├── SessionTooLarge                   before any I/O; names the key
     │   ├── SessionValueError (TypeError)     a value that cannot be stored as data
@@ -34,6 +35,8 @@
 Errors carry their facts as attributes; the message names the value, the limit and the cure. Messages
 never contain secrets, tokens, cookies or passwords.
 """
+
+from typing import Literal
 
 from scalekit.types import Colour
 
@@ -84,6 +87,19 @@ class BackendTimeout(BackendError, TimeoutError):
     """The server did not answer in time. A write may or may not have happened."""
 
 
+class DecryptionFailed(BackendError):
+    """What is stored cannot be decrypted. It was left as it is: with the right key it can be read again.
+
+    Attributes:
+        why: ``"key"`` (its key is not in the ring), ``"changed"`` (or copied from elsewhere)
+            or ``"plain"`` (it was never encrypted).
+    """
+
+    def __init__(self, message: str, *, backend: str, why: Literal["key", "changed", "plain"]) -> None:
+        self.why: Literal["key", "changed", "plain"] = why
+        super().__init__(message, backend=backend)
+
+
 class SessionError(ScalekitError):
     """The root of session errors."""
 
@@ -91,11 +107,11 @@ class SessionError(ScalekitError):
 class SessionTooLarge(SessionError):
     """A session, or one value of it, is over the store's limit (bytes). Raised before any I/O."""
 
-    def __init__(self, *, key: str, size: int, limit: int) -> None:
+    def __init__(self, *, key: str, size: int, limit: int, cure: str = "raise max_size") -> None:
         self.key, self.size, self.limit = key, size, limit
         super().__init__(
             f"session key {key!r} brings the session to {size} bytes, over the limit of {limit}; "
-            "keep large values in the database and their id in the session, or raise max_size"
+            f"keep large values in the database and their id in the session, or {cure}"
         )
 
 

@@ -26,7 +26,7 @@ from scalekit._durations import Duration, seconds
 from scalekit._http import Cookie, read_cookie
 from scalekit._options import check_kind, check_names, in_colour
 from scalekit._steps import Steps
-from scalekit.errors import BackendError, ConfigurationError
+from scalekit.errors import BackendError, ConfigurationError, DecryptionFailed
 from scalekit.sessions.session import Pending, Session, Status
 from scalekit.sessions.store import BoundStore, Created, Loaded, Store
 from scalekit.sessions.tokens import Tokens, store_id
@@ -131,7 +131,8 @@ class Core:
         try:
             loaded = yield from self._find(session)
         except BackendError as error:
-            _log.warning("a session could not be loaded: %s", error)
+            if not isinstance(error, DecryptionFailed):  # that is told once, where it was found
+                _log.warning("a session could not be loaded: %s", error)
             session._missed(error, readable=self.on_error == "anonymous")
         else:
             session._arrived(loaded)
