@@ -1,10 +1,12 @@
 """One handler, every shell: what a visitor sees through ASGI, Starlette, FastAPI, WSGI and Flask.
 
 A handler is a function of the session; what it returns is the JSON of the response, unless it is an
-`Answer`. A visit may be made from inside of a handler, which is how a test lets one request overtake another.
+`Answer`. An `async def` one awaits `settled(...)`: a value in one colour, an awaitable in the other. A visit may
+be made from inside of a handler, which is how a test lets one request overtake another.
 """
 
 import asyncio
+import inspect
 import json
 import threading
 from collections.abc import Callable
@@ -71,6 +73,21 @@ def answer(result: Any) -> Answer:
     return result if isinstance(result, Answer) else Answer(result)
 
 
+async def settled(value: Any) -> Any:
+    return await value if inspect.isawaitable(value) else value
+
+
+def at_once(value: Any) -> Any:
+    """The result of a coroutine that waits for nothing."""
+    if not inspect.iscoroutine(value):
+        return value
+    try:
+        value.send(None)
+    except StopIteration as done:
+        return done.value
+    raise AssertionError("a synchronous session was awaited")
+
+
 class ASGIShell(Shell):
     """A bare ASGI callable. Requests run on a loop of their own, in a thread of their own."""
 
@@ -82,7 +99,7 @@ class ASGIShell(Shell):
         from scalekit.sessions.asgi import SessionMiddleware
 
         async def app(scope: Any, receive: Any, send: Any) -> None:
-            result = answer(scope["tests.handler"](scope["session"]))
+            result = answer(await settled(scope["tests.handler"](scope["session"])))
             headers = [(name.lower().encode(), value.encode()) for name, value in result.headers]
             await send({"type": "http.response.start", "status": result.status, "headers": headers})
             await send({"type": "http.response.body", "body": json.dumps(result.data).encode()})
@@ -104,7 +121,7 @@ class StarletteShell(ASGIShell):
         from scalekit.sessions.asgi import SessionMiddleware
 
         async def endpoint(request: Request) -> JSONResponse:
-            result = answer(request.scope["tests.handler"](request.session))
+            result = answer(await settled(request.scope["tests.handler"](request.session)))
             return JSONResponse(result.data, result.status, dict(result.headers))
 
         app = Starlette(routes=[Route("/", endpoint)])
@@ -124,7 +141,7 @@ class FastAPIShell(ASGIShell):
 
         @app.get("/")
         async def endpoint(request: Request) -> JSONResponse:
-            result = answer(request.scope["tests.handler"](request.session))
+            result = answer(await settled(request.scope["tests.handler"](request.session)))
             return JSONResponse(result.data, result.status, dict(result.headers))
 
         return app
@@ -141,7 +158,7 @@ class WSGIShell(Shell):
         from scalekit.sessions.wsgi import SessionMiddleware, get_session
 
         def app(environ: Any, start_response: Any) -> Any:
-            result = answer(environ["tests.handler"](get_session(environ)))
+            result = answer(at_once(environ["tests.handler"](get_session(environ))))
             headers = [("Content-Type", "application/json"), *result.headers]
             start_response(f"{result.status} Whatever", headers)
             return [json.dumps(result.data).encode()]
@@ -165,7 +182,7 @@ class FlaskShell(WSGIShell):
         def endpoint() -> Any:
             handler = flask.request.environ["tests.handler"]
             # The proxy's object: handlers use what flask.session stands for.
-            result = answer(handler(flask.session._get_current_object()))  # type: ignore[attr-defined]
+            result = answer(at_once(handler(flask.session._get_current_object())))  # type: ignore[attr-defined]
             return flask.Response(json.dumps(result.data), result.status, dict(result.headers))
 
         return validator(app)

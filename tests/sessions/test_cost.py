@@ -11,7 +11,7 @@ from scalekit.sessions.redis import RedisStore
 from scalekit.sessions.session import Session
 from scalekit.sessions.tokens import store_id
 from tests.servers import RedisServer
-from tests.sessions.shells import ASGIShell, FlaskShell, Shell, Visitor, WSGIShell, make_scope
+from tests.sessions.shells import ASGIShell, FlaskShell, Shell, Visitor, WSGIShell, make_scope, settled
 
 # What a connection says when it is opened, and what the tests ask.
 _NOT_OURS = re.compile(r"hello|auth|select|client.*|info|config.*|script.*")
@@ -240,3 +240,23 @@ def test_the_shells_that_load_late(server: RedisServer) -> None:
     assert not any(
         loads_untouched(shell(RedisStore.from_url(server.url))) for shell in (WSGIShell, FlaskShell)
     )
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments"), [("incr", ["visits"]), ("append", ["cart", "pen"]), ("take", ["name"])]
+)
+def test_an_atomic_change_is_two_round_trips(
+    known: Visitor, counter: Counter, name: str, arguments: list[Any]
+) -> None:
+    """6, 9. Load, and one script that changes the value; nothing is left to be saved."""
+
+    async def handler(session: Any) -> Any:
+        return await settled(getattr(session, name)(*arguments))
+
+    async def warm_up(session: Any) -> Any:
+        return await settled(session.incr("visits"))
+
+    known(warm_up)  # so that the server knows the script
+    counter.reset()
+    known(handler)
+    assert counter.round_trips() == 2

@@ -223,3 +223,26 @@ def test_a_server_that_is_killed_in_a_request(
     victim.start(cookie, ["set", "a", 2], ["login", "ann"], ["wait"])
     victim.close()
     assert data(processes, cookie) == {"a": 1, "list": []}
+
+
+def test_counting_on_every_server(processes: list[Process], cookie: str) -> None:
+    """9. Four servers, 50 requests each to one counter and one list, as fast as they can: none is lost, and
+    no two get the same number."""
+    for process in processes:
+        process.start(cookie, ["incr", "count"], ["call", "append", "list", 1], times=50)
+    for process in processes:
+        process.hear()
+    assert data(processes, cookie) == {"a": 1, "count": 200, "list": [1] * 200}
+
+
+def test_a_message_for_one_of_all_servers(processes: list[Process]) -> None:
+    """9. Each of 20 messages is shown by exactly one of four servers, which have all loaded it."""
+    for number in range(20):
+        cookie = cookie_of(processes[0].request(None, ["set", "flash", number]))
+        for process in processes:
+            process.start(cookie, ["look"], ["wait"], ["store", "take", "flash"])
+        for process in processes:
+            process.say("go on")
+        shown = [process.hear()["json"][1]["result"] for process in processes]
+        assert sorted(shown, key=str) == [number, None, None, None]
+        assert "flash" not in data(processes, cookie)

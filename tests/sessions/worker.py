@@ -10,14 +10,14 @@ from typing import Any
 
 from scalekit.sessions.redis import RedisStore
 from scalekit.sessions.session import Session
-from tests.sessions.shells import SHELLS, Visitor
+from tests.sessions.shells import SHELLS, Visitor, settled
 
 
 def say(message: Any) -> None:
     print(json.dumps(message), flush=True)
 
 
-def perform(session: Session, actions: list[list[Any]]) -> Any:
+async def perform(session: Session, actions: list[list[Any]]) -> Any:
     for name, *arguments in actions:
         match name:
             case "wait":
@@ -33,8 +33,12 @@ def perform(session: Session, actions: list[list[Any]]) -> Any:
                 del session[arguments[0]]
             case "look":
                 len(session)
+            case "call":
+                await settled(getattr(session, arguments[0])(*arguments[1:]))
+            case "store":
+                session["result"] = await settled(getattr(session, arguments[0])(*arguments[1:]))
             case method:
-                getattr(session, method)(*arguments)
+                await settled(getattr(session, method)(*arguments))
     return [session.user_id, dict(session)]
 
 

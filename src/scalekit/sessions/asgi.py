@@ -11,15 +11,19 @@
 
 import asyncio
 import logging
-from typing import Any, Protocol, Unpack
+from collections.abc import Iterable
+from typing import Any, Protocol, TypeVar, Unpack, overload
 
 from scalekit._http import make_private, vary_on
 from scalekit._steps import run_async
 from scalekit.errors import BackendError, ConfigurationError
 from scalekit.sessions._core import Core, Options, bind
+from scalekit.sessions.atomic import Change, Number, extend, increment, removal, update
 from scalekit.sessions.session import Session, Status
 from scalekit.sessions.store import Store
 from scalekit.types import ASGIApp, Message, Receive, Scope, SecretKey, Send
+
+T = TypeVar("T")
 
 _log = logging.getLogger("scalekit.sessions")
 
@@ -32,9 +36,12 @@ _TRY_AGAIN_LATER = 1013  # the WebSocket's 503
 class AsyncSession(Session):
     """The session of an ASGI request."""
 
-    def __init__(self, core: Core, token: str | None, *, https: bool) -> None:
+    def __init__(
+        self, core: Core, token: str | None, *, https: bool, headers: Iterable[tuple[bytes, bytes]] = ()
+    ) -> None:
         super().__init__(token, https=https)
         self._core = core
+        self._headers = headers
         self._lock = asyncio.Lock()
 
     async def save(self) -> bool:
@@ -50,6 +57,39 @@ class AsyncSession(Session):
         """
         async with self._lock:
             return await run_async(self._core.commit(self))
+
+    @overload
+    async def incr(self, key: str) -> int: ...
+    @overload
+    async def incr(self, key: str, by: Number) -> Number: ...
+    async def incr(self, key: str, by: Any = 1) -> Any:
+        """Add ``by`` to a number, 0 if there is none, and return the sum. Of concurrent calls, on any server,
+        all count. Stored at once, whatever becomes of the response, if there is a session.
+
+        Raises:
+            SessionValueError: the value is no number.
+            BackendError: the store failed; after a time-out it may have been added.
+        """
+        return await self._update(key, increment(key, by))
+
+    async def append(self, key: str, *items: Any) -> int:
+        """Add ``items`` to the end of a list, an empty one if there is none, and return its length. Otherwise
+        like :meth:`incr`.
+        """
+        return await self._update(key, extend(key, items))
+
+    async def take(self, key: str, default: Any = None) -> Any:
+        """Remove a value and return it. Of concurrent calls, on any server, exactly one gets it: for what
+        is shown once, such as a flash message. Otherwise like :meth:`incr`.
+        """
+        return await self._update(key, removal(default))
+
+    def _agent(self) -> str | None:
+        return next((value.decode("latin-1") for name, value in self._headers if name == b"user-agent"), None)
+
+    async def _update(self, key: str, change: Change[T]) -> T:
+        async with self._lock:
+            return await run_async(update(self._core, self, key, change))
 
 
 class Connection(Protocol):
@@ -127,7 +167,7 @@ class SessionMiddleware:
         core = self._core
         https = scope.get("scheme") in ("https", "wss")
         token = core.token(scope["headers"], https=https)
-        session = scope["session"] = AsyncSession(core, token, https=https)
+        session = scope["session"] = AsyncSession(core, token, https=https, headers=scope["headers"])
         if self._lazy:
             # For visitors without a session too: who forgets to load must see it at once, not in production.
             session._status = Status.UNLOADED

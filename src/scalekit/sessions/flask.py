@@ -10,7 +10,7 @@ import functools
 import logging
 import time
 from datetime import timedelta
-from typing import Literal, TypedDict, Unpack, cast
+from typing import Any, Literal, TypedDict, Unpack, cast
 
 import flask
 from flask import Flask, Request, Response
@@ -32,6 +32,9 @@ _log = logging.getLogger("scalekit.sessions")
 _DEFAULT_IDLE = timedelta(seconds=IDLE)
 
 
+_FLASHES = "_flashes"  # where flash() of Flask keeps its messages
+
+
 class SessionUnavailable(BackendUnavailable, ServiceUnavailable):
     """The store did not answer: ours to catch, and an HTTP 503 to Flask."""
 
@@ -39,6 +42,9 @@ class SessionUnavailable(BackendUnavailable, ServiceUnavailable):
         BackendUnavailable.__init__(self, str(error), backend=error.backend)
         ServiceUnavailable.__init__(self, retry_after=1)
         self.__cause__ = error
+
+    def __str__(self) -> str:
+        return str(self.__cause__)  # for logs; what a visitor gets is Flask's description of a 503
 
 
 class FlaskSession(SyncSession, SessionMixin):
@@ -65,6 +71,12 @@ class FlaskSession(SyncSession, SessionMixin):
     def persistent(self) -> bool:  # type: ignore[override]
         """What Flask calls ``permanent``."""
         return self.permanent
+
+    def pop(self, key: str, *default: Any) -> Any:
+        """Remove a value and return it. Flask's messages go to one request only: see :meth:`take`."""
+        if key == _FLASHES and key in self:
+            return self.take(key, *default)
+        return super().pop(key, *default)
 
     def save(self) -> bool:
         try:

@@ -334,6 +334,21 @@ class Session(MutableMapping[str, Any]):
         if self._turned(pending):
             self._values, self._user, self._device = Values(), None, None
 
+    def _shares(self, key: str) -> bool:
+        """Whether others can see the value of ``key`` as this request does."""
+        return self._status is Status.LIVE and self._inherits and not self._values.differs(key)
+
+    def _learned(self, key: str, data: bytes | None) -> None:
+        """The store has these bytes for ``key``."""
+        self._recovered()
+        self._values.learn(key, data)
+        self._stored.fields = self._values.fields
+
+    def _gone(self) -> None:
+        """Another request has ended the session while this one was asking for something."""
+        self._status, self._stored, self._values = Status.ENDED, Loaded(), Values()
+        self._user = self._device = None
+
     def _left(self, pending: Pending) -> None:
         """The visitor has logged out; what is set from then on is a new session."""
         self._status, self._stored = Status.NEW, Loaded()

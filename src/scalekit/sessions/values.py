@@ -12,7 +12,8 @@ given or has set (``live``), and when it was last set or removed (``touched``). 
 """
 
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from enum import Enum
+from typing import Any, Final, NamedTuple
 
 from scalekit.errors import SessionTooLarge, SessionValueError
 from scalekit.sessions.codec import PLAIN, Codec
@@ -20,6 +21,14 @@ from scalekit.sessions.offers import Offers
 
 # Only something else can have written a name that is no UTF-8; it can be seen and deleted, but not set.
 _ESCAPED = "surrogateescape"
+
+
+class _Missing(Enum):
+    MISSING = "no value"
+
+
+MISSING: Final = _Missing.MISSING
+"""In place of a value that is not there."""
 
 
 class Delta(NamedTuple):
@@ -101,6 +110,30 @@ class Values:
         self._live.clear()
         self._offers = None
 
+    def stored(self, key: str) -> tuple[bytes | None, Any]:
+        """What the store had of ``key`` when last seen: its bytes, and a value of them that is nobody's."""
+        data = self.fields.get(_name(key))
+        return data, MISSING if data is None else self._codec.decode(key, data)
+
+    def encode(self, key: str, value: Any) -> bytes:
+        """``value`` as the store would have it."""
+        return self._codec.encode(key, value)
+
+    def differs(self, key: str) -> bool:
+        """Whether ``key`` has been set, removed or changed inside since the store was last seen."""
+        self._accept()
+        return key in self._touched or (key in self._live and self._changed(key, self._live[key]) is not None)
+
+    def learn(self, key: str, data: bytes | None) -> None:
+        """The store has these bytes now; the application gets them when it asks again."""
+        if data is None:
+            self.fields.pop(_name(key), None)
+        else:
+            self.fields[_name(key)] = data
+        self._live.pop(key, None)
+        if self._offers is not None:
+            self._offers.drop(key)
+
     def __contains__(self, key: object) -> bool:
         self._accept()
         if key in self._live:
@@ -134,10 +167,8 @@ class Values:
         for key, value in self._live.items():
             if key in self._touched:
                 changed[_name(key)] = codec.encode(key, value)
-            elif type(value) not in codec.immutable and not codec.constant(value):
-                name, data = _name(key), codec.encode(key, value)
-                if not codec.same(key, data, self.fields[name]):
-                    changed[name] = data
+            elif (data := self._changed(key, value)) is not None:
+                changed[_name(key)] = data
         gone = {_name(key) for key in self._touched if key not in self._live}
         return Delta(changed, gone & self.fields.keys(), self._moment)
 
@@ -162,6 +193,14 @@ class Values:
         for key, value in changed.items():
             self.put(key, value)
         return bool(changed)
+
+    def _changed(self, key: str, value: Any) -> bytes | None:
+        """The bytes of a value that was handed out, if it has changed since."""
+        codec = self._codec
+        if type(value) in codec.immutable or codec.constant(value):
+            return None
+        data = codec.encode(key, value)
+        return None if codec.same(key, data, self.fields[_name(key)]) else data
 
     def _touch(self, key: str) -> None:
         self._moment += 1

@@ -9,18 +9,21 @@
 import logging
 import re
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any, Unpack
+from typing import TYPE_CHECKING, Any, TypeVar, Unpack, overload
 
 from scalekit._http import from_wsgi, make_private, to_wsgi, vary_on
 from scalekit._steps import run
 from scalekit.errors import BackendError
 from scalekit.sessions._core import Core, Options, bind
+from scalekit.sessions.atomic import Change, Number, extend, increment, removal, update
 from scalekit.sessions.session import Session
 from scalekit.sessions.store import Store
 from scalekit.types import Environ, SecretKey, WSGIBody
 
 if TYPE_CHECKING:
     from scalekit.types import StartResponse, WSGIApplication
+
+T = TypeVar("T")
 
 _log = logging.getLogger("scalekit.sessions")
 
@@ -41,9 +44,10 @@ _UNAVAILABLE = [
 class SyncSession(Session):
     """The session of a WSGI request; it is loaded when it is first looked at."""
 
-    def __init__(self, core: Core, token: str | None, *, https: bool) -> None:
+    def __init__(self, core: Core, token: str | None, *, https: bool, agent: str | None = None) -> None:
         super().__init__(token, https=https)
         self._core = core
+        self._user_agent = agent
 
     def _load_now(self) -> None:
         run(self._core.load(self))
@@ -59,6 +63,38 @@ class SyncSession(Session):
             BackendError: the store failed.
         """
         return run(self._core.commit(self))
+
+    @overload
+    def incr(self, key: str) -> int: ...
+    @overload
+    def incr(self, key: str, by: Number) -> Number: ...
+    def incr(self, key: str, by: Any = 1) -> Any:
+        """Add ``by`` to a number, 0 if there is none, and return the sum. Of concurrent calls, on any server,
+        all count. Stored at once, whatever becomes of the response, if there is a session.
+
+        Raises:
+            SessionValueError: the value is no number.
+            BackendError: the store failed; after a time-out it may have been added.
+        """
+        return self._update(key, increment(key, by))
+
+    def append(self, key: str, *items: Any) -> int:
+        """Add ``items`` to the end of a list, an empty one if there is none, and return its length. Otherwise
+        like :meth:`incr`.
+        """
+        return self._update(key, extend(key, items))
+
+    def take(self, key: str, default: Any = None) -> Any:
+        """Remove a value and return it. Of concurrent calls, on any server, exactly one gets it: for what
+        is shown once, such as a flash message. Otherwise like :meth:`incr`.
+        """
+        return self._update(key, removal(default))
+
+    def _agent(self) -> str | None:
+        return self._user_agent
+
+    def _update(self, key: str, change: Change[T]) -> T:
+        return run(update(self._core, self, key, change))
 
 
 def get_session(environ: Environ) -> SyncSession:
