@@ -1,8 +1,8 @@
 """One handler, every shell: what a visitor sees through ASGI, Starlette, FastAPI, WSGI and Flask.
 
 A handler is a function of the session; what it returns is the JSON of the response, unless it is an
-`Answer`. An `async def` one awaits `settled(...)`: a value in one colour, an awaitable in the other. A visit may
-be made from inside of a handler, which is how a test lets one request overtake another.
+`Answer`. An `async def` one awaits `settled(...)`: a value in one colour, an awaitable in the other. A visit
+may be made from inside of a handler, which is how a test lets one request overtake another.
 """
 
 import asyncio

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 import httpx
 import pytest
 from fastapi import BackgroundTasks, Depends, FastAPI, HTTPException, Request, WebSocket
+from fastapi.sse import EventSourceResponse
 from starlette.requests import HTTPConnection
 
 from scalekit.sessions import MemoryStore
@@ -109,6 +110,30 @@ async def test_what_a_dependency_does_after_the_response() -> None:
     async with browser(app) as client:
         assert (await client.get("/")).json() == {"visits": 0}
         assert (await client.get("/")).json() == {"visits": 1, "tasks": 1}
+
+
+async def test_server_sent_events_save() -> None:
+    """25. An endpoint of `EventSourceResponse` runs after the headers have left; it saves with each event."""
+    app = make_app()
+
+    @app.get("/events", response_class=EventSourceResponse)
+    async def events(session: Annotated[AsyncSession, Depends(current)]) -> AsyncIterator[int]:
+        for _ in range(2):
+            session["seen"] += 1
+            assert await session.save() is True
+            yield session["seen"]
+
+    @app.get("/")
+    async def show(session: Annotated[AsyncSession, Depends(current)]) -> int:
+        return int(session.setdefault("seen", 0))
+
+    async with browser(app) as client:
+        await client.get("/")
+        assert [line for line in (await client.get("/events")).text.split("\n") if line] == [
+            "data: 1",
+            "data: 2",
+        ]
+        assert (await client.get("/")).json() == 2
 
 
 async def test_an_http_exception_saves_what_an_error_does_not() -> None:

@@ -250,6 +250,24 @@ def test_templates_may_look_at_the_session(app: flask.Flask) -> None:
     assert client.get("/page").text == "book"
 
 
+def test_a_stream_is_saved_before_its_first_byte(app: flask.Flask, store: MemoryStore) -> None:
+    """24. What was set before a stream started is stored while the stream still runs."""
+    seen: list[int] = []
+
+    @app.get("/export")
+    def export() -> Any:
+        flask.session["a"] = 1
+
+        def rows() -> Iterator[str]:
+            seen.append(store.count())
+            yield "row"
+
+        return rows()
+
+    reply = app.test_client().get("/export")
+    assert (reply.text, seen, "Set-Cookie" in reply.headers) == ("row", [1], True)
+
+
 def test_a_change_while_streaming_is_an_error_unless_saved(app: flask.Flask) -> None:
     """25. `stream_with_context` may read and save; a change that nobody saves is reported."""
 

@@ -1,14 +1,17 @@
-"""Headers, and when things happen (issue 3, lines 11, 23 and 24), in every framework."""
+"""Headers, and when things happen (issue 3, lines 11, 23, 24 and 26), in every framework."""
 
 from collections.abc import Callable
+from datetime import datetime
 from typing import Any
+from uuid import UUID
 
 import pytest
 
 from scalekit.sessions import MemoryStore
+from scalekit.sessions.codec import Codec
 from scalekit.sessions.session import Session
 from scalekit.sessions.wsgi import SessionMiddleware
-from tests.sessions.shells import SECRET, Answer, ASGIShell, Shell, Visitor, make_environ
+from tests.sessions.shells import SECRET, Answer, ASGIShell, FlaskShell, Shell, Visitor, make_environ
 
 MakeShell = Callable[..., Shell]
 
@@ -56,6 +59,17 @@ def test_an_untouched_session_under_wsgi_too() -> None:
     seen: list[Any] = []
     middleware(make_environ(None), lambda status, headers: seen.append(headers))  # type: ignore[arg-type, func-returns-value]
     assert seen == [[("ETag", '"1"'), ("cache-control", "public")]]
+
+
+@pytest.mark.parametrize("status", [302, 404, 500, 503])
+def test_any_status_that_depends_on_the_session_says_so(make_shell: MakeShell, status: int) -> None:
+    """23. Not only a success: an error page may greet a visitor by name, and saves nothing if it is a 5xx."""
+    visitor = make_shell().visitor()
+    reply = visitor.visit(lambda session: Answer(session.get("a"), status))
+    assert ("cookie" in words(reply.header("vary")), words(reply.header("cache-control"))) == (
+        True,
+        {"private"},
+    )
 
 
 def test_what_the_application_says_is_merged_and_never_weakened(make_shell: MakeShell) -> None:
@@ -115,6 +129,98 @@ def test_a_cookie_is_sent_only_when_the_id_changes(make_shell: MakeShell) -> Non
     for handler in handlers:
         assert visitor.visit(handler).set_cookies == []
     assert len(visitor.visit(lambda session: session.rotate()).set_cookies) == 1
+
+
+def test_a_cookie_lives_as_long_as_its_session(shell_type: type[Shell]) -> None:
+    """11. The cookie is given the session's deadline, which only a log-in moves: a visitor who comes each day
+    keeps it with no further Set-Cookie, and neither of the two outlives the other.
+    """
+    day = 86_400
+    now = 1_000_000.0
+    visitor = shell_type(MemoryStore(clock=lambda: now)).visitor()
+
+    def start(session: Session) -> None:
+        session["a"] = 1
+        if shell_type is FlaskShell:  # whose cookie would end with the browser
+            session.permanent = True  # type: ignore[attr-defined]
+
+    (line,) = visitor.visit(start).set_cookies
+    assert f"Max-Age={30 * day}" in line
+    for _ in range(29):
+        now += day
+        reply = visitor.visit(lambda session: session["a"])
+        assert (reply.json, reply.set_cookies) == (1, [])
+    (line,) = visitor.visit(lambda session: session.rotate()).set_cookies
+    assert f"Max-Age={day}" in line
+    (line,) = visitor.visit(lambda session: session.login("ann")).set_cookies
+    assert f"Max-Age={30 * day}" in line
+    now += 30 * day
+    assert visitor(lambda session: session.get("a")) is None
+
+
+class Encodings:
+    """Counts the values that are encoded and decoded."""
+
+    def __init__(self, patch: pytest.MonkeyPatch) -> None:
+        self.encoded: list[str] = []
+        self.decoded: list[str] = []
+        encode, decode = Codec.encode, Codec.decode
+
+        def encode_and_note(codec: Codec, key: str, value: Any) -> bytes:
+            self.encoded.append(key)
+            return encode(codec, key, value)
+
+        def decode_and_note(codec: Codec, key: str, data: bytes) -> Any:
+            self.decoded.append(key)
+            return decode(codec, key, data)
+
+        patch.setattr(Codec, "encode", encode_and_note)
+        patch.setattr(Codec, "decode", decode_and_note)
+
+    def of(self, visit: Callable[[], object]) -> tuple[set[str], set[str]]:
+        self.encoded, self.decoded = [], []
+        visit()
+        return set(self.encoded), set(self.decoded)
+
+
+@pytest.mark.parametrize(
+    ("handler", "encoded", "decoded"),
+    [
+        (lambda session: None, set(), set()),
+        (lambda session: [len(session), list(session), "cart" in session, session.is_new], set(), set()),
+        (lambda session: session["name"], set(), {"name"}),
+        (lambda session: [session[key] for key in ("name", "visits", "when", "id")], set(), "all"),
+        (lambda session: session.update(visits=4), {"visits"}, set()),
+        (lambda session: session.pop("name", None) and None, set(), {"name"}),
+        (lambda session: session["cart"], {"cart"}, {"cart"}),
+        (lambda session: session["cart"].append("pen"), {"cart"}, {"cart"}),
+        (lambda session: session["prefs"]["a"].append(1), {"prefs"}, {"prefs"}),
+    ],
+    ids=["untouched", "looked at", "read", "constants", "set", "pop", "mutable", "appended", "deep"],
+)
+def test_only_what_may_have_changed_is_encoded(
+    make_shell: MakeShell, monkeypatch: pytest.MonkeyPatch, handler: Any, encoded: Any, decoded: Any
+) -> None:
+    """26. What a request touches is decoded, what it may have changed in place encoded, and nothing else: one
+    that touches nothing mutable encodes nothing, whatever is in the session.
+    """
+    visitor = make_shell().visitor()
+    constants = {"name": "Ann", "visits": 3, "when": datetime(2026, 1, 1), "id": UUID(int=1)}
+    visitor(lambda session: session.update(constants, cart=["book"], prefs={"a": [1]}))
+    counted = Encodings(monkeypatch)
+    expected = (encoded, set(constants) if decoded == "all" else decoded)
+    assert counted.of(lambda: visitor.visit(lambda session: handler(session) and None)) == expected
+
+
+@pytest.mark.parametrize("change", [lambda cart: cart.append("pen"), list.clear, list.pop, list.reverse])
+def test_a_nested_change_needs_no_flag(make_shell: MakeShell, change: Any) -> None:
+    """26. What is changed in place is there on the next request, in every framework."""
+    visitor = make_shell().visitor()
+    visitor(lambda session: session.update(cart=["book", "ink"]))
+    expected = ["book", "ink"]
+    change(expected)
+    visitor(lambda session: change(session["cart"]) and None)
+    assert visitor(lambda session: session["cart"]) == expected
 
 
 @pytest.mark.parametrize(

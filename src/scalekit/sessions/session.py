@@ -147,6 +147,16 @@ class Session(MutableMapping[str, Any]):
         self.update(other)
         return self
 
+    def __or__(self, other: Mapping[str, Any]) -> dict[str, Any]:
+        return {**self, **other}
+
+    def __ror__(self, other: Mapping[str, Any]) -> dict[str, Any]:
+        return {**other, **self}
+
+    def copy(self) -> dict[str, Any]:
+        """The values as a plain dict; what it holds is shared, as with ``dict.copy()``."""
+        return dict(self)
+
     def __repr__(self) -> str:
         # Neither the id nor the data: reprs end up in logs.
         return f"<{type(self).__name__} {self._status.name.lower()}>"
