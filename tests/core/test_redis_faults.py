@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from typing import Any
 
 import pytest
 from redis.exceptions import ResponseError
@@ -165,6 +166,29 @@ async def test_a_primary_that_became_a_replica_is_unavailable(prefix: str) -> No
         server.call("REPLICAOF", "NO", "ONE")
         assert await commands.execute("SET", prefix, 3) == b"OK"
         await commands.close()
+
+
+@pytest.mark.parametrize("colour", ["sync", "async"])
+async def test_a_primary_whose_replicas_have_left_is_unavailable(prefix: str, colour: str) -> None:
+    """NOREPLICAS (`min-replicas-to-write`): they may follow another primary by now, which only a new
+    connection can find; nothing is wrong with the command."""
+    with RedisServer() as server:
+        commands: Any = Redis.from_url(server.url).using(colour)  # type: ignore[arg-type]
+
+        async def call(*args: Any) -> Any:
+            reply = commands.execute(*args)
+            return await reply if asyncio.isfuture(reply) else reply
+
+        first = await call("CLIENT", "ID")
+        server.call("CONFIG", "SET", "min-replicas-to-write", 1)
+        with pytest.raises(BackendUnavailable, match="NOREPLICAS"):
+            await call("SET", prefix, 2)
+        server.call("CONFIG", "SET", "min-replicas-to-write", 0)
+        assert await call("SET", prefix, 3) == b"OK"
+        assert await call("CLIENT", "ID") != first
+        closing = commands.close()
+        if closing is not None:
+            await closing
 
 
 async def test_an_error_names_the_server_and_no_password() -> None:

@@ -14,6 +14,7 @@ from scalekit._breaker import Breaker
 from scalekit._redis import clients
 from scalekit._redis.cluster import Router
 from scalekit._redis.coalesce import Call, Coalescer, PoolConnections
+from scalekit._redis.follow import MasterConnections
 from scalekit._redis.script import Script, call
 from scalekit._redis.wire import Argument, pack
 from scalekit._steps import run_async
@@ -136,7 +137,7 @@ class AsyncCommands:
         # A Sentinel that hangs costs as much before the next one is asked.
         patience = limits.connect_timeout * (1 + 2 * len(sentinels))
         coalescer = Coalescer(
-            PoolConnections(pool),
+            MasterConnections(pool) if sentinels else PoolConnections(pool),
             backend=self._source.name,
             breaker=self._breaker(self._source.name),
             lanes=lanes,

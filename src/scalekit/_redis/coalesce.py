@@ -34,7 +34,13 @@ class Connections(Protocol):
 
     async def acquire(self) -> Any: ...
 
+    def leads(self, connection: Any) -> bool:
+        """Whether a connection that is in use still leads where a new one would."""
+        ...
+
     async def release(self, connection: Any) -> None: ...
+
+    async def close(self) -> None: ...
 
 
 class PoolConnections:
@@ -47,8 +53,14 @@ class PoolConnections:
         # Notices a connection that the server has closed meanwhile, and opens it again.
         return await self._pool.get_connection()
 
+    def leads(self, connection: Any) -> bool:
+        return True
+
     async def release(self, connection: Any) -> None:
         await self._pool.release(connection)
+
+    async def close(self) -> None:
+        """The pool is closed by its owner."""
 
 
 class Call:
@@ -133,6 +145,7 @@ class Coalescer:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        await self._connections.close()
         self._fail_waiting("the client was closed")
 
     def _start(self) -> None:
@@ -149,8 +162,11 @@ class Coalescer:
                 if connection is None:
                     return
                 try:
-                    while self._waiting and await self._exchange(connection, self._take()):
-                        pass
+                    fit = True
+                    while self._waiting and fit:
+                        fit = await self._exchange(connection, self._take()) and self._connections.leads(
+                            connection
+                        )
                 finally:
                     await self._connections.release(connection)
         except BaseException:
@@ -238,7 +254,7 @@ class Coalescer:
         """Deliver an error reply: it concerns this call alone. False if the connection leads nowhere now."""
         if self._redirect is not None and isinstance(error, errors.REDIRECTS):
             self._redirect(call, error)
-        elif isinstance(error, errors.DECLINED):
+        elif errors.declines(error):
             # Say, a primary that has become a replica: another connection may find the new one.
             call.fail(errors.unavailable(self._backend, error))
             if self._unreachable is not None:

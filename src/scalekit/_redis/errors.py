@@ -17,9 +17,6 @@ from scalekit.errors import BackendError, BackendTimeout, BackendUnavailable
 # What can go wrong between us and a server. RedisClusterException is no RedisError.
 FAILURES = (exceptions.RedisError, exceptions.RedisClusterException, OSError, EOFError)
 
-# Replies by which a server as a whole declines to work: nothing was applied.
-DECLINED = (exceptions.ReadOnlyError, exceptions.ClusterDownError)
-
 REFUSED = "does not answer; the circuit breaker is open"
 
 _MASTERLESS = (redis.sentinel.MasterNotFoundError, redis.asyncio.sentinel.MasterNotFoundError)
@@ -29,6 +26,15 @@ _NO_MASTER = (
 )
 
 REDIRECTS = (exceptions.AskError, exceptions.TryAgainError)  # MovedError is an AskError
+
+
+def declines(error: exceptions.ResponseError) -> bool:
+    """Whether a server as a whole declines to work, so that another one may have taken over.
+
+    Nothing was applied. ``NOREPLICAS`` (with ``min-replicas-to-write``) says that the replicas have left.
+    """
+    declined = isinstance(error, exceptions.ReadOnlyError | exceptions.ClusterDownError)
+    return declined or str(error).startswith("NOREPLICAS")
 
 
 def unavailable(backend: str, reason: object) -> BackendUnavailable:

@@ -29,10 +29,10 @@ def exchange(
             connection.read_response(disable_decoding=True)
         reply = connection.read_response(disable_decoding=True)
         whole = True
-    except errors.DECLINED as error:
-        # Say, a primary that has become a replica: another connection may find the new one.
-        raise errors.unavailable(backend, error) from error
-    except exceptions.ResponseError:
+    except exceptions.ResponseError as error:
+        if errors.declines(error):
+            # Say, a primary that has become a replica: another connection may find the new one.
+            raise errors.unavailable(backend, error) from error
         whole = True
         # An answer too. A restarted server answers NOSCRIPT first, and what follows must not be refused.
         breaker.succeeded()

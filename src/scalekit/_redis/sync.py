@@ -14,6 +14,7 @@ from scalekit._breaker import Breaker
 from scalekit._redis import clients, errors
 from scalekit._redis.cluster_sync import SyncRouter, disconnect
 from scalekit._redis.exchange import exchange
+from scalekit._redis.follow import MasterPool
 from scalekit._redis.script import Script, call
 from scalekit._redis.wire import Argument, pack
 from scalekit._steps import run
@@ -104,9 +105,10 @@ class SyncCommands:
                     if self._source.cluster:
                         self._router = SyncRouter(self._source, self._breaker_of)
                     else:
-                        self._pool = self._source.pool("sync")
-                        pools = [self._pool, *clients.sentinels_of(self._pool)]
+                        pool = self._source.pool("sync")
+                        sentinels = clients.sentinels_of(pool)
+                        self._pool = MasterPool(pool) if sentinels else pool
                         # Also for those who drop a link without closing it.
-                        self._closing = weakref.finalize(self, disconnect, pools)
+                        self._closing = weakref.finalize(self, disconnect, [pool, *sentinels])
                 router, pool = self._router, self._pool
         return router, pool
