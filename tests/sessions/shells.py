@@ -61,6 +61,7 @@ class Shell:
     def __init__(self, store: Store, **options: Any) -> None:
         self.store, self.options = store, {"secret_key": SECRET, **options}
         self.handler: Handler = lambda session: None
+        self.agent: str | None = None
 
     def request(self, handler: Handler, cookie: bytes | None, *, scheme: str = "http") -> Reply:
         raise NotImplementedError
@@ -107,7 +108,7 @@ class ASGIShell(Shell):
         return SessionMiddleware(app, store=self.store, **self.options)
 
     def request(self, handler: Handler, cookie: bytes | None, *, scheme: str = "http") -> Reply:
-        scope = make_scope(cookie, scheme=scheme) | {"tests.handler": handler}
+        scope = make_scope(cookie, scheme=scheme, agent=self.agent) | {"tests.handler": handler}
         return in_thread(lambda: asyncio.run(drive_asgi(self.app, scope)))
 
 
@@ -166,7 +167,8 @@ class WSGIShell(Shell):
         return validator(SessionMiddleware(validator(app), store=self.store, **self.options))
 
     def request(self, handler: Handler, cookie: bytes | None, *, scheme: str = "http") -> Reply:
-        return drive_wsgi(self.app, make_environ(cookie, scheme=scheme) | {"tests.handler": handler})
+        environ = make_environ(cookie, scheme=scheme, agent=self.agent)
+        return drive_wsgi(self.app, environ | {"tests.handler": handler})
 
 
 class FlaskShell(WSGIShell):
@@ -221,7 +223,10 @@ class Visitor:
         return self.visit(handler).json
 
 
-def make_scope(cookie: bytes | None, *, scheme: str = "http", type: str = "http") -> dict[str, Any]:
+def make_scope(
+    cookie: bytes | None, *, scheme: str = "http", type: str = "http", agent: str | None = None
+) -> dict[str, Any]:
+    given = {b"cookie": cookie, b"user-agent": None if agent is None else agent.encode("latin-1")}
     return {
         "type": type,
         "asgi": {"version": "3.0"},
@@ -232,18 +237,23 @@ def make_scope(cookie: bytes | None, *, scheme: str = "http", type: str = "http"
         "raw_path": b"/",
         "query_string": b"",
         "root_path": "",
-        "headers": [(b"host", b"test")] + ([(b"cookie", cookie)] if cookie is not None else []),
+        "headers": [
+            (b"host", b"test"),
+            *((name, value) for name, value in given.items() if value is not None),
+        ],
         "client": ("127.0.0.1", 1),
         "server": ("test", 80),
     }
 
 
-def make_environ(cookie: bytes | None, *, scheme: str = "http") -> dict[str, Any]:
+def make_environ(cookie: bytes | None, *, scheme: str = "http", agent: str | None = None) -> dict[str, Any]:
     environ: dict[str, Any] = {}
     setup_testing_defaults(environ)
     environ |= {"wsgi.url_scheme": scheme, "QUERY_STRING": ""}
     if cookie is not None:
         environ["HTTP_COOKIE"] = cookie.decode("latin-1")
+    if agent is not None:
+        environ["HTTP_USER_AGENT"] = agent
     return environ
 
 

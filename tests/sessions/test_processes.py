@@ -4,7 +4,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import pytest
@@ -58,15 +58,21 @@ class Process:
             stream.close()
 
 
-@pytest.fixture(scope="module")
-def processes(redis_server: RedisServer) -> Iterator[list[Process]]:
+@contextmanager
+def running(url: str) -> Iterator[list[Process]]:
     """Four servers, two ASGI and two WSGI."""
     with ExitStack() as stack:
         started = []
         for shell in ("starlette", "wsgi", "asgi", "flask"):
-            started.append(Process(redis_server.url, "processes:", shell))
+            started.append(Process(url, "processes:", shell))
             stack.callback(started[-1].close)
         yield started
+
+
+@pytest.fixture(scope="module")
+def processes(redis_server: RedisServer) -> Iterator[list[Process]]:
+    with running(redis_server.url) as processes:
+        yield processes
 
 
 def cookie_of(reply: Any) -> str:
@@ -246,3 +252,35 @@ def test_a_message_for_one_of_all_servers(processes: list[Process]) -> None:
         shown = [process.hear()["json"][1]["result"] for process in processes]
         assert sorted(shown, key=str) == [number, None, None, None]
         assert "flash" not in data(processes, cookie)
+
+
+def test_logging_in_while_all_sessions_are_revoked(processes: list[Process]) -> None:
+    """12. Three servers log a user in, one revokes all of the user's sessions, as fast as they can: whoever
+    is logged in afterwards is listed, so that revoking once more leaves nobody."""
+    race_of_log_ins_and_revocations(processes)
+
+
+def test_the_same_in_a_cluster(request: pytest.FixtureRequest) -> None:
+    """12, 30. Where a session and the list of its user live on different nodes."""
+    with running(request.getfixturevalue("redis_cluster").url) as processes:
+        race_of_log_ins_and_revocations(processes)
+
+
+def race_of_log_ins_and_revocations(processes: list[Process]) -> None:
+    revoked = 0
+    for number in range(30):
+        user = f"user-{number}"
+        for process in processes[:3]:
+            process.start(None, ["wait"], ["login", user])
+        processes[3].start(None, ["wait"], ["revoke_all", user])
+        for process in sorted(processes, key=lambda process: (processes.index(process) + number) % 4):
+            process.say("go on")
+        cookies = [cookie_of(process.hear()) for process in processes[:3]]
+        processes[3].hear()
+        pairs = list(zip(processes, cookies, strict=False))
+        alive = [process.request(cookie, ["look"])["json"][0] for process, cookie in pairs]
+        revoked += alive.count(None)
+        processes[3].request(None, ["revoke_all", user])
+        for process, cookie in pairs:
+            assert process.request(cookie, ["look"])["json"] == [None, {}]
+    assert 0 < revoked < 90  # or the test has tried one order only

@@ -8,9 +8,12 @@ import json
 import sys
 from typing import Any
 
+from scalekit.sessions import UserSessions
 from scalekit.sessions.redis import RedisStore
 from scalekit.sessions.session import Session
 from tests.sessions.shells import SHELLS, Visitor, settled
+
+USERS: list[UserSessions] = []
 
 
 def say(message: Any) -> None:
@@ -33,6 +36,8 @@ async def perform(session: Session, actions: list[list[Any]]) -> Any:
                 del session[arguments[0]]
             case "look":
                 len(session)
+            case "revoke_all":
+                USERS[0].revoke_all(*arguments)
             case "call":
                 await settled(getattr(session, arguments[0])(*arguments[1:]))
             case "store":
@@ -43,7 +48,9 @@ async def perform(session: Session, actions: list[list[Any]]) -> Any:
 
 
 def main(url: str, prefix: str, shell: str) -> None:
-    server = SHELLS[shell](RedisStore.from_url(url, prefix=prefix))
+    store = RedisStore.from_url(url, prefix=prefix)
+    server = SHELLS[shell](store)
+    USERS.append(UserSessions(store))
     for line in sys.stdin:
         request = json.loads(line)
         visitor = Visitor(server, request["cookie"])

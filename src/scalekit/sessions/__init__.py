@@ -6,8 +6,25 @@ The shells stand in :mod:`scalekit.sessions.asgi`, :mod:`~scalekit.sessions.wsgi
 
 from scalekit._http import Cookie
 from scalekit.sessions._core import Options
+from scalekit.sessions.events import Events, SessionEvent
 from scalekit.sessions.memory import MemoryStore
 from scalekit.sessions.session import Session
-from scalekit.sessions.store import BoundStore, Created, Loaded, Store
+from scalekit.sessions.store import BoundStore, Created, Loaded, Store, Swapped
+from scalekit.sessions.users import AsyncUserSessions, SessionInfo, UserSessions
 
-__all__ = ["BoundStore", "Cookie", "Created", "Loaded", "MemoryStore", "Options", "Session", "Store"]
+__all__ = [
+    "AsyncUserSessions",
+    "BoundStore",
+    "Cookie",
+    "Created",
+    "Events",
+    "Loaded",
+    "MemoryStore",
+    "Options",
+    "Session",
+    "SessionEvent",
+    "SessionInfo",
+    "Store",
+    "Swapped",
+    "UserSessions",
+]

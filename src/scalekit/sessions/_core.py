@@ -27,6 +27,7 @@ from scalekit._http import Cookie, read_cookie
 from scalekit._options import check_kind, check_names, in_colour
 from scalekit._steps import Steps
 from scalekit.errors import BackendError, ConfigurationError, DecryptionFailed
+from scalekit.sessions.events import Events, event, tell
 from scalekit.sessions.session import Pending, Session, Status
 from scalekit.sessions.store import BoundStore, Created, Loaded, Store
 from scalekit.sessions.tokens import Tokens, store_id
@@ -57,6 +58,7 @@ class Options(TypedDict, total=False):
     * ``max_size``: bytes that a session may have; default 256 KiB.
     * ``on_error``: what reading a session does while the store is down: ``"unavailable"`` (default) answers
       503, ``"anonymous"`` treats the visitor as nobody. Changes are answered with 503 in both.
+    * ``events``: functions to call when a session is created, rotated or destroyed; default: none.
     """
 
     cookie: Cookie
@@ -64,6 +66,7 @@ class Options(TypedDict, total=False):
     lifetime: Duration
     max_size: int
     on_error: Literal["unavailable", "anonymous"]
+    events: Events
 
 
 STORE = "a store, such as RedisStore.from_url(url), RedisStore(client) or MemoryStore()"
@@ -100,13 +103,16 @@ class Core:
         lifetime: Duration = 30 * DAY,
         max_size: int = MAX_SIZE,
         on_error: Literal["unavailable", "anonymous"] = "unavailable",
+        events: Events = Events(),
     ) -> None:
         if on_error not in ("unavailable", "anonymous"):
             raise ConfigurationError(f"on_error={on_error!r}; use 'unavailable' or 'anonymous'")
         if max_size < 1:
             raise ConfigurationError(f"max_size={max_size!r} must be at least 1 byte")
         check_kind(cookie, Cookie, option="cookie=", wanted="a Cookie, such as Cookie(name='shop')")
+        check_kind(events, Events, option="events=", wanted="Events(...), such as Events(created=log)")
         self.store = store
+        self.events = events
         self.tokens = Tokens(secret_key)
         self.cookie = cookie
         self.lifetime = int(seconds(lifetime, name="lifetime", minimum=1) * 1000)
@@ -203,7 +209,9 @@ class Core:
 
     def _log_out(self, session: Session, pending: Pending) -> Steps[bool]:
         if session._status in (Status.LIVE, Status.ENDED):
-            yield from end(self.store, session._id, user=session._stored.user)
+            last = yield from end(self.store, session._id, user=session._stored.user)
+            if last is not None and not last.ended:
+                tell(self.events.destroyed, event(session._id, last))
         session._left(pending)
         came = session._came_with is not None
         session._cookie = self.cookie.delete(https=session._https) if came else None
@@ -238,7 +246,11 @@ class Core:
             https=session._https,
             max_age=created.left // 1000 if session.persistent else None,
         )
-        return old is None or (yield from self._leave(old, owner, session, pending))
+        stored = old is None or (yield from self._leave(old, owner, session, pending))
+        if session._id == store_id(token):
+            told = self.events.created if old is None else self.events.rotated
+            tell(told, event(session._id, session._stored, previous=old))
+        return stored
 
     def _leave(self, old: str, owner: bytes | None, session: Session, pending: Pending) -> Steps[bool]:
         """End the session that went on under another id; ``False`` if another request has ended it."""

@@ -22,6 +22,7 @@ from scalekit._http import Cookie
 from scalekit._steps import run
 from scalekit.errors import BackendError, BackendUnavailable
 from scalekit.sessions._core import IDLE, Core, bind
+from scalekit.sessions.events import Events
 from scalekit.sessions.session import Status
 from scalekit.sessions.store import Loaded, Store
 from scalekit.sessions.wsgi import SyncSession, cookie_token, merge
@@ -106,6 +107,7 @@ class _Options(TypedDict, total=False):
     lifetime: Duration
     max_size: int
     on_error: Literal["unavailable", "anonymous"]
+    events: Events
 
 
 class ServerSessionInterface(SessionInterface):
@@ -146,7 +148,11 @@ class ServerSessionInterface(SessionInterface):
     def open_session(self, app: Flask, request: Request) -> FlaskSession:
         core = self._core(app)
         https = request.is_secure
-        return FlaskSession(core, cookie_token(core, request.environ, https=https), https=https)
+        token, agent = (
+            cookie_token(core, request.environ, https=https),
+            request.environ.get("HTTP_USER_AGENT"),
+        )
+        return FlaskSession(core, token, https=https, agent=agent)
 
     def save_session(self, app: Flask, session: SessionMixin, response: Response) -> None:
         session = cast(FlaskSession, session)

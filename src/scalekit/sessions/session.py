@@ -71,6 +71,29 @@ class Pending(NamedTuple):
         return self.turn is not None or bool(self.delta)
 
 
+def encode_user(user_id: str | int | UUID) -> bytes:
+    """Who a session belongs to, as stores have it.
+
+    Raises:
+        SessionValueError: ``user_id`` is no str, int or UUID.
+    """
+    if type(user_id) not in (str, int, UUID):
+        reason = f"a user id is a str, int or UUID, not {type(user_id).__qualname__}"
+        raise SessionValueError(key="user_id", reason=reason)
+    return codec.encode("user_id", user_id)
+
+
+def decode_user(user: bytes) -> str | int | UUID:
+    """What :func:`encode_user` was given."""
+    user_id: str | int | UUID = codec.decode("user_id", user)
+    return user_id
+
+
+def device_name(device: bytes | None) -> str | None:
+    """What a session was begun from, as stores have it, as text."""
+    return None if device is None else device.decode(errors="replace")
+
+
 class Session(MutableMapping[str, Any]):
     """A dictionary of plain data that follows one visitor from request to request.
 
@@ -174,8 +197,7 @@ class Session(MutableMapping[str, Any]):
     def user_id(self) -> str | int | UUID | None:
         """Who is logged in, as given to :meth:`login`."""
         self._ready()
-        user: str | int | UUID | None = None if self._user is None else codec.decode("user_id", self._user)
-        return user
+        return None if self._user is None else decode_user(self._user)
 
     @property
     def is_new(self) -> bool:
@@ -200,12 +222,9 @@ class Session(MutableMapping[str, Any]):
             SessionCommitted: the response headers have left.
         """
         self._turning("log in")
-        if type(user_id) not in (str, int, UUID):
-            reason = f"a user id is a str, int or UUID, not {type(user_id).__qualname__}"
-            raise SessionValueError(key="user_id", reason=reason)
+        user = encode_user(user_id)
         if device is not None and type(device) is not str:
             raise SessionValueError(key="device", reason=f"it is a str, not {type(device).__qualname__}")
-        user = codec.encode("user_id", user_id)
         name = self._agent() if device is None else device
         if self._user is not None and self._user != user:
             self._values, self._inherits = Values(), False

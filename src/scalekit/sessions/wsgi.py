@@ -134,7 +134,8 @@ class SessionMiddleware:
 
     def __call__(self, environ: Environ, start_response: "StartResponse") -> WSGIBody:
         https = environ["wsgi.url_scheme"] == "https"
-        session = SyncSession(self._core, cookie_token(self._core, environ, https=https), https=https)
+        token, agent = cookie_token(self._core, environ, https=https), environ.get("HTTP_USER_AGENT")
+        session = SyncSession(self._core, token, https=https, agent=agent)
         environ[KEY] = session
         response = _Response(session, start_response)
         try:

@@ -1,0 +1,187 @@
+"""All sessions of one user: list them, end one, end all but this one.
+
+Rules:
+
+* Who is logged in is listed, and who is listed can be logged out: the store lists a session in the operation
+  that begins it, before the visitor has its cookie (in a Cluster: right after, and still before the cookie).
+* Ending sessions begins with the list and ends each on it, with whatever it has gone on as. One that begins
+  meanwhile is not on that list; it is on the next one.
+* A list has no dead: each of its sessions is asked for, and the dead are taken off.
+"""
+
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from uuid import UUID
+
+from scalekit._options import check_kind, in_colour
+from scalekit._steps import Steps, run, run_async
+from scalekit.sessions._core import MOVES, NEVER, STORE, end
+from scalekit.sessions.events import Events, event, tell
+from scalekit.sessions.session import Session, device_name, encode_user
+from scalekit.sessions.store import Answer, BoundStore, Loaded, Store
+from scalekit.types import Colour
+
+_ID = re.compile(r"[0-9a-f]{64}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SessionInfo:
+    """One session of a user, to be shown to that user.
+
+    Attributes:
+        id: names it, also to :meth:`UserSessions.revoke`. It is no token: nobody can log in with it.
+        device: as given to ``login()``; by default the ``User-Agent`` of the log-in.
+        created: when the user logged in, in UTC.
+        last_seen: when it was used last, in UTC; up to five minutes late.
+        expires: when it ends at the latest, in UTC.
+        current: whether it is the session that asks.
+    """
+
+    id: str
+    device: str | None
+    created: datetime
+    last_seen: datetime
+    expires: datetime
+    current: bool
+
+
+class _Users:
+    """What both colours share."""
+
+    def __init__(self, store: Store, colour: Colour, taker: str, events: Events) -> None:
+        check_kind(store, Store, option="store", wanted=STORE)
+        check_kind(events, Events, option="events=", wanted="Events(...)")
+        self._store: BoundStore = in_colour(store, colour, taker=taker)
+        self._events = events
+
+    def _list(self, user_id: str | int | UUID, current: Session | None) -> Steps[list[SessionInfo]]:
+        user, infos = encode_user(user_id), []
+        for id in (yield self._store.listed(user)):
+            loaded: Loaded | None = yield self._load(id)
+            if loaded is None or loaded.ended:
+                yield self._store.destroy(id, grace=0, user=user)
+            elif loaded.user == user:
+                infos.append(_info(id, loaded, current))
+        return sorted(infos, key=lambda info: info.last_seen, reverse=True)
+
+    def _revoke(self, user_id: str | int | UUID, id: str) -> Steps[bool]:
+        user = encode_user(user_id)
+        if not _ID.fullmatch(id):
+            return False
+        for _ in range(MOVES):
+            loaded: Loaded | None = yield self._load(id)
+            if loaded is None or loaded.successor is None:
+                break
+            id = loaded.successor  # the list that it was taken from is older than that
+        if loaded is None or loaded.user != user:
+            return False
+        return (yield from self._end(id, user))
+
+    def _revoke_all(self, user_id: str | int | UUID, but: Session | None) -> Steps[int]:
+        user, kept = encode_user(user_id), set[str]()
+        if but is not None:
+            but._ready()
+            kept = yield from self._names(but._id)
+        ended = 0
+        for id in (yield self._store.listed(user)):
+            if id not in kept:
+                ended += yield from self._end(id, user)
+        return ended
+
+    def _names(self, id: str) -> Steps[set[str]]:
+        """The ids of a session that may be moving."""
+        names = {id}
+        for _ in range(MOVES):
+            loaded: Loaded | None = yield self._load(id)
+            if loaded is None or loaded.successor is None:
+                break
+            id = loaded.successor
+            names.add(id)
+        return names
+
+    def _end(self, id: str, user: bytes) -> Steps[bool]:
+        last = yield from end(self._store, id, user=user)
+        if last is None or last.ended:
+            return False
+        tell(self._events.revoked, event(id, last))
+        return True
+
+    def _load(self, id: str) -> Answer[Loaded | None]:
+        # To look at a session is not to use it: it is not extended.
+        return self._store.load(id, idle=1, step=NEVER)
+
+
+class UserSessions(_Users):
+    """The sessions of any user of a synchronous application.
+
+    Args:
+        store: the one that the application's sessions are in.
+        events: ``Events(revoked=...)`` is told of each session that is ended here.
+
+    Raises:
+        ConfigurationError: this is no store, or its client is asynchronous.
+    """
+
+    def __init__(self, store: Store, *, events: Events = Events()) -> None:
+        super().__init__(store, "sync", "UserSessions", events)
+
+    def list(self, user_id: str | int | UUID, *, current: Session | None = None) -> list[SessionInfo]:
+        """The sessions that live, the last seen first.
+
+        One round trip for the list, and one a session.
+
+        Args:
+            user_id: as given to ``login()``.
+            current: marks the session that asks.
+
+        Raises:
+            SessionValueError: ``user_id`` is no str, int or UUID.
+            BackendError: the store failed.
+        """
+        return run(self._list(user_id, current))
+
+    def revoke(self, user_id: str | int | UUID, id: str) -> bool:
+        """End one session. ``False`` if the user has none of that id (any more)."""
+        return run(self._revoke(user_id, id))
+
+    def revoke_all(self, user_id: str | int | UUID, *, but: Session | None = None) -> int:
+        """End every session, except ``but``, which is usually the one that asks; how many there were.
+
+        If the store fails on the way, those that are left are still listed: call it again.
+        """
+        return run(self._revoke_all(user_id, but))
+
+
+class AsyncUserSessions(_Users):
+    """The sessions of any user of an asynchronous application; see :class:`UserSessions`."""
+
+    def __init__(self, store: Store, *, events: Events = Events()) -> None:
+        super().__init__(store, "async", "AsyncUserSessions", events)
+
+    async def list(self, user_id: str | int | UUID, *, current: Session | None = None) -> list[SessionInfo]:
+        """See :meth:`UserSessions.list`."""
+        return await run_async(self._list(user_id, current))
+
+    async def revoke(self, user_id: str | int | UUID, id: str) -> bool:
+        """See :meth:`UserSessions.revoke`."""
+        return await run_async(self._revoke(user_id, id))
+
+    async def revoke_all(self, user_id: str | int | UUID, *, but: Session | None = None) -> int:
+        """See :meth:`UserSessions.revoke_all`."""
+        return await run_async(self._revoke_all(user_id, but))
+
+
+def _info(id: str, loaded: Loaded, current: Session | None) -> SessionInfo:
+    return SessionInfo(
+        id=id,
+        device=device_name(loaded.device),
+        created=_moment(loaded.created),
+        last_seen=_moment(loaded.seen),
+        expires=_moment(loaded.deadline),
+        current=current is not None and current._id == id,
+    )
+
+
+def _moment(milliseconds: int) -> datetime:
+    return datetime.fromtimestamp(milliseconds / 1000, UTC)
