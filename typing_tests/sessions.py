@@ -1,8 +1,12 @@
 """The public types of scalekit.sessions, as a type checker sees them."""
 
+# pyright: reportUnnecessaryTypeIgnoreComment=true
+
 from collections.abc import MutableMapping
+from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Annotated, Any, assert_type
+from enum import Enum
+from typing import Annotated, Any, ClassVar, Literal, assert_type
 from uuid import UUID
 
 import httpx
@@ -16,7 +20,7 @@ from starlette.testclient import TestClient
 from starlette.types import ASGIApp as StarletteApp
 from starlette.websockets import WebSocket
 
-from scalekit.sessions import BoundStore, Cookie, Loaded, MemoryStore, Session, Store
+from scalekit.sessions import BoundStore, Cookie, Loaded, MemoryStore, Options, Session, SessionData, Store
 from scalekit.sessions.asgi import AsyncSession, load
 from scalekit.sessions.asgi import SessionMiddleware as ASGISessionMiddleware
 from scalekit.sessions.asgi import get_session as get_async_session
@@ -121,3 +125,58 @@ def permanent(session: FlaskSession) -> None:
 
 assert_type(MemoryStore().load("id", idle=1, step=1), Loaded | None)
 check_store(memory)
+
+
+class Size(Enum):
+    SMALL = "s"
+
+
+@dataclass
+class Address:
+    street: str
+
+
+class Shop(SessionData):
+    cart: list[str] = field(default_factory=list)
+    theme: str = "light"
+    address: Address | None = None
+    sizes: dict[str, Size] = field(default_factory=dict)
+    nickname: str
+    limit: ClassVar[int] = 5
+
+
+class Branch(Shop, prefix="branch."):
+    theme = "dark"
+    town: Literal["Berlin", "Delhi"] = "Berlin"
+    wrong: int = "five"  # type: ignore[assignment]
+    worse: list[int] = field(default_factory=str)  # type: ignore[arg-type]
+
+
+app.add_middleware(ASGISessionMiddleware, store=store, secret_key=SECRET, types=[Address, Size])
+named: Options = {"types": {"Home": Address}}
+ServerSessionInterface(store, secret_key=SECRET, types=(Address,))
+ServerSessionInterface(store, secret_key=SECRET, types=["Address"])  # type: ignore[list-item]
+
+
+def typed(request: Request, environ: Environ, session: AsyncSession) -> None:
+    shop = Shop.of(request.session)
+    assert_type(shop, Shop)
+    assert_type(Shop.of(session), Shop)
+    assert_type(Shop.of(get_session(environ)), Shop)
+    assert_type(Branch.of(flask_session), Branch)
+    assert_type(shop.cart, list[str])
+    assert_type(shop.theme, str)
+    assert_type(shop.address, Address | None)
+    assert_type(shop.sizes["tea"], Size)
+    assert_type(shop.nickname, str)
+    assert_type(Branch.of(session).town, Literal["Berlin", "Delhi"])
+    shop.cart.append("tea")
+    shop.theme = "dark"
+    shop.address = Address("Main St")
+    del shop.address
+    shop.cart.append(5)  # type: ignore[arg-type]
+    shop.theme = 5  # type: ignore[assignment]
+    Shop.of(session).address.street  # type: ignore[union-attr]  # noqa: B018
+    shop.thme = "dark"  # type: ignore[attr-defined]
+    shop.limit = 6  # type: ignore[misc]
+    Shop.of(5)  # type: ignore[arg-type]

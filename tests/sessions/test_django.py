@@ -3,6 +3,7 @@
 import asyncio
 import datetime as dt
 from collections.abc import Callable
+from dataclasses import field
 from typing import Any
 
 import pytest
@@ -23,12 +24,13 @@ from scalekit.errors import (  # noqa: E402
     SessionTooLarge,
     SessionValueError,
 )
-from scalekit.sessions import MemoryStore  # noqa: E402
+from scalekit.sessions import MemoryStore, SessionData  # noqa: E402
 from scalekit.sessions.django import SessionStore  # noqa: E402
 from scalekit.sessions.redis import RedisStore  # noqa: E402
 from scalekit.sessions.tokens import Tokens  # noqa: E402
 from tests.sessions import django_project  # noqa: E402, F401  the settings
 from tests.sessions.shells import SECRET  # noqa: E402
+from tests.sessions.test_types import Address  # noqa: E402
 
 
 class Clock:
@@ -427,3 +429,57 @@ def test_a_store_that_is_down_is_a_503() -> None:
         "fail": 500,
     }
     assert (replies["put"]["Retry-After"], replies["put"]["Cache-Control"]) == ("1", "no-store")
+
+
+def test_types_of_the_application(browser: Browser) -> None:
+    """18. `SCALEKIT_SESSION_TYPES` names classes, by dotted paths too; a change inside of one is saved."""
+    for types in (["tests.sessions.test_types.Address"], {"Home": Address}):
+        with override_settings(SCALEKIT_SESSION_TYPES=types):
+            browser(lambda session: session.update({"home": Address("Main St")}))
+            browser(lambda session: session["home"].tags.add("new"))
+            assert browser(lambda session: session["home"]) == Address("Main St", {"new"})
+            _, response = browser.visit(lambda session: session["home"])
+            assert "sessionid" not in response.cookies
+            browser(lambda session: session.pop("home"))
+
+
+@pytest.mark.parametrize("types", [["shop.Missing"], "Address", [object]])
+def test_wrong_types_are_told(store: Any, types: Any) -> None:
+    """18. What cannot be registered is an error in words."""
+    with (
+        override_settings(SCALEKIT_SESSION_TYPES=types),
+        pytest.raises((ConfigurationError, ImportError), match=r"shop|SCALEKIT_SESSION_TYPES|no dataclass"),
+    ):
+        SessionStore()
+
+
+class Shop(SessionData):
+    theme: str = "light"
+    cart: list[str] = field(default_factory=list)
+
+
+def test_typed_access(store: Any) -> None:
+    """32. A default that is read gives nobody a session; one that is changed in place is saved."""
+    visitor = Browser()
+    shop = visitor(Shop.of)
+    assert (shop.theme, shop.cart, visitor.cookie) == ("light", [], None)
+    assert visitor(lambda session: (Shop.of(session).cart, session.is_empty())) == ([], True)
+    assert visitor.cookie is None
+    visitor(lambda session: Shop.of(session).cart.append("tea"))
+    assert visitor(lambda session: session["cart"]) == ["tea"]
+
+    def rest(session: Any) -> None:
+        shop = Shop.of(session)
+        shop.theme = "dark"
+        shop.cart.append("cup")
+
+    visitor(rest)
+    assert visitor(lambda session: dict(session.items())) == {"theme": "dark", "cart": ["tea", "cup"]}
+
+    def end(session: Any) -> None:
+        del Shop.of(session).cart
+        Shop.of(session).cart.append("gone")
+        session.flush()
+
+    visitor(end)
+    assert visitor(lambda session: dict(session.items())) == {}

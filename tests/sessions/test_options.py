@@ -72,6 +72,8 @@ def test_an_unknown_option_is_told_with_the_known_ones(shell: str, make: Callabl
         ({"cookie": "shop"}, r"cookie= must be a Cookie, such as Cookie\(name='shop'\), not str"),
         ({"idle_timeout": "7d"}, r"idle_timeout='7d' must be seconds as a number or a timedelta"),
         ({"lifetime": True}, "lifetime=True must be seconds"),
+        ({"types": [object]}, r"types=\[object\]: it is no dataclass"),
+        ({"types": object}, "types= must be a list, not the class object"),
     ],
 )
 def test_wrong_values_are_told_by_option(

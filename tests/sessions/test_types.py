@@ -6,6 +6,7 @@ import enum
 import functools
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any, Generic, TypeVar
@@ -19,9 +20,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scalekit.errors import ConfigurationError, SessionValueError
+from scalekit.sessions import MemoryStore
 from scalekit.sessions.codec import IMMUTABLE, Codec
 from scalekit.sessions.values import Values
 from tests.sessions import test_codec
+from tests.sessions.shells import Shell
 
 
 class Colour(enum.Enum):
@@ -439,3 +442,30 @@ def test_pydantic_is_not_imported_for_others() -> None:
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "Money(a=1) set()"
+
+
+def test_every_framework_takes_types(make_shell: Callable[..., Shell]) -> None:
+    """18. With `types=[...]`, instances go from request to request, and a change inside of one is saved."""
+    visitor = make_shell(types=[Address, Colour, Money]).visitor()
+    visitor(lambda session: session.update(home=Address(Money(Decimal("1.10"))), colour=Colour.RED))
+    visitor(lambda session: session["home"].tags.add("new"))
+    assert visitor(lambda session: session["home"] == Address(Money(Decimal("1.10")), {"new"})) is True
+    assert visitor(lambda session: session["colour"] is Colour.RED) is True
+
+
+def test_a_server_that_does_not_know_a_class_keeps_it(make_shell: Callable[..., Shell]) -> None:
+    """18. A server of another release fails to read the key, works with the others, and loses nothing."""
+    store = MemoryStore()
+    knows, other = make_shell(store, types=[Money]), make_shell(store)
+    visitor = knows.visitor()
+    visitor(lambda session: session.update(price=Money(1), a=1))
+    stranger = other.visitor(cookie=visitor.cookie)
+
+    def look(session: Any) -> Any:
+        with pytest.raises(SessionValueError, match=r"'price'.*'Money', which types= does not have"):
+            session["price"]
+        session["a"] += 1
+        return session["a"]
+
+    assert stranger(look) == 2
+    assert visitor(lambda session: [session["price"] == Money(1), session["a"]]) == [True, 2]

@@ -6,6 +6,7 @@ The shells stand in :mod:`scalekit.sessions.asgi`, :mod:`~scalekit.sessions.wsgi
 
 from scalekit._http import Cookie
 from scalekit.sessions._core import Options
+from scalekit.sessions.data import SessionData
 from scalekit.sessions.events import Events, SessionEvent
 from scalekit.sessions.memory import MemoryStore
 from scalekit.sessions.session import Session
@@ -22,6 +23,7 @@ __all__ = [
     "MemoryStore",
     "Options",
     "Session",
+    "SessionData",
     "SessionEvent",
     "SessionInfo",
     "Store",

@@ -27,6 +27,7 @@ from scalekit._http import Cookie, read_cookie
 from scalekit._options import check_kind, check_names, in_colour
 from scalekit._steps import Steps
 from scalekit.errors import BackendError, ConfigurationError, DecryptionFailed
+from scalekit.sessions.codec import Codec, Types
 from scalekit.sessions.events import Events, event, tell
 from scalekit.sessions.session import Pending, Session, Status
 from scalekit.sessions.store import BoundStore, Created, Loaded, Store
@@ -56,6 +57,9 @@ class Options(TypedDict, total=False):
     * ``lifetime``: seconds or ``timedelta`` after which a visitor must log in again, however active;
       default 30 days. Only ``login()`` starts it anew.
     * ``max_size``: bytes that a session may have; default 256 KiB.
+    * ``types``: classes of your own whose instances sessions may hold, such as ``[Address, Colour]``:
+      dataclasses, attrs classes, ``msgspec.Struct``, models of pydantic 2, enums. Their names are stored;
+      ``{"Address": PostalAddress}`` gives others (of several for one class, the last is written).
     * ``on_error``: what reading a session does while the store is down: ``"unavailable"`` (default) answers
       503, ``"anonymous"`` treats the visitor as nobody. Changes are answered with 503 in both.
     * ``events``: functions to call when a session is created, rotated or destroyed; default: none.
@@ -65,6 +69,7 @@ class Options(TypedDict, total=False):
     idle_timeout: Duration
     lifetime: Duration
     max_size: int
+    types: Types
     on_error: Literal["unavailable", "anonymous"]
     events: Events
 
@@ -102,6 +107,7 @@ class Core:
         idle_timeout: Duration = IDLE,
         lifetime: Duration = 30 * DAY,
         max_size: int = MAX_SIZE,
+        types: Types = (),
         on_error: Literal["unavailable", "anonymous"] = "unavailable",
         events: Events = Events(),
     ) -> None:
@@ -119,6 +125,7 @@ class Core:
         self.idle = min(int(seconds(idle_timeout, name="idle_timeout", minimum=1) * 1000), self.lifetime)
         self.step = min(self.idle // 10, REFRESH)
         self.max_size = max_size
+        self.codec = Codec(types)
         self.on_error = on_error
         self._names = {https: cookie.name_for(https=https) for https in (False, True)}
 
@@ -162,7 +169,11 @@ class Core:
             SessionValueError, SessionTooLarge: before any access to the store.
             BackendError: the store failed.
         """
-        if session._status in (Status.UNLOADED, Status.UNKNOWN):
+        if session._status is Status.UNLOADED:
+            return True
+        if session._status is Status.UNKNOWN:
+            if session._values.delta():
+                session._refuse()  # a default was handed out and changed; there may well be a session
             return True
         pending = session._pending()
         if not pending:

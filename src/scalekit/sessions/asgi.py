@@ -39,7 +39,7 @@ class AsyncSession(Session):
     def __init__(
         self, core: Core, token: str | None, *, https: bool, headers: Iterable[tuple[bytes, bytes]] = ()
     ) -> None:
-        super().__init__(token, https=https)
+        super().__init__(token, https=https, codec=core.codec)
         self._core = core
         self._headers = headers
         self._lock = asyncio.Lock()

@@ -17,11 +17,14 @@ Settings:
   ``"redis://localhost:6379/0"``.
 * ``SCALEKIT_SESSION_LIFETIME``: seconds or ``timedelta`` after which a visitor must log in again, however
   active; default 30 days.
+* ``SCALEKIT_SESSION_TYPES``: classes of your own whose instances sessions may hold, or their dotted paths,
+  such as ``["shop.values.Address"]``; see ``types`` of :class:`scalekit.sessions.Options`.
 * ``scalekit.sessions.django.UnavailableMiddleware`` in ``MIDDLEWARE``, before Django's session middleware:
   answers 503 instead of 500 while the store is away.
 """
 
 import functools
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 from django.conf import settings  # type: ignore[import-untyped]
@@ -34,13 +37,15 @@ from django.contrib.sessions.backends.base import (  # type: ignore[import-untyp
 from django.contrib.sessions.exceptions import SessionInterrupted  # type: ignore[import-untyped]
 from django.http import HttpRequest, HttpResponse  # type: ignore[import-untyped]
 from django.utils.deprecation import MiddlewareMixin  # type: ignore[import-untyped]
+from django.utils.module_loading import import_string  # type: ignore[import-untyped]
 
 from scalekit._durations import Duration, seconds
-from scalekit._options import check_kind
+from scalekit._options import check_items, check_kind
 from scalekit._steps import Steps, run, run_async
 from scalekit.errors import BackendError
-from scalekit.sessions import codec
 from scalekit.sessions._core import DAY, GRACE, MAX_SIZE, NEVER, STORE, end
+from scalekit.sessions.codec import Codec
+from scalekit.sessions.offers import Offers
 from scalekit.sessions.store import Created, Loaded, Store
 from scalekit.sessions.tokens import Tokens, store_id
 from scalekit.sessions.values import check_size, difference, late, name_of
@@ -54,7 +59,14 @@ DEFAULT_STORE = "redis://localhost:6379/0"
 class _Engine:
     """What all sessions of one configuration share."""
 
-    def __init__(self, store: Store | str, keys: tuple[str, ...], lifetime: Duration) -> None:
+    def __init__(
+        self,
+        store: Store | str,
+        keys: tuple[str, ...],
+        lifetime: Duration,
+        types: tuple[Any, ...] = (),
+        names: tuple[str, ...] | None = None,
+    ) -> None:
         if isinstance(store, str):
             from scalekit.sessions.redis import RedisStore  # another store needs no redis-py
 
@@ -63,16 +75,22 @@ class _Engine:
         self.store = store
         self.tokens = Tokens(keys)
         self.lifetime = int(seconds(lifetime, name="SCALEKIT_SESSION_LIFETIME", minimum=1) * 1000)
+        classes = [import_string(item) if isinstance(item, str) else item for item in types]
+        self.codec = Codec(classes if names is None else dict(zip(names, classes, strict=True)))
 
 
 _make_engine = functools.lru_cache(maxsize=8)(_Engine)
 
 
 def _engine() -> _Engine:
+    types: Any = getattr(settings, "SCALEKIT_SESSION_TYPES", ())
+    named = isinstance(types, Mapping)
     return _make_engine(
         getattr(settings, "SCALEKIT_SESSION_STORE", DEFAULT_STORE),
         (*reversed(settings.SECRET_KEY_FALLBACKS), settings.SECRET_KEY),  # oldest first
         getattr(settings, "SCALEKIT_SESSION_LIFETIME", 30 * DAY),
+        check_items(types.values() if named else types, option="SCALEKIT_SESSION_TYPES="),
+        tuple(types) if named else None,
     )
 
 
@@ -89,6 +107,8 @@ class SessionStore(SessionBase):  # type: ignore[misc]
 
     def __init__(self, session_key: str | None = None) -> None:
         self._engine = _engine()
+        self._codec = self._engine.codec
+        self._offers: Offers | None = None
         self._fields: dict[bytes, bytes] = {}
         self._ended = False
         super().__init__(session_key)
@@ -96,11 +116,21 @@ class SessionStore(SessionBase):  # type: ignore[misc]
     @property
     def modified(self) -> bool:
         """Whether there is something to save: set by Django, or a change inside a value."""
+        self._accept()
         return self._modified or self._changed_inside()
 
     @modified.setter
     def modified(self, value: bool) -> None:
         self._modified = value
+
+    def is_empty(self) -> bool:
+        """Whether there is neither a key nor anything to save."""
+        self._accept()
+        return bool(super().is_empty())
+
+    def clear(self) -> None:
+        self._offers = None
+        super().clear()
 
     def load(self) -> dict[str, Any]:
         return self._run(self._load("sync"))
@@ -202,9 +232,31 @@ class SessionStore(SessionBase):  # type: ignore[misc]
         if any(_key(name) not in values for name in self._fields):
             return True  # adelete_test_cookie() of Django sets no flag
         return any(
-            type(value) not in codec.IMMUTABLE and codec.encode(key, value) != self._fields.get(name_of(key))
-            for key, value in values.items()
+            not self._codec.constant(value) and self._differs(key, value) for key, value in values.items()
         )
+
+    def _differs(self, key: str, value: Any) -> bool:
+        stored = self._fields.get(name_of(key))
+        return stored is None or not self._codec.same(key, self._codec.encode(key, value), stored)
+
+    def _offer(self, key: str, make: Callable[[], Any]) -> Any:
+        """The value of ``key``, or a default that becomes it when it is changed in place."""
+        self._accept()
+        if key in self:
+            return self[key]
+        name_of(key)
+        if self._offers is None:
+            self._offers = Offers(self._codec)
+        return self._offers.get(key, make)
+
+    def _accept(self) -> None:
+        """Take the defaults that were changed for values that were set."""
+        for key, value in ({} if self._offers is None else self._offers.take()).items():
+            if key not in self:  # what was set meanwhile, stays
+                self[key] = value
+
+    def _decoded(self, fields: dict[bytes, bytes]) -> dict[str, Any]:
+        return {_key(name): self._codec.decode(_key(name), data) for name, data in fields.items()}
 
     def _load(self, colour: Colour) -> Steps[dict[str, Any]]:
         loaded = yield from self._fetch(colour, self.session_key)
@@ -213,7 +265,7 @@ class SessionStore(SessionBase):  # type: ignore[misc]
             return {}
         self._ended = loaded.ended
         self._fields = loaded.fields
-        return _decoded(loaded.fields)
+        return self._decoded(loaded.fields)
 
     def _exists(self, colour: Colour, key: str) -> Steps[bool]:
         loaded = yield from self._fetch(colour, key)
@@ -232,7 +284,8 @@ class SessionStore(SessionBase):  # type: ignore[misc]
 
     def _save(self, colour: Colour, data: dict[str, Any], age: int, must_create: bool) -> Steps[None]:
         store, token = self._engine.store.using(colour), self._token(self.session_key)
-        fields = {name_of(key): codec.encode(key, value) for key, value in data.items()}
+        self._accept()
+        fields = {name_of(key): self._codec.encode(key, value) for key, value in data.items()}
         before = {} if must_create else self._fields
         delta = difference(before, fields)
         check_size(before, delta, MAX_SIZE)
@@ -267,7 +320,7 @@ class SessionStore(SessionBase):  # type: ignore[misc]
         if theirs:
             yield store.save(new, changed=theirs.changed, removed=theirs.removed, idle=max(age * 1000, 1))
             self._fields = theirs.applied(self._fields)
-            data.update(_decoded(theirs.changed))
+            data.update(self._decoded(theirs.changed))
             for name in theirs.removed:
                 data.pop(_key(name), None)
 
@@ -277,10 +330,6 @@ class SessionStore(SessionBase):  # type: ignore[misc]
             yield from end(self._engine.store.using(colour), store_id(token), user=None)
         if key is None:
             self._ended = False
-
-
-def _decoded(fields: dict[bytes, bytes]) -> dict[str, Any]:
-    return {_key(name): codec.decode(_key(name), data) for name, data in fields.items()}
 
 
 def _key(name: bytes) -> str:

@@ -22,6 +22,7 @@ from scalekit._http import Cookie
 from scalekit._steps import run
 from scalekit.errors import BackendError, BackendUnavailable
 from scalekit.sessions._core import IDLE, Core, bind
+from scalekit.sessions.codec import Types
 from scalekit.sessions.events import Events
 from scalekit.sessions.session import Status
 from scalekit.sessions.store import Loaded, Store
@@ -106,6 +107,7 @@ class _Options(TypedDict, total=False):
     idle_timeout: Duration
     lifetime: Duration
     max_size: int
+    types: Types
     on_error: Literal["unavailable", "anonymous"]
     events: Events
 

@@ -23,7 +23,7 @@ A save takes what is ``Pending`` at one moment. What another task of the request
 under way stays pending, for the next one. A save that failed leaves everything pending.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, MutableMapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
 from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Any, Literal, NamedTuple, NoReturn, Self
@@ -31,6 +31,7 @@ from uuid import UUID
 
 from scalekit.errors import BackendError, SessionCommitted, SessionError, SessionValueError
 from scalekit.sessions import codec
+from scalekit.sessions.codec import PLAIN, Codec
 from scalekit.sessions.store import Created, Loaded
 from scalekit.sessions.tokens import store_id
 from scalekit.sessions.values import Delta, Values
@@ -98,7 +99,8 @@ class Session(MutableMapping[str, Any]):
     """A dictionary of plain data that follows one visitor from request to request.
 
     Keys are strings. Values are str, int, float, bool, None, bytes, datetime, date, time, timedelta, UUID,
-    Decimal, Jinja's Markup, and list, tuple, dict, set and frozenset of these; they come back as they were.
+    Decimal, Jinja's Markup, instances of the classes that ``types=`` names, and list, tuple, dict, set and
+    frozenset of these; they come back as they were.
     A value changed in place (``session["cart"].append(1)``) is noticed and saved. Concurrent requests merge
     key by key.
 
@@ -110,12 +112,13 @@ class Session(MutableMapping[str, Any]):
     persistent = True
     accessed = False
 
-    def __init__(self, token: str | None, *, https: bool) -> None:
+    def __init__(self, token: str | None, *, https: bool, codec: Codec = PLAIN) -> None:
         self._https = https
         self._came_with = token
         self._id = store_id(token) if token is not None else ""
         self._status = Status.UNLOADED if token is not None else Status.NEW
-        self._values = Values()
+        self._codec = codec
+        self._values = Values(codec=codec)
         self._stored = Loaded()
         self._user: bytes | None = None
         self._device: bytes | None = None
@@ -227,7 +230,7 @@ class Session(MutableMapping[str, Any]):
             raise SessionValueError(key="device", reason=f"it is a str, not {type(device).__qualname__}")
         name = self._agent() if device is None else device
         if self._user is not None and self._user != user:
-            self._values, self._inherits = Values(), False
+            self._values, self._inherits = Values(codec=self._codec), False
         self._user = user
         self._device = name[:MAX_DEVICE].encode(errors="replace") if name else None
         self._turn = Turn("login")
@@ -241,7 +244,7 @@ class Session(MutableMapping[str, Any]):
         self._ready()
         if self._status is Status.UNKNOWN:
             self._refuse()  # it would go on in the store
-        self._values, self._inherits = Values(), False
+        self._values, self._inherits = Values(codec=self._codec), False
         self._user = self._device = None
         self._turn = Turn("logout")
 
@@ -275,6 +278,11 @@ class Session(MutableMapping[str, Any]):
     def _agent(self) -> str | None:
         """The ``User-Agent`` of the request."""
         return None
+
+    def _offer(self, key: str, make: Callable[[], Any]) -> Any:
+        """The value of ``key``, or a default that becomes it when it is changed in place."""
+        self._ready()
+        return self._values.offer(key, make)
 
     def _ready(self) -> None:
         self.accessed = True
@@ -314,7 +322,7 @@ class Session(MutableMapping[str, Any]):
         else:
             self._status = Status.LIVE
             self._stored = loaded
-            self._values = Values(loaded.fields)
+            self._values = Values(loaded.fields, self._codec)
             self._user, self._device = loaded.user, loaded.device
 
     def _follow(self, successor: str) -> None:
@@ -361,7 +369,7 @@ class Session(MutableMapping[str, Any]):
         """Another request has ended the session; nothing of it is left."""
         self._status, self._stored = Status.ENDED, Loaded()
         if self._turned(pending):
-            self._values, self._user, self._device = Values(), None, None
+            self._values, self._user, self._device = Values(codec=self._codec), None, None
 
     def _shares(self, key: str) -> bool:
         """Whether others can see the value of ``key`` as this request does."""
@@ -375,7 +383,7 @@ class Session(MutableMapping[str, Any]):
 
     def _gone(self) -> None:
         """Another request has ended the session while this one was asking for something."""
-        self._status, self._stored, self._values = Status.ENDED, Loaded(), Values()
+        self._status, self._stored, self._values = Status.ENDED, Loaded(), Values(codec=self._codec)
         self._user = self._device = None
 
     def _left(self, pending: Pending) -> None:
@@ -392,7 +400,7 @@ class Session(MutableMapping[str, Any]):
 
     def _forget(self) -> None:
         """Drop every change, as for a response that failed."""
-        self._values = Values(self._stored.fields)
+        self._values = Values(self._stored.fields, self._codec)
         self._user, self._device = self._stored.user, self._stored.device
         self._turn, self._inherits = None, True
 

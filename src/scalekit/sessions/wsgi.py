@@ -45,7 +45,7 @@ class SyncSession(Session):
     """The session of a WSGI request; it is loaded when it is first looked at."""
 
     def __init__(self, core: Core, token: str | None, *, https: bool, agent: str | None = None) -> None:
-        super().__init__(token, https=https)
+        super().__init__(token, https=https, codec=core.codec)
         self._core = core
         self._user_agent = agent
 

@@ -1,0 +1,198 @@
+"""Typed access to a session: ``shop = Shop.of(request.session)``.
+
+Rules:
+
+* Each annotated attribute of a class is one key of the session, so that concurrent requests still merge.
+* Reading stores nothing: a default is none of the session's data until it has been changed in place.
+* A value that the annotation does not allow is neither handed out nor taken.
+"""
+
+import contextlib
+import dataclasses
+import inspect
+import typing
+from collections.abc import Callable, MutableMapping
+from typing import TYPE_CHECKING, Any, ClassVar, Self
+
+from scalekit.errors import ConfigurationError, SessionError, SessionValueError
+from scalekit.sessions.fits import Check, check_for, found, spelled
+
+_NOTHING: Any = object()
+
+
+class SessionData:
+    """A session with names and types of its own, which type checkers know. Make a subclass::
+
+        class Shop(SessionData):
+            theme: str = "light"
+            cart: list[str] = field(default_factory=list)   # dataclasses.field
+            address: Address | None = None                  # a class of types=[...]
+            nickname: str                                   # no default: AttributeError until it is set
+
+    ``Shop.of(request.session)`` reads and writes the session: ``shop.theme = "dark"``,
+    ``shop.cart.append("tea")``, ``del shop.address``. An attribute is the key of the same name;
+    ``class Shop(SessionData, prefix="shop.")`` makes it ``"shop.theme"``.
+
+    Raises:
+        TypeError: when the class is made, for a default that all visitors would share.
+        SessionValueError: a value, stored or set, that does not fit its annotation.
+    """
+
+    __slots__ = ("_session",)
+
+    _prefix: ClassVar[str] = ""
+    _checked: ClassVar[dict[str, tuple[Check, Any]] | None] = None
+    _session: MutableMapping[str, Any]
+
+    def __init_subclass__(cls, *, prefix: str | None = None) -> None:
+        super().__init_subclass__()
+        cls._checked = None
+        if prefix is not None:
+            cls._prefix = prefix
+        annotations = inspect.get_annotations(cls)
+        names = {name for name, annotation in annotations.items() if not _is_class_variable(annotation)}
+        # Another default for what a base has annotated.
+        names |= {
+            name
+            for name, default in cls.__dict__.items()
+            if _attribute(cls.__mro__[1:], name) is not None and not hasattr(type(default), "__get__")
+        }
+        for name in names:
+            setattr(cls, name, _Attribute(cls, name, cls.__dict__.get(name, _NOTHING)))
+
+    def __init__(self) -> None:
+        raise TypeError(f"a {type(self).__qualname__} is had by {type(self).__qualname__}.of(session)")
+
+    @classmethod
+    def of(cls, session: MutableMapping[str, Any]) -> Self:
+        """The data of ``session``: of ``request.session`` with :mod:`scalekit.sessions`, or Flask's proxy.
+
+        Raises:
+            SessionError: it is the session of something else.
+            ConfigurationError: an annotation that no value can be checked against.
+        """
+        _checks(cls)
+        behind: Callable[[], Any] | None = getattr(session, "_get_current_object", None)
+        if behind is not None:
+            session = behind()  # Flask's proxy stands for another session in the next request
+        if not hasattr(session, "_offer"):
+            kind = type(session)
+            raise SessionError(
+                f"{cls.__qualname__}.of() takes a session of scalekit, not {kind.__module__}."
+                f"{kind.__qualname__}; is the middleware there?"
+            )
+        data = cls.__new__(cls)
+        object.__setattr__(data, "_session", session)
+        return data
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__qualname__} of {self._session!r}>"  # no data: reprs end up in logs
+
+    if not TYPE_CHECKING:  # to a type checker, it would allow every name
+
+        def __setattr__(self, name: str, value: Any) -> None:
+            if _attribute(type(self).__mro__, name) is None:
+                raise AttributeError(
+                    f"{type(self).__qualname__} has no attribute {name!r}; annotate it there"
+                )
+            super().__setattr__(name, value)
+
+
+class _Attribute:
+    """One key of the session."""
+
+    def __init__(self, owner: type[SessionData], name: str, default: Any) -> None:
+        if name.startswith("_") or name == "of":
+            raise TypeError(f"{owner.__qualname__}.{name} cannot be a key of a session; give it another name")
+        self._name = name
+        self._what = f"{owner.__qualname__}.{name}"
+        self._key = owner._prefix + name
+        self._make: Callable[[], Any] | None = None
+        if isinstance(default, dataclasses.Field):
+            if default.default_factory is not dataclasses.MISSING:
+                self._make, default = default.default_factory, _NOTHING
+            else:
+                default = _NOTHING if default.default is dataclasses.MISSING else default.default
+        elif type(default).__hash__ is None:
+            raise TypeError(
+                f"the default of {self._what} would be shared by all visitors; "
+                "use dataclasses.field(default_factory=...)"
+            )
+        self.default = default
+
+    def __get__(self, data: SessionData | None, owner: type[SessionData]) -> Any:
+        if data is None:
+            return self
+        session = data._session
+        if self._make is not None:
+            value = session._offer(self._key, self._make)  # type: ignore[attr-defined]
+        else:
+            value = session.get(self._key, _NOTHING)
+            if value is _NOTHING:
+                return self._absent()
+        check, annotation = _checks(owner)[self._name]
+        if not check(value):
+            reason = (
+                f"{self._what} is {spelled(annotation)}, and the value is of type {found(value)}; "
+                "set it anew, delete it (`del`), or let the annotation have it"
+            )
+            raise SessionValueError(key=self._key, reason=reason, action="read")
+        return value
+
+    def __set__(self, data: SessionData, value: Any) -> None:
+        check, annotation = _checks(type(data))[self._name]
+        if not check(value):
+            reason = f"{self._what} is {spelled(annotation)}, and the value is of type {found(value)}"
+            raise SessionValueError(key=self._key, reason=reason)
+        data._session[self._key] = value
+
+    def __delete__(self, data: SessionData) -> None:
+        with contextlib.suppress(KeyError):
+            del data._session[self._key]
+
+    def _absent(self) -> Any:
+        if self.default is _NOTHING:
+            raise AttributeError(f"the session has no {self._key!r}, and {self._what} has no default")
+        return self.default
+
+
+def _checks(cls: type[SessionData]) -> dict[str, tuple[Check, Any]]:
+    """The check and the annotation of each attribute; made late, as an annotation may name what follows."""
+    if cls._checked is None:
+        cls._checked = _make_checks(cls)
+    return cls._checked
+
+
+def _make_checks(cls: type[SessionData]) -> dict[str, tuple[Check, Any]]:
+    try:
+        hints = typing.get_type_hints(cls, include_extras=True)
+    except NameError as error:
+        raise ConfigurationError(
+            f"an annotation of {cls.__qualname__} names what is not there: {error}"
+        ) from None
+    checks: dict[str, tuple[Check, Any]] = {}
+    for name, annotation in hints.items():
+        attribute = _attribute(cls.__mro__, name)
+        if attribute is None:
+            continue
+        try:
+            check = check_for(annotation)
+        except (TypeError, NameError) as error:
+            raise ConfigurationError(f"{cls.__qualname__}.{name}: {error}") from None
+        if attribute.default is not _NOTHING and not check(attribute.default):
+            raise ConfigurationError(
+                f"{cls.__qualname__}.{name} is {spelled(annotation)}, and its default is not"
+            )
+        checks[name] = check, annotation
+    return checks
+
+
+def _attribute(classes: tuple[type, ...], name: str) -> _Attribute | None:
+    there = next((vars(cls)[name] for cls in classes if name in vars(cls)), None)
+    return there if isinstance(there, _Attribute) else None
+
+
+def _is_class_variable(annotation: Any) -> bool:
+    if isinstance(annotation, str):
+        return annotation.startswith(("ClassVar", "typing.ClassVar"))
+    return typing.get_origin(annotation) is ClassVar or annotation is ClassVar
