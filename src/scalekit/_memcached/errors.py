@@ -1,0 +1,30 @@
+"""What can go wrong between us and a Memcached server, in scalekit's words."""
+
+from scalekit.errors import BackendTimeout, BackendUnavailable
+
+DOWN = "does not answer; the circuit breaker is open"
+CLOSED = "the client was closed"
+
+
+class Refused(BackendUnavailable):
+    """The server has answered, and does not do what it was asked. Nothing was stored."""
+
+
+class Malformed(Exception):
+    """What came is not the Memcached protocol. Internal: becomes :class:`BackendUnavailable`."""
+
+
+def unavailable(backend: str, reason: object) -> BackendUnavailable:
+    return BackendUnavailable(f"{backend}: {reason}", backend=backend)
+
+
+def timed_out(backend: str, seconds: float) -> BackendTimeout:
+    return BackendTimeout(
+        f"{backend}: no answer within {seconds:g} s; a write may have been applied", backend=backend
+    )
+
+
+def refused(backend: str, line: bytes) -> Refused:
+    text = line.decode("ascii", "replace")
+    hint = "; the limit is memcached's option -I, by default 1 MiB" if "too large" in text else ""
+    return Refused(f"{backend} refused: {text:.200}{hint}", backend=backend)
