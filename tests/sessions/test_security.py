@@ -260,3 +260,40 @@ def test_keys_of_the_ring_rotate(make_shell: MakeShell) -> None:
     visitor(lambda session: session.rotate())
     assert visitor.cookie is not None
     assert Tokens(SECRET).verify(visitor.cookie) is None
+
+
+def test_a_key_that_leaves_the_ring_ends_every_session(make_shell: MakeShell) -> None:
+    """Without the key that signed them, all cookies are worth nothing at once."""
+    store = MemoryStore()
+    visitor = make_shell(store).visitor()
+    visitor(lambda session: session.login("ann"))
+    without = Visitor(make_shell(store, secret_key="the next secret, long enough"), visitor.cookie)
+    assert without(lambda session: [session.user_id, dict(session)]) == [None, {}]
+
+
+def test_no_attribute_shows_the_token(shell: Shell) -> None:
+    """19. Nothing that a session shows of itself, its `repr` neither, has the token in it."""
+    visitor = shell.visitor()
+    visitor(lambda session: session.login("ann"))
+    assert visitor.cookie is not None
+    token = visitor.cookie.partition(".")[0]
+
+    def shown(session: Session) -> list[str]:
+        public = [name for name in dir(session) if not name.startswith("_")]
+        return [repr(session), str(session), *(repr(getattr(session, name)) for name in public)]
+
+    assert not [text for text in visitor(shown) if token in text]
+
+
+def test_the_cookie_has_one_size(make_shell: MakeShell) -> None:
+    """However much a session holds, and whoever it belongs to, name and value have about 100 bytes."""
+    visitor = make_shell().visitor(scheme="https")
+    sizes = []
+    for change in (
+        lambda session: session.update(a=1),
+        lambda session: [session.update(b="x" * 100_000), session.rotate()],
+        lambda session: session.login("a" * 10_000),
+    ):
+        (line,) = visitor.visit(lambda session, change=change: change(session) and None).set_cookies
+        sizes.append(len(line.split(";")[0]))
+    assert set(sizes) == {len("__Host-session=") + 87}
