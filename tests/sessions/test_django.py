@@ -25,6 +25,7 @@ from scalekit.errors import (  # noqa: E402
     SessionValueError,
 )
 from scalekit.sessions import MemoryStore, SessionData  # noqa: E402
+from scalekit.sessions.cookie import CookieStore  # noqa: E402
 from scalekit.sessions.django import SessionStore  # noqa: E402
 from scalekit.sessions.redis import RedisStore  # noqa: E402
 from scalekit.sessions.tokens import Tokens  # noqa: E402
@@ -483,3 +484,12 @@ def test_typed_access(store: Any) -> None:
 
     visitor(end)
     assert visitor(lambda session: dict(session.items())) == {}
+
+
+def test_sessions_in_cookies_are_django_s_own() -> None:
+    """A CookieStore is refused, with the engine to use instead."""
+    with (
+        override_settings(SCALEKIT_SESSION_STORE=CookieStore()),
+        pytest.raises(ConfigurationError, match="signed_cookies"),
+    ):
+        SessionStore()

@@ -18,9 +18,10 @@ The sequences are generators (see :mod:`scalekit._steps`), so that one text serv
 * Everything that can be refused (a value, the size) is refused before the first access to the store.
 """
 
+import functools
 import logging
-from collections.abc import Iterable
-from typing import Literal, TypedDict
+from collections.abc import Callable, Iterable
+from typing import Literal, TypedDict, Unpack
 
 from scalekit._durations import Duration, seconds
 from scalekit._http import Cookie, read_cookie
@@ -77,10 +78,19 @@ class Options(TypedDict, total=False):
 STORE = "a store, such as RedisStore.from_url(url), RedisStore(client) or MemoryStore()"
 
 
+class Storeless:
+    """What is given as a store and is none: sessions that need no store bring rules of their own."""
+
+    def core(self, *, secret_key: SecretKey, **options: Unpack[Options]) -> "Core":
+        """What a middleware works with instead."""
+        raise NotImplementedError
+
+
 def bind(
     store: Store, colour: Colour, *, taker: str, options: Iterable[str], known: type = Options
-) -> BoundStore:
-    """The store in the colour of ``taker``, once the names of its ``options`` are those that are ``known``.
+) -> "Callable[..., Core]":
+    """What makes the rules of ``taker`` over the store in its colour, once the names of its ``options`` are
+    those that are ``known``.
 
     Raises:
         ConfigurationError: an option that there is not, or a store that is none.
@@ -88,15 +98,22 @@ def bind(
     """
     check_names(options, known, taker=taker)
     check_kind(store, Store, option="store=", wanted=STORE)
-    return in_colour(store, colour, taker=taker)
+    if isinstance(store, Storeless):
+        return store.core
+    return functools.partial(Core, in_colour(store, colour, taker=taker))
 
 
 class Core:
     """The rules of one middleware, for sessions of either colour.
 
+    Attributes:
+        atomic: whether a value can be changed without another request in between.
+
     Raises:
         ConfigurationError: an option is wrong.
     """
+
+    atomic = True
 
     def __init__(
         self,

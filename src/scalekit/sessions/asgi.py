@@ -157,8 +157,8 @@ class SessionMiddleware:
         **options: Unpack[Options],
     ) -> None:
         self.app = app
-        bound = bind(store, "async", taker="the ASGI SessionMiddleware", options=options)
-        self._core = Core(bound, secret_key=secret_key, **options)
+        rules = bind(store, "async", taker="the ASGI SessionMiddleware", options=options)
+        self._core = rules(secret_key=secret_key, **options)
         self._lazy = lazy
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

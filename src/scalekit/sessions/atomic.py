@@ -16,7 +16,7 @@ from decimal import Decimal
 from typing import Any, TypeAlias, TypeVar
 
 from scalekit._steps import Steps
-from scalekit.errors import BackendError, BackendUnavailable, SessionValueError
+from scalekit.errors import BackendError, BackendUnavailable, SessionError, SessionValueError
 from scalekit.sessions._core import Core
 from scalekit.sessions.session import Session
 from scalekit.sessions.store import Swapped
@@ -74,10 +74,16 @@ def update(core: Core, session: Session, key: str, change: Change[T]) -> Steps[T
     """Make ``change`` of the value of ``key``, alone.
 
     Raises:
+        SessionError: sessions are in cookies, so that no server sees both of two requests.
         SessionValueError, SessionTooLarge: the new value cannot be stored; nothing has changed.
         SessionCommitted: the response headers have left, and there is no session to change.
         BackendError: the store failed.
     """
+    if not core.atomic:
+        raise SessionError(
+            "incr(), append() and take() are not possible with CookieStore, as no server sees both of two "
+            "requests; keep sessions in a store such as RedisStore, or change the value as in a dictionary"
+        )
     name = name_of(key)
     yield from core.load(session)
     session._changing()

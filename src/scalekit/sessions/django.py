@@ -42,8 +42,8 @@ from django.utils.module_loading import import_string  # type: ignore[import-unt
 from scalekit._durations import Duration, seconds
 from scalekit._options import check_items, check_kind
 from scalekit._steps import Steps, run, run_async
-from scalekit.errors import BackendError
-from scalekit.sessions._core import DAY, GRACE, MAX_SIZE, NEVER, STORE, end
+from scalekit.errors import BackendError, ConfigurationError
+from scalekit.sessions._core import DAY, GRACE, MAX_SIZE, NEVER, STORE, Storeless, end
 from scalekit.sessions.codec import Codec
 from scalekit.sessions.offers import Offers
 from scalekit.sessions.store import Created, Loaded, Store
@@ -72,6 +72,11 @@ class _Engine:
 
             store = RedisStore.from_url(store)
         check_kind(store, Store, option="SCALEKIT_SESSION_STORE", wanted=f"a URL or {STORE}")
+        if isinstance(store, Storeless):
+            raise ConfigurationError(
+                f"SCALEKIT_SESSION_STORE cannot be a {type(store).__name__}: Django has its own, "
+                'SESSION_ENGINE = "django.contrib.sessions.backends.signed_cookies"'
+            )
         self.store = store
         self.tokens = Tokens(keys)
         self.lifetime = int(seconds(lifetime, name="SCALEKIT_SESSION_LIFETIME", minimum=1) * 1000)

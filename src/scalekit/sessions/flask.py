@@ -76,7 +76,7 @@ class FlaskSession(SyncSession, SessionMixin):
 
     def pop(self, key: str, *default: Any) -> Any:
         """Remove a value and return it. Flask's messages go to one request only: see :meth:`take`."""
-        if key == _FLASHES and key in self:
+        if key == _FLASHES and self._core.atomic and key in self:
             return self.take(key, *default)
         return super().pop(key, *default)
 
@@ -135,13 +135,13 @@ class ServerSessionInterface(SessionInterface):
         cookie: Cookie | None = None,
         **options: Unpack[_Options],
     ) -> None:
-        bound = bind(store, "sync", taker="the ServerSessionInterface", options=options, known=_Options)
+        rules = bind(store, "sync", taker="the ServerSessionInterface", options=options, known=_Options)
         self._given = options
 
         @functools.lru_cache(maxsize=8)
         def make(cookie: Cookie, idle: timedelta | None) -> Core:
             given: _Options = options if idle is None else {**options, "idle_timeout": idle}
-            return Core(bound, secret_key=secret_key, cookie=cookie, **given)
+            return rules(secret_key=secret_key, cookie=cookie, **given)
 
         self._make = make
         self._cookie = cookie

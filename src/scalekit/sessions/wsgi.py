@@ -129,8 +129,8 @@ class SessionMiddleware:
         self, app: "WSGIApplication", *, store: Store, secret_key: SecretKey, **options: Unpack[Options]
     ) -> None:
         self.app = app
-        bound = bind(store, "sync", taker="the WSGI SessionMiddleware", options=options)
-        self._core = Core(bound, secret_key=secret_key, **options)
+        rules = bind(store, "sync", taker="the WSGI SessionMiddleware", options=options)
+        self._core = rules(secret_key=secret_key, **options)
 
     def __call__(self, environ: Environ, start_response: "StartResponse") -> WSGIBody:
         https = environ["wsgi.url_scheme"] == "https"
