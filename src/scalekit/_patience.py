@@ -9,6 +9,7 @@ the slice that is running ends, so it costs an assignment and no timer.
 """
 
 import asyncio
+from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
@@ -56,3 +57,44 @@ class Patience:
             self._arm()
         else:
             self._limit.reschedule(asyncio.get_running_loop().time())
+
+
+class Alarm:
+    """The same for a limit that begins again and again: ``strike`` is called when it has passed.
+
+    To begin again and to end cost an assignment, as the timer runs to the end of the slice, wanted or not.
+    """
+
+    __slots__ = ("_left", "_slice", "_strike", "_ticking")
+
+    def __init__(self, seconds: float, strike: Callable[[], None]) -> None:
+        self._slice = seconds / _SLICES
+        self._left = 0
+        self._ticking = False
+        self._strike = strike
+
+    def begin(self) -> None:
+        """Begin, or begin again."""
+        if self._ticking:
+            self._left = _SLICES + 1  # the slice that is running may end at once
+        else:
+            self._left = _SLICES
+            self._arm()
+
+    def end(self) -> None:
+        """Do not strike, until the next beginning."""
+        self._left = 0
+
+    def _arm(self) -> None:
+        self._ticking = True
+        asyncio.get_running_loop().call_later(self._slice, self._tick)
+
+    def _tick(self) -> None:
+        self._ticking = False
+        if not self._left:
+            return
+        self._left -= 1
+        if self._left:
+            self._arm()
+        else:
+            self._strike()

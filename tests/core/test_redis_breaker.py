@@ -6,7 +6,8 @@ from typing import Any
 import redis.asyncio
 
 from scalekit._breaker import Breaker
-from scalekit._redis.coalesce import Call, Coalescer, PoolConnections
+from scalekit._redis.coalesce import Coalescer, PoolConnections
+from scalekit._redis.lane import Call
 from tests.core.test_breaker import Clock
 
 

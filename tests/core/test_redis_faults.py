@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from redis.exceptions import ResponseError
 
-from scalekit._patience import Patience
+from scalekit._patience import Alarm, Patience
 from scalekit._redis import Commands, Redis
 from scalekit.errors import BackendTimeout, BackendUnavailable
 from tests.faults import FaultProxy, freeze, kill
@@ -294,3 +294,69 @@ async def test_patience_leaves_a_cancellation_alone() -> None:
     async with Patience(0.01):
         pass
     await asyncio.sleep(0.03)
+
+
+async def test_an_alarm_strikes_once_after_the_last_beginning() -> None:
+    """Begun again it waits for as long as each time; ended it does not strike; it may begin after that."""
+    struck: list[int] = []
+    twice = asyncio.Event()
+
+    def strike() -> None:
+        struck.append(len(begun))
+        if len(struck) == 2:
+            twice.set()
+
+    alarm = Alarm(0.1, strike)
+    begun: list[None] = []
+    for _ in range(10):
+        alarm.begin()
+        begun.append(None)
+        await asyncio.sleep(0.03)
+    alarm.end()
+    await asyncio.sleep(0.2)
+    assert struck == []
+    for pause in (0.3, 0):
+        alarm.begin()
+        begun.append(None)
+        await asyncio.sleep(pause)
+    await twice.wait()
+    assert struck == [11, 12]
+
+
+async def test_an_alarm_is_no_matter_of_a_held_up_loop() -> None:
+    """What comes in after a standstill comes before the alarm, and keeps it from striking."""
+    struck: list[None] = []
+    alarm = Alarm(0.1, lambda: struck.append(None))
+    alarm.begin()
+    for _ in range(3):
+        time.sleep(0.2)
+        await asyncio.sleep(0)
+    alarm.end()
+    await asyncio.sleep(0.2)
+    assert struck == []
+
+
+async def test_a_reply_that_nobody_asked_for_is_nobodys() -> None:
+    """It is not taken for the answer to what is asked next; that is asked over a new connection."""
+    strays = 0
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal strays
+        while data := await reader.read(65536):
+            writer.write(b"+OK\r\n" * data.count(b"*"))  # an array each
+            if b"PING" in data and not strays:
+                strays += 1
+                await writer.drain()
+                await asyncio.sleep(0.05)  # so that the answer has gone its way
+                writer.write(b"+STRAY\r\n")
+        writer.close()
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        commands = Redis.from_url(f"redis://127.0.0.1:{port}").using("async")
+        assert await commands.execute("PING") == b"OK"
+        while not strays:
+            await asyncio.sleep(0.01)
+        await asyncio.sleep(0.1)
+        assert await commands.execute("PING") == b"OK"
+        await commands.close()

@@ -13,8 +13,9 @@ from typing import Any, Protocol
 from scalekit._breaker import Breaker
 from scalekit._redis import clients
 from scalekit._redis.cluster import Router
-from scalekit._redis.coalesce import Call, Coalescer, PoolConnections
+from scalekit._redis.coalesce import Coalescer, PoolConnections
 from scalekit._redis.follow import MasterConnections
+from scalekit._redis.lane import Call
 from scalekit._redis.script import Script, call
 from scalekit._redis.wire import Argument, pack
 from scalekit._steps import run_async

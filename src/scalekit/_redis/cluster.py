@@ -18,7 +18,8 @@ from redis import exceptions
 from scalekit._breaker import Breaker
 from scalekit._redis import errors
 from scalekit._redis.clients import Source
-from scalekit._redis.coalesce import Call, Coalescer, PoolConnections
+from scalekit._redis.coalesce import Coalescer, PoolConnections
+from scalekit._redis.lane import Call
 from scalekit._redis.topology import Place, Topology
 from scalekit._redis.wire import pack
 from scalekit.errors import BackendError

@@ -2,10 +2,11 @@
 
 Rules:
 
-* A *lane* is a connection in use. While fewer lanes than ``lanes`` are busy, a command goes out in this
-  turn of the loop, together with everything else that was asked for in it. While all are busy it waits
-  for the next one that is free, and then travels with everything that has gathered.
-* Lanes are tasks of their own: a caller that is cancelled abandons its reply and nothing else.
+* A *lane* is a connection, see :mod:`scalekit._redis.lane`. While one is free, or fewer than ``lanes`` are
+  open, a command goes out in this turn of the loop, together with everything else that was asked for in it.
+  While all are busy it waits for the next one that is free, and then travels with everything that has
+  gathered.
+* A caller that is cancelled abandons its reply and nothing else.
 * One time limit covers a batch, and begins again with each reply: a server that answers does not hang. When
   it passes, or the connection breaks, what is in flight fails and is never sent again. What still waits is
   sent over a new connection, or refused if the breaker has opened.
@@ -15,7 +16,7 @@ Rules:
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from redis import exceptions
@@ -23,22 +24,23 @@ from redis import exceptions
 from scalekit._breaker import Breaker
 from scalekit._patience import Patience
 from scalekit._redis import errors
-from scalekit._redis.wire import Argument
+from scalekit._redis.lane import Call, Lane
+from scalekit._redis.topology import Place
 
 _BATCH = 256  # commands
 _BYTES = 1 << 20
 
 
 class Connections(Protocol):
-    """Where a lane gets its connection, already connected, and gives it back."""
+    """Where a lane gets its connection, already connected; disconnected it is given back."""
 
     async def acquire(self) -> Any: ...
 
-    def leads(self, connection: Any) -> bool:
-        """Whether a connection that is in use still leads where a new one would."""
-        ...
-
     async def release(self, connection: Any) -> None: ...
+
+    def leads(self, place: Place) -> bool:
+        """Whether a connection to ``place`` still leads where a new one would."""
+        ...
 
     async def close(self) -> None: ...
 
@@ -50,42 +52,17 @@ class PoolConnections:
         self._pool = pool
 
     async def acquire(self) -> Any:
-        # Notices a connection that the server has closed meanwhile, and opens it again.
         return await self._pool.get_connection()
 
-    def leads(self, connection: Any) -> bool:
-        return True
-
     async def release(self, connection: Any) -> None:
+        await connection.disconnect()
         await self._pool.release(connection)
+
+    def leads(self, place: Place) -> bool:
+        return True
 
     async def close(self) -> None:
         """The pool is closed by its owner."""
-
-
-class Call:
-    """One command on its way, and the future that its caller awaits.
-
-    ``prelude`` counts the replies that come before the one the caller waits for; ``hops`` the redirections
-    that were followed.
-    """
-
-    __slots__ = ("args", "data", "future", "hops", "prelude")
-
-    def __init__(
-        self,
-        args: tuple[Argument, ...],
-        data: bytes,
-        future: "asyncio.Future[Any]",
-        *,
-        hops: int = 0,
-        prelude: int = 0,
-    ) -> None:
-        self.args, self.data, self.future, self.hops, self.prelude = args, data, future, hops, prelude
-
-    def fail(self, error: BaseException) -> None:
-        if not self.future.done():
-            self.future.set_exception(error)
 
 
 Redirect = Callable[[Call, exceptions.ResponseError], None]
@@ -98,9 +75,9 @@ class Coalescer:
         connections: where connections come from.
         backend: the server's name, for messages.
         breaker: told how it went.
-        lanes: connections in use at a time.
-        connect_timeout: seconds to get a connected connection; ``None`` leaves it to redis-py.
-        timeout: seconds for an exchange; ``None`` leaves it to redis-py.
+        lanes: connections at a time.
+        connect_timeout: seconds to get a connected connection.
+        timeout: seconds for an exchange.
         redirect: takes over a call that the server sent elsewhere (Cluster).
         unreachable: called when the server could not be reached or timed out (Cluster).
     """
@@ -112,23 +89,25 @@ class Coalescer:
         backend: str,
         breaker: Breaker,
         lanes: int,
-        connect_timeout: float | None,
-        timeout: float | None,
+        connect_timeout: float,
+        timeout: float,
         redirect: Redirect | None = None,
         unreachable: Callable[[], None] | None = None,
     ) -> None:
         self._connections = connections
         self._backend = backend
         self._breaker = breaker
-        self._lanes = lanes
-        self._busy = 0
+        self._most = lanes
         self._connect_timeout = connect_timeout
         self._timeout = timeout
         self._redirect = redirect
         self._unreachable = unreachable
+        self._loop = asyncio.get_running_loop()
         self._waiting: deque[Call] = deque()
-        self._starting = False  # a lane was started and has not taken its first batch yet
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._due = False  # what waits is sent at the end of this turn
+        self._lanes: set[Lane] = set()
+        self._free: list[Lane] = []
+        self._connecting: asyncio.Task[None] | None = None
 
     def submit(self, call: Call) -> None:
         """Send ``call`` as soon as a lane is free; its future gets the reply or the error."""
@@ -136,51 +115,39 @@ class Coalescer:
             call.fail(errors.unavailable(self._backend, errors.REFUSED))
             return
         self._waiting.append(call)
-        if self._busy < self._lanes and not self._starting:
-            self._start()
+        self._send_soon()
 
     async def close(self) -> None:
-        """Stop the lanes; what waits or is in flight fails."""
-        tasks = list(self._tasks)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        await self._connections.close()
+        """Close the lanes; what waits or is in flight fails."""
         self._fail_waiting("the client was closed")
+        if self._connecting is not None:
+            self._connecting.cancel()
+            await asyncio.gather(self._connecting, return_exceptions=True)
+        lanes, self._lanes = self._lanes, set()
+        self._free.clear()
+        await asyncio.gather(*(lane.leave() for lane in lanes))
+        await self._connections.close()
 
-    def _start(self) -> None:
-        self._busy += 1
-        self._starting = True
-        task = asyncio.get_running_loop().create_task(self._lane())
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+    def _send_soon(self) -> None:
+        if not self._due:
+            self._due = True
+            self._loop.call_soon(self._send)
 
-    async def _lane(self) -> None:
-        try:
-            while self._waiting:
-                connection = await self._connect()
-                if connection is None:
-                    return
-                try:
-                    fit = True
-                    while self._waiting and fit:
-                        fit = await self._exchange(connection, self._take()) and self._connections.leads(
-                            connection
-                        )
-                finally:
-                    await self._connections.release(connection)
-        except BaseException:
-            # Cancelled, or a fault of ours: nobody may wait for a lane that is gone.
-            if self._busy == 1:
-                self._fail_waiting("interrupted")
-            raise
-        finally:
-            self._starting = False
-            self._busy -= 1
+    def _send(self) -> None:
+        self._due = False
+        while self._waiting and self._free:
+            lane = self._free.pop()
+            if not self._connections.leads(lane.place):
+                lane.close(exceptions.ConnectionError("another server has taken over"))
+            elif batch := self._take():
+                lane.send(batch)
+            else:
+                self._free.append(lane)
+        if self._waiting and self._connecting is None and len(self._lanes) < self._most:
+            self._connecting = self._loop.create_task(self._connect())
 
     def _take(self) -> list[Call]:
         """The next batch. Callers that gave up while they waited are left out."""
-        self._starting = False
         batch: list[Call] = []
         size = 0
         while self._waiting and len(batch) < _BATCH and size < _BYTES:
@@ -188,70 +155,39 @@ class Coalescer:
             if not call.future.done():
                 batch.append(call)
                 size += len(call.data)
-        if self._waiting and self._busy < self._lanes:
-            self._start()
         return batch
 
-    async def _connect(self) -> Any:
-        """A connected connection, or ``None``: another lane serves those who wait, or they have failed."""
+    async def _connect(self) -> None:
+        """Open a lane. Where that fails another one serves those who wait; without one they fail."""
+        reason: object = "interrupted"
         try:
             async with Patience(self._connect_timeout):
-                return await self._connections.acquire()
+                connection = await self._connections.acquire()
+            try:
+                lane = Lane(connection, self, timeout=self._timeout)
+                self._lanes.add(lane)
+                self._free.append(lane)
+            finally:
+                await self._connections.release(connection)
         except exceptions.MaxConnectionsError as error:
-            # The user's own pool is used up, by others: that says nothing about the server.
-            if self._busy == 1:
-                self._fail_waiting(error)
+            # The pool is used up, by others: that says nothing about the server.
+            reason = error
         except errors.FAILURES as error:
-            if self._busy == 1:
-                self._lost()
-                late = isinstance(error, TimeoutError) and self._connect_timeout is not None
-                self._fail_waiting(f"no connection within {self._connect_timeout:g} s" if late else error)
-        return None
-
-    async def _exchange(self, connection: Any, batch: list[Call]) -> bool:
-        """Send ``batch`` and deliver its replies; false when the connection is of no more use."""
-        if not batch:
-            return True
-        served = 0
-        fit = True
-        cause: BaseException = InterruptedError("interrupted")
-        try:
-            async with Patience(self._timeout) as patience:
-                data = b"".join([call.data for call in batch])
-                await connection.send_packed_command(data, check_health=False)
-                for call in batch:
-                    for _ in range(call.prelude):
-                        await connection.read_response(disable_decoding=True, disconnect_on_error=False)
-                    try:
-                        reply = await connection.read_response(
-                            disable_decoding=True, disconnect_on_error=False
-                        )
-                    except exceptions.ResponseError as error:
-                        fit = self._refused(call, error) and fit
-                    else:
-                        if not call.future.done():
-                            call.future.set_result(reply)
-                    served += 1
-                    patience.renew()
-            self._breaker.succeeded()
-        except errors.FAILURES as error:
-            cause = error
-            if errors.is_timeout(error):
-                self._lost()
-                self._fail_waiting(errors.REFUSED)
-            elif self._unreachable is not None:
-                self._unreachable()
+            late = isinstance(error, TimeoutError)
+            reason = f"no connection within {self._connect_timeout:g} s" if late else error
+            if not self._lanes:
+                self._failed()
         finally:
-            if served < len(batch) or not fit:
-                fit = False
-                await connection.disconnect(nowait=True)
-                for call in batch[served:]:
-                    # Each caller raises its own: a traceback grows with everyone who raises it.
-                    call.fail(errors.translate(cause, self._backend, self._timeout))
-        return fit
+            self._connecting = None
+            if not self._lanes:
+                self._fail_waiting(reason)
+        self._send()
 
-    def _refused(self, call: Call, error: exceptions.ResponseError) -> bool:
+    # What a lane reports.
+
+    def refused(self, call: Call, error: exceptions.ResponseError) -> bool:
         """Deliver an error reply: it concerns this call alone. False if the connection leads nowhere now."""
+        self._breaker.succeeded()  # it is an answer
         if self._redirect is not None and isinstance(error, errors.REDIRECTS):
             self._redirect(call, error)
         elif errors.declines(error):
@@ -264,7 +200,31 @@ class Coalescer:
             call.fail(error)
         return True
 
-    def _lost(self) -> None:
+    def finished(self, lane: Lane) -> None:
+        """Send what waits over it, with what is asked for now that its replies are here."""
+        self._breaker.succeeded()
+        self._free.append(lane)
+        if self._waiting:
+            self._send_soon()
+
+    def lost(self, lane: Lane, cause: BaseException, calls: Sequence[Call]) -> None:
+        """Fail ``calls``, and have what waits sent over another lane."""
+        if lane in self._free:
+            self._free.remove(lane)
+        if lane in self._lanes:  # or it was closed by choice
+            self._lanes.remove(lane)
+            if errors.is_timeout(cause):
+                self._failed()
+                self._fail_waiting(errors.REFUSED)
+            elif calls and self._unreachable is not None:
+                self._unreachable()
+        for call in calls:
+            # Each caller raises its own: a traceback grows with everyone who raises it.
+            call.fail(errors.translate(cause, self._backend, self._timeout))
+        if self._waiting:
+            self._send_soon()
+
+    def _failed(self) -> None:
         self._breaker.failed()
         if self._unreachable is not None:
             self._unreachable()

@@ -16,6 +16,7 @@ from typing import Any
 
 from scalekit._redis import errors
 from scalekit._redis.coalesce import PoolConnections
+from scalekit._redis.topology import Place
 
 INTERVAL = 1.0  # seconds
 
@@ -32,15 +33,10 @@ class MasterConnections(PoolConnections):
         self._look()
         return await super().acquire()
 
-    def leads(self, connection: Any) -> bool:
+    def leads(self, place: Place) -> bool:
         self._look()
-        led: bool = self._pool.master_address == (connection.host, connection.port)
+        led: bool = self._pool.master_address == place
         return led
-
-    async def release(self, connection: Any) -> None:
-        if not self.leads(connection):
-            await connection.disconnect(nowait=True)
-        await super().release(connection)
 
     async def close(self) -> None:
         if self._asking is not None:
@@ -55,7 +51,7 @@ class MasterConnections(PoolConnections):
     async def _ask(self) -> None:
         try:
             with contextlib.suppress(*errors.FAILURES):
-                await self._pool.get_master_address()  # if it is another one, idle connections are closed
+                await self._pool.get_master_address()
         finally:
             self._due = time.monotonic() + INTERVAL
 

@@ -1,0 +1,153 @@
+"""A lane: one connection of an event loop to a server, and the batch that is on its way over it.
+
+redis-py connects and authenticates; then the lane takes the socket over, as its transport's protocol. A batch
+is written when it is sent, and a reply reaches its caller's future in the turn of the loop in which it
+arrives, with no task and no stream in between. A server that closes an idle connection is noticed then, too.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+from redis import exceptions
+
+from scalekit._patience import Alarm
+from scalekit._redis.replies import NOTHING, make_replies
+from scalekit._redis.topology import Place
+from scalekit._redis.wire import Argument
+
+_GONE = "the server has closed the connection"
+
+
+class Call:
+    """One command on its way, and the future that its caller awaits.
+
+    ``prelude`` counts the replies that come before the one the caller waits for; ``hops`` the redirections
+    that were followed.
+    """
+
+    __slots__ = ("args", "data", "future", "hops", "prelude")
+
+    def __init__(
+        self,
+        args: tuple[Argument, ...],
+        data: bytes,
+        future: "asyncio.Future[Any]",
+        *,
+        hops: int = 0,
+        prelude: int = 0,
+    ) -> None:
+        self.args, self.data, self.future, self.hops, self.prelude = args, data, future, hops, prelude
+
+    def fail(self, error: BaseException) -> None:
+        if not self.future.done():
+            self.future.set_exception(error)
+
+
+class Owner(Protocol):
+    """Who is told what becomes of a lane."""
+
+    def refused(self, call: Call, error: exceptions.ResponseError) -> bool:
+        """An error is the reply to ``call``. False if the connection leads nowhere now."""
+        ...
+
+    def finished(self, lane: "Lane") -> None:
+        """Every reply has arrived; the lane is free."""
+        ...
+
+    def lost(self, lane: "Lane", cause: BaseException, calls: Sequence[Call]) -> None:
+        """The lane is closed, and ``calls`` had no reply."""
+        ...
+
+
+class Lane(asyncio.Protocol):
+    """Takes the socket of a connected ``connection`` over; that is disconnected from then on.
+
+    ``place`` is the server's host and port; empty and 0 if it has none.
+
+    Raises:
+        redis.exceptions.ConnectionError: the server has closed it.
+    """
+
+    def __init__(self, connection: Any, owner: Owner, *, timeout: float) -> None:
+        self._owner = owner
+        self._alarm = Alarm(timeout, self._late)
+        self._calls: deque[Call] = deque()
+        self._replies = make_replies()
+        self._fit = True
+        self._closed = False
+        self._gone = asyncio.get_running_loop().create_future()
+        self.place: Place = (getattr(connection, "host", ""), getattr(connection, "port", 0))
+        reader, self._writer = connection._reader, connection._writer  # a writer that is dropped complains
+        connection._reader = connection._writer = None
+        self._transport: asyncio.Transport = self._writer.transport
+        self._transport.set_protocol(self)
+        if reader.at_eof() or self._transport.is_closing():
+            self._transport.abort()
+            raise exceptions.ConnectionError(_GONE)
+
+    def send(self, batch: Sequence[Call]) -> None:
+        """Send a batch; only while the lane is free."""
+        self._calls.extend(batch)
+        self._alarm.begin()
+        self._transport.write(b"".join([call.data for call in batch]))
+
+    def close(self, cause: BaseException) -> None:
+        """Drop the connection, and what was not sent; closing twice is closing once."""
+        if self._closed:
+            return
+        self._closed = True
+        self._alarm.end()
+        self._transport.abort()
+        calls = list(self._calls)
+        self._calls.clear()
+        self._owner.lost(self, cause, calls)
+
+    async def leave(self) -> None:
+        """Close by choice; the socket is closed afterwards."""
+        self.close(InterruptedError("interrupted"))
+        await self._gone
+
+    def _late(self) -> None:
+        self.close(TimeoutError())
+
+    # What the transport calls.
+
+    def data_received(self, data: bytes) -> None:
+        calls, replies = self._calls, self._replies
+        self._alarm.begin()  # a server that answers does not hang
+        try:
+            replies.feed(data)
+            while (reply := replies.gets()) is not NOTHING:
+                if not calls:
+                    raise exceptions.InvalidResponse("a reply to no command")
+                call = calls[0]
+                if call.prelude:
+                    call.prelude -= 1
+                    continue
+                if not isinstance(reply, Exception):
+                    if not call.future.done():
+                        call.future.set_result(reply)
+                elif isinstance(reply, exceptions.ResponseError):
+                    self._fit &= self._owner.refused(call, reply)
+                else:
+                    raise reply  # the server refuses to talk to us at all
+                calls.popleft()
+        except exceptions.RedisError as error:
+            self.close(error)
+            return
+        if not calls:
+            if self._fit:
+                self._alarm.end()
+                self._owner.finished(self)
+            else:
+                self.close(exceptions.ConnectionError("it leads nowhere"))
+
+    def eof_received(self) -> None:
+        self.close(exceptions.ConnectionError(_GONE))
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self.close(error or exceptions.ConnectionError(_GONE))
+        if not self._gone.done():
+            self._gone.set_result(None)
