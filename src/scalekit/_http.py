@@ -128,6 +128,19 @@ def read_cookie(headers: Iterable[tuple[bytes, bytes]], name: str) -> str | None
     return None
 
 
+def read_cookies(headers: Iterable[tuple[bytes, bytes]], name: str) -> list[str]:
+    """The values of the cookies called ``name``, eight at most. There is more than one where another host of
+    the domain, or another path, has set one too.
+    """
+    found = []
+    for header, value in headers:
+        for pair in value.split(b";") if header == b"cookie" else ():
+            cookie = read_cookie([(header, pair)], name)
+            if cookie is not None:
+                found.append(cookie)
+    return found[:8]
+
+
 def get(headers: Iterable[tuple[bytes, bytes]], name: bytes) -> bytes | None:
     """All values of a list header joined by commas (RFC 9110, 5.3), or ``None``."""
     values = [value for header, value in headers if header.lower() == name]

@@ -202,6 +202,18 @@ class Down(MemoryStore):
     load = save = create = destroy = fail
 
 
+def test_an_outage_is_logged_once(shell_type: type[Shell], caplog: pytest.LogCaptureFixture) -> None:
+    """27. One line for what cannot be loaded and one for what cannot be saved, not one for each request."""
+    tokens, shell = Tokens(SECRET), shell_type(Down())
+    for _ in range(10):
+        assert Visitor(shell, tokens.sign(tokens.mint())).visit(read).status == 503
+        assert shell.visitor().visit(write).status == 503
+    said = [record.getMessage() for record in caplog.records if record.name == "scalekit.sessions"]
+    assert len(said) == 2
+    assert "loaded" in said[0]
+    assert "saved" in said[1]
+
+
 @pytest.mark.parametrize("handler", [reads, reads_in_a_task, saves, fails_by_itself])
 @pytest.mark.parametrize("inside", ["nothing", "a 500", "a 500, raised again", "a page of its own"])
 async def test_error_handlers_inside_make_no_500_of_an_outage(handler: Any, inside: str) -> None:

@@ -258,42 +258,6 @@ def test_the_layout_in_redis(prefix: str) -> None:
         assert server.call("KEYS", f"{prefix}*") == [key.encode()]
 
 
-GARBAGE: dict[str, list[list[str]]] = {
-    "a string": [["SET", "KEY", "x"]],
-    "a list": [["RPUSH", "KEY", "x"]],
-    "a hash of others": [["HSET", "KEY", "name", "x"]],
-    "no deadline": [["HDEL", "KEY", "\0deadline"]],
-    "no creation": [["HDEL", "KEY", "\0created"]],
-    "a deadline that is no number": [["HSET", "KEY", "\0deadline", "soon"]],
-}
-
-
-@pytest.mark.parametrize("garbage", GARBAGE)
-def test_garbage_in_redis(
-    garbage: str, redis_url: str, redis_server: RedisServer, prefix: str, caplog: pytest.LogCaptureFixture
-) -> None:
-    """What another tool wrote or cut is no session: logged, neither changed nor adopted, and no error."""
-    visitor = WSGIShell(RedisStore.from_url(redis_url, prefix=prefix)).visitor()
-    visitor(lambda session: session.update(a=1))
-    (key,) = redis_server.call("KEYS", f"{prefix}*")
-    first, old = key.decode(), visitor.cookie
-    if garbage in ("a string", "a list", "a hash of others"):
-        redis_server.call("DEL", first)
-    for command in GARBAGE[garbage]:
-        redis_server.call(*[first if word == "KEY" else word for word in command])
-    dump = redis_server.call("DUMP", first)
-
-    assert visitor(dict) == {}
-    assert [record.levelname for record in caplog.records] == ["WARNING"]
-    assert old is not None
-    assert old[:43] not in caplog.text
-    visitor(lambda session: session.update(b=1))
-    assert visitor.cookie != old
-    visitor(lambda session: session.logout())
-    Visitor(visitor.shell, old)(lambda session: session.logout())
-    assert redis_server.call("DUMP", first) == dump
-
-
 def test_a_value_that_is_garbage(redis_url: str, redis_server: RedisServer, prefix: str) -> None:
     """One value that cannot be read is an error that names its key; the others are kept."""
     visitor = WSGIShell(RedisStore.from_url(redis_url, prefix=prefix)).visitor()

@@ -24,10 +24,11 @@ from collections.abc import Callable, Iterable
 from typing import Literal, TypedDict, Unpack
 
 from scalekit._durations import Duration, seconds
-from scalekit._http import Cookie, read_cookie
+from scalekit._http import Cookie, read_cookie, read_cookies
 from scalekit._options import check_kind, check_names, in_colour
 from scalekit._steps import Steps
 from scalekit.errors import BackendError, ConfigurationError, DecryptionFailed
+from scalekit.sessions._sparing import SparingLog
 from scalekit.sessions.codec import Codec, Types
 from scalekit.sessions.events import Events, event, tell
 from scalekit.sessions.session import Pending, Session, Status
@@ -35,8 +36,6 @@ from scalekit.sessions.store import BoundStore, Created, Loaded, Store
 from scalekit.sessions.tokens import Tokens, store_id
 from scalekit.sessions.values import check_size, late
 from scalekit.types import Colour, SecretKey
-
-_log = logging.getLogger("scalekit.sessions")
 
 DAY = 24 * 60 * 60
 IDLE = 7 * DAY
@@ -145,11 +144,19 @@ class Core:
         self.codec = Codec(types)
         self.on_error = on_error
         self._names = {https: cookie.name_for(https=https) for https in (False, True)}
+        self._log = SparingLog()
 
     def token(self, headers: Iterable[tuple[bytes, bytes]], *, https: bool) -> str | None:
         """The token that a request came with, if we made it."""
         cookie = read_cookie(headers, self._names[https])
-        return self.tokens.verify(cookie) if cookie is not None else None
+        if cookie is None:
+            return None
+        token = self.tokens.verify(cookie)
+        if token is None:
+            # One that somebody else has set, on the same domain, must not hide ours.
+            others = map(self.tokens.verify, read_cookies(headers, self._names[https]))
+            token = next(filter(None, others), None)
+        return token
 
     def load(self, session: Session) -> Steps[None]:
         """Fetch a session that was not loaded yet. A store that is down is remembered, not raised."""
@@ -162,7 +169,7 @@ class Core:
             loaded = yield from self._find(session)
         except BackendError as error:
             if not isinstance(error, DecryptionFailed):  # that is told once, where it was found
-                _log.warning("a session could not be loaded: %s", error)
+                self._log.log(logging.WARNING, "a session could not be loaded: %s", error)
             session._missed(error, readable=self.on_error == "anonymous")
         else:
             session._arrived(loaded)
@@ -203,6 +210,12 @@ class Core:
             raise
         session._recovered()
         return stored
+
+    def unsaved(self, error: BackendError) -> None:
+        """Log that a response was replaced."""
+        self._log.log(
+            logging.ERROR, "a session could not be saved; the response is replaced by 503: %s", error
+        )
 
     def _commit(self, session: Session, pending: Pending) -> Steps[bool]:
         if pending.how == "logout":

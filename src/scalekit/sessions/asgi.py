@@ -10,7 +10,6 @@
 """
 
 import asyncio
-import logging
 from collections.abc import Iterable
 from typing import Any, Protocol, TypeVar, Unpack, overload
 
@@ -24,8 +23,6 @@ from scalekit.sessions.store import Store
 from scalekit.types import ASGIApp, Message, Receive, Scope, SecretKey, Send
 
 T = TypeVar("T")
-
-_log = logging.getLogger("scalekit.sessions")
 
 _STARTS = frozenset({"http.response.start", "websocket.accept", "websocket.http.response.start"})
 
@@ -214,7 +211,7 @@ class _Response:
             try:
                 await session.save()
             except BackendError as error:
-                _log.error("a session could not be saved; the response is replaced by 503: %s", error)
+                session._core.unsaved(error)
                 await self.unavailable()
                 return
         self.started = session._sealed = True

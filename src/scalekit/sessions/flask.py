@@ -7,7 +7,6 @@ when it is first looked at. If the store does not answer, what Flask gets is an 
 """
 
 import functools
-import logging
 import time
 from datetime import timedelta
 from typing import Any, Literal, TypedDict, Unpack, cast
@@ -28,8 +27,6 @@ from scalekit.sessions.session import Status
 from scalekit.sessions.store import Loaded, Store
 from scalekit.sessions.wsgi import SyncSession, cookie_token, merge
 from scalekit.types import SecretKey
-
-_log = logging.getLogger("scalekit.sessions")
 
 _DEFAULT_IDLE = timedelta(seconds=IDLE)
 
@@ -166,7 +163,7 @@ class ServerSessionInterface(SessionInterface):
                 run(core.commit(session))
                 self._move_deadline(core, session)
             except BackendError as error:
-                _log.error("a session could not be saved; the response is replaced by 503: %s", error)
+                core.unsaved(error)
                 _replace(response, SessionUnavailable(error))
                 if session._cookie is not None:  # the one before may have ended
                     response.headers.add("Set-Cookie", session._cookie.decode())

@@ -20,11 +20,11 @@ from scalekit._redis import Commands, Redis, ResponseError, Script
 from scalekit._steps import Steps, run, run_async
 from scalekit.errors import BackendUnavailable
 from scalekit.sessions import redis_scripts as scripts
+from scalekit.sessions._sparing import SparingLog
 from scalekit.sessions.store import Answer, Created, Loaded, Swapped
 from scalekit.types import Colour
 
-_log = logging.getLogger("scalekit.sessions")
-
+_META = b"\0"  # what the names of metadata begin with
 _CREATED, _DEADLINE, _SEEN = b"\0created", b"\0deadline", b"\0seen"
 _USER, _DEVICE = b"\0user", b"\0device"
 _ENDED, _ALIAS, _STANDS = b"\0ended", b"\0alias", b"\0stands"
@@ -82,6 +82,7 @@ class BoundRedisStore:
         self._prefix = prefix
         self._cluster = cluster
         self._drive = drive
+        self._log = SparingLog()
 
     def load(self, id: str, *, idle: int, step: int) -> Answer[Loaded | None]:
         answer: Answer[Loaded | None] = self._drive(self._load(id, idle, step))
@@ -130,7 +131,7 @@ class BoundRedisStore:
 
     def _load(self, id: str, idle: int, step: int) -> Steps[Loaded | None]:
         reply = yield from self._call(scripts.LOAD, (self._prefix + id,), (idle, step))
-        return None if reply is None else _read(reply, id)
+        return None if reply is None else self._read(reply, id)
 
     def _save(self, id: str, args: list[Any]) -> Steps[bool]:
         return bool((yield from self._call(scripts.SAVE, (self._prefix + id,), args)))
@@ -153,7 +154,7 @@ class BoundRedisStore:
         if self._cluster and user is not None:
             # After it: what lives is listed, also if we are killed in between.
             yield from self._call(scripts.STRIKE, (self._index(user),), (id,))
-        return None if reply is None else _read(reply, id)
+        return None if reply is None else self._read(reply, id)
 
     def _listed(self, user: bytes) -> Steps[list[str]]:
         ids = yield from self._call(scripts.LISTED, (self._index(user),), ())
@@ -168,6 +169,29 @@ class BoundRedisStore:
         # A hash: a name of any length and content makes a key of one length, that tells nobody's name.
         return f"{self._prefix}user:{hashlib.sha256(user).hexdigest()}"
 
+    def _read(self, reply: Any, id: str) -> Loaded | None:
+        """What HGETALL gave, as a session; ``None`` if it is none."""
+        if isinstance(reply, list):
+            pairs = iter(reply)
+            fields: dict[bytes, bytes] = dict(zip(pairs, pairs, strict=True))
+            # Also what is not known here: a later version may have put it there.
+            meta = {name: fields.pop(name) for name in [name for name in fields if name[:1] == _META]}
+            deadline, created = _moment(meta.get(_DEADLINE)), _moment(meta.get(_CREATED))
+            if deadline is not None and created is not None:
+                seen = _moment(meta.get(_SEEN))
+                last = created if seen is None else seen
+                return Loaded(fields, created, deadline, last, meta.get(_USER), meta.get(_DEVICE))
+            if _ENDED in meta:
+                successor = meta[_ENDED].decode("ascii", "replace") or None
+                return Loaded(ended=True, successor=successor, alias=_STANDS in meta)
+        # Eight digits find the key for whoever looks into it, and are of no use for anything else.
+        self._log.log(
+            logging.WARNING,
+            "what is stored under %s... is no session; the visitor is treated as a new one",
+            id[:8],
+        )
+        return None
+
     def _call(self, script: Script, keys: Sequence[str], args: Sequence[Any]) -> Steps[Any]:
         try:
             return (yield self._commands.script(script, keys, args))
@@ -180,19 +204,6 @@ def _optional(value: bytes | None) -> tuple[str, bytes]:
     return ("0", b"") if value is None else ("1", value)
 
 
-def _read(reply: Any, id: str) -> Loaded | None:
-    """What HGETALL gave, as a session; ``None`` if it is none."""
-    if isinstance(reply, list):
-        pairs = iter(reply)
-        fields: dict[bytes, bytes] = dict(zip(pairs, pairs, strict=True))
-        deadline, created = fields.pop(_DEADLINE, b""), fields.pop(_CREATED, b"")
-        if deadline.isdigit() and created.isdigit():
-            seen, user, device = (fields.pop(name, None) for name in (_SEEN, _USER, _DEVICE))
-            last = seen if seen is not None and seen.isdigit() else created
-            return Loaded(fields, int(created), int(deadline), int(last), user, device)
-        if _ENDED in fields:
-            successor = fields[_ENDED].decode("ascii", "replace") or None
-            return Loaded(ended=True, successor=successor, alias=_STANDS in fields)
-    # Eight digits find the key for whoever looks into it, and are of no use for anything else.
-    _log.warning("what is stored under %s... is no session; the visitor is treated as a new one", id[:8])
-    return None
+def _moment(text: bytes | None) -> int | None:
+    """A time as we write it; ``None`` for anything else."""
+    return int(text) if text is not None and len(text) <= 18 and text.isdigit() else None

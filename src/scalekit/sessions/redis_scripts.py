@@ -11,6 +11,13 @@ local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 """
 
+# What something else has written may look like a number to Lua ('0x10', 'nan') and be none to us.
+_MOMENT = """
+local function moment(text)
+  return type(text) == 'string' and #text <= 18 and string.find(text, '^%d+$') and tonumber(text)
+end
+"""
+
 # Who extends a session has seen it: `idle` and `deadline` are numbers.
 _EXTEND = """
 local expiry = math.min(idle, deadline - now)
@@ -36,33 +43,38 @@ end
 
 # pcall, because a key that is no hash is nothing of ours. What has most of its idle time left was seen a
 # moment ago; only the others are looked at closer. A mark has two fields at most, a session three and more.
+# One without an expiry, or with too long a one, was not left so by us: it still ends at its deadline.
 LOAD = Script(
     _MARK
+    + _MOMENT
     + """
 local flat = redis.pcall('HGETALL', KEYS[1])
 if flat.err then return 0 end
 if #flat == 0 then return false end
 local idle, step = tonumber(ARGV[1]), tonumber(ARGV[2])
-if #flat > 4 and idle - redis.call('PTTL', KEYS[1]) < step then return flat end
-local meta = redis.call('HMGET', KEYS[1], '\\0deadline', '\\0seen')
-local deadline = tonumber(meta[1])
-if not deadline then return mark(flat) end
+local left = redis.call('PTTL', KEYS[1])
+if #flat > 4 and left >= 0 and left <= idle and idle - left < step then return flat end
+local meta = redis.call('HMGET', KEYS[1], '\\0deadline', '\\0created', '\\0seen')
+local deadline = moment(meta[1])
+if not deadline or not moment(meta[2]) then return mark(flat) end
 """
     + _NOW
     + """
-if now - (tonumber(meta[2]) or 0) < step then return flat end
+if left >= 0 and now < deadline and now - (moment(meta[3]) or 0) < step then return flat end
 """
     + _EXTEND
     + "return flat"
 )
 
-_ALIVE = """
-local deadline = redis.pcall('HGET', KEYS[1], '\\0deadline')
-deadline = type(deadline) == 'string' and tonumber(deadline)
+_ALIVE = (
+    _MOMENT
+    + """
+local deadline = moment(redis.pcall('HGET', KEYS[1], '\\0deadline'))
 -- First: a session that another request has ended must stay ended.
 if not deadline then return false end
 local idle = tonumber(ARGV[1])
 """
+)
 
 # Lua passes at most some thousands of values at once, hence the slices.
 SAVE = Script(
@@ -142,13 +154,24 @@ LIST = Script("local index, id, deadline = KEYS[1], ARGV[1], ARGV[2]" + _NOW + _
 
 LISTED = Script(_NOW + "return redis.call('ZRANGEBYSCORE', KEYS[1], now, '+inf')")
 
-STRIKE = Script("return redis.call('ZREM', KEYS[1], ARGV[1])")
+# What is no set lists nobody, and must not keep anybody from logging out.
+_STRIKE = """
+local struck = redis.pcall('ZREM', index, id)
+if type(struck) == 'table' and not string.find(struck.err, 'WRONGTYPE') then return struck end
+"""
+
+STRIKE = Script("local index, id = KEYS[1], ARGV[1]" + _STRIKE + "return 1")
 
 # The mark that it ended is a courtesy: a server out of memory may refuse it, the session has ended then too.
 DESTROY = Script(
     _MARK
     + """
-if KEYS[2] then redis.call('ZREM', KEYS[2], ARGV[4]) end
+local index, id = KEYS[2], ARGV[4]
+if index then
+"""
+    + _STRIKE
+    + """
+end
 local flat = redis.pcall('HGETALL', KEYS[1])
 if flat.err or #flat == 0 then return false end
 if redis.call('HEXISTS', KEYS[1], '\\0deadline') == 0 then

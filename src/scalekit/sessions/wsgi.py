@@ -6,7 +6,6 @@
   where an error handler inside of this middleware has made a 500 of what the session raised.
 """
 
-import logging
 import re
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, TypeVar, Unpack, overload
@@ -24,8 +23,6 @@ if TYPE_CHECKING:
     from scalekit.types import StartResponse, WSGIApplication
 
 T = TypeVar("T")
-
-_log = logging.getLogger("scalekit.sessions")
 
 KEY = "scalekit.session"
 """Where the session stands in the environ."""
@@ -203,7 +200,7 @@ class _Response:
             try:
                 session.save()
             except BackendError as error:
-                _log.error("a session could not be saved; the response is replaced by 503: %s", error)
+                session._core.unsaved(error)
                 self.unavailable()
                 return False
         self.sent = session._sealed = True
