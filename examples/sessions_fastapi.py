@@ -9,12 +9,12 @@ REDIS_URL says where Redis is; start it on two ports (PORT) and ask them in turn
 """
 
 import os
-from typing import Any
+from typing import Annotated, Any
 
 import uvicorn
-from fastapi import FastAPI, Request
+from fastapi import Depends, FastAPI, Request
 
-from scalekit.sessions.asgi import SessionMiddleware
+from scalekit.sessions.asgi import AsyncSession, SessionMiddleware, get_session
 from scalekit.sessions.redis import RedisStore
 
 app = FastAPI()
@@ -25,28 +25,32 @@ app.add_middleware(
 )
 
 
+def session_of(request: Request) -> AsyncSession:
+    return get_session(request)  # request.session, with its type
+
+
+Session = Annotated[AsyncSession, Depends(session_of)]
+
+
 @app.get("/")
-async def show(request: Request) -> dict[str, Any]:
-    session: Any = request.session
+async def show(session: Session) -> dict[str, Any]:
     return {"user": session.user_id, "cart": session.get("cart", [])}
 
 
 @app.post("/cart/{sku}")
-async def add(request: Request, sku: str) -> list[str]:
-    cart: list[str] = request.session.setdefault("cart", [])
+async def add(session: Session, sku: str) -> list[str]:
+    cart: list[str] = session.setdefault("cart", [])
     cart.append(sku)  # a nested change is noticed and saved
     return cart
 
 
 @app.post("/login/{name}")
-async def login(request: Request, name: str) -> None:
-    session: Any = request.session
+async def login(session: Session, name: str) -> None:
     session.login(name)  # after the password was checked; the cart comes along, under a new id
 
 
 @app.post("/logout")
-async def logout(request: Request) -> None:
-    session: Any = request.session
+async def logout(session: Session) -> None:
     session.logout()
 
 

@@ -8,12 +8,12 @@ REDIS_URL says where Redis is; start it on two ports (PORT) and ask them in turn
 """
 
 import os
-from typing import Any, cast
+from typing import Any
 from wsgiref.simple_server import make_server
 
-from flask import Flask, session
+from flask import Flask
 
-from scalekit.sessions.flask import FlaskSession, ServerSessionInterface
+from scalekit.sessions.flask import ServerSessionInterface, session  # flask.session, with its type
 from scalekit.sessions.redis import RedisStore
 
 app = Flask(__name__)
@@ -21,12 +21,11 @@ app.session_interface = ServerSessionInterface(
     RedisStore.from_url(os.environ.get("REDIS_URL", "redis://localhost:6379/0")),
     secret_key=os.environ.get("SECRET_KEY", "the same long secret on every server"),
 )
-visitor = cast(FlaskSession, session)  # the same object, with login() and logout() for the type checker
 
 
 @app.get("/")
 def show() -> dict[str, Any]:
-    return {"user": visitor.user_id, "cart": session.get("cart", [])}
+    return {"user": session.user_id, "cart": session.get("cart", [])}
 
 
 @app.post("/cart/<sku>")
@@ -37,13 +36,13 @@ def add(sku: str) -> list[str]:
 
 @app.post("/login/<name>")
 def login(name: str) -> dict[str, Any]:
-    visitor.login(name)  # after the password was checked
+    session.login(name)  # after the password was checked
     return {}
 
 
 @app.post("/logout")
 def logout() -> dict[str, Any]:
-    visitor.logout()
+    session.logout()
     return {}
 
 

@@ -120,7 +120,7 @@ def user(request: pytest.FixtureRequest) -> Iterator[Any]:
     with settings:
         user = get_user_model().objects.create_user("ada", password="old")
         yield user
-        user.delete()
+        get_user_model().objects.filter(pk=user.pk).delete()
         asyncio.run(sync_to_async(connections.close_all)())
 
 
@@ -158,6 +158,20 @@ def test_a_changed_password_ends_the_other_sessions(user: Any) -> None:
     assert here.cookies["sessionid"].value != before
     assert here.get("/").json()["user"] == "ada"
     assert there.get("/").json()["user"] == ""
+
+
+@pytest.mark.parametrize("end", ["disable", "delete"])
+def test_the_sessions_of_an_account_that_is_gone(user: Any, end: str) -> None:
+    """Whose account is disabled or deleted is nobody with the next request, in every session."""
+    clients = [Client(), Client()]
+    for client in clients:
+        client.get("/login")
+        assert client.get("/").json()["user"] == "ada"
+    if end == "delete":
+        get_user_model().objects.filter(username="ada").delete()
+    else:
+        get_user_model().objects.filter(username="ada").update(is_active=False)
+    assert [client.get("/").json()["user"] for client in clients] == ["", ""]
 
 
 def test_the_test_client_of_django(user: Any) -> None:
