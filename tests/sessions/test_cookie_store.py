@@ -251,6 +251,16 @@ def test_a_cookie_is_for_its_name_and_its_ring(make: MakeShell) -> None:
     assert admin(who) is None
 
 
+def test_a_cookie_of_somebody_else_does_not_hide_ours(make: MakeShell) -> None:
+    """Bad input. Of several with the name, the first that we have signed counts."""
+    visitor = make().visitor()
+    visitor(lambda session: session.login("ann"))
+    for before in ("", "garbage", "A.B"):
+        shadowed = Visitor(visitor.shell, visitor.cookie, extra=f"session={before}; session=; ".encode())
+        assert shadowed(lambda session: session.user_id) == "ann"
+    assert Visitor(visitor.shell, "worse", extra=b"session=bad; ")(lambda session: session.user_id) is None
+
+
 def test_the_last_key_signs_and_all_verify(make: MakeShell) -> None:
     """A ring is oldest first; what an old key signed is signed anew when it is sent again."""
     visitor = make(secret_key=SECRET).visitor()
@@ -282,12 +292,14 @@ def test_an_idle_session_ends(make: MakeShell, clock: Clock) -> None:
 
 @pytest.mark.parametrize("shell_type", [ASGIShell, WSGIShell])
 def test_who_does_not_look_at_the_session_is_sent_nothing(make: MakeShell, clock: Clock) -> None:
-    """1. However long ago it was looked at; neither cookie nor headers."""
+    """1. However long ago it was looked at; neither cookie nor headers. It is not even read."""
     visitor = make(idle_timeout=10 * MINUTE).visitor()
     visitor(lambda session: session.update(a=1))
     clock.now += 5 * MINUTE
-    reply = visitor.visit(lambda session: None)
+    seen: list[str] = []
+    reply = visitor.visit(lambda session: seen.append(repr(session)))
     assert (reply.set_cookies, reply.header("vary"), reply.header("cache-control")) == ([], None, None)
+    assert seen == [f"<{'AsyncSession' if isinstance(visitor.shell, ASGIShell) else 'SyncSession'} unloaded>"]
 
 
 def test_nothing_extends_the_deadline_but_a_log_in(make: MakeShell, clock: Clock) -> None:

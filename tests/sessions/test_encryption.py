@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from scalekit.errors import ConfigurationError, DecryptionFailed
-from scalekit.sessions import Loaded, MemoryStore, Store
+from scalekit.sessions import Loaded, MemoryStore, Store, UserSessions
 from scalekit.sessions.encryption import BoundEncryptedStore, EncryptedStore
 from scalekit.sessions.tokens import store_id
 from scalekit.testing import check_store, check_store_async
@@ -139,6 +139,35 @@ def test_a_dead_session_is_listed_no_longer_under_any_key(store: Store) -> None:
     assert ring.listed(b"ann") == []
 
 
+def test_a_user_s_sessions_are_listed_and_revoked(store: Store, shell_type: type[Shell]) -> None:
+    """17, 29. With their devices, from before and after the key was changed."""
+    visitors = []
+    for keys, device in ((OLD, "phone"), ([OLD, NEW], "laptop")):
+        visitor = shell_type(EncryptedStore(store, keys=keys)).visitor()
+        visitor(lambda session, device=device: session.login("ann", device=device))
+        visitors.append(visitor)
+    encrypted_store = EncryptedStore(store, keys=[OLD, NEW])
+    for visitor in visitors:
+        visitor.shell = shell_type(encrypted_store)
+    users = UserSessions(encrypted_store)
+    assert {info.device for info in users.list("ann")} == {"phone", "laptop"}
+    (phone,) = [info for info in users.list("ann") if info.device == "phone"]
+    assert users.revoke("ann", phone.id) is True
+    assert [visitor(lambda session: session.user_id) for visitor in visitors] == [None, "ann"]
+    assert users.revoke_all("ann") == 1
+    assert users.list("ann") == []
+    assert visitors[1](lambda session: session.user_id) is None
+
+
+@pytest.mark.parametrize("servers", ["redis_cluster", "redis_sentinel"])
+def test_clusters_and_sentinels(servers: str, request: pytest.FixtureRequest, prefix: str) -> None:
+    """17, 30. Encryption asks nothing of where the sessions are."""
+    from scalekit.sessions.redis import RedisStore
+
+    store = RedisStore.from_url(request.getfixturevalue(servers).url, prefix=prefix)
+    check_store(EncryptedStore(store, keys=[OLD, NEW]))
+
+
 @pytest.mark.parametrize("found", [b"1", b"2"], ids=["as expected", "not as expected"])
 def test_a_swap_knows_what_an_older_key_wrote(found: bytes) -> None:
     """17, 9. Counters and one-shot values go on when the key is changed."""
@@ -187,6 +216,24 @@ def test_a_wrong_key_follows_the_policy_of_outages(make_shell: Callable[..., She
     assert visitor.visit(lambda session: session.update(a=2)).status == 503
     visitor.shell = right
     assert visitor(dict) == {"a": 1}
+
+
+def test_in_django() -> None:
+    """17. The engine encrypts with whatever store it is given; a wrong key is an error, and loses nothing."""
+    from django.test import override_settings
+
+    from tests.sessions.test_django import Browser
+
+    inner, browser = MemoryStore(), Browser()
+    with override_settings(SCALEKIT_SESSION_STORE=EncryptedStore(inner, keys=OLD)):
+        browser(lambda session: session.update({"cart": ["tea"]}))
+    with (
+        override_settings(SCALEKIT_SESSION_STORE=EncryptedStore(inner, keys=NEW)),
+        pytest.raises(DecryptionFailed),
+    ):
+        browser(lambda session: session.get("cart"))
+    with override_settings(SCALEKIT_SESSION_STORE=EncryptedStore(inner, keys=[OLD, NEW])):
+        assert browser(lambda session: session["cart"]) == ["tea"]
 
 
 def test_each_session_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:

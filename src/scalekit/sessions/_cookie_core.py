@@ -4,7 +4,7 @@ import secrets
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, NoReturn, Unpack
 
-from scalekit._http import read_cookie
+from scalekit._http import read_cookies
 from scalekit._steps import Steps
 from scalekit.errors import SessionCommitted, SessionError, SessionTooLarge
 from scalekit.sessions._cookie_format import LIMIT, Format
@@ -26,7 +26,7 @@ class CookieCore(Core):
         ConfigurationError: an option is wrong.
     """
 
-    atomic = False
+    stored = False
 
     def __init__(
         self,
@@ -42,7 +42,11 @@ class CookieCore(Core):
 
     def token(self, headers: Iterable[tuple[bytes, bytes]], *, https: bool) -> str | None:
         """The cookie that a request came with, whoever has made it: it is read when the session is."""
-        return read_cookie(headers, self._names[https])
+        cookies = read_cookies(headers, self._names[https])
+        if len(cookies) > 1:
+            # One that somebody else has set, on the same domain, must not hide ours.
+            return next(filter(self._format.read, cookies), None)
+        return cookies[0] if cookies else None
 
     def load(self, session: Session) -> Steps[None]:
         """Read a session that was not read yet."""

@@ -106,13 +106,13 @@ class Core:
     """The rules of one middleware, for sessions of either colour.
 
     Attributes:
-        atomic: whether a value can be changed without another request in between.
+        stored: whether sessions are in a store: something that is asked, and that sees every request.
 
     Raises:
         ConfigurationError: an option is wrong.
     """
 
-    atomic = True
+    stored = True
 
     def __init__(
         self,

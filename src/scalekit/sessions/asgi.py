@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from typing import Any, Protocol, TypeVar, Unpack, overload
 
 from scalekit._http import make_private, vary_on
-from scalekit._steps import run_async
+from scalekit._steps import run, run_async
 from scalekit.errors import BackendError, ConfigurationError
 from scalekit.sessions._core import Core, Options, bind
 from scalekit.sessions.atomic import Change, Number, extend, increment, removal, update
@@ -80,6 +80,11 @@ class AsyncSession(Session):
         is shown once, such as a flash message. Otherwise like :meth:`incr`.
         """
         return await self._update(key, removal(default))
+
+    def _load_now(self) -> None:
+        if self._core.stored:
+            super()._load_now()
+        run(self._core.load(self))  # nobody has to be waited for
 
     def _agent(self) -> str | None:
         return next((value.decode("latin-1") for name, value in self._headers if name == b"user-agent"), None)
@@ -168,7 +173,7 @@ class SessionMiddleware:
         if self._lazy:
             # For visitors without a session too: who forgets to load must see it at once, not in production.
             session._status = Status.UNLOADED
-        elif token is not None:
+        elif token is not None and core.stored:
             await run_async(core.load(session))
         response = _Response(session, send, websocket=scope["type"] == "websocket")
         try:

@@ -79,7 +79,7 @@ def update(core: Core, session: Session, key: str, change: Change[T]) -> Steps[T
         SessionCommitted: the response headers have left, and there is no session to change.
         BackendError: the store failed.
     """
-    if not core.atomic:
+    if not core.stored:
         raise SessionError(
             "incr(), append() and take() are not possible with CookieStore, as no server sees both of two "
             "requests; keep sessions in a store such as RedisStore, or change the value as in a dictionary"

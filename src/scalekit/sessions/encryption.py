@@ -85,12 +85,17 @@ class EncryptedStore:
     def _opened(self, id: str, loaded: Loaded) -> Loaded:
         if loaded.ended:
             return loaded
-        fields = {name: self._value(id, name, data) for name, data in loaded.fields.items()}
+        fields, prefix, open = {}, _fields(id), self._ring.open  # this is what a request waits for
+        for name, data in loaded.fields.items():
+            try:
+                fields[name] = open(data, prefix + name)
+            except Unsealed:
+                fields[name] = self._value(id, name, data)
         user = None if loaded.user is None else self._open(id, loaded.user, _USER, "the user")
         return replace(loaded, fields=fields, user=user, device=self._device(id, loaded, user))
 
     def _value(self, id: str, name: bytes, sealed: bytes) -> bytes:
-        return self._open(id, sealed, _field(id, name), f"key {name.decode(errors='backslashreplace')!r}")
+        return self._open(id, sealed, _fields(id) + name, f"key {name.decode(errors='backslashreplace')!r}")
 
     def _device(self, id: str, loaded: Loaded, user: bytes | None) -> bytes | None:
         if loaded.device is None:
@@ -194,7 +199,7 @@ class BoundEncryptedStore:
     def _swap(
         self, id: str, name: bytes, expected: bytes | None, value: bytes | None, idle: int
     ) -> Steps[Swapped | None]:
-        context = _field(id, name)
+        context = _fields(id) + name
         stored = None if expected is None else self._source._seal(expected, context)
         sealed = None if value is None else self._source._seal(value, context)
         while True:
@@ -235,14 +240,15 @@ class BoundEncryptedStore:
         return [*ids]
 
     def _sealed(self, id: str, fields: Mapping[bytes, bytes]) -> dict[bytes, bytes]:
-        return {name: self._source._seal(data, _field(id, name)) for name, data in fields.items()}
+        prefix = _fields(id)
+        return {name: self._source._seal(data, prefix + name) for name, data in fields.items()}
 
 
 # An id has no NUL in it, so no two of these are alike.
 
 
-def _field(id: str, name: bytes) -> bytes:
-    return b"value\0%s\0%s" % (id.encode(), name)
+def _fields(id: str) -> bytes:
+    return b"value\0%s\0" % id.encode()
 
 
 def _device(id: str, owner: bytes | None) -> bytes:
