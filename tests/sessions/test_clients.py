@@ -19,6 +19,7 @@ from starlette.routing import Mount, Route
 from scalekit.errors import BackendUnavailable, ConfigurationError, SessionError, SessionValueError
 from scalekit.sessions import Cookie, MemoryStore, Store
 from scalekit.sessions.asgi import SessionMiddleware
+from scalekit.sessions.cookie import CookieStore
 from scalekit.sessions.flask import ServerSessionInterface
 from scalekit.sessions.wsgi import SessionMiddleware as WSGIMiddleware
 from scalekit.sessions.wsgi import get_session
@@ -135,6 +136,16 @@ def test_a_session_without_a_user(make: Callable[..., Any], store: Store) -> Non
         session["cart"].append("cup")
     assert ask(client) == {"user": None, "cart": ["tea", "cup"]}
     assert ask(login(client, 7)) == {"user": 7, "cart": ["tea", "cup"]}
+
+
+def test_sessions_in_the_cookie_itself(make: Callable[..., Any]) -> None:
+    """With a `CookieStore` the client has the whole session, made and read with the application's keys."""
+    client = login(make(CookieStore()), "ada", cart=["tea"])
+    assert ask(client, "/?add=cup") == {"user": "ada", "cart": ["tea", "cup"]}
+    with session_of(client) as session:
+        assert (session.user_id, session["cart"]) == ("ada", ["tea", "cup"])
+        session.logout()
+    assert ask(client) == {"user": None}
 
 
 def test_looking_changes_nothing(make: Callable[..., Any]) -> None:

@@ -10,7 +10,6 @@ pytest.importorskip("django")
 
 from asgiref.sync import sync_to_async
 from django.contrib.auth import (
-    aget_user,
     alogin,
     alogout,
     aupdate_session_auth_hash,
@@ -82,7 +81,7 @@ async def ashow(request: HttpRequest) -> JsonResponse:
 
 
 async def achange_password(request: HttpRequest) -> HttpResponse:
-    user = request.user = await aget_user(request)  # Django 5.2 would load it synchronously otherwise
+    user = request.user = await request.auser()  # Django 5.2 would load request.user synchronously
     user.set_password("new")
     await user.asave()
     await aupdate_session_auth_hash(request, user)
