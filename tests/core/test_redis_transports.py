@@ -36,26 +36,11 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """For 127.0.0.1, with its key in the same file."""
     directory = tmp_path_factory.mktemp("tls")
     subprocess.run(
-        # fmt: off
         [
-            "openssl",
-            "req",
-            "-x509",
-            "-newkey",
-            "rsa:2048",
-            "-nodes",
-            "-days",
-            "1",
-            "-keyout",
-            "key.pem",
-            "-out",
-            "certificate.pem",
-            "-subj",
-            "/CN=localhost",
-            "-addext",
-            f"subjectAltName=IP:{HOST}",
+            *("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1"),
+            *("-keyout", "key.pem", "-out", "certificate.pem"),
+            *("-subj", "/CN=localhost", "-addext", f"subjectAltName=IP:{HOST}"),
         ],
-        # fmt: on
         cwd=directory,
         check=True,
         capture_output=True,
