@@ -24,6 +24,8 @@ from scalekit.sessions import BoundStore, Cookie, Loaded, MemoryStore, Options, 
 from scalekit.sessions.asgi import AsyncSession, load
 from scalekit.sessions.asgi import SessionMiddleware as ASGISessionMiddleware
 from scalekit.sessions.asgi import get_session as get_async_session
+from scalekit.sessions.cookie import CookieStore
+from scalekit.sessions.encryption import EncryptedStore
 from scalekit.sessions.flask import FlaskSession, ServerSessionInterface
 from scalekit.sessions.flask import session as flask_session
 from scalekit.sessions.redis import RedisStore
@@ -37,6 +39,9 @@ SECRET = "the same long secret on every server"  # noqa: S105 (no secret)
 memory: Store = MemoryStore()
 store: Store = RedisStore.from_url("redis://localhost:6379/0", prefix="s:", timeout=0.5)
 bound: BoundStore = store.using("sync")
+sealed: Store = EncryptedStore(store, keys=["an old key of 16", "a new key of 16 b"], plain="read")
+in_cookies: Store = CookieStore(encrypt=True, keys=b"a key of 16 bytes")
+EncryptedStore(store, keys="a key of 16 bytes", plain="never")  # type: ignore[arg-type]
 
 app = FastAPI()
 app.add_middleware(
