@@ -15,6 +15,7 @@ application, werkzeug's ``Client``, and the ``test_client()`` of Flask. Django's
 """
 
 import asyncio
+import inspect
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
@@ -58,7 +59,7 @@ async def login_async(client: Client, user_id: str | int | UUID, /, **values: An
     return client
 
 
-class session_of:
+def session_of(client: Any, *, app: Any = None, base_url: str | None = None) -> "ClientSession":
     """The session that the next request of ``client`` will have, to read and to change.
 
     ``with session_of(client) as session:``, or ``async with`` on the event loop of ``httpx.AsyncClient``.
@@ -78,8 +79,13 @@ class session_of:
         BackendError: the store failed.
         SessionError: the application ended the session while the block ran; nothing was saved.
     """
+    return ClientSession(client, app=app, base_url=base_url)
 
-    def __init__(self, client: Any, *, app: Any = None, base_url: str | None = None) -> None:
+
+class ClientSession:
+    """What :func:`session_of` gives: the session, for the time of a block."""
+
+    def __init__(self, client: Any, *, app: Any, base_url: str | None) -> None:
         self._client = client
         self._jar = jar_of(client, base_url)
         self._found = found = find(app if app is not None else self._jar.app)
@@ -89,7 +95,7 @@ class session_of:
         self._session = found.make(token, https=https)
 
     def __enter__(self) -> Session:
-        if asyncio.iscoroutinefunction(getattr(self._client, "get", None)):
+        if inspect.iscoroutinefunction(getattr(self._client, "get", None)):
             raise TypeError(f"{type(self._client).__name__} is asynchronous: use `async with`, `login_async`")
         self._drive(self._load)
         return self._session
