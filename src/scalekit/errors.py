@@ -104,13 +104,18 @@ class SessionError(ScalekitError):
     """The root of session errors."""
 
 
+def _shown(key: str) -> str:
+    """A key for a message, which may end up in a log: keys may be as long as a session."""
+    return repr(key) if len(key) <= 100 else f"{key[:100]!r}..."
+
+
 class SessionTooLarge(SessionError):
     """A session, or one value of it, is over the store's limit (bytes). Raised before any I/O."""
 
     def __init__(self, *, key: str, size: int, limit: int, cure: str = "raise max_size") -> None:
         self.key, self.size, self.limit = key, size, limit
         super().__init__(
-            f"session key {key!r} brings the session to {size} bytes, over the limit of {limit}; "
+            f"session key {_shown(key)} brings the session to {size} bytes, over the limit of {limit}; "
             f"keep large values in the database and their id in the session, or {cure}"
         )
 
@@ -120,7 +125,7 @@ class SessionValueError(SessionError, TypeError):
 
     def __init__(self, *, key: str, reason: str, action: str = "stored") -> None:
         self.key = key
-        super().__init__(f"session key {key!r} cannot be {action}: {reason}")
+        super().__init__(f"session key {_shown(key)} cannot be {action}: {reason}")
 
 
 class SessionCommitted(SessionError):

@@ -260,3 +260,37 @@ def test_an_atomic_change_is_two_round_trips(
     counter.reset()
     known(handler)
     assert counter.round_trips() == 2
+
+
+@pytest.mark.parametrize("servers", ["redis_sentinel", "redis_cluster"])
+@pytest.mark.parametrize("shell_type", [ASGIShell, WSGIShell])
+def test_the_same_under_sentinel_and_in_a_cluster(
+    servers: str, request: pytest.FixtureRequest, shell_type: type[Shell], prefix: str
+) -> None:
+    """30. Read 1, modify 2, log in 3. In a Cluster it takes one more to list a session under its user,
+    and one to strike it off, as they are on different nodes."""
+    group = request.getfixturevalue(servers)
+    masters = group.masters if servers == "redis_cluster" else [group.master]
+    counters = [Counter(master) for master in masters]
+    shell = shell_type(RedisStore.from_url(group.url, prefix=prefix, timeout=30, connect_timeout=30))
+    for _ in range(30):  # teaches every master all scripts
+        visitor = shell.visitor()
+        visitor(lambda session: session.update(a=1))
+        visitor(lambda session: session.update(a=2))
+        visitor(lambda session: session.login("ann"))
+        visitor(lambda session: session.logout())
+
+    def cost(handler: Any) -> int:
+        for counter in counters:
+            counter.reset()
+        visitor(lambda session: handler(session) and None)
+        return sum(counter.round_trips() for counter in counters)
+
+    extra = int(servers == "redis_cluster")
+    visitor(lambda session: session.update(a=1))
+    assert cost(lambda session: session.get("a")) == 1
+    assert cost(lambda session: session.update(a=2)) == 2
+    assert cost(lambda session: session.rotate()) == 3
+    assert cost(lambda session: session.login("ann")) == 3 + extra
+    assert cost(lambda session: session.get("a")) == 1
+    assert cost(lambda session: session.logout()) == 2 + extra

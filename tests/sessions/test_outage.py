@@ -1,7 +1,10 @@
 """A store that is killed, frozen or unreachable (issue 3, line 27), with real servers."""
 
 import asyncio
+import contextlib
 import json
+import socket
+import threading
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -257,3 +260,83 @@ async def test_the_outage_of_another_piece_is_not_ours(server: RedisServer) -> N
     visitor = ASGIShell(RedisStore.from_url(server.url)).visitor()
     with pytest.raises(BackendUnavailable, match="database"):
         await asyncio.to_thread(visitor.visit, handler)
+
+
+class Mute:
+    """A server that accepts, listens, and never says a word; counts what it is sent."""
+
+    def __init__(self) -> None:
+        self.connections = self.bytes = 0
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.url = f"redis://127.0.0.1:{self._listener.getsockname()[1]}"
+        self._accepted: list[socket.socket] = []
+        self._threads = [threading.Thread(target=self._accept)]
+        self._threads[0].start()
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):  # closed
+            while True:
+                connection, _ = self._listener.accept()
+                self.connections += 1
+                self._accepted.append(connection)
+                self._threads.append(threading.Thread(target=self._read, args=(connection,)))
+                self._threads[-1].start()
+
+    def _read(self, connection: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while data := connection.recv(65536):
+                self.bytes += len(data)
+
+    def close(self) -> None:
+        for each in (self._listener, *self._accepted):
+            with contextlib.suppress(OSError):
+                each.shutdown(socket.SHUT_RDWR)
+            each.close()
+        for thread in self._threads:
+            thread.join()
+
+
+@pytest.fixture
+def mute() -> Iterator[Mute]:
+    mute = Mute()
+    yield mute
+    mute.close()
+
+
+def test_an_open_breaker_asks_nobody(shell_type: type[Shell], mute: Mute) -> None:
+    """27. A store that hangs is tried once, with one connection. While the breaker is open it gets no other
+    connection and not one byte, whatever visitors do."""
+    store = RedisStore.from_url(mute.url, timeout=0.2, connect_timeout=0.2, cooldown=600)
+    tokens, shell = Tokens(SECRET), shell_type(store)
+    visitor = Visitor(shell, tokens.sign(tokens.mint()))
+    assert visitor.visit(read).status == 503
+    assert mute.connections == 1
+    seen = mute.bytes
+    for handler in (read, write, login, logout) * 5:
+        assert visitor.visit(handler).status == 503
+        shell.visitor().visit(handler)
+    assert (mute.connections, mute.bytes) == (1, seen)
+
+
+async def test_an_open_breaker_answers_at_once(mute: Mute) -> None:
+    """27. "In under 1 ms": a request to a store whose breaker is open never waits. It runs from its first to
+    its last line in one step of the event loop, as if there were no store."""
+    store = RedisStore.from_url(mute.url, timeout=0.2, connect_timeout=0.2, cooldown=600)
+    tokens = Tokens(SECRET)
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        scope["session"].get("a")
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    middleware = SessionMiddleware(app, store=store, secret_key=SECRET)
+    scope = make_scope(f"session={tokens.sign(tokens.mint())}".encode())
+    sent: list[Any] = []
+    await middleware({**scope}, None, send)  # type: ignore[arg-type]  # the time-out
+    for _ in range(3):
+        sent.clear()
+        request = middleware({**scope}, None, send)  # type: ignore[arg-type]
+        with pytest.raises(StopIteration):  # else it has yielded, to wait for something
+            request.__await__().send(None)  # type: ignore[attr-defined]
+        assert [message.get("status") for message in sent] == [503, None]

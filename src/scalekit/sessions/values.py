@@ -230,7 +230,7 @@ def check_size(fields: dict[bytes, bytes], delta: Delta, limit: int) -> None:
     after = delta.applied(fields)
     size = sum(map(len, after)) + sum(map(len, after.values()))
     if size > limit:
-        largest = max(delta.changed, key=lambda name: len(delta.changed[name]))
+        largest = max(delta.changed, key=lambda name: len(name) + len(delta.changed[name]))
         raise SessionTooLarge(key=_key(largest), size=size, limit=limit)
 
 
