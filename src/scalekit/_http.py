@@ -14,6 +14,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from email.utils import formatdate
+from functools import cache
 from typing import Any, Literal
 
 from scalekit.errors import ConfigurationError
@@ -25,6 +26,7 @@ _VALUE = re.compile(r"[!#-+\--:<-\[\]-~]*")
 
 # What speaks to some caches only, and overrides Cache-Control for them (RFC 9213 and its forerunners).
 _TARGETED = re.compile(rb".+-cache-control|surrogate-control|edge-control|x-accel-expires", re.IGNORECASE)
+_CACHING = re.compile(rb"control|x-accel-expires", re.IGNORECASE)  # in all of them
 
 # What makes a response storable by a shared cache; `private` and `no-store` already forbid it.
 _PUBLIC = re.compile(rb"\s*(public|s-maxage\s*=[^,]*)\s*", re.IGNORECASE)
@@ -118,14 +120,15 @@ class Cookie:
 
 def read_cookie(headers: Iterable[tuple[bytes, bytes]], name: str) -> str | None:
     """The value of the first cookie called ``name``, or ``None``. Bytes that are not latin-1 cannot occur."""
-    wanted = name.encode("latin-1")
     for header, value in headers:
-        if header == b"cookie" and wanted in value:
-            for pair in value.split(b";"):
-                key, separator, content = pair.partition(b"=")
-                if separator and key.strip() == wanted:
-                    return content.strip().strip(b'"').decode("latin-1")
+        if header == b"cookie" and (found := _cookie(name).search(value)):
+            return found[1].strip().strip(b'"').decode("latin-1")
     return None
+
+
+@cache
+def _cookie(name: str) -> re.Pattern[bytes]:
+    return re.compile(rb"(?:^|;)\s*" + re.escape(name.encode("latin-1")) + rb"\s*=([^;]*)")
 
 
 def read_cookies(headers: Iterable[tuple[bytes, bytes]], name: str) -> list[str]:
@@ -169,6 +172,9 @@ def make_private(headers: Headers) -> None:
 
     A header that overrides ``Cache-Control`` for some of them goes.
     """
+    if not _CACHING.search(b"\n".join([name for name, _ in headers])):  # as for most responses
+        headers.append((b"cache-control", b"private"))
+        return
     headers[:] = [pair for pair in headers if not _TARGETED.fullmatch(pair[0])]
     present = get(headers, b"cache-control")
     if present is None:

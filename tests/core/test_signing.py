@@ -1,11 +1,15 @@
 """Key rings."""
 
+import base64
+import hmac
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from itsdangerous import BadSignature
 
-from scalekit._signing import key_ring, signer
+from scalekit._signing import Mac, key_ring, signer
 from scalekit.errors import ConfigurationError
 
 OLD, NEW = "old secret, long enough", b"new secret, long enough"
@@ -68,3 +72,11 @@ def test_a_salt_separates_pieces() -> None:
     signed = signer(OLD, salt="scalekit.sessions").sign("value")
     with pytest.raises(BadSignature):
         signer(OLD, salt="scalekit.database").unsign(signed)
+
+
+@given(key=st.binary(min_size=16, max_size=200), data=st.binary(max_size=300))
+def test_a_mac_is_the_hmac_of_the_standard_library(key: bytes, data: bytes) -> None:
+    """Whatever the key's length; and one that was used before gives the same again."""
+    mac = Mac(key)
+    expected = base64.urlsafe_b64encode(hmac.digest(key, data, "sha256")).rstrip(b"=")
+    assert mac(data) == mac(data) == expected

@@ -10,13 +10,12 @@
 
 import base64
 import binascii
-import hashlib
 import hmac
 from typing import TYPE_CHECKING
 
 import msgspec
 
-from scalekit._signing import signer
+from scalekit._signing import macs
 from scalekit.sessions.store import Loaded
 from scalekit.types import SecretKey
 
@@ -55,10 +54,7 @@ class Format:
     """
 
     def __init__(self, name: str, *, secret_key: SecretKey, ring: "Ring | None") -> None:
-        keys = signer(secret_key, salt=f"{PURPOSE}:{name}")
-        self._macs = [
-            hmac.new(keys.derive_key(key), digestmod=hashlib.sha256) for key in reversed(keys.secret_keys)
-        ]
+        self._macs = macs(secret_key, salt=f"{PURPOSE}:{name}")
         self._ring = ring
         self._context = name.encode()
 
@@ -77,7 +73,7 @@ class Format:
         if self._ring is not None:
             return _base64(self._ring.seal(data, self._context)).decode()
         text = _base64(data)
-        return f"{text.decode()}.{_signature(self._macs[0], text).decode()}"
+        return f"{text.decode()}.{self._macs[0](text).decode()}"
 
     def read(self, value: str) -> tuple[str, Loaded] | None:
         """The id and the session in a cookie's value; ``None`` if we did not write it."""
@@ -101,7 +97,7 @@ class Format:
         if not dot:
             return self._unsealed(_bytes(text))
         for mac in self._macs:
-            if hmac.compare_digest(_signature(mac, text), given):
+            if hmac.compare_digest(mac(text), given):
                 return _bytes(text)
         return None
 
@@ -114,12 +110,6 @@ class Format:
             return self._ring.open(data, self._context)
         except Unsealed:
             return None
-
-
-def _signature(mac: hmac.HMAC, text: bytes) -> bytes:
-    mac = mac.copy()
-    mac.update(text)
-    return _base64(mac.digest())
 
 
 def _base64(data: bytes) -> bytes:

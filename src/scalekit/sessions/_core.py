@@ -193,7 +193,7 @@ class Core:
             SessionValueError, SessionTooLarge: before any access to the store.
             BackendError: the store failed.
         """
-        if session._status is Status.UNLOADED:
+        if session._status is Status.UNLOADED or session._unchanged():
             return True
         if session._status is Status.UNKNOWN:
             if session._values.delta():

@@ -10,7 +10,7 @@
 """
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Awaitable, Iterable
 from typing import Any, Protocol, TypeVar, Unpack, overload
 
 from scalekit._http import make_private, vary_on
@@ -88,6 +88,11 @@ class AsyncSession(Session):
 
     def _agent(self) -> str | None:
         return next((value.decode("latin-1") for name, value in self._headers if name == b"user-agent"), None)
+
+    def _at_rest(self) -> bool:
+        """Whether there is nothing to commit for certain, and no task of the request is at it."""
+        # Without a store, a cookie that is sent again is all that extends a session.
+        return self._unchanged() and self._core.stored and not self._lock.locked()
 
     async def _update(self, key: str, change: Change[T]) -> T:
         async with self._lock:
@@ -189,6 +194,10 @@ class SessionMiddleware:
         return None
 
 
+async def _nothing() -> None:
+    pass
+
+
 class _Response:
     """``send``, with the session committed before the first message of the response."""
 
@@ -198,11 +207,10 @@ class _Response:
         self._send = send
         self._websocket = websocket
 
-    async def __call__(self, message: Message) -> None:
+    def __call__(self, message: Message) -> Awaitable[None]:
         if not self.started and message["type"] in _STARTS:
-            await self._start(message)
-        elif not self.replaced:
-            await self._send(message)
+            return self._start(message)
+        return _nothing() if self.replaced else self._send(message)
 
     async def _start(self, message: Message) -> None:
         session = self._session
@@ -212,7 +220,7 @@ class _Response:
             return
         if status >= 500:
             session._forget()
-        elif session.accessed:
+        elif session.accessed and not session._at_rest():
             try:
                 await session.save()
             except BackendError as error:

@@ -115,7 +115,7 @@ class Session(MutableMapping[str, Any]):
     def __init__(self, token: str | None, *, https: bool, codec: Codec = PLAIN) -> None:
         self._https = https
         self._came_with = token
-        self._id = store_id(token) if token is not None else ""
+        self._known_as: str | None = None
         self._status = Status.UNLOADED if token is not None else Status.NEW
         self._codec = codec
         self._values = Values(codec=codec)
@@ -194,7 +194,7 @@ class Session(MutableMapping[str, Any]):
         Raises:
             SessionValueError: a value that cannot be stored.
         """
-        return bool(self._pending())
+        return not self._unchanged() and bool(self._pending())
 
     @property
     def user_id(self) -> str | int | UUID | None:
@@ -271,6 +271,17 @@ class Session(MutableMapping[str, Any]):
 
     # What the shells and _core use.
 
+    @property
+    def _id(self) -> str:
+        """What the store knows the session by; worked out when it is asked for the first time."""
+        if self._known_as is None:
+            self._known_as = "" if self._came_with is None else store_id(self._came_with)
+        return self._known_as
+
+    @_id.setter
+    def _id(self, id: str) -> None:
+        self._known_as = id
+
     def _load_now(self) -> None:
         """Fetch the session, where that can be done without awaiting."""
         raise SessionError("the session is not loaded yet: `await load(request)` first (lazy=True)")
@@ -346,6 +357,10 @@ class Session(MutableMapping[str, Any]):
         if isinstance(error, BaseExceptionGroup):
             return all(map(self._raised, error.exceptions))
         return error is self._fault
+
+    def _unchanged(self) -> bool:
+        """Whether there is nothing to save for certain: what most requests can tell at once."""
+        return self._turn is None and self._values.unchanged
 
     def _pending(self) -> Pending:
         delta = self._values.delta()

@@ -49,7 +49,7 @@ class Delta(NamedTuple):
 class Values:
     """The data of a session, without any rule about when it may change."""
 
-    __slots__ = ("_codec", "_live", "_moment", "_offers", "_touched", "fields")
+    __slots__ = ("_codec", "_live", "_moment", "_mutable", "_offers", "_touched", "fields")
 
     def __init__(self, fields: dict[bytes, bytes] | None = None, codec: Codec = PLAIN) -> None:
         self.fields: dict[bytes, bytes] = {} if fields is None else fields
@@ -59,6 +59,12 @@ class Values:
         # The moment of the last touch by key; one that is not live was removed.
         self._touched: dict[str, int] = {}
         self._moment = 0
+        self._mutable = False  # whether something may change in place
+
+    @property
+    def unchanged(self) -> bool:
+        """Whether nothing can differ from the store; ``False`` says nothing."""
+        return not (self._touched or self._mutable or self._offers)
 
     def get(self, key: str) -> Any:
         """The value of ``key``; raises ``KeyError``."""
@@ -72,6 +78,7 @@ class Values:
                 return self._live[key]
             raise KeyError(key)
         value = self._live[key] = self._codec.decode(key, self.fields[name])
+        self._mutable |= type(value) not in self._codec.immutable
         return value
 
     def offer(self, key: str, make: Callable[[], Any]) -> Any:
@@ -91,6 +98,7 @@ class Values:
         if self._offers is not None:
             self._offers.drop(key)
         self._live[key] = value
+        self._mutable |= type(value) not in self._codec.immutable
         self._touch(key)
 
     def drop(self, key: str) -> None:
