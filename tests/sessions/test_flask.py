@@ -135,6 +135,35 @@ def test_a_session_can_be_looked_at_after_its_request(app: flask.Flask) -> None:
         assert session.user_id == "ann"
 
 
+def test_a_slow_toggle_brings_no_old_cookie_back(app: flask.Flask) -> None:
+    """11. `permanent` is set in a request that another one overtakes with a new id: the session keeps it, but
+    the cookie of the old id is not sent again, as it would replace the new one.
+    """
+    slow, other = app.test_client(), app.test_client()
+
+    @app.get("/rotate")
+    def rotate() -> str:
+        session.rotate()
+        return ""
+
+    @app.get("/slow/<moment>")
+    def overtaken(moment: str) -> Any:
+        if moment == "loaded":
+            session.get("cart")
+        other.get("/rotate")
+        session.permanent = True
+        return ""
+
+    for moment in ("loaded", "unloaded"):
+        slow.get("/add/book")
+        cookie = slow.get_cookie("session")
+        assert cookie is not None
+        other.set_cookie("session", cookie.value)
+        assert "Set-Cookie" not in slow.get(f"/slow/{moment}").headers
+        assert other.get("/").json["_permanent"] is True
+        slow = app.test_client()
+
+
 def test_the_lifetime_that_flask_was_given_holds() -> None:
     """`PERMANENT_SESSION_LIFETIME` ends an idle session if it is shorter than our default, so that adopting
     scalekit makes no session live longer; `idle_timeout` says otherwise.

@@ -200,6 +200,8 @@ class ServerSessionInterface(SessionInterface):
         """Send the cookie again if the application has made it (or no longer made it) permanent."""
         if session._status is not Status.LIVE or session._cookie is not None or session._came_with is None:
             return
+        if session._followed:
+            return  # the visitor has a newer cookie than this request came with
         if session.permanent != session._was_permanent:
             session._was_permanent = session.permanent
             left = session._stored.deadline // 1000 - int(time.time())
