@@ -12,6 +12,7 @@ from scalekit.sessions.session import Session
 from scalekit.sessions.tokens import store_id
 from tests.servers import RedisServer
 from tests.sessions.shells import ASGIShell, FlaskShell, Shell, Visitor, WSGIShell, make_scope, settled
+from tests.sessions.test_data import Shop
 
 # What a connection says when it is opened, and what the tests ask.
 _NOT_OURS = re.compile(r"hello|auth|select|client.*|info|config.*|script.*")
@@ -88,8 +89,9 @@ def loads_untouched(shell: Shell) -> bool:
         lambda session: None,
         lambda session: [dict(session), session.get("a"), session.user_id, "a" in session, len(session)],
         lambda session: session.setdefault,
+        lambda session: [Shop.of(session).cart, Shop.of(session).theme, Shop.of(session).cart],
     ],
-    ids=["untouched", "read", "looked at"],
+    ids=["untouched", "read", "looked at", "typed defaults"],
 )
 def test_no_cookie_costs_nothing(shell: Shell, counter: Counter, handler: Any) -> None:
     """1. Without a cookie, a session that is read or left alone: no command, no Set-Cookie."""
@@ -151,6 +153,12 @@ def test_reading_is_one_round_trip(known: Visitor, counter: Counter) -> None:
         ["book"],
         3,
     ]
+    assert counter.read() == {"evalsha": 1, "hgetall": 1, "pttl": 1}
+
+
+def test_typed_access_costs_no_more(known: Visitor, counter: Counter) -> None:
+    """4. Attributes of the session's data, and defaults that are not stored: exactly one script."""
+    assert known(lambda session: [Shop.of(session).cart, Shop.of(session).theme]) == [["book"], "light"]
     assert counter.read() == {"evalsha": 1, "hgetall": 1, "pttl": 1}
 
 

@@ -64,6 +64,8 @@ class Codec:
     def __init__(self, types: Types = ()) -> None:
         self._shapes = {name: shape_of(cls) for name, cls in _named(types).items()}
         self._names = {shape.cls: name for name, shape in self._shapes.items()}
+        self.plain = not self._names
+        """Whether there are the built-in types only."""
         self.immutable = IMMUTABLE.union(cls for cls in self._names if kind_of(cls) == "enum")
         """Types whose values cannot change after they were handed out."""
         self._frozen = {shape.cls: shape for shape in self._shapes.values() if shape.frozen}
@@ -121,7 +123,7 @@ class Codec:
 
         The bytes differ without a change if a class has gained a field, or a name, since it was stored.
         """
-        return data == stored or (bool(self._names) and self.encode(key, self.decode(key, stored)) == data)
+        return data == stored or (not self.plain and self.encode(key, self.decode(key, stored)) == data)
 
     def _pack(self, value: Any) -> bytes:
         try:

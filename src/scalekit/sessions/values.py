@@ -171,11 +171,12 @@ class Values:
             SessionValueError: a value that cannot be stored.
         """
         self._accept()
-        codec, changed = self._codec, dict[bytes, bytes]()
+        codec, touched = self._codec, self._touched
+        changed: dict[bytes, bytes] = {}
         for key, value in self._live.items():
-            if key in self._touched:
+            if key in touched:
                 changed[_name(key)] = codec.encode(key, value)
-            elif (data := self._changed(key, value)) is not None:
+            elif type(value) not in codec.immutable and (data := self._changed(key, value)) is not None:
                 changed[_name(key)] = data
         gone = {_name(key) for key in self._touched if key not in self._live}
         return Delta(changed, gone & self.fields.keys(), self._moment)
@@ -197,18 +198,23 @@ class Values:
 
     def _accept(self) -> bool:
         """Take the defaults that were changed for values that were set; whether there are any."""
-        changed = {} if self._offers is None else self._offers.take()
+        if self._offers is None:
+            return False
+        changed = self._offers.take()
         for key, value in changed.items():
             self.put(key, value)
         return bool(changed)
 
     def _changed(self, key: str, value: Any) -> bytes | None:
         """The bytes of a value that was handed out, if it has changed since."""
-        codec = self._codec
-        if type(value) in codec.immutable or codec.constant(value):
+        codec, stored = self._codec, self.fields[_name(key)]
+        if codec.plain:
+            data = codec.encode(key, value)
+            return None if data == stored else data
+        if codec.constant(value):
             return None
         data = codec.encode(key, value)
-        return None if codec.same(key, data, self.fields[_name(key)]) else data
+        return None if codec.same(key, data, stored) else data
 
     def _touch(self, key: str) -> None:
         self._moment += 1
