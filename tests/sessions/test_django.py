@@ -466,8 +466,12 @@ def test_typed_access(store: Any) -> None:
     assert (shop.theme, shop.cart, visitor.cookie) == ("light", [], None)
     assert visitor(lambda session: (Shop.of(session).cart, session.is_empty())) == ([], True)
     assert visitor.cookie is None
-    visitor(lambda session: Shop.of(session).cart.append("tea"))
+    assert visitor(lambda session: (Shop.of(session).cart.append("tea"), session.is_empty())) == (None, False)
     assert visitor(lambda session: session["cart"]) == ["tea"]
+    alone = SessionStore()  # as in a command, without the middleware
+    Shop.of(alone).cart.append("tea")
+    alone.save()
+    assert SessionStore(alone.session_key)["cart"] == ["tea"]
 
     def rest(session: Any) -> None:
         shop = Shop.of(session)

@@ -146,6 +146,7 @@ def test_only_what_may_have_changed_is_looked_at_again(value: Any) -> None:
     [
         (Address("Main St"), lambda value: value.tags.add("home")),
         (Address("Main St"), lambda value: setattr(value, "street", "Side St")),
+        (Address("Main St", None), lambda value: setattr(value, "street", "Side St")),
         (Money([1]), lambda value: value.amount.append(2)),
         (Point(1), lambda value: setattr(value, "y", 2)),
         (Line([1], 2), lambda value: value.start.append(2)),
