@@ -16,9 +16,9 @@ from tests.servers import RedisServer
 class Process:
     """One server process, and what it says."""
 
-    def __init__(self, url: str, prefix: str, shell: str) -> None:
+    def __init__(self, url: str, prefix: str, shell: str, *more: str) -> None:
         self.popen = subprocess.Popen(
-            [sys.executable, "-m", "tests.sessions.worker", url, prefix, shell],
+            [sys.executable, "-m", "tests.sessions.worker", url, prefix, shell, *more],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

@@ -9,6 +9,7 @@ import sys
 from typing import Any
 
 from scalekit.sessions import UserSessions
+from scalekit.sessions.migration import StarletteCookie
 from scalekit.sessions.redis import RedisStore
 from scalekit.sessions.session import Session
 from tests.sessions.shells import SHELLS, Visitor, settled
@@ -47,9 +48,10 @@ async def perform(session: Session, actions: list[list[Any]]) -> Any:
     return [session.user_id, dict(session)]
 
 
-def main(url: str, prefix: str, shell: str) -> None:
+def main(url: str, prefix: str, shell: str, old_secret: str = "") -> None:
     store = RedisStore.from_url(url, prefix=prefix)
-    server = SHELLS[shell](store)
+    migrate = [StarletteCookie(secret_key=old_secret)] if old_secret else []
+    server = SHELLS[shell](store, migrate=migrate)
     USERS.append(UserSessions(store))
     for line in sys.stdin:
         request = json.loads(line)

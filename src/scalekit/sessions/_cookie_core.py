@@ -9,9 +9,11 @@ from scalekit._steps import Steps
 from scalekit.errors import SessionCommitted, SessionError, SessionTooLarge
 from scalekit.sessions._cookie_format import LIMIT, Format
 from scalekit.sessions._core import Core, Options
+from scalekit.sessions._moving import LegacyToken, begin
 from scalekit.sessions.events import event, tell
 from scalekit.sessions.session import Pending, Session, Status
 from scalekit.sessions.store import Created, Loaded
+from scalekit.sessions.tokens import store_id
 from scalekit.sessions.values import check_size
 from scalekit.types import SecretKey
 
@@ -43,15 +45,20 @@ class CookieCore(Core):
     def token(self, headers: Iterable[tuple[bytes, bytes]], *, https: bool) -> str | None:
         """The cookie that a request came with, whoever has made it: it is read when the session is."""
         cookies = read_cookies(headers, self._names[https])
-        if len(cookies) > 1:
+        if len(cookies) > 1 or (cookies and self.moving):
             # One that somebody else has set, on the same domain, must not hide ours.
-            return next(filter(self._format.read, cookies), None)
-        return cookies[0] if cookies else None
+            ours = next(filter(self._format.read, cookies), None)
+        else:
+            ours = cookies[0] if cookies else None
+        return self.moving.find(headers) if ours is None and self.moving else ours
 
     def load(self, session: Session) -> Steps[None]:
         """Read a session that was not read yet."""
         yield from ()
         if session._status is not Status.UNLOADED:
+            return
+        if isinstance(session._came_with, LegacyToken):
+            begin(self, session, session._came_with)
             return
         read = None if session._came_with is None else self._format.read(session._came_with)
         if read is None:
@@ -76,6 +83,7 @@ class CookieCore(Core):
             return True
         pending, now = session._pending(), self._now()
         due = session._status is Status.LIVE and now - session._stored.seen >= self.step
+        due = due or session._moves
         if session._sealed:
             if pending:
                 raise SessionCommitted(
@@ -91,7 +99,7 @@ class CookieCore(Core):
     def _put(self, session: Session, pending: Pending, now: int) -> bool:
         fields = pending.delta.applied(pending.values.fields)
         stays = session._status is Status.LIVE and pending.how != "logout"
-        if not stays and not fields and pending.user is None:
+        if not stays and not fields and pending.user is None and pending.minted is None:
             return self._take_back(session, pending)
         created, deadline = now, now + self.lifetime
         if stays and pending.how != "login":
@@ -99,7 +107,8 @@ class CookieCore(Core):
         if deadline <= now or (session._status is Status.ENDED and pending.how != "login"):
             session._ended(pending)
             return False
-        id = session._id if stays and pending.how is None else secrets.token_hex(16)
+        fresh = store_id(pending.minted) if pending.minted is not None else secrets.token_hex(16)
+        id = session._id if stays and pending.how is None else fresh
         new = Loaded(fields, created, deadline, now, pending.user)  # no device: nobody lists it
         cookie = self.cookie.set(
             self._format.write(id, new),
@@ -110,9 +119,10 @@ class CookieCore(Core):
             raise _too_large(new, len(cookie))
         if pending.how == "logout":
             self._tell_destroyed(session)
+            session._farewells = (*self.moving.farewells(https=session._https),)
         old = session._id if stays else None
         session._moved(pending, id, Created(created, deadline, deadline - now))
-        session._stored.seen = now
+        session._stored.seen, session._moves = now, False
         session._cookie = cookie
         if id != old:
             told = self.events.created if old is None else self.events.rotated
@@ -126,6 +136,7 @@ class CookieCore(Core):
             session._left(pending)
             came = session._came_with is not None
             session._cookie = self.cookie.delete(https=session._https) if came else None
+            session._farewells = (*self.moving.farewells(https=session._https),)
         else:
             session._settled(pending)
         return True

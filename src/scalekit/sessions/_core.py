@@ -20,17 +20,21 @@ The sequences are generators (see :mod:`scalekit._steps`), so that one text serv
 
 import functools
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Literal, TypedDict, Unpack
 
 from scalekit._durations import Duration, seconds
 from scalekit._http import Cookie, read_cookie, read_cookies
 from scalekit._options import check_kind, check_names, in_colour
+from scalekit._signing import key_ring
 from scalekit._steps import Steps
 from scalekit.errors import BackendError, ConfigurationError, DecryptionFailed
+from scalekit.sessions._moving import LegacyToken, Moving, arrive, move, send_again
 from scalekit.sessions._sparing import SparingLog
 from scalekit.sessions.codec import Codec, Types
+from scalekit.sessions.csrf import CSRF
 from scalekit.sessions.events import Events, event, tell
+from scalekit.sessions.migration import LegacyCookie
 from scalekit.sessions.session import Pending, Session, Status
 from scalekit.sessions.store import BoundStore, Created, Loaded, Store
 from scalekit.sessions.tokens import Tokens, store_id
@@ -63,6 +67,9 @@ class Options(TypedDict, total=False):
     * ``on_error``: what reading a session does while the store is down: ``"unavailable"`` (default) answers
       503, ``"anonymous"`` treats the visitor as nobody. Changes are answered with 503 in both.
     * ``events``: functions to call when a session is created, rotated or destroyed; default: none.
+    * ``migrate``: the cookies of the session middleware that was here before, such as
+      ``[StarletteCookie(secret_key=OLD_SECRET)]``: each is moved into the store with the first response to
+      a request that looks at its session, and logs nobody out. See :mod:`scalekit.sessions.migration`.
     """
 
     cookie: Cookie
@@ -72,6 +79,7 @@ class Options(TypedDict, total=False):
     types: Types
     on_error: Literal["unavailable", "anonymous"]
     events: Events
+    migrate: Sequence[LegacyCookie]
 
 
 STORE = "a store, such as RedisStore.from_url(url), RedisStore(client) or MemoryStore()"
@@ -126,6 +134,7 @@ class Core:
         types: Types = (),
         on_error: Literal["unavailable", "anonymous"] = "unavailable",
         events: Events = Events(),
+        migrate: Sequence[LegacyCookie] = (),
     ) -> None:
         if on_error not in ("unavailable", "anonymous"):
             raise ConfigurationError(f"on_error={on_error!r}; use 'unavailable' or 'anonymous'")
@@ -135,7 +144,9 @@ class Core:
         check_kind(events, Events, option="events=", wanted="Events(...), such as Events(created=log)")
         self.store = store
         self.events = events
-        self.tokens = Tokens(secret_key)
+        ring = key_ring(secret_key)
+        self.tokens = Tokens(ring)
+        self.csrf = CSRF(ring)
         self.cookie = cookie
         self.lifetime = int(seconds(lifetime, name="lifetime", minimum=1) * 1000)
         self.idle = min(int(seconds(idle_timeout, name="idle_timeout", minimum=1) * 1000), self.lifetime)
@@ -143,20 +154,22 @@ class Core:
         self.max_size = max_size
         self.codec = Codec(types)
         self.on_error = on_error
+        self.moving = Moving(migrate, ours=cookie)
         self._names = {https: cookie.name_for(https=https) for https in (False, True)}
         self._log = SparingLog()
 
     def token(self, headers: Iterable[tuple[bytes, bytes]], *, https: bool) -> str | None:
         """The token that a request came with, if we made it."""
         cookie = read_cookie(headers, self._names[https])
-        if cookie is None:
-            return None
-        token = self.tokens.verify(cookie)
-        if token is None:
-            # One that somebody else has set, on the same domain, must not hide ours.
-            others = map(self.tokens.verify, read_cookies(headers, self._names[https]))
-            token = next(filter(None, others), None)
-        return token
+        if cookie is not None:
+            token = self.tokens.verify(cookie)
+            if token is None:
+                # One that somebody else has set, on the same domain, must not hide ours.
+                others = map(self.tokens.verify, read_cookies(headers, self._names[https]))
+                token = next(filter(None, others), None)
+            if token is not None:
+                return token
+        return self.moving.find(headers) if self.moving else None
 
     def load(self, session: Session) -> Steps[None]:
         """Fetch a session that was not loaded yet. A store that is down is remembered, not raised."""
@@ -166,7 +179,10 @@ class Core:
             session._arrived(None)
             return
         try:
-            loaded = yield from self._find(session)
+            loaded = yield from self.find(session)
+            if isinstance(session._came_with, LegacyToken):
+                yield from arrive(self, session, session._came_with, loaded)
+                return
         except BackendError as error:
             if not isinstance(error, DecryptionFailed):  # that is told once, where it was found
                 self._log.log(logging.WARNING, "a session could not be loaded: %s", error)
@@ -174,7 +190,7 @@ class Core:
         else:
             session._arrived(loaded)
 
-    def _find(self, session: Session) -> Steps[Loaded | None]:
+    def find(self, session: Session) -> Steps[Loaded | None]:
         """The session, if need be under the id that it has just been given by another request."""
         loaded: Loaded | None = yield self.store.load(session._id, idle=self.idle, step=self.step)
         for _ in range(MOVES):
@@ -200,11 +216,17 @@ class Core:
                 session._refuse()  # a default was handed out and changed; there may well be a session
             return True
         pending = session._pending()
-        if not pending:
+        legacy = session._came_with if isinstance(session._came_with, LegacyToken) else None
+        if not pending and (legacy is None or session._sealed):
             return True
         check_size(pending.values.fields, pending.delta, self.max_size)
         try:
-            stored = yield from self._commit(session, pending)
+            if legacy is not None and session._moves and not session._sealed:
+                yield from move(self, session, legacy)
+                pending = session._pending()
+            stored = not pending or (yield from self._commit(session, pending))
+            if legacy is not None and session._unheard and session._cookie is None and not session._sealed:
+                yield from send_again(self, session, legacy)
         except BackendError as error:
             session._failed(error)
             raise
@@ -248,6 +270,11 @@ class Core:
         session._follow(mark.successor)
         return True
 
+    def cookie_of(self, session: Session, token: str, left: int) -> bytes:
+        """The cookie that gives the visitor a session with ``left`` milliseconds to live."""
+        max_age = left // 1000 if session.persistent else None
+        return self.cookie.set(self.tokens.sign(token), https=session._https, max_age=max_age)
+
     def _log_out(self, session: Session, pending: Pending) -> Steps[bool]:
         if session._status in (Status.LIVE, Status.ENDED):
             last = yield from end(self.store, session._id, user=session._stored.user)
@@ -256,7 +283,8 @@ class Core:
         session._left(pending)
         came = session._came_with is not None
         session._cookie = self.cookie.delete(https=session._https) if came else None
-        if pending.delta.changed:
+        session._farewells = (*self.moving.farewells(https=session._https),)
+        if pending.delta.changed or pending.minted is not None:
             return (yield from self._move(session, pending))
         return True
 
@@ -264,10 +292,10 @@ class Core:
         """Put the session under an id of its own: its first, or a new one."""
         fields = pending.delta.applied(pending.values.fields)
         old = session._id if session._status is Status.LIVE else None
-        if old is None and not fields and pending.user is None:
+        if old is None and not fields and pending.user is None and pending.minted is None:
             session._settled(pending)
             return True  # nothing worth a session
-        token, owner = self.tokens.mint(), session._stored.user
+        token, owner = pending.minted or self.tokens.mint(), session._stored.user
         keeps = old is not None and pending.how == "rotate"
         created: Created | None = yield self.store.create(
             store_id(token),
@@ -282,11 +310,7 @@ class Core:
             session._ended(pending)
             return False
         session._moved(pending, store_id(token), created)
-        session._cookie = self.cookie.set(
-            self.tokens.sign(token),
-            https=session._https,
-            max_age=created.left // 1000 if session.persistent else None,
-        )
+        session._cookie = self.cookie_of(session, token, created.left)
         stored = old is None or (yield from self._leave(old, owner, session, pending))
         if session._id == store_id(token):
             told = self.events.created if old is None else self.events.rotated

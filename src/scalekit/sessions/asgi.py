@@ -230,8 +230,7 @@ class _Response:
         self.started = session._sealed = True
         if session.accessed:
             headers = list(message.get("headers", ()))  # a copy: applications send one list many times
-            if session._cookie is not None:
-                headers.append((b"set-cookie", session._cookie))
+            headers.extend((b"set-cookie", cookie) for cookie in session._set_cookies)
             if message["type"] != "websocket.accept":
                 vary_on(headers, b"cookie")
                 make_private(headers)
@@ -250,7 +249,7 @@ class _Response:
             (b"cache-control", b"no-store"),
             (b"retry-after", b"1"),
         ]
-        if self._session._cookie is not None:
-            headers.append((b"set-cookie", self._session._cookie))  # the one before may have ended
+        if self._session._cookie is not None:  # the one before may have ended
+            headers.extend((b"set-cookie", cookie) for cookie in self._session._set_cookies)
         await self._send({"type": "http.response.start", "status": 503, "headers": headers})
         await self._send({"type": "http.response.body", "body": _BODY})

@@ -8,6 +8,7 @@ when it is first looked at. If the store does not answer, what Flask gets is an 
 
 import functools
 import time
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any, Literal, TypedDict, Unpack, cast
 
@@ -23,6 +24,7 @@ from scalekit.errors import BackendError, BackendUnavailable
 from scalekit.sessions._core import IDLE, Core, bind
 from scalekit.sessions.codec import Types
 from scalekit.sessions.events import Events
+from scalekit.sessions.migration import LegacyCookie
 from scalekit.sessions.session import Status
 from scalekit.sessions.store import Loaded, Store
 from scalekit.sessions.wsgi import SyncSession, cookie_token, merge
@@ -89,6 +91,10 @@ class FlaskSession(SyncSession, SessionMixin):
         super()._arrived(loaded)
         self._was_permanent = self.permanent
 
+    def _inherit(self, fields: dict[bytes, bytes], user: bytes | None) -> None:
+        super()._inherit(fields, user)
+        self._was_permanent = self.permanent
+
     def _missed(self, error: BackendError, *, readable: bool) -> None:
         super()._missed(SessionUnavailable(error), readable=readable)
 
@@ -107,6 +113,7 @@ class _Options(TypedDict, total=False):
     types: Types
     on_error: Literal["unavailable", "anonymous"]
     events: Events
+    migrate: Sequence[LegacyCookie]
 
 
 class ServerSessionInterface(SessionInterface):
@@ -166,12 +173,13 @@ class ServerSessionInterface(SessionInterface):
                 core.unsaved(error)
                 _replace(response, SessionUnavailable(error))
                 if session._cookie is not None:  # the one before may have ended
-                    response.headers.add("Set-Cookie", session._cookie.decode())
+                    for line in session._set_cookies:
+                        response.headers.add("Set-Cookie", line.decode())
                 session._sealed = True
                 return
         session._sealed = True
         if session.accessed:
-            headers = merge(response.headers.to_wsgi_list(), session._cookie)
+            headers = merge(response.headers.to_wsgi_list(), session._set_cookies)
             response.headers.clear()
             response.headers.extend(headers)
             if response.is_streamed:

@@ -26,7 +26,7 @@ under way stays pending, for the next one. A save that failed leaves everything 
 from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
 from dataclasses import dataclass
 from enum import Enum, auto
-from typing import Any, Literal, NamedTuple, NoReturn, Self
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, NoReturn, Self
 from uuid import UUID
 
 from scalekit.errors import BackendError, SessionCommitted, SessionError, SessionValueError
@@ -34,7 +34,10 @@ from scalekit.sessions import codec
 from scalekit.sessions.codec import PLAIN, Codec
 from scalekit.sessions.store import Created, Loaded
 from scalekit.sessions.tokens import store_id
-from scalekit.sessions.values import Delta, Values
+from scalekit.sessions.values import Delta, Values, late
+
+if TYPE_CHECKING:
+    from scalekit.sessions._core import Core
 
 MAX_DEVICE = 200  # characters
 
@@ -63,13 +66,14 @@ class Pending(NamedTuple):
     user: bytes | None
     device: bytes | None
     inherits: bool
+    minted: str | None
 
     @property
     def how(self) -> Literal["rotate", "login", "logout"] | None:
         return None if self.turn is None else self.turn.how
 
     def __bool__(self) -> bool:
-        return self.turn is not None or bool(self.delta)
+        return self.turn is not None or self.minted is not None or bool(self.delta)
 
 
 def encode_user(user_id: str | int | UUID) -> bytes:
@@ -112,6 +116,12 @@ class Session(MutableMapping[str, Any]):
     persistent = True
     accessed = False
 
+    # What only a visitor with a cookie of another middleware has (see _moving).
+    _moves = False  # the cookie's values are still to be stored
+    _spent = False  # the cookie was moved before, and that session is over
+    _unheard = False  # the answer that moved it seems to have been lost
+    _farewells: tuple[bytes, ...] = ()  # what deletes the cookie
+
     def __init__(self, token: str | None, *, https: bool, codec: Codec = PLAIN) -> None:
         self._https = https
         self._came_with = token
@@ -130,6 +140,7 @@ class Session(MutableMapping[str, Any]):
         self._readable = True
         self._refused = False
         self._cookie: bytes | None = None
+        self._minted: str | None = None
 
     # What the application uses.
 
@@ -228,11 +239,10 @@ class Session(MutableMapping[str, Any]):
         user = encode_user(user_id)
         if device is not None and type(device) is not str:
             raise SessionValueError(key="device", reason=f"it is a str, not {type(device).__qualname__}")
-        name = self._agent() if device is None else device
         if self._user is not None and self._user != user:
             self._values, self._inherits = Values(codec=self._codec), False
         self._user = user
-        self._device = name[:MAX_DEVICE].encode(errors="replace") if name else None
+        self._device = self._called(device)
         self._turn = Turn("login")
 
     def logout(self) -> None:
@@ -245,7 +255,7 @@ class Session(MutableMapping[str, Any]):
         if self._status is Status.UNKNOWN:
             self._refuse()  # it would go on in the store
         self._values, self._inherits = Values(codec=self._codec), False
-        self._user = self._device = None
+        self._user = self._device = self._minted = None
         self._turn = Turn("logout")
 
     def rotate(self) -> None:
@@ -261,6 +271,30 @@ class Session(MutableMapping[str, Any]):
         if self._turn is None:
             self._turn = Turn("rotate")
 
+    def csrf_token(self) -> str:
+        """What a form or a script sends back, to show that the page it comes from was made for this session.
+
+        It costs nothing in the store, except that a visitor without a session is given one. Each call gives
+        another text for the same token. After :meth:`login` or :meth:`logout` earlier ones are worth nothing.
+
+        Raises:
+            SessionCommitted: the visitor has no session, and the response headers have left.
+        """
+        self._ready()
+        return self._core.csrf.token(self._next_id())
+
+    def check_csrf(self, value: object) -> bool:
+        """Whether ``value`` came from :meth:`csrf_token` of this session.
+
+        Anything may be asked for, ``None`` and files too: it is ``False``. A visitor whose session was just
+        rotated by another request, and who does not have the new cookie yet, is known by the old one.
+        """
+        self._ready()
+        if self._status is not Status.LIVE:
+            return False
+        came = self._came_with
+        return self._core.csrf.check(value, {self._id} if came is None else {self._id, store_id(came)})
+
     def mark_accessed(self) -> None:
         """Called by Starlette's ``request.session``."""
         self.accessed = True
@@ -270,6 +304,8 @@ class Session(MutableMapping[str, Any]):
         self.accessed = True
 
     # What the shells and _core use.
+
+    _core: "Core"
 
     @property
     def _id(self) -> str:
@@ -281,6 +317,20 @@ class Session(MutableMapping[str, Any]):
     @_id.setter
     def _id(self, id: str) -> None:
         self._known_as = id
+
+    def _next_id(self) -> str:
+        """The id that the session will have when the response arrives."""
+        turns = self._turn is not None and not (self._turn.how == "rotate" and self._followed)
+        if self._status is Status.ENDED and self._turn is None:
+            return self._id  # nothing will come of it
+        if not turns and (self._moves or self._status is Status.LIVE):
+            return self._id
+        self._changing()
+        if self._sealed:
+            raise SessionCommitted("the response headers have left: it is too late to change the session id")
+        if self._minted is None:
+            self._minted = self._core.tokens.mint()
+        return store_id(self._minted)
 
     def _load_now(self) -> None:
         """Fetch the session, where that can be done without awaiting."""
@@ -294,6 +344,17 @@ class Session(MutableMapping[str, Any]):
         """The value of ``key``, or a default that becomes it when it is changed in place."""
         self._ready()
         return self._values.offer(key, make)
+
+    def _called(self, device: str | None) -> bytes | None:
+        name = self._agent() if device is None else device
+        return name[:MAX_DEVICE].encode(errors="replace") if name else None
+
+    @property
+    def _set_cookies(self) -> list[bytes]:
+        """What the response sends; ours last, in case that something confuses it with one that is deleted."""
+        if self._cookie is not None:
+            return [*self._farewells, self._cookie]
+        return [*self._farewells] if self._spent else []
 
     def _ready(self) -> None:
         self.accessed = True
@@ -336,6 +397,32 @@ class Session(MutableMapping[str, Any]):
             self._values = Values(loaded.fields, self._codec)
             self._user, self._device = loaded.user, loaded.device
 
+    def _inherit(self, fields: dict[bytes, bytes], user: bytes | None) -> None:
+        """The store knows nothing of the visitor; another middleware's cookie does."""
+        self._stored = Loaded(
+            fields=fields, user=user, device=self._called(None) if user is not None else None
+        )
+        self._values = Values(fields, self._codec)
+        self._user, self._device = user, self._stored.device
+        self._moves = True
+
+    def _came_to_life(self, created: Created) -> None:
+        """The store has what was inherited; changes are still pending."""
+        self._status, self._moves = Status.LIVE, False
+        self._stored.created, self._stored.deadline = created.created, created.deadline
+
+    def _rebase(self, loaded: Loaded | None) -> None:
+        """Another request has moved what was inherited, and ended it if there is none."""
+        self._moves = False
+        if loaded is None or loaded.ended:
+            loaded, self._status = Loaded(ended=True), Status.ENDED
+        else:
+            self._status = Status.LIVE
+        self._values.adopt(late(self._values.delta(), self._values.fields, loaded.fields))
+        self._stored = loaded
+        if self._turn is None:
+            self._user, self._device = loaded.user, loaded.device
+
     def _follow(self, successor: str) -> None:
         """Another request has given the session this id."""
         self._id, self._followed = successor, True
@@ -348,6 +435,7 @@ class Session(MutableMapping[str, Any]):
     def _failed(self, error: BackendError) -> None:
         """The store has not answered to a save."""
         self._fault, self._refused = error, True
+        self._minted = None  # whether the store has a session of this name by now is unknown
 
     def _recovered(self) -> None:
         self._fault, self._refused = None, False
@@ -360,11 +448,14 @@ class Session(MutableMapping[str, Any]):
 
     def _unchanged(self) -> bool:
         """Whether there is nothing to save for certain: what most requests can tell at once."""
-        return self._turn is None and self._values.unchanged
+        quiet = self._minted is None and not self._moves and not self._unheard
+        return quiet and self._turn is None and self._values.unchanged
 
     def _pending(self) -> Pending:
         delta = self._values.delta()
-        return Pending(self._values, delta, self._turn, self._user, self._device, self._inherits)
+        return Pending(
+            self._values, delta, self._turn, self._user, self._device, self._inherits, self._minted
+        )
 
     def _settled(self, pending: Pending) -> None:
         """The store has what was pending."""
@@ -375,6 +466,8 @@ class Session(MutableMapping[str, Any]):
     def _moved(self, pending: Pending, id: str, created: Created) -> None:
         """The store has the session under this id now."""
         self._id, self._status, self._followed = id, Status.LIVE, False
+        if self._minted == pending.minted:
+            self._minted = None
         self._stored = Loaded(
             created=created.created, deadline=created.deadline, user=pending.user, device=pending.device
         )
@@ -417,7 +510,7 @@ class Session(MutableMapping[str, Any]):
         """Drop every change, as for a response that failed."""
         self._values = Values(self._stored.fields, self._codec)
         self._user, self._device = self._stored.user, self._stored.device
-        self._turn, self._inherits = None, True
+        self._turn, self._inherits, self._minted = None, True, None
 
     def _close(self) -> None:
         """The request is over.

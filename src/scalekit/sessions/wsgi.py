@@ -205,7 +205,7 @@ class _Response:
                 return False
         self.sent = session._sealed = True
         if session.accessed:
-            headers = merge(headers, session._cookie)
+            headers = merge(headers, session._set_cookies)
         self._write = self._start_response(status, headers, *rest)
         return True
 
@@ -219,7 +219,7 @@ class _Response:
         headers = list(_UNAVAILABLE)
         if self._session._cookie is not None:
             # The one before may have ended.
-            headers += to_wsgi([(b"set-cookie", self._session._cookie)])
+            headers += to_wsgi((b"set-cookie", cookie) for cookie in self._session._set_cookies)
         self._write = self._start_response("503 Service Unavailable", headers)
         return [_BODY]
 
@@ -259,14 +259,13 @@ class _Body:
         self._session._close()
 
 
-def merge(headers: list[tuple[str, str]], cookie: bytes | None) -> list[tuple[str, str]]:
-    """``headers`` of a response that depends on the session, and with its cookie if there is one."""
+def merge(headers: list[tuple[str, str]], cookies: list[bytes]) -> list[tuple[str, str]]:
+    """``headers`` of a response that depends on the session, and with its cookies if there are any."""
     # Only what is merged goes through bytes: the others keep the spelling that the application gave them.
     merged = from_wsgi(pair for pair in headers if _MERGED.fullmatch(pair[0]))
     vary_on(merged, b"cookie")
     make_private(merged)
-    if cookie is not None:
-        merged.append((b"set-cookie", cookie))
+    merged.extend((b"set-cookie", cookie) for cookie in cookies)
     return [pair for pair in headers if not _MERGED.fullmatch(pair[0])] + to_wsgi(merged)
 
 

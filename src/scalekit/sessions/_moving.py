@@ -1,0 +1,205 @@
+"""How a session moves from a legacy cookie (see :mod:`scalekit.sessions.migration`) into the store.
+
+A legacy cookie that is valid stands for a token of ours, which follows from it. Rules:
+
+* The store is asked first: what another request has moved is used, and what has ended since is not brought
+  back. Only what was never moved reads as the cookie has it.
+* It moves with the next response of a request that looked at the session, by ``create``: of requests at the
+  same time one creates it, and the others find it and save their changes to it.
+* A note that it was moved, under an id of its own, stays in the store for as long as the cookie could be
+  valid. Without it, a cookie that somebody has kept would undo a log-out once its mark is gone.
+* The session first and the note then, as a crash in between must leave the visitor logged in. A request that
+  finds neither, and later finds the note when it writes it, has brought back what was over: it is undone.
+* Only the request that moves the session sends its cookie: that of another one, if slow, could replace the
+  cookie of a log-in. If a minute later the visitor still comes with the old one, the answer was lost, and it
+  is sent once more, if the session still lives.
+"""
+
+import logging
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
+
+from scalekit._http import Cookie, read_cookies
+from scalekit._options import check_items, check_kind
+from scalekit._steps import Steps
+from scalekit.errors import SessionValueError
+from scalekit.sessions.codec import Codec
+from scalekit.sessions.events import event, tell
+from scalekit.sessions.migration import LegacyCookie, Signed, Unreadable
+from scalekit.sessions.session import Session, Status, encode_user
+from scalekit.sessions.store import Created, Loaded
+from scalekit.sessions.tokens import store_id
+from scalekit.sessions.values import name_of
+
+if TYPE_CHECKING:
+    from scalekit.sessions._core import Core
+
+_log = logging.getLogger("scalekit.sessions")
+
+LOST = 60_000  # ms after which a cookie that was not used has not arrived
+
+
+class LegacyToken(str):
+    """The token of the session that a legacy cookie stands for."""
+
+    cookie: LegacyCookie
+    signed: Signed
+
+    def __new__(cls, cookie: LegacyCookie, signed: Signed) -> Self:
+        self = super().__new__(cls, signed.token)
+        self.cookie, self.signed = cookie, signed
+        return self
+
+
+class _Inherited(NamedTuple):
+    """What a legacy cookie gives a new session."""
+
+    fields: dict[bytes, bytes]
+    user: bytes | None
+
+
+class Moving:
+    """The legacy cookies that one middleware takes.
+
+    Args:
+        migrate: the cookies; the first valid one counts.
+        ours: the middleware's own cookie.
+
+    Raises:
+        ConfigurationError: something that is no legacy cookie.
+    """
+
+    def __init__(self, migrate: Sequence[LegacyCookie], *, ours: Cookie) -> None:
+        self._legacy: tuple[LegacyCookie, ...] = check_items(migrate, option="migrate=")
+        for cookie in self._legacy:
+            wanted = "a list of legacy cookies, such as StarletteCookie(secret_key=...)"
+            check_kind(cookie, LegacyCookie, option="migrate=", wanted=wanted)
+        self._ours = ours
+        self._told: set[str] = set()
+
+    def __bool__(self) -> bool:
+        return bool(self._legacy)
+
+    def find(self, headers: Iterable[tuple[bytes, bytes]]) -> LegacyToken | None:
+        """The first legacy cookie of a request that is valid. Its content is not looked at yet."""
+        for cookie in self._legacy:
+            for value in read_cookies(headers, cookie.name):
+                signed = cookie.verify(value)
+                if signed is not None:
+                    return LegacyToken(cookie, signed)
+        return None
+
+    def farewells(self, only: LegacyCookie | None = None, *, https: bool) -> Iterator[bytes]:
+        """What deletes the legacy cookies; one that is our own by name and place is replaced instead."""
+        ours = (self._ours.name_for(https=https), self._ours.path, _host(self._ours))
+        for legacy in self._legacy if only is None else (only,):
+            cookie = legacy.cookie
+            if (cookie.name, cookie.path, _host(cookie)) != ours:
+                yield cookie.delete(https=https)
+
+    def read(self, token: LegacyToken, codec: Codec) -> _Inherited | None:
+        """What a valid cookie holds; ``None`` if that cannot be read, or is nothing."""
+        cookie = token.cookie
+        try:
+            data = cookie.read(token.signed.payload)
+        except Unreadable as error:
+            self._tell(f"a signed cookie {cookie.name!r} is no session of {type(cookie).__name__}: {error}")
+            return None
+        fields: dict[bytes, bytes] = {}
+        for key, value in data.items():
+            try:
+                fields[name_of(key)] = codec.encode(key, value)
+            except SessionValueError as error:
+                self._tell(f"a value in the cookie {cookie.name!r} is left out: {error}")
+        user: Any = cookie.user(data) if cookie.user is not None else None
+        encoded = None
+        if user is not None:
+            try:
+                encoded = encode_user(user)
+            except SessionValueError as error:
+                self._tell(f"user= of the cookie {cookie.name!r}: {error}")
+        return _Inherited(fields, encoded) if fields or encoded is not None else None
+
+    def _tell(self, text: str) -> None:
+        # Once: a visitor's cookie comes with every request.
+        if text not in self._told and len(self._told) < 100:
+            self._told.add(text)
+            _log.error("%s", text)
+
+
+def arrive(core: "Core", session: Session, token: LegacyToken, loaded: Loaded | None) -> Steps[None]:
+    """The store has answered what it has for a legacy cookie: a session, its end, or nothing."""
+    if loaded is None:
+        left = token.signed.left
+        note: Loaded | None = yield core.store.load(store_id(token.signed.mark), idle=left, step=left + 1)
+        if note is None:
+            begin(core, session, token)
+            return
+        # Another request may have moved it between the two looks.
+        loaded = yield from core.find(session)
+    _forget_with_ours(core, session, token)
+    session._arrived(loaded)
+    session._spent = loaded is None
+    if session._status is Status.LIVE and not session._followed:
+        session._unheard = time.time() * 1000 - session._stored.created > LOST
+
+
+def begin(core: "Core", session: Session, token: LegacyToken) -> None:
+    """Start from what the legacy cookie holds."""
+    session._arrived(None)
+    inherited = core.moving.read(token, core.codec)
+    if inherited is not None:  # else it is left alone, as a correction of the options may make it readable
+        _forget_with_ours(core, session, token)
+        session._inherit(*inherited)
+
+
+def move(core: "Core", session: Session, token: LegacyToken) -> Steps[None]:
+    """Put what the legacy cookie held into the store, or find that another request has done so."""
+    stored = session._stored
+    created: Created | None = yield core.store.create(
+        session._id,
+        fields=stored.fields,
+        user=stored.user,
+        device=stored.device,
+        idle=core.idle,
+        lifetime=core.lifetime,
+    )
+    if created is None:
+        loaded = yield from core.find(session)
+        session._rebase(loaded)
+        return
+    session._came_to_life(created)
+    session._cookie = core.cookie_of(session, token, created.left)
+    if (yield from _note(core, token)) is None:
+        yield core.store.destroy(session._id, grace=0, user=stored.user)
+        session._cookie = None
+        session._rebase(None)
+        return
+    tell(core.events.created, event(session._id, session._stored))
+
+
+def send_again(core: "Core", session: Session, token: LegacyToken) -> Steps[None]:
+    """Give the visitor the cookie that seems to have been lost."""
+    session._unheard = False
+    if (yield core.store.save(session._id, changed={}, removed=(), idle=core.idle)):
+        yield from _note(core, token)
+        left = session._stored.deadline - int(time.time() * 1000)
+        session._cookie = core.cookie_of(session, token, max(left, 1000))
+
+
+def _forget_with_ours(core: "Core", session: Session, token: LegacyToken) -> None:
+    if not token.cookie.keep:
+        session._farewells = (*core.moving.farewells(token.cookie, https=session._https),)
+
+
+def _note(core: "Core", token: LegacyToken) -> Steps[Created | None]:
+    left = token.signed.left
+    created: Created | None = yield core.store.create(
+        store_id(token.signed.mark), fields={}, user=None, idle=left, lifetime=left
+    )
+    return created
+
+
+def _host(cookie: Cookie) -> str | None:
+    return cookie.domain.lower().lstrip(".") if cookie.domain is not None else None

@@ -1,0 +1,577 @@
+"""Adopting this package logs nobody out: the cookies of Starlette and Flask (issue 3, line 33)."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from scalekit.errors import ConfigurationError
+from scalekit.sessions import Cookie, Events, MemoryStore, Store
+from scalekit.sessions.migration import FlaskCookie, LegacyCookie, StarletteCookie
+from scalekit.sessions.session import Session
+from tests.sessions.legacy import COOKIES, OLD, VALUES, Browser, flask_value, starlette_value
+from tests.sessions.shells import Answer, ASGIShell, FlaskShell, Shell, WSGIShell, make_scope
+
+DATA = {"_user_id": "7", "cart": ["tea"], "theme": "dark"}
+
+Make = Callable[..., Shell]
+
+
+@pytest.fixture(params=VALUES)
+def kind(request: pytest.FixtureRequest) -> str:
+    """Each old application in turn."""
+    name: str = request.param
+    return name
+
+
+@pytest.fixture
+def value(kind: str) -> str:
+    """The cookie of a visitor who is logged in to the old application."""
+    return VALUES[kind](DATA)
+
+
+@pytest.fixture
+def cookie(kind: str) -> LegacyCookie:
+    return COOKIES[kind](secret_key=OLD, user=lambda data: data.get("_user_id"))
+
+
+@pytest.fixture
+def browser(shell_type: type[Shell], store: Store, cookie: LegacyCookie, value: str) -> Browser:
+    """A visitor of the old application, over each framework and store."""
+    return Browser(shell_type(store, migrate=[cookie]), {"session": value})
+
+
+@dataclass
+class Clock:
+    """The store's, which may be ahead."""
+
+    later: float = 0.0
+
+    def __call__(self) -> float:
+        return time.time() + self.later
+
+
+def everything(session: Session) -> Any:
+    return [session.user_id, dict(session)]
+
+
+def test_a_visitor_stays_logged_in(browser: Browser) -> None:
+    """33. A request that only reads finds what the old cookie held, and moves it: ours replaces it."""
+    reply = browser.visit(everything)
+    assert reply.json == ["7", DATA]
+    deletion, ours = reply.set_cookies
+    assert deletion.startswith("session=; Path=/; Max-Age=0;")
+    assert ours.startswith("__Host-session=")
+    assert list(browser.jar) == ["__Host-session"]
+    assert browser(everything) == ["7", DATA]
+    assert browser.visit(lambda session: session["cart"].append("cup")).set_cookies == []
+    assert browser(lambda session: session["cart"]) == ["tea", "cup"]
+
+
+@pytest.mark.parametrize("shell_type", [ASGIShell, WSGIShell, FlaskShell])
+def test_an_untouched_session_is_not_moved(browser: Browser) -> None:
+    """33. A request that does not look at its session leaves everything as it is."""
+    jar = dict(browser.jar)
+    assert browser.visit(lambda session: None).set_cookies == []
+    assert browser.jar == jar
+
+
+def test_a_change_in_the_first_request(browser: Browser) -> None:
+    """33. What the first request changes, deep inside or by deleting, is in the moved session."""
+
+    def change(session: Session) -> None:
+        session["cart"].append("cup")
+        del session["theme"]
+        session["new"] = True
+
+    browser.visit(change)
+    assert browser(everything) == ["7", {"_user_id": "7", "cart": ["tea", "cup"], "new": True}]
+
+
+def test_two_requests_at_once(browser: Browser) -> None:
+    """33. A second request overtakes the first, both with the old cookie: one session, both changes."""
+    other = Browser(browser.shell, dict(browser.jar))
+
+    def slow(session: Session) -> None:
+        session["slow"] = len(session)
+        other.visit(lambda session: session.update(fast=session["cart"]))
+        session["cart"].append("cup")
+
+    reply = browser.visit(slow)
+    assert (reply.status, reply.set_cookies) == (200, [])  # the one that moved it has sent the cookie
+    expected = {**DATA, "cart": ["tea", "cup"], "slow": 3, "fast": ["tea"]}
+    assert other(everything) == ["7", expected]
+    assert browser(everything) == ["7", expected]
+
+
+@pytest.mark.parametrize("turn", ["login", "rotate"])
+def test_a_change_of_id_that_was_overtaken(browser: Browser, turn: str) -> None:
+    """33. 13. Another request moves the session while this one logs in or rotates: what it set goes along."""
+    other = Browser(browser.shell, dict(browser.jar))
+
+    def slow(session: Session) -> None:
+        session["slow"] = len(session)
+        other.visit(lambda session: session.update(fast=1))
+        session.login("7") if turn == "login" else session.rotate()
+
+    browser.visit(slow)
+    assert browser(everything) == ["7", {**DATA, "slow": 3, "fast": 1}]
+
+
+@pytest.mark.parametrize("turn", ["login", "rotate", "logout"])
+def test_a_change_of_id_in_the_first_request(browser: Browser, turn: str) -> None:
+    """33. 15. Who logs in, rotates or logs out with the old cookie: it is worth nothing from then on."""
+    old = Browser(browser.shell, dict(browser.jar))
+    turns = {"login": lambda session: session.login("8"), "rotate": lambda session: session.rotate()}
+    reply = browser.visit(turns.get(turn, lambda session: session.logout()))
+    assert [line.partition("=")[0] for line in reply.set_cookies] == ["session", "__Host-session"]
+    expected = {"login": ["8", {}], "rotate": ["7", DATA], "logout": [None, {}]}[turn]
+    assert browser(everything) == expected
+    if turn != "rotate":  # which leaves the old one good for ten seconds
+        assert old(everything) == [None, {}]
+
+
+@pytest.mark.parametrize("turn", ["login", "logout"])
+def test_a_slow_request_beside_a_login(browser: Browser, turn: str) -> None:
+    """33. 11. A slow request with the old cookie sends none that could replace that of a log-in."""
+    other = Browser(browser.shell, dict(browser.jar))
+
+    def slow(session: Session) -> None:
+        len(session)
+        other.visit(lambda session: session.login("7") if turn == "login" else session.logout())
+        session["late"] = 1
+
+    assert browser.visit(slow).set_cookies == []
+    assert other(everything) == (["7", DATA] if turn == "login" else [None, {}])
+
+
+def test_a_failed_response_moves_nothing(browser: Browser) -> None:
+    """33. 15. After a 5xx the old cookie is as good as before."""
+    reply = browser.visit(lambda session: Answer(session.update(cart=[]), status=500))
+    assert (reply.status, reply.set_cookies) == (500, [])
+    assert browser(everything) == ["7", DATA]
+
+
+def test_a_replay_after_logging_out(shell_type: type[Shell], cookie: LegacyCookie, value: str) -> None:
+    """33. A kept copy of the old cookie undoes no log-out: not at once, nor when the mark has long gone; its
+    visitor is anonymous, may have a new session, and loses the old cookie with it."""
+    clock = Clock()
+    store = MemoryStore(clock=clock)
+    browser = Browser(shell_type(store, migrate=[cookie]), {"session": value})
+    thief = Browser(browser.shell, dict(browser.jar))
+    assert browser(everything) == ["7", DATA]
+    browser.visit(lambda session: session.logout())
+    for clock.later in (0.0, 61.0, 10 * 24 * 3600.0):
+        copy = Browser(browser.shell, dict(thief.jar))
+        assert copy(everything) == [None, {}]
+        assert copy.jar == (
+            {} if clock.later else thief.jar
+        )  # the log-out may be a request that is under way
+    thief.visit(lambda session: session.update(mine=1))
+    assert list(thief.jar) == ["__Host-session"]
+    assert thief(everything) == [None, {"mine": 1}]
+
+
+def test_a_request_that_takes_longer_than_a_mark_lives(
+    shell_type: type[Shell], cookie: LegacyCookie, value: str
+) -> None:
+    """33. 10. Moved and logged out while a request is under way that ends when the mark of it has gone: the
+    session is not brought back, and no cookie is sent."""
+    clock = Clock()
+    store = MemoryStore(clock=clock)
+    browser = Browser(shell_type(store, migrate=[cookie]), {"session": value})
+    other = Browser(browser.shell, dict(browser.jar))
+
+    def slow(session: Session) -> None:
+        len(session)
+        other.visit(lambda session: session.logout())
+        clock.later = 61.0
+        session["late"] = 1
+
+    assert browser.visit(slow).set_cookies == []
+    assert browser(everything) == [None, {}]
+    assert store.count() == 1  # the note that it was moved
+
+
+def test_a_session_that_has_expired_stays_so(
+    shell_type: type[Shell], cookie: LegacyCookie, value: str
+) -> None:
+    """33. 20. The old cookie does not bring back what was moved and has expired since."""
+    clock = Clock()
+    store = MemoryStore(clock=clock)
+    jar = {"session": value}
+    shell = shell_type(store, migrate=[cookie], idle_timeout=3600)
+    assert Browser(shell, dict(jar))(everything) == ["7", DATA]
+    clock.later = 3601.0
+    assert Browser(shell, dict(jar))(everything) == [None, {}]
+
+
+def test_other_spellings_of_a_cookie(shell_type: type[Shell], cookie: LegacyCookie, value: str) -> None:
+    """33. A signature in another spelling of base64 makes no second session out of one cookie."""
+    shell = shell_type(MemoryStore(), migrate=[cookie])
+    Browser(shell, {"session": value})(lambda session: session.logout())
+    signed, _, signature = value.rpartition(".")
+    spellings = [f"{signed}.{signature}=", f"{signed}.{signature}*", f"{signed}.{signature[:-1]}"]
+    alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+    spellings += [f"{signed}.{signature[:-1]}{letter}" for letter in alphabet]
+    assert sum(cookie.verify(spelling) is not None for spelling in spellings) > 1
+    for spelling in spellings:
+        assert Browser(shell, {"session": spelling})(everything) == [None, {}]
+
+
+def test_the_answer_was_lost(shell_type: type[Shell], cookie: LegacyCookie, value: str) -> None:
+    """33. Who never got our cookie goes on with the old one, and gets ours a minute later."""
+    clock = Clock(later=-61.0)
+    store = MemoryStore(clock=clock)
+    jar = {"session": value}
+    shell = shell_type(store, migrate=[cookie])
+    Browser(shell, dict(jar)).visit(lambda session: session.update(a=1))
+    clock.later = 0.0
+    browser = Browser(shell, dict(jar))
+    assert browser(everything) == ["7", {**DATA, "a": 1}]
+    assert list(browser.jar) == ["__Host-session"]
+    assert browser(everything) == ["7", {**DATA, "a": 1}]
+
+
+def test_the_answer_may_still_come(browser: Browser) -> None:
+    """33. 11. Until then, a request with the old cookie uses the session and sends none."""
+    jar = dict(browser.jar)
+    browser.visit(lambda session: session.update(a=1))
+    late = Browser(browser.shell, dict(jar))
+    assert late.visit(lambda session: session.update(b=2)).set_cookies == []
+    assert browser(everything) == ["7", {**DATA, "a": 1, "b": 2}]
+
+
+def test_one_name_for_both(shell_type: type[Shell], store: Store, cookie: LegacyCookie, value: str) -> None:
+    """33. Where ours has the name and place of the old one, it replaces that, and nothing deletes it."""
+    browser = Browser(shell_type(store, migrate=[cookie]), {"session": value}, scheme="http")
+    (line,) = browser.visit(everything).set_cookies
+    assert "Max-Age=0" not in line
+    assert browser.jar["session"] != value
+    assert browser(everything) == ["7", DATA]
+
+
+def test_one_name_in_two_places(shell_type: type[Shell], store: Store, kind: str, value: str) -> None:
+    """33. An old cookie for the whole domain: it is deleted there, before ours is set, and ours is found
+    behind it as long as the browser sends both."""
+    old = COOKIES[kind](secret_key=OLD, domain="shop.test")
+    shell = shell_type(store, migrate=[old])
+    deletion, ours = shell.request(everything, f"session={value}".encode()).set_cookies
+    assert "; Domain=shop.test" in deletion
+    assert "Max-Age=0" in deletion
+    assert "Domain" not in ours
+    mine = ours.split(";")[0]
+    (ours,) = shell.request(lambda session: session.login("8"), mine.encode()).set_cookies
+    both = f"session={value}; {ours.split(';')[0]}".encode()
+    reply = shell.request(everything, both)
+    assert (reply.json, reply.set_cookies) == (["8", DATA], [])
+
+
+def test_the_old_cookie_is_kept_while_old_servers_run(
+    shell_type: type[Shell], store: Store, kind: str, value: str
+) -> None:
+    """33. `keep=True` leaves the old cookie until log-out; ours counts where both come."""
+    browser = Browser(
+        shell_type(store, migrate=[COOKIES[kind](secret_key=OLD, keep=True)]), {"session": value}
+    )
+    browser.visit(lambda session: session.update(a=1))
+    assert sorted(browser.jar) == ["__Host-session", "session"]
+    assert browser(dict) == {**DATA, "a": 1}
+    browser.visit(lambda session: session.logout())
+    assert browser.jar == {}
+
+
+FORGED: dict[str, Callable[[str], str]] = {
+    "changed": lambda value: "x" + value[1:],
+    "cut": lambda value: value[:-10],
+    "unsigned": lambda value: value.split(".")[0],
+    "another secret": lambda value: VALUES["starlette"](DATA, secret_key="x"),
+    "garbage": lambda value: "\xff\xfe.\x80.",
+    "huge": lambda value: "A" * 60_000,
+    "dots": lambda value: "." * 500,
+    "empty": lambda value: "",
+    "null": lambda value: "null",
+}
+
+
+@pytest.mark.parametrize("forged", FORGED)
+def test_a_forged_cookie_is_nobody(browser: Browser, value: str, forged: str) -> None:
+    """33. A cookie that the old application would refuse is an anonymous visitor, and is left alone."""
+    browser.jar["session"] = FORGED[forged](value)
+    reply = browser.visit(everything)
+    assert (reply.json, reply.set_cookies) == ([None, {}], [])
+
+
+def test_the_first_valid_one_counts(
+    shell_type: type[Shell], cookie: LegacyCookie, kind: str, value: str
+) -> None:
+    """33. Cookies of one name, and several old applications: the first that is valid."""
+    other = next(name for name in COOKIES if name != kind)
+    shell = shell_type(MemoryStore(), migrate=[COOKIES[other](secret_key="another secret"), cookie])
+    reply = shell.request(everything, f"session=nonsense; session={value}".encode(), scheme="https")
+    assert reply.json == ["7", DATA]
+
+
+@pytest.mark.parametrize("store", ["memory"], indirect=True)
+def test_an_old_cookie(
+    shell_type: type[Shell], store: Store, kind: str, value: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """33. Beyond `max_age`, or from `until` on, it is not taken."""
+    soon = datetime.now(UTC) + timedelta(days=1)
+    days = {"starlette": 14, "flask": 31}[kind]
+    shells = {"age": shell_type(store, migrate=[COOKIES[kind](secret_key=OLD)])}
+    shells["until"] = shell_type(store, migrate=[COOKIES[kind](secret_key=OLD, until=soon)])
+    shells["past"] = shell_type(
+        MemoryStore(), migrate=[COOKIES[kind](secret_key=OLD, until=datetime.now(UTC))]
+    )
+    assert Browser(shells["past"], {"session": value})(dict) == {}
+    assert Browser(shells["until"], {"session": value})(dict) == DATA
+    now = time.time()
+    monkeypatch.setattr(time, "time", lambda: now + days * 24 * 3600 + 1)
+    assert Browser(shells["age"], {"session": value})(dict) == {}
+
+
+def test_moving_is_told_once(shell_type: type[Shell], cookie: LegacyCookie, value: str) -> None:
+    """33. 31. `Events.created` is told of a session that was moved, with its user."""
+    told: list[Any] = []
+    shell = shell_type(MemoryStore(), migrate=[cookie], events=Events(created=told.append))
+    browser = Browser(shell, {"session": value})
+    other = Browser(shell, dict(browser.jar))
+    browser.visit(lambda session: bool([len(session), other.visit(dict)]))
+    browser(dict)
+    assert [event.user_id for event in told] == ["7"]
+
+
+def test_it_is_listed_under_its_user(browser: Browser, store: Store) -> None:
+    """33. 29. `user=` makes the log-in of the old application one of ours, listed from the start."""
+    from scalekit.sessions import codec
+
+    browser.visit(dict)
+    listed = browser.shell.store.using("sync").listed(codec.encode("user_id", "7"))
+    assert len(list(listed)) == 1  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("store", ["memory"], indirect=True)
+def test_values_that_cannot_be_stored(
+    shell_type: type[Shell], store: Store, caplog: pytest.LogCaptureFixture
+) -> None:
+    """33. They are left out and logged by key, once; the visitor stays logged in."""
+    value = starlette_value({**DATA, "odd": "\ud800", "\0hidden": 1})
+    shell = shell_type(store, migrate=[StarletteCookie(secret_key=OLD, user=lambda data: data["_user_id"])])
+    for _ in range(2):
+        Browser(shell, {"session": value}).visit(lambda s: Answer(everything(s), status=500))
+    assert Browser(shell, {"session": value})(everything) == ["7", DATA]
+    messages = [record.getMessage() for record in caplog.records if record.name == "scalekit.sessions"]
+    assert len(messages) == 2
+    assert "'odd'" in messages[0]
+    assert "hidden" in messages[1]
+
+
+@pytest.mark.parametrize("store", ["memory"], indirect=True)
+def test_a_signed_cookie_of_another_format(
+    shell_type: type[Shell], store: Store, caplog: pytest.LogCaptureFixture
+) -> None:
+    """33. Signed, but no session: anonymous, logged once without the content, and left for a correction."""
+    from itsdangerous import TimestampSigner
+
+    shell = shell_type(store, migrate=[StarletteCookie(secret_key=OLD)])
+    for payload in (b"not base64 \xff", b"WzFd", b"W1s=", b""):
+        value = TimestampSigner(OLD).sign(payload).decode("latin-1")
+        browser = Browser(shell, {"session": value})
+        reply = browser.visit(everything)
+        assert (reply.json, reply.set_cookies) == ([None, {}], [])
+        browser.visit(lambda session: session.update(a=1))
+        assert sorted(browser.jar) == ["__Host-session", "session"]
+    errors = [record for record in caplog.records if record.levelno == logging.ERROR]
+    assert 1 <= len(errors) <= 4
+    assert "WzFd" not in caplog.text
+
+
+def test_every_type_of_flask() -> None:
+    """33. What Flask reads from its cookie, we read: tuples, bytes, dates, UUIDs, Markup, disguised tags."""
+    from uuid import UUID
+
+    import flask
+    from markupsafe import Markup
+
+    data = {
+        "_permanent": True,
+        "_flashes": [("message", Markup("<b>saved</b>")), ("error", "no")],
+        "bytes": b"\x00\xff",
+        "date": datetime(2026, 11, 26, 10, 30, 15, tzinfo=UTC),
+        "id": UUID(int=5),
+        "nested": {"tuple": (1, (2, [{"deep": (None,)}]))},
+        "disguised": {" t": [1]},
+        "twice": {" di": {" u": "x"}},
+        "text": "x" * 3000,  # which makes it compress
+        "empty": [{}, [], ()],
+    }
+    app = flask.Flask("old")
+    app.secret_key = OLD
+    serializer = flask.sessions.SecureCookieSessionInterface().get_signing_serializer(app)
+    assert serializer is not None
+    for part in [data, *({key: value} for key, value in data.items())]:
+        value = flask_value(part)
+        cookie = FlaskCookie(secret_key=OLD)
+        signed = cookie.verify(value)
+        assert signed is not None
+        read = cookie.read(signed.payload)
+        assert read == part == serializer.loads(value)
+        assert type(read.get("bytes", b"")) is bytes
+        assert all(type(flash) is tuple for flash in read.get("_flashes", []))
+    assert type(cookie.read(cookie.verify(flask_value({"m": Markup("<i>")})).payload)["m"]) is Markup  # type: ignore[union-attr]
+
+
+def test_a_flask_application_with_a_salt_and_digest_of_its_own() -> None:
+    """33. `salt` and `digest` are those of its session interface; others do not verify."""
+    import hashlib
+
+    value = flask_value(DATA, salt="shop", digest_method=staticmethod(hashlib.sha256))
+    assert FlaskCookie(secret_key=OLD, salt="shop", digest="sha256").verify(value) is not None
+    for given in ({"salt": "shop"}, {"digest": "sha256"}, {}):
+        assert FlaskCookie(secret_key=OLD, **given).verify(value) is None  # type: ignore[arg-type]
+
+
+def test_a_key_ring_of_the_old_application() -> None:
+    """33. Any of its secrets verifies; the session it becomes does not depend on the ring."""
+    value = flask_value(DATA, secret_key="older")
+    alone, ring = FlaskCookie(secret_key="older"), FlaskCookie(secret_key=["older", b"newer"])
+    first, second = alone.verify(value), ring.verify(value)
+    assert first is not None
+    assert second is not None
+    assert (first.token, first.mark) == (second.token, second.mark)
+    assert len({first.token, first.mark}) == 2
+
+
+def test_flask_goes_on_as_before(store: Store) -> None:
+    """33. In Flask, `permanent` and flashed messages move along."""
+    import flask
+
+    value = flask_value({"_permanent": True, "_flashes": [("message", "hello")]})
+    browser = Browser(FlaskShell(store, migrate=[FlaskCookie(secret_key=OLD)]), {"session": value})
+
+    def handler(session: Session) -> Any:
+        return [flask.session.permanent, flask.get_flashed_messages(with_categories=True)]
+
+    reply = browser.visit(handler)
+    assert reply.json == [True, [["message", "hello"]]]
+    assert "Max-Age" in reply.set_cookies[-1]
+    assert browser(handler) == [True, []]
+
+
+async def test_a_websocket_moves_it(value: str, cookie: LegacyCookie) -> None:
+    """33. 25. A WebSocket that reads its session before it accepts sends the cookies with the acceptance."""
+    from scalekit.sessions.asgi import SessionMiddleware
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        assert dict(scope["session"]) == DATA
+        await send({"type": "websocket.accept", "headers": []})
+
+    sent: list[Any] = []
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    middleware = SessionMiddleware(app, store=MemoryStore(), secret_key="x" * 20, migrate=[cookie])
+    scope = make_scope(f"session={value}".encode(), scheme="wss", type="websocket")
+    await middleware(scope, asyncio.Event().wait, send)  # type: ignore[arg-type]
+    names = [line.partition(b"=")[0] for name, line in sent[0]["headers"] if name == b"set-cookie"]
+    assert names == [b"session", b"__Host-session"]
+
+
+@pytest.mark.parametrize("encrypt", [False, True])
+def test_into_a_cookie_of_ours(
+    shell_type: type[Shell], cookie: LegacyCookie, value: str, encrypt: bool
+) -> None:
+    """33. Over a `CookieStore` too: the old cookie becomes one of ours."""
+    from scalekit.sessions.cookie import CookieStore
+
+    shell = shell_type(CookieStore(encrypt=encrypt), migrate=[cookie])
+    browser = Browser(shell, {"session": value})
+    old = dict(browser.jar)
+    assert browser.visit(lambda session: Answer(session.update(a=1), status=500)).set_cookies == []
+    assert browser(everything) == ["7", DATA]
+    assert list(browser.jar) == ["__Host-session"]
+    browser.visit(lambda session: session["cart"].append("cup"))
+    assert browser(everything) == ["7", {**DATA, "cart": ["tea", "cup"]}]
+    for jar in (browser.jar, old):
+        leaving = Browser(shell, dict(jar))
+        leaving.visit(lambda session: session.logout())
+        assert leaving.jar == {}
+    plain = Browser(shell, dict(old), scheme="http")
+    assert plain(everything) == ["7", DATA]
+    assert plain(everything) == ["7", DATA]
+    assert plain.jar != old
+
+
+@pytest.mark.parametrize("ends", [False, True])
+async def test_after_a_save_that_found_it_moved(value: str, cookie: LegacyCookie, ends: bool) -> None:
+    """33. 25. Who saves in the middle of a request then has what another request made of the session."""
+    from scalekit.sessions.asgi import SessionMiddleware
+    from tests.sessions.shells import drive_asgi
+
+    seen: list[Any] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        session = scope["session"]
+        if scope["path"] == "/other":
+            session.logout() if ends else session.update(fast=1)
+        else:
+            session["slow"] = len(session)
+            await drive_asgi(middleware, make_scope(header) | {"path": "/other"})
+            seen.extend([await session.save(), everything(session)])
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b""})
+
+    header = f"session={value}".encode()
+    middleware = SessionMiddleware(app, store=MemoryStore(), secret_key="x" * 20, migrate=[cookie])
+    await drive_asgi(middleware, make_scope(header))
+    assert seen == ([False, [None, {}]] if ends else [True, ["7", {**DATA, "slow": 3, "fast": 1}]])
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (StarletteCookie(secret_key=OLD), "must be a list"),
+        ([Cookie()], "a list of legacy cookies"),
+        ([StarletteCookie], "not the class StarletteCookie"),
+        (["session"], "not str"),
+    ],
+    ids=["no list", "our own", "class", "name"],
+)
+@pytest.mark.parametrize("shell_type", [ASGIShell, WSGIShell, FlaskShell])
+def test_what_is_no_legacy_cookie_is_refused(make_shell: Make, given: Any, message: str) -> None:
+    """33. A typical mistake is told at start-up."""
+    with pytest.raises(ConfigurationError, match=message):
+        make_shell(migrate=given)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"secret_key": ""},
+        {"secret_key": []},
+        {"secret_key": None},
+        {"secret_key": [OLD, 5]},
+        {"secret_key": OLD, "until": datetime(2027, 1, 1)},
+        {"secret_key": OLD, "until": "2027-01-01"},
+        {"secret_key": OLD, "max_age": 0},
+        {"secret_key": OLD, "max_age": None},
+        {"secret_key": OLD, "digest": "sha0"},
+        {"secret_key": OLD, "name": "a b"},
+        {"secret_key": OLD, "same_site": "none"},
+        {"secret_key": OLD, "user": "_user_id"},
+    ],
+    ids=str,
+)
+def test_a_legacy_cookie_that_cannot_be(given: dict[str, Any]) -> None:
+    """33. Options are checked when they are written down; no secret is in the message, nor in the repr."""
+    with pytest.raises(ConfigurationError) as caught:
+        FlaskCookie(**given)
+    assert OLD not in str(caught.value)
+    assert OLD not in repr(FlaskCookie(secret_key=OLD))
