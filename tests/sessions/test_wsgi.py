@@ -9,7 +9,7 @@ from wsgiref.validate import validator
 
 import pytest
 
-from scalekit.errors import BackendUnavailable, SessionCommitted, WrongColour
+from scalekit.errors import BackendUnavailable, ConfigurationError, SessionCommitted, WrongColour
 from scalekit.sessions import MemoryStore
 from scalekit.sessions.redis import RedisStore
 from scalekit.sessions.wsgi import SessionMiddleware, get_session
@@ -286,6 +286,12 @@ def test_the_outage_of_another_piece_is_not_ours(store: MemoryStore) -> None:
     middleware = SessionMiddleware(app, store=store, secret_key=SECRET)
     with pytest.raises(BackendUnavailable, match="database"):
         drive_wsgi(middleware, make_environ(None))
+
+
+def test_without_the_middleware() -> None:
+    """32. `get_session(environ)` names what is missing."""
+    with pytest.raises(ConfigurationError, match=r"no session .*SessionMiddleware\(app"):
+        get_session(make_environ(None))
 
 
 def test_an_asynchronous_client_is_refused_at_start_up() -> None:

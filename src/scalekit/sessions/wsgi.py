@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, Unpack, overload
 
 from scalekit._http import from_wsgi, make_private, to_wsgi, vary_on
 from scalekit._steps import run
-from scalekit.errors import BackendError
+from scalekit.errors import BackendError, ConfigurationError
 from scalekit.sessions._core import Core, Options, bind
 from scalekit.sessions.atomic import Change, Number, extend, increment, removal, update
 from scalekit.sessions.session import Session
@@ -95,8 +95,16 @@ class SyncSession(Session):
 
 
 def get_session(environ: Environ) -> SyncSession:
-    """The session of a request."""
-    session: SyncSession = environ[KEY]
+    """The session of a request.
+
+    Raises:
+        ConfigurationError: no :class:`SessionMiddleware` around the application.
+    """
+    session: SyncSession | None = environ.get(KEY)
+    if session is None:
+        raise ConfigurationError(
+            "no session in this environ; app = SessionMiddleware(app, ...) of scalekit.sessions.wsgi"
+        )
     return session
 
 
