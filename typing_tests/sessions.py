@@ -4,7 +4,7 @@
 
 from collections.abc import MutableMapping
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from enum import Enum
 from typing import Annotated, Any, ClassVar, Literal, assert_type
 from uuid import UUID
@@ -28,6 +28,7 @@ from scalekit.sessions.cookie import CookieStore
 from scalekit.sessions.encryption import EncryptedStore
 from scalekit.sessions.flask import FlaskSession, ServerSessionInterface
 from scalekit.sessions.flask import session as flask_session
+from scalekit.sessions.migration import FlaskCookie, StarletteCookie
 from scalekit.sessions.redis import RedisStore
 from scalekit.sessions.wsgi import SessionMiddleware as WSGISessionMiddleware
 from scalekit.sessions.wsgi import SyncSession, get_session
@@ -54,7 +55,15 @@ app.add_middleware(
     max_size=1000,
     on_error="anonymous",
     lazy=True,
+    migrate=[
+        StarletteCookie(
+            secret_key=SECRET, max_age=timedelta(days=14), user=lambda data: data.get("_user_id")
+        ),
+        FlaskCookie(secret_key=[b"old", b"new"], salt="shop", until=datetime.now(UTC), keep=True),
+    ],
 )
+StarletteCookie(secret_key=SECRET, max_age=None)  # type: ignore[arg-type]
+FlaskCookie(secret_key=SECRET, until="2027-01-31")  # type: ignore[arg-type]
 Starlette(middleware=[Middleware(ASGISessionMiddleware, store=memory, secret_key=SECRET)])
 
 
@@ -75,6 +84,8 @@ async def endpoint(request: Request) -> None:
     session.login("ann")
     session.login(1.5)  # type: ignore[arg-type]
     session.setdefault("cart", []).append("tea")
+    assert_type(session.csrf_token(), str)
+    assert_type(session.check_csrf((await request.form()).get("csrf_token")), bool)
     print(mapping)
     await check_store_async(store)
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from scalekit.errors import ConfigurationError
+from scalekit.errors import BackendUnavailable, ConfigurationError
 from scalekit.sessions import Cookie, Events, MemoryStore, Store
 from scalekit.sessions.migration import FlaskCookie, LegacyCookie, StarletteCookie
 from scalekit.sessions.session import Session
@@ -54,6 +54,26 @@ class Clock:
 
     def __call__(self) -> float:
         return time.time() + self.later
+
+
+class Away(MemoryStore):
+    """A store of which some operations fail."""
+
+    down: tuple[str, ...] = ()
+
+    def load(self, *args: Any, **options: Any) -> Any:
+        self._fail("load")
+        return super().load(*args, **options)
+
+    def create(self, *args: Any, **options: Any) -> Any:
+        self._fail("create")
+        if not options["fields"]:
+            self._fail("note")
+        return super().create(*args, **options)
+
+    def _fail(self, operation: str) -> None:
+        if operation in self.down:
+            raise BackendUnavailable("away", backend="the store")
 
 
 def everything(session: Session) -> Any:
@@ -370,6 +390,45 @@ def test_values_that_cannot_be_stored(
     assert len(messages) == 2
     assert "'odd'" in messages[0]
     assert "hidden" in messages[1]
+
+
+@pytest.mark.parametrize("user", [["7"], 7.0, {"id": 7}, b"7"], ids=repr)
+def test_a_user_that_cannot_be_one(
+    shell_type: type[Shell], value: str, kind: str, caplog: pytest.LogCaptureFixture, user: Any
+) -> None:
+    """33. What `user=` gives and is no id is logged; the values move all the same, for nobody."""
+    shell = shell_type(MemoryStore(), migrate=[COOKIES[kind](secret_key=OLD, user=lambda data: user)])
+    assert Browser(shell, {"session": value})(everything) == [None, DATA]
+    assert "user=" in caplog.text
+
+
+@pytest.mark.parametrize("on_error", ["unavailable", "anonymous"])
+def test_while_the_store_is_away(
+    shell_type: type[Shell], cookie: LegacyCookie, value: str, on_error: str
+) -> None:
+    """33. 27. An outage costs nobody the old cookie: it is neither moved nor deleted, and good afterwards."""
+    store = Away()
+    browser = Browser(shell_type(store, migrate=[cookie], on_error=on_error), {"session": value})
+    jar = dict(browser.jar)
+    for store.down in (("load",), ("load", "create"), ("create",)):
+        reply = browser.visit(everything)
+        if on_error == "anonymous" and "load" in store.down:
+            assert reply.json == [None, {}]
+        else:
+            assert reply.status == 503
+        assert (reply.set_cookies, browser.jar) == ([], jar)
+    store.down = ()
+    assert browser(everything) == ["7", DATA]
+
+
+def test_the_note_is_not_heard_of(shell_type: type[Shell], cookie: LegacyCookie, value: str) -> None:
+    """33. 27. The store fails when the session is there and the note is not: the 503 has the new cookie."""
+    store = Away()
+    store.down = ("note",)
+    browser = Browser(shell_type(store, migrate=[cookie]), {"session": value})
+    assert browser.visit(everything).status == 503
+    assert list(browser.jar) == ["__Host-session"]
+    assert browser(everything) == ["7", DATA]
 
 
 @pytest.mark.parametrize("store", ["memory"], indirect=True)

@@ -7,11 +7,12 @@ from typing import Any
 
 import pytest
 
+from scalekit.sessions.asgi import SessionMiddleware, load
 from scalekit.sessions.migration import StarletteCookie
 from scalekit.sessions.redis import RedisStore
 from tests.servers import RedisServer
 from tests.sessions.legacy import OLD, Browser, starlette_value
-from tests.sessions.shells import ASGIShell, Shell
+from tests.sessions.shells import SECRET, ASGIShell, Shell, drive_asgi, make_scope
 from tests.sessions.test_cost import Counter
 from tests.sessions.test_processes import Process, cookie_of
 
@@ -60,6 +61,29 @@ def test_an_untouched_legacy_cookie(browser: Browser, counter: Counter) -> None:
         "FastAPIShell",
     ):  # where asking for it is a look
         assert set(counter.read()) == expected
+
+
+@pytest.mark.parametrize("shell_type", [ASGIShell])
+async def test_a_lazy_legacy_cookie(
+    server: RedisServer, counter: Counter, browser: Browser, value: str
+) -> None:
+    """33. 3. `lazy=True`: 0 commands for an untouched legacy cookie; `await load(request)` reads it."""
+    seen: list[Any] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        if scope["path"] == "/load":
+            seen.append((await load(scope))["cart"])
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b""})
+
+    old = StarletteCookie(secret_key=OLD)
+    store = RedisStore.from_url(server.url)
+    lazy = SessionMiddleware(app, store=store, secret_key=SECRET, lazy=True, migrate=[old])
+    scope = make_scope(f"session={value}".encode())
+    assert (await drive_asgi(lazy, {**scope})).set_cookies == []
+    assert counter.read() == {}
+    assert len((await drive_asgi(lazy, scope | {"path": "/load"})).set_cookies) == 1
+    assert (counter.round_trips(), seen) == (4, [["tea"]])
 
 
 @pytest.mark.parametrize("forged", ["x" * 100, "a.b.c", starlette_value({"a": 1}, secret_key="another")])
