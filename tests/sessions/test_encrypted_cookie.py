@@ -11,6 +11,8 @@ from scalekit.sessions import MemoryStore
 from scalekit.sessions._sealing import Ring
 from scalekit.sessions.cookie import CookieStore
 from scalekit.sessions.encryption import EncryptedStore
+from scalekit.sessions.migration import StarletteCookie
+from tests.sessions.legacy import Browser, starlette_value
 from tests.sessions.shells import SECRET, Shell, Visitor
 
 OLD, NEW = "an old key of the tests, long", "a new key of the tests, long"
@@ -85,6 +87,16 @@ def test_encryption_can_be_switched_on(shell_type: type[Shell]) -> None:
     assert visitor.cookie is not None
     assert "." not in visitor.cookie
     assert visitor(dict) == {"a": 2}
+
+
+def test_a_cookie_of_starlette_becomes_an_encrypted_one(shell_type: type[Shell]) -> None:
+    """17, 33. Nobody is logged out, and nobody can read it any more."""
+    shell = shell_type(CookieStore(encrypt=True), migrate=[StarletteCookie(secret_key=OLD)])
+    browser = Browser(shell, {"session": starlette_value({"a": "plain"}, secret_key=OLD)})
+    assert browser(dict) == {"a": "plain"}
+    (name,) = browser.jar
+    assert b"plain" not in raw(browser.jar[name])
+    assert browser(dict) == {"a": "plain"}
 
 
 def test_an_encrypted_store_needs_a_store() -> None:

@@ -99,7 +99,10 @@ class CookieCore(Core):
     def _put(self, session: Session, pending: Pending, now: int) -> bool:
         fields = pending.delta.applied(pending.values.fields)
         stays = session._status is Status.LIVE and pending.how != "logout"
-        if not stays and not fields and pending.user is None and pending.minted is None:
+        # What came from a legacy cookie has its id, and is a session even if all of it was removed: without a
+        # cookie of ours it would come back.
+        moves = session._moves and pending.how != "logout"
+        if not (stays or moves or fields or pending.user is not None or pending.minted is not None):
             return self._take_back(session, pending)
         created, deadline = now, now + self.lifetime
         if stays and pending.how != "login":
@@ -108,7 +111,7 @@ class CookieCore(Core):
             session._ended(pending)
             return False
         fresh = store_id(pending.minted) if pending.minted is not None else secrets.token_hex(16)
-        id = session._id if stays and pending.how is None else fresh
+        id = session._id if (stays or moves) and pending.how is None else fresh
         new = Loaded(fields, created, deadline, now, pending.user)  # no device: nobody lists it
         cookie = self.cookie.set(
             self._format.write(id, new),
