@@ -12,7 +12,7 @@
     │   └── DecryptionFailed                  stored data needs a key that is not there, or was changed
     ├── SessionError
     │   ├── SessionTooLarge                   before any I/O; names the key
-    │   ├── SessionValueError (TypeError)     a value that cannot be stored as data
+    │   ├── SessionValueError (TypeError)     a value that cannot be stored as data, or read
     │   └── SessionCommitted                  changed after the response headers left
     ├── DatabaseError
     │   ├── NoServerAvailable                 no member can take this statement
