@@ -1,6 +1,7 @@
 """`SESSION_ENGINE = "scalekit.sessions.django"` under the session middleware of Django."""
 
 import asyncio
+import dataclasses
 import datetime as dt
 from collections.abc import Callable
 from dataclasses import field
@@ -452,6 +453,58 @@ def test_wrong_types_are_told(store: Any, types: Any) -> None:
         pytest.raises((ConfigurationError, ImportError), match=r"shop|SCALEKIT_SESSION_TYPES|no dataclass"),
     ):
         SessionStore()
+
+
+def test_a_value_that_cannot_be_read_spoils_no_other(browser: Browser) -> None:
+    """18. A class that this server does not know is an error where its key is read; saving, a new key and the
+    other values go on, and nothing of it is lost."""
+    with override_settings(SCALEKIT_SESSION_TYPES=[Address]):
+        browser(lambda session: session.update({"home": Address("Main St")}))
+
+    def look(session: Any) -> None:
+        for read in (lambda: session["home"], lambda: session.get("home"), lambda: dict(session.items())):
+            with pytest.raises(SessionValueError, match=r"'home' cannot be read: .*'Address'"):
+                read()
+        assert ("home" in session, set(session.keys()), session["a"]) == (True, {"home", "a", "cart"}, 1)
+        session["cart"].append("pen")
+
+    _, response = browser.visit(lambda session: session["a"])
+    assert "sessionid" not in response.cookies
+    browser(look)
+    browser(lambda session: session.cycle_key())
+    with override_settings(SCALEKIT_SESSION_TYPES=[Address]):
+        assert browser(lambda session: dict(session.items())) == {
+            "a": 1,
+            "cart": ["book", "pen"],
+            "home": Address("Main St"),
+        }
+    browser(lambda session: session.__delitem__("home"))
+    assert browser(lambda session: set(session.keys())) == {"a", "cart"}
+
+
+def test_a_value_of_an_older_release_is_not_written_back(browser: Browser) -> None:
+    """7. A key that was only read keeps its bytes, so that saving another one undoes nobody's change."""
+    old = dataclasses.make_dataclass("Address", ["street"])
+    with override_settings(SCALEKIT_SESSION_TYPES=[old]):
+        browser(lambda session: session.update({"home": old("Main St")}))
+    with override_settings(SCALEKIT_SESSION_TYPES=[Address]):
+
+        def outer(session: Any) -> None:
+            assert session["home"] == Address("Main St")
+            session["a"] = 2
+            Browser(browser.cookie)(lambda session: session.update({"home": Address("Side St")}))
+
+        browser(outer)
+        assert browser(lambda session: (session["home"], session["a"])) == (Address("Side St"), 2)
+
+
+def test_a_rotation_of_what_was_just_created_carries_over(store: Any) -> None:
+    """7. `create()` and `cycle_key()` in one request, another one in between: what that one saved stays."""
+    session = SessionStore()
+    session.create()
+    Browser(session.session_key)(lambda other: other.update({"a": 1}))
+    session.cycle_key()
+    assert (session["a"], dict(SessionStore(session.session_key).items())) == (1, {"a": 1})
 
 
 class Shop(SessionData):

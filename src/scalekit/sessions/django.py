@@ -24,7 +24,7 @@ Settings:
 """
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, MutableMapping
 from typing import Any, TypeVar
 
 from django.conf import settings  # type: ignore[import-untyped]
@@ -45,6 +45,7 @@ from scalekit._steps import Steps, run, run_async
 from scalekit.errors import BackendError, ConfigurationError
 from scalekit.sessions._core import DAY, GRACE, MAX_SIZE, NEVER, STORE, Storeless, end
 from scalekit.sessions.codec import Codec
+from scalekit.sessions.decoded import Decoded, Unread
 from scalekit.sessions.offers import Offers
 from scalekit.sessions.store import Created, Loaded, Store
 from scalekit.sessions.tokens import Tokens, store_id
@@ -137,10 +138,10 @@ class SessionStore(SessionBase):  # type: ignore[misc]
         self._offers = None
         super().clear()
 
-    def load(self) -> dict[str, Any]:
+    def load(self) -> MutableMapping[str, Any]:
         return self._run(self._load("sync"))
 
-    async def aload(self) -> dict[str, Any]:
+    async def aload(self) -> MutableMapping[str, Any]:
         return await self._arun(self._load("async"))
 
     def exists(self, session_key: str) -> bool:
@@ -231,18 +232,22 @@ class SessionStore(SessionBase):  # type: ignore[misc]
         return self.session_key is None
 
     def _changed_inside(self) -> bool:
-        values: dict[str, Any] | None = getattr(self, "_session_cache", None)
+        values: MutableMapping[str, Any] | None = getattr(self, "_session_cache", None)
         if values is None:
             return False
         if any(_key(name) not in values for name in self._fields):
             return True  # adelete_test_cookie() of Django sets no flag
         return any(
-            not self._codec.constant(value) and self._differs(key, value) for key, value in values.items()
+            not self._codec.constant(value) and self._encoded(key, value) != self._fields.get(name_of(key))
+            for key, value in _known(values).items()
         )
 
-    def _differs(self, key: str, value: Any) -> bool:
-        stored = self._fields.get(name_of(key))
-        return stored is None or not self._codec.same(key, self._codec.encode(key, value), stored)
+    def _encoded(self, key: str, value: Any) -> bytes:
+        """A value as the store has it, if it is what the store has."""
+        if type(value) is Unread:
+            return value.data
+        data, stored = self._codec.encode(key, value), self._fields.get(name_of(key))
+        return stored if stored is not None and self._codec.same(key, data, stored) else data
 
     def _offer(self, key: str, make: Callable[[], Any]) -> Any:
         """The value of ``key``, or a default that becomes it when it is changed in place."""
@@ -260,17 +265,14 @@ class SessionStore(SessionBase):  # type: ignore[misc]
             if key not in self:  # what was set meanwhile, stays
                 self[key] = value
 
-    def _decoded(self, fields: dict[bytes, bytes]) -> dict[str, Any]:
-        return {_key(name): self._codec.decode(_key(name), data) for name, data in fields.items()}
-
-    def _load(self, colour: Colour) -> Steps[dict[str, Any]]:
+    def _load(self, colour: Colour) -> Steps[MutableMapping[str, Any]]:
         loaded = yield from self._fetch(colour, self.session_key)
         if loaded is None:
             self._session_key = None
             return {}
         self._ended = loaded.ended
         self._fields = loaded.fields
-        return self._decoded(loaded.fields)
+        return Decoded(self._codec, _by_key(loaded.fields))
 
     def _exists(self, colour: Colour, key: str) -> Steps[bool]:
         loaded = yield from self._fetch(colour, key)
@@ -287,10 +289,12 @@ class SessionStore(SessionBase):  # type: ignore[misc]
         )
         return loaded
 
-    def _save(self, colour: Colour, data: dict[str, Any], age: int, must_create: bool) -> Steps[None]:
+    def _save(
+        self, colour: Colour, data: MutableMapping[str, Any], age: int, must_create: bool
+    ) -> Steps[None]:
         store, token = self._engine.store.using(colour), self._token(self.session_key)
         self._accept()
-        fields = {name_of(key): self._codec.encode(key, value) for key, value in data.items()}
+        fields = {name_of(key): self._encoded(key, value) for key, value in _known(data).items()}
         before = {} if must_create else self._fields
         delta = difference(before, fields)
         check_size(before, delta, MAX_SIZE)
@@ -305,7 +309,7 @@ class SessionStore(SessionBase):  # type: ignore[misc]
             raise UpdateError
         self._fields = fields
 
-    def _cycle(self, colour: Colour, data: dict[str, Any], age: int) -> Steps[None]:
+    def _cycle(self, colour: Colour, data: MutableMapping[str, Any], age: int) -> Steps[None]:
         store, old, before = self._engine.store.using(colour), self.session_key, self._fields
         moves = old is not None and not self._ended
         self._begin()
@@ -325,7 +329,11 @@ class SessionStore(SessionBase):  # type: ignore[misc]
         if theirs:
             yield store.save(new, changed=theirs.changed, removed=theirs.removed, idle=max(age * 1000, 1))
             self._fields = theirs.applied(self._fields)
-            data.update(self._decoded(theirs.changed))
+            changed = _by_key(theirs.changed)
+            if isinstance(data, Decoded):
+                data.take(changed)
+            else:
+                data.update(Decoded(self._codec, changed))
             for name in theirs.removed:
                 data.pop(_key(name), None)
 
@@ -335,6 +343,15 @@ class SessionStore(SessionBase):  # type: ignore[misc]
             yield from end(self._engine.store.using(colour), store_id(token), user=None)
         if key is None:
             self._ended = False
+
+
+def _known(values: MutableMapping[str, Any]) -> Mapping[str, Any]:
+    """The values of a session without decoding any: Django makes an empty one a dict."""
+    return values.known() if isinstance(values, Decoded) else values
+
+
+def _by_key(fields: Mapping[bytes, bytes]) -> dict[str, bytes]:
+    return {_key(name): data for name, data in fields.items()}
 
 
 def _key(name: bytes) -> str:
