@@ -11,7 +11,16 @@ from scalekit.sessions import MemoryStore
 from scalekit.sessions.codec import Codec
 from scalekit.sessions.session import Session
 from scalekit.sessions.wsgi import SessionMiddleware
-from tests.sessions.shells import SECRET, Answer, ASGIShell, FlaskShell, Shell, Visitor, make_environ
+from tests.sessions.shells import (
+    SECRET,
+    Answer,
+    ASGIShell,
+    FlaskShell,
+    Shell,
+    Visitor,
+    WSGIShell,
+    make_environ,
+)
 
 MakeShell = Callable[..., Shell]
 
@@ -156,6 +165,23 @@ def test_a_cookie_lives_as_long_as_its_session(shell_type: type[Shell]) -> None:
     assert f"Max-Age={30 * day}" in line
     now += 30 * day
     assert visitor(lambda session: session.get("a")) is None
+
+
+@pytest.mark.parametrize("shell_type", [ASGIShell, WSGIShell])
+def test_a_cookie_that_ends_with_the_browser(make_shell: MakeShell) -> None:
+    """19. `session.persistent = False` leaves Max-Age out, for "do not remember me"; nothing else changes."""
+
+    def handler(session: Session, persistent: bool) -> None:
+        session.persistent = persistent
+        session.login("ann")
+
+    lines = [
+        make_shell().visitor().visit(lambda session, stays=stays: handler(session, stays)).set_cookies[0]
+        for stays in (True, False)
+    ]
+    with_age, without = ([part.partition("=")[0] for part in line.split("; ")] for line in lines)
+    assert [part for part in with_age if part != "Max-Age"] == without
+    assert "Max-Age" in with_age
 
 
 class Encodings:
