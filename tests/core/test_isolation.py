@@ -93,4 +93,11 @@ def test_without_extras_every_module_imports_or_names_its_cure() -> None:
         assert outcome["error"] == "MissingExtra", f"{outcome['module']}: {outcome['message']}"
         assert f"pip install 'scalekit[{outcome['extra']}]'" in outcome["message"], outcome["module"]
         extras.add(outcome["extra"])
-    assert extras >= {"redis", "encryption", "sqlalchemy", "forms", "s3"}  # these cannot do without
+    assert extras >= {
+        "redis",
+        "memcached",
+        "encryption",
+        "sqlalchemy",
+        "forms",
+        "s3",
+    }  # these cannot do without

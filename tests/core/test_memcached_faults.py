@@ -210,3 +210,14 @@ async def test_a_timer_runs_only_while_there_is_something_to_wait_for(memcached_
         await asyncio.sleep(0.02)
     assert await commands.gets("k") is None
     await commands.close()
+
+
+async def test_a_server_that_was_restarted_while_the_loop_was_held_up(prefix: str) -> None:
+    """The loop had no turn to see that its connection was closed: it is looked at before it is used."""
+    with Server() as server:
+        commands = Memcached.from_url(server.url, timeout=30, connect_timeout=30).using("async")
+        await commands.add(prefix, b"v", seconds=60)
+        server.stop()
+        server.start()
+        assert await commands.gets(prefix) is None
+        await commands.close()

@@ -25,6 +25,10 @@ def redis(fixture: Callable[[str], Any]) -> dict[str, str]:
     return {"REDIS_URL": fixture("redis_url")}
 
 
+def memcached(fixture: Callable[[str], Any]) -> dict[str, str]:
+    return {"MEMCACHED_URL": fixture("memcached_server").url}
+
+
 def database(fixture: Callable[[str], Any]) -> dict[str, str]:
     database = fixture("database")
     return {
@@ -45,7 +49,14 @@ def s3(fixture: Callable[[str], Any]) -> dict[str, str]:
     }
 
 
-SERVERS = {"REDIS_URL": redis, "DATABASE_URL": database, "REPLICA_URLS": database, "S3_": s3, "AWS_": s3}
+SERVERS = {
+    "REDIS_URL": redis,
+    "MEMCACHED_URL": memcached,
+    "DATABASE_URL": database,
+    "REPLICA_URLS": database,
+    "S3_": s3,
+    "AWS_": s3,
+}
 
 
 @pytest.mark.parametrize("page", WITH_PYTHON, ids=name)

@@ -1,14 +1,22 @@
 """Memcached."""
 
+import re
 import signal
 import socket
 import ssl
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
+from urllib.parse import unquote
 
 from tests.servers.base import Server
 from tests.servers.programs import find_program, run
+from tests.servers.waiting import wait_until
+
+# The line that ends an answer.
+_LAST = re.compile(
+    "(END|EN|HD|OK|STORED|TOUCHED|DELETED|NOT_FOUND|BUSY|ERROR|CLIENT_ERROR|SERVER_ERROR)( |$)"
+)
 
 
 class Memcached(Server):
@@ -80,9 +88,24 @@ class Memcached(Server):
     def call(self, command: str) -> list[str]:
         """The lines of the answer to a one-line command; values are lines of their own."""
         with self.connect(5.0) as connection:
-            connection.sendall(f"{command}\r\nquit\r\n".encode())
-            with connection.makefile("r", encoding="latin-1", newline="\r\n") as replies:
-                return [line.removesuffix("\r\n") for line in replies]
+            connection.sendall(f"{command}\r\n".encode())
+            lines = []
+            with connection.makefile("r", encoding="latin-1", newline="\n") as replies:
+                for line in replies:  # a dump's end without a CR, unlike all others
+                    lines.append(line.rstrip("\r\n"))
+                    if _LAST.match(lines[-1]):
+                        break
+        return lines
+
+    def keys(self, prefix: str) -> list[str]:
+        """The keys that begin with ``prefix``, sorted."""
+        lines = wait_until(lambda: self._dump(), what="the dump of keys")
+        found = [unquote(line.split()[0].removeprefix("key=")) for line in lines[:-1]]
+        return sorted(key for key in found if key.startswith(prefix))
+
+    def _dump(self) -> list[str] | None:
+        lines = self.call("lru_crawler metadump all")
+        return None if lines[0].startswith("BUSY") else lines
 
     def connect(self, timeout: float) -> socket.socket:
         """A connection that speaks the protocol."""

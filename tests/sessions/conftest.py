@@ -1,5 +1,6 @@
 """Every shell over every store that this machine has."""
 
+import importlib.util
 from collections.abc import Callable
 from typing import Any
 
@@ -7,6 +8,17 @@ import pytest
 
 from scalekit.sessions import MemoryStore, Store
 from tests.sessions.shells import SHELLS, Shell, Visitor
+
+NEEDS = {
+    "redis_server": "redis",
+    "redis_sentinel": "redis",
+    "redis_cluster": "redis",
+    "memcached_server": "pymemcache",
+}
+"""The servers with sessions, and the package without which we cannot use them."""
+
+# With one extra alone there are no others' stores.
+STORES = ["memory", *(server for server, package in NEEDS.items() if importlib.util.find_spec(package))]
 
 
 @pytest.fixture(params=SHELLS)
@@ -35,16 +47,21 @@ def tells_something(item: pytest.Item) -> bool:
     return item.path.stem in THERE and callspec.params.get("shell_type") in ("asgi", "wsgi")
 
 
-@pytest.fixture(params=["memory", "redis_server", *ELSEWHERE])
+@pytest.fixture(params=STORES)
 def store(request: pytest.FixtureRequest) -> Store:
     """Each store in turn."""
     if request.param == "memory":
         return MemoryStore()
-    from scalekit.sessions.redis import RedisStore
-
     url, prefix = request.getfixturevalue(request.param).url, request.getfixturevalue("prefix")
     # Patient: these tests are about sessions, and a machine under load is no outage (test_outage has those).
-    return RedisStore.from_url(url, prefix=prefix, timeout=30, connect_timeout=30)
+    options = {"timeout": 30, "connect_timeout": 30}
+    if request.param == "memcached_server":
+        from scalekit.sessions.memcached import MemcachedStore
+
+        return MemcachedStore.from_url(url, prefix=prefix, **options)
+    from scalekit.sessions.redis import RedisStore
+
+    return RedisStore.from_url(url, prefix=prefix, **options)
 
 
 @pytest.fixture

@@ -355,9 +355,10 @@ def test_old_secrets_stay_good() -> None:
             assert browser(lambda session: session["a"]) == 1
 
 
-def test_a_url_in_the_settings(redis_url: str) -> None:
-    """`SCALEKIT_SESSION_STORE` may be a URL."""
-    with override_settings(SCALEKIT_SESSION_STORE=redis_url):
+@pytest.mark.parametrize("server", ["redis_server", "memcached_server"])
+def test_a_url_in_the_settings(server: str, request: pytest.FixtureRequest) -> None:
+    """`SCALEKIT_SESSION_STORE` may be a URL, of Redis or Memcached."""
+    with override_settings(SCALEKIT_SESSION_STORE=request.getfixturevalue(server).url):
         browser = Browser()
         browser(lambda session: session.update({"a": 1}))
         assert browser(lambda session: session["a"]) == 1

@@ -8,9 +8,8 @@ import json
 import sys
 from typing import Any
 
-from scalekit.sessions import UserSessions
+from scalekit.sessions import Store, UserSessions
 from scalekit.sessions.migration import StarletteCookie
-from scalekit.sessions.redis import RedisStore
 from scalekit.sessions.session import Session
 from tests.sessions.shells import SHELLS, Visitor, settled
 
@@ -48,8 +47,20 @@ async def perform(session: Session, actions: list[list[Any]]) -> Any:
     return [session.user_id, dict(session)]
 
 
+def store_at(url: str, prefix: str) -> Store:
+    """Each is imported where it is there."""
+    if url.startswith("memcached:"):
+        from scalekit.sessions.memcached import MemcachedStore
+
+        # Patient: a machine under load is no outage.
+        return MemcachedStore.from_url(url, prefix=prefix, timeout=30, connect_timeout=30)
+    from scalekit.sessions.redis import RedisStore
+
+    return RedisStore.from_url(url, prefix=prefix)
+
+
 def main(url: str, prefix: str, shell: str, old_secret: str = "") -> None:
-    store = RedisStore.from_url(url, prefix=prefix)
+    store = store_at(url, prefix)
     migrate = [StarletteCookie(secret_key=old_secret)] if old_secret else []
     server = SHELLS[shell](store, migrate=migrate)
     USERS.append(UserSessions(store))

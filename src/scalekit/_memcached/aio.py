@@ -123,7 +123,7 @@ class Peer:
         if not self._breaker.allows():
             raise errors.unavailable(self._server.name, errors.DOWN)
         stream = self._stream
-        if stream is None or stream.closed:
+        if stream is None or not stream.sound():
             stream = await self._connect()
         return await stream.send(data)
 

@@ -13,6 +13,7 @@ from typing import cast
 from scalekit._breaker import Breaker
 from scalekit._memcached import errors
 from scalekit._memcached.errors import Malformed
+from scalekit._memcached.idle import readable
 from scalekit._memcached.wire import Replies, Reply
 from scalekit.errors import BackendError
 
@@ -38,6 +39,17 @@ class Stream(asyncio.Protocol):
         self._timer: asyncio.TimerHandle | None = None
         self._slices = 0
         self.closed = False
+
+    def sound(self) -> bool:
+        """Whether commands can be sent; if not, it is closed.
+
+        The loop may have been too busy to see that the server has closed an idle connection.
+        """
+        if not self.closed and not self._waiting and self._transport is not None:
+            sock = self._transport.get_extra_info("socket")
+            if sock is None or readable(sock):
+                self.close()
+        return not self.closed
 
     def send(self, data: bytes) -> "asyncio.Future[Reply]":
         """The future of the reply to one command."""

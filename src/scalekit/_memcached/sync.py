@@ -1,7 +1,6 @@
 """The synchronous colour: for each server a pool of connections, for which threads wait their turn."""
 
 import contextlib
-import select
 import socket
 import threading
 import time
@@ -12,6 +11,7 @@ from typing import TypeVar
 from scalekit._memcached import errors
 from scalekit._memcached.commands import CommandSet
 from scalekit._memcached.errors import Malformed
+from scalekit._memcached.idle import readable
 from scalekit._memcached.source import Server, Source
 from scalekit._memcached.wire import Replies, Reply
 
@@ -164,9 +164,7 @@ class Connection:
 
     def sound(self) -> bool:
         """Whether the server has neither closed it nor said something unasked."""
-        poll = select.poll()
-        poll.register(self._socket, select.POLLIN)
-        return not self._replies.pending and not poll.poll(0)
+        return not self._replies.pending and not readable(self._socket)
 
     def close(self) -> None:
         self._socket.close()

@@ -1,7 +1,8 @@
 """Server-side sessions: one core for ASGI, WSGI, Flask and Django.
 
 The shells stand in :mod:`scalekit.sessions.asgi`, :mod:`~scalekit.sessions.wsgi`,
-:mod:`~scalekit.sessions.flask` and :mod:`~scalekit.sessions.django`; Redis in :mod:`scalekit.sessions.redis`.
+:mod:`~scalekit.sessions.flask` and :mod:`~scalekit.sessions.django`; Redis in :mod:`scalekit.sessions.redis`
+and Memcached in :mod:`scalekit.sessions.memcached`.
 """
 
 from scalekit._http import Cookie

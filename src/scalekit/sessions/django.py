@@ -13,8 +13,8 @@ nested change is noticed, values keep their types, and no session outlives its l
 
 Settings:
 
-* ``SCALEKIT_SESSION_STORE``: a store, or a URL for :class:`~scalekit.sessions.redis.RedisStore`; default
-  ``"redis://localhost:6379/0"``.
+* ``SCALEKIT_SESSION_STORE``: a store, or a URL for :class:`~scalekit.sessions.redis.RedisStore` or, with
+  ``memcached://``, :class:`~scalekit.sessions.memcached.MemcachedStore`; default ``"redis://localhost:6379/0"``.
 * ``SCALEKIT_SESSION_LIFETIME``: seconds or ``timedelta`` after which a visitor must log in again, however
   active; default 30 days.
 * ``SCALEKIT_SESSION_TYPES``: classes of your own whose instances sessions may hold, or their dotted paths,
@@ -57,6 +57,17 @@ T = TypeVar("T")
 DEFAULT_STORE = "redis://localhost:6379/0"
 
 
+def _store_at(url: str) -> Store:
+    # Each is imported when it is wanted: the other's extra may not be there.
+    if url.startswith(("memcached://", "memcacheds://")):
+        from scalekit.sessions.memcached import MemcachedStore
+
+        return MemcachedStore.from_url(url)
+    from scalekit.sessions.redis import RedisStore
+
+    return RedisStore.from_url(url)
+
+
 class _Engine:
     """What all sessions of one configuration share."""
 
@@ -69,9 +80,7 @@ class _Engine:
         names: tuple[str, ...] | None = None,
     ) -> None:
         if isinstance(store, str):
-            from scalekit.sessions.redis import RedisStore  # another store needs no redis-py
-
-            store = RedisStore.from_url(store)
+            store = _store_at(store)
         check_kind(store, Store, option="SCALEKIT_SESSION_STORE", wanted=f"a URL or {STORE}")
         if isinstance(store, Storeless):
             raise ConfigurationError(

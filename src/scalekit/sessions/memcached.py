@@ -1,0 +1,306 @@
+"""Sessions in Memcached: one server, or several that share the keys.
+
+A session is one item. A change reads it, merges, and writes it back on the condition that nobody has written
+meanwhile (``gets`` and ``cas``), so that concurrent changes merge here too. A destroyed session leaves a mark
+in its place. The sessions of a user are one item more.
+
+What Memcached cannot do, and what becomes of it:
+
+* It may drop any item, and a restart drops all. A session that was dropped has ended. Without its *mark* an
+  ended session is as ended, for only ``create`` makes one; but who comes too late is taken for a new visitor.
+  Without their *list* sessions live on unlisted; each lists itself again when its idle time is extended.
+* Its clock counts seconds and cannot be asked, so moments are by the clock of the machine that we run on.
+  What we store says when it ends; Memcached keeps it a little longer.
+* It does not change two items at once. A session is stored first and listed then, and ended first and struck
+  off then: what lives is listed, and what is listed may have ended.
+"""
+
+import logging
+import time
+from collections.abc import Callable, Collection, Mapping
+from typing import Any, Self
+
+from scalekit._memcached import Attempt, Commands, Found, Memcached, Outcome, Refused, settle
+from scalekit._steps import Steps, run, run_async
+from scalekit.errors import BackendError, ConfigurationError, SessionTooLarge
+from scalekit.sessions.memcached_items import NEVER, Item, Mark, Stored, decode_item, encode, seconds
+from scalekit.sessions.memcached_lists import Lists
+from scalekit.sessions.store import Answer, Created, Loaded, Swapped
+from scalekit.types import Colour
+
+_log = logging.getLogger("scalekit.sessions")
+
+_KEY = 250  # bytes
+_OWN = len("user:") + 64  # bytes of a key after the prefix
+_OVERHEAD = 512  # bytes; more than what memcached adds to a value, its key included
+
+
+class MemcachedStore:
+    """Sessions in Memcached. Read on the page "Keep visitors logged in" what is weaker than in Redis.
+
+    Args:
+        client: a client of pymemcache, for WSGI: its servers, time-outs, key prefix and TLS are used.
+        prefix: what the names of the keys begin with; ASCII without spaces.
+        max_item_size: bytes that the server takes, its option ``-I``.
+        clock: seconds since 1970; tests put their own here.
+
+    Raises:
+        ConfigurationError: ``client`` is no client of pymemcache, or ``prefix`` can begin no key.
+    """
+
+    def __init__(
+        self,
+        client: Any,
+        *,
+        prefix: str = "session:",
+        max_item_size: int = 1 << 20,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._memcached = client if isinstance(client, Memcached) else Memcached(client)
+        if not all("!" <= character <= "~" for character in prefix):
+            raise ConfigurationError(
+                f"prefix={prefix!r} must be ASCII without spaces, as Memcached's keys are"
+            )
+        if len(self._memcached.key_prefix) + len(prefix) + _OWN > _KEY:
+            raise ConfigurationError(
+                f"prefix={prefix!r} is too long: a key of Memcached has {_KEY} bytes at most"
+            )
+        if max_item_size <= _OVERHEAD:
+            raise ConfigurationError(f"max_item_size={max_item_size!r} must be above {_OVERHEAD} bytes")
+        self._prefix = prefix
+        self._limit = max_item_size - _OVERHEAD
+        self._clock = clock
+
+    @classmethod
+    def from_url(cls, url: str, *, prefix: str = "session:", timeout: float = 1.0, **options: Any) -> Self:
+        """A store for either colour; connects when it is first used.
+
+        Args:
+            url: ``memcached://host:11211``, several servers as ``memcached://one,two:11212``; or ``unix://``.
+            prefix: what the names of the keys begin with.
+            timeout: seconds that an answer may take; afterwards the session is unavailable.
+            options: ``connect_timeout`` (0.5 s), ``max_connections`` (32, for threads), ``cooldown`` (1 s);
+                ``max_item_size`` (1 MiB).
+
+        Raises:
+            ConfigurationError: the URL or an option is wrong.
+        """
+        own = {name: options.pop(name) for name in ("max_item_size", "clock") if name in options}
+        return cls(Memcached.from_url(url, timeout=timeout, **options), prefix=prefix, **own)
+
+    def using(self, colour: Colour) -> "BoundMemcachedStore":
+        """The store in one colour.
+
+        Raises:
+            WrongColour: it was given a client, which is synchronous, and is to be asynchronous.
+        """
+        return BoundMemcachedStore(
+            self._memcached.using(colour),
+            name=self._memcached.name,
+            prefix=self._prefix,
+            limit=self._limit,
+            clock=self._clock,
+            drive=run if colour == "sync" else run_async,
+        )
+
+
+class BoundMemcachedStore:
+    """A :class:`MemcachedStore` in one colour; see :class:`scalekit.sessions.store.BoundStore`."""
+
+    def __init__(
+        self,
+        commands: Commands,
+        *,
+        name: str,
+        prefix: str,
+        limit: int,
+        clock: Callable[[], float],
+        drive: Callable[[Steps[Any]], Any],
+    ) -> None:
+        self._commands = commands
+        self._name = name
+        self._prefix = prefix
+        self._limit = limit
+        self._clock = clock
+        self._drive = drive
+        self._lists = Lists(commands, name=name, prefix=prefix, limit=limit, now=self._now)
+
+    def load(self, id: str, *, idle: int, step: int) -> Answer[Loaded | None]:
+        answer: Answer[Loaded | None] = self._drive(self._load(id, idle, step))
+        return answer
+
+    def save(
+        self, id: str, *, changed: Mapping[bytes, bytes], removed: Collection[bytes], idle: int
+    ) -> Answer[bool]:
+        steps = self._settle(lambda: self._save(id, changed, removed, idle))
+        answer: Answer[bool] = self._drive(steps)
+        return answer
+
+    def swap(
+        self, id: str, name: bytes, *, expected: bytes | None, value: bytes | None, idle: int
+    ) -> Answer[Swapped | None]:
+        steps = self._settle(lambda: self._swap(id, name, expected, value, idle))
+        answer: Answer[Swapped | None] = self._drive(steps)
+        return answer
+
+    def create(
+        self,
+        id: str,
+        *,
+        fields: Mapping[bytes, bytes],
+        user: bytes | None,
+        idle: int,
+        lifetime: int,
+        inherit: tuple[int, int] | None = None,
+        device: bytes | None = None,
+    ) -> Answer[Created | None]:
+        now = self._now()
+        created, deadline = inherit or (now, now + lifetime)
+        item = Stored(created, deadline, now, min(now + idle, deadline), user, device, dict(fields))
+        answer: Answer[Created | None] = self._drive(self._create(id, item, now))
+        return answer
+
+    def destroy(
+        self, id: str, *, grace: int, successor: str | None = None, alias: int = 0, user: bytes | None = None
+    ) -> Answer[Loaded | None]:
+        end = self._settle(lambda: self._end(id, grace, successor, min(alias, grace)))
+        answer: Answer[Loaded | None] = self._drive(self._destroy(id, user, end))
+        return answer
+
+    def listed(self, user: bytes) -> Answer[list[str]]:
+        answer: Answer[list[str]] = self._drive(self._lists.of(user))
+        return answer
+
+    def _load(self, id: str, idle: int, step: int) -> Steps[Loaded | None]:
+        item, version = yield from self._read(id)
+        now = self._now()
+        if not isinstance(item, Stored):
+            return None if item is None else item.loaded(now)
+        if now - item.seen >= step:
+            item.extend(now, idle)
+            # If somebody else has written meanwhile, they have extended it, or ended it after it was read.
+            if (yield from self._write(id, item, version, now)) and item.user is not None:
+                yield from self._list_again(id, item.user, item.deadline)
+        return item.loaded()
+
+    def _save(
+        self, id: str, changed: Mapping[bytes, bytes], removed: Collection[bytes], idle: int
+    ) -> Steps[Outcome[bool]]:
+        item, version = yield from self._read(id)
+        # First: a session that another request has ended must stay ended.
+        if not isinstance(item, Stored):
+            return False
+        for name in removed:
+            item.fields.pop(name, None)
+        item.fields.update(changed)
+        return (yield from self._extended(id, item, version, idle)) or Attempt.FAILED
+
+    def _swap(
+        self, id: str, name: bytes, expected: bytes | None, value: bytes | None, idle: int
+    ) -> Steps[Outcome[Swapped | None]]:
+        item, version = yield from self._read(id)
+        if not isinstance(item, Stored):
+            return None
+        found = item.fields.get(name)
+        if found != expected:
+            return Swapped(False, found)
+        if value is None:
+            item.fields.pop(name, None)
+        else:
+            item.fields[name] = value
+        done = yield from self._extended(id, item, version, idle)
+        return Swapped(True) if done else Attempt.FAILED
+
+    def _create(self, id: str, item: Stored, now: int) -> Steps[Created | None]:
+        if item.deadline <= now:
+            return None
+        data = self._encode(item)
+        if not (yield self._commands.add(self._prefix + id, data, seconds=seconds(item.expires, now))):
+            return None
+        if item.user is not None:
+            # After it is there, and before anybody is told of it: who revokes at the same time has not seen
+            # it in the list, and then it is listed; or has seen it, and then it is there to be destroyed.
+            try:
+                yield from self._lists.add(item.user, id, item.deadline)
+            except BackendError:
+                yield from self._take_back(id)
+                raise
+        return Created(item.created, item.deadline, item.deadline - now)
+
+    def _destroy(self, id: str, user: bytes | None, end: Steps[Loaded | None]) -> Steps[Loaded | None]:
+        last = yield from end
+        for owner in {user, last.user if last is not None else None}:
+            if owner is None:
+                continue
+            try:
+                yield from self._lists.strike(owner, id)
+            except BackendError as error:
+                # It has ended, which is what was asked for. The list forgets it at its deadline.
+                _log.warning("a session that has ended stays listed: %s", error)
+        return last
+
+    def _end(self, id: str, grace: int, successor: str | None, alias: int) -> Steps[Outcome[Loaded | None]]:
+        item, version = yield from self._read(id)
+        now = self._now()
+        if not isinstance(item, Stored):
+            return None if item is None else item.loaded(now)
+        try:
+            done = yield from self._write(id, Mark(now + grace, successor, now + alias), version, now)
+        except Refused:
+            # A server out of memory: the mark is a courtesy, the end is not.
+            done = yield self._commands.delete(self._prefix + id)
+        return item.loaded() if done else Attempt.FAILED
+
+    def _list_again(self, id: str, user: bytes, deadline: int) -> Steps[None]:
+        try:
+            yield from self._lists.add(user, id, deadline)
+        except BackendError as error:
+            # It could be loaded, and it is listed unless Memcached has dropped the list.
+            _log.warning("whether a session is still listed could not be seen to: %s", error)
+
+    def _take_back(self, id: str) -> Steps[None]:
+        try:
+            yield self._commands.delete(self._prefix + id)
+        except BackendError as error:
+            # Nobody has been told its token. It expires unused.
+            _log.warning("a session that nobody can use stays until it expires: %s", error)
+
+    def _settle(self, attempt: Callable[[], Steps[Outcome[Any]]]) -> Steps[Any]:
+        return settle(self._commands, self._name, attempt)
+
+    def _read(self, id: str) -> Steps[tuple[Item | None, int]]:
+        """What lies under ``id`` and has not expired, and its version."""
+        found: Found | None = yield self._commands.gets(self._prefix + id)
+        if found is None:
+            return None, 0
+        item = decode_item(found.value)
+        if item is None:
+            # Eight digits find the key for whoever looks into it, and are of no use for anything else.
+            _log.warning(
+                "what is stored under %s... is no session; the visitor is treated as a new one", id[:8]
+            )
+        elif item.expires <= self._now():
+            return None, 0
+        return item, found.version
+
+    def _extended(self, id: str, item: Stored, version: int, idle: int) -> Steps[bool]:
+        """Extend ``item`` and write it."""
+        now = self._now()
+        item.extend(now, idle)
+        return (yield from self._write(id, item, version, now))
+
+    def _write(self, id: str, item: Item, version: int, now: int) -> Steps[bool]:
+        """Store ``item`` in place of that version; ``False`` if another one or nothing is there by now."""
+        data = self._encode(item)
+        left = seconds(item.expires, now) if item.expires > now else NEVER
+        return bool((yield self._commands.cas(self._prefix + id, data, version, seconds=left)))
+
+    def _encode(self, item: Item) -> bytes:
+        data = encode(item)
+        if len(data) > self._limit and isinstance(item, Stored):
+            largest = max(item.fields, key=lambda name: len(item.fields[name]))
+            raise SessionTooLarge(key=largest.decode(errors="replace"), size=len(data), limit=self._limit)
+        return data
+
+    def _now(self) -> int:
+        return int(self._clock() * 1000)
