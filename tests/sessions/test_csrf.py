@@ -9,7 +9,7 @@ from scalekit.errors import SessionCommitted
 from scalekit.sessions import MemoryStore, Store
 from scalekit.sessions.csrf import CSRF
 from scalekit.sessions.session import Session
-from tests.sessions.shells import SECRET, Answer, Shell, Visitor
+from tests.sessions.shells import SECRET, Answer, FlaskShell, Shell, Visitor, WSGIShell
 
 
 def token(session: Session) -> str:
@@ -106,9 +106,9 @@ def test_while_another_request_rotates(shell: Shell) -> None:
     late = Visitor(shell, visitor.cookie)
     visitor(lambda session: session.rotate())
     assert late(checks(value)) is True
-    page = late(token)
-    assert late(checks(page)) is True
-    assert visitor(checks(page)) is True
+    for page in (late(token), late(lambda session: [session.rotate(), session.csrf_token()][1])):
+        assert late(checks(page)) is True
+        assert visitor(checks(page)) is True
 
 
 def test_a_failed_response_starts_nothing(shell: Shell, store: Store) -> None:
@@ -224,6 +224,32 @@ async def test_too_late_for_a_new_session(store: Store) -> None:
     known = True
     cookie = reply.set_cookies[0].split(";")[0].encode()
     assert len((await drive_asgi(middleware, make_scope(cookie))).body) == 86
+
+
+@pytest.mark.parametrize("shell_type", [WSGIShell, FlaskShell])
+def test_after_a_save_of_which_nobody_heard(shell_type: type[Shell]) -> None:
+    """22. 27. The store has made the session and says it failed: saved once more, a new token is good."""
+    from scalekit.errors import BackendUnavailable
+
+    class Deaf(MemoryStore):
+        heard = False
+
+        def create(self, *args: Any, **options: Any) -> Any:
+            created = super().create(*args, **options)
+            if not self.heard:
+                self.heard = True
+                raise BackendUnavailable("not heard", backend="test")
+            return created
+
+    def handler(session: Any) -> str:
+        session["a"] = session.csrf_token()
+        with pytest.raises(BackendUnavailable):
+            session.save()
+        value: str = session.csrf_token()
+        return value
+
+    visitor = shell_type(Deaf()).visitor()
+    assert visitor(checks(visitor(handler))) is True
 
 
 def test_a_lost_store_leaves_no_token_behind(shell_type: type[Shell]) -> None:

@@ -321,8 +321,6 @@ class Session(MutableMapping[str, Any]):
     def _next_id(self) -> str:
         """The id that the session will have when the response arrives."""
         turns = self._turn is not None and not (self._turn.how == "rotate" and self._followed)
-        if self._status is Status.ENDED and self._turn is None:
-            return self._id  # nothing will come of it
         if not turns and (self._moves or self._status is Status.LIVE):
             return self._id
         self._changing()
