@@ -16,9 +16,8 @@ from scalekit._redis.cluster import Router
 from scalekit._redis.coalesce import Coalescer, PoolConnections
 from scalekit._redis.follow import MasterConnections
 from scalekit._redis.lane import Call
-from scalekit._redis.script import Script, call
+from scalekit._redis.script import Script
 from scalekit._redis.wire import Argument, pack
-from scalekit._steps import run_async
 
 _LANES = 2
 
@@ -82,17 +81,22 @@ class AsyncCommands:
         self._breakers: dict[str, Breaker] = {}
 
     def execute(self, *args: Argument) -> "asyncio.Future[Any]":
+        return self._submit(args)
+
+    def script(
+        self, script: Script, keys: Sequence[str | bytes], args: Sequence[Argument] = ()
+    ) -> "asyncio.Future[Any]":
+        return self._submit(("EVALSHA", script.sha, len(keys), *keys, *args), script.source)
+
+    def _submit(self, args: tuple[Argument, ...], source: str | None = None) -> "asyncio.Future[Any]":
         data = pack(args)
         loop = asyncio.get_running_loop()
         home = self._last
         if home is None or home.loop is not loop:
             home = self._home(loop)
         future = loop.create_future()
-        home.submit(Call(args, data, future))
+        home.submit(Call(args, data, future, source=source))
         return future
-
-    async def script(self, script: Script, keys: Sequence[str | bytes], args: Sequence[Argument] = ()) -> Any:
-        return await run_async(call(self, script, keys, args))
 
     async def close(self) -> None:
         """Close the connections of this event loop, and have the other running loops close theirs."""

@@ -87,7 +87,7 @@ class Router:
         return found[0]
 
     def _redirect(self, call: Call, error: exceptions.ResponseError) -> None:
-        again = Call(call.args, pack(call.args), call.future, hops=call.hops + 1)
+        again = call.again()
         if again.hops > HOPS:
             call.fail(errors.unavailable(self._source.name, f"gave up after {HOPS} redirections: {error}"))
         elif isinstance(error, exceptions.AskError) and error.host:

@@ -190,6 +190,8 @@ class Coalescer:
         self._breaker.succeeded()  # it is an answer
         if self._redirect is not None and isinstance(error, errors.REDIRECTS):
             self._redirect(call, error)
+        elif call.source is not None and isinstance(error, exceptions.NoScriptError):
+            self.submit(call.in_full(call.source))  # after a restart or SCRIPT FLUSH; nothing has run
         elif errors.declines(error):
             # Say, a primary that has become a replica: another connection may find the new one.
             call.fail(errors.unavailable(self._backend, error))

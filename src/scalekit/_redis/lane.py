@@ -15,7 +15,7 @@ from redis import exceptions
 from scalekit._patience import Alarm
 from scalekit._redis.replies import NOTHING, make_replies
 from scalekit._redis.topology import Place
-from scalekit._redis.wire import Argument
+from scalekit._redis.wire import Argument, pack
 
 _GONE = "the server has closed the connection"
 
@@ -24,10 +24,10 @@ class Call:
     """One command on its way, and the future that its caller awaits.
 
     ``prelude`` counts the replies that come before the one the caller waits for; ``hops`` the redirections
-    that were followed.
+    that were followed; ``source`` is the text of the script that is called by its digest.
     """
 
-    __slots__ = ("args", "data", "future", "hops", "prelude")
+    __slots__ = ("args", "data", "future", "hops", "prelude", "source")
 
     def __init__(
         self,
@@ -37,8 +37,19 @@ class Call:
         *,
         hops: int = 0,
         prelude: int = 0,
+        source: str | None = None,
     ) -> None:
-        self.args, self.data, self.future, self.hops, self.prelude = args, data, future, hops, prelude
+        self.args, self.data, self.future = args, data, future
+        self.hops, self.prelude, self.source = hops, prelude, source
+
+    def again(self) -> "Call":
+        """The same command, after one more redirection."""
+        return Call(self.args, pack(self.args), self.future, hops=self.hops + 1, source=self.source)
+
+    def in_full(self, source: str) -> "Call":
+        """The same script by its text."""
+        args = ("EVAL", source, *self.args[2:])
+        return Call(args, pack(args), self.future, hops=self.hops)
 
     def fail(self, error: BaseException) -> None:
         if not self.future.done():

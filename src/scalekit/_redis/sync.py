@@ -10,14 +10,15 @@ import weakref
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from redis.exceptions import NoScriptError
+
 from scalekit._breaker import Breaker
 from scalekit._redis import clients, errors
 from scalekit._redis.cluster_sync import SyncRouter, disconnect
 from scalekit._redis.exchange import exchange
 from scalekit._redis.follow import MasterPool
-from scalekit._redis.script import Script, call
+from scalekit._redis.script import Script
 from scalekit._redis.wire import Argument, pack
-from scalekit._steps import run
 
 
 class SyncCommands:
@@ -54,7 +55,10 @@ class SyncCommands:
             )
 
     def script(self, script: Script, keys: Sequence[str | bytes], args: Sequence[Argument] = ()) -> Any:
-        return run(call(self, script, keys, args))
+        try:
+            return self.execute("EVALSHA", script.sha, len(keys), *keys, *args)
+        except NoScriptError:  # after a restart, a failover or SCRIPT FLUSH; nothing has run
+            return self.execute("EVAL", script.source, len(keys), *keys, *args)
 
     def close(self) -> None:
         with self._lock:

@@ -25,8 +25,10 @@ from scalekit.sessions.store import Answer, Created, Loaded, Swapped
 from scalekit.types import Colour
 
 _META = b"\0"  # what the names of metadata begin with
+_DATA = b"\1"  # what is below it is metadata, or the empty name
 _CREATED, _DEADLINE, _SEEN = b"\0created", b"\0deadline", b"\0seen"
 _USER, _DEVICE = b"\0user", b"\0device"
+_KNOWN = (_CREATED, _DEADLINE, _SEEN, _USER, _DEVICE)
 _ENDED, _ALIAS, _STANDS = b"\0ended", b"\0alias", b"\0stands"
 
 
@@ -174,16 +176,17 @@ class BoundRedisStore:
         if isinstance(reply, list):
             pairs = iter(reply)
             fields: dict[bytes, bytes] = dict(zip(pairs, pairs, strict=True))
-            # Also what is not known here: a later version may have put it there.
-            meta = {name: fields.pop(name) for name in [name for name in fields if name[:1] == _META]}
-            deadline, created = _moment(meta.get(_DEADLINE)), _moment(meta.get(_CREATED))
-            if deadline is not None and created is not None:
-                seen = _moment(meta.get(_SEEN))
-                last = created if seen is None else seen
-                return Loaded(fields, created, deadline, last, meta.get(_USER), meta.get(_DEVICE))
-            if _ENDED in meta:
-                successor = meta[_ENDED].decode("ascii", "replace") or None
-                return Loaded(ended=True, successor=successor, alias=_STANDS in meta)
+            created, deadline, seen, user, device = [fields.pop(name, None) for name in _KNOWN]
+            ended, stands = fields.get(_ENDED), _STANDS in fields
+            if fields and min(fields) < _DATA:
+                # A later version may have put something there that is not known here.
+                fields = {name: value for name, value in fields.items() if name[:1] != _META}
+            begun, end, last = _moment(created), _moment(deadline), _moment(seen)
+            if begun is not None and end is not None:
+                return Loaded(fields, begun, end, begun if last is None else last, user, device)
+            if ended is not None:
+                successor = ended.decode("ascii", "replace") or None
+                return Loaded(ended=True, successor=successor, alias=stands)
         # Eight digits find the key for whoever looks into it, and are of no use for anything else.
         self._log.log(
             logging.WARNING,

@@ -43,7 +43,10 @@ class Delta(NamedTuple):
 
     def applied(self, fields: dict[bytes, bytes]) -> dict[bytes, bytes]:
         """``fields`` as they are after this delta."""
-        return {name: data for name, data in {**fields, **self.changed}.items() if name not in self.removed}
+        after = {**fields, **self.changed}
+        for name in self.removed:
+            after.pop(name, None)
+        return after
 
 
 class Values:
