@@ -21,10 +21,14 @@ from scalekit.sessions import Cookie, MemoryStore, Store
 from scalekit.sessions.asgi import SessionMiddleware
 from scalekit.sessions.cookie import CookieStore
 from scalekit.sessions.flask import ServerSessionInterface
+from scalekit.sessions.migration import FlaskCookie
 from scalekit.sessions.wsgi import SessionMiddleware as WSGIMiddleware
 from scalekit.sessions.wsgi import get_session
 from scalekit.testing import login, login_async, session_of
+from tests.sessions.legacy import flask_value
 from tests.sessions.shells import SECRET
+
+OLD = "what the old application signs with"
 
 pytestmark = pytest.mark.filterwarnings("ignore:Using `httpx` with `starlette.testclient`")
 
@@ -146,6 +150,26 @@ def test_sessions_in_the_cookie_itself(make: Callable[..., Any]) -> None:
         assert (session.user_id, session["cart"]) == ("ada", ["tea", "cup"])
         session.logout()
     assert ask(client) == {"user": None}
+
+
+def test_the_cookie_of_the_session_before(make: Callable[..., Any], store: Store) -> None:
+    """33. With `migrate=` a client that has a cookie of Flask's own session has what that holds; it is saved
+    under our cookie, and the old one is gone.
+    """
+    legacy = FlaskCookie(secret_key=OLD, name="old", user=lambda data: data["_user_id"])
+    client, value = make(store, migrate=[legacy]), flask_value({"_user_id": "7"}, secret_key=OLD)
+    if hasattr(client, "set_cookie"):
+        client.set_cookie("old", value)
+    else:
+        client.cookies.set("old", value, domain=f"{client.base_url.host}.local")  # as http.cookiejar would
+    with session_of(client) as session:
+        assert session.user_id == "7"
+        session["cart"] = ["tea"]
+    assert ask(client) == {"user": "7", "_user_id": "7", "cart": ["tea"]}
+    if hasattr(client, "set_cookie"):
+        assert client.get_cookie("old") is None
+    else:
+        assert list(client.cookies) == ["session"]
 
 
 def test_looking_changes_nothing(make: Callable[..., Any]) -> None:

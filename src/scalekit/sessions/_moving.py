@@ -81,6 +81,9 @@ class Moving:
     def __bool__(self) -> bool:
         return bool(self._legacy)
 
+    def __iter__(self) -> Iterator[LegacyCookie]:
+        return iter(self._legacy)
+
     def find(self, headers: Iterable[tuple[bytes, bytes]]) -> LegacyToken | None:
         """The first legacy cookie of a request that is valid. Its content is not looked at yet."""
         for cookie in self._legacy:

@@ -37,6 +37,11 @@ class Found(NamedTuple):
     def cookie(self) -> Cookie:
         return self.core.cookie
 
+    @property
+    def legacy(self) -> list[Cookie]:
+        """Those that it moves sessions from."""
+        return [legacy.cookie for legacy in self.core.moving]
+
 
 def find(app: Any) -> Found:
     """The sessions of the outermost session middleware of ``app``.

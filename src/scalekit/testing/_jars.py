@@ -1,6 +1,7 @@
 """The cookie jars of test clients, in their own terms: what a client would send, and what it keeps."""
 
 import urllib.request
+from collections.abc import Sequence
 from email.message import Message
 from http.cookiejar import CookieJar
 from typing import Any, Protocol
@@ -23,8 +24,8 @@ class Jar(Protocol):
         """An address of the application that the cookie is for."""
         ...
 
-    def header(self, cookie: Cookie) -> bytes | None:
-        """The ``Cookie`` header of a request there."""
+    def header(self, cookie: Cookie, others: Sequence[Cookie] = ()) -> bytes | None:
+        """The ``Cookie`` header of a request there; at least of it and the ``others``."""
         ...
 
     def keep(self, cookie: Cookie, line: str) -> None:
@@ -67,7 +68,7 @@ class _HTTPX:
         scheme, host, *_ = urlsplit(self._base_url)
         return f"{scheme}://{host}{cookie.path}"
 
-    def header(self, cookie: Cookie) -> bytes | None:
+    def header(self, cookie: Cookie, others: Sequence[Cookie] = ()) -> bytes | None:
         request = urllib.request.Request(self.url(cookie))  # noqa: S310  it is not sent
         self._jar.add_cookie_header(request)
         header: str | None = request.get_header("Cookie")
@@ -109,19 +110,26 @@ class _Werkzeug:
         scheme, host, *_ = urlsplit(self._base_url)
         return f"{scheme}://{host}{cookie.path}"
 
-    def _place(self, cookie: Cookie) -> dict[str, str]:
+    def _place(self, domain: str | None, path: str) -> dict[str, str]:
         # It knows a cookie by its domain and path.
         host = urlsplit(self._base_url).hostname or "localhost"
-        return {"domain": (cookie.domain or host).lstrip("."), "path": cookie.path}
+        return {"domain": (domain or host).lstrip("."), "path": path}
 
-    def header(self, cookie: Cookie) -> bytes | None:
-        name = cookie.name_for(https=self._base_url.startswith("https:"))
-        kept = self._client.get_cookie(name, **self._place(cookie))
-        return None if kept is None else f"{name}={kept.value}".encode("latin-1")
+    def header(self, cookie: Cookie, others: Sequence[Cookie] = ()) -> bytes | None:
+        https = self._base_url.startswith("https:")
+        pairs: list[str] = []
+        for wanted in (cookie, *others):
+            name = wanted.name_for(https=https)
+            kept = self._client.get_cookie(name, **self._place(wanted.domain, wanted.path))
+            if kept is not None:
+                pairs.append(f"{name}={kept.value}")
+        return "; ".join(pairs).encode("latin-1") or None
 
     def keep(self, cookie: Cookie, line: str) -> None:
-        name, _, value = line.partition(";")[0].partition("=")
+        (name, value), *rest = ([*part.split("=", 1), ""][:2] for part in line.split("; "))
+        attributes = dict(rest)
+        place = self._place(attributes.get("Domain"), attributes.get("Path", "/"))
         if value:
-            self._client.set_cookie(name, value, origin_only=cookie.domain is None, **self._place(cookie))
+            self._client.set_cookie(name, value, origin_only="Domain" not in attributes, **place)
         else:
-            self._client.delete_cookie(name, **self._place(cookie))
+            self._client.delete_cookie(name, **place)

@@ -90,7 +90,7 @@ class ClientSession:
         self._jar = jar_of(client, base_url)
         self._found = found = find(app if app is not None else self._jar.app)
         https = self._jar.url(found.cookie).startswith("https:")
-        header = self._jar.header(found.cookie)
+        header = self._jar.header(found.cookie, found.legacy)
         token = found.core.token([(b"cookie", header)] if header else [], https=https)
         self._session = found.make(token, https=https)
 
@@ -131,8 +131,8 @@ class ClientSession:
         self._session._sealed = True
         if not stored:
             raise SessionError("the session was ended while the block ran; what it changed was not saved")
-        if self._session._cookie is not None:
-            self._jar.keep(self._found.cookie, self._session._cookie.decode("latin-1"))
+        for line in self._session._set_cookies:
+            self._jar.keep(self._found.cookie, line.decode("latin-1"))
 
     def _drive(self, steps: Callable[[], Steps[T]]) -> T:
         if not isinstance(self._session, AsyncSession):
