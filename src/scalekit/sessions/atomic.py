@@ -7,7 +7,8 @@ They are stored at once, each with one round trip, whatever becomes of the respo
   attempt that fails means that another one has succeeded, so somebody always gets on (lock-free, as in
   Herlihy, *Wait-free synchronization*, 1991).
 * What nobody else can see is changed in this request alone, and stored with it: the values of a session that
-  is not there yet, or is over; and a value that this request has itself changed before, as it will overwrite
+  is not there yet, or is over; of one that is about to be somebody else's, as who knows its id must not read
+  what belongs to who logs in; and a value that this request has itself changed before, as it will overwrite
   whatever the store has.
 """
 

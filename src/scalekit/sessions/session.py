@@ -479,7 +479,8 @@ class Session(MutableMapping[str, Any]):
 
     def _shares(self, key: str) -> bool:
         """Whether others can see the value of ``key`` as this request does."""
-        return self._status is Status.LIVE and self._inherits and not self._values.differs(key)
+        same = self._inherits and self._user == self._stored.user
+        return self._status is Status.LIVE and same and not self._values.differs(key)
 
     def _learned(self, key: str, data: bytes | None) -> None:
         """The store has these bytes for ``key``."""
@@ -489,8 +490,10 @@ class Session(MutableMapping[str, Any]):
 
     def _gone(self) -> None:
         """Another request has ended the session while this one was asking for something."""
-        self._status, self._stored, self._values = Status.ENDED, Loaded(), Values(codec=self._codec)
-        self._user = self._device = None
+        self._status, self._stored = Status.ENDED, Loaded()
+        if self._turn is None or self._turn.how != "login":  # who logs in goes on, as in any other save
+            self._values = Values(codec=self._codec)
+            # The user stays known until the request ends: somebody else who logs in gets nothing of theirs.
 
     def _left(self, pending: Pending) -> None:
         """The visitor has logged out; what is set from then on is a new session."""

@@ -16,7 +16,7 @@ from uuid import UUID
 
 from scalekit._options import check_kind, in_colour
 from scalekit._steps import Steps, run, run_async
-from scalekit.sessions._core import MOVES, NEVER, STORE, end
+from scalekit.sessions._core import GRACE, MOVES, NEVER, STORE
 from scalekit.sessions.events import Events, event, tell
 from scalekit.sessions.session import Session, device_name, encode_user
 from scalekit.sessions.store import Answer, BoundStore, Loaded, Store
@@ -101,11 +101,19 @@ class _Users:
         return names
 
     def _end(self, id: str, user: bytes) -> Steps[bool]:
-        last = yield from end(self._store, id, user=user)
-        if last is None or last.ended:
-            return False
-        tell(self._events.revoked, event(id, last))
-        return True
+        """End a session, and what it went on as while it was this user's; whether there was one."""
+        for _ in range(MOVES):
+            last: Loaded | None = yield self._store.destroy(id, grace=GRACE, user=user)
+            if last is not None and not last.ended:
+                tell(self._events.revoked, event(id, last))
+                return True
+            if last is None or last.successor is None:
+                break
+            id = last.successor
+            new: Loaded | None = yield self._load(id)
+            if new is None or (not new.ended and new.user != user):
+                break  # somebody else has logged in
+        return False
 
     def _load(self, id: str) -> Answer[Loaded | None]:
         # To look at a session is not to use it: it is not extended.
