@@ -309,14 +309,34 @@ def test_a_change_while_the_store_is_down_is_no_success(make_shell: Callable[...
     assert anonymous.visit(lambda session: Shop.of(session).cart.append("tea")).status == 503
 
 
-def test_a_default_is_made_for_each_session() -> None:
-    """32. Visitors share no default: a mutable one has to be made by a factory."""
-    ann, bob = Shop.of(visited()), Shop.of(visited())
-    ann.cart.append("tea")
-    assert bob.cart == []
-    for default in ([], {}, set(), Address("Main St")):
-        with pytest.raises(TypeError, match=r"Bad\.a would be shared by all visitors.*default_factory"):
-            type("Bad", (SessionData,), {"a": default, "__annotations__": {"a": Any}})
+@dataclass(frozen=True)
+class Frozen:
+    items: list[int]
+
+
+class Shared(SessionData):
+    made: list[int] = field(default_factory=list)
+    literal: list[int] = []  # noqa: RUF012
+    given: list[int] = field(default=[])
+    nested: tuple[list[int]] = ([],)
+    frozen: Frozen = Frozen([])
+    struct: Address = Address("Main St")
+
+
+def test_visitors_share_no_default() -> None:
+    """32. Whatever can be changed in place is another object for each visitor, also within what is frozen."""
+    codec = Codec([Address, Frozen])
+    for _ in range(2):
+        session = Session(None, https=False, codec=codec)
+        data = Shared.of(session)
+        assert not session.modified
+        for items in (data.made, data.literal, data.given, data.nested[0], data.frozen.items):
+            assert items == []
+            items.append(1)
+        assert data.struct.zip is None
+        data.struct.zip = 5
+        assert set(session) == {"made", "literal", "given", "nested", "frozen", "struct"}
+        assert session["nested"] == ([1],)
 
 
 @pytest.mark.parametrize("name", ["_hidden", "of"])

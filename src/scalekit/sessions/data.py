@@ -8,13 +8,17 @@ Rules:
 """
 
 import contextlib
+import copy
 import dataclasses
+import functools
 import inspect
 import typing
 from collections.abc import Callable, MutableMapping
+from enum import Enum
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from scalekit.errors import ConfigurationError, SessionError, SessionValueError
+from scalekit.sessions.codec import IMMUTABLE
 from scalekit.sessions.fits import Check, check_for, found, spelled
 
 _NOTHING: Any = object()
@@ -25,7 +29,7 @@ class SessionData:
 
         class Shop(SessionData):
             theme: str = "light"
-            cart: list[str] = field(default_factory=list)   # dataclasses.field
+            cart: list[str] = field(default_factory=list)   # dataclasses.field; or [], which is copied
             address: Address | None = None                  # a class of types=[...]
             nickname: str                                   # no default: AttributeError until it is set
 
@@ -34,7 +38,7 @@ class SessionData:
     ``class Shop(SessionData, prefix="shop.")`` makes it ``"shop.theme"``.
 
     Raises:
-        TypeError: when the class is made, for a default that all visitors would share.
+        TypeError: when the class is made, for a name that cannot be a key.
         SessionValueError: a value, stored or set, that does not fit its annotation.
     """
 
@@ -113,11 +117,9 @@ class _Attribute:
                 self._make, default = default.default_factory, _NOTHING
             else:
                 default = _NOTHING if default.default is dataclasses.MISSING else default.default
-        elif type(default).__hash__ is None:
-            raise TypeError(
-                f"the default of {self._what} would be shared by all visitors; "
-                "use dataclasses.field(default_factory=...)"
-            )
+        if default is not _NOTHING and not isinstance(default, (*IMMUTABLE, Enum)):
+            # What can be changed in place must never be the same object for two visitors.
+            self._make = functools.partial(copy.deepcopy, default)
         self.default = default
 
     def __get__(self, data: SessionData | None, owner: type[SessionData]) -> Any:
