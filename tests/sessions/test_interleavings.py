@@ -248,6 +248,27 @@ def test_rotations_lose_nobody(
         assert browser.shown(cookie) == values
 
 
+def test_what_a_rotation_carries_over_replaces_nothing_newer(make: Callable[[], Any]) -> None:
+    """7. Saved to the old id while it is being rotated, and again under the new one before the rotation
+    carries over the first: what was committed last stays."""
+    browser = Browser(make(), None)
+
+    def twice() -> Steps:
+        session = SyncSession(browser.core, browser.core.tokens.verify(browser.given[0]), https=False)
+        yield from browser.core.load(session)
+        for word in ("first", "second"):
+            session["shared"] = session[word] = f"{NOBODY}/{word}"
+            assert (yield from browser.core.commit(session))
+
+    rotation = Visit(1, ["rotate"])
+    # Both load; one saves; the other creates the new session and ends the old one; the first saves again.
+    browser.interleave([twice(), rotation.run(browser)], [0, 1, 0, 1, 1, 0, 0, 0])
+    ((_, _, values),) = browser.living()
+    assert values["shared"] == values["second"]
+    assert "first" in values
+    assert browser.shown(browser.jar) == values
+
+
 @examples(250)
 @given(
     # A few kinds at a time: what takes three of a kind to go wrong is seldom found among all.

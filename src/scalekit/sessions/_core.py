@@ -36,9 +36,9 @@ from scalekit.sessions.csrf import CSRF
 from scalekit.sessions.events import Events, event, tell
 from scalekit.sessions.migration import LegacyCookie
 from scalekit.sessions.session import Pending, Session, Status
-from scalekit.sessions.store import BoundStore, Created, Loaded, Store
+from scalekit.sessions.store import BoundStore, Created, Loaded, Store, Swapped
 from scalekit.sessions.tokens import Tokens, store_id
-from scalekit.sessions.values import check_size, late
+from scalekit.sessions.values import Delta, check_size, late
 from scalekit.types import Colour, SecretKey
 
 DAY = 24 * 60 * 60
@@ -335,9 +335,22 @@ class Core:
             return False
         theirs = late(pending.delta, pending.values.fields, last.fields)
         if theirs and pending.inherits:
-            yield self.store.save(new, changed=theirs.changed, removed=theirs.removed, idle=self.idle)
-            pending.values.adopt(theirs)
+            yield from self._carry(new, theirs, pending)
         return True
+
+    def _carry(self, new: str, theirs: Delta, pending: Pending) -> Steps[None]:
+        """Put what others saved late into the session under its new id, unless it was changed there since: by
+        who has followed it, and is later still.
+        """
+        for name in (*theirs.changed, *theirs.removed):
+            value = theirs.changed.get(name)
+            swapped: Swapped | None = yield self.store.swap(
+                new, name, expected=pending.values.fields.get(name), value=value, idle=self.idle
+            )
+            if swapped is None:
+                return  # it is over, too
+            now = value if swapped.done else swapped.found
+            pending.values.adopt(Delta({}, {name}) if now is None else Delta({name: now}, set()))
 
 
 def end(store: BoundStore, id: str, *, user: bytes | None) -> Steps[Loaded | None]:
