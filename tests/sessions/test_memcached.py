@@ -490,7 +490,8 @@ def test_garbage(
     commands.cas(key, garbage, commands.gets(key).version, seconds=600)
     before = commands.gets(key)
     caplog.clear()
-    assert visitor(dict) == {}
+    for _ in range(3):
+        assert visitor(dict) == {}
     assert [record.levelname for record in caplog.records] == ["WARNING"]
     assert old is not None
     assert old[:43] not in caplog.text

@@ -23,6 +23,7 @@ from typing import Any, Self
 from scalekit._memcached import Attempt, Commands, Found, Memcached, Outcome, Refused, settle
 from scalekit._steps import Steps, run, run_async
 from scalekit.errors import BackendError, ConfigurationError, SessionTooLarge
+from scalekit.sessions._sparing import SparingLog
 from scalekit.sessions.memcached_items import NEVER, Item, Mark, Stored, decode_item, encode, seconds
 from scalekit.sessions.memcached_lists import Lists
 from scalekit.sessions.store import Answer, Created, Loaded, Swapped
@@ -124,6 +125,7 @@ class BoundMemcachedStore:
         self._clock = clock
         self._drive = drive
         self._lists = Lists(commands, name=name, prefix=prefix, limit=limit, now=self._now)
+        self._log = SparingLog()
 
     def load(self, id: str, *, idle: int, step: int) -> Answer[Loaded | None]:
         answer: Answer[Loaded | None] = self._drive(self._load(id, idle, step))
@@ -256,7 +258,9 @@ class BoundMemcachedStore:
             yield from self._lists.add(user, id, deadline)
         except BackendError as error:
             # It could be loaded, and it is listed unless Memcached has dropped the list.
-            _log.warning("whether a session is still listed could not be seen to: %s", error)
+            self._log.log(
+                logging.WARNING, "whether a session is still listed could not be seen to: %s", error
+            )
 
     def _take_back(self, id: str) -> Steps[None]:
         try:
@@ -276,8 +280,10 @@ class BoundMemcachedStore:
         item = decode_item(found.value)
         if item is None:
             # Eight digits find the key for whoever looks into it, and are of no use for anything else.
-            _log.warning(
-                "what is stored under %s... is no session; the visitor is treated as a new one", id[:8]
+            self._log.log(
+                logging.WARNING,
+                "what is stored under %s... is no session; the visitor is treated as a new one",
+                id[:8],
             )
         elif item.expires <= self._now():
             return None, 0
