@@ -20,6 +20,7 @@ from scalekit.sessions import MemoryStore, UserSessions
 from scalekit.sessions._core import NEVER, Core
 from scalekit.sessions.atomic import extend, increment, removal, update
 from scalekit.sessions.codec import decode
+from scalekit.sessions.memcached import MemcachedStore
 from scalekit.sessions.redis import RedisStore
 from scalekit.sessions.session import encode_user
 from scalekit.sessions.wsgi import SyncSession
@@ -188,13 +189,18 @@ SCHEDULES = st.lists(st.integers(0, 2), max_size=30)
 NEVER_FAILS, SOMETIMES = st.just(False), st.sampled_from([False, False, True])
 
 
-@pytest.fixture(params=["memory", "redis"])
+@pytest.fixture(params=["memory", "redis", "memcached"])
 def make(request: pytest.FixtureRequest) -> Callable[[], Any]:
     """A new store for each example."""
     if request.param == "memory":
         return MemoryStore
-    url, prefix = request.getfixturevalue("redis_url"), request.getfixturevalue("prefix")
-    number = itertools.count()
+    prefix, number = request.getfixturevalue("prefix"), itertools.count()
+    if request.param == "memcached":
+        url = request.getfixturevalue("memcached_server").url
+        return lambda: MemcachedStore.from_url(url, prefix=f"{prefix}{next(number)}:", timeout=30).using(
+            "sync"
+        )
+    url = request.getfixturevalue("redis_url")
     return lambda: RedisStore.from_url(url, prefix=f"{prefix}{next(number)}:", timeout=30).using("sync")
 
 
