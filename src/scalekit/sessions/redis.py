@@ -36,8 +36,8 @@ class RedisStore:
     """Sessions in Redis.
 
     Args:
-        client: a redis-py client, ``redis.asyncio`` under ASGI, ``redis`` under WSGI. Its settings and time-outs
-            are used (five seconds where it has none), and neither its connections nor its retries.
+        client: a redis-py client, ``redis.asyncio`` under ASGI, ``redis`` under WSGI. Its settings and
+            time-outs are used (five seconds where it has none), and neither its connections nor its retries.
         prefix: what the names of the keys begin with.
 
     Raises:
