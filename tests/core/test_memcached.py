@@ -333,7 +333,8 @@ def test_loops_in_threads_at_the_same_time(prefix: str) -> None:
 
 
 FORK = """
-    import asyncio, os, sys
+    import asyncio, os, signal, sys
+    from contextlib import ExitStack
     from scalekit._memcached import Memcached
 
     link = Memcached.from_url(sys.argv[1], timeout=30, connect_timeout=30)
@@ -353,17 +354,32 @@ FORK = """
             await commands.add(key, key.encode(), seconds=60)
             assert (await commands.gets(key)).value == key.encode()
 
+    def sockets():
+        (pool,) = link.using("sync")._pools.values()
+        return {os.fstat(connection._socket.fileno()).st_ino for connection in pool._idle}
+
     async def parent():
-        # Connections of both colours are open, and a loop is running, when the children are made.
+        # Connections of both colours are open, a loop is running, and other threads hold every lock there is,
+        # when the children are made.
         use_sync("p", 1)
         await use_async("q", 1)
+        own = sockets()
         children = []
         for child in "ab":
-            pid = os.fork()
+            with ExitStack() as stack:
+                held = [link.using("async")._lock, link._lock]  # the first while the second is free
+                for lock in held:
+                    stack.enter_context(lock)
+                pid = os.fork()
+                if pid == 0:
+                    stack.pop_all()  # they are nobody's here
             if pid == 0:
+                signal.alarm(30)
                 asyncio._set_running_loop(None)
                 asyncio.set_event_loop(None)
+                assert own and not sockets()
                 use_sync(child, 200)
+                assert sockets() and not own & sockets()
                 asyncio.run(use_async(child + "x", 200))
                 link.using("sync").close()
                 os._exit(0)
