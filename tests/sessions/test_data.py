@@ -286,7 +286,7 @@ def test_a_change_after_the_headers_is_told() -> None:
 def test_types_are_known_after_a_session_ended() -> None:
     """18. What a log-in sets after another request has ended the session may be of registered types."""
     session = visited({"a": 1})
-    session._gone()
+    session._gone(session._values)
     session.login("ann")
     session["home"] = Address("Main St")
     assert session.modified

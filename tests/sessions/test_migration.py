@@ -259,7 +259,7 @@ def test_the_answer_was_lost(shell_type: type[Shell], cookie: LegacyCookie, valu
 
 
 def test_the_answer_was_not_lost(shell_type: type[Shell], cookie: LegacyCookie, value: str) -> None:
-    """33. 13. A late request with the old cookie, after a rotation, sends no cookie from before it."""
+    """13, 33. A late request with the old cookie, after a rotation, sends no cookie from before it."""
     clock = Clock(later=-61.0)
     browser = Browser(shell_type(MemoryStore(clock=clock), migrate=[cookie]), {"session": value})
     late = Browser(browser.shell, dict(browser.jar))

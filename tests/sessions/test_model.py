@@ -93,7 +93,7 @@ class Request:
         """What the rules of `scalekit.sessions` say about a save."""
         if self.turn is None and not self.changed and not self.removed:
             return
-        if self.turn in (None, "rotate") and not self.ended:
+        if self.turn != "logout" and not self.ended:
             self.follow()
         live = self.kept is not None and self.kept.data is not None
         if self.turn == "logout":

@@ -102,7 +102,12 @@ class Overwriting(MemoryStore):
         if last is None:
             return False
         self.create(
-            id, fields=changed, user=last.user, idle=idle, lifetime=0, inherit=(last.created, last.deadline)
+            id,
+            fields=changed,
+            user=last.user,
+            idle=idle,
+            lifetime=0,
+            inherit=(last.created, last.deadline, last.origin),
         )
         return True
 
@@ -183,7 +188,7 @@ class Unlisted(MemoryStore):
         (Aimless, "must name its successor"),
         (Shared, "belongs to the reader"),
         (Careless, "must be told as it is"),
-        (Unlisted, "every session that lives"),
+        (Unlisted, "every session that lives|still listed"),
     ],
 )
 def test_a_broken_store_is_found(broken: type[MemoryStore], rule: str) -> None:

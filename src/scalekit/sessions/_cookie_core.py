@@ -10,7 +10,7 @@ from scalekit.errors import SessionCommitted, SessionError, SessionTooLarge
 from scalekit.sessions._cookie_format import LIMIT, Format
 from scalekit.sessions._core import Core, Options
 from scalekit.sessions._moving import LegacyToken, begin
-from scalekit.sessions.events import event, tell
+from scalekit.sessions.events import tell
 from scalekit.sessions.session import Pending, Session, Status
 from scalekit.sessions.store import Created, Loaded
 from scalekit.sessions.tokens import store_id
@@ -112,7 +112,7 @@ class CookieCore(Core):
             return False
         fresh = store_id(pending.minted) if pending.minted is not None else secrets.token_hex(16)
         id = session._id if (stays or moves) and pending.how is None else fresh
-        new = Loaded(fields, created, deadline, now, pending.user)  # no device: nobody lists it
+        new = Loaded(fields, created, deadline, now, user=pending.user)  # no device: nobody lists it
         cookie = self.cookie.set(
             self._format.write(id, new),
             https=session._https,
@@ -124,12 +124,12 @@ class CookieCore(Core):
             self._tell_destroyed(session)
             session._farewells = (*self.moving.farewells(https=session._https),)
         old = session._id if stays else None
-        session._moved(pending, id, Created(created, deadline, deadline - now))
+        session._moved(pending, id, Created(created, deadline, deadline - now), id)
         session._stored.seen, session._moves = now, False
         session._cookie = cookie
         if id != old:
             told = self.events.created if old is None else self.events.rotated
-            tell(told, event(id, session._stored, previous=old))
+            tell(told, id, session._stored, previous=old, login=pending.how == "login")
         return True
 
     def _take_back(self, session: Session, pending: Pending) -> bool:
@@ -146,7 +146,7 @@ class CookieCore(Core):
 
     def _tell_destroyed(self, session: Session) -> None:
         if session._status is Status.LIVE:
-            tell(self.events.destroyed, event(session._id, session._stored))
+            tell(self.events.destroyed, session._id, session._stored)
 
     def _now(self) -> int:
         return int(self._clock() * 1000)

@@ -89,7 +89,9 @@ class Format:
             return None
         created = content.created
         fields = {name.encode(): bytes(raw) for name, raw in content.fields.items()}
-        session = Loaded(fields, created, created + content.lifetime, created + content.seen, content.user)
+        session = Loaded(
+            fields, created, created + content.lifetime, created + content.seen, user=content.user
+        )
         return content.id.hex(), session
 
     def _open(self, value: bytes) -> bytes | None:

@@ -3,18 +3,7 @@
 The sequences are generators (see :mod:`scalekit._steps`), so that one text serves ASGI and WSGI. Rules:
 
 * A session costs one round trip to load and one to save. Untouched it costs none.
-* A change of id creates the new session first and ends the old one then, as a crash in between must leave
-  the visitor with one that works; from the creation on, the visitor is given the new cookie, also with a
-  503. What others saved to the old one in the meantime is carried over. If it is gone by then, somebody
-  ended it, and it must not live on under another id: the new one is taken back.
-* The old id answers that it has ended for a minute, and under which id it went on. A request that was under
-  way with it can then be told from a visitor who comes back with an old cookie, and sends no cookie that
-  replaces the new one. A log-out ends what the session went on as, too.
-* After a rotation the old id stands for the new one for ten seconds: longer than the requests take that a
-  browser sent before it had the new cookie. They read and save the session that went on, so that whoever
-  logs it out has logged them out too.
-* What comes too late, under an id that a log-in has ended, is dropped and never carried over: somebody else
-  may know that id, and that is why it was changed.
+* How a session gets an id, changes it and ends is in :mod:`scalekit.sessions._identity`.
 * Everything that can be refused (a value, the size) is refused before the first access to the store.
 """
 
@@ -29,26 +18,24 @@ from scalekit._options import check_kind, check_names, in_colour
 from scalekit._signing import key_ring
 from scalekit._steps import Steps
 from scalekit.errors import BackendError, ConfigurationError, DecryptionFailed
+from scalekit.sessions._identity import MOVES, give_id, leave, log_out
 from scalekit.sessions._moving import LegacyToken, Moving, arrive, move, send_again
 from scalekit.sessions._sparing import SparingLog
 from scalekit.sessions.codec import Codec, Types
 from scalekit.sessions.csrf import CSRF
-from scalekit.sessions.events import Events, event, tell
+from scalekit.sessions.events import Events
 from scalekit.sessions.migration import LegacyCookie
 from scalekit.sessions.session import Pending, Session, Status
-from scalekit.sessions.store import BoundStore, Created, Loaded, Store, Swapped
-from scalekit.sessions.tokens import Tokens, store_id
-from scalekit.sessions.values import Delta, check_size, late
+from scalekit.sessions.store import BoundStore, Loaded, Store
+from scalekit.sessions.tokens import Tokens
+from scalekit.sessions.values import check_size
 from scalekit.types import Colour, SecretKey
 
 DAY = 24 * 60 * 60
 IDLE = 7 * DAY
 MAX_SIZE = 256 * 1024
-GRACE = 60_000  # ms; longer than a request is under way
-ALIAS = 10_000  # ms for which a rotated id stands for the new one
 REFRESH = 300_000  # ms; how exactly "last seen" is known
 NEVER = 2**52  # a step that nothing has been idle for
-MOVES = 16  # more changes of id than a visitor can make in that time
 
 
 class Options(TypedDict, total=False):
@@ -217,13 +204,15 @@ class Core:
             return True
         pending = session._pending()
         legacy = session._came_with if isinstance(session._came_with, LegacyToken) else None
-        if not pending and (legacy is None or session._sealed):
+        if not pending and session._leaving is None and (legacy is None or session._sealed):
             return True
         check_size(pending.values.fields, pending.delta, self.max_size)
         try:
             if legacy is not None and session._moves and not session._sealed:
                 yield from move(self, session, legacy)
                 pending = session._pending()
+            if session._leaving is not None and not (yield from leave(self, session, session._leaving)):
+                return False
             stored = not pending or (yield from self._commit(session, pending))
             if legacy is not None and session._unheard and session._cookie is None and not session._sealed:
                 yield from send_again(self, session, legacy)
@@ -241,17 +230,17 @@ class Core:
 
     def _commit(self, session: Session, pending: Pending) -> Steps[bool]:
         if pending.how == "logout":
-            return (yield from self._log_out(session, pending))
+            return (yield from log_out(self, session, pending))
         if pending.how != "login" and session._status is Status.ENDED:
             session._ended(pending)
             return False
         # Who follows a rotation does not rotate again: see the rules of a session.
         stays = pending.how is None or (pending.how == "rotate" and session._followed)
         if stays and session._status is Status.LIVE:
-            return (yield from self._save(session, pending))
-        return (yield from self._move(session, pending))
+            return (yield from self.save(session, pending))
+        return (yield from give_id(self, session, pending))
 
-    def _save(self, session: Session, pending: Pending) -> Steps[bool]:
+    def save(self, session: Session, pending: Pending) -> Steps[bool]:
         changed, removed = pending.delta.changed, pending.delta.removed
         for _ in range(MOVES):
             if (yield self.store.save(session._id, changed=changed, removed=removed, idle=self.idle)):
@@ -274,90 +263,3 @@ class Core:
         """The cookie that gives the visitor a session with ``left`` milliseconds to live."""
         max_age = left // 1000 if session.persistent else None
         return self.cookie.set(self.tokens.sign(token), https=session._https, max_age=max_age)
-
-    def _log_out(self, session: Session, pending: Pending) -> Steps[bool]:
-        if session._status in (Status.LIVE, Status.ENDED):
-            last = yield from end(self.store, session._id, user=session._stored.user)
-            if last is not None and not last.ended:
-                tell(self.events.destroyed, event(session._id, last))
-        session._left(pending)
-        came = session._came_with is not None
-        session._cookie = self.cookie.delete(https=session._https) if came else None
-        session._farewells = (*self.moving.farewells(https=session._https),)
-        if pending.delta.changed or pending.minted is not None:
-            return (yield from self._move(session, pending))
-        return True
-
-    def _move(self, session: Session, pending: Pending) -> Steps[bool]:
-        """Put the session under an id of its own: its first, or a new one."""
-        fields = pending.delta.applied(pending.values.fields)
-        old = session._id if session._status is Status.LIVE else None
-        if old is None and not fields and pending.user is None and pending.minted is None:
-            session._settled(pending)
-            return True  # nothing worth a session
-        token, owner = pending.minted or self.tokens.mint(), session._stored.user
-        keeps = old is not None and pending.how == "rotate"
-        created: Created | None = yield self.store.create(
-            store_id(token),
-            fields=fields,
-            user=pending.user,
-            device=pending.device,
-            idle=self.idle,
-            lifetime=self.lifetime,
-            inherit=(session._stored.created, session._stored.deadline) if keeps else None,
-        )
-        if created is None:
-            session._ended(pending)
-            return False
-        session._moved(pending, store_id(token), created)
-        session._cookie = self.cookie_of(session, token, created.left)
-        stored = old is None or (yield from self._leave(old, owner, session, pending))
-        if session._id == store_id(token):
-            told = self.events.created if old is None else self.events.rotated
-            tell(told, event(session._id, session._stored, previous=old))
-        return stored
-
-    def _leave(self, old: str, owner: bytes | None, session: Session, pending: Pending) -> Steps[bool]:
-        """End the session that went on under another id; ``False`` if another request has ended it."""
-        new = session._id
-        last: Loaded | None = yield self.store.destroy(
-            old, grace=GRACE, successor=new, alias=ALIAS if pending.how == "rotate" else 0, user=owner
-        )
-        if last is None or last.ended:
-            if pending.how == "login":
-                return True
-            session._id, session._cookie = old, None
-            yield self.store.destroy(new, grace=0, user=pending.user)
-            if last is not None and last.alias and last.successor is not None:
-                session._follow(last.successor)
-                return (yield from self._save(session, pending))
-            session._ended(pending)
-            return False
-        theirs = late(pending.delta, pending.values.fields, last.fields)
-        if theirs and pending.inherits:
-            yield from self._carry(new, theirs, pending)
-        return True
-
-    def _carry(self, new: str, theirs: Delta, pending: Pending) -> Steps[None]:
-        """Put what others saved late into the session under its new id, unless it was changed there since: by
-        who has followed it, and is later still.
-        """
-        for name in (*theirs.changed, *theirs.removed):
-            value = theirs.changed.get(name)
-            swapped: Swapped | None = yield self.store.swap(
-                new, name, expected=pending.values.fields.get(name), value=value, idle=self.idle
-            )
-            if swapped is None:
-                return  # it is over, too
-            now = value if swapped.done else swapped.found
-            pending.values.adopt(Delta({}, {name}) if now is None else Delta({name: now}, set()))
-
-
-def end(store: BoundStore, id: str, *, user: bytes | None) -> Steps[Loaded | None]:
-    """End a session, and what it went on as if another request has moved it; what it was at the end."""
-    for _ in range(MOVES):
-        last: Loaded | None = yield store.destroy(id, grace=GRACE, user=user)
-        if last is None or last.successor is None:
-            return last
-        id = last.successor
-    return None

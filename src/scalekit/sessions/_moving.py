@@ -25,7 +25,7 @@ from scalekit._options import check_items, check_kind
 from scalekit._steps import Steps
 from scalekit.errors import SessionValueError
 from scalekit.sessions.codec import Codec
-from scalekit.sessions.events import event, tell
+from scalekit.sessions.events import tell
 from scalekit.sessions.migration import LegacyCookie, Signed, Unreadable
 from scalekit.sessions.session import Session, Status, encode_user
 from scalekit.sessions.store import Created, Loaded
@@ -179,7 +179,7 @@ def move(core: "Core", session: Session, token: LegacyToken) -> Steps[None]:
         session._cookie = None
         session._rebase(None)
         return
-    tell(core.events.created, event(session._id, session._stored))
+    tell(core.events.created, session._id, session._stored)
 
 
 def send_again(core: "Core", session: Session, token: LegacyToken) -> Steps[None]:

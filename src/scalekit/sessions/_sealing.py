@@ -56,7 +56,7 @@ class Ring:
     def __init__(self, secrets: SecretKey, *, purpose: str, option: str) -> None:
         self._keys: dict[bytes, list[AESSIV]] = {}  # a list, for ids are short
         self._sealers: list[tuple[bytes, AESSIV]] = []
-        for secret in dict.fromkeys(key_ring(secrets, option=option)):
+        for secret in reversed(dict.fromkeys(reversed(key_ring(secrets, option=option)))):
             material = HKDF(SHA256(), _KEY + _ID, salt=None, info=purpose.encode()).derive(secret)
             head, cipher = MARK + material[_KEY:], AESSIV(material[:_KEY])
             self._keys.setdefault(head, []).append(cipher)

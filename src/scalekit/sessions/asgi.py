@@ -20,7 +20,7 @@ from scalekit.sessions._core import Core, Options, bind
 from scalekit.sessions.atomic import Change, Number, extend, increment, removal, update
 from scalekit.sessions.session import Session, Status
 from scalekit.sessions.store import Store
-from scalekit.types import ASGIApp, Message, Receive, Scope, SecretKey, Send
+from scalekit.types import ASGIApp, Headers, Message, Receive, Scope, SecretKey, Send
 
 T = TypeVar("T")
 
@@ -183,9 +183,10 @@ class SessionMiddleware:
         response = _Response(session, send, websocket=scope["type"] == "websocket")
         try:
             await self.app(scope, receive, response)
-        except (BackendError, ExceptionGroup) as error:
+        except Exception as error:
             # Only what the session raised: another piece's outage is not ours to answer.
             if not session._raised(error) or (response.started and not response.replaced):
+                await response.failed()
                 raise
             if not response.started:
                 await response.unavailable()
@@ -239,17 +240,28 @@ class _Response:
 
     async def unavailable(self) -> None:
         """Answer 503 in place of whatever the application sends."""
-        self.started = self.replaced = self._session._sealed = True
+        self.replaced = True
         if self._websocket:
+            self.started = self._session._sealed = True
             await self._send({"type": "websocket.close", "code": _TRY_AGAIN_LATER})
-            return
-        headers = [
+        else:
+            await self._answer(503, _BODY, [(b"retry-after", b"1")])
+
+    async def failed(self) -> None:
+        """The application has raised an error. Who answers that further out does not know of a cookie that
+        an explicit ``save()`` has made, and the one before has ended: then the answer comes from here.
+        """
+        if self._session._cookie is not None and not self.started and not self._websocket:
+            await self._answer(500, b"Internal Server Error\n", [])
+
+    async def _answer(self, status: int, body: bytes, headers: Headers) -> None:
+        self.started = self._session._sealed = True
+        headers += [
             (b"content-type", b"text/plain; charset=utf-8"),
-            (b"content-length", b"%d" % len(_BODY)),
+            (b"content-length", b"%d" % len(body)),
             (b"cache-control", b"no-store"),
-            (b"retry-after", b"1"),
         ]
         if self._session._cookie is not None:  # the one before may have ended
             headers.extend((b"set-cookie", cookie) for cookie in self._session._set_cookies)
-        await self._send({"type": "http.response.start", "status": 503, "headers": headers})
-        await self._send({"type": "http.response.body", "body": _BODY})
+        await self._send({"type": "http.response.start", "status": status, "headers": headers})
+        await self._send({"type": "http.response.body", "body": body})

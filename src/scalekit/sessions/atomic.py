@@ -13,7 +13,7 @@ They are stored at once, each with one round trip, whatever becomes of the respo
 """
 
 from collections.abc import Callable
-from decimal import Decimal
+from decimal import Context, Decimal, Inexact, InvalidOperation, Overflow, localcontext
 from typing import Any, TypeAlias, TypeVar
 
 from scalekit._steps import Steps
@@ -31,6 +31,9 @@ Change: TypeAlias = Callable[[Any], tuple[Any, T]]
 
 _ATTEMPTS = 1000
 _NUMBERS = (int, float, Decimal)
+_EXACT = Context(
+    prec=1000, traps=[Inexact, InvalidOperation, Overflow]
+)  # for Decimal: all digits, or an error
 
 
 def increment(key: str, by: Any) -> Change[Any]:
@@ -43,8 +46,9 @@ def increment(key: str, by: Any) -> Change[Any]:
                 kind = type(number).__qualname__
                 raise SessionValueError(key=key, reason=f"incr() adds int, float and Decimal, not {kind}")
         try:
-            value += by
-        except TypeError:
+            with localcontext(_EXACT):
+                value += by
+        except (TypeError, ArithmeticError):
             kinds = f"{type(value).__qualname__} and {type(by).__qualname__}"
             raise SessionValueError(key=key, reason=f"{kinds} do not add up without loss") from None
         return value, value
@@ -109,12 +113,12 @@ def update(core: Core, session: Session, key: str, change: Change[T]) -> Steps[T
                 session._id, name, expected=before, value=after, idle=core.idle
             )
             if swapped is None and not (yield from core.follow(session)):
-                session._gone()
+                session._gone(values)
         except BackendError as error:
             session._failed(error)
             session._refuse()
         if swapped is not None:
-            session._learned(key, after if swapped.done else swapped.found)
+            session._learned(values, key, after if swapped.done else swapped.found)
             if swapped.done:
                 return result
     message = f"{key!r} was changed by others {_ATTEMPTS} times while this request tried to"

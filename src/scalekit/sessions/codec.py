@@ -47,6 +47,17 @@ _TUPLE, _SET, _FROZENSET, _DATETIME, _DATE, _TIME, _TIMEDELTA, _UUID, _DECIMAL, 
 Types: TypeAlias = Iterable[type] | Mapping[str, type]
 """Classes whose instances can be stored, under their own names or under those that are given."""
 
+# What msgspec, and what makes the instances, raise for bytes that they cannot read.
+_UNREADABLE = (
+    ValueError,
+    TypeError,
+    LookupError,
+    AttributeError,
+    ArithmeticError,
+    RecursionError,
+    ImportError,
+)
+
 _encode = msgspec.msgpack.Encoder().encode
 _CURE = "set it anew, or delete it"
 
@@ -102,8 +113,7 @@ class Codec:
         except Refused as refused:
             reason = f"{refused}; or {_CURE}"
             raise SessionValueError(key=key, reason=reason, action="read") from None
-        # What msgspec and the constructors of the extensions raise for bytes they cannot read.
-        except (ValueError, TypeError, LookupError, ArithmeticError, RecursionError, ImportError) as error:
+        except _UNREADABLE as error:
             reason = f"its stored bytes are not readable ({type(error).__name__}); {_CURE}"
             raise SessionValueError(key=key, reason=reason, action="read") from error
 

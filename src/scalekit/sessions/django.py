@@ -43,7 +43,8 @@ from scalekit._durations import Duration, seconds
 from scalekit._options import check_items, check_kind
 from scalekit._steps import Steps, run, run_async
 from scalekit.errors import BackendError, ConfigurationError
-from scalekit.sessions._core import DAY, GRACE, MAX_SIZE, NEVER, STORE, Storeless, end
+from scalekit.sessions._core import DAY, MAX_SIZE, NEVER, STORE, Storeless
+from scalekit.sessions._identity import GRACE, end
 from scalekit.sessions.codec import Codec
 from scalekit.sessions.decoded import Decoded, Unread
 from scalekit.sessions.offers import Offers

@@ -22,13 +22,14 @@ from scalekit._steps import Steps, run, run_async
 from scalekit.errors import ConfigurationError, DecryptionFailed
 from scalekit.sessions._core import STORE
 from scalekit.sessions._sealing import Ring, Unsealed
-from scalekit.sessions.store import Answer, BoundStore, Created, Loaded, Store, Swapped
+from scalekit.sessions.store import Answer, BoundStore, Created, Inherited, Loaded, Store, Swapped
 from scalekit.types import Colour, SecretKey
 
 _log = logging.getLogger("scalekit.sessions")
 
 _USER = b"user"
 _SAID, _UNSAID = b"\1", b"\0"
+_ALIAS, _ENDED = b"\1", b"\0"
 _TOLD_AT_MOST = 10_000  # ids; afterwards the log may repeat itself
 
 
@@ -84,7 +85,7 @@ class EncryptedStore:
 
     def _opened(self, id: str, loaded: Loaded) -> Loaded:
         if loaded.ended:
-            return loaded
+            return self._mark(id, loaded)
         fields, prefix, open = {}, _fields(id), self._ring.open  # this is what a request waits for
         for name, data in loaded.fields.items():
             try:
@@ -93,6 +94,25 @@ class EncryptedStore:
                 fields[name] = self._value(id, name, data)
         user = None if loaded.user is None else self._open(id, loaded.user, _USER, "the user")
         return replace(loaded, fields=fields, user=user, device=self._device(id, loaded, user))
+
+    def _led(self, id: str, successor: str | None, alias: int) -> str | None:
+        """The successor, tied to the id that it follows; or the store could lead one visitor to another's."""
+        if successor is None or self._plain == "write":
+            return successor
+        led = (_ALIAS if alias else _ENDED) + successor.encode()
+        return self._ring.seal(led, _successor(id)).hex()
+
+    def _mark(self, id: str, loaded: Loaded) -> Loaded:
+        """What has ended, with its successor if that is the one that was said."""
+        if loaded.successor is None:
+            return loaded
+        try:
+            led = self._ring.open(bytes.fromhex(loaded.successor), _successor(id))
+        except (Unsealed, ValueError) as error:
+            if self._plain != "refuse" and not (isinstance(error, Unsealed) and error.why != "plain"):
+                return loaded
+            return Loaded(ended=True)
+        return replace(loaded, successor=led[1:].decode(), alias=loaded.alias and led[:1] == _ALIAS)
 
     def _value(self, id: str, name: bytes, sealed: bytes) -> bytes:
         return self._open(id, sealed, _fields(id) + name, f"key {name.decode(errors='backslashreplace')!r}")
@@ -168,7 +188,7 @@ class BoundEncryptedStore:
         user: bytes | None,
         idle: int,
         lifetime: int,
-        inherit: tuple[int, int] | None = None,
+        inherit: Inherited | None = None,
         device: bytes | None = None,
     ) -> Answer[Created | None]:
         owner = None if user is None else self._source._seal(user, _USER)
@@ -183,9 +203,16 @@ class BoundEncryptedStore:
         )
 
     def destroy(
-        self, id: str, *, grace: int, successor: str | None = None, alias: int = 0, user: bytes | None = None
+        self,
+        id: str,
+        *,
+        grace: int,
+        successor: str | None = None,
+        alias: int = 0,
+        user: bytes | None = None,
+        version: int | None = None,
     ) -> Answer[Loaded | None]:
-        answer: Answer[Loaded | None] = self._drive(self._destroy(id, grace, successor, alias, user))
+        answer: Answer[Loaded | None] = self._drive(self._destroy(id, grace, successor, alias, user, version))
         return answer
 
     def listed(self, user: bytes) -> Answer[list[str]]:
@@ -214,18 +241,32 @@ class BoundEncryptedStore:
             stored = swapped.found  # it is as expected, as an older key has it
 
     def _destroy(
-        self, id: str, grace: int, successor: str | None, alias: int, user: bytes | None
+        self,
+        id: str,
+        grace: int,
+        successor: str | None,
+        alias: int,
+        user: bytes | None,
+        version: int | None,
     ) -> Steps[Loaded | None]:
         owners = [] if user is None else self._source._owners(user)
+        led = self._source._led(id, successor, alias)
         last: Loaded | None = yield self._store.destroy(
-            id, grace=grace, successor=successor, alias=alias, user=owners[0] if owners else None
+            id,
+            grace=grace,
+            successor=led,
+            alias=alias,
+            user=owners[0] if owners else None,
+            version=version,
         )
         for owner in owners[1:]:
             # Of a dead session nobody knows any more under which key it is listed.
             if last is None or last.ended or last.user == owner:
-                yield self._store.destroy(id, grace=grace, successor=successor, alias=alias, user=owner)
-        if last is None or last.ended:
-            return last
+                yield self._store.destroy(
+                    id, grace=grace, successor=led, alias=alias, user=owner, version=version
+                )
+        if last is None:
+            return None
         try:
             return self._source._opened(id, last)
         except DecryptionFailed:
@@ -249,6 +290,10 @@ class BoundEncryptedStore:
 
 def _fields(id: str) -> bytes:
     return b"value\0%s\0" % id.encode()
+
+
+def _successor(id: str) -> bytes:
+    return b"successor\0%s" % id.encode()
 
 
 def _device(id: str, owner: bytes | None) -> bytes:

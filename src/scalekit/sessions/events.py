@@ -23,12 +23,14 @@ class SessionEvent:
         user_id: whose session it is; ``None`` for nobody's.
         device: what it was begun from, as in :class:`~scalekit.sessions.SessionInfo`.
         previous: the id under which it was before, if it was rotated.
+        login: whether it was created or rotated by ``login()``.
     """
 
     id: str
     user_id: str | int | UUID | None = None
     device: str | None = None
     previous: str | None = None
+    login: bool = False
 
 
 Callback: TypeAlias = Callable[[SessionEvent], object]
@@ -71,18 +73,16 @@ class Events:
                 )
 
 
-def event(id: str, session: Loaded, *, previous: str | None = None) -> SessionEvent:
-    """What there is to tell of ``session``."""
-    user = None if session.user is None else decode_user(session.user)
-    return SessionEvent(id=id, user_id=user, device=device_name(session.device), previous=previous)
-
-
-def tell(callback: Callback | None, event: SessionEvent) -> None:
-    """Call ``callback``, if there is one."""
+def tell(
+    callback: Callback | None, id: str, session: Loaded, *, previous: str | None = None, login: bool = False
+) -> None:
+    """Call ``callback``, if there is one, about ``session``."""
     if callback is None:
         return
     try:
-        callback(event)
+        user = None if session.user is None else decode_user(session.user)
+        device = device_name(session.device)
+        callback(SessionEvent(id=id, user_id=user, device=device, previous=previous, login=login))
     # Whatever it is: the session is what it is now, and the visitor needs the answer that says so.
     except Exception:  # noqa: BLE001
-        _log.exception("a function for session events failed on %s...", event.id[:8])
+        _log.exception("a function for session events failed on %s...", id[:8])

@@ -76,7 +76,7 @@ class FlaskSession(SyncSession, SessionMixin):
     def pop(self, key: str, *default: Any) -> Any:
         """Remove a value and return it. Flask's messages go to one request only: see :meth:`take`."""
         if key == _FLASHES and self._core.stored and key in self:
-            return self.take(key, *default)
+            return self.take(key, *default or ([],))
         return super().pop(key, *default)
 
     def save(self) -> bool:

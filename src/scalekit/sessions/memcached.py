@@ -26,7 +26,7 @@ from scalekit.errors import BackendError, ConfigurationError, SessionTooLarge
 from scalekit.sessions._sparing import SparingLog
 from scalekit.sessions.memcached_items import NEVER, Item, Mark, Stored, decode_item, encode, seconds
 from scalekit.sessions.memcached_lists import Lists
-from scalekit.sessions.store import Answer, Created, Loaded, Swapped
+from scalekit.sessions.store import Answer, Created, Inherited, Loaded, Swapped
 from scalekit.types import Colour
 
 _log = logging.getLogger("scalekit.sessions")
@@ -153,20 +153,27 @@ class BoundMemcachedStore:
         user: bytes | None,
         idle: int,
         lifetime: int,
-        inherit: tuple[int, int] | None = None,
+        inherit: Inherited | None = None,
         device: bytes | None = None,
     ) -> Answer[Created | None]:
         now = self._now()
-        created, deadline = inherit or (now, now + lifetime)
-        item = Stored(created, deadline, now, min(now + idle, deadline), user, device, dict(fields))
+        created, deadline, origin = inherit or (now, now + lifetime, id)
+        item = Stored(created, deadline, now, min(now + idle, deadline), user, device, dict(fields), origin)
         answer: Answer[Created | None] = self._drive(self._create(id, item, now))
         return answer
 
     def destroy(
-        self, id: str, *, grace: int, successor: str | None = None, alias: int = 0, user: bytes | None = None
+        self,
+        id: str,
+        *,
+        grace: int,
+        successor: str | None = None,
+        alias: int = 0,
+        user: bytes | None = None,
+        version: int | None = None,
     ) -> Answer[Loaded | None]:
-        end = self._settle(lambda: self._end(id, grace, successor, min(alias, grace)))
-        answer: Answer[Loaded | None] = self._drive(self._destroy(id, user, end))
+        end = self._settle(lambda: self._end(id, grace, successor, min(alias, grace), version))
+        answer: Answer[Loaded | None] = self._drive(self._destroy(id, user, version, end))
         return answer
 
     def listed(self, user: bytes) -> Answer[list[str]]:
@@ -195,7 +202,7 @@ class BoundMemcachedStore:
         for name in removed:
             item.fields.pop(name, None)
         item.fields.update(changed)
-        return (yield from self._extended(id, item, version, idle)) or Attempt.FAILED
+        return (yield from self._saved(id, item, version, idle)) or Attempt.FAILED
 
     def _swap(
         self, id: str, name: bytes, expected: bytes | None, value: bytes | None, idle: int
@@ -210,7 +217,7 @@ class BoundMemcachedStore:
             item.fields.pop(name, None)
         else:
             item.fields[name] = value
-        done = yield from self._extended(id, item, version, idle)
+        done = yield from self._saved(id, item, version, idle)
         return Swapped(True) if done else Attempt.FAILED
 
     def _create(self, id: str, item: Stored, now: int) -> Steps[Created | None]:
@@ -229,8 +236,12 @@ class BoundMemcachedStore:
                 raise
         return Created(item.created, item.deadline, item.deadline - now)
 
-    def _destroy(self, id: str, user: bytes | None, end: Steps[Loaded | None]) -> Steps[Loaded | None]:
+    def _destroy(
+        self, id: str, user: bytes | None, version: int | None, end: Steps[Loaded | None]
+    ) -> Steps[Loaded | None]:
         last = yield from end
+        if last is not None and not last.ended and version not in (None, last.version):
+            return last  # it lives on
         for owner in {user, last.user if last is not None else None}:
             if owner is None:
                 continue
@@ -241,13 +252,17 @@ class BoundMemcachedStore:
                 _log.warning("a session that has ended stays listed: %s", error)
         return last
 
-    def _end(self, id: str, grace: int, successor: str | None, alias: int) -> Steps[Outcome[Loaded | None]]:
-        item, version = yield from self._read(id)
+    def _end(
+        self, id: str, grace: int, successor: str | None, alias: int, version: int | None
+    ) -> Steps[Outcome[Loaded | None]]:
+        item, read = yield from self._read(id)
         now = self._now()
         if not isinstance(item, Stored):
             return None if item is None else item.loaded(now)
+        if version not in (None, item.version):
+            return item.loaded()
         try:
-            done = yield from self._write(id, Mark(now + grace, successor, now + alias), version, now)
+            done = yield from self._write(id, Mark(now + grace, successor, now + alias), read, now)
         except Refused:
             # A server out of memory: the mark is a courtesy, the end is not.
             done = yield self._commands.delete(self._prefix + id)
@@ -289,9 +304,10 @@ class BoundMemcachedStore:
             return None, 0
         return item, found.version
 
-    def _extended(self, id: str, item: Stored, version: int, idle: int) -> Steps[bool]:
-        """Extend ``item`` and write it."""
+    def _saved(self, id: str, item: Stored, version: int, idle: int) -> Steps[bool]:
+        """Count the change of ``item``, extend it and write it."""
         now = self._now()
+        item.version += 1
         item.extend(now, idle)
         return (yield from self._write(id, item, version, now))
 

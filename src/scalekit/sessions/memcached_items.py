@@ -15,7 +15,7 @@ NEVER = -1  # what is stored for so long is gone at once
 
 
 class Stored(msgspec.Struct, array_like=True, tag="session"):
-    """A session. ``expires`` is when it has been idle for too long, or its deadline."""
+    """A session. ``expires`` is when it was idle for too long, or its deadline; ``version`` counts saves."""
 
     created: int
     deadline: int
@@ -24,6 +24,8 @@ class Stored(msgspec.Struct, array_like=True, tag="session"):
     user: bytes | None
     device: bytes | None
     fields: dict[bytes, bytes]
+    origin: str
+    version: int = 0
 
     def extend(self, now: int, idle: int) -> None:
         self.seen = max(self.seen, now)  # another machine's clock may be ahead
@@ -35,6 +37,8 @@ class Stored(msgspec.Struct, array_like=True, tag="session"):
             created=self.created,
             deadline=self.deadline,
             seen=self.seen,
+            version=self.version,
+            origin=self.origin,
             user=self.user,
             device=self.device,
         )

@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Self
 
-from scalekit.sessions.store import Created, Loaded, Swapped
+from scalekit.sessions.store import Created, Inherited, Loaded, Swapped
 from scalekit.types import Colour
 
 
@@ -63,7 +63,7 @@ class MemoryStore:
             for name in removed:
                 entry.session.fields.pop(name, None)
             entry.session.fields.update(changed)
-            self._extend(entry, idle)
+            self._saved(entry, idle)
             return True
 
     def swap(
@@ -80,7 +80,7 @@ class MemoryStore:
                 fields.pop(name, None)
             else:
                 fields[name] = value
-            self._extend(entry, idle)
+            self._saved(entry, idle)
             return Swapped(True)
 
     def create(
@@ -91,24 +91,31 @@ class MemoryStore:
         user: bytes | None,
         idle: int,
         lifetime: int,
-        inherit: tuple[int, int] | None = None,
+        inherit: Inherited | None = None,
         device: bytes | None = None,
     ) -> Created | None:
         with self._lock:
             now = self._now()
-            created, deadline = inherit or (now, now + lifetime)
+            created, deadline, origin = inherit or (now, now + lifetime, id)
             if deadline <= now or self._entry(id) is not None:
                 return None
             if len(self._entries) >= self._sweep_at:
                 self._sweep()
                 # Twice what lives: sweeping then costs each creation a constant share.
                 self._sweep_at = max(1024, 2 * len(self._entries))
-            session = Loaded(dict(fields), created, deadline, now, user, device)
+            session = Loaded(dict(fields), created, deadline, now, user=user, device=device, origin=origin)
             self._entries[id] = _Entry(session, min(now + idle, deadline))
             return Created(created, deadline, deadline - now)
 
     def destroy(
-        self, id: str, *, grace: int, successor: str | None = None, alias: int = 0, user: bytes | None = None
+        self,
+        id: str,
+        *,
+        grace: int,
+        successor: str | None = None,
+        alias: int = 0,
+        user: bytes | None = None,
+        version: int | None = None,
     ) -> Loaded | None:
         with self._lock:
             entry = self._entry(id)
@@ -116,6 +123,8 @@ class MemoryStore:
                 return None
             if entry.session.ended:
                 return self._mark(entry)
+            if version is not None and entry.session.version != version:
+                return entry.session.copy()
             del self._entries[id]
             if grace > 0:
                 mark, now = Loaded(ended=True, successor=successor), self._now()
@@ -137,6 +146,10 @@ class MemoryStore:
             del self._entries[id]
             return None
         return entry
+
+    def _saved(self, entry: _Entry, idle: int) -> None:
+        entry.session.version += 1
+        self._extend(entry, idle)
 
     def _extend(self, entry: _Entry, idle: int) -> None:
         entry.session.seen = self._now()

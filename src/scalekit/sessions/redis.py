@@ -13,6 +13,7 @@ successor, or nothing, and what remains of its time when it ceases to be an alia
 import hashlib
 import itertools
 import logging
+import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Self
 
@@ -21,14 +22,14 @@ from scalekit._steps import Steps, run, run_async
 from scalekit.errors import BackendUnavailable
 from scalekit.sessions import redis_scripts as scripts
 from scalekit.sessions._sparing import SparingLog
-from scalekit.sessions.store import Answer, Created, Loaded, Swapped
+from scalekit.sessions.store import Answer, Created, Inherited, Loaded, Swapped
 from scalekit.types import Colour
 
 _META = b"\0"  # what the names of metadata begin with
 _DATA = b"\1"  # what is below it is metadata, or the empty name
-_CREATED, _DEADLINE, _SEEN = b"\0created", b"\0deadline", b"\0seen"
-_USER, _DEVICE = b"\0user", b"\0device"
-_KNOWN = (_CREATED, _DEADLINE, _SEEN, _USER, _DEVICE)
+_CREATED, _DEADLINE, _SEEN, _VERSION = b"\0created", b"\0deadline", b"\0seen", b"\0version"
+_USER, _DEVICE, _ORIGIN = b"\0user", b"\0device", b"\0origin"
+_KNOWN = (_CREATED, _DEADLINE, _SEEN, _VERSION, _USER, _DEVICE, _ORIGIN)
 _ENDED, _ALIAS, _STANDS = b"\0ended", b"\0alias", b"\0stands"
 
 
@@ -113,18 +114,25 @@ class BoundRedisStore:
         user: bytes | None,
         idle: int,
         lifetime: int,
-        inherit: tuple[int, int] | None = None,
+        inherit: Inherited | None = None,
         device: bytes | None = None,
     ) -> Answer[Created | None]:
         pairs = itertools.chain.from_iterable(fields.items())
-        args = [idle, lifetime, *(inherit or ("", "")), user or b"", device or b"", id, *pairs]
+        args = [idle, lifetime, *(inherit or ("", "", "")), user or b"", device or b"", id, *pairs]
         answer: Answer[Created | None] = self._drive(self._create(id, user, args))
         return answer
 
     def destroy(
-        self, id: str, *, grace: int, successor: str | None = None, alias: int = 0, user: bytes | None = None
+        self,
+        id: str,
+        *,
+        grace: int,
+        successor: str | None = None,
+        alias: int = 0,
+        user: bytes | None = None,
+        version: int | None = None,
     ) -> Answer[Loaded | None]:
-        args = [grace, successor or "", alias, id]
+        args = [grace, successor or "", alias, id, "" if version is None else version]
         answer: Answer[Loaded | None] = self._drive(self._destroy(id, user, args))
         return answer
 
@@ -154,14 +162,16 @@ class BoundRedisStore:
 
     def _destroy(self, id: str, user: bytes | None, args: list[Any]) -> Steps[Loaded | None]:
         reply = yield from self._call(scripts.DESTROY, self._keys(id, user), args)
-        if self._cluster and user is not None:
+        last = None if reply is None else self._read(reply, id)
+        over = last is None or last.ended or args[-1] in ("", last.version)
+        if self._cluster and user is not None and over:
             # After it: what lives is listed, also if we are killed in between.
             yield from self._call(scripts.STRIKE, (self._index(user),), (id,))
-        return None if reply is None else self._read(reply, id)
+        return last
 
     def _listed(self, user: bytes) -> Steps[list[str]]:
         ids = yield from self._call(scripts.LISTED, (self._index(user),), ())
-        return [id.decode() for id in ids]
+        return [id.decode() for id in ids if _ID.fullmatch(id)]
 
     def _keys(self, id: str, user: bytes | None) -> tuple[str, ...]:
         """The keys of one script: in a Cluster they must be on one node, so it gets the first alone."""
@@ -177,14 +187,26 @@ class BoundRedisStore:
         if isinstance(reply, list):
             pairs = iter(reply)
             fields: dict[bytes, bytes] = dict(zip(pairs, pairs, strict=True))
-            created, deadline, seen, user, device = [fields.pop(name, None) for name in _KNOWN]
+            created, deadline, seen, version, user, device, origin = [
+                fields.pop(name, None) for name in _KNOWN
+            ]
             ended, stands = fields.get(_ENDED), _STANDS in fields
             if fields and min(fields) < _DATA:
                 # A later version may have put something there that is not known here.
                 fields = {name: value for name, value in fields.items() if name[:1] != _META}
             begun, end, last = _moment(created), _moment(deadline), _moment(seen)
             if begun is not None and end is not None:
-                return Loaded(fields, begun, end, begun if last is None else last, user, device)
+                last = begun if last is None else last
+                return Loaded(
+                    fields,
+                    begun,
+                    end,
+                    last,
+                    _moment(version) or 0,
+                    user,
+                    device,
+                    origin=id if origin is None else origin.decode("ascii", "replace"),
+                )
             if ended is not None:
                 successor = ended.decode("ascii", "replace") or None
                 return Loaded(ended=True, successor=successor, alias=stands)
@@ -202,6 +224,9 @@ class BoundRedisStore:
         except ResponseError as error:
             # Out of memory, no permission, no scripts: it is no use as a store, like one that is away.
             raise BackendUnavailable(f"{self._name} refused: {error}", backend=self._name) from error
+
+
+_ID = re.compile(rb"[0-9a-f]{64}")
 
 
 def _optional(value: bytes | None) -> tuple[str, bytes]:

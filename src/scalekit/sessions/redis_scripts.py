@@ -18,15 +18,23 @@ local function moment(text)
 end
 """
 
-# Who extends a session has seen it: `idle` and `deadline` are numbers.
+# Who extends a session has seen it: `idle` and `deadline` are numbers. A server that is out of memory may not
+# note when; reading goes on all the same.
 _EXTEND = """
 local expiry = math.min(idle, deadline - now)
 if expiry <= 0 then
   redis.call('DEL', KEYS[1])
   return false
 end
-redis.call('HSET', KEYS[1], '\\0seen', string.format('%.0f', now))
+redis.pcall('HSET', KEYS[1], '\\0seen', string.format('%.0f', now))
 redis.call('PEXPIRE', KEYS[1], string.format('%.0f', expiry))
+"""
+
+# What is of another type is nothing of ours. Any other error is the server's, no permission for instance.
+_REFUSED = """
+local function refused(reply)
+  return type(reply) == 'table' and reply.err and not string.find(reply.err, 'WRONGTYPE', 1, true)
+end
 """
 
 # What is no session may be the mark of one that has ended, and that may still stand for its successor.
@@ -47,8 +55,10 @@ end
 LOAD = Script(
     _MARK
     + _MOMENT
+    + _REFUSED
     + """
 local flat = redis.pcall('HGETALL', KEYS[1])
+if refused(flat) then return flat end
 if flat.err then return 0 end
 if #flat == 0 then return false end
 local idle, step = tonumber(ARGV[1]), tonumber(ARGV[2])
@@ -68,17 +78,24 @@ if left >= 0 and now < deadline and now - (moment(meta[3]) or 0) < step then ret
 
 _ALIVE = (
     _MOMENT
+    + _REFUSED
     + """
-local deadline = moment(redis.pcall('HGET', KEYS[1], '\\0deadline'))
+local text = redis.pcall('HGET', KEYS[1], '\\0deadline')
+if refused(text) then return text end
+local deadline = moment(text)
 -- First: a session that another request has ended must stay ended.
 if not deadline then return false end
 local idle = tonumber(ARGV[1])
 """
 )
 
+# First, as a server that is out of memory refuses it, and nothing after a write that it has let through.
+_CHANGE = "redis.call('HINCRBY', KEYS[1], '\\0version', 1)"
+
 # Lua passes at most some thousands of values at once, hence the slices.
 SAVE = Script(
     _ALIVE
+    + _CHANGE
     + _NOW
     + _EXTEND
     + """
@@ -101,6 +118,7 @@ local found = redis.call('HGET', KEYS[1], ARGV[2])
 local expected = ARGV[3] == '1' and ARGV[4]
 if found ~= expected then return {0, found} end
 """
+    + _CHANGE
     + _NOW
     + _EXTEND
     + """
@@ -132,7 +150,7 @@ local deadline = ARGV[4] ~= '' and tonumber(ARGV[4]) or now + tonumber(ARGV[2])
 local expiry = math.min(tonumber(ARGV[1]), deadline - now)
 if expiry <= 0 then return false end
 created, deadline = string.format('%.0f', created), string.format('%.0f', deadline)
-local index, id = KEYS[2], ARGV[7]
+local index, id = KEYS[2], ARGV[8]
 if index then
 """
     + _ENLIST
@@ -140,9 +158,10 @@ if index then
 end
 local seen = string.format('%.0f', now)
 redis.call('HSET', KEYS[1], '\\0created', created, '\\0deadline', deadline, '\\0seen', seen)
-if ARGV[5] ~= '' then redis.call('HSET', KEYS[1], '\\0user', ARGV[5]) end
-if ARGV[6] ~= '' then redis.call('HSET', KEYS[1], '\\0device', ARGV[6]) end
-for i = 8, #ARGV, 1000 do
+for i, name in ipairs({'\\0origin', '\\0user', '\\0device'}) do
+  if ARGV[i + 4] ~= '' then redis.call('HSET', KEYS[1], name, ARGV[i + 4]) end
+end
+for i = 9, #ARGV, 1000 do
   redis.call('HSET', KEYS[1], unpack(ARGV, i, math.min(i + 999, #ARGV)))
 end
 redis.call('PEXPIRE', KEYS[1], string.format('%.0f', expiry))
@@ -157,24 +176,30 @@ LISTED = Script(_NOW + "return redis.call('ZRANGEBYSCORE', KEYS[1], now, '+inf')
 # What is no set lists nobody, and must not keep anybody from logging out.
 _STRIKE = """
 local struck = redis.pcall('ZREM', index, id)
-if type(struck) == 'table' and not string.find(struck.err, 'WRONGTYPE') then return struck end
+if refused(struck) then return struck end
 """
 
-STRIKE = Script("local index, id = KEYS[1], ARGV[1]" + _STRIKE + "return 1")
+STRIKE = Script(_REFUSED + "local index, id = KEYS[1], ARGV[1]" + _STRIKE + "return 1")
 
 # The mark that it ended is a courtesy: a server out of memory may refuse it, the session has ended then too.
 DESTROY = Script(
     _MARK
+    + _REFUSED
     + """
+local flat = redis.pcall('HGETALL', KEYS[1])
+if refused(flat) then return flat end
+local alive = not flat.err and redis.call('HEXISTS', KEYS[1], '\\0deadline') == 1
+if alive and ARGV[5] ~= '' and (redis.call('HGET', KEYS[1], '\\0version') or '0') ~= ARGV[5] then
+  return flat
+end
 local index, id = KEYS[2], ARGV[4]
 if index then
 """
     + _STRIKE
     + """
 end
-local flat = redis.pcall('HGETALL', KEYS[1])
 if flat.err or #flat == 0 then return false end
-if redis.call('HEXISTS', KEYS[1], '\\0deadline') == 0 then
+if not alive then
   return redis.call('HEXISTS', KEYS[1], '\\0ended') == 1 and mark(flat)
 end
 redis.call('DEL', KEYS[1])

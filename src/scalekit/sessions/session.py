@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from scalekit.sessions._core import Core
 
 MAX_DEVICE = 200  # characters
+MAX_USER = 16_384  # bytes
 
 
 class Status(Enum):
@@ -80,12 +81,16 @@ def encode_user(user_id: str | int | UUID) -> bytes:
     """Who a session belongs to, as stores have it.
 
     Raises:
-        SessionValueError: ``user_id`` is no str, int or UUID.
+        SessionValueError: ``user_id`` is no str, int or UUID, or too long.
     """
     if type(user_id) not in (str, int, UUID):
         reason = f"a user id is a str, int or UUID, not {type(user_id).__qualname__}"
         raise SessionValueError(key="user_id", reason=reason)
-    return codec.encode("user_id", user_id)
+    user = codec.encode("user_id", user_id)
+    if len(user) > MAX_USER:
+        reason = f"a user id of {len(user)} bytes; {MAX_USER} is the most"
+        raise SessionValueError(key="user_id", reason=reason)
+    return user
 
 
 def decode_user(user: bytes) -> str | int | UUID:
@@ -97,6 +102,15 @@ def decode_user(user: bytes) -> str | int | UUID:
 def device_name(device: bytes | None) -> str | None:
     """What a session was begun from, as stores have it, as text."""
     return None if device is None else device.decode(errors="replace")
+
+
+class Leaving(NamedTuple):
+    """The id that a session has left, while the store has not confirmed that it has ended."""
+
+    old: str
+    owner: bytes | None
+    version: int
+    pending: Pending
 
 
 class Session(MutableMapping[str, Any]):
@@ -118,6 +132,7 @@ class Session(MutableMapping[str, Any]):
 
     # What only a visitor with a cookie of another middleware has (see _moving).
     _moves = False  # the cookie's values are still to be stored
+    _leaving: Leaving | None = None
     _spent = False  # the cookie was moved before, and that session is over
     _unheard = False  # the answer that moved it seems to have been lost
     _farewells: tuple[bytes, ...] = ()  # what deletes the cookie
@@ -408,6 +423,7 @@ class Session(MutableMapping[str, Any]):
         """The store has what was inherited; changes are still pending."""
         self._status, self._moves = Status.LIVE, False
         self._stored.created, self._stored.deadline = created.created, created.deadline
+        self._stored.origin = self._id
 
     def _rebase(self, loaded: Loaded | None) -> None:
         """Another request has moved what was inherited, and ended it if there is none."""
@@ -447,7 +463,7 @@ class Session(MutableMapping[str, Any]):
     def _unchanged(self) -> bool:
         """Whether there is nothing to save for certain: what most requests can tell at once."""
         quiet = self._minted is None and not self._moves and not self._unheard
-        return quiet and self._turn is None and self._values.unchanged
+        return quiet and self._turn is None and self._leaving is None and self._values.unchanged
 
     def _pending(self) -> Pending:
         delta = self._values.delta()
@@ -461,13 +477,17 @@ class Session(MutableMapping[str, Any]):
         self._stored.fields = pending.values.fields
         self._turned(pending)
 
-    def _moved(self, pending: Pending, id: str, created: Created) -> None:
+    def _moved(self, pending: Pending, id: str, created: Created, origin: str) -> None:
         """The store has the session under this id now."""
         self._id, self._status, self._followed = id, Status.LIVE, False
         if self._minted == pending.minted:
             self._minted = None
         self._stored = Loaded(
-            created=created.created, deadline=created.deadline, user=pending.user, device=pending.device
+            created=created.created,
+            deadline=created.deadline,
+            user=pending.user,
+            device=pending.device,
+            origin=origin,
         )
         self._settled(pending)
 
@@ -482,14 +502,17 @@ class Session(MutableMapping[str, Any]):
         same = self._inherits and self._user == self._stored.user
         return self._status is Status.LIVE and same and not self._values.differs(key)
 
-    def _learned(self, key: str, data: bytes | None) -> None:
-        """The store has these bytes for ``key``."""
+    def _learned(self, values: Values, key: str, data: bytes | None) -> None:
+        """The store has these bytes for ``key`` of the session that had ``values``."""
         self._recovered()
-        self._values.learn(key, data)
-        self._stored.fields = self._values.fields
+        values.learn(key, data)
+        if values is self._values:  # or another task has logged in or out meanwhile
+            self._stored.fields = values.fields
 
-    def _gone(self) -> None:
-        """Another request has ended the session while this one was asking for something."""
+    def _gone(self, values: Values) -> None:
+        """Another request has ended the session that had ``values`` while this one was asking for it."""
+        if values is not self._values:
+            return
         self._status, self._stored = Status.ENDED, Loaded()
         if self._turn is None or self._turn.how != "login":  # who logs in goes on, as in any other save
             self._values = Values(codec=self._codec)

@@ -37,26 +37,38 @@ class Loaded:
         created: when it was created.
         deadline: when it ends at the latest.
         seen: when it was last seen: created, saved, or loaded at least ``step`` after the time before.
+        version: another number whenever it is saved.
         user: encoded id of who is logged in, ``None`` for nobody.
         device: what it was created from, as its user would call it; ``None`` if that was not said.
         ended: destroyed a moment ago; there is nothing else to it but its successor.
         successor: the id under which a session that has ended went on, if it did.
         alias: whether the old id still stands for the successor.
+        origin: the id of the session that this one has inherited from, through all its rotations; or its own.
     """
 
     fields: dict[bytes, bytes] = field(default_factory=dict)
     created: int = 0
     deadline: int = 0
     seen: int = 0
+    version: int = 0
     user: bytes | None = None
     device: bytes | None = None
     ended: bool = False
     successor: str | None = None
     alias: bool = False
+    origin: str = ""
 
     def copy(self) -> "Loaded":
         """One that another reader can own."""
         return replace(self, fields=dict(self.fields))
+
+
+class Inherited(NamedTuple):
+    """What a session keeps of the one that it was before it was rotated."""
+
+    created: int
+    deadline: int
+    origin: str
 
 
 class Created(NamedTuple):
@@ -109,28 +121,37 @@ class BoundStore(Protocol):
         user: bytes | None,
         idle: int,
         lifetime: int,
-        inherit: tuple[int, int] | None = None,
+        inherit: Inherited | None = None,
         device: bytes | None = None,
     ) -> Answer[Created | None]:
         """A new session that ends ``lifetime`` from now at the latest, listed under ``user`` if it has one.
 
-        ``inherit`` gives it the creation time and the deadline of another instead. ``None`` if the id is
-        taken, or the deadline has passed.
+        ``inherit`` gives it the creation time, the deadline and the origin of another instead. ``None`` if
+        the id is taken, or the deadline has passed.
         """
         ...
 
     def destroy(
-        self, id: str, *, grace: int, successor: str | None = None, alias: int = 0, user: bytes | None = None
+        self,
+        id: str,
+        *,
+        grace: int,
+        successor: str | None = None,
+        alias: int = 0,
+        user: bytes | None = None,
+        version: int | None = None,
     ) -> Answer[Loaded | None]:
         """End the session and return what it was at the end; ``None`` if there was none.
 
-        Of one that had ended before, this is what ``load`` gives.
+        Of one that had ended before, this is what ``load`` gives. So it is of one that lives on, because it
+        was saved since it had the ``version`` that is given.
 
         Args:
             grace: for how long the id answers that it ended.
             successor: the id that it goes on under.
             alias: for how long, ``grace`` at most, the id still stands for the successor.
             user: whose it is, as far as the caller knows: it is listed there no longer, also if it was dead.
+            version: what the caller has seen of it; ``None`` ends it anyhow.
         """
         ...
 

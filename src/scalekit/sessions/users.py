@@ -10,16 +10,18 @@ Rules:
 """
 
 import re
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from uuid import UUID
 
 from scalekit._options import check_kind, in_colour
 from scalekit._steps import Steps, run, run_async
-from scalekit.sessions._core import GRACE, MOVES, NEVER, STORE
-from scalekit.sessions.events import Events, event, tell
+from scalekit.sessions._core import NEVER, STORE
+from scalekit.sessions._identity import GRACE, MOVES
+from scalekit.sessions.events import Events, tell
 from scalekit.sessions.session import Session, device_name, encode_user
-from scalekit.sessions.store import Answer, BoundStore, Loaded, Store
+from scalekit.sessions.store import BoundStore, Loaded, Store
 from scalekit.types import Colour
 
 _ID = re.compile(r"[0-9a-f]{64}")
@@ -56,68 +58,53 @@ class _Users:
         self._events = events
 
     def _list(self, user_id: str | int | UUID, current: Session | None) -> Steps[list[SessionInfo]]:
-        user, infos = encode_user(user_id), []
-        for id in (yield self._store.listed(user)):
-            loaded: Loaded | None = yield self._load(id)
+        user, infos = encode_user(user_id), dict[str, SessionInfo]()  # one that is being rotated is one
+        for listed in (yield self._store.listed(user)):
+            id, loaded = yield from self._find(listed)  # it may have been rotated since the list was made
             if loaded is None or loaded.ended:
-                yield self._store.destroy(id, grace=0, user=user)
+                yield self._store.destroy(listed, grace=0, user=user)
             elif loaded.user == user:
-                infos.append(_info(id, loaded, current))
-        return sorted(infos, key=lambda info: info.last_seen, reverse=True)
+                infos[loaded.origin] = _info(id, loaded, current)
+        return sorted(infos.values(), key=lambda info: info.last_seen, reverse=True)
 
     def _revoke(self, user_id: str | int | UUID, id: str) -> Steps[bool]:
         user = encode_user(user_id)
-        if not _ID.fullmatch(id):
-            return False
-        for _ in range(MOVES):
-            loaded: Loaded | None = yield self._load(id)
-            if loaded is None or loaded.successor is None:
-                break
-            id = loaded.successor  # the list that it was taken from is older than that
-        if loaded is None or loaded.user != user:
+        if not isinstance(id, str) or not _ID.fullmatch(id):
             return False
         return (yield from self._end(id, user))
 
     def _revoke_all(self, user_id: str | int | UUID, but: Session | None) -> Steps[int]:
-        user, kept = encode_user(user_id), set[str]()
+        user, kept, ended = encode_user(user_id), set[str](), 0
         if but is not None:
             but._ready()
-            kept = yield from self._names(but._id)
-        ended = 0
+            _, loaded = yield from self._find(but._id)  # it may have logged in again
+            kept = {session.origin for session in (but._stored, loaded) if session is not None}
         for id in (yield self._store.listed(user)):
-            if id not in kept:
-                ended += yield from self._end(id, user)
+            ended += yield from self._end(id, user, kept)
         return ended
 
-    def _names(self, id: str) -> Steps[set[str]]:
-        """The ids of a session that may be moving."""
-        names = {id}
+    def _find(self, id: str) -> Steps[tuple[str, Loaded | None]]:
+        """What a session has gone on as."""
+        loaded: Loaded | None = None
         for _ in range(MOVES):
-            loaded: Loaded | None = yield self._load(id)
+            # To look at a session is not to use it: it is not extended.
+            loaded = yield self._store.load(id, idle=1, step=NEVER)
             if loaded is None or loaded.successor is None:
                 break
             id = loaded.successor
-            names.add(id)
-        return names
+        return id, loaded
 
-    def _end(self, id: str, user: bytes) -> Steps[bool]:
-        """End a session, and what it went on as while it was this user's; whether there was one."""
+    def _end(self, id: str, user: bytes, kept: Collection[str] = ()) -> Steps[bool]:
+        """End a session, and what it goes on as meanwhile, as long as it is the user's."""
         for _ in range(MOVES):
+            id, loaded = yield from self._find(id)
+            if loaded is None or loaded.ended or loaded.user != user or loaded.origin in kept:
+                return False
             last: Loaded | None = yield self._store.destroy(id, grace=GRACE, user=user)
             if last is not None and not last.ended:
-                tell(self._events.revoked, event(id, last))
+                tell(self._events.revoked, id, last)
                 return True
-            if last is None or last.successor is None:
-                break
-            id = last.successor
-            new: Loaded | None = yield self._load(id)
-            if new is None or (not new.ended and new.user != user):
-                break  # somebody else has logged in
         return False
-
-    def _load(self, id: str) -> Answer[Loaded | None]:
-        # To look at a session is not to use it: it is not extended.
-        return self._store.load(id, idle=1, step=NEVER)
 
 
 class UserSessions(_Users):

@@ -136,12 +136,22 @@ class Values:
         return key in self._touched or (key in self._live and self._changed(key, self._live[key]) is not None)
 
     def learn(self, key: str, data: bytes | None) -> None:
-        """The store has these bytes now; the application gets them when it asks again."""
+        """The store has these bytes now; the application gets them when it asks again.
+
+        A list that was handed out gets them at once. What this request has changed meanwhile stays changed.
+        """
+        ours = self.differs(key)
         if data is None:
             self.fields.pop(_name(key), None)
         else:
             self.fields[_name(key)] = data
-        self._live.pop(key, None)
+        if ours:
+            return
+        live = self._live.pop(key, None)
+        value = None if data is None or type(live) is not list else self._codec.decode(key, data)
+        if type(live) is list and type(value) is list:
+            live[:] = value
+            self._live[key] = live
         if self._offers is not None:
             self._offers.drop(key)
 
@@ -238,17 +248,22 @@ def late(ours: Delta, before: dict[bytes, bytes], last: dict[bytes, bytes]) -> D
 
 
 def check_size(fields: dict[bytes, bytes], delta: Delta, limit: int) -> None:
-    """Raise :class:`SessionTooLarge` if ``delta`` brings a session of ``fields`` over ``limit`` bytes.
+    """Raise :class:`SessionTooLarge` if ``delta`` makes a session of ``fields`` larger, over ``limit`` bytes.
 
-    The message names the largest of the keys that are about to be written.
+    Smaller it may always become: several requests together can have brought it over the limit. The message
+    names the largest of the keys that are about to be written.
     """
     if not delta.changed:
         return
     after = delta.applied(fields)
-    size = sum(map(len, after)) + sum(map(len, after.values()))
-    if size > limit:
+    size = _size(after)
+    if size > limit and size > _size(fields):
         largest = max(delta.changed, key=lambda name: len(name) + len(delta.changed[name]))
         raise SessionTooLarge(key=_key(largest), size=size, limit=limit)
+
+
+def _size(fields: dict[bytes, bytes]) -> int:
+    return sum(map(len, fields)) + sum(map(len, fields.values()))
 
 
 def name_of(key: Any) -> bytes:

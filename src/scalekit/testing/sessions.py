@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any, TypeVar, cast
 
 from scalekit._steps import Steps, run, run_async
-from scalekit.sessions.store import BoundStore, Created, Loaded, Store, Swapped
+from scalekit.sessions.store import BoundStore, Created, Inherited, Loaded, Store, Swapped
 from scalekit.sessions.tokens import store_id
 
 T = TypeVar("T")
@@ -69,6 +69,7 @@ def _check(store: BoundStore, together: Together, pause: Pause) -> Steps[None]:
     yield from _check_swaps(store)
     yield from _check_destruction(store)
     yield from _check_alias(store, pause)
+    yield from _check_versions(store)
     yield from _check_lists(store, pause)
     yield from _check_idle_time(store, pause)
     yield from _check_deadline(store, pause)
@@ -152,7 +153,7 @@ def _check_deltas(store: BoundStore) -> Steps[None]:
     assert after.fields == {b"a": b"1", b"b": b"x", b"d": b"4"}, "save: exactly the given fields change"
     assert before is not None
     assert before.seen <= after.seen, "save: a session that is saved is seen"
-    before.fields, before.seen = after.fields, after.seen
+    before.fields, before.seen, before.version = after.fields, after.seen, after.version
     assert after == before, "save: neither the user nor the times may change"
 
 
@@ -232,6 +233,32 @@ def _check_alias(store: BoundStore, pause: Pause) -> Steps[None]:
     )
 
 
+def _check_versions(store: BoundStore) -> Steps[None]:
+    id = yield from _created(store, {b"a": b"1"}, user=b"ann")
+    seen = yield from _load(store, id)
+    assert seen is not None
+    changes = (
+        partial(store.save, id, changed={b"b": b"2"}, removed=(), idle=_LONG),
+        partial(store.swap, id, b"b", expected=b"2", value=None, idle=_LONG),
+    )
+    for change in changes:
+        yield change()
+        now = yield from _load(store, id)
+        assert now is not None
+        assert now.version != seen.version, "save, swap: a session that has changed has another version"
+        kept = yield store.destroy(
+            id, grace=_LONG, successor=_id(), alias=_LONG, user=b"ann", version=seen.version
+        )
+        assert kept == now, "destroy: of one that was saved since, what it is now is told"
+        assert (yield from _load(store, id)) == now, "destroy: one that was saved since lives on"
+        assert id in (yield store.listed(b"ann")), "destroy: one that lives on is still listed"
+        seen = now
+    last = yield store.destroy(id, grace=_LONG, user=b"ann", version=seen.version)
+    assert last == seen, "destroy: with the version that it has, it ends"
+    loaded = yield from _load(store, id)
+    assert loaded == Loaded(ended=True), "destroy: with the version that it has, it ends"
+
+
 def _check_lists(store: BoundStore, pause: Pause) -> Steps[None]:
     def listed(user: bytes) -> Steps[list[str]]:
         ids = yield store.listed(user)
@@ -287,10 +314,14 @@ def _check_deadline(store: BoundStore, pause: Pause) -> Steps[None]:
     created = yield from _create(store, id, lifetime=_SHORT)
     assert created is not None
     heir = _id()
-    inherit = (created.created, created.deadline)
+    inherit = Inherited(created.created, created.deadline, id)
     inherited = yield from _create(store, heir, inherit=inherit)
     assert inherited is not None
-    assert inherited[:2] == inherit, "create: inherit must be kept"
+    assert inherited[:2] == inherit[:2], "create: inherit must be kept"
+    origins = [
+        loaded.origin for loaded in ((yield from _load(store, id)), (yield from _load(store, heir))) if loaded
+    ]
+    assert origins == [id, id], "create: a session is its own origin, unless it has inherited another"
     assert inherited.left <= _SHORT, "create: an inherited deadline leaves what is left of it"
     until = time.monotonic() + _PATIENCE
     while (yield store.save(heir, changed={b"a": b"1"}, removed=(), idle=_LONG)):
