@@ -37,6 +37,32 @@ def test_a_given_client_lends_its_settings(redis_url: str, prefix: str) -> None:
         assert client.client_id() == theirs
 
 
+def test_a_connection_goes_from_command_to_command(
+    redis_server: RedisServer, prefix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The pool is asked for the first one, and for another when the server has closed that."""
+    asked: list[None] = []
+    get_connection = redis.ConnectionPool.get_connection
+
+    def count(pool: redis.ConnectionPool, *args: object, **options: object) -> object:
+        asked.append(None)
+        return get_connection(pool, *args, **options)
+
+    monkeypatch.setattr(redis.ConnectionPool, "get_connection", count)
+    commands = Redis.from_url(redis_server.url).using("sync")
+    first = commands.execute("CLIENT", "ID")
+    assert [commands.execute("CLIENT", "ID") for _ in range(10)] == [first] * 10
+    assert len(asked) == 1
+    redis_server.call("CLIENT", "KILL", "ID", first)
+    second = commands.execute("CLIENT", "ID")
+    assert second != first
+    assert len(asked) == 2
+    commands.close()
+    wait_until(
+        lambda: f"id={second} ".encode() not in redis_server.call("CLIENT", "LIST"), what="it is closed"
+    )
+
+
 @pytest.mark.parametrize("servers", ["redis_server", "redis_cluster"])
 def test_a_link_that_is_dropped_closes_its_connections(servers: str, request: pytest.FixtureRequest) -> None:
     """Whoever forgets a link leaves no connection open until the garbage collector finds its socket."""

@@ -17,6 +17,7 @@ from scalekit._redis import clients, errors
 from scalekit._redis.cluster_sync import SyncRouter, disconnect
 from scalekit._redis.exchange import exchange
 from scalekit._redis.follow import MasterPool
+from scalekit._redis.kept import KeptConnections
 from scalekit._redis.script import Script
 from scalekit._redis.wire import Argument, pack
 
@@ -111,7 +112,7 @@ class SyncCommands:
                     else:
                         pool = self._source.pool("sync")
                         sentinels = clients.sentinels_of(pool)
-                        self._pool = MasterPool(pool) if sentinels else pool
+                        self._pool = MasterPool(pool) if sentinels else KeptConnections(pool)
                         # Also for those who drop a link without closing it.
                         self._closing = weakref.finalize(self, disconnect, [pool, *sentinels])
                 router, pool = self._router, self._pool
