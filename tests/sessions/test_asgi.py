@@ -15,6 +15,7 @@ from scalekit.errors import ConfigurationError, SessionCommitted, SessionError, 
 from scalekit.sessions import MemoryStore
 from scalekit.sessions.asgi import AsyncSession, SessionMiddleware, get_session, load
 from scalekit.sessions.redis import RedisStore
+from scalekit.sessions.tokens import Tokens
 from tests.sessions.shells import SECRET, Reply, drive_asgi, make_scope
 
 
@@ -255,6 +256,31 @@ async def test_the_session_with_its_type() -> None:
         await get(StarletteSessions(app, secret_key=SECRET))
     with pytest.raises(ConfigurationError):
         await load(make_scope(None))
+
+
+async def test_a_lazy_session_looks_at_no_cookie_before_it_is_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """3. With `lazy=True` a request that asks for nothing has its cookie not even verified."""
+    verified: list[str] = []
+    verify = Tokens.verify
+    monkeypatch.setattr(
+        Tokens, "verify", lambda self, cookie: verified.append(cookie) or verify(self, cookie)
+    )
+
+    async def endpoint(request: Request) -> JSONResponse:
+        if request.url.query == "load":
+            for _ in range(2):
+                await load(request)
+            return JSONResponse(dict(request.session))
+        return JSONResponse(None)
+
+    store = MemoryStore()
+    cookie = await start_session(store, a=1)
+    app = starlette(endpoint, store, lazy=True)
+    assert (await get(app, cookie)).json is None
+    assert verified == []
+    scope = make_scope(f"session={cookie}".encode()) | {"query_string": b"load"}
+    assert (await drive_asgi(app, scope)).json == {"a": 1}
+    assert verified == [cookie]
 
 
 async def test_lazy_sessions_must_be_loaded() -> None:

@@ -33,6 +33,8 @@ _TRY_AGAIN_LATER = 1013  # the WebSocket's 503
 class AsyncSession(Session):
     """The session of an ASGI request."""
 
+    _unread = False
+
     def __init__(
         self, core: Core, token: str | None, *, https: bool, headers: Iterable[tuple[bytes, bytes]] = ()
     ) -> None:
@@ -40,6 +42,18 @@ class AsyncSession(Session):
         self._core = core
         self._headers = headers
         self._lock = asyncio.Lock()
+
+    @property
+    def _came_with(self) -> str | None:
+        """The token of the request; with ``lazy=True`` its cookie is verified when that is asked for."""
+        if self._unread:
+            self._unread = False
+            self._token = self._core.token(self._headers, https=self._https)
+        return self._token
+
+    @_came_with.setter
+    def _came_with(self, token: str | None) -> None:
+        self._token = token
 
     async def save(self) -> bool:
         """Save now. Needed only for changes after the response has started: background tasks, streams,
@@ -173,11 +187,11 @@ class SessionMiddleware:
             return await self.app(scope, receive, send)
         core = self._core
         https = scope.get("scheme") in ("https", "wss")
-        token = core.token(scope["headers"], https=https)
+        token = None if self._lazy else core.token(scope["headers"], https=https)
         session = scope["session"] = AsyncSession(core, token, https=https, headers=scope["headers"])
         if self._lazy:
             # For visitors without a session too: who forgets to load must see it at once, not in production.
-            session._status = Status.UNLOADED
+            session._status, session._unread = Status.UNLOADED, True
         elif token is not None and core.stored:
             await run_async(core.load(session))
         response = _Response(session, send, websocket=scope["type"] == "websocket")
