@@ -58,22 +58,28 @@ LOAD = Script(
     + _REFUSED
     + """
 local flat = redis.pcall('HGETALL', KEYS[1])
+local function aged(age)
+  flat[#flat + 1] = '\\0age'
+  flat[#flat + 1] = string.format('%.0f', age)
+  return flat
+end
 if refused(flat) then return flat end
 if flat.err then return 0 end
 if #flat == 0 then return false end
 local idle, step = tonumber(ARGV[1]), tonumber(ARGV[2])
 local left = redis.call('PTTL', KEYS[1])
-if #flat > 4 and left >= 0 and left <= idle and idle - left < step then return flat end
+if #flat > 4 and left >= 0 and left <= idle and idle - left < step then return aged(idle - left) end
 local meta = redis.call('HMGET', KEYS[1], '\\0deadline', '\\0created', '\\0seen')
 local deadline = moment(meta[1])
 if not deadline or not moment(meta[2]) then return mark(flat) end
 """
     + _NOW
     + """
-if left >= 0 and now < deadline and now - (moment(meta[3]) or 0) < step then return flat end
+local age = now - (moment(meta[3]) or 0)
+if left >= 0 and now < deadline and age < step then return aged(age) end
 """
     + _EXTEND
-    + "return flat"
+    + "return aged(0)"
 )
 
 _ALIVE = (
