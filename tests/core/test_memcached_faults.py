@@ -16,6 +16,8 @@ from tests.core.test_memcached import answer, colour
 from tests.faults import FaultProxy, freeze, kill
 from tests.servers import Memcached as Server
 
+pytestmark = pytest.mark.slow
+
 __all__ = ["colour"]  # a fixture
 
 

@@ -20,6 +20,8 @@ from tests.faults import freeze, kill
 from tests.servers import RedisCluster, wait_until
 from tests.servers.redis_cluster import RedisClusterNode
 
+pytestmark = pytest.mark.slow
+
 COUNT = Script("return redis.call('INCR', KEYS[1]) + tonumber(ARGV[1])")
 
 

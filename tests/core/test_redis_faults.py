@@ -13,6 +13,8 @@ from scalekit.errors import BackendTimeout, BackendUnavailable
 from tests.faults import FaultProxy, freeze, kill
 from tests.servers import RedisServer
 
+pytestmark = pytest.mark.slow
+
 
 async def outcome(commands: Commands, *args: str | int) -> object:
     """The reply, or the error."""

@@ -20,6 +20,8 @@ from scalekit.errors import BackendTimeout, BackendUnavailable
 from tests.faults import FaultProxy, freeze
 from tests.servers import RedisCluster, RedisSentinel, RedisServer
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:

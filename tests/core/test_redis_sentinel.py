@@ -14,6 +14,8 @@ from scalekit.errors import BackendTimeout, BackendUnavailable
 from tests.faults import freeze, kill
 from tests.servers import RedisSentinel, wait_until
 
+pytestmark = pytest.mark.slow
+
 
 async def call(commands: Any, *args: Any) -> Any:
     """In either colour."""

@@ -16,6 +16,8 @@ from scalekit.errors import OutcomeUnknown
 from tests.conftest import Database
 from tests.faults import FaultProxy, pause_replay
 
+pytestmark = pytest.mark.slow
+
 READ = text("SELECT stock, pg_is_in_recovery() FROM item WHERE id = 1")
 WRITE = text("UPDATE item SET stock = stock + 1 WHERE id = 1")
 

@@ -14,6 +14,8 @@ from tests.database.conftest import ITEMS
 from tests.faults import FaultProxy, freeze, kill, promote
 from tests.servers import PostgresCluster
 
+pytestmark = pytest.mark.slow
+
 READ = text("SELECT stock, pg_is_in_recovery(), inet_server_port() FROM item WHERE id = 1")
 WRITE = text("UPDATE item SET stock = stock + 1 WHERE id = 1 RETURNING stock")
 

@@ -25,6 +25,8 @@ from scalekit.database.asgi import ReadYourWritesMiddleware
 from tests.conftest import Database
 from tests.faults import pause_replay
 
+pytestmark = pytest.mark.slow
+
 SECRET = "a secret that all servers share"
 READ = text("SELECT stock, pg_is_in_recovery() FROM item WHERE id = 1")
 WRITE = text("UPDATE item SET stock = stock + 1 WHERE id = 1")

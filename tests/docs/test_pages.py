@@ -14,6 +14,8 @@ import pytest
 
 from tests.docs.blocks import ROOT, blocks, pages, python_blocks
 
+pytestmark = pytest.mark.slow
+
 WITH_PYTHON = [page for page in pages() if python_blocks(page)]
 
 

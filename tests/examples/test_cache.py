@@ -10,6 +10,8 @@ from tests.ops.child import child, wait_until
 from tests.servers import RedisServer
 from tests.servers.ports import free_port
 
+pytestmark = pytest.mark.slow
+
 
 def answers(url: str) -> bool:
     try:

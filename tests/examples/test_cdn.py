@@ -11,6 +11,8 @@ import pytest
 from tests.ops.child import child, wait_until
 from tests.servers.ports import free_port
 
+pytestmark = pytest.mark.slow
+
 CDN = "https://cdn.example.net"
 
 

@@ -11,6 +11,8 @@ from tests.conftest import Database
 from tests.ops.child import child, wait_until
 from tests.servers.ports import free_port
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 DRIVERS = {"fastapi": "asyncpg", "starlette": "asyncpg", "flask": "psycopg"}
 

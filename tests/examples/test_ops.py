@@ -9,6 +9,8 @@ import pytest
 from tests.ops.child import child, wait_until
 from tests.servers.ports import free_port
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize("framework", ["fastapi", "flask"])
 def test_it_serves_drains_and_ends(framework: str) -> None:

@@ -8,6 +8,8 @@ import pytest
 from tests.ops.child import child, wait_until
 from tests.servers.ports import free_port
 
+pytestmark = pytest.mark.slow
+
 
 def answers(url: str) -> bool:
     try:

@@ -11,6 +11,8 @@ from tests.ops.child import child, wait_until
 from tests.servers.ports import free_port
 from tests.storage.helpers import PNG
 
+pytestmark = pytest.mark.slow
+
 
 def answers(url: str) -> bool:
     try:

@@ -4,8 +4,12 @@ import asyncio
 import os
 import signal
 
+import pytest
+
 from tests.ops.fleet import Fleet, fleet
 from tests.servers import Nginx
+
+pytestmark = pytest.mark.slow
 
 DELAY = "3"
 

@@ -5,10 +5,13 @@ import signal
 from typing import Any
 
 import httpx
+import pytest
 
 from tests.ops.child import wait_until
 from tests.ops.fleet import fleet, uvicorn
 from tests.servers.ports import free_port
+
+pytestmark = pytest.mark.slow
 
 
 def up(port: int) -> bool:

@@ -6,6 +6,8 @@ from tests.faults import kill
 from tests.servers import RedisCluster, resp, wait_until
 from tests.servers.processes import alive
 
+pytestmark = pytest.mark.slow
+
 
 def test_every_node_says_ok(redis_cluster: RedisCluster) -> None:
     """Six nodes know each other, all slots are held, each replica follows its master."""

@@ -1,8 +1,12 @@
 """RedisSentinel."""
 
+import pytest
+
 from tests.faults import kill
 from tests.servers import RedisSentinel
 from tests.servers.processes import alive
+
+pytestmark = pytest.mark.slow
 
 
 def test_the_sentinels_know_everybody(redis_sentinel: RedisSentinel) -> None:

@@ -20,6 +20,8 @@ from tests.faults import freeze, kill
 from tests.servers import RedisCluster, RedisSentinel, RedisServer, wait_until
 from tests.servers.redis_cluster import RedisClusterNode
 
+pytestmark = pytest.mark.slow
+
 
 class Busy:
     """One process of `busy.py`."""

@@ -13,6 +13,8 @@ from tests.faults import freeze, kill
 from tests.servers import Memcached
 from tests.sessions.shells import ASGIShell, Shell, Visitor, drive_asgi, make_scope
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def server() -> Iterator[Memcached]:

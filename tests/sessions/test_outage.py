@@ -20,6 +20,8 @@ from tests.faults import freeze, kill
 from tests.servers import RedisServer
 from tests.sessions.shells import SECRET, ASGIShell, Shell, Visitor, drive_asgi, make_scope
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def server() -> Iterator[RedisServer]:

@@ -15,6 +15,8 @@ from scalekit.testing import check_store, check_store_async
 from tests.servers import RedisServer
 from tests.sessions.shells import Shell, Visitor, WSGIShell
 
+pytestmark = pytest.mark.slow
+
 
 def test_memory_keeps_the_contract() -> None:
     """From threads, and from tasks."""

@@ -11,6 +11,8 @@ import pytest
 
 from scalekit.storage import MiB
 
+pytestmark = pytest.mark.slow
+
 _UPLOAD = """
 import asyncio, json, sys
 from scalekit.storage import FileStorage

@@ -32,6 +32,8 @@ from tests.storage.helpers import (
 )
 from tests.storage.stand_in import S3StandIn
 
+pytestmark = pytest.mark.slow
+
 PART = 5 * MiB
 
 
