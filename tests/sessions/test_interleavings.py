@@ -21,8 +21,8 @@ from scalekit.sessions._core import NEVER, Core
 from scalekit.sessions.atomic import extend, increment, removal, update
 from scalekit.sessions.codec import decode
 from scalekit.sessions.memcached import MemcachedStore
+from scalekit.sessions.owner import encode_user
 from scalekit.sessions.redis import RedisStore
-from scalekit.sessions.session import encode_user
 from scalekit.sessions.wsgi import SyncSession
 from tests.sessions.shells import SECRET
 

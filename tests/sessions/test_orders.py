@@ -14,7 +14,8 @@ from scalekit.errors import BackendTimeout
 from scalekit.sessions import Events, MemoryStore
 from scalekit.sessions._core import Core
 from scalekit.sessions.atomic import extend, increment, removal, update
-from scalekit.sessions.session import Session, encode_user
+from scalekit.sessions.owner import encode_user
+from scalekit.sessions.session import Session
 from scalekit.sessions.tokens import store_id
 from scalekit.sessions.users import _Users
 from scalekit.sessions.wsgi import SyncSession

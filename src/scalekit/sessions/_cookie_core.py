@@ -10,8 +10,9 @@ from scalekit.errors import SessionCommitted, SessionError, SessionTooLarge
 from scalekit.sessions._cookie_format import LIMIT, Format
 from scalekit.sessions._core import Core, Options
 from scalekit.sessions._moving import LegacyToken, begin
+from scalekit.sessions._state import Pending, Status
 from scalekit.sessions.events import tell
-from scalekit.sessions.session import Pending, Session, Status
+from scalekit.sessions.session import Session
 from scalekit.sessions.store import Created, Loaded
 from scalekit.sessions.tokens import store_id
 from scalekit.sessions.values import check_size

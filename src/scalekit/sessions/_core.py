@@ -21,11 +21,12 @@ from scalekit.errors import BackendError, ConfigurationError, DecryptionFailed
 from scalekit.sessions._identity import MOVES, give_id, leave, log_out
 from scalekit.sessions._moving import LegacyToken, Moving, arrive, move, send_again
 from scalekit.sessions._sparing import SparingLog
+from scalekit.sessions._state import Pending, Status
 from scalekit.sessions.codec import Codec, Types
 from scalekit.sessions.csrf import CSRF
 from scalekit.sessions.events import Events
 from scalekit.sessions.migration import LegacyCookie
-from scalekit.sessions.session import Pending, Session, Status
+from scalekit.sessions.session import Session
 from scalekit.sessions.store import BoundStore, Loaded, Store
 from scalekit.sessions.tokens import Tokens
 from scalekit.sessions.values import check_size

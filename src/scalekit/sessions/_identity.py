@@ -21,8 +21,9 @@
 from typing import TYPE_CHECKING
 
 from scalekit._steps import Steps
+from scalekit.sessions._state import Leaving, Pending, Status
 from scalekit.sessions.events import tell
-from scalekit.sessions.session import Leaving, Pending, Session, Status
+from scalekit.sessions.session import Session
 from scalekit.sessions.store import BoundStore, Created, Inherited, Loaded
 from scalekit.sessions.tokens import store_id
 from scalekit.sessions.values import late

@@ -24,10 +24,12 @@ from scalekit._http import Cookie, read_cookies
 from scalekit._options import check_items, check_kind
 from scalekit._steps import Steps
 from scalekit.errors import SessionValueError
+from scalekit.sessions._state import Status
 from scalekit.sessions.codec import Codec
 from scalekit.sessions.events import tell
 from scalekit.sessions.migration import LegacyCookie, Signed, Unreadable
-from scalekit.sessions.session import Session, Status, encode_user
+from scalekit.sessions.owner import encode_user
+from scalekit.sessions.session import Session
 from scalekit.sessions.store import Created, Loaded
 from scalekit.sessions.tokens import store_id
 from scalekit.sessions.values import name_of

@@ -17,8 +17,9 @@ from scalekit._http import make_private, vary_on
 from scalekit._steps import run, run_async
 from scalekit.errors import BackendError, ConfigurationError
 from scalekit.sessions._core import Core, Options, bind
+from scalekit.sessions._state import Status
 from scalekit.sessions.atomic import Change, Number, extend, increment, removal, update
-from scalekit.sessions.session import Session, Status
+from scalekit.sessions.session import Session
 from scalekit.sessions.store import Store
 from scalekit.types import ASGIApp, Headers, Message, Receive, Scope, SecretKey, Send
 

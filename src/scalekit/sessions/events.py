@@ -8,7 +8,7 @@ from typing import TypeAlias
 from uuid import UUID
 
 from scalekit.errors import ConfigurationError
-from scalekit.sessions.session import decode_user, device_name
+from scalekit.sessions.owner import decode_user, device_name
 from scalekit.sessions.store import Loaded
 
 _log = logging.getLogger("scalekit.sessions")

@@ -22,10 +22,10 @@ from scalekit._http import Cookie
 from scalekit._steps import run
 from scalekit.errors import BackendError, BackendUnavailable
 from scalekit.sessions._core import IDLE, Core, bind
+from scalekit.sessions._state import Status
 from scalekit.sessions.codec import Types
 from scalekit.sessions.events import Events
 from scalekit.sessions.migration import LegacyCookie
-from scalekit.sessions.session import Status
 from scalekit.sessions.store import Loaded, Store
 from scalekit.sessions.wsgi import SyncSession, cookie_token, merge
 from scalekit.types import SecretKey

@@ -20,7 +20,8 @@ from scalekit._steps import Steps, run, run_async
 from scalekit.sessions._core import NEVER, STORE
 from scalekit.sessions._identity import GRACE, MOVES
 from scalekit.sessions.events import Events, tell
-from scalekit.sessions.session import Session, device_name, encode_user
+from scalekit.sessions.owner import device_name, encode_user
+from scalekit.sessions.session import Session
 from scalekit.sessions.store import BoundStore, Loaded, Store
 from scalekit.types import Colour
 
