@@ -91,8 +91,8 @@ class DecryptionFailed(BackendError):
     """What is stored cannot be decrypted. It was left as it is: with the right key it can be read again.
 
     Attributes:
-        why: ``"key"`` (its key is not in the ring), ``"changed"`` (or copied from elsewhere)
-            or ``"plain"`` (it was never encrypted).
+        why: ``"key"`` (its key is not in the ring, or there is no ring), ``"changed"`` (or copied from
+            elsewhere) or ``"plain"`` (it was never encrypted).
     """
 
     def __init__(self, message: str, *, backend: str, why: Literal["key", "changed", "plain"]) -> None:

@@ -8,8 +8,11 @@ from typing import Any
 
 import pytest
 
-from scalekit.errors import ConfigurationError, DecryptionFailed
-from scalekit.sessions import Loaded, MemoryStore, Store, UserSessions
+from scalekit.errors import ConfigurationError, DecryptionFailed, SessionValueError
+from scalekit.sessions import Loaded, MemoryStore, Store, UserSessions, codec
+from scalekit.sessions._sealed import refuse_sealed
+from scalekit.sessions._sealing import Ring
+from scalekit.sessions._sparing import SparingLog
 from scalekit.sessions.encryption import BoundEncryptedStore, EncryptedStore
 from scalekit.sessions.tokens import store_id
 from scalekit.testing import check_store, check_store_async
@@ -218,6 +221,77 @@ def test_a_wrong_key_follows_the_policy_of_outages(make_shell: Callable[..., She
     assert visitor(dict) == {"a": 1}
 
 
+def test_a_server_without_encryption_loses_nothing(
+    make_shell: Callable[..., Shell], caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """17. A server whose store was not wrapped says so: an outage as with a wrong key, and no 500."""
+    monkeypatch.setattr("scalekit.sessions._sealed._log", SparingLog())
+    inner = MemoryStore()
+    visitor = make_shell(EncryptedStore(inner, keys=OLD)).visitor()
+    visitor(lambda session: session.update(cart=["tea"]))
+    visitor(lambda session: session.login("ann"))
+    right, cookie = visitor.shell, visitor.cookie
+    caplog.clear()
+    visitor.shell = make_shell(inner)
+    for handler in (dict, lambda session: session.user_id, lambda session: session.update(a=1)):
+        reply = visitor.visit(handler)
+        assert (reply.status, reply.set_cookies) == (503, [])
+    assert visitor.visit(lambda session: session.login("bob")).status == 503
+    (record,) = caplog.records
+    assert record.levelno == logging.ERROR
+    assert "is encrypted; wrap the store in EncryptedStore(store, keys=...)" in record.getMessage()
+    visitor.shell = make_shell(inner, on_error="anonymous")
+    assert visitor(dict) == {}
+    assert visitor.visit(lambda session: session.update(a=2)).status == 503
+    visitor.shell = right
+    assert visitor(lambda session: [dict(session), session.user_id]) == [{"cart": ["tea"]}, "ann"]
+    assert visitor.cookie == cookie
+
+
+def test_a_server_without_encryption_follows_no_rotation(make_shell: Callable[..., Shell]) -> None:
+    """17. Nor does it take the old id of a session that was just rotated for a new visitor's."""
+    inner = MemoryStore()
+    visitor = make_shell(EncryptedStore(inner, keys=OLD)).visitor()
+    visitor(lambda session: session.update(a=1))
+    slow = Visitor(make_shell(inner), visitor.cookie)
+    visitor(lambda session: session.rotate())
+    reply = slow.visit(lambda session: session.update(b=1))
+    assert (reply.status, reply.set_cookies) == (503, [])
+
+
+@pytest.mark.parametrize("sealed", ["user", "value", "later value"])
+def test_one_sealed_value_is_enough(sealed: str) -> None:
+    """17. Among plain values too, which would otherwise be carried to another id, where it never opens."""
+    ring, id = Ring(OLD, purpose="tests", option="keys"), store_id("one")
+    value = ring.seal(b"1", b"")
+    loaded = {
+        "user": Loaded({b"a": b"\x01"}, user=value),
+        "value": Loaded({b"a": value}),
+        "later value": Loaded({b"a": b"", b"b": b"\x01", b"c": value}),
+    }[sealed]
+    with pytest.raises(DecryptionFailed, match=rf"session {id[:8]}\.\.\. is encrypted") as caught:
+        refuse_sealed(id, loaded)
+    assert caught.value.why == "key"
+
+
+def test_what_is_not_sealed_is_not_refused() -> None:
+    """17. Neither plain values, nor the empty ones of another tool, nor the mark of what has ended."""
+    for loaded in (
+        Loaded({b"a": b"\x01", b"b": b"\xa1\xc1"}, user=b"\xa3ann"),
+        Loaded({b"a": b"", b"b": b"\x01"}),
+        Loaded(ended=True, successor=OTHER, alias=True),
+        Loaded(ended=True),
+    ):
+        refuse_sealed(ID, loaded)
+
+
+def test_a_value_that_another_server_has_just_sealed() -> None:
+    """17. What arrives sealed while a request is under way is told as what it is."""
+    value = Ring(OLD, purpose="tests", option="keys").seal(b"1", b"")
+    with pytest.raises(SessionValueError, match="'a' cannot be read: it is encrypted; wrap the store"):
+        codec.decode("a", value)
+
+
 def test_in_django() -> None:
     """17. The engine encrypts with whatever store it is given; a wrong key is an error, and loses nothing."""
     from django.test import override_settings
@@ -231,10 +305,12 @@ def test_in_django() -> None:
         session["cart"] = ["tea"]
         session.save()
     key = session.session_key
-    with override_settings(SCALEKIT_SESSION_STORE=EncryptedStore(inner, keys=NEW)):
-        session = SessionStore(key)
-        with pytest.raises(DecryptionFailed):
-            session.get("cart")
+    for store in (EncryptedStore(inner, keys=NEW), inner):
+        with override_settings(SCALEKIT_SESSION_STORE=store):
+            session = SessionStore(key)
+            with pytest.raises(DecryptionFailed):
+                session.get("cart")
+            assert session.unavailable
     with override_settings(SCALEKIT_SESSION_STORE=EncryptedStore(inner, keys=[OLD, NEW])):
         assert SessionStore(key)["cart"] == ["tea"]
 

@@ -5,6 +5,7 @@ import json
 from typing import Any
 
 import pytest
+import uvicorn
 from starlette.applications import Starlette
 from starlette.routing import WebSocketRoute
 from starlette.websockets import WebSocket
@@ -15,7 +16,9 @@ from scalekit.sessions.asgi import SessionMiddleware, load
 from tests.sessions.shells import SECRET, ASGIShell, Visitor, make_scope
 
 
-async def connect(app: Any, store: Any, cookie: str | None = None, **options: Any) -> list[Any]:
+async def connect(
+    app: Any, store: Any, cookie: str | None = None, *, denial: bool = False, **options: Any
+) -> list[Any]:
     """What the application sends on one WebSocket."""
     middleware = SessionMiddleware(app, store=store, secret_key=SECRET, **options)
     sent: list[Any] = []
@@ -28,7 +31,10 @@ async def connect(app: Any, store: Any, cookie: str | None = None, **options: An
         sent.append(message)
 
     header = f"session={cookie}".encode() if cookie else None
-    await middleware(make_scope(header, scheme="ws", type="websocket"), receive, send)
+    scope = make_scope(header, scheme="ws", type="websocket")
+    if denial:
+        scope["extensions"] = {"websocket.http.response": {}}
+    await middleware(scope, receive, send)
     return sent
 
 
@@ -153,7 +159,9 @@ class Down(MemoryStore):
 
 
 async def test_a_store_that_is_down_closes_the_socket(visitor: Visitor) -> None:
-    """Who needs the session is told to try again later (1013); who does not is served."""
+    """27. Who needs the session is told to try again later: 503, or 1013 where a handshake cannot be answered
+    by a response; who does not is served.
+    """
 
     async def needs(scope: Any, receive: Any, send: Any) -> None:
         scope["session"]["a"]
@@ -169,6 +177,72 @@ async def test_a_store_that_is_down_closes_the_socket(visitor: Visitor) -> None:
     assert await connect(needs, Down(), visitor.cookie) == [{"type": "websocket.close", "code": 1013}]
     assert await connect(saves, Down()) == [{"type": "websocket.close", "code": 1013}]
     assert await connect(ignores, Down(), visitor.cookie) == [{"type": "websocket.accept"}]
+    for app in (needs, saves):
+        start, body = await connect(app, Down(), visitor.cookie, denial=True)
+        assert (start["type"], start["status"]) == ("websocket.http.response.start", 503)
+        assert (b"retry-after", b"1") in start["headers"]
+        assert body == {"type": "websocket.http.response.body", "body": b"Service Unavailable\n"}
+    assert await connect(ignores, Down(), visitor.cookie, denial=True) == [{"type": "websocket.accept"}]
+
+
+async def test_a_handshake_that_fails_after_a_save(store: MemoryStore) -> None:
+    """10. The cookie of an explicit `save()` reaches the visitor with the 500, where servers can send one."""
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        scope["session"]["a"] = 1
+        await scope["session"].save()
+        raise ZeroDivisionError
+
+    middleware = SessionMiddleware(app, store=store, secret_key=SECRET)
+    sent: list[Any] = []
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    scope = make_scope(None, scheme="ws", type="websocket")
+    with pytest.raises(ZeroDivisionError):
+        await middleware(scope | {"extensions": {"websocket.http.response": {}}}, send, send)
+    assert (sent[0]["type"], sent[0]["status"]) == ("websocket.http.response.start", 500)
+    assert b"set-cookie" in dict(sent[0]["headers"])
+    sent.clear()
+    with pytest.raises(ZeroDivisionError):
+        await middleware(scope | {"extensions": None}, send, send)
+    assert sent == []
+
+
+async def test_a_server_answers_503_to_the_handshake(visitor: Visitor) -> None:
+    """27. A real server: a client sees that it may try again, and no 403."""
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        scope["session"]["a"]
+
+    middleware = SessionMiddleware(app, store=Down(), secret_key=SECRET)
+    config = uvicorn.Config(middleware, port=0, ws="websockets-sansio", lifespan="off", log_level="critical")
+    server = uvicorn.Server(config)
+    serving = asyncio.create_task(server.serve())
+    try:
+        async with asyncio.timeout(30):
+            while not server.started:
+                await asyncio.sleep(0.01)
+            port = server.servers[0].sockets[0].getsockname()[1]
+            assert (await handshake(port, visitor.cookie)).startswith(b"HTTP/1.1 503 ")
+    finally:
+        server.should_exit = True
+        await serving
+
+
+async def handshake(port: int, cookie: str | None) -> bytes:
+    """The first line of what a server answers to a browser that opens a WebSocket."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(
+        b"GET / HTTP/1.1\r\nHost: test\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+        + f"Cookie: session={cookie}\r\n\r\n".encode()
+    )
+    try:
+        return await reader.readline()
+    finally:
+        writer.close()
 
 
 class Flaky(MemoryStore):

@@ -170,6 +170,29 @@ def test_a_change_after_the_headers_is_an_error(store: MemoryStore, visitor: Vis
     assert visitor(dict) == {"a": [1, 2]}
 
 
+@pytest.mark.parametrize("kind", [list, tuple, lambda chunks: FileWrapper(io.BytesIO(b"".join(chunks)))])
+def test_a_change_after_write_is_an_error(store: MemoryStore, visitor: Visitor, kind: Any) -> None:
+    """25. `write()` sends the headers: what the application changes after it and before it returns a body
+    that is ready, is reported; saved, it is there.
+    """
+
+    def app(environ: Any, start_response: Any) -> Any:
+        write = start_response("200 OK", PLAIN)
+        write(b"first")
+        get_session(environ)["a"].append(2)
+        if environ["QUERY_STRING"] == "save":
+            get_session(environ).save()
+        return kind([b"second"])
+
+    middleware = SessionMiddleware(app, store=store, secret_key=SECRET)
+    environ = make_environ(f"session={visitor.cookie}".encode()) | {"wsgi.file_wrapper": FileWrapper}
+    with pytest.raises(SessionCommitted, match=r"save\(\)"):
+        drive_wsgi(middleware, {**environ})
+    assert visitor(dict) == {"a": [1]}
+    assert drive_wsgi(middleware, environ | {"QUERY_STRING": "save"}).body == b"firstsecond"
+    assert visitor(dict) == {"a": [1, 2]}
+
+
 def test_no_session_after_the_headers(store: MemoryStore) -> None:
     """25. A visitor without one cannot be given a session while the body is sent."""
 

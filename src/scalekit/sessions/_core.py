@@ -20,6 +20,7 @@ from scalekit._steps import Steps
 from scalekit.errors import BackendError, ConfigurationError, DecryptionFailed
 from scalekit.sessions._identity import MOVES, give_id, leave, log_out
 from scalekit.sessions._moving import LegacyToken, Moving, arrive, move, send_again
+from scalekit.sessions._sealed import refuse_sealed
 from scalekit.sessions._sparing import SparingLog
 from scalekit.sessions._state import Pending, Status
 from scalekit.sessions.codec import Codec, Types
@@ -184,8 +185,11 @@ class Core:
         for _ in range(MOVES):
             if loaded is None or not loaded.alias or loaded.successor is None:
                 break
+            refuse_sealed(session._id, loaded)
             session._follow(loaded.successor)
             loaded = yield self.store.load(session._id, idle=self.idle, step=self.step)
+        if loaded is not None:
+            refuse_sealed(session._id, loaded)
         return loaded
 
     def commit(self, session: Session) -> Steps[bool]:
@@ -257,6 +261,7 @@ class Core:
         mark: Loaded | None = yield self.store.load(session._id, idle=self.idle, step=NEVER)
         if mark is None or not mark.alias or mark.successor is None:
             return False
+        refuse_sealed(session._id, mark)
         session._follow(mark.successor)
         return True
 

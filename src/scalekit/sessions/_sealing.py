@@ -13,6 +13,7 @@ from typing import Literal
 
 from scalekit._signing import key_ring
 from scalekit.errors import MissingExtra
+from scalekit.sessions._sealed import MARK
 from scalekit.types import SecretKey
 
 try:
@@ -23,7 +24,6 @@ try:
 except ImportError:
     raise MissingExtra("encryption", needed_by="the encryption of sessions") from None
 
-MARK = b"\xc1"  # the one byte that MessagePack never uses
 _KEY = 64  # bytes: AES-256 for the values, and another for their authentication
 _ID = 4
 _HEAD = len(MARK) + _ID

@@ -28,6 +28,7 @@ T = TypeVar("T")
 _STARTS = frozenset({"http.response.start", "websocket.accept", "websocket.http.response.start"})
 
 _BODY = b"Service Unavailable\n"
+_DENIAL = "websocket.http.response"  # the extension by which a handshake is answered like a request
 _TRY_AGAIN_LATER = 1013  # the WebSocket's 503
 
 
@@ -195,7 +196,7 @@ class SessionMiddleware:
             session._status, session._unread = Status.UNLOADED, True
         elif token is not None and core.stored:
             await run_async(core.load(session))
-        response = _Response(session, send, websocket=scope["type"] == "websocket")
+        response = _Response(session, send, scope)
         try:
             await self.app(scope, receive, response)
         except Exception as error:
@@ -217,11 +218,11 @@ async def _nothing() -> None:
 class _Response:
     """``send``, with the session committed before the first message of the response."""
 
-    def __init__(self, session: AsyncSession, send: Send, *, websocket: bool) -> None:
+    def __init__(self, session: AsyncSession, send: Send, scope: Scope) -> None:
         self.started = self.replaced = False
         self._session = session
         self._send = send
-        self._websocket = websocket
+        self._scope = scope
 
     def __call__(self, message: Message) -> Awaitable[None]:
         if not self.started and message["type"] in _STARTS:
@@ -256,18 +257,23 @@ class _Response:
     async def unavailable(self) -> None:
         """Answer 503 in place of whatever the application sends."""
         self.replaced = True
-        if self._websocket:
+        if self._can_answer():
+            await self._answer(503, _BODY, [(b"retry-after", b"1")])
+        else:
             self.started = self._session._sealed = True
             await self._send({"type": "websocket.close", "code": _TRY_AGAIN_LATER})
-        else:
-            await self._answer(503, _BODY, [(b"retry-after", b"1")])
 
     async def failed(self) -> None:
         """The application has raised an error. Who answers that further out does not know of a cookie that
         an explicit ``save()`` has made, and the one before has ended: then the answer comes from here.
         """
-        if self._session._cookie is not None and not self.started and not self._websocket:
+        if self._session._cookie is not None and not self.started and self._can_answer():
             await self._answer(500, b"Internal Server Error\n", [])
+
+    def _can_answer(self) -> bool:
+        """Whether there can be a response; of a closed handshake servers make a 403, which is final."""
+        scope = self._scope
+        return scope["type"] == "http" or _DENIAL in (scope.get("extensions") or ())
 
     async def _answer(self, status: int, body: bytes, headers: Headers) -> None:
         self.started = self._session._sealed = True
@@ -278,5 +284,6 @@ class _Response:
         ]
         if self._session._cookie is not None:  # the one before may have ended
             headers.extend((b"set-cookie", cookie) for cookie in self._session._set_cookies)
-        await self._send({"type": "http.response.start", "status": status, "headers": headers})
-        await self._send({"type": "http.response.body", "body": body})
+        kind = "http.response" if self._scope["type"] == "http" else _DENIAL
+        await self._send({"type": f"{kind}.start", "status": status, "headers": headers})
+        await self._send({"type": f"{kind}.body", "body": body})

@@ -22,6 +22,7 @@ from msgspec.msgpack import Ext
 
 from scalekit._options import check_items
 from scalekit.errors import ConfigurationError, SessionValueError
+from scalekit.sessions._sealed import CURE, MARK
 from scalekit.sessions.classes import Refused, Shape, kind_of, shape_of
 
 _Scalars: TypeAlias = frozenset[type]
@@ -115,6 +116,8 @@ class Codec:
             raise SessionValueError(key=key, reason=reason, action="read") from None
         except _UNREADABLE as error:
             reason = f"its stored bytes are not readable ({type(error).__name__}); {_CURE}"
+            if data[:1] == MARK:  # written while this request was under way, or a load had refused it
+                reason = f"it is encrypted; {CURE}"
             raise SessionValueError(key=key, reason=reason, action="read") from error
 
     def constant(self, value: Any) -> bool:

@@ -45,6 +45,7 @@ from scalekit._steps import Steps, run, run_async
 from scalekit.errors import BackendError, ConfigurationError
 from scalekit.sessions._core import DAY, MAX_SIZE, NEVER, STORE, Storeless
 from scalekit.sessions._identity import GRACE, end
+from scalekit.sessions._sealed import refuse_sealed
 from scalekit.sessions.codec import Codec
 from scalekit.sessions.decoded import Decoded, Unread
 from scalekit.sessions.offers import Offers
@@ -292,11 +293,11 @@ class SessionStore(SessionBase):  # type: ignore[misc]
         token = self._token(key)
         if token is None:
             return None
-        idle = self.get_session_cookie_age() * 1000
+        id, idle = store_id(token), self.get_session_cookie_age() * 1000
         # In Django a session is extended by saving, not by reading.
-        loaded: Loaded | None = yield self._engine.store.using(colour).load(
-            store_id(token), idle=idle, step=NEVER
-        )
+        loaded: Loaded | None = yield self._engine.store.using(colour).load(id, idle=idle, step=NEVER)
+        if loaded is not None:
+            refuse_sealed(id, loaded)
         return loaded
 
     def _save(

@@ -149,6 +149,7 @@ class SessionMiddleware:
             if not response.can_answer(error):
                 raise
             return response.unavailable()
+        written = response.sent  # by write(), before the last line of the application had run
         if response.waiting:
             try:
                 sent = response.send()
@@ -159,7 +160,8 @@ class SessionMiddleware:
                 _close(body)
                 return [_BODY]
         wrapper = environ.get("wsgi.file_wrapper")
-        if isinstance(body, list | tuple) or (isinstance(wrapper, type) and isinstance(body, wrapper)):
+        whole = isinstance(body, list | tuple) or (isinstance(wrapper, type) and isinstance(body, wrapper))
+        if whole and not written:
             return body  # no code of the application runs any more; servers send these faster
         return _Body(body, response, session)
 
