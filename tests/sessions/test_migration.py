@@ -318,6 +318,21 @@ def test_the_old_cookie_is_kept_while_old_servers_run(
     assert browser.jar == {}
 
 
+def test_a_cookie_that_cannot_be_kept_is_told(
+    shell_type: type[Shell], cookie: LegacyCookie, value: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """33. Over plain HTTP ours replaces what `keep=True` was to keep, by the same name: a warning, once."""
+    shell = shell_type(MemoryStore(), migrate=[replace(cookie, keep=True)])
+    for scheme in ("https", "http", "http"):
+        assert Browser(shell, {"session": value}, scheme=scheme)(everything) == ["7", DATA]
+        assert [record.levelname for record in caplog.records] == ["WARNING"] * (scheme == "http")
+    assert "cookie=Cookie(name='shop')" in caplog.text
+    caplog.clear()
+    named = shell_type(MemoryStore(), migrate=[replace(cookie, keep=True)], cookie=Cookie(name="shop"))
+    assert Browser(named, {"session": value}, scheme="http")(everything) == ["7", DATA]
+    assert not caplog.records
+
+
 FORGED: dict[str, Callable[[str], str]] = {
     "changed": lambda value: "x" + value[1:],
     "cut": lambda value: value[:-10],

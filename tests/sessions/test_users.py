@@ -252,6 +252,9 @@ def test_wrong_arguments() -> None:
     for wrong in (None, True, b"ann", ("ann",)):
         with pytest.raises(SessionValueError):
             users.list(wrong)  # type: ignore[arg-type]
+    for ask in (users.list, users.revoke_all, lambda user: users.revoke(user, "0" * 64)):
+        with pytest.raises(SessionValueError, match="nobody is logged in"):
+            ask(None)  # type: ignore[arg-type]
     with pytest.raises(ConfigurationError, match="a store"):
         UserSessions("redis://localhost")  # type: ignore[arg-type]
     with pytest.raises(ConfigurationError, match=r"Events\("):

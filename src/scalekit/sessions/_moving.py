@@ -78,6 +78,7 @@ class Moving:
             wanted = "a list of legacy cookies, such as StarletteCookie(secret_key=...)"
             check_kind(cookie, LegacyCookie, option="migrate=", wanted=wanted)
         self._ours = ours
+        self._kept_in_vain = False
         self._told: set[str] = set()
 
     def __bool__(self) -> bool:
@@ -97,11 +98,26 @@ class Moving:
 
     def farewells(self, only: LegacyCookie | None = None, *, https: bool) -> Iterator[bytes]:
         """What deletes the legacy cookies; one that is our own by name and place is replaced instead."""
-        ours = (self._ours.name_for(https=https), self._ours.path, _host(self._ours))
         for legacy in self._legacy if only is None else (only,):
-            cookie = legacy.cookie
-            if (cookie.name, cookie.path, _host(cookie)) != ours:
-                yield cookie.delete(https=https)
+            if not self._replaces(legacy, https=https):
+                yield legacy.cookie.delete(https=https)
+
+    def _replaces(self, legacy: LegacyCookie, *, https: bool) -> bool:
+        """Whether our own cookie takes the place of a legacy one."""
+        ours, theirs = self._ours, legacy.cookie
+        place = (ours.name_for(https=https), ours.path, _host(ours))
+        return place == (theirs.name, theirs.path, _host(theirs))
+
+    def kept(self, legacy: LegacyCookie, *, https: bool) -> None:
+        """A cookie is to stay; say so where ours takes its place all the same."""
+        if not self._kept_in_vain and self._replaces(legacy, https=https):
+            self._kept_in_vain = True
+            _log.warning(
+                "keep=True has no effect on the cookie %r over %s, as ours has the same name there: old "
+                "servers log the visitor out; give ours another one, such as cookie=Cookie(name='shop')",
+                legacy.cookie.name,
+                "HTTPS" if https else "plain HTTP",
+            )
 
     def read(self, token: LegacyToken, codec: Codec) -> _Inherited | None:
         """What a valid cookie holds; ``None`` if that cannot be read, or is nothing."""
@@ -194,7 +210,9 @@ def send_again(core: "Core", session: Session, token: LegacyToken) -> Steps[None
 
 
 def _forget_with_ours(core: "Core", session: Session, token: LegacyToken) -> None:
-    if not token.cookie.keep:
+    if token.cookie.keep:
+        core.moving.kept(token.cookie, https=session._https)
+    else:
         session._farewells = (*core.moving.farewells(token.cookie, https=session._https),)
 
 

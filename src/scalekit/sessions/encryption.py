@@ -9,7 +9,9 @@ Values, user ids and devices are sealed before they reach the store (see ``_seal
   value did not change, which sessions belong to one and the same user, and times.
 * What cannot be opened is never deleted, and never treated as absent, for then a new session would take its
   place: it is an outage, and ends when the right key is back. The log says so once for each session.
-* To end a session no key is needed.
+* The store ends a session without any key, but a log-out begins with a session that can be read. The sessions
+  of a user are found with the key that each was begun under, so :class:`scalekit.sessions.UserSessions` takes
+  this store, with every key that still encrypts a session. What it cannot find, it does not tell.
 """
 
 import logging

@@ -17,6 +17,7 @@ from uuid import UUID
 
 from scalekit._options import check_kind, in_colour
 from scalekit._steps import Steps, run, run_async
+from scalekit.errors import SessionValueError
 from scalekit.sessions._core import NEVER, STORE
 from scalekit.sessions._identity import GRACE, MOVES
 from scalekit.sessions.events import Events, tell
@@ -59,7 +60,7 @@ class _Users:
         self._events = events
 
     def _list(self, user_id: str | int | UUID, current: Session | None) -> Steps[list[SessionInfo]]:
-        user, infos = encode_user(user_id), dict[str, SessionInfo]()  # one that is being rotated is one
+        user, infos = _encoded(user_id), dict[str, SessionInfo]()  # one that is being rotated is one
         for listed in (yield self._store.listed(user)):
             id, loaded = yield from self._find(listed)  # it may have been rotated since the list was made
             if loaded is None or loaded.ended:
@@ -69,13 +70,13 @@ class _Users:
         return sorted(infos.values(), key=lambda info: info.last_seen, reverse=True)
 
     def _revoke(self, user_id: str | int | UUID, id: str) -> Steps[bool]:
-        user = encode_user(user_id)
+        user = _encoded(user_id)
         if not isinstance(id, str) or not _ID.fullmatch(id):
             return False
         return (yield from self._end(id, user))
 
     def _revoke_all(self, user_id: str | int | UUID, but: Session | None) -> Steps[int]:
-        user, kept, ended = encode_user(user_id), set[str](), 0
+        user, kept, ended = _encoded(user_id), set[str](), 0
         if but is not None:
             but._ready()
             _, loaded = yield from self._find(but._id)  # it may have logged in again
@@ -132,7 +133,7 @@ class UserSessions(_Users):
             current: marks the session that asks.
 
         Raises:
-            SessionValueError: ``user_id`` is no str, int or UUID.
+            SessionValueError: ``user_id`` is no str, int or UUID; ``None`` is nobody's.
             BackendError: the store failed.
         """
         return run(self._list(user_id, current))
@@ -166,6 +167,12 @@ class AsyncUserSessions(_Users):
     async def revoke_all(self, user_id: str | int | UUID, *, but: Session | None = None) -> int:
         """See :meth:`UserSessions.revoke_all`."""
         return await run_async(self._revoke_all(user_id, but))
+
+
+def _encoded(user_id: str | int | UUID | None) -> bytes:
+    if user_id is None:  # session.user_id of a stranger
+        raise SessionValueError(key="user_id", reason="it is None: nobody is logged in", action="looked up")
+    return encode_user(user_id)
 
 
 def _info(id: str, loaded: Loaded, current: Session | None) -> SessionInfo:
