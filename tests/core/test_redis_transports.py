@@ -70,7 +70,10 @@ def tls_front(port: int, certificate: Path) -> Iterator[int]:
             finally:
                 sink.close()
 
-        await asyncio.gather(pump(reader, back), pump(there, writer))
+        try:
+            await asyncio.gather(pump(reader, back), pump(there, writer))
+        finally:
+            await asyncio.gather(back.wait_closed(), writer.wait_closed(), return_exceptions=True)
 
     async def serve() -> None:
         nonlocal stop
@@ -79,8 +82,10 @@ def tls_front(port: int, certificate: Path) -> Iterator[int]:
         done.set()
         await stop.wait()
         server.close()
-        for task in asyncio.all_tasks() - {asyncio.current_task()}:
+        tasks = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in tasks:
             task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     stop: asyncio.Event | None = None
     thread = threading.Thread(target=lambda: loop.run_until_complete(serve()))
