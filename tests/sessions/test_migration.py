@@ -429,6 +429,78 @@ def test_a_user_that_cannot_be_one(
     assert "user=" in caplog.text
 
 
+@pytest.mark.parametrize(
+    "user",
+    [lambda data: data["user"], lambda data: data["cart"] + 1, lambda data: data.missing, lambda: "7"],
+    ids=["KeyError", "TypeError", "AttributeError", "no argument"],
+)
+def test_a_user_function_that_fails(
+    shell_type: type[Shell], value: str, kind: str, caplog: pytest.LogCaptureFixture, user: Any
+) -> None:
+    """33. `user=` that did not expect a stranger's data is logged once, with its line, and is nobody."""
+    shell = shell_type(MemoryStore(), migrate=[COOKIES[kind](secret_key=OLD, user=user)])
+    for _ in range(2):
+        Browser(shell, {"session": value}).visit(lambda s: Answer(everything(s), status=404))
+    assert Browser(shell, {"session": value})(everything) == [None, DATA]
+    (record,) = caplog.records
+    assert record.levelno == logging.ERROR
+    assert "user= of the cookie 'session' raised" in record.getMessage()
+    assert record.exc_info is not None
+
+
+def test_a_user_function_whose_database_is_away(value: str, kind: str) -> None:
+    """33. Then nothing is known of the visitor, who is not moved without being logged in."""
+
+    def user(data: Any) -> str:
+        raise ConnectionError
+
+    store = MemoryStore()
+    shell = WSGIShell(store, migrate=[COOKIES[kind](secret_key=OLD, user=user)])
+    with pytest.raises(ConnectionError):
+        shell.request(dict, f"session={value}".encode())
+    assert store.count() == 0
+
+
+@pytest.mark.parametrize("mistake", ["secret", "kind"])
+def test_a_signature_that_does_not_match_is_told_once(
+    shell_type: type[Shell], kind: str, value: str, mistake: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """33. A wrong secret or class would otherwise log everybody out without a word. No content is logged."""
+    other = next(name for name in COOKIES if name != kind)
+    migrate = {"secret": COOKIES[kind](secret_key="another secret"), "kind": COOKIES[other](secret_key=OLD)}
+    shell = shell_type(MemoryStore(), migrate=[migrate[mistake]])
+    for _ in range(3):
+        assert Browser(shell, {"session": value})(everything) == [None, {}]
+    (record,) = caplog.records
+    assert record.levelno == logging.WARNING
+    message, named = record.getMessage(), type(migrate[mistake]).__name__
+    assert f"a cookie 'session' came with a signature that migrate=[{named}(...)] does not know" in message
+    assert value[:8] not in message
+
+
+@pytest.mark.parametrize("store", ["memory"], indirect=True)
+def test_what_is_no_mistake_is_not_told(
+    shell_type: type[Shell],
+    store: Store,
+    kind: str,
+    value: str,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """33. A cookie that is too old, one after `until`, an empty one, none, and one that another one takes."""
+    other, legacy = next(name for name in COOKIES if name != kind), COOKIES[kind]
+    over = legacy(secret_key="another secret", until=datetime.now(UTC))
+    both = shell_type(store, migrate=[COOKIES[other](secret_key=OLD), legacy(secret_key=OLD)])
+    assert Browser(both, {"session": value})(dict) == DATA
+    assert Browser(both, {"session": ""})(dict) == {}
+    assert Browser(both, {})(dict) == {}
+    assert Browser(shell_type(store, migrate=[over]), {"session": value})(dict) == {}
+    now = time.time()
+    monkeypatch.setattr(time, "time", lambda: now + 32 * 24 * 3600)
+    assert Browser(shell_type(store, migrate=[legacy(secret_key=OLD)]), {"session": value})(dict) == {}
+    assert caplog.records == []
+
+
 @pytest.mark.parametrize("on_error", ["unavailable", "anonymous"])
 def test_while_the_store_is_away(
     shell_type: type[Shell], cookie: LegacyCookie, value: str, on_error: str

@@ -174,6 +174,16 @@ def test_a_class_that_is_not_registered_is_refused(value: Any) -> None:
         Codec().encode("profile", [value])
 
 
+@pytest.mark.parametrize("cls", [Address, Colour, Point, Line, Profile, dict], ids=lambda cls: cls.__name__)
+def test_a_class_in_place_of_an_instance_is_refused(cls: type) -> None:
+    """18. Parentheses that were forgotten: the message names the class, and has them."""
+    name = cls.__qualname__
+    with pytest.raises(
+        SessionValueError, match=rf"'item'.*{name} is a class; store an instance, {name}\(\.\.\.\)"
+    ):
+        CODEC.encode("item", [cls])
+
+
 def test_a_subclass_of_a_registered_class_is_refused() -> None:
     """18. It would come back as its base."""
 

@@ -18,6 +18,7 @@ A legacy cookie that is valid stands for a token of ours, which follows from it.
 import logging
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from scalekit._http import Cookie, read_cookies
@@ -38,6 +39,10 @@ if TYPE_CHECKING:
     from scalekit.sessions._core import Core
 
 _log = logging.getLogger("scalekit.sessions")
+
+# What a function raises for data that it did not expect. Anything else, such as a database that is away, is
+# no answer: the visitor would be moved without being logged in, and for good.
+_UNEXPECTED = (LookupError, TypeError, ValueError, AttributeError)
 
 LOST = 60_000  # ms after which a cookie that was not used has not arrived
 
@@ -80,6 +85,7 @@ class Moving:
         self._ours = ours
         self._kept_in_vain = False
         self._told: set[str] = set()
+        self._foreign: set[str] = set()  # names
 
     def __bool__(self) -> bool:
         return bool(self._legacy)
@@ -94,6 +100,8 @@ class Moving:
                 signed = cookie.verify(value)
                 if signed is not None:
                     return LegacyToken(cookie, signed)
+        for name in {cookie.name for cookie in self._legacy} - self._foreign:
+            self._look_for_foreign(name, read_cookies(headers, name))
         return None
 
     def farewells(self, only: LegacyCookie | None = None, *, https: bool) -> Iterator[bytes]:
@@ -133,20 +141,44 @@ class Moving:
                 fields[name_of(key)] = codec.encode(key, value)
             except SessionValueError as error:
                 self._tell(f"a value in the cookie {cookie.name!r} is left out: {error}")
-        user: Any = cookie.user(data) if cookie.user is not None else None
-        encoded = None
-        if user is not None:
-            try:
-                encoded = encode_user(user)
-            except SessionValueError as error:
-                self._tell(f"user= of the cookie {cookie.name!r}: {error}")
+        encoded = self._user(cookie, data)
         return _Inherited(fields, encoded) if fields or encoded is not None else None
 
-    def _tell(self, text: str) -> None:
+    def _user(self, cookie: LegacyCookie, data: dict[str, Any]) -> bytes | None:
+        if cookie.user is None:
+            return None
+        try:
+            user: Any = cookie.user(data)
+        except _UNEXPECTED as error:
+            text = f"user= of the cookie {cookie.name!r} raised {type(error).__name__}: nobody is logged in"
+            self._tell(text, error)
+            return None
+        try:
+            return None if user is None else encode_user(user)
+        except SessionValueError as error:
+            self._tell(f"user= of the cookie {cookie.name!r}: {error}")
+            return None
+
+    def _look_for_foreign(self, name: str, values: Iterable[str]) -> None:
+        """Log that a cookie came which none of the legacy cookies of this ``name`` has signed."""
+        now, named = datetime.now(UTC), [cookie for cookie in self._legacy if cookie.name == name]
+        over = any(cookie.until is not None and now >= cookie.until for cookie in named)
+        if over or not any(value and all(cookie.foreign(value) for cookie in named) for value in values):
+            return
+        self._foreign.add(name)
+        kinds = " or ".join(f"{type(cookie).__name__}(...)" for cookie in named)
+        _log.warning(
+            "a cookie %r came with a signature that migrate=[%s] does not know, and is ignored: it is "
+            "forged, or the old application had another secret_key, salt, or kind of cookie (said once)",
+            name,
+            kinds,
+        )
+
+    def _tell(self, text: str, error: Exception | None = None) -> None:
         # Once: a visitor's cookie comes with every request.
         if text not in self._told and len(self._told) < 100:
             self._told.add(text)
-            _log.error("%s", text)
+            _log.error("%s", text, exc_info=error)
 
 
 def arrive(core: "Core", session: Session, token: LegacyToken, loaded: Loaded | None) -> Steps[None]:

@@ -155,7 +155,7 @@ class Codec:
         if convert is None and (kind.__module__, kind.__qualname__) == ("markupsafe", "Markup"):
             return Ext(_MARKUP, value.encode())
         if convert is None:
-            raise Refused(_refusal(kind))
+            raise Refused(_refusal(value))
         return convert(self, value, scalars)
 
     def _list(self, value: list[Any], scalars: _Scalars) -> list[Any]:
@@ -233,7 +233,11 @@ def _check_class(cls: Any) -> None:
         raise ConfigurationError(f"types= has {cls.__qualname__}, which can be stored without; leave it out")
 
 
-def _refusal(kind: type) -> str:
+def _refusal(value: Any) -> str:
+    if isinstance(value, type):
+        name = value.__qualname__
+        return f"{value.__module__}.{name} is a class; store an instance, {name}(...)"
+    kind: type = type(value)
     if kind_of(kind) is not None:
         name = kind.__qualname__
         where = "name it where the sessions are set up"

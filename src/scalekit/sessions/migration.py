@@ -73,7 +73,8 @@ class LegacyCookie:
         until: a moment, with its time zone, from which none is taken any more.
         user: gives the user of an old session, e.g. ``lambda data: data.get("_user_id")``, which becomes
             ``session.user_id``. Without it nobody is logged in as far as *this* package knows; what the
-            application keeps in the session itself stays.
+            application keeps in the session itself stays. A ``LookupError``, ``TypeError``, ``ValueError``
+            or ``AttributeError`` that it raises is logged, and stands for nobody.
         keep: leave the cookie where it is until log-out, for as long as servers that run the old application
             still answer requests. Default: it is deleted when its session has been moved.
 
@@ -135,6 +136,10 @@ class LegacyCookie:
             what, key = value.rpartition(".")[0].encode(), signer.derive_key()
             return Signed(payload, _derive(key, b"token:" + what), _derive(key, b"mark:" + what), left)
         return None
+
+    def foreign(self, value: str) -> bool:
+        """Whether none of the keys has signed the cookie's ``value``, however old it is."""
+        return not any(value.isascii() and signer.validate(value) for signer in self._signers)
 
     def read(self, payload: bytes) -> dict[str, Any]:
         """The session in a signed ``payload``.
