@@ -3,6 +3,7 @@
 import asyncio
 import dataclasses
 import datetime as dt
+import logging
 from collections.abc import Callable
 from dataclasses import field
 from typing import Any
@@ -15,8 +16,9 @@ django = pytest.importorskip("django")
 from django.contrib.sessions.backends.base import UpdateError  # noqa: E402
 from django.contrib.sessions.exceptions import SessionInterrupted  # noqa: E402
 from django.contrib.sessions.middleware import SessionMiddleware  # noqa: E402
+from django.core.signals import got_request_exception  # noqa: E402
 from django.http import HttpRequest, HttpResponse  # noqa: E402
-from django.test import Client, override_settings  # noqa: E402
+from django.test import AsyncClient, Client, override_settings  # noqa: E402
 from django.urls import path  # noqa: E402
 
 from scalekit.errors import (  # noqa: E402
@@ -432,6 +434,65 @@ def test_a_store_that_is_down_is_a_503() -> None:
         "fail": 500,
     }
     assert (replies["put"]["Retry-After"], replies["put"]["Cache-Control"]) == ("1", "no-store")
+
+
+def read(request: HttpRequest) -> HttpResponse:
+    return HttpResponse(request.session.get("a"))
+
+
+def put(request: HttpRequest) -> HttpResponse:
+    request.session["a"] = 1
+    return HttpResponse("saved")
+
+
+async def aread(request: HttpRequest) -> HttpResponse:
+    return HttpResponse(await request.session.aget("a"))
+
+
+async def aput(request: HttpRequest) -> HttpResponse:
+    await request.session.aset("a", 1)
+    return HttpResponse("saved")
+
+
+def other(request: HttpRequest) -> HttpResponse:
+    raise BackendUnavailable("the database is down", backend="postgresql")
+
+
+@pytest.mark.parametrize("asynchronous", [False, True])
+def test_an_outage_is_reported_once(asynchronous: bool, caplog: pytest.LogCaptureFixture) -> None:
+    """27. What the session raises in a view, or when it is saved, is no error that Django mails about with
+    each request: our log has it once a minute. Another piece's outage is an error as ever.
+    """
+    reported: list[str] = []
+
+    def report(request: HttpRequest, **_: Any) -> None:
+        reported.append(request.path)
+
+    views = {"read": read, "put": put, "aread": aread, "aput": aput, "other": other}
+    got_request_exception.connect(report)
+    caplog.set_level(logging.WARNING)
+    tokens = Tokens(SECRET)
+    try:
+        with override_settings(
+            SCALEKIT_SESSION_STORE=Down(),
+            ROOT_URLCONF=tuple(path(name, view) for name, view in views.items()),
+            MIDDLEWARE=[
+                "scalekit.sessions.django.UnavailableMiddleware",
+                "django.contrib.sessions.middleware.SessionMiddleware",
+            ],
+        ):
+            client: Any = (AsyncClient if asynchronous else Client)(raise_request_exception=False)
+            client.cookies["sessionid"] = tokens.sign(tokens.mint())
+            statuses = {}
+            for name in views:
+                reply = client.get(f"/{name}")
+                statuses[name] = (asyncio.run(reply) if asynchronous else reply).status_code
+    finally:
+        got_request_exception.disconnect(report)
+    assert statuses == {"read": 503, "put": 503, "aread": 503, "aput": 503, "other": 500}
+    assert reported == ["/other"]
+    logged = [(record.name, record.levelname) for record in caplog.records]
+    assert logged == [("scalekit.sessions", "ERROR"), ("django.request", "ERROR")]
 
 
 def test_types_of_the_application(browser: Browser) -> None:

@@ -19,11 +19,12 @@ Settings:
   active; default 30 days.
 * ``SCALEKIT_SESSION_TYPES``: classes of your own whose instances sessions may hold, or their dotted paths,
   such as ``["shop.values.Address"]``; see ``types`` of :class:`scalekit.sessions.Options`.
-* ``scalekit.sessions.django.UnavailableMiddleware`` in ``MIDDLEWARE``, before Django's session middleware:
-  answers 503 instead of 500 while the store is away.
+* ``scalekit.sessions.django.UnavailableMiddleware`` in ``MIDDLEWARE``, right before Django's session
+  middleware: answers 503 while the store is away, where Django would report an error with each request.
 """
 
 import functools
+import logging
 from collections.abc import Callable, Mapping, MutableMapping
 from typing import Any, TypeVar
 
@@ -35,6 +36,7 @@ from django.contrib.sessions.backends.base import (  # type: ignore[import-untyp
     UpdateError,
 )
 from django.contrib.sessions.exceptions import SessionInterrupted  # type: ignore[import-untyped]
+from django.contrib.sessions.middleware import SessionMiddleware  # type: ignore[import-untyped]
 from django.http import HttpRequest, HttpResponse  # type: ignore[import-untyped]
 from django.utils.deprecation import MiddlewareMixin  # type: ignore[import-untyped]
 from django.utils.module_loading import import_string  # type: ignore[import-untyped]
@@ -42,10 +44,11 @@ from django.utils.module_loading import import_string  # type: ignore[import-unt
 from scalekit._durations import Duration, seconds
 from scalekit._options import check_items, check_kind
 from scalekit._steps import Steps, run, run_async
-from scalekit.errors import BackendError, ConfigurationError
+from scalekit.errors import BackendError, ConfigurationError, DecryptionFailed
 from scalekit.sessions._core import DAY, MAX_SIZE, NEVER, STORE, Storeless
 from scalekit.sessions._identity import GRACE, end
 from scalekit.sessions._sealed import refuse_sealed
+from scalekit.sessions._sparing import SparingLog
 from scalekit.sessions.codec import Codec
 from scalekit.sessions.decoded import Decoded, Unread
 from scalekit.sessions.offers import Offers
@@ -94,6 +97,7 @@ class _Engine:
         self.lifetime = int(seconds(lifetime, name="SCALEKIT_SESSION_LIFETIME", minimum=1) * 1000)
         classes = [import_string(item) if isinstance(item, str) else item for item in types]
         self.codec = Codec(classes if names is None else dict(zip(names, classes, strict=True)))
+        self.log = SparingLog()
 
 
 _make_engine = functools.lru_cache(maxsize=8)(_Engine)
@@ -112,13 +116,9 @@ def _engine() -> _Engine:
 
 
 class SessionStore(SessionBase):  # type: ignore[misc]
-    """One session; ``session_key`` is what the cookie holds, a signed token.
+    """One session; ``session_key`` is what the cookie holds, a signed token."""
 
-    Attributes:
-        unavailable: whether the store has failed an operation.
-    """
-
-    unavailable = False
+    _fault: BackendError | None = None  # what the store has failed with last
 
     _session_key: str | None
 
@@ -209,15 +209,15 @@ class SessionStore(SessionBase):  # type: ignore[misc]
     def _run(self, steps: Steps[T]) -> T:
         try:
             return run(steps)
-        except BackendError:
-            self.unavailable = True
+        except BackendError as error:
+            self._fault = error
             raise
 
     async def _arun(self, steps: Steps[T]) -> T:
         try:
             return await run_async(steps)
-        except BackendError:
-            self.unavailable = True
+        except BackendError as error:
+            self._fault = error
             raise
 
     def _validate_session_key(self, key: str | None) -> bool:
@@ -370,11 +370,61 @@ def _key(name: bytes) -> str:
 
 
 class UnavailableMiddleware(MiddlewareMixin):  # type: ignore[misc]
-    """Answers 503 in place of the 500 that Django makes of an error of the store."""
+    """Answers 503 for an error of the store, and logs that once a minute.
+
+    Django mails the administrators for each error that it makes a 500 of. So this is faster: it takes
+    what a view raises, and, right before the session middleware, what that raises when it saves. What some
+    other middleware raises has been reported by then; only the answer is replaced.
+    """
+
+    def __init__(self, get_response: Callable[[HttpRequest], Any]) -> None:
+        # Django gives each middleware the next one wrapped in what makes responses of its errors.
+        inner = getattr(get_response, "__wrapped__", None)
+        super().__init__(inner if isinstance(inner, SessionMiddleware) else get_response)
+
+    def __call__(self, request: HttpRequest) -> Any:
+        try:
+            return super().__call__(request)
+        except BackendError as error:
+            return self._answer(request, error)
+
+    async def __acall__(self, request: HttpRequest) -> HttpResponse:
+        try:
+            return await super().__acall__(request)
+        except BackendError as error:
+            return self._answer(request, error)
+
+    def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponse | None:
+        session = _failed(request, exception)
+        return None if session is None else _unavailable(session)
 
     def process_response(self, request: HttpRequest, response: HttpResponse) -> HttpResponse:
         session = getattr(request, "session", None)
-        if response.status_code != 500 or not getattr(session, "unavailable", False):
+        if response.status_code != 500 or not isinstance(session, SessionStore) or session._fault is None:
             return response
-        headers = {"Retry-After": "1", "Cache-Control": "no-store"}
-        return HttpResponse(b"Service Unavailable\n", "text/plain; charset=utf-8", 503, headers=headers)
+        return _unavailable(session)
+
+    def _answer(self, request: HttpRequest, error: BackendError) -> HttpResponse:
+        session = _failed(request, error)
+        if session is None:
+            raise error  # another piece's outage is not ours to answer
+        return _unavailable(session)
+
+
+def _failed(request: HttpRequest, error: Exception) -> SessionStore | None:
+    """The session of the request, if it has raised ``error``."""
+    session = getattr(request, "session", None)
+    return session if isinstance(session, SessionStore) and session._fault is error else None
+
+
+def _unavailable(session: SessionStore) -> HttpResponse:
+    error = session._fault
+    if not isinstance(error, DecryptionFailed):  # that is told once, where it was found
+        session._engine.log.log(
+            logging.ERROR, "a session is not available; the request is answered with 503: %s", error
+        )
+    headers = {"Retry-After": "1", "Cache-Control": "no-store"}
+    response: Any = HttpResponse(b"Service Unavailable\n", "text/plain; charset=utf-8", 503, headers=headers)
+    response._has_been_logged = True  # or Django mails the administrators for each response of 500 and more
+    answer: HttpResponse = response
+    return answer
