@@ -4,9 +4,11 @@ What stands in a wrong place may be a URL with a password or a secret, so these 
 what was given, never its value.
 """
 
+import functools
+import inspect
 from collections.abc import Iterable
 from difflib import get_close_matches
-from typing import Any, Protocol, TypeVar
+from typing import Any, Literal, Protocol, TypeVar
 
 from scalekit.errors import ConfigurationError, WrongColour
 from scalekit.types import Colour
@@ -31,6 +33,40 @@ def check_kind(value: object, kind: Any, *, option: str, wanted: str) -> None:
     # A class has the methods of its instances, and so would pass for a protocol.
     if isinstance(value, type) or not isinstance(value, kind):
         raise ConfigurationError(f"{option} must be {wanted}, not {_kind_of(value)}")
+
+
+SECONDS = "a number of seconds, such as 0.5"
+"""What a time-out is."""
+
+
+def check_application(app: Any, interface: Literal["ASGI", "WSGI"], *, taker: str, cure: str) -> None:
+    """Refuse an application of the other interface: ASGI's take three arguments, and WSGI's two.
+
+    Args:
+        cure: what to use instead of ``taker``.
+
+    Raises:
+        ConfigurationError: it is one for certain.
+    """
+    # inspect takes one argument off a __call__ that is a static method, where there is no self.
+    plain = inspect.isroutine(app) or isinstance(app, type | functools.partial)
+    try:
+        # Not of what it wraps, which an adapter may name that has the other interface.
+        signature = inspect.signature(app if plain else app.__call__, follow_wrapped=False)
+    except (AttributeError, TypeError, ValueError):
+        return  # written in C, perhaps; nothing can be told of it
+    wanted, other = (3, 2) if interface == "ASGI" else (2, 3)
+    if _takes(signature, other) and not _takes(signature, wanted):
+        found = "a WSGI" if interface == "ASGI" else "an ASGI"
+        raise ConfigurationError(f"{taker} was put around {found} application; {cure}")
+
+
+def _takes(signature: inspect.Signature, count: int) -> bool:
+    try:
+        signature.bind(*range(count))
+    except TypeError:
+        return False
+    return True
 
 
 def check_items(value: Any, *, option: str) -> tuple[Any, ...]:

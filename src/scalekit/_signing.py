@@ -32,19 +32,22 @@ def key_ring(secret_key: SecretKey, *, option: str = "secret_key") -> list[bytes
         raise ConfigurationError(
             f"{option} must be str, bytes or a list of them, not {type(secret_key).__name__}"
         )
-    keys: list[str | bytes] = [secret_key] if isinstance(secret_key, str | bytes) else [*secret_key]
-    for position, key in enumerate(keys):
+    if isinstance(secret_key, str | bytes):
+        keys: list[str | bytes] = [secret_key]
+        names = [option]
+    else:
+        keys = [*secret_key]
+        names = [f"{option} number {position + 1}" for position in range(len(keys))]
+    for name, key in zip(names, keys, strict=True):
         if not isinstance(key, str | bytes):
-            raise ConfigurationError(
-                f"{option} number {position + 1} must be str or bytes, not {type(key).__name__}"
-            )
+            raise ConfigurationError(f"{name} must be str or bytes, not {type(key).__name__}")
     ring = [key.encode() if isinstance(key, str) else key for key in keys]
     if not ring:
         raise ConfigurationError(f"{option} is an empty list; give at least one key")
-    for position, key in enumerate(ring):
+    for name, key in zip(names, ring, strict=True):
         if len(key) < _MIN_BYTES:
             raise ConfigurationError(
-                f"{option} number {position + 1} has {len(key)} bytes, at least {_MIN_BYTES} are needed; "
+                f"{name} has {len(key)} bytes, at least {_MIN_BYTES} are needed; "
                 'make one with: python -c "import secrets; print(secrets.token_urlsafe(32))"'
             )
     return ring

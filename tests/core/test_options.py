@@ -1,11 +1,12 @@
 """Options at the border: typical mistakes, in words."""
 
+import functools
 from decimal import Decimal
 from typing import Any, TypedDict
 
 import pytest
 
-from scalekit._options import check_items, check_kind, check_names, in_colour
+from scalekit._options import check_application, check_items, check_kind, check_names, in_colour
 from scalekit.errors import ConfigurationError, WrongColour
 from scalekit.types import Colour
 
@@ -40,6 +41,76 @@ def test_something_else_is_told_by_its_type(given: Any, found: str) -> None:
 def test_what_is_wanted_passes() -> None:
     """An instance is no mistake."""
     check_kind(Decimal(1), Decimal, option="price=", wanted="a price")
+
+
+async def asgi(scope: Any, receive: Any, send: Any) -> None:
+    """An ASGI application."""
+
+
+def wsgi(environ: Any, start_response: Any) -> list[bytes]:
+    """A WSGI application."""
+    return []
+
+
+class Application:
+    """An object that is a WSGI application, and has another as a method."""
+
+    __call__ = staticmethod(wsgi)
+
+    def other(self, environ: Any, start_response: Any) -> list[bytes]:
+        return []
+
+
+@functools.wraps(wsgi)
+async def adapter(*args: Any) -> None:
+    """An ASGI application that names the WSGI application in it."""
+
+
+class Iterated:
+    """A WSGI application of which each request makes one."""
+
+    def __init__(self, environ: Any, start_response: Any) -> None:
+        pass
+
+
+class Static:
+    """An ASGI application without a self."""
+
+    __call__ = staticmethod(asgi)
+
+
+class Legacy:
+    """Takes more than it must."""
+
+    def __call__(self, environ: Any, start_response: Any, debug: bool = False) -> list[bytes]:
+        return []
+
+
+@pytest.mark.parametrize("app", [wsgi, Application(), Application().other, functools.partial(wsgi), Iterated])
+def test_the_other_interface_is_refused(app: Any) -> None:
+    """An application is told by how many arguments it takes; the message has the cure."""
+    with pytest.raises(
+        ConfigurationError, match=r"^the ASGI gate was put around a WSGI application; use that"
+    ):
+        check_application(app, "ASGI", taker="the ASGI gate", cure="use that")
+    with pytest.raises(
+        ConfigurationError, match=r"^the WSGI gate was put around an ASGI application; use this"
+    ):
+        check_application(asgi, "WSGI", taker="the WSGI gate", cure="use this")
+
+
+@pytest.mark.parametrize(
+    "app", [asgi, adapter, print, Static(), Legacy(), lambda *args: None, None, functools.partial(asgi)]
+)
+def test_what_may_be_of_the_interface_passes(app: Any) -> None:
+    """What may take the right number of arguments, or cannot be told."""
+    check_application(app, "ASGI", taker="the ASGI gate", cure="")
+
+
+@pytest.mark.parametrize("app", [wsgi, adapter, print, Legacy(), Application()])
+def test_what_may_be_wsgi_passes(app: Any) -> None:
+    """So in the other direction."""
+    check_application(app, "WSGI", taker="the WSGI gate", cure="")
 
 
 @pytest.mark.parametrize(

@@ -37,8 +37,10 @@ def test_a_short_key_is_refused_without_being_quoted() -> None:
     """A key under 16 bytes is refused; the message counts and does not show it."""
     with pytest.raises(ConfigurationError) as caught:
         key_ring([OLD, "hunter2"])
-    assert "number 2 has 7 bytes" in str(caught.value)
+    assert "secret_key number 2 has 7 bytes" in str(caught.value)
     assert "hunter2" not in str(caught.value)
+    with pytest.raises(ConfigurationError, match=r"^SECRET_KEY has 7 bytes, at least 16 are needed"):
+        key_ring("hunter2", option="SECRET_KEY")  # one alone has no number
 
 
 @pytest.mark.parametrize(

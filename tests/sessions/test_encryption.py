@@ -464,7 +464,7 @@ def test_the_stored_format_stays() -> None:
     ("arguments", "message"),
     [
         ({"store": MemoryStore(), "keys": []}, "keys is an empty list"),
-        ({"store": MemoryStore(), "keys": "short"}, "keys number 1 has 5 bytes"),
+        ({"store": MemoryStore(), "keys": "short"}, "^keys has 5 bytes"),
         ({"store": MemoryStore(), "keys": None}, "keys is None"),
         ({"store": "redis://localhost", "keys": OLD}, "must be a store"),
         ({"store": MemoryStore(), "keys": OLD, "plain": True}, "use 'refuse', 'read' or 'write'"),

@@ -6,11 +6,14 @@ from typing import Any
 
 import pytest
 import redis
+from fastapi import FastAPI
+from flask import Flask
 
 from scalekit.errors import ConfigurationError
 from scalekit.sessions import MemoryStore
 from scalekit.sessions.asgi import SessionMiddleware as ASGISessions
 from scalekit.sessions.flask import ServerSessionInterface
+from scalekit.sessions.memcached import MemcachedStore
 from scalekit.sessions.redis import RedisStore
 from scalekit.sessions.wsgi import SessionMiddleware as WSGISessions
 from tests.sessions.shells import SECRET
@@ -72,6 +75,7 @@ def test_an_unknown_option_is_told_with_the_known_ones(shell: str, make: Callabl
         ({"cookie": "shop"}, r"cookie= must be a Cookie, such as Cookie\(name='shop'\), not str"),
         ({"idle_timeout": "7d"}, r"idle_timeout='7d' must be seconds as a number or a timedelta"),
         ({"lifetime": True}, "lifetime=True must be seconds"),
+        ({"max_size": "1MB"}, "max_size= must be a whole number of bytes, such as .*, not str"),
         ({"types": [object]}, r"types=\[object\]: it is no dataclass"),
         ({"types": object}, "types= must be a list, not the class object"),
     ],
@@ -87,3 +91,55 @@ def test_wrong_values_are_told_by_option(
 def test_a_lifetime_may_be_shorter_than_the_idle_timeout(make: Callable[..., Any]) -> None:
     """It cuts it, as the options say; that is no mistake."""
     make(lifetime=timedelta(hours=1))
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ({"timeout": "1"}, "timeout= must be a number of seconds, such as 0.5, not str"),
+        ({"connect_timeout": None}, "connect_timeout= must be a number of seconds, such as 0.5, not None"),
+        ({"cooldown": timedelta(seconds=1)}, "cooldown= must be a number of seconds, .*, not timedelta"),
+        ({"max_connections": "8"}, "max_connections= must be a whole number, such as 32, not str"),
+    ],
+)
+@pytest.mark.parametrize(
+    ("store", "url"), [(RedisStore, "redis://localhost"), (MemcachedStore, "memcached://localhost")]
+)
+def test_limits_of_the_wrong_type_are_told_by_option(
+    store: Any, url: str, option: dict[str, Any], message: str
+) -> None:
+    """What was read from the environment and not converted, above all; never a bare TypeError."""
+    with pytest.raises(ConfigurationError, match=message):
+        store.from_url(url, **option)
+
+
+def test_the_size_of_an_item_is_a_number() -> None:
+    """So is what only Memcached has."""
+    with pytest.raises(
+        ConfigurationError, match=r"max_item_size= must be a whole number of bytes, .* not str"
+    ):
+        MemcachedStore.from_url("memcached://localhost", max_item_size="1m")
+
+
+def test_the_middleware_of_the_other_interface() -> None:
+    """Whose application it is put around tells at start-up; the message says which one to import."""
+    given = {"store": MemoryStore(), "secret_key": SECRET}
+    with pytest.raises(
+        ConfigurationError, match=r"use SessionMiddleware of scalekit\.sessions\.wsgi, and in Flask"
+    ):
+        ASGISessions(Flask("tests").wsgi_app, **given)  # type: ignore[arg-type]
+    with pytest.raises(ConfigurationError, match=r"use SessionMiddleware of scalekit\.sessions\.asgi"):
+        WSGISessions(FastAPI(), **given)
+    app = FastAPI()
+    app.add_middleware(WSGISessions, **given)
+    with pytest.raises(ConfigurationError, match=r"scalekit\.sessions\.asgi"):
+        app.build_middleware_stack()
+
+
+def test_the_class_in_place_of_the_interface() -> None:
+    """Flask calls it as if it were one, so the first request says what to write."""
+    app = Flask("tests")
+    app.testing = True
+    app.session_interface = ServerSessionInterface  # type: ignore[assignment]
+    with pytest.raises(ConfigurationError, match=r"an instance, ServerSessionInterface\(store, secret_key="):
+        app.test_client().get("/")

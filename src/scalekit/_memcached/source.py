@@ -12,6 +12,7 @@ from pymemcache.client.rendezvous import RendezvousHash
 
 from scalekit._breaker import Breaker
 from scalekit._memcached.url import Place, Target
+from scalekit._options import SECONDS, check_kind
 from scalekit.errors import ConfigurationError
 
 TIMEOUT, CONNECT_TIMEOUT, CONNECTIONS, COOLDOWN = 1.0, 0.5, 32, 1.0
@@ -29,8 +30,10 @@ class Limits:
 
     def __post_init__(self) -> None:
         for what in ("timeout", "connect_timeout", "cooldown"):
+            check_kind(getattr(self, what), int | float, option=f"{what}=", wanted=SECONDS)
             if not getattr(self, what) > 0:
                 raise ConfigurationError(f"{what}={getattr(self, what)!r}: give a number of seconds above 0")
+        check_kind(self.max_connections, int, option="max_connections=", wanted="a whole number, such as 32")
         if self.max_connections < 1:
             raise ConfigurationError(f"max_connections={self.max_connections!r}: at least 1 is needed")
 

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Any, Protocol, Self
 
 from scalekit._forks import renew_in_children
+from scalekit._options import SECONDS, check_kind
 from scalekit._redis.aio import AsyncCommands
 from scalekit._redis.clients import FromURL, Given, Limits, Source
 from scalekit._redis.script import Script
@@ -78,8 +79,10 @@ class Redis:
             ("connect_timeout", connect_timeout),
             ("cooldown", cooldown),
         ):
+            check_kind(value, int | float, option=f"{what}=", wanted=SECONDS)
             if not value > 0:
                 raise ConfigurationError(f"{what}={value!r}: give a number of seconds above 0")
+        check_kind(max_connections, int, option="max_connections=", wanted="a whole number, such as 32")
         if max_connections < 1:
             raise ConfigurationError(f"max_connections={max_connections!r}: at least 1 is needed")
         limits = Limits(

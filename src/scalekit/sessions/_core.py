@@ -127,6 +127,7 @@ class Core:
     ) -> None:
         if on_error not in ("unavailable", "anonymous"):
             raise ConfigurationError(f"on_error={on_error!r}; use 'unavailable' or 'anonymous'")
+        check_kind(max_size, int, option="max_size=", wanted="a whole number of bytes, such as 256 * 1024")
         if max_size < 1:
             raise ConfigurationError(f"max_size={max_size!r} must be at least 1 byte")
         check_kind(cookie, Cookie, option="cookie=", wanted="a Cookie, such as Cookie(name='shop')")

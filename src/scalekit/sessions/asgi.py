@@ -14,6 +14,7 @@ from collections.abc import Awaitable, Iterable
 from typing import Any, Protocol, TypeVar, Unpack, overload
 
 from scalekit._http import make_private, vary_on
+from scalekit._options import check_application
 from scalekit._steps import run, run_async
 from scalekit.errors import BackendError, ConfigurationError
 from scalekit.sessions._core import Core, Options, bind
@@ -24,6 +25,11 @@ from scalekit.sessions.store import Store
 from scalekit.types import ASGIApp, Headers, Message, Receive, Scope, SecretKey, Send
 
 T = TypeVar("T")
+
+_FOR_WSGI = (
+    "use SessionMiddleware of scalekit.sessions.wsgi, and in Flask ServerSessionInterface of "
+    "scalekit.sessions.flask"
+)
 
 _STARTS = frozenset({"http.response.start", "websocket.accept", "websocket.http.response.start"})
 
@@ -167,7 +173,7 @@ class SessionMiddleware:
         options: see :class:`scalekit.sessions.Options`.
 
     Raises:
-        ConfigurationError: an option is wrong, or the store's client is synchronous.
+        ConfigurationError: an option is wrong, the store's client is synchronous, or ``app`` is WSGI.
     """
 
     def __init__(
@@ -179,6 +185,7 @@ class SessionMiddleware:
         lazy: bool = False,
         **options: Unpack[Options],
     ) -> None:
+        check_application(app, "ASGI", taker="the ASGI SessionMiddleware", cure=_FOR_WSGI)
         self.app = app
         rules = bind(store, "async", taker="the ASGI SessionMiddleware", options=options)
         self._core = rules(secret_key=secret_key, **options)

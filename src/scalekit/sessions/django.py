@@ -43,6 +43,7 @@ from django.utils.module_loading import import_string  # type: ignore[import-unt
 
 from scalekit._durations import Duration, seconds
 from scalekit._options import check_items, check_kind
+from scalekit._signing import key_ring
 from scalekit._steps import Steps, run, run_async
 from scalekit.errors import BackendError, ConfigurationError, DecryptionFailed
 from scalekit.sessions._core import DAY, MAX_SIZE, NEVER, STORE, Storeless
@@ -73,6 +74,16 @@ def _store_at(url: str) -> Store:
     return RedisStore.from_url(url)
 
 
+def _class_at(path: str) -> Any:
+    try:
+        return import_string(path)
+    except ImportError as error:
+        raise ConfigurationError(
+            f"SCALEKIT_SESSION_TYPES has {path!r:.100}, which cannot be imported: {error}; give classes, "
+            "or their dotted paths, such as 'shop.values.Address'"
+        ) from error
+
+
 class _Engine:
     """What all sessions of one configuration share."""
 
@@ -93,9 +104,12 @@ class _Engine:
                 'SESSION_ENGINE = "django.contrib.sessions.backends.signed_cookies"'
             )
         self.store = store
+        for option, given in (("SECRET_KEY_FALLBACKS", keys[-2::-1]), ("SECRET_KEY", keys[-1])):
+            if given != ():
+                key_ring(given, option=option)
         self.tokens = Tokens(keys)
         self.lifetime = int(seconds(lifetime, name="SCALEKIT_SESSION_LIFETIME", minimum=1) * 1000)
-        classes = [import_string(item) if isinstance(item, str) else item for item in types]
+        classes = [_class_at(item) if isinstance(item, str) else item for item in types]
         self.codec = Codec(classes if names is None else dict(zip(names, classes, strict=True)))
         self.log = SparingLog()
 

@@ -20,7 +20,7 @@ from werkzeug.exceptions import ServiceUnavailable
 from scalekit._durations import Duration
 from scalekit._http import Cookie
 from scalekit._steps import run
-from scalekit.errors import BackendError, BackendUnavailable
+from scalekit.errors import BackendError, BackendUnavailable, ConfigurationError
 from scalekit.sessions._core import IDLE, Core, bind
 from scalekit.sessions._state import Status
 from scalekit.sessions.codec import Types
@@ -151,7 +151,12 @@ class ServerSessionInterface(SessionInterface):
         self._cookie = cookie
         make(cookie or Cookie(), None)  # so that a wrong option is an error here
 
-    def open_session(self, app: Flask, request: Request) -> FlaskSession:
+    def open_session(self, app: Flask, request: Request | None = None) -> FlaskSession:
+        if request is None:  # a function of the class that gets the application as self
+            raise ConfigurationError(
+                "app.session_interface is the class ServerSessionInterface; give it an instance, "
+                "ServerSessionInterface(store, secret_key=...)"
+            )
         core = self._core(app)
         https = request.is_secure
         token, agent = (

@@ -21,6 +21,7 @@ from collections.abc import Callable, Collection, Mapping
 from typing import Any, Self
 
 from scalekit._memcached import Attempt, Commands, Found, Memcached, Outcome, Refused, settle
+from scalekit._options import check_kind
 from scalekit._steps import Steps, run, run_async
 from scalekit.errors import BackendError, ConfigurationError, SessionTooLarge
 from scalekit.sessions._sparing import SparingLog
@@ -66,6 +67,8 @@ class MemcachedStore:
             raise ConfigurationError(
                 f"prefix={prefix!r} is too long: a key of Memcached has {_KEY} bytes at most"
             )
+        wanted = "a whole number of bytes, such as 1024 * 1024"
+        check_kind(max_item_size, int, option="max_item_size=", wanted=wanted)
         if max_item_size <= _OVERHEAD:
             raise ConfigurationError(f"max_item_size={max_item_size!r} must be above {_OVERHEAD} bytes")
         self._prefix = prefix

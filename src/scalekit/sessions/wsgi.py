@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, TypeVar, Unpack, overload
 
 from scalekit._http import from_wsgi, make_private, to_wsgi, vary_on
+from scalekit._options import check_application
 from scalekit._steps import run
 from scalekit.errors import BackendError, ConfigurationError
 from scalekit.sessions._core import Core, Options, bind
@@ -127,12 +128,14 @@ class SessionMiddleware:
         options: see :class:`scalekit.sessions.Options`.
 
     Raises:
-        ConfigurationError: an option is wrong, or the store's client is asynchronous.
+        ConfigurationError: an option is wrong, the store's client is asynchronous, or ``app`` is ASGI.
     """
 
     def __init__(
         self, app: "WSGIApplication", *, store: Store, secret_key: SecretKey, **options: Unpack[Options]
     ) -> None:
+        cure = "use SessionMiddleware of scalekit.sessions.asgi"
+        check_application(app, "WSGI", taker="the WSGI SessionMiddleware", cure=cure)
         self.app = app
         rules = bind(store, "sync", taker="the WSGI SessionMiddleware", options=options)
         self._core = rules(secret_key=secret_key, **options)
