@@ -4,6 +4,8 @@ import base64
 from typing import Any
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from scalekit.errors import SessionCommitted
 from scalekit.sessions import MemoryStore, Store
@@ -132,6 +134,9 @@ def test_a_failed_response_starts_nothing(shell: Shell, store: Store) -> None:
         lambda value: value[:-1],
         lambda value: value + "A",
         lambda value: "=" * 86,
+        lambda value: "A" * 84 + "==",
+        lambda value: value[:84] + "==",
+        lambda value: value[:85] + "=",
         lambda value: ("B" if value[0] == "A" else "A") + value[1:],
         lambda value: value[:60] + ("B" if value[60] == "A" else "A") + value[61:],
         lambda value: value.encode(),
@@ -146,6 +151,37 @@ def test_what_is_no_token(visitor: Visitor, change: Any) -> None:
         False,
         True,
     ]
+
+
+OURS = CSRF(SECRET)
+ID = "a" * 64
+LETTERS = "Aaz09-_+/= \n\0é\ud800"
+
+
+@given(
+    value=st.none()
+    | st.binary()
+    | st.text()
+    | st.text(LETTERS, min_size=86, max_size=86)
+    | st.builds("".join, st.tuples(st.just("A" * 82), st.text(LETTERS, min_size=4, max_size=4)))
+)
+@example("A" * 84 + "==")
+def test_whatever_is_asked_for_is_false(value: object) -> None:
+    """22. Nothing that somebody could send raises, and nothing that was not made here is a token."""
+    assert OURS.check(value, [ID]) is False
+
+
+@given(at=st.integers(0, 85), letter=st.sampled_from(LETTERS))
+def test_a_token_with_another_letter(at: int, letter: str) -> None:
+    """22. Each letter of a token counts, but for the bits of the last one that carry nothing."""
+    value = OURS.token(ID)
+    changed = value[:at] + letter + value[at + 1 :]
+    same = base64.b64decode(value + "==", altchars="-_")
+    try:
+        is_same = base64.b64decode(changed + "==", altchars="-_", validate=True) == same
+    except ValueError:
+        is_same = False
+    assert OURS.check(changed, [ID]) is is_same
 
 
 def test_nobody_has_a_token_without_a_session(visitor: Visitor) -> None:

@@ -199,6 +199,9 @@ NOW = 1_800_000_000_000
         (NOW + 30 * DAY - 1000, 30 * 86400),
         (NOW + 30 * DAY, 1_800_000_000 + 31 * 86400),  # "30 days" would still be taken as such, one more not
         (NOW + 60 * DAY, 1_800_000_000 + 61 * 86400),
+        ((2**31 - 1 - 86400) * 1000 + 999, 2**31 - 1),
+        ((2**31 - 86400) * 1000, 0),  # for ever: it is no moment that memcached can take
+        (NOW + 1000 * 365 * DAY, 0),
     ],
 )
 def test_seconds(until: int, expected: int) -> None:
@@ -213,6 +216,19 @@ def test_beyond_thirty_days(memcached_server: Memcached, prefix: str, bound: Bou
     assert abs(left(memcached_server, of_user(memcached_server, prefix)) - 91 * 86400) <= 2
     assert load(bound) is not None
     bound.destroy("1" * 64, grace=0)
+
+
+@pytest.mark.parametrize("years", [12, 100, 1000])
+def test_beyond_2038(bound: BoundMemcachedStore, years: int) -> None:
+    """20. 29. A session may last longer than memcached can count: it is there, listed, and can be ended."""
+    create(bound, idle=years * 365 * DAY, lifetime=years * 365 * DAY, user=b"ann")
+    assert load(bound) is not None
+    assert load(bound, step=0, idle=years * 365 * DAY) is not None
+    assert bound.save("1" * 64, changed={b"a": b"1"}, removed=(), idle=years * 365 * DAY) is True
+    assert load(bound).fields == {b"a": b"1"}
+    assert bound.listed(b"ann") == ["1" * 64]
+    bound.destroy("1" * 64, grace=0, user=b"ann")
+    assert (load(bound), bound.listed(b"ann")) == (None, [])
 
 
 def test_times_are_exact_although_memcached_counts_seconds(timed: BoundMemcachedStore, clock: Clock) -> None:
@@ -336,6 +352,24 @@ def test_oversize(memcached_server: Memcached, prefix: str, bound: BoundMemcache
     # The limit is right: as much as it allows, memcached takes.
     bound.save("1" * 64, changed={b"large": b"x" * (1_048_576 - 512 - 200)}, removed=(), idle=HOUR)
     assert len(load(bound).fields[b"large"]) == 1_048_576 - 512 - 200
+
+
+@pytest.mark.parametrize("part", ["user", "device"])
+def test_oversize_without_a_value(
+    memcached_server: Memcached, prefix: str, bound: BoundMemcachedStore, part: str
+) -> None:
+    """28. Where it is the user's id that no item can hold, or what is known of the device, that is named."""
+    store = MemcachedStore.from_url(memcached_server.url, prefix=prefix, max_item_size=3000, **PATIENT)
+    with pytest.raises(SessionTooLarge, match=rf"'{part}[^']*' .*over the limit of 2488; .*max_item_size="):
+        create(store.using("sync"), fields={b"user_id": b"1"}, **{part: b"x" * 16_000})
+    assert load(bound) is None
+
+
+def test_oversize_by_a_name(memcached_server: Memcached, prefix: str) -> None:
+    """28. The name of a key counts, too."""
+    store = MemcachedStore.from_url(memcached_server.url, prefix=prefix, max_item_size=3000, **PATIENT)
+    with pytest.raises(SessionTooLarge, match=r"'n{100}'"):
+        create(store.using("sync"), fields={b"n" * 2000: b"1", b"other": b"x" * 1000})
 
 
 def test_a_server_that_takes_less_than_it_was_said_to(memcached_server: Memcached, prefix: str) -> None:

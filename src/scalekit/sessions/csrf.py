@@ -48,6 +48,8 @@ class CSRF:
             masked = base64.b64decode(value + "==", altchars="-_", validate=True)
         except binascii.Error:
             return False
+        if len(masked) != 2 * _SIZE:  # padding is a character, too, and makes fewer bytes
+            return False
         mac = _xor(masked[:_SIZE], masked[_SIZE:])
         # Every pair is compared, so that the time tells nothing of which one it was.
         found = [hmac.compare_digest(_mac(key, id), mac) for id in ids for key in self._keys]

@@ -323,9 +323,16 @@ class BoundMemcachedStore:
     def _encode(self, item: Item) -> bytes:
         data = encode(item)
         if len(data) > self._limit and isinstance(item, Stored):
-            largest = max(item.fields, key=lambda name: len(item.fields[name]))
-            raise SessionTooLarge(key=largest.decode(errors="replace"), size=len(data), limit=self._limit)
+            raise _too_large(item, len(data), self._limit)
         return data
 
     def _now(self) -> int:
         return int(self._clock() * 1000)
+
+
+def _too_large(item: Stored, size: int, limit: int) -> SessionTooLarge:
+    # The largest part of it, which need be none of its values.
+    parts = [(b"user_id", item.user or b""), (b"device", item.device or b""), *item.fields.items()]
+    name, _ = max(parts, key=lambda part: len(part[0]) + len(part[1]))
+    cure = "raise max_item_size= (and memcached's option -I)"
+    return SessionTooLarge(key=name.decode(errors="replace"), size=size, limit=limit, cure=cure)

@@ -11,6 +11,8 @@ from scalekit.sessions.store import Loaded
 
 _DAY = 24 * 60 * 60
 _RELATIVE = 30 * _DAY  # beyond, Memcached takes a number for a moment since 1970
+_LAST = (1 << 31) - 1  # seconds since 1970, in January 2038: it reads a moment as 32 bits with a sign
+_FOR_EVER = 0  # kept until room is needed
 NEVER = -1  # what is stored for so long is gone at once
 
 
@@ -88,7 +90,11 @@ def seconds(until: int, now: int) -> int:
     """How to tell Memcached to keep something until then, and never less.
 
     Its clock ticks once a second, so the second that has begun may be over soon. A moment is by that clock,
-    which may be as wrong as a day: what we store says when it ends.
+    which may be as wrong as a day: what we store says when it ends. A moment that Memcached cannot take would
+    be in the past for it, so there it gets none.
     """
     left = -((now - until) // 1000) + 1  # rounded up
-    return left if left <= _RELATIVE else until // 1000 + _DAY
+    if left <= _RELATIVE:
+        return left
+    moment = until // 1000 + _DAY
+    return moment if moment <= _LAST else _FOR_EVER
