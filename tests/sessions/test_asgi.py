@@ -410,3 +410,36 @@ async def test_the_session_middleware_of_starlette_can_be_replaced() -> None:
 
     await get(starlette(endpoint))
     assert seen == [(False, False), (True, False), (True, True)]
+
+
+@pytest.mark.parametrize("turn", ["login", "rotate"])
+async def test_an_error_after_an_explicit_save_brings_the_cookie(turn: str) -> None:
+    """15. The old id has ended by then: the answer to the error has the new cookie, and who reports errors
+    gets it all the same."""
+    store = MemoryStore()
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        session = scope["session"]
+        if scope["path"] == "/fail":
+            session.login("ann") if turn == "login" else session.rotate()
+            assert await session.save()
+            raise LookupError("after the save")
+        session.setdefault("cart", ["tea"])
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": repr(session["cart"]).encode()})
+
+    wrapped = SessionMiddleware(app, store=store, secret_key=SECRET)
+    first = await drive_asgi(wrapped, make_scope(None))
+    cookie = first.set_cookies[0].split(";")[0]
+    sent: list[Any] = []
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    scope = make_scope(cookie.encode()) | {"path": "/fail"}
+    with pytest.raises(LookupError, match="after the save"):
+        await wrapped(scope, None, send)  # type: ignore[arg-type]
+    assert sent[0]["status"] == 500
+    (line,) = [value for name, value in sent[0]["headers"] if name == b"set-cookie"]
+    assert (await drive_asgi(wrapped, make_scope(line.split(b";")[0]))).set_cookies == []
+    assert store.count() == 1

@@ -16,7 +16,7 @@ from scalekit.sessions._sparing import SparingLog
 from scalekit.sessions.encryption import BoundEncryptedStore, EncryptedStore
 from scalekit.sessions.tokens import store_id
 from scalekit.testing import check_store, check_store_async
-from tests.sessions.shells import Shell, Visitor
+from tests.sessions.shells import Shell, Visitor, WSGIShell
 
 OLD, NEW = "an old key of the tests, long", "a new key of the tests, long"
 LONG = 60_000
@@ -498,3 +498,29 @@ def test_a_thief_of_the_store_is_not_a_visitor(make_shell: Callable[..., Shell])
     id = store_id(visitor.cookie.partition(".")[0])
     assert load(inner, id) is not None
     assert Visitor(visitor.shell, id)(dict) == {}
+
+
+def test_all_sessions_are_revoked_though_one_cannot_be_read() -> None:
+    """12, 17, 29. A value under a missing key, or one that was tampered with, keeps nobody logged in."""
+    memory, new, old = MemoryStore(), "the new key, long enough", "the old key, long enough"
+    shell = WSGIShell(EncryptedStore(memory, keys=old))
+    visitors = [shell.visitor() for _ in range(3)]
+    for visitor in visitors:
+        visitor(lambda session: [session.login("ann"), session.update(a=1)] and None)
+    ahead = Visitor(WSGIShell(EncryptedStore(memory, keys=[old, new])), visitors[1].cookie)
+    ahead(lambda session: session.update(b=2))
+    users = UserSessions(EncryptedStore(memory, keys=old))
+    assert len(users.list("ann")) == 2
+    assert users.revoke_all("ann") == 3
+    assert [entry.session.ended for entry in memory._entries.values()] == [True] * 3
+
+
+def test_what_a_mark_says_needs_its_key() -> None:
+    """10, 17. A server that cannot read what a session has gone on as does not take it for over."""
+    memory, new, old = MemoryStore(), "the new key, long enough", "the old key, long enough"
+    visitor = WSGIShell(EncryptedStore(memory, keys=[old, new])).visitor()
+    visitor(lambda session: [session.login("ann"), session.update(a=1)] and None)
+    late = Visitor(WSGIShell(EncryptedStore(memory, keys=old)), visitor.cookie)
+    visitor(lambda session: session.rotate())
+    assert late.visit(lambda session: session.logout()).status == 503
+    assert visitor(lambda session: session.user_id) == "ann"

@@ -402,3 +402,20 @@ def test_the_application_may_answer_an_outage_itself() -> None:
     client.get("/add/book")
     store.down = True
     assert client.get("/").text == "back soon (503, tests)"
+
+
+def test_a_change_while_the_request_is_torn_down_is_told(app: flask.Flask) -> None:
+    """25. What `teardown_request` changes comes after the save: an error, not a loss."""
+
+    @app.get("/torn")
+    def torn() -> str:
+        flask.session["cart"] = ["early"]
+        return ""
+
+    @app.teardown_request
+    def late(error: BaseException | None) -> None:
+        if flask.request.path == "/torn":
+            flask.session["cart"].append("late")
+
+    with pytest.raises(SessionCommitted):
+        app.test_client().get("/torn", buffered=True)

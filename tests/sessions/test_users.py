@@ -335,3 +335,25 @@ def test_a_callback_that_is_none() -> None:
     for wrong in (later, "log"):
         with pytest.raises(ConfigurationError, match="created="):
             Events(created=wrong)  # type: ignore[arg-type]
+
+
+class Failing(MemoryStore):
+    """A store that cannot end one session."""
+
+    broken = ""
+
+    def destroy(self, id: str, **options: Any) -> Any:
+        if id == self.broken:
+            raise BackendUnavailable("its server is away", backend="memory")
+        return super().destroy(id, **options)
+
+
+def test_one_that_cannot_be_revoked_keeps_no_other(make_shell: Callable[..., Shell]) -> None:
+    """12, 29. The server of one session is away: the others are revoked, and the error is told at the end."""
+    store = Failing()
+    shell, users = make_shell(store), UserSessions(store)
+    visitors = [logged_in(shell) for _ in range(3)]
+    store.broken = id_of(visitors[0])
+    with pytest.raises(BackendUnavailable):
+        users.revoke_all("ann")
+    assert [user(visitor) for visitor in visitors] == ["ann", None, None]

@@ -324,3 +324,39 @@ def test_an_asynchronous_client_is_refused_at_start_up() -> None:
     message = r"^the WSGI SessionMiddleware wants a synchronous client.*redis\.Redis, or use from_url"
     with pytest.raises(WrongColour, match=message):
         SessionMiddleware(lambda *_: [], store=RedisStore(redis.asyncio.Redis()), secret_key=SECRET)
+
+
+@pytest.mark.parametrize("body", ["call", "generator"])
+@pytest.mark.parametrize("turn", ["login", "rotate"])
+def test_an_error_after_an_explicit_save_brings_the_cookie(turn: str, body: str) -> None:
+    """15. The old id has ended by then: the answer to the error has the new cookie, and the server gets the
+    error all the same."""
+    store = MemoryStore()
+    visitor = WSGIShell(store).visitor()
+    visitor(lambda session: session.update(cart=["tea"]))
+
+    def work(environ: Any) -> None:
+        session = get_session(environ)
+        session.login("ann") if turn == "login" else session.rotate()
+        assert session.save()
+        raise LookupError("after the save")
+
+    def call(environ: Any, start_response: Any) -> Any:
+        work(environ)
+
+    def generator(environ: Any, start_response: Any) -> Any:
+        work(environ)
+        yield b""
+
+    app = SessionMiddleware({"call": call, "generator": generator}[body], store=store, secret_key=SECRET)
+    started: list[Any] = []
+    environ = make_environ(f"session={visitor.cookie}".encode())
+    chunks = iter(app(environ, lambda *args: started.append(args)))
+    assert next(chunks) == b"Internal Server Error\n"
+    with pytest.raises(LookupError, match="after the save"):
+        next(chunks)
+    ((status, headers),) = started
+    (cookie,) = [value for name, value in headers if name == "Set-Cookie"]
+    assert status == "500 Internal Server Error"
+    visitor.cookie = cookie.split(";")[0].partition("=")[2]
+    assert visitor(dict) == {"cart": ["tea"]}

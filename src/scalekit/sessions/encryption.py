@@ -111,9 +111,10 @@ class EncryptedStore:
         try:
             led = self._ring.open(bytes.fromhex(loaded.successor), _successor(id))
         except (Unsealed, ValueError) as error:
-            if self._plain != "refuse" and not (isinstance(error, Unsealed) and error.why != "plain"):
-                return loaded
-            return Loaded(ended=True)
+            why = error.why if isinstance(error, Unsealed) else "plain"
+            if why == "key":
+                self._fail(id, Unsealed("key", key=getattr(error, "key", "")), "what it went on as")
+            return loaded if why == "plain" and self._plain != "refuse" else Loaded(ended=True)
         return replace(loaded, successor=led[1:].decode(), alias=loaded.alias and led[:1] == _ALIAS)
 
     def _value(self, id: str, name: bytes, sealed: bytes) -> bytes:

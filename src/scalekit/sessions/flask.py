@@ -187,8 +187,9 @@ class ServerSessionInterface(SessionInterface):
             headers = merge(response.headers.to_wsgi_list(), session._set_cookies)
             response.headers.clear()
             response.headers.extend(headers)
-            if response.is_streamed:
-                response.call_on_close(session._close)
+            response.call_on_close(
+                session._close
+            )  # whether streamed, or changed when the request is torn down
 
     def _core(self, app: Flask) -> Core:
         limit = app.permanent_session_lifetime

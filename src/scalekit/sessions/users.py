@@ -6,7 +6,8 @@ Rules:
   that begins it, before the visitor has its cookie (in a Cluster: right after, and still before the cookie).
 * Ending sessions begins with the list and ends each on it, with whatever it has gone on as. One that begins
   meanwhile is not on that list; it is on the next one.
-* A list has no dead: each of its sessions is asked for, and the dead are taken off.
+* A list has no dead: each of its sessions is asked for, and the dead are taken off. What cannot be decrypted
+  is left out, and ended all the same.
 """
 
 import re
@@ -17,7 +18,7 @@ from uuid import UUID
 
 from scalekit._options import check_kind, in_colour
 from scalekit._steps import Steps, run, run_async
-from scalekit.errors import SessionValueError
+from scalekit.errors import BackendError, DecryptionFailed, SessionValueError
 from scalekit.sessions._core import NEVER, STORE
 from scalekit.sessions._identity import GRACE, MOVES
 from scalekit.sessions.events import Events, tell
@@ -62,7 +63,10 @@ class _Users:
     def _list(self, user_id: str | int | UUID, current: Session | None) -> Steps[list[SessionInfo]]:
         user, infos = _encoded(user_id), dict[str, SessionInfo]()  # one that is being rotated is one
         for listed in (yield self._store.listed(user)):
-            id, loaded = yield from self._find(listed)  # it may have been rotated since the list was made
+            try:
+                id, loaded = yield from self._find(listed)  # it may have been rotated since the list was made
+            except DecryptionFailed:
+                continue  # nobody can use it, either
             if loaded is None or loaded.ended:
                 yield self._store.destroy(listed, grace=0, user=user)
             elif loaded.user == user:
@@ -81,8 +85,14 @@ class _Users:
             but._ready()
             _, loaded = yield from self._find(but._id)  # it may have logged in again
             kept = {session.origin for session in (but._stored, loaded) if session is not None}
+        failure: BackendError | None = None
         for id in (yield self._store.listed(user)):
-            ended += yield from self._end(id, user, kept)
+            try:
+                ended += yield from self._end(id, user, kept)
+            except BackendError as error:
+                failure = error  # none of the others may stay logged in because of one
+        if failure is not None:
+            raise failure
         return ended
 
     def _find(self, id: str) -> Steps[tuple[str, Loaded | None]]:
@@ -99,9 +109,13 @@ class _Users:
     def _end(self, id: str, user: bytes, kept: Collection[str] = ()) -> Steps[bool]:
         """End a session, and what it goes on as meanwhile, as long as it is the user's."""
         for _ in range(MOVES):
-            id, loaded = yield from self._find(id)
-            if loaded is None or loaded.ended or loaded.user != user or loaded.origin in kept:
-                return False
+            try:
+                id, loaded = yield from self._find(id)
+            except DecryptionFailed:
+                pass  # it is on the user's list: to end it, it need not be read
+            else:
+                if loaded is None or loaded.ended or loaded.user != user or loaded.origin in kept:
+                    return False
             last: Loaded | None = yield self._store.destroy(id, grace=GRACE, user=user)
             if last is not None and not last.ended:
                 tell(self._events.revoked, id, last)

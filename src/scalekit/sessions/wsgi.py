@@ -31,6 +31,12 @@ KEY = "scalekit.session"
 _MERGED = re.compile("vary|.*-control|x-accel-expires", re.IGNORECASE)
 
 _BODY = b"Service Unavailable\n"
+_ERROR = b"Internal Server Error\n"
+_FAILED = [
+    ("Content-Type", "text/plain; charset=utf-8"),
+    ("Content-Length", str(len(_ERROR))),
+    ("Cache-Control", "no-store"),
+]
 _UNAVAILABLE = [
     ("Content-Type", "text/plain; charset=utf-8"),
     ("Content-Length", str(len(_BODY))),
@@ -148,10 +154,12 @@ class SessionMiddleware:
         response = _Response(session, start_response)
         try:
             body = self.app(environ, response.start)
-        except (BackendError, ExceptionGroup) as error:
-            if not response.can_answer(error):
-                raise
-            return response.unavailable()
+        except Exception as error:
+            if response.can_answer(error):
+                return response.unavailable()
+            if response.must_answer:
+                return response.failed(error)
+            raise
         written = response.sent  # by write(), before the last line of the application had run
         if response.waiting:
             try:
@@ -226,6 +234,18 @@ class _Response:
         # Only what the session raised: another piece's outage is not ours to answer.
         return self._session._raised(error) and not self.sent
 
+    @property
+    def must_answer(self) -> bool:
+        """Whether an explicit ``save()`` has made a cookie: no other answer would have it."""
+        return not self.sent and self._session._cookie is not None
+
+    def failed(self, error: Exception) -> Iterator[bytes]:
+        """Answer 500 with the cookie, and then raise ``error`` for whoever reports it."""
+        self.sent = self._session._sealed = True
+        cookies = to_wsgi((b"set-cookie", cookie) for cookie in self._session._set_cookies)
+        self._start_response("500 Internal Server Error", [*_FAILED, *cookies])
+        return _raising(error)
+
     def unavailable(self) -> list[bytes]:
         """Answer 503 in place of whatever the application sends."""
         self.sent = self.replaced = self._session._sealed = True
@@ -235,6 +255,11 @@ class _Response:
             headers += to_wsgi((b"set-cookie", cookie) for cookie in self._session._set_cookies)
         self._write = self._start_response("503 Service Unavailable", headers)
         return [_BODY]
+
+
+def _raising(error: Exception) -> Iterator[bytes]:
+    yield _ERROR
+    raise error
 
 
 class _Body:
@@ -255,14 +280,17 @@ class _Body:
             raise StopIteration
         try:
             chunk = next(self._chunks)
-        except (BackendError, ExceptionGroup) as error:
-            if not response.can_answer(error):
-                raise
-            return response.unavailable()[0]
         except StopIteration:
             if response.waiting and not response.send():
                 return _BODY
             raise
+        except Exception as error:
+            if response.can_answer(error):
+                return response.unavailable()[0]
+            if not response.must_answer:
+                raise
+            self._chunks = response.failed(error)
+            return next(self._chunks)
         if response.waiting and not response.send():
             return _BODY
         return chunk
