@@ -4,13 +4,14 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
-from scalekit.errors import BackendUnavailable, ConfigurationError
+from scalekit.errors import BackendUnavailable, ConfigurationError, SessionCommitted
 from scalekit.sessions import Cookie, Events, MemoryStore, Store
 from scalekit.sessions.migration import FlaskCookie, LegacyCookie, StarletteCookie
 from scalekit.sessions.session import Session
@@ -692,6 +693,157 @@ def test_what_is_removed_at_once_does_not_come_back(
 
     token = browser(remove)
     assert browser(lambda session: [dict(session), session.check_csrf(token)]) == [{}, True]
+
+
+LATE: dict[str, Callable[[Session], Any]] = {
+    "logout": lambda session: session.logout(),
+    "clear": lambda session: session.clear(),
+    "in place": lambda session: session["cart"].append("cup"),
+    "set": lambda session: session.update(a=1),
+    "login": lambda session: session.login("8"),
+}
+
+
+@pytest.mark.parametrize("change", LATE)
+@pytest.mark.parametrize("scheme", ["https", "wss"])
+async def test_looked_at_after_the_headers(
+    value: str, cookie: LegacyCookie, change: str, scheme: str
+) -> None:
+    """33. 15. 25. A stream or WebSocket looks at its session for the first time when the headers have left: a
+    log-out ends it for good, and any other change is refused and moves nothing."""
+    from scalekit.sessions.asgi import SessionMiddleware
+    from tests.sessions.shells import drive_asgi
+
+    seen: list[Any] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        session, stream = scope["session"], scope["path"] == "/late"
+        if not stream:
+            seen.append(everything(session))
+        kind = "websocket.accept" if scope["type"] == "websocket" else "http.response.start"
+        await send({"type": kind, "status": 200, "headers": []})
+        if stream:
+            try:
+                LATE[change](session)
+                seen.append(await session.save())
+            except SessionCommitted:
+                seen.append(SessionCommitted)
+        if scope["type"] == "http":
+            await send({"type": "http.response.body", "body": b""})
+
+    clock = Clock()
+    store = MemoryStore(clock=clock)
+    middleware = SessionMiddleware(app, store=store, secret_key="x" * 20, migrate=[cookie])
+    scope = make_scope(f"session={value}".encode(), scheme=scheme) | {"path": "/late"}
+
+    async def ignore(message: Any) -> None:
+        pass
+
+    with suppress(SessionCommitted):  # again at the end, as nobody has saved it
+        if scheme == "wss":
+            scope["type"] = "websocket"
+            await middleware(scope, asyncio.Event().wait, ignore)  # type: ignore[arg-type]
+        else:
+            assert (await drive_asgi(middleware, scope)).set_cookies == []
+    ended = change in ("logout", "clear")
+    assert seen == [True if ended else SessionCommitted]
+    assert store.count() == ended  # the note that it was moved
+    for clock.later in (0.0, 61.0):
+        await drive_asgi(middleware, make_scope(f"session={value}".encode()))
+        assert seen.pop() == ([None, {}] if ended else ["7", DATA])
+
+
+@pytest.mark.parametrize("shell_type", [WSGIShell])
+def test_a_log_out_in_a_wsgi_body(shell_type: type[Shell], cookie: LegacyCookie, value: str) -> None:
+    """33. 15. Under WSGI too: who logs out while the body is made is logged out."""
+    from scalekit.sessions.wsgi import SessionMiddleware, get_session
+    from tests.sessions.shells import SECRET
+
+    def app(environ: Any, start_response: Any) -> Any:
+        start_response("200 OK", [])
+        yield b"head"
+        session = get_session(environ)
+        session.logout()
+        assert session.save()
+
+    store = MemoryStore()
+    environ: Any = {"HTTP_COOKIE": f"session={value}", "wsgi.url_scheme": "https", "PATH_INFO": "/"}
+    body = SessionMiddleware(app, store=store, secret_key=SECRET, migrate=[cookie])(
+        environ,
+        lambda *started: lambda data: None,  # type: ignore[arg-type]
+    )
+    assert list(body) == [b"head"]
+    body.close()  # type: ignore[attr-defined]
+    shell = shell_type(store, migrate=[cookie])
+    assert Browser(shell, {"session": value})(everything) == [None, {}]
+
+
+@pytest.mark.parametrize("sealed", [False, True])
+def test_more_than_a_cookie_of_ours_holds(
+    shell_type: type[Shell], caplog: pytest.LogCaptureFixture, sealed: bool
+) -> None:
+    """33. Flask compresses what it stores, a `CookieStore` does not: the largest values are left out until
+    the rest fits, and logged once by key; the visitor stays logged in."""
+    from scalekit.sessions.cookie import CookieStore
+
+    small = {"_user_id": "7", "theme": "dark", "page": "p" * 1500}
+    value = flask_value({**small, "huge": "x" * 20_000, "cart": ["tea"] * 500})
+    assert value.startswith(".")
+    old = FlaskCookie(secret_key=OLD, user=lambda data: data["_user_id"])
+    shell = shell_type(CookieStore(encrypt=sealed), migrate=[old])
+    failed = Browser(shell, {"session": value})
+    failed.visit(lambda session: Answer(len(session), status=500))
+    browser = Browser(shell, {"session": value})
+    for _ in range(2):
+        assert browser(everything) == ["7", small]
+    assert list(browser.jar) == ["__Host-session"]
+    told = [record.getMessage() for record in caplog.records if record.name == "scalekit.sessions"]
+    assert len(told) == 2
+    assert "'huge'" in told[0]
+    assert "'cart'" in told[1]
+    assert "xxx" not in caplog.text
+
+
+def test_a_user_that_no_cookie_holds(shell_type: type[Shell], value: str, kind: str) -> None:
+    """33. Not even the id of the user fits into a cookie: the values move, for nobody."""
+    from scalekit.sessions.cookie import CookieStore
+
+    old = COOKIES[kind](secret_key=OLD, user=lambda data: "u" * 5000)
+    browser = Browser(shell_type(CookieStore(), migrate=[old]), {"session": value})
+    for _ in range(2):
+        assert browser(everything) == [None, DATA]
+
+
+TAGS = [
+    '{" di":5}',
+    '{"a":{" di":5}}',
+    '{"a":{" u":5}}',
+    '{"a":{" b":[]}}',
+    '{"a":{" t":5}}',
+    '{"a":{" d":5}}',
+]
+
+
+@pytest.mark.parametrize("payload", TAGS)
+@pytest.mark.parametrize("shell_type", [ASGIShell, WSGIShell])
+def test_a_tag_that_holds_something_else(
+    shell_type: type[Shell], caplog: pytest.LogCaptureFixture, payload: str
+) -> None:
+    """33. 34. A signed payload of Flask whose tags hold what they cannot: anonymous, and logged once."""
+    import base64
+    import hashlib
+
+    from itsdangerous import TimestampSigner
+
+    signer = TimestampSigner(
+        OLD, salt="cookie-session", key_derivation="hmac", digest_method=staticmethod(hashlib.sha1)
+    )
+    value = signer.sign(base64.urlsafe_b64encode(payload.encode()).rstrip(b"=")).decode()
+    shell = shell_type(MemoryStore(), migrate=[FlaskCookie(secret_key=OLD)])
+    for _ in range(2):
+        reply = Browser(shell, {"session": value}).visit(everything)
+        assert (reply.json, reply.set_cookies) == ([None, {}], [])
+    assert [record.levelname for record in caplog.records if record.name == "scalekit.sessions"] == ["ERROR"]
 
 
 @pytest.mark.parametrize("changes", [False, True])

@@ -1,5 +1,6 @@
 """Load and commit where the cookie is the session; the rules are in :mod:`scalekit.sessions.cookie`."""
 
+import functools
 import secrets
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, NoReturn, Unpack
@@ -9,7 +10,7 @@ from scalekit._steps import Steps
 from scalekit.errors import SessionCommitted, SessionError, SessionTooLarge
 from scalekit.sessions._cookie_format import LIMIT, Format
 from scalekit.sessions._core import Core, Options
-from scalekit.sessions._moving import LegacyToken, begin
+from scalekit.sessions._moving import Legacy, LegacyToken, begin
 from scalekit.sessions._state import Pending, Status
 from scalekit.sessions.events import tell
 from scalekit.sessions.session import Session
@@ -59,7 +60,7 @@ class CookieCore(Core):
         if session._status is not Status.UNLOADED:
             return
         if isinstance(session._came_with, LegacyToken):
-            begin(self, session, session._came_with)
+            begin(self, session, session._came_with, functools.partial(self._fits, session))
             return
         read = None if session._came_with is None else self._format.read(session._came_with)
         if read is None:
@@ -114,11 +115,7 @@ class CookieCore(Core):
         fresh = store_id(pending.minted) if pending.minted is not None else secrets.token_hex(16)
         id = session._id if (stays or moves) and pending.how is None else fresh
         new = Loaded(fields, created, deadline, now, user=pending.user)  # no device: nobody lists it
-        cookie = self.cookie.set(
-            self._format.write(id, new),
-            https=session._https,
-            max_age=(deadline - now) // 1000 if session.persistent else None,
-        )
+        cookie = self._cookie_with(session, id, new)
         if len(cookie) > LIMIT:
             raise _too_large(new, len(cookie))
         if pending.how == "logout":
@@ -132,6 +129,19 @@ class CookieCore(Core):
             told = self.events.created if old is None else self.events.rotated
             tell(told, id, session._stored, previous=old, login=pending.how == "login")
         return True
+
+    def _cookie_with(self, session: Session, id: str, new: Loaded) -> bytes:
+        return self.cookie.set(
+            self._format.write(id, new),
+            https=session._https,
+            max_age=(new.deadline - new.seen) // 1000 if session.persistent else None,
+        )
+
+    def _fits(self, session: Session, legacy: Legacy) -> bool:
+        """Whether what a legacy cookie holds, which can be compressed, has room in ours."""
+        now = self._now()
+        moved = Loaded(legacy.fields, now, now + self.lifetime, now, user=legacy.user)
+        return len(self._cookie_with(session, session._id, moved)) <= LIMIT
 
     def _take_back(self, session: Session, pending: Pending) -> bool:
         """There is nothing that is worth a session."""

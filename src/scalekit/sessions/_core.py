@@ -200,6 +200,7 @@ class Core:
 
         Raises:
             SessionValueError, SessionTooLarge: before any access to the store.
+            SessionCommitted: it is too late for a cookie, and the visitor has none.
             BackendError: the store failed.
         """
         if session._status is Status.UNLOADED or session._unchanged():
@@ -212,10 +213,13 @@ class Core:
         legacy = session._came_with if isinstance(session._came_with, LegacyToken) else None
         if not pending and session._leaving is None and (legacy is None or session._sealed):
             return True
+        if session._sealed and session._status is Status.NEW and pending.how != "logout":
+            session._too_late()  # what was handed out was changed in place
         check_size(pending.values.fields, pending.delta, self.max_size)
         try:
-            if legacy is not None and session._moves and not session._sealed:
-                yield from move(self, session, legacy)
+            if legacy is not None and session._moves:
+                # After the headers only a log-out comes here. It ends nothing but what is there.
+                yield from move(self, session)
                 pending = session._pending()
             if session._leaving is not None and not (yield from leave(self, session, session._leaving)):
                 return False

@@ -17,7 +17,7 @@ A legacy cookie that is valid stands for a token of ours, which follows from it.
 
 import logging
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
@@ -59,7 +59,7 @@ class LegacyToken(str):
         return self
 
 
-class _Inherited(NamedTuple):
+class Legacy(NamedTuple):
     """What a legacy cookie gives a new session."""
 
     fields: dict[bytes, bytes]
@@ -127,8 +127,10 @@ class Moving:
                 "HTTPS" if https else "plain HTTP",
             )
 
-    def read(self, token: LegacyToken, codec: Codec) -> _Inherited | None:
-        """What a valid cookie holds; ``None`` if that cannot be read, or is nothing."""
+    def read(
+        self, token: LegacyToken, codec: Codec, fits: Callable[[Legacy], bool] | None = None
+    ) -> Legacy | None:
+        """What a valid cookie holds, as far as it ``fits``; ``None`` if it cannot be read, or is empty."""
         cookie = token.cookie
         try:
             data = cookie.read(token.signed.payload)
@@ -142,7 +144,19 @@ class Moving:
             except SessionValueError as error:
                 self._tell(f"a value in the cookie {cookie.name!r} is left out: {error}")
         encoded = self._user(cookie, data)
-        return _Inherited(fields, encoded) if fields or encoded is not None else None
+        if fits is not None and encoded is not None and not fits(Legacy({}, encoded)):
+            self._tell(
+                f"user= of the cookie {cookie.name!r}: {len(encoded)} bytes do not fit into a cookie of ours"
+            )
+            encoded = None
+        while fits is not None and fields and not fits(Legacy(fields, encoded)):
+            largest = max(fields, key=lambda name: len(name) + len(fields[name]))
+            del fields[largest]
+            self._tell(
+                f"a value in the cookie {cookie.name!r} is left out, as all of them do not fit into a cookie "
+                f"of ours: {largest.decode()!r}; a store on a server has room for them"
+            )
+        return Legacy(fields, encoded) if fields or encoded is not None else None
 
     def _user(self, cookie: LegacyCookie, data: dict[str, Any]) -> bytes | None:
         if cookie.user is None:
@@ -198,18 +212,21 @@ def arrive(core: "Core", session: Session, token: LegacyToken, loaded: Loaded | 
         session._unheard = time.time() * 1000 - session._stored.created > LOST
 
 
-def begin(core: "Core", session: Session, token: LegacyToken) -> None:
-    """Start from what the legacy cookie holds."""
+def begin(
+    core: "Core", session: Session, token: LegacyToken, fits: Callable[[Legacy], bool] | None = None
+) -> None:
+    """Start from what the legacy cookie holds, as far as it ``fits``."""
     session._arrived(None)
-    inherited = core.moving.read(token, core.codec)
+    inherited = core.moving.read(token, core.codec, fits)
     if inherited is not None:  # else it is left alone, as a correction of the options may make it readable
         _forget_with_ours(core, session, token)
         session._inherit(*inherited)
 
 
-def move(core: "Core", session: Session, token: LegacyToken) -> Steps[None]:
+def move(core: "Core", session: Session) -> Steps[None]:
     """Put what the legacy cookie held into the store, or find that another request has done so."""
-    stored = session._stored
+    token, stored = session._came_with, session._stored
+    assert isinstance(token, LegacyToken)
     created: Created | None = yield core.store.create(
         session._id,
         fields=stored.fields,

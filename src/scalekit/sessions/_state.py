@@ -176,10 +176,13 @@ class State:
             self._refuse()
         ending = self._turn is not None and self._turn.how == "logout"
         if self._sealed and (self._status is not Status.LIVE or ending):
-            raise SessionCommitted(
-                "the response headers have left, so this visitor cannot be given a session any more; "
-                "set a value before the response starts"
-            )
+            self._too_late()
+
+    def _too_late(self) -> NoReturn:
+        raise SessionCommitted(
+            "the response headers have left, so this visitor cannot be given a session any more; "
+            "set a value before the response starts"
+        )
 
     def _refuse(self) -> NoReturn:
         assert self._fault is not None
@@ -297,7 +300,8 @@ class State:
     def _shares(self, key: str) -> bool:
         """Whether others can see the value of ``key`` as this request does."""
         same = self._inherits and self._user == self._stored.user
-        return self._status is Status.LIVE and same and not self._values.differs(key)
+        there = self._status is Status.LIVE or self._moves
+        return there and same and not self._values.differs(key)
 
     def _learned(self, values: Values, key: str, data: bytes | None) -> None:
         """The store has these bytes for ``key`` of the session that had ``values``."""

@@ -6,6 +6,8 @@ They are stored at once, each with one round trip, whatever becomes of the respo
   otherwise it is computed anew from what the store has. Of several, all happen, one after the other. Each
   attempt that fails means that another one has succeeded, so somebody always gets on (lock-free, as in
   Herlihy, *Wait-free synchronization*, 1991).
+* What a legacy cookie holds others see too, as they come with the same one: it is moved first (see
+  :mod:`scalekit.sessions._moving`).
 * What nobody else can see is changed in this request alone, and stored with it: the values of a session that
   is not there yet, or is over; of one that is about to be somebody else's, as who knows its id must not read
   what belongs to who logs in; and a value that this request has itself changed before, as it will overwrite
@@ -19,6 +21,7 @@ from typing import Any, TypeAlias, TypeVar
 from scalekit._steps import Steps
 from scalekit.errors import BackendError, BackendUnavailable, SessionError, SessionValueError
 from scalekit.sessions._core import Core
+from scalekit.sessions._moving import move
 from scalekit.sessions.session import Session
 from scalekit.sessions.store import Swapped
 from scalekit.sessions.values import MISSING, Delta, check_size, name_of
@@ -101,6 +104,9 @@ def update(core: Core, session: Session, key: str, change: Change[T]) -> Steps[T
             elif key in values:
                 values.drop(key)
             return result
+        if session._moves:
+            yield from _move(core, session)
+            continue
         before, value = values.stored(key)
         value, result = change(value)
         after = None if value is MISSING else values.encode(key, value)
@@ -124,3 +130,12 @@ def update(core: Core, session: Session, key: str, change: Change[T]) -> Steps[T
     message = f"{key!r} was changed by others {_ATTEMPTS} times while this request tried to"
     session._failed(BackendUnavailable(message, backend="the session store"))
     session._refuse()
+
+
+def _move(core: Core, session: Session) -> Steps[None]:
+    try:
+        yield from move(core, session)
+    except BackendError as error:
+        session._failed(error)
+        session._refuse()
+    session._recovered()

@@ -149,7 +149,7 @@ class LegacyCookie:
         """
         try:
             data = self._loads(payload)
-        except (ValueError, TypeError, LookupError, RecursionError, zlib.error) as error:
+        except (ValueError, TypeError, AttributeError, LookupError, RecursionError, zlib.error) as error:
             raise Unreadable(f"it cannot be read ({type(error).__name__})") from error
         if not isinstance(data, dict):
             raise Unreadable(f"it holds a {type(data).__name__}, not a session")
