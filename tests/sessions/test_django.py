@@ -16,10 +16,14 @@ django = pytest.importorskip("django")
 from django.contrib.sessions.backends.base import UpdateError  # noqa: E402
 from django.contrib.sessions.exceptions import SessionInterrupted  # noqa: E402
 from django.contrib.sessions.middleware import SessionMiddleware  # noqa: E402
+from django.core.checks import run_checks  # noqa: E402
 from django.core.signals import got_request_exception  # noqa: E402
-from django.http import HttpRequest, HttpResponse  # noqa: E402
-from django.test import AsyncClient, Client, override_settings  # noqa: E402
+from django.db.models import TextChoices  # noqa: E402
+from django.http import HttpRequest, HttpResponse, QueryDict  # noqa: E402
+from django.test import AsyncClient, Client, modify_settings, override_settings  # noqa: E402
 from django.urls import path  # noqa: E402
+from django.utils.safestring import SafeString, mark_safe  # noqa: E402
+from django.utils.translation import gettext_lazy  # noqa: E402
 
 from scalekit.errors import (  # noqa: E402
     BackendUnavailable,
@@ -539,6 +543,62 @@ def test_a_short_key_is_told_by_its_setting(store: Any, keys: dict[str, Any], me
     with override_settings(**keys), pytest.raises(ConfigurationError, match=message) as caught:
         SessionStore()
     assert "hunter2" not in str(caught.value)
+
+
+MIDDLEWARES = [
+    "scalekit.sessions.django.UnavailableMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+]
+
+WRONG_SETTINGS: dict[str, tuple[dict[str, Any], list[str], str]] = {
+    "right": ({}, [], ""),
+    "store": ({"SCALEKIT_SESSION_STORE": 1}, ["scalekit.E001"], "SCALEKIT_SESSION_STORE must be"),
+    "url": ({"SCALEKIT_SESSION_STORE": "sqlite://"}, ["scalekit.E001"], "sqlite"),
+    "lifetime": ({"SCALEKIT_SESSION_LIFETIME": "x"}, ["scalekit.E001"], "SCALEKIT_SESSION_LIFETIME"),
+    "types": ({"SCALEKIT_SESSION_TYPES": ["shop.Gone"]}, ["scalekit.E001"], "shop"),
+    "middleware": ({"MIDDLEWARE": MIDDLEWARES[1:]}, ["scalekit.W001"], "right before"),
+    "order": ({"MIDDLEWARE": MIDDLEWARES[::-1]}, ["scalekit.W001"], "right before"),
+}
+
+
+@pytest.mark.parametrize(("wrong", "ids", "text"), WRONG_SETTINGS.values(), ids=WRONG_SETTINGS)
+def test_django_checks_the_settings(wrong: dict[str, Any], ids: list[str], text: str) -> None:
+    """37. `manage.py check` tells of a wrong setting before a visitor meets it."""
+    with (
+        modify_settings(INSTALLED_APPS={"append": "scalekit.sessions.django.Checks"}),
+        override_settings(**{"MIDDLEWARE": MIDDLEWARES, **wrong}),
+    ):
+        messages = [message for message in run_checks() if message.id.startswith("scalekit.")]
+    assert [message.id for message in messages] == ids
+    assert text in "".join(f"{message.msg} {message.hint}" for message in messages)
+
+
+class Size(TextChoices):
+    SMALL = "s", "small"
+
+
+DJANGO_ONLY = {
+    "choice": (Size.SMALL, "SCALEKIT_SESSION_TYPES=.Size."),
+    "lazy": (gettext_lazy("yes"), "no plain data; .* SCALEKIT_SESSION_TYPES="),
+    "query": (QueryDict("a=1"), "django.http.request.QueryDict is no plain data"),
+}
+
+
+@pytest.mark.parametrize(("value", "message"), DJANGO_ONLY.values(), ids=DJANGO_ONLY)
+def test_values_of_django_that_are_refused(browser: Browser, value: Any, message: str) -> None:
+    """7. What would not come back as it is, is refused, and the message names the setting of Django."""
+    with pytest.raises(SessionValueError, match=f"'mine'.* {message}"):
+        browser(lambda session: session.update({"mine": value}))
+
+
+def test_values_of_django(store: Any) -> None:
+    """7. A safe string is safe on the next request, a plain one is not; members of choices are members."""
+    with override_settings(SCALEKIT_SESSION_STORE=store, SCALEKIT_SESSION_TYPES=[Size]):
+        browser, values = Browser(), [mark_safe("<b>"), "<b>", Size.SMALL]
+        browser(lambda session: session.update({"mine": values}))
+        there = browser(lambda session: session["mine"])
+    assert there == values
+    assert [type(value) for value in there] == [SafeString, str, Size]
 
 
 def test_a_value_that_cannot_be_read_spoils_no_other(browser: Browser) -> None:

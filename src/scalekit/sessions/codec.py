@@ -44,6 +44,9 @@ IMMUTABLE: frozenset[type] = _SCALARS | {
 _TUPLE, _SET, _FROZENSET, _DATETIME, _DATE, _TIME, _TIMEDELTA, _UUID, _DECIMAL, _INTEGER, _MARKUP, _OBJECT = (
     range(1, 13)
 )
+_SAFE_STRING = 13
+# These are known by their names, as they come with what the application uses, or not.
+_NAMED = {("markupsafe", "Markup"): _MARKUP, ("django.utils.safestring", "SafeString"): _SAFE_STRING}
 
 Types: TypeAlias = Iterable[type] | Mapping[str, type]
 """Classes whose instances can be stored, under their own names or under those that are given."""
@@ -68,13 +71,15 @@ class Codec:
 
     Args:
         types: the classes, beside the built-in types, of which there may be instances.
+        option: what ``types`` is called where the application gives it, for messages.
 
     Raises:
         ConfigurationError: a class that cannot be stored, or a name that two classes have.
     """
 
-    def __init__(self, types: Types = ()) -> None:
-        self._shapes = {name: shape_of(cls) for name, cls in _named(types).items()}
+    def __init__(self, types: Types = (), *, option: str = "types=") -> None:
+        self._option = option
+        self._shapes = {name: shape_of(cls) for name, cls in _named(types, option).items()}
         self._names = {shape.cls: name for name, shape in self._shapes.items()}
         self.plain = not self._names
         """Whether there are the built-in types only."""
@@ -152,10 +157,11 @@ class Codec:
         if kind in scalars:
             return value
         convert = self._writers.get(kind)
-        if convert is None and (kind.__module__, kind.__qualname__) == ("markupsafe", "Markup"):
-            return Ext(_MARKUP, value.encode())
         if convert is None:
-            raise Refused(_refusal(value))
+            code = _NAMED.get((kind.__module__, kind.__qualname__))
+            if code is None:
+                raise Refused(_refusal(value, self._option))
+            return Ext(code, value.encode())
         return convert(self, value, scalars)
 
     def _list(self, value: list[Any], scalars: _Scalars) -> list[Any]:
@@ -200,40 +206,42 @@ class Codec:
             return self._shapes[name]
         except KeyError:
             raise Refused(
-                f"it holds a class named {name!r:.60}, which types= does not have; add it, or say what it is "
-                f"called now: types={{{name!r:.60}: ...}}"
+                f"it holds a class named {name!r:.60}, which {self._option} does not have; add it, or say "
+                f"what it is called now: {self._option}{{{name!r:.60}: ...}}"
             ) from None
 
 
-def _named(types: Types) -> dict[str, type]:
+def _named(types: Types, option: str) -> dict[str, type]:
     """The classes by the names that they are stored under."""
     named: dict[str, type] = {}
     if isinstance(types, Mapping):
         named.update(cast(Mapping[str, type], types))
     else:
-        for cls in check_items(types, option="types="):
-            _check_class(cls)
+        for cls in check_items(types, option=option):
+            _check_class(cls, option)
             if cls.__qualname__ in named:
                 raise ConfigurationError(
-                    f"types= has {cls.__qualname__} twice; give names that tell them apart, which are stored "
-                    f"with them: types={{{cls.__qualname__!r}: ..., ...}}"
+                    f"{option} has {cls.__qualname__} twice; give names that tell them apart, which are "
+                    f"stored with them: {option}{{{cls.__qualname__!r}: ..., ...}}"
                 )
             named[cls.__qualname__] = cls
     for name, cls in named.items():
         if type(name) is not str or not name:
-            raise ConfigurationError(f"types= has the name {name!r:.60}; names of classes are strings")
-        _check_class(cls)
+            raise ConfigurationError(f"{option} has the name {name!r:.60}; names of classes are strings")
+        _check_class(cls, option)
     return named
 
 
-def _check_class(cls: Any) -> None:
+def _check_class(cls: Any, option: str) -> None:
     if not isinstance(cls, type):
-        raise ConfigurationError(f"types= takes classes, not {cls!r:.80}")
+        raise ConfigurationError(f"{option} takes classes, not {cls!r:.80}")
     if cls in _SCALARS or cls in _WRITERS:
-        raise ConfigurationError(f"types= has {cls.__qualname__}, which can be stored without; leave it out")
+        raise ConfigurationError(
+            f"{option} has {cls.__qualname__}, which can be stored without; leave it out"
+        )
 
 
-def _refusal(value: Any) -> str:
+def _refusal(value: Any, option: str) -> str:
     if isinstance(value, type):
         name = value.__qualname__
         return f"{value.__module__}.{name} is a class; store an instance, {name}(...)"
@@ -241,11 +249,11 @@ def _refusal(value: Any) -> str:
     if kind_of(kind) is not None:
         name = kind.__qualname__
         where = "name it where the sessions are set up"
-        return f"{kind.__module__}.{name} is not known here; {where}: types=[{name}]"
+        return f"{kind.__module__}.{name} is not known here; {where}: {option}[{name}]"
     return (
         f"{kind.__module__}.{kind.__qualname__} is no plain data; store a str, number, bytes, date, UUID, "
         "Decimal, list, tuple, set or dict (exactly, not a subclass), or a class of your own that "
-        "types=[...] names"
+        f"{option}[...] names"
     )
 
 
@@ -288,9 +296,15 @@ def _read_time(parts: list[Any]) -> dt.time:
 
 
 def _read_markup(data: bytes) -> Any:
-    from markupsafe import Markup  # known here by its name only: it comes with Jinja, for those who use that
+    from markupsafe import Markup
 
     return Markup(data.decode())  # noqa: S704  only what was Markup is stored as such
+
+
+def _read_safe_string(data: bytes) -> Any:
+    from django.utils.safestring import SafeString  # type: ignore[import-untyped]
+
+    return SafeString(data.decode())
 
 
 _WRITERS: dict[type, Callable[[Codec, Any, _Scalars], Any]] = {
@@ -325,6 +339,7 @@ _READERS: dict[int, Callable[[bytes], Any]] = {
     _UUID: lambda data: UUID(bytes=data),
     _DECIMAL: lambda data: Decimal(data.decode()),
     _MARKUP: _read_markup,
+    _SAFE_STRING: _read_safe_string,
     _INTEGER: lambda data: int.from_bytes(data, "big", signed=True),
 }
 

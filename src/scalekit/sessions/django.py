@@ -21,13 +21,17 @@ Settings:
   such as ``["shop.values.Address"]``; see ``types`` of :class:`scalekit.sessions.Options`.
 * ``scalekit.sessions.django.UnavailableMiddleware`` in ``MIDDLEWARE``, right before Django's session
   middleware: answers 503 while the store is away, where Django would report an error with each request.
+* ``scalekit.sessions.django.Checks`` in ``INSTALLED_APPS``: ``manage.py check``, which also runs before
+  ``runserver`` and ``migrate``, tells of a wrong setting. Without it the first request with a session does.
 """
 
 import functools
+import itertools
 import logging
 from collections.abc import Callable, Mapping, MutableMapping
 from typing import Any, TypeVar
 
+from django.apps import AppConfig  # type: ignore[import-untyped]
 from django.conf import settings  # type: ignore[import-untyped]
 from django.contrib.auth import SESSION_KEY  # type: ignore[import-untyped]
 from django.contrib.sessions.backends.base import (  # type: ignore[import-untyped]
@@ -37,6 +41,7 @@ from django.contrib.sessions.backends.base import (  # type: ignore[import-untyp
 )
 from django.contrib.sessions.exceptions import SessionInterrupted  # type: ignore[import-untyped]
 from django.contrib.sessions.middleware import SessionMiddleware  # type: ignore[import-untyped]
+from django.core import checks  # type: ignore[import-untyped]
 from django.http import HttpRequest, HttpResponse  # type: ignore[import-untyped]
 from django.utils.deprecation import MiddlewareMixin  # type: ignore[import-untyped]
 from django.utils.module_loading import import_string  # type: ignore[import-untyped]
@@ -61,6 +66,7 @@ from scalekit.types import Colour
 T = TypeVar("T")
 
 DEFAULT_STORE = "redis://localhost:6379/0"
+TYPES = "SCALEKIT_SESSION_TYPES="
 
 
 def _store_at(url: str) -> Store:
@@ -110,7 +116,8 @@ class _Engine:
         self.tokens = Tokens(keys)
         self.lifetime = int(seconds(lifetime, name="SCALEKIT_SESSION_LIFETIME", minimum=1) * 1000)
         classes = [_class_at(item) if isinstance(item, str) else item for item in types]
-        self.codec = Codec(classes if names is None else dict(zip(names, classes, strict=True)))
+        named = classes if names is None else dict(zip(names, classes, strict=True))
+        self.codec = Codec(named, option=TYPES)
         self.log = SparingLog()
 
 
@@ -124,7 +131,7 @@ def _engine() -> _Engine:
         getattr(settings, "SCALEKIT_SESSION_STORE", DEFAULT_STORE),
         (*reversed(settings.SECRET_KEY_FALLBACKS), settings.SECRET_KEY),  # oldest first
         getattr(settings, "SCALEKIT_SESSION_LIFETIME", 30 * DAY),
-        check_items(types.values() if named else types, option="SCALEKIT_SESSION_TYPES="),
+        check_items(types.values() if named else types, option=TYPES),
         tuple(types) if named else None,
     )
 
@@ -442,3 +449,30 @@ def _unavailable(session: SessionStore) -> HttpResponse:
     response._has_been_logged = True  # or Django mails the administrators for each response of 500 and more
     answer: HttpResponse = response
     return answer
+
+
+class Checks(AppConfig):  # type: ignore[misc]
+    """An application without models, that has Django check the settings. It asks no server."""
+
+    name = "scalekit.sessions"
+    label = "scalekit_sessions"
+
+    def ready(self) -> None:
+        checks.register(check_settings)
+
+
+def check_settings(**_: Any) -> list[checks.CheckMessage]:
+    """What is wrong with the settings."""
+    try:
+        _engine()
+    except ConfigurationError as error:
+        return [checks.Error(str(error), id="scalekit.E001")]
+    ours, theirs = (
+        f"{middleware.__module__}.{middleware.__qualname__}"
+        for middleware in (UnavailableMiddleware, SessionMiddleware)
+    )
+    middlewares = [*settings.MIDDLEWARE]
+    if (ours, theirs) in itertools.pairwise(middlewares) or theirs not in middlewares:
+        return []
+    hint = f"put {ours!r} right before {theirs!r} in MIDDLEWARE"
+    return [checks.Warning("an outage of the session store is a 500", hint=hint, id="scalekit.W001")]
