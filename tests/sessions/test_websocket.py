@@ -93,7 +93,7 @@ async def test_no_id_after_the_accept(store: MemoryStore) -> None:
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
         await send({"type": "websocket.accept"})
-        with pytest.raises(SessionCommitted):
+        with pytest.raises(SessionCommitted, match=r"was accepted.*before accept\(\)"):
             scope["session"]["a"] = 1
 
     await connect(app, store)

@@ -94,6 +94,10 @@ class State:
     _unheard = False  # the answer that moved it seems to have been lost
     _farewells: tuple[bytes, ...] = ()  # what deletes the cookie
 
+    # When the cookie leaves, in the terms of what is answered.
+    _departed = "the response headers have left"
+    _start = "the response starts"
+
     def __init__(self, token: str | None, *, https: bool, codec: Codec = PLAIN) -> None:
         self._https = https
         self._came_with = token
@@ -134,7 +138,7 @@ class State:
             return self._id
         self._changing()
         if self._sealed:
-            raise SessionCommitted("the response headers have left: it is too late to change the session id")
+            raise SessionCommitted(f"{self._departed}: it is too late to change the session id")
         if self._minted is None:
             self._minted = self._core.tokens.mint()
         return store_id(self._minted)
@@ -180,8 +184,8 @@ class State:
 
     def _too_late(self) -> NoReturn:
         raise SessionCommitted(
-            "the response headers have left, so this visitor cannot be given a session any more; "
-            "set a value before the response starts"
+            f"{self._departed}, so this visitor cannot be given a session any more; "
+            f"set a value before {self._start}"
         )
 
     def _refuse(self) -> NoReturn:
@@ -192,7 +196,7 @@ class State:
     def _turning(self, what: str) -> None:
         self._changing()
         if self._sealed:
-            raise SessionCommitted(f"the response headers have left: it is too late to {what}")
+            raise SessionCommitted(f"{self._departed}: it is too late to {what}")
 
     def _arrived(self, loaded: Loaded | None) -> None:
         """The store has answered."""

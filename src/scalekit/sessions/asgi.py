@@ -198,6 +198,8 @@ class SessionMiddleware:
         https = scope.get("scheme") in ("https", "wss")
         token = None if self._lazy else core.token(scope["headers"], https=https)
         session = scope["session"] = AsyncSession(core, token, https=https, headers=scope["headers"])
+        if scope["type"] == "websocket":
+            session._departed, session._start = "the WebSocket was accepted", "accept()"
         if self._lazy:
             # For visitors without a session too: who forgets to load must see it at once, not in production.
             session._status, session._unread = Status.UNLOADED, True
