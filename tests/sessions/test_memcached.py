@@ -5,7 +5,7 @@ import itertools
 import logging
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from functools import partial
 from typing import Any
 
@@ -461,6 +461,90 @@ def test_changes_of_many_threads_merge(store: MemcachedStore) -> None:
         assert all(future.result() for future in [threads.submit(call) for call in [*saves, *creates]])
     assert load(bound).fields == {name: name for name in names}
     assert len(bound.listed(b"ann")) == 64
+
+
+class Crowd:
+    """Commands of asyncio through which nobody reads a list before all others wait to read it, too."""
+
+    def __init__(self, commands: Commands, size: int) -> None:
+        self.commands, self.size, self.waiting = commands, size, list[asyncio.Event]()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.commands, name)
+
+    async def gets(self, key: str) -> Any:
+        found = await self.commands.gets(key)
+        event = asyncio.Event()
+        self.waiting.append(event)
+        self.go_on()
+        await event.wait()
+        return found
+
+    def go_on(self) -> None:
+        if len(self.waiting) >= self.size:
+            for event in self.waiting:
+                event.set()
+            self.waiting.clear()
+
+    def left(self, _: object) -> None:
+        self.size -= 1
+        self.go_on()
+
+    @classmethod
+    async def meet(cls, bound: BoundMemcachedStore, calls: list[Any]) -> list[Any]:
+        """What the calls come to."""
+        bound._lists._commands = crowd = cls(bound._commands, len(calls))  # type: ignore[assignment]
+        tasks = [asyncio.ensure_future(call) for call in calls]
+        for task in tasks:
+            task.add_done_callback(crowd.left)
+        results = await asyncio.gather(*tasks, return_exceptions=True)
+        bound._lists._commands = bound._commands
+        return results
+
+
+def test_a_crowd_that_logs_in_as_one_user(store: MemcachedStore) -> None:
+    """29. 12. 100 log-ins and 50 log-outs of one user, each overtaken by each other: none is refused."""
+    ids = [store_id(str(number)) for number in range(150)]
+
+    async def crowd() -> None:
+        bound = store.using("async")
+        for id in ids[100:]:
+            await create(bound, id, user=b"ann")
+        calls = [create(bound, id, user=b"ann") for id in ids[:100]]
+        calls += [bound.destroy(id, grace=1000, user=b"ann") for id in ids[100:]]
+        results = await Crowd.meet(bound, calls)
+        assert [result for result in results if result is None or isinstance(result, Exception)] == []
+        assert sorted(await bound.listed(b"ann")) == sorted(ids[:100])
+
+    asyncio.run(crowd())
+
+
+def test_a_crowd_too_large_for_a_list(
+    memcached_server: Memcached, prefix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """29. Of 60 log-ins at once as many succeed as the list has room for, the first to write among them."""
+    store = MemcachedStore.from_url(memcached_server.url, prefix=prefix, max_item_size=2048, **PATIENT)
+    bound, gets = store.using("sync"), store.using("sync")._commands.gets
+    waiting, listed = [store_id(str(number)) for number in range(60)], list[str]()
+
+    def log_in_one() -> None:
+        id = waiting.pop()
+        with suppress(BackendUnavailable):
+            create(bound, id, user=b"ann")
+            listed.append(id)
+
+    def read(key: str) -> Any:
+        found = gets(key)
+        if waiting:
+            log_in_one()
+        return found
+
+    monkeypatch.setattr(bound._lists._commands, "gets", read)
+    last = waiting[0]
+    log_in_one()
+    assert listed[0] == last
+    assert 20 < len(listed) < 60
+    assert sorted(bound.listed(b"ann")) == sorted(listed)
 
 
 @pytest.mark.parametrize("operation", ["save", "swap", "destroy"])

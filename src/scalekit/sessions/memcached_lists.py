@@ -2,11 +2,16 @@
 
 What is past its deadline is forgotten when the list is written the next time. The item expires with the last
 of its deadlines. A list may be dropped by Memcached like anything else, and then begins anew.
+
+Those of one process who change one list at the same time help each other: whoever writes, writes the changes
+of all, and the others find theirs done. So many log-ins of one user are few writes, and only processes compete.
 """
 
 import hashlib
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from typing import TypeAlias
+from weakref import WeakValueDictionary
 
 from scalekit._memcached import Attempt, Commands, Found, Outcome, settle
 from scalekit._steps import Steps
@@ -14,6 +19,22 @@ from scalekit.errors import BackendUnavailable
 from scalekit.sessions.memcached_items import NEVER, Listing, decode_listing, encode, seconds
 
 _log = logging.getLogger("scalekit.sessions")
+
+_Edit: TypeAlias = Callable[[dict[bytes, int]], object]
+
+
+class _Change:
+    """What somebody wants of a list, and whether it is done."""
+
+    def __init__(self, edit: _Edit) -> None:
+        self.edit, self.done = edit, False
+
+
+class _Batch:
+    """The changes of one list that are under way in this process, in order; it lasts as long as they do."""
+
+    def __init__(self) -> None:
+        self.open: dict[_Change, None] = {}
 
 
 class Lists:
@@ -29,6 +50,7 @@ class Lists:
         self, commands: Commands, *, name: str, prefix: str, limit: int, now: Callable[[], int]
     ) -> None:
         self._commands, self._name, self._prefix, self._limit, self._now = commands, name, prefix, limit, now
+        self._batches = WeakValueDictionary[str, _Batch]()
 
     def of(self, user: bytes) -> Steps[list[str]]:
         """The ids of the sessions of ``user``."""
@@ -43,27 +65,42 @@ class Lists:
         """Take a session off the list."""
         return self._change(user, lambda deadlines: deadlines.pop(bytes.fromhex(id), None))
 
-    def _change(self, user: bytes, change: Callable[[dict[bytes, int]], object]) -> Steps[None]:
-        key = self._key(user)
-        return settle(self._commands, self._name, lambda: self._attempt(key, change))
+    def _change(self, user: bytes, edit: _Edit) -> Steps[None]:
+        key, mine = self._key(user), _Change(edit)
+        # That a change gets into no batch, or into one of its own, costs a write and nothing else.
+        batch = self._batches.setdefault(key, _Batch())
+        batch.open[mine] = None
+        try:
+            yield from settle(self._commands, self._name, lambda: self._attempt(key, mine, batch))
+        finally:
+            del batch.open[mine]
 
-    def _attempt(self, key: str, change: Callable[[dict[bytes, int]], object]) -> Steps[Outcome[None]]:
-        listing, version = yield from self._read(key)
-        deadlines = listing.deadlines
-        before = dict(deadlines)
-        change(deadlines)
-        if deadlines == before:
+    def _attempt(self, key: str, mine: _Change, batch: _Batch) -> Steps[Outcome[None]]:
+        if mine.done:
             return None
-        data = encode(listing)
+        listing, version = yield from self._read(key)
+        # Now, after the read, which has those that are closed. One that is open may be done twice: at worst a
+        # session that has ended meanwhile is listed again, as one may be.
+        changes = [mine, *(change for change in list(batch.open) if change is not mine)]
+        deadlines = _edited(listing.deadlines, changes)
+        while len(changes) > 1 and len(encode(Listing(deadlines))) > self._limit:
+            changes = changes[: len(changes) // 2]  # ours is refused only if there is no room for it alone
+            deadlines = _edited(listing.deadlines, changes)
+        done = deadlines == listing.deadlines or (yield from self._write(key, deadlines, version))
+        for change in changes if done else ():
+            change.done = True
+        return None if mine.done else Attempt.FAILED
+
+    def _write(self, key: str, deadlines: dict[bytes, int], version: int | None) -> Steps[bool]:
+        """Store a list in place of that version; ``False`` if another one is there by now."""
+        data = encode(Listing(deadlines))
         if len(data) > self._limit:
             reason = f"the list of one user's {len(deadlines)} sessions is larger than an item can be"
             raise BackendUnavailable(f"{self._name}: {reason}", backend=self._name)
         left = seconds(max(deadlines.values()), self._now()) if deadlines else NEVER
         if version is None:
-            done = yield self._commands.add(key, data, seconds=left)
-        else:
-            done = yield self._commands.cas(key, data, version, seconds=left)
-        return None if done else Attempt.FAILED
+            return bool((yield self._commands.add(key, data, seconds=left)))
+        return bool((yield self._commands.cas(key, data, version, seconds=left)))
 
     def _read(self, key: str) -> Steps[tuple[Listing, int | None]]:
         """A list without what is past its deadline, and its version if there is one."""
@@ -80,3 +117,10 @@ class Lists:
     def _key(self, user: bytes) -> str:
         # A hash: a name of any length and content makes a key of one length, that tells nobody's name.
         return f"{self._prefix}user:{hashlib.sha256(user).hexdigest()}"
+
+
+def _edited(deadlines: dict[bytes, int], changes: Iterable[_Change]) -> dict[bytes, int]:
+    edited = dict(deadlines)
+    for change in changes:
+        change.edit(edited)
+    return edited
