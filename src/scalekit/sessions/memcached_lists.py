@@ -4,7 +4,7 @@ What is past its deadline is forgotten when the list is written the next time. T
 of its deadlines. A list may be dropped by Memcached like anything else, and then begins anew.
 
 Those of one process who change one list at the same time help each other: whoever writes, writes the changes
-of all, and the others find theirs done. So many log-ins of one user are few writes, and only processes compete.
+of all, and the others find theirs done. Many log-ins of one user are few writes, and only processes compete.
 """
 
 import hashlib
