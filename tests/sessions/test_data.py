@@ -215,8 +215,11 @@ def test_a_wrong_item_is_found_when_it_is_read() -> None:
 def test_a_misspelt_attribute_is_an_error() -> None:
     """32. It would be an attribute of an object that nobody saves."""
     shop = Shop.of(visited())
-    for name in ("thme", "limit", "_theme"):
-        with pytest.raises(AttributeError, match=f"Shop has no attribute '{name}'"):
+    for name in ("thme", "_theme"):
+        with pytest.raises(AttributeError, match=f"Shop has no attribute '{name}'; annotate it there"):
+            setattr(shop, name, 1)
+    for name in ("limit", "of", "_session"):
+        with pytest.raises(AttributeError, match=rf"Shop\.{name} is no key of the session"):
             setattr(shop, name, 1)
     assert shop.limit == 5
 
@@ -372,6 +375,45 @@ def test_classes_can_be_built_upon() -> None:
     )
 
 
+class Wholesale(Base, prefix="wholesale."):
+    size: int = 100
+
+    @property
+    def dozens(self) -> int:
+        return self.size // 12
+
+    @dozens.setter
+    def dozens(self, value: int) -> None:
+        self.size = value * 12
+
+    @property
+    def half(self) -> int:
+        return self.size // 2
+
+
+def test_a_prefix_is_for_the_keys_of_its_class() -> None:
+    """32. What a base has annotated is the key that it is for the base, whatever the subclass's prefix."""
+    session = visited()
+    data = Wholesale.of(session)
+    data.visits, data.size = 1, 2
+    assert dict(session) == {"shop.visits": 1, "wholesale.size": 2}
+    assert (Base.of(session).visits, Dark.of(session).size) == (1, 3)
+
+
+def test_a_property_can_be_set() -> None:
+    """32. A property of the class works as in any class: its setter sets keys, and without one it is read."""
+    session = visited()
+    data = Wholesale.of(session)
+    data.dozens = 3
+    assert (data.dozens, data.half, dict(session)) == (3, 18, {"wholesale.size": 36})
+    with pytest.raises(AttributeError, match="half"):
+        data.half = 1  # type: ignore[misc]
+    with pytest.raises(SessionValueError, match=r"wholesale\.size"):
+        data.dozens = "a"  # type: ignore[assignment]
+    del data.size
+    assert data.dozens == 8
+
+
 def test_a_session_of_something_else_is_refused() -> None:
     """32. A plain dict, or the session of another middleware, could not notice a change."""
     with pytest.raises(SessionError, match=r"Shop\.of\(\) takes a session of scalekit, not builtins\.dict"):
@@ -478,6 +520,8 @@ Names = typing_extensions.TypeAliasType("Names", dict[str, int])
         (tuple[int, str], [(1, "a")], [(1,), (1, "a", 2), ("a", 1)]),
         (tuple[()], [()], [(1,)]),
         (Annotated[int, "positive"], [1], ["a"]),
+        (typing.Final[int], [1], ["a"]),
+        (typing.Final, [1, "a"], []),
         (UserId, [1], ["a"]),
         (T, [1, "a"], []),
         (Colour, [Colour.RED], ["red"]),

@@ -12,16 +12,20 @@ import copy
 import dataclasses
 import functools
 import inspect
+import re
+import sys
 import typing
 from collections.abc import Callable, MutableMapping
 from enum import Enum
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Self
 
 from scalekit.errors import ConfigurationError, SessionError, SessionValueError
 from scalekit.sessions.codec import IMMUTABLE
 from scalekit.sessions.fits import Check, check_for, found, spelled
 
 _NOTHING: Any = object()
+_OF_THE_CLASS = (ClassVar, Final)  # annotations of what is no key of a session
+_OUTERMOST = re.compile(r"\W*(?:(\w+)\s*\.\s*)?(\w+)")  # the name, after its module, in an annotation's text
 
 
 class SessionData:
@@ -35,10 +39,11 @@ class SessionData:
 
     ``Shop.of(request.session)`` reads and writes the session: ``shop.theme = "dark"``,
     ``shop.cart.append("tea")``, ``del shop.address``. An attribute is the key of the same name;
-    ``class Shop(SessionData, prefix="shop.")`` makes it ``"shop.theme"``.
+    ``class Shop(SessionData, prefix="shop.")`` makes it ``"shop.theme"``. What a base has annotated stays the
+    key that it is there. ``ClassVar`` and ``Final`` are of the class, and no keys.
 
     Raises:
-        TypeError: when the class is made, for a name that cannot be a key.
+        TypeError: when the class is made, for a name that cannot be a key, or a ``Final`` without a value.
         SessionValueError: a value, stored or set, that does not fit its annotation.
     """
 
@@ -54,7 +59,11 @@ class SessionData:
         if prefix is not None:
             cls._prefix = prefix
         annotations = inspect.get_annotations(cls)
-        names = {name for name, annotation in annotations.items() if not _is_class_variable(annotation)}
+        forms = {name: _form(cls, annotation) for name, annotation in annotations.items()}
+        names = {name for name, form in forms.items() if form not in _OF_THE_CLASS}
+        for name in forms.keys() - names:
+            if forms[name] is Final and name not in cls.__dict__:
+                raise TypeError(f"{cls.__qualname__}.{name} is Final and has no value, so it never gets one")
         # Another default for what a base has annotated.
         names |= {
             name
@@ -95,10 +104,12 @@ class SessionData:
     if not TYPE_CHECKING:  # to a type checker, it would allow every name
 
         def __setattr__(self, name: str, value: Any) -> None:
-            if _attribute(type(self).__mro__, name) is None:
-                raise AttributeError(
-                    f"{type(self).__qualname__} has no attribute {name!r}; annotate it there"
-                )
+            there = _found(type(self).__mro__, name)
+            cls = type(self).__qualname__
+            if there is None:
+                raise AttributeError(f"{cls} has no attribute {name!r}; annotate it there")
+            if not isinstance(there, _Attribute | property):
+                raise AttributeError(f"{cls}.{name} is no key of the session")
             super().__setattr__(name, value)
 
 
@@ -132,25 +143,29 @@ class _Attribute:
             value = session.get(self._key, _NOTHING)
             if value is _NOTHING:
                 return self._absent()
-        check, annotation = _checks(owner)[self._name]
-        if not check(value):
-            reason = (
-                f"{self._what} is {spelled(annotation)}, and the value is of type {found(value)}; "
-                "set it anew, delete it (`del`), or let the annotation have it"
-            )
+        if (reason := self._misfit(owner, value)) is not None:
+            reason += "; set it anew, delete it (`del`), or let the annotation have it"
             raise SessionValueError(key=self._key, reason=reason, action="read")
         return value
 
     def __set__(self, data: SessionData, value: Any) -> None:
-        check, annotation = _checks(type(data))[self._name]
-        if not check(value):
-            reason = f"{self._what} is {spelled(annotation)}, and the value is of type {found(value)}"
+        if (reason := self._misfit(type(data), value)) is not None:
             raise SessionValueError(key=self._key, reason=reason)
         data._session[self._key] = value
 
     def __delete__(self, data: SessionData) -> None:
         with contextlib.suppress(KeyError):
             del data._session[self._key]
+
+    def _misfit(self, owner: type[SessionData], value: Any) -> str | None:
+        """Why the annotation does not allow ``value``; ``None`` if it does."""
+        check, annotation = _checks(owner)[self._name]
+        try:
+            if check(value):
+                return None
+            return f"{self._what} is {spelled(annotation)}, and the value is of type {found(value)}"
+        except RecursionError:
+            return "it is nested too deep, or contains itself"
 
     def _absent(self) -> Any:
         if self.default is _NOTHING:
@@ -190,11 +205,23 @@ def _make_checks(cls: type[SessionData]) -> dict[str, tuple[Check, Any]]:
 
 
 def _attribute(classes: tuple[type, ...], name: str) -> _Attribute | None:
-    there = next((vars(cls)[name] for cls in classes if name in vars(cls)), None)
+    there = _found(classes, name)
     return there if isinstance(there, _Attribute) else None
 
 
-def _is_class_variable(annotation: Any) -> bool:
-    if isinstance(annotation, str):
-        return annotation.startswith(("ClassVar", "typing.ClassVar"))
-    return typing.get_origin(annotation) is ClassVar or annotation is ClassVar
+def _found(classes: tuple[type, ...], name: str) -> Any:
+    return next((vars(cls)[name] for cls in classes if name in vars(cls)), None)
+
+
+def _form(cls: type, annotation: Any) -> Any:
+    """What an annotation is, without its arguments. One that is a string is not evaluated: it may name what
+    follows.
+    """
+    if not isinstance(annotation, str):
+        return typing.get_origin(annotation) or annotation
+    match = _OUTERMOST.match(annotation)
+    if match is None:
+        return None
+    holder, name = match.groups()
+    names = vars(sys.modules[cls.__module__]) if cls.__module__ in sys.modules else {}
+    return names.get(name) if holder is None else getattr(names.get(holder), name, None)

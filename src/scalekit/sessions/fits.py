@@ -40,7 +40,7 @@ class _Checks:
         self._aliases: dict[Any, Check] = {}
 
     def of(self, annotation: Any) -> Check:
-        if annotation in (Any, object):
+        if annotation in (Any, object, typing.Final):
             return lambda value: True
         if annotation is None:
             return lambda value: value is None
@@ -62,7 +62,7 @@ class _Checks:
             return self._any(args)
         if origin is typing.Literal:
             return lambda value: any(type(value) is type(choice) and value == choice for choice in args)
-        if origin in (typing.Annotated, typing.Required, typing.NotRequired):
+        if origin in (typing.Annotated, typing.Final, typing.Required, typing.NotRequired):
             return self.of(args[0])
         if origin is tuple:
             return self._tuple(args)
