@@ -6,10 +6,23 @@ A legacy cookie that is valid stands for a token of ours, which follows from it.
   back. Only what was never moved reads as the cookie has it.
 * It moves with the next response of a request that looked at the session, by ``create``: of requests at the
   same time one creates it, and the others find it and save their changes to it.
-* A note that it was moved, under an id of its own, stays in the store for as long as the cookie could be
-  valid. Without it, a cookie that somebody has kept would undo a log-out once its mark is gone.
-* The session first and the note then, as a crash in between must leave the visitor logged in. A request that
-  finds neither, and later finds the note when it writes it, has brought back what was over: it is undone.
+* A note that it was moved, under an id of its own, is written first. It stays in the store for as long as the
+  cookie could be valid (and an hour, as servers' clocks differ): without it, a cookie that somebody has kept
+  would undo a log-out once the mark of that is gone. So there is no session without its note, wherever a
+  server is killed, a request cancelled, or an answer lost:
+
+  - before the note: nothing has happened, and the cookie is as good as it was;
+  - after the session: the next request with the cookie finds it;
+  - between the two: who finds a note without a session, and without the mark of one that was ended, makes the
+    session, for 45 seconds after the note. Nothing that was over is brought back by that: a session whose
+    note is that young can only have ended since, and a mark of the end is there for 60 seconds (or it has
+    timed out, so it is ``idle`` if that is less). Who comes later must log in again: whether the session had
+    been there nobody can tell any more.
+
+* The age of a note is by the store's clock, asked before anything of the cookie is shown: a server's may be
+  wrong. A server that stood still between the two is found out by what the store says of when both were made:
+  a session that is too young for its note is taken back. (Were it killed right then as well, the cookie
+  would be good again; and a Redis that is full may refuse a mark, but then it takes no session either.)
 * Only the request that moves the session sends its cookie: that of another one, if slow, could replace the
   cookie of a log-in. If a minute later the visitor still comes with the old one, the answer was lost, and it
   is sent once more, if the session still lives.
@@ -31,7 +44,7 @@ from scalekit.sessions.events import tell
 from scalekit.sessions.migration import LegacyCookie, Signed, Unreadable
 from scalekit.sessions.owner import encode_user
 from scalekit.sessions.session import Session
-from scalekit.sessions.store import Created, Loaded
+from scalekit.sessions.store import Created, Inherited, Loaded
 from scalekit.sessions.tokens import store_id
 from scalekit.sessions.values import name_of
 
@@ -45,6 +58,8 @@ _log = logging.getLogger("scalekit.sessions")
 _UNEXPECTED = (LookupError, TypeError, ValueError, AttributeError)
 
 LOST = 60_000  # ms after which a cookie that was not used has not arrived
+_UNFINISHED = 45_000  # ms; shorter than the mark of an end is there (GRACE), also after a fail-over
+_SKEW = 3_600_000  # ms
 
 
 class LegacyToken(str):
@@ -198,13 +213,15 @@ class Moving:
 def arrive(core: "Core", session: Session, token: LegacyToken, loaded: Loaded | None) -> Steps[None]:
     """The store has answered what it has for a legacy cookie: a session, its end, or nothing."""
     if loaded is None:
-        left = token.signed.left
-        note: Loaded | None = yield core.store.load(store_id(token.signed.mark), idle=left, step=left + 1)
+        note = yield from _find_note(core, token)
         if note is None:
             begin(core, session, token)
             return
         # Another request may have moved it between the two looks.
         loaded = yield from core.find(session)
+        if loaded is None and (yield from _is_young(core, note)):
+            begin(core, session, token)
+            return
     _forget_with_ours(core, session, token)
     session._arrived(loaded)
     session._spent = loaded is None
@@ -227,6 +244,13 @@ def move(core: "Core", session: Session) -> Steps[None]:
     """Put what the legacy cookie held into the store, or find that another request has done so."""
     token, stored = session._came_with, session._stored
     assert isinstance(token, LegacyToken)
+    noted = yield from _note(core, token)
+    if noted is None:  # it was moved, or is being moved, or who was about to was stopped
+        loaded = yield from core.find(session)
+        noted = None if loaded is not None else (yield from _unfinished(core, token))
+        if noted is None:
+            session._rebase(loaded)
+            return
     created: Created | None = yield core.store.create(
         session._id,
         fields=stored.fields,
@@ -236,16 +260,19 @@ def move(core: "Core", session: Session) -> Steps[None]:
         lifetime=core.lifetime,
     )
     if created is None:
-        loaded = yield from core.find(session)
-        session._rebase(loaded)
+        session._rebase((yield from core.find(session)))
+        return
+    if (late := created.created - noted) > _window(core):
+        _log.error(
+            "a legacy cookie was not moved, as it took %.0f s: did this server stand still, or are the "
+            "clocks of the store's servers apart?",
+            late / 1000,
+        )
+        yield core.store.destroy(session._id, grace=0, user=stored.user)
+        session._rebase(None)
         return
     session._came_to_life(created)
     session._cookie = core.cookie_of(session, token, created.left)
-    if (yield from _note(core, token)) is None:
-        yield core.store.destroy(session._id, grace=0, user=stored.user)
-        session._cookie = None
-        session._rebase(None)
-        return
     tell(core.events.created, session._id, session._stored)
 
 
@@ -253,7 +280,6 @@ def send_again(core: "Core", session: Session, token: LegacyToken) -> Steps[None
     """Give the visitor the cookie that seems to have been lost."""
     session._unheard = False
     if (yield core.store.save(session._id, changed={}, removed=(), idle=core.idle)):
-        yield from _note(core, token)
         left = session._stored.deadline - int(time.time() * 1000)
         session._cookie = core.cookie_of(session, token, max(left, 1000))
 
@@ -265,12 +291,41 @@ def _forget_with_ours(core: "Core", session: Session, token: LegacyToken) -> Non
         session._farewells = (*core.moving.farewells(token.cookie, https=session._https),)
 
 
-def _note(core: "Core", token: LegacyToken) -> Steps[Created | None]:
-    left = token.signed.left
+def _note(core: "Core", token: LegacyToken) -> Steps[int | None]:
+    """Note that the cookie is moved, and when; ``None`` if that was noted before."""
+    kept = token.signed.left + _SKEW
     created: Created | None = yield core.store.create(
-        store_id(token.signed.mark), fields={}, user=None, idle=left, lifetime=left
+        store_id(token.signed.mark), fields={}, user=None, idle=kept, lifetime=kept
     )
-    return created
+    return None if created is None else created.created
+
+
+def _unfinished(core: "Core", token: LegacyToken) -> Steps[int | None]:
+    """When it was noted that the cookie is moved, if a session that is not there may still be made."""
+    note = yield from _find_note(core, token)
+    return note.created if note is not None and (yield from _is_young(core, note)) else None
+
+
+def _find_note(core: "Core", token: LegacyToken) -> Steps[Loaded | None]:
+    kept = token.signed.left + _SKEW
+    note: Loaded | None = yield core.store.load(store_id(token.signed.mark), idle=kept, step=kept + 1)
+    return note
+
+
+def _is_young(core: "Core", note: Loaded) -> Steps[bool]:
+    """Whether the session of a note may still be made."""
+    # Only the store knows by its clock: it makes nothing whose deadline has passed.
+    id = store_id(core.tokens.mint())
+    end = Inherited(note.created, note.created + _window(core), id)
+    created: Created | None = yield core.store.create(
+        id, fields={}, user=None, idle=1, lifetime=1, inherit=end
+    )
+    return created is not None
+
+
+def _window(core: "Core") -> int:
+    """Milliseconds after the note in which its session may be made."""
+    return min(_UNFINISHED, core.idle)
 
 
 def _host(cookie: Cookie) -> str | None:
