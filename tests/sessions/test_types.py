@@ -464,6 +464,33 @@ def test_every_framework_takes_types(make_shell: Callable[..., Shell]) -> None:
     assert visitor(lambda session: session["colour"] is Colour.RED) is True
 
 
+def test_a_field_that_is_added_while_servers_are_replaced(make_shell: Callable[..., Shell]) -> None:
+    """18. Servers of the old release read what new ones only read, and lose nothing of the rest."""
+    store = MemoryStore()
+    after = dataclasses.make_dataclass("Item", [("a", int), ("b", int, field(default=0))])
+    before = dataclasses.make_dataclass("Item", [("a", int)])
+    old = make_shell(store, types=[before]).visitor()
+    old(lambda session: session.update(item=before(1)))
+    new = make_shell(store, types=[after]).visitor(cookie=old.cookie)
+
+    assert new(lambda session: [session["item"].a, session["item"].b]) == [1, 0]
+    assert old(lambda session: session["item"].a) == 1
+
+    def change(session: Any) -> None:
+        session["item"].b = 5
+
+    def look(session: Any) -> Any:
+        with pytest.raises(
+            SessionValueError, match=r"'item' cannot be read: .* field 'b', .* or not yet on this server"
+        ):
+            session["item"]
+        session["other"] = 1
+
+    new(change)
+    old(look)
+    assert new(lambda session: [session["item"] == after(1, 5), session["other"]]) == [True, 1]
+
+
 def test_a_server_that_does_not_know_a_class_keeps_it(make_shell: Callable[..., Shell]) -> None:
     """18. A server of another release fails to read the key, works with the others, and loses nothing."""
     store = MemoryStore()

@@ -105,7 +105,7 @@ def _enum(cls: Any) -> Shape:
 
     def make(name: str) -> Any:
         if name not in cls.__members__:
-            raise Refused(f"{cls.__qualname__} has no member {name!r} (any more); add it as an alias")
+            raise Refused(f"{cls.__qualname__} has no member {name!r} (any more, or yet); add it as an alias")
         return cls.__members__[name]
 
     return _flag(cls, make) if issubclass(cls, Flag) else Shape(cls, take, make, frozen=True)
@@ -263,8 +263,8 @@ def _checker(cls: type, names: tuple[str, ...], defaults: Mapping[str, Any]) -> 
             return
         for name in state.keys() - known:
             raise Refused(
-                f"it holds a {cls.__qualname__} with a field {name!r:.60}, which the class has no longer; "
-                "give it back to the class"
+                f"it holds a {cls.__qualname__} with a field {name!r:.60}, which the class has no longer, "
+                "or not yet on this server; give it back to the class"
             )
         for name in known - state.keys() - defaults.keys():
             raise Refused(
