@@ -1,34 +1,52 @@
 """Commands as bytes, and which key decides where they go."""
 
-import contextlib
-from collections.abc import Callable
-from typing import TypeAlias, cast
+from typing import TypeAlias
 
 Argument: TypeAlias = str | bytes | int | float
 
 
-def _pack(args: tuple[Argument, ...]) -> bytes:
-    """A command in the Redis protocol: an array of bulk strings."""
-    pieces = [b"*%d\r\n" % len(args)]
+_SIZES = [b"\r\n$%d\r\n" % size for size in range(256)]
+
+
+def pack(args: tuple[Argument, ...]) -> bytes:
+    """A command in the Redis protocol: an array of bulk strings.
+
+    Not hiredis's: a signal handler that raises while that spells a number crashes the process (3.5.0), as
+    the one by which gunicorn ends a worker that takes too long. It is faster by half a microsecond.
+
+    Raises:
+        TypeError: an argument is neither ``str``, ``bytes``, ``int`` nor ``float``, or is a ``bool``.
+    """
+    pieces = [b"*%d" % len(args)]
+    add = pieces.append
     for arg in args:
-        if isinstance(arg, str):
-            data = arg.encode()
-        elif isinstance(arg, bytes):
+        # By their exact types first: that is most of them, and takes a third of the time.
+        if type(arg) is bytes:
             data = arg
-        elif isinstance(arg, int | float) and not isinstance(arg, bool):
-            data = repr(arg).encode()
+        elif type(arg) is str:
+            data = arg.encode()
+        elif type(arg) is int:
+            data = b"%d" % arg
         else:
-            # As hiredis: a bool, None or any other object has no one spelling.
-            raise TypeError("A tuple item must be str, int, float or bytes.")
-        pieces.append(b"$%d\r\n%b\r\n" % (len(data), data))
+            data = _spell(arg)
+        size = len(data)
+        add(_SIZES[size] if size < 256 else b"\r\n$%d\r\n" % size)
+        add(data)
+    add(b"\r\n")
     return b"".join(pieces)
 
 
-pack: Callable[[tuple[Argument, ...]], bytes] = _pack
-with contextlib.suppress(ImportError):  # optional: it is faster, nothing else
-    import hiredis
-
-    pack = cast(Callable[[tuple[Argument, ...]], bytes], hiredis.pack_command)
+def _spell(arg: Argument) -> bytes:
+    if isinstance(arg, bytes):
+        return arg
+    if isinstance(arg, str):
+        return arg.encode()
+    if isinstance(arg, int) and not isinstance(arg, bool):
+        return b"%d" % arg
+    if isinstance(arg, float):
+        return float.__repr__(arg).encode()
+    # A bool, None or any other object has no one spelling.
+    raise TypeError(f"an argument must be str, bytes, int or float, not {type(arg).__name__}")
 
 
 def key_of(args: tuple[Argument, ...]) -> str | bytes | None:
