@@ -16,7 +16,7 @@ import logging
 import re
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 from scalekit._redis import Commands, Redis, ResponseError, Script
 from scalekit._steps import Steps, run, run_async
@@ -32,6 +32,9 @@ _DATA = b"\1"  # what is below it is metadata, or the empty name
 _CREATED, _DEADLINE, _SEEN, _VERSION = b"\0created", b"\0deadline", b"\0seen", b"\0version"
 _USER, _DEVICE, _ORIGIN = b"\0user", b"\0device", b"\0origin"
 _ENDED, _STANDS, _AGE = b"\0ended", b"\0stands", b"\0age"
+
+
+T = TypeVar("T")
 
 
 class RedisStore:
@@ -159,22 +162,24 @@ class BoundRedisStore:
         if reply is None:
             return None
         if isinstance(reply, list) and len(reply) > 2 and reply[-2] == _AGE:
-            self._recent.note(id, int(reply.pop()), asked)
+            age = reply.pop()
             reply.pop()
+            self._recent.note(id, self._made(int, age), asked)
         return self._read(reply, id)
 
     def _save(self, id: str, args: list[Any]) -> Steps[bool]:
-        return bool((yield from self._call(scripts.SAVE, (self._prefix + id,), args)))
+        reply = yield from self._call(scripts.SAVE, (self._prefix + id,), args)
+        return reply is not None and self._made(_flag, reply)
 
     def _swap(self, id: str, args: list[Any]) -> Steps[Swapped | None]:
         reply = yield from self._call(scripts.SWAP, (self._prefix + id,), args)
-        return None if reply is None else Swapped(bool(reply[0]), *reply[1:])
+        return None if reply is None else self._made(_swapped, reply)
 
     def _create(self, id: str, user: bytes | None, args: list[Any]) -> Steps[Created | None]:
         reply = yield from self._call(scripts.CREATE, self._keys(id, user), args)
         if reply is None:
             return None
-        created = Created(*map(int, reply))
+        created = self._made(_created, reply)
         if self._cluster and user is not None:
             yield from self._call(scripts.LIST, (self._index(user),), (id, created.deadline))
         return created
@@ -191,7 +196,7 @@ class BoundRedisStore:
 
     def _listed(self, user: bytes) -> Steps[list[str]]:
         ids = yield from self._call(scripts.LISTED, (self._index(user),), ())
-        return [id.decode() for id in ids if _ID.fullmatch(id)]
+        return self._made(_valid, ids)
 
     def _keys(self, id: str, user: bytes | None) -> tuple[str, ...]:
         """The keys of one script: in a Cluster they must be on one node, so it gets the first alone."""
@@ -221,16 +226,55 @@ class BoundRedisStore:
             # Out of memory, no permission, no scripts: it is no use as a store, like one that is away.
             raise BackendUnavailable(f"{self._name} refused: {error}", backend=self._name) from error
 
+    def _made(self, make: Callable[[Any], T], reply: Any) -> T:
+        try:
+            return make(reply)
+        except (TypeError, ValueError, LookupError) as error:
+            # No server that ran our script gives it.
+            message = f"{self._name} gave a reply of another shape"
+            raise BackendUnavailable(message, backend=self._name) from error
+
 
 _ID = re.compile(rb"[0-9a-f]{64}")
 
 
-def _session(reply: Any, id: str) -> Loaded | None:
-    """What HGETALL gave, as a session; ``None`` if it is none."""
-    if not isinstance(reply, list):
+def _valid(ids: Any) -> list[str]:
+    return [id.decode() for id in ids if _ID.fullmatch(id)]
+
+
+def _swapped(reply: Any) -> Swapped:
+    done, *found = reply
+    if not all(isinstance(value, bytes | None) for value in found):
+        raise TypeError
+    return Swapped(_flag(done), *found)
+
+
+def _flag(reply: Any) -> bool:
+    if not isinstance(reply, int):
+        raise TypeError
+    return bool(reply)
+
+
+def _created(reply: Any) -> Created:
+    return Created(*map(int, reply))
+
+
+def _fields(reply: Any) -> dict[bytes, bytes] | None:
+    """What HGETALL gave, as a dict; ``None`` if that is no reply to it."""
+    if not isinstance(reply, list) or len(reply) % 2 or not _BYTES.issuperset(map(type, reply)):
         return None
     pairs = iter(reply)
-    fields: dict[bytes, bytes] = dict(zip(pairs, pairs, strict=True))
+    return dict(zip(pairs, pairs, strict=True))
+
+
+_BYTES = frozenset([bytes])
+
+
+def _session(reply: Any, id: str) -> Loaded | None:
+    """What HGETALL gave, as a session; ``None`` if it is none."""
+    fields = _fields(reply)
+    if fields is None:
+        return None
     created, deadline = _moment(fields.pop(_CREATED, None)), _moment(fields.pop(_DEADLINE, None))
     if created is None or deadline is None:
         return None
@@ -253,11 +297,8 @@ def _session(reply: Any, id: str) -> Loaded | None:
 
 def _mark(reply: Any) -> Loaded | None:
     """What HGETALL gave, as the mark of a session that has ended; ``None`` if it is none."""
-    if not isinstance(reply, list):
-        return None
-    pairs = iter(reply)
-    fields: dict[bytes, bytes] = dict(zip(pairs, pairs, strict=True))
-    if _ENDED not in fields:
+    fields = _fields(reply)
+    if fields is None or _ENDED not in fields:
         return None
     successor = fields[_ENDED].decode("ascii", "replace") or None
     return Loaded(ended=True, successor=successor, alias=_STANDS in fields)
