@@ -4,6 +4,7 @@ import gc
 import threading
 import uuid
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 import redis
@@ -137,13 +138,17 @@ def test_a_thread_that_is_interrupted_leaves_no_reply_behind(redis_server: Redis
 
     pool = commands._pool  # type: ignore[attr-defined]  # to interrupt it where no signal can be aimed
     connection = pool.get_connection()
-    original = connection.read_response
+    sock = connection._sock
 
-    def interrupted(*args: object, **kwargs: object) -> None:
-        connection.read_response = original
-        raise Interrupted
+    class Interrupting:
+        def recv(self, size: int) -> bytes:
+            connection._sock = sock
+            raise Interrupted
 
-    connection.read_response = interrupted
+        def __getattr__(self, name: str) -> Any:
+            return getattr(sock, name)
+
+    connection._sock = Interrupting()
     pool.release(connection)
     with pytest.raises(Interrupted):
         commands.execute("GET", prefix + "a")

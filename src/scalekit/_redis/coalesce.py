@@ -7,9 +7,10 @@ Rules:
   While all are busy it waits for the next one that is free, and then travels with everything that has
   gathered.
 * A caller that is cancelled abandons its reply and nothing else.
-* One time limit covers a batch, and begins again with each reply: a server that answers does not hang. When
-  it passes, or the connection breaks, what is in flight fails and is never sent again. What still waits is
-  sent over a new connection, or refused if the breaker has opened.
+* One time limit covers a batch, and begins again with each reply, and with every 64 KiB of a large one: a
+  server that answers does not hang, but one that trickles does. When it passes, or the connection breaks,
+  what is in flight fails and is never sent again. What still waits is sent over a new connection, or refused
+  if the breaker has opened.
 * A batch has at most 256 commands, and none more once it has a mebibyte: sending it and waiting for its first
   reply have one limit, and it fails as one.
 """
@@ -106,7 +107,7 @@ class Coalescer:
         self._waiting: deque[Call] = deque()
         self._due = False  # what waits is sent at the end of this turn
         self._lanes: set[Lane] = set()
-        self._free: list[Lane] = []
+        self._free: dict[Lane, None] = {}  # a set in order: no lane is in it twice
         self._connecting: asyncio.Task[None] | None = None
 
     def submit(self, call: Call) -> None:
@@ -136,13 +137,15 @@ class Coalescer:
     def _send(self) -> None:
         self._due = False
         while self._waiting and self._free:
-            lane = self._free.pop()
-            if not self._connections.leads(lane.place):
+            lane, _ = self._free.popitem()
+            if lane.closing():
+                lane.close(exceptions.ConnectionError("the connection has ended"))
+            elif not self._connections.leads(lane.place):
                 lane.close(exceptions.ConnectionError("another server has taken over"))
             elif batch := self._take():
                 lane.send(batch)
             else:
-                self._free.append(lane)
+                self._free[lane] = None
         if self._waiting and self._connecting is None and len(self._lanes) < self._most:
             self._connecting = self._loop.create_task(self._connect())
 
@@ -166,7 +169,7 @@ class Coalescer:
             try:
                 lane = Lane(connection, self, timeout=self._timeout)
                 self._lanes.add(lane)
-                self._free.append(lane)
+                self._free[lane] = None
             finally:
                 await self._connections.release(connection)
         except exceptions.MaxConnectionsError as error:
@@ -205,14 +208,13 @@ class Coalescer:
     def finished(self, lane: Lane) -> None:
         """Send what waits over it, with what is asked for now that its replies are here."""
         self._breaker.succeeded()
-        self._free.append(lane)
+        self._free[lane] = None
         if self._waiting:
             self._send_soon()
 
     def lost(self, lane: Lane, cause: BaseException, calls: Sequence[Call]) -> None:
         """Fail ``calls``, and have what waits sent over another lane."""
-        if lane in self._free:
-            self._free.remove(lane)
+        self._free.pop(lane, None)
         if lane in self._lanes:  # or it was closed by choice
             self._lanes.remove(lane)
             if errors.is_timeout(cause):

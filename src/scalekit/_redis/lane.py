@@ -2,7 +2,10 @@
 
 redis-py connects and authenticates; then the lane takes the socket over, as its transport's protocol. A batch
 is written when it is sent, and a reply reaches its caller's future in the turn of the loop in which it
-arrives, with no task and no stream in between. A server that closes an idle connection is noticed then, too.
+arrives, with no task and no stream in between. A server that closes an idle connection is noticed then, too,
+and one that says something unasked: what it says next may be no answer either, so the lane is closed.
+
+The time limit begins again with each reply, and with every 64 KiB of a large one.
 """
 
 import asyncio
@@ -13,11 +16,12 @@ from typing import Any, Protocol
 from redis import exceptions
 
 from scalekit._patience import Alarm
-from scalekit._redis.replies import NOTHING, make_replies
+from scalekit._redis.replies import NOTHING, Arriving, make_replies
 from scalekit._redis.topology import Place
 from scalekit._redis.wire import Argument, pack
 
 _GONE = "the server has closed the connection"
+_UNASKED = "the server says something unasked"
 
 
 class Call:
@@ -64,7 +68,7 @@ class Owner(Protocol):
         ...
 
     def finished(self, lane: "Lane") -> None:
-        """Every reply has arrived; the lane is free."""
+        """Every reply to what was sent has arrived; the lane is free."""
         ...
 
     def lost(self, lane: "Lane", cause: BaseException, calls: Sequence[Call]) -> None:
@@ -86,6 +90,7 @@ class Lane(asyncio.Protocol):
         self._alarm = Alarm(timeout, self._late)
         self._calls: deque[Call] = deque()
         self._replies = make_replies()
+        self._arriving = Arriving()
         self._fit = True
         self._closed = False
         self._gone = asyncio.get_running_loop().create_future()
@@ -103,6 +108,10 @@ class Lane(asyncio.Protocol):
         self._calls.extend(batch)
         self._alarm.begin()
         self._transport.write(b"".join([call.data for call in batch]))
+
+    def closing(self) -> bool:
+        """Whether the transport has ended, which it says a turn of the loop later."""
+        return self._transport.is_closing()
 
     def close(self, cause: BaseException) -> None:
         """Drop the connection, and what was not sent; closing twice is closing once."""
@@ -127,12 +136,16 @@ class Lane(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         calls, replies = self._calls, self._replies
-        self._alarm.begin()  # a server that answers does not hang
+        if not calls:
+            self.close(exceptions.InvalidResponse(_UNASKED))
+            return
+        answers = False
         try:
             replies.feed(data)
             while (reply := replies.gets()) is not NOTHING:
                 if not calls:
-                    raise exceptions.InvalidResponse("a reply to no command")
+                    raise exceptions.InvalidResponse(_UNASKED)
+                answers = True
                 call = calls[0]
                 if call.prelude:
                     call.prelude -= 1
@@ -145,15 +158,23 @@ class Lane(asyncio.Protocol):
                 else:
                     raise reply  # the server refuses to talk to us at all
                 calls.popleft()
-        except exceptions.RedisError as error:
+            if answers:
+                self._arriving.whole()
+                if not calls and replies.has_data():
+                    raise exceptions.InvalidResponse(_UNASKED)
+            else:
+                answers = self._arriving.more(len(data))
+        except (exceptions.RedisError, TypeError) as error:  # hiredis: a map, with a list as a key
             self.close(error)
             return
-        if not calls:
-            if self._fit:
-                self._alarm.end()
-                self._owner.finished(self)
-            else:
-                self.close(exceptions.ConnectionError("it leads nowhere"))
+        if calls:
+            if answers:
+                self._alarm.begin()  # a server that answers does not hang
+        elif self._fit:
+            self._alarm.end()
+            self._owner.finished(self)
+        else:
+            self.close(exceptions.ConnectionError("it leads nowhere"))
 
     def eof_received(self) -> None:
         self.close(exceptions.ConnectionError(_GONE))

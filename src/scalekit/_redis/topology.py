@@ -9,6 +9,8 @@ from redis.crc import key_slot
 
 from scalekit._redis.wire import Argument, key_of
 
+_SLOTS = range(16384)
+
 Place: TypeAlias = tuple[str, int]
 """A node's host and port."""
 
@@ -66,13 +68,17 @@ class Topology:
 
         Raises:
             redis.exceptions.ConnectionError: it knows of no slots.
+            redis.exceptions.InvalidResponse: this is no reply to CLUSTER SLOTS.
         """
         owners: dict[int, Place] = {}
         replicas: set[Place] = set()
-        for first, last, primary, *others in reply:
-            place = _place(primary, asked, source)
-            owners.update(dict.fromkeys(range(first, last + 1), place))
-            replicas.update(_place(other, asked, source) for other in others)
+        try:
+            for first, last, primary, *others in reply:
+                place = _place(primary, asked, source)
+                owners.update(dict.fromkeys(_SLOTS[first : last + 1], place))
+                replicas.update(_place(other, asked, source) for other in others)
+        except (TypeError, ValueError, LookupError) as error:
+            raise exceptions.InvalidResponse("the node does not tell its slots") from error
         if not owners:
             raise exceptions.ConnectionError("the node knows of no slots")
         self._owners, self._replicas = owners, replicas
