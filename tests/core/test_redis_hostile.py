@@ -186,6 +186,16 @@ async def test_what_no_server_says_is_no_answer(colour: Any, data: bytes, compla
         await client.close()
 
 
+async def test_a_list_of_more_items_than_can_be(colour: Any, parser: str, complaints: Any) -> None:
+    """hiredis has no memory for it: an outage. Without it no more is said, and the time-out passes."""
+    complaints()
+    with scripted(lambda sock: sock.sendall(b"*4294967295\r\n")) as server:
+        client = Client(server.url, colour, timeout=0.2)
+        with pytest.raises(BackendUnavailable if parser == "hiredis" else BackendTimeout):
+            await client.ask("GET", "k")
+        await client.close()
+
+
 @pytest.mark.parametrize("data", [b":1\r\n", b"*1\r\n:1\r\n", b"*1\r\n*3\r\n+a\r\n+b\r\n*0\r\n", b"+OK\r\n"])
 async def test_a_node_that_tells_no_topology(colour: Any, data: bytes, complaints: Any) -> None:
     """What is no reply to CLUSTER SLOTS makes the Cluster unavailable, and nobody waits for ever."""

@@ -163,3 +163,18 @@ def test_a_certificate_that_nobody_vouches_for(
 
     with tls_front(redis_server.port, certificate) as front:
         run(body(front))
+
+
+def test_a_lane_that_has_just_ended_is_not_used(run: Callable[[Any], Any], redis_server: RedisServer) -> None:
+    """The transport tells it a turn of the loop later; who asks in between is served over another lane."""
+
+    async def main() -> None:
+        commands: Any = Redis.from_url(redis_server.url).using("async")
+        await commands.execute("PING")
+        (lane,) = commands._last._dispatcher._free
+        asked = commands.execute("PING")
+        lane._transport.abort()
+        assert await asyncio.wait_for(asked, 20) == b"PONG"
+        await commands.close()
+
+    run(main())

@@ -11,7 +11,7 @@ from redis import exceptions
 
 from scalekit._breaker import Breaker
 from scalekit._redis import errors
-from scalekit._redis.replies import NOTHING, Arriving, Replies, make_replies
+from scalekit._redis.replies import MALFORMED, NOTHING, Arriving, Replies, make_replies
 
 _CHUNK = 1 << 16
 
@@ -100,5 +100,5 @@ def _some(sock: Any) -> bytes:
 def _next(replies: Replies) -> Any:
     try:
         return replies.gets()
-    except TypeError as error:  # hiredis: a map, with a list as a key
-        raise exceptions.InvalidResponse(str(error)) from error
+    except MALFORMED as error:
+        raise exceptions.InvalidResponse(f"a malformed reply: {error!r}") from error

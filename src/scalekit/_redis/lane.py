@@ -16,7 +16,7 @@ from typing import Any, Protocol
 from redis import exceptions
 
 from scalekit._patience import Alarm
-from scalekit._redis.replies import NOTHING, Arriving, make_replies
+from scalekit._redis.replies import MALFORMED, NOTHING, Arriving, make_replies
 from scalekit._redis.topology import Place
 from scalekit._redis.wire import Argument, pack
 
@@ -164,7 +164,7 @@ class Lane(asyncio.Protocol):
                     raise exceptions.InvalidResponse(_UNASKED)
             else:
                 answers = self._arriving.more(len(data))
-        except (exceptions.RedisError, TypeError) as error:  # hiredis: a map, with a list as a key
+        except (exceptions.RedisError, *MALFORMED) as error:
             self.close(error)
             return
         if calls:

@@ -21,6 +21,10 @@ NOTHING: Final = False
 """What ``gets`` returns when no whole reply has arrived: RESP2 has no booleans."""
 
 
+MALFORMED: Final = (TypeError, MemoryError)
+"""What hiredis raises, too: for a map that has a list as a key, for a list of more items than can be."""
+
+
 class Replies(Protocol):
     """Takes bytes as they arrive, and gives whole replies."""
 
