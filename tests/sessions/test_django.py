@@ -37,6 +37,7 @@ from scalekit.sessions.django import SessionStore  # noqa: E402
 from scalekit.sessions.redis import RedisStore  # noqa: E402
 from scalekit.sessions.tokens import Tokens  # noqa: E402
 from tests.sessions import django_project  # noqa: E402, F401  the settings
+from tests.sessions.conftest import STORES  # noqa: E402
 from tests.sessions.shells import SECRET  # noqa: E402
 from tests.sessions.test_types import Address  # noqa: E402
 
@@ -361,7 +362,7 @@ def test_old_secrets_stay_good() -> None:
             assert browser(lambda session: session["a"]) == 1
 
 
-@pytest.mark.parametrize("server", ["redis_server", "memcached_server"])
+@pytest.mark.parametrize("server", sorted({"redis_server", "memcached_server"} & {*STORES}))
 def test_a_url_in_the_settings(server: str, request: pytest.FixtureRequest) -> None:
     """`SCALEKIT_SESSION_STORE` may be a URL, of Redis or Memcached."""
     with override_settings(SCALEKIT_SESSION_STORE=request.getfixturevalue(server).url):

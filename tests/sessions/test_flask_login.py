@@ -14,6 +14,9 @@ from tests.sessions.shells import SECRET
 
 flask_login: Any = pytest.importorskip("flask_login")
 
+# Its own affair, since Python 3.12.
+pytestmark = pytest.mark.filterwarnings("ignore:datetime.datetime.utcnow:DeprecationWarning")
+
 PAGE = ROOT / "docs" / "howto" / "sessions-migration.md"
 OLD = "what the old application signs with"
 

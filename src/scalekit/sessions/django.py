@@ -415,7 +415,7 @@ class UnavailableMiddleware(MiddlewareMixin):  # type: ignore[misc]
         except BackendError as error:
             return self._answer(request, error)
 
-    def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponse | None:
+    def process_exception(self, request: HttpRequest, exception: Exception) -> "HttpResponse | None":
         session = _failed(request, exception)
         return None if session is None else _unavailable(session)
 
@@ -432,7 +432,7 @@ class UnavailableMiddleware(MiddlewareMixin):  # type: ignore[misc]
         return _unavailable(session)
 
 
-def _failed(request: HttpRequest, error: Exception) -> SessionStore | None:
+def _failed(request: HttpRequest, error: Exception) -> "SessionStore | None":
     """The session of the request, if it has raised ``error``."""
     session = getattr(request, "session", None)
     return session if isinstance(session, SessionStore) and session._fault is error else None

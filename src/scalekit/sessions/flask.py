@@ -151,7 +151,7 @@ class ServerSessionInterface(SessionInterface):
         self._cookie = cookie
         make(cookie or Cookie(), None)  # so that a wrong option is an error here
 
-    def open_session(self, app: Flask, request: Request | None = None) -> FlaskSession:
+    def open_session(self, app: Flask, request: "Request | None" = None) -> FlaskSession:
         if request is None:  # a function of the class that gets the application as self
             raise ConfigurationError(
                 "app.session_interface is the class ServerSessionInterface; give it an instance, "
