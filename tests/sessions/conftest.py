@@ -27,8 +27,8 @@ def shell_type(request: pytest.FixtureRequest) -> type[Shell]:
     return SHELLS[request.param]
 
 
-# 30. The same results under Sentinel and in a Cluster: what overtakes what, and is atomic, with one
-# framework of each colour, as a store does not know which framework asks.
+# 30. The same results in Memcached, under Sentinel and in a Cluster (there: what overtakes what, and is
+# atomic), with one framework of each colour, as a store does not know which framework asks.
 ELSEWHERE = ("redis_sentinel", "redis_cluster")
 THERE = ("test_races", "test_atomic")
 
@@ -42,9 +42,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 def tells_something(item: pytest.Item) -> bool:
     callspec = getattr(item, "callspec", None)
-    if callspec is None or callspec.params.get("store") not in ELSEWHERE:
+    store = None if callspec is None else callspec.params.get("store")
+    if callspec is None or store not in (*ELSEWHERE, "memcached_server"):
         return True
-    return item.path.stem in THERE and callspec.params.get("shell_type") in ("asgi", "wsgi")
+    told = store == "memcached_server" or item.path.stem in THERE
+    return told and callspec.params.get("shell_type", "asgi") in ("asgi", "wsgi")
 
 
 @pytest.fixture(params=STORES)
