@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from scalekit.errors import ConfigurationError, DecryptionFailed, SessionValueError
-from scalekit.sessions import Loaded, MemoryStore, Store, UserSessions, codec
+from scalekit.sessions import Events, Loaded, MemoryStore, Store, UserSessions, codec
 from scalekit.sessions._sealed import refuse_sealed
 from scalekit.sessions._sealing import Ring
 from scalekit.sessions._sparing import SparingLog
@@ -524,3 +524,22 @@ def test_what_a_mark_says_needs_its_key() -> None:
     visitor(lambda session: session.rotate())
     assert late.visit(lambda session: session.logout()).status == 503
     assert visitor(lambda session: session.user_id) == "ann"
+
+
+def test_what_cannot_be_read_is_revoked_by_its_user_alone() -> None:
+    """17, 29. The id of somebody else's session, which may be known, ends nothing, though whose it is cannot be
+    decrypted; one's own ends, and is told with its user."""
+    memory, new, old = MemoryStore(), "the new key, long enough", "the old key, long enough"
+    ahead = WSGIShell(EncryptedStore(memory, keys=[old, new]))
+    visitor = WSGIShell(EncryptedStore(memory, keys=old)).visitor()
+    visitor(lambda session: session.login("ann"))
+    Visitor(ahead, visitor.cookie)(lambda session: session.update(a=1))
+    (id,), told = memory._entries, list[Any]()
+    events = Events(revoked=lambda event: told.append((event.id, event.user_id)))
+    users = UserSessions(EncryptedStore(memory, keys=old), events=events)
+    assert users.revoke("ben", id) is False
+    assert Visitor(ahead, visitor.cookie)(lambda session: session.user_id) == "ann"
+    assert users.revoke("ann", id) is True
+    assert Visitor(ahead, visitor.cookie)(lambda session: session.user_id) is None
+    assert users.revoke("ann", id) is False
+    assert told == [(id, "ann")]

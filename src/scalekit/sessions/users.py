@@ -12,7 +12,7 @@ Rules:
 
 import re
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from uuid import UUID
 
@@ -112,15 +112,24 @@ class _Users:
             try:
                 id, loaded = yield from self._find(id)
             except DecryptionFailed:
-                pass  # it is on the user's list: to end it, it need not be read
-            else:
-                if loaded is None or loaded.ended or loaded.user != user or loaded.origin in kept:
-                    return False
+                return (yield from self._end_unread(id, user))
+            if loaded is None or loaded.ended or loaded.user != user or loaded.origin in kept:
+                return False
             last: Loaded | None = yield self._store.destroy(id, grace=GRACE, user=user)
             if last is not None and not last.ended:
                 tell(self._events.revoked, id, last)
                 return True
         return False
+
+    def _end_unread(self, id: str, user: bytes) -> Steps[bool]:
+        """End a session that cannot be decrypted. Whose it is, only the lists can tell then."""
+        if id not in (yield self._store.listed(user)):
+            return False
+        last: Loaded | None = yield self._store.destroy(id, grace=GRACE, user=user)
+        if last is None or last.ended:
+            return False
+        tell(self._events.revoked, id, replace(last, user=user))
+        return True
 
 
 class UserSessions(_Users):
