@@ -527,8 +527,8 @@ def test_what_a_mark_says_needs_its_key() -> None:
 
 
 def test_what_cannot_be_read_is_revoked_by_its_user_alone() -> None:
-    """17, 29. The id of somebody else's session, which may be known, ends nothing, though whose it is cannot be
-    decrypted; one's own ends, and is told with its user."""
+    """17, 29. The id of somebody else's session, which may be known, ends nothing, though whose it is cannot
+    be decrypted; one's own ends, and is told with its user."""
     memory, new, old = MemoryStore(), "the new key, long enough", "the old key, long enough"
     ahead = WSGIShell(EncryptedStore(memory, keys=[old, new]))
     visitor = WSGIShell(EncryptedStore(memory, keys=old)).visitor()
