@@ -34,9 +34,8 @@ Change: TypeAlias = Callable[[Any], tuple[Any, T]]
 
 _ATTEMPTS = 1000
 _NUMBERS = (int, float, Decimal)
-_EXACT = Context(
-    prec=1000, traps=[Inexact, InvalidOperation, Overflow]
-)  # for Decimal: all digits, or an error
+# For Decimal: all digits, or an error.
+_EXACT = Context(prec=1000, traps=[Inexact, InvalidOperation, Overflow])
 
 
 def increment(key: str, by: Any) -> Change[Any]:

@@ -159,10 +159,8 @@ class ServerSessionInterface(SessionInterface):
             )
         core = self._core(app)
         https = request.is_secure
-        token, agent = (
-            cookie_token(core, request.environ, https=https),
-            request.environ.get("HTTP_USER_AGENT"),
-        )
+        token = cookie_token(core, request.environ, https=https)
+        agent = request.environ.get("HTTP_USER_AGENT")
         return FlaskSession(core, token, https=https, agent=agent)
 
     def save_session(self, app: Flask, session: SessionMixin, response: Response) -> None:
@@ -187,9 +185,8 @@ class ServerSessionInterface(SessionInterface):
             headers = merge(response.headers.to_wsgi_list(), session._set_cookies)
             response.headers.clear()
             response.headers.extend(headers)
-            response.call_on_close(
-                session._close
-            )  # whether streamed, or changed when the request is torn down
+            # For what is changed while it is streamed, or while the request is torn down.
+            response.call_on_close(session._close)
 
     def _core(self, app: Flask) -> Core:
         limit = app.permanent_session_lifetime
