@@ -3,6 +3,7 @@
 import signal
 
 from tests.servers.base import Server
+from tests.servers.processes import tree
 from tests.servers.programs import find_program
 
 _CONFIG = """\
@@ -66,10 +67,11 @@ class Nginx(Server):
         return [program, "-e", "stderr", "-p", str(self.directory), "-c", str(self.directory / "nginx.conf")]
 
     def is_ready(self) -> bool:
-        try:  # written after the port was bound
-            return (self.directory / "nginx.pid").read_text().strip() == str(self.pid)
+        try:  # written after the port was bound, and before there is a worker
+            master = (self.directory / "nginx.pid").read_text().strip()
         except FileNotFoundError:
             return False
+        return master == str(self.pid) and len(tree(self.pid)) > 1
 
     @property
     def url(self) -> str:
