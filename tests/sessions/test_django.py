@@ -566,7 +566,7 @@ WRONG_SETTINGS: dict[str, tuple[dict[str, Any], list[str], str]] = {
 def test_django_checks_the_settings(wrong: dict[str, Any], ids: list[str], text: str) -> None:
     """37. `manage.py check` tells of a wrong setting before a visitor meets it."""
     with (
-        modify_settings(INSTALLED_APPS={"append": "scalekit.sessions.django.Checks"}),
+        modify_settings(INSTALLED_APPS={"append": "scalekit.sessions.django"}),
         override_settings(**{"MIDDLEWARE": MIDDLEWARES, **wrong}),
     ):
         messages = [message for message in run_checks() if message.id.startswith("scalekit.")]

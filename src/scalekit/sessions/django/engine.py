@@ -1,38 +1,15 @@
-"""Sessions for Django: ``SESSION_ENGINE = "scalekit.sessions.django"``.
-
-Django's own session middleware stays, and with it its cookie settings and its times: a session ends
-``SESSION_COOKIE_AGE`` (or what ``set_expiry()`` says) after it was last saved. What the engine adds: the
-store holds no usable token, a forged cookie costs no access to it, concurrent requests merge key by key, a
-nested change is noticed, values keep their types, and no session outlives its lifetime. Rules:
+"""The engine: one session, as Django's session middleware and views use it.
 
 * ``cycle_key()`` carries over what another request saved meanwhile. If the session has ended by then, it goes
   on only if another request has moved it and it has nobody logged in (a double click on "log in"); otherwise
   Django's ``SessionInterrupted`` is raised, and nothing of it lives on.
 * A request with the key of a session that was moved finds nothing, and sends no cookie: Django would delete
   the new one. A change is ``SessionInterrupted``; ``flush()`` ends what the session went on as.
-
-Settings:
-
-* ``SCALEKIT_SESSION_STORE``: a store, or a URL for :class:`~scalekit.sessions.redis.RedisStore` or, with
-  ``memcached://``, :class:`~scalekit.sessions.memcached.MemcachedStore`; default ``"redis://localhost:6379/0"``.
-* ``SCALEKIT_SESSION_LIFETIME``: seconds or ``timedelta`` after which a visitor must log in again, however
-  active; default 30 days.
-* ``SCALEKIT_SESSION_TYPES``: classes of your own whose instances sessions may hold, or their dotted paths,
-  such as ``["shop.values.Address"]``; see ``types`` of :class:`scalekit.sessions.Options`.
-* ``scalekit.sessions.django.UnavailableMiddleware`` in ``MIDDLEWARE``, right before Django's session
-  middleware: answers 503 while the store is away, where Django would report an error with each request.
-* ``scalekit.sessions.django.Checks`` in ``INSTALLED_APPS``: ``manage.py check``, which also runs before
-  ``runserver`` and ``migrate``, tells of a wrong setting. Without it the first request with a session does.
 """
 
-import functools
-import itertools
-import logging
 from collections.abc import Callable, Mapping, MutableMapping
 from typing import Any, TypeVar
 
-from django.apps import AppConfig  # type: ignore[import-untyped]
-from django.conf import settings  # type: ignore[import-untyped]
 from django.contrib.auth import SESSION_KEY  # type: ignore[import-untyped]
 from django.contrib.sessions.backends.base import (  # type: ignore[import-untyped]
     CreateError,
@@ -40,100 +17,21 @@ from django.contrib.sessions.backends.base import (  # type: ignore[import-untyp
     UpdateError,
 )
 from django.contrib.sessions.exceptions import SessionInterrupted  # type: ignore[import-untyped]
-from django.contrib.sessions.middleware import SessionMiddleware  # type: ignore[import-untyped]
-from django.core import checks  # type: ignore[import-untyped]
-from django.http import HttpRequest, HttpResponse  # type: ignore[import-untyped]
-from django.utils.deprecation import MiddlewareMixin  # type: ignore[import-untyped]
-from django.utils.module_loading import import_string  # type: ignore[import-untyped]
 
-from scalekit._durations import Duration, seconds
-from scalekit._options import check_items, check_kind
-from scalekit._signing import key_ring
 from scalekit._steps import Steps, run, run_async
-from scalekit.errors import BackendError, ConfigurationError, DecryptionFailed
-from scalekit.sessions._core import DAY, MAX_SIZE, NEVER, STORE, Storeless
+from scalekit.errors import BackendError
+from scalekit.sessions._core import MAX_SIZE, NEVER
 from scalekit.sessions._identity import GRACE, end
 from scalekit.sessions._sealed import refuse_sealed
-from scalekit.sessions._sparing import SparingLog
-from scalekit.sessions.codec import Codec
 from scalekit.sessions.decoded import Decoded, Unread
+from scalekit.sessions.django._settings import configuration
 from scalekit.sessions.offers import Offers
-from scalekit.sessions.store import Created, Loaded, Store
-from scalekit.sessions.tokens import Tokens, store_id
+from scalekit.sessions.store import Created, Loaded
+from scalekit.sessions.tokens import store_id
 from scalekit.sessions.values import check_size, difference, late, name_of
 from scalekit.types import Colour
 
 T = TypeVar("T")
-
-DEFAULT_STORE = "redis://localhost:6379/0"
-TYPES = "SCALEKIT_SESSION_TYPES="
-
-
-def _store_at(url: str) -> Store:
-    # Each is imported when it is wanted: the other's extra may not be there.
-    if url.startswith(("memcached://", "memcacheds://")):
-        from scalekit.sessions.memcached import MemcachedStore
-
-        return MemcachedStore.from_url(url)
-    from scalekit.sessions.redis import RedisStore
-
-    return RedisStore.from_url(url)
-
-
-def _class_at(path: str) -> Any:
-    try:
-        return import_string(path)
-    except ImportError as error:
-        raise ConfigurationError(
-            f"SCALEKIT_SESSION_TYPES has {path!r:.100}, which cannot be imported: {error}; give classes, "
-            "or their dotted paths, such as 'shop.values.Address'"
-        ) from error
-
-
-class _Engine:
-    """What all sessions of one configuration share."""
-
-    def __init__(
-        self,
-        store: Store | str,
-        keys: tuple[str, ...],
-        lifetime: Duration,
-        types: tuple[Any, ...] = (),
-        names: tuple[str, ...] | None = None,
-    ) -> None:
-        if isinstance(store, str):
-            store = _store_at(store)
-        check_kind(store, Store, option="SCALEKIT_SESSION_STORE", wanted=f"a URL or {STORE}")
-        if isinstance(store, Storeless):
-            raise ConfigurationError(
-                f"SCALEKIT_SESSION_STORE cannot be a {type(store).__name__}: Django has its own, "
-                'SESSION_ENGINE = "django.contrib.sessions.backends.signed_cookies"'
-            )
-        self.store = store
-        for option, given in (("SECRET_KEY_FALLBACKS", keys[-2::-1]), ("SECRET_KEY", keys[-1])):
-            if given != ():
-                key_ring(given, option=option)
-        self.tokens = Tokens(keys)
-        self.lifetime = int(seconds(lifetime, name="SCALEKIT_SESSION_LIFETIME", minimum=1) * 1000)
-        classes = [_class_at(item) if isinstance(item, str) else item for item in types]
-        named = classes if names is None else dict(zip(names, classes, strict=True))
-        self.codec = Codec(named, option=TYPES)
-        self.log = SparingLog()
-
-
-_make_engine = functools.lru_cache(maxsize=8)(_Engine)
-
-
-def _engine() -> _Engine:
-    types: Any = getattr(settings, "SCALEKIT_SESSION_TYPES", ())
-    named = isinstance(types, Mapping)
-    return _make_engine(
-        getattr(settings, "SCALEKIT_SESSION_STORE", DEFAULT_STORE),
-        (*reversed(settings.SECRET_KEY_FALLBACKS), settings.SECRET_KEY),  # oldest first
-        getattr(settings, "SCALEKIT_SESSION_LIFETIME", 30 * DAY),
-        check_items(types.values() if named else types, option=TYPES),
-        tuple(types) if named else None,
-    )
 
 
 class SessionStore(SessionBase):  # type: ignore[misc]
@@ -144,8 +42,8 @@ class SessionStore(SessionBase):  # type: ignore[misc]
     _session_key: str | None
 
     def __init__(self, session_key: str | None = None) -> None:
-        self._engine = _engine()
-        self._codec = self._engine.codec
+        self._config = configuration()
+        self._codec = self._config.codec
         self._offers: Offers | None = None
         self._fields: dict[bytes, bytes] = {}
         self._ended = False
@@ -245,13 +143,13 @@ class SessionStore(SessionBase):  # type: ignore[misc]
         return self._token(key) is not None
 
     def _get_new_session_key(self) -> str:
-        return self._engine.tokens.sign(self._engine.tokens.mint())
+        return self._config.tokens.sign(self._config.tokens.mint())
 
     async def _aget_new_session_key(self) -> str:
         return self._get_new_session_key()
 
     def _token(self, key: str | None) -> str | None:
-        return self._engine.tokens.verify(key) if key else None
+        return self._config.tokens.verify(key) if key else None
 
     def _begin(self) -> None:
         self._session_key = self._get_new_session_key()
@@ -316,7 +214,7 @@ class SessionStore(SessionBase):  # type: ignore[misc]
             return None
         id, idle = store_id(token), self.get_session_cookie_age() * 1000
         # In Django a session is extended by saving, not by reading.
-        loaded: Loaded | None = yield self._engine.store.using(colour).load(id, idle=idle, step=NEVER)
+        loaded: Loaded | None = yield self._config.store.using(colour).load(id, idle=idle, step=NEVER)
         if loaded is not None:
             refuse_sealed(id, loaded)
         return loaded
@@ -324,7 +222,7 @@ class SessionStore(SessionBase):  # type: ignore[misc]
     def _save(
         self, colour: Colour, data: MutableMapping[str, Any], age: int, must_create: bool
     ) -> Steps[None]:
-        store, token = self._engine.store.using(colour), self._token(self.session_key)
+        store, token = self._config.store.using(colour), self._token(self.session_key)
         self._accept()
         fields = {name_of(key): self._encoded(key, value) for key, value in _known(data).items()}
         before = {} if must_create else self._fields
@@ -333,7 +231,7 @@ class SessionStore(SessionBase):  # type: ignore[misc]
         id, idle = store_id(token or ""), max(age * 1000, 1)
         if must_create:
             created: Created | None = yield store.create(
-                id, fields=fields, user=None, idle=idle, lifetime=self._engine.lifetime
+                id, fields=fields, user=None, idle=idle, lifetime=self._config.lifetime
             )
             if created is None:
                 raise CreateError
@@ -342,7 +240,7 @@ class SessionStore(SessionBase):  # type: ignore[misc]
         self._fields = fields
 
     def _cycle(self, colour: Colour, data: MutableMapping[str, Any], age: int) -> Steps[None]:
-        store, old, before = self._engine.store.using(colour), self.session_key, self._fields
+        store, old, before = self._config.store.using(colour), self.session_key, self._fields
         moves = old is not None and not self._ended
         self._begin()
         yield from self._save(colour, data, age, must_create=True)
@@ -372,7 +270,7 @@ class SessionStore(SessionBase):  # type: ignore[misc]
     def _delete(self, colour: Colour, key: str | None) -> Steps[None]:
         token = self._token(key or self.session_key)
         if token is not None:
-            yield from end(self._engine.store.using(colour), store_id(token), user=None)
+            yield from end(self._config.store.using(colour), store_id(token), user=None)
         if key is None:
             self._ended = False
 
@@ -388,91 +286,3 @@ def _by_key(fields: Mapping[bytes, bytes]) -> dict[str, bytes]:
 
 def _key(name: bytes) -> str:
     return name.decode(errors="replace")
-
-
-class UnavailableMiddleware(MiddlewareMixin):  # type: ignore[misc]
-    """Answers 503 for an error of the store, and logs that once a minute.
-
-    Django mails the administrators for each error that it makes a 500 of. So this is faster: it takes
-    what a view raises, and, right before the session middleware, what that raises when it saves. What some
-    other middleware raises has been reported by then; only the answer is replaced.
-    """
-
-    def __init__(self, get_response: Callable[[HttpRequest], Any]) -> None:
-        # Django gives each middleware the next one wrapped in what makes responses of its errors.
-        inner = getattr(get_response, "__wrapped__", None)
-        super().__init__(inner if isinstance(inner, SessionMiddleware) else get_response)
-
-    def __call__(self, request: HttpRequest) -> Any:
-        try:
-            return super().__call__(request)
-        except BackendError as error:
-            return self._answer(request, error)
-
-    async def __acall__(self, request: HttpRequest) -> HttpResponse:
-        try:
-            return await super().__acall__(request)
-        except BackendError as error:
-            return self._answer(request, error)
-
-    def process_exception(self, request: HttpRequest, exception: Exception) -> "HttpResponse | None":
-        session = _failed(request, exception)
-        return None if session is None else _unavailable(session)
-
-    def process_response(self, request: HttpRequest, response: HttpResponse) -> HttpResponse:
-        session = getattr(request, "session", None)
-        if response.status_code != 500 or not isinstance(session, SessionStore) or session._fault is None:
-            return response
-        return _unavailable(session)
-
-    def _answer(self, request: HttpRequest, error: BackendError) -> HttpResponse:
-        session = _failed(request, error)
-        if session is None:
-            raise error  # another piece's outage is not ours to answer
-        return _unavailable(session)
-
-
-def _failed(request: HttpRequest, error: Exception) -> "SessionStore | None":
-    """The session of the request, if it has raised ``error``."""
-    session = getattr(request, "session", None)
-    return session if isinstance(session, SessionStore) and session._fault is error else None
-
-
-def _unavailable(session: SessionStore) -> HttpResponse:
-    error = session._fault
-    if not isinstance(error, DecryptionFailed):  # that is told once, where it was found
-        session._engine.log.log(
-            logging.ERROR, "a session is not available; the request is answered with 503: %s", error
-        )
-    headers = {"Retry-After": "1", "Cache-Control": "no-store"}
-    response: Any = HttpResponse(b"Service Unavailable\n", "text/plain; charset=utf-8", 503, headers=headers)
-    response._has_been_logged = True  # or Django mails the administrators for each response of 500 and more
-    answer: HttpResponse = response
-    return answer
-
-
-class Checks(AppConfig):  # type: ignore[misc]
-    """An application without models, that has Django check the settings. It asks no server."""
-
-    name = "scalekit.sessions"
-    label = "scalekit_sessions"
-
-    def ready(self) -> None:
-        checks.register(check_settings)
-
-
-def check_settings(**_: Any) -> list[checks.CheckMessage]:
-    """What is wrong with the settings."""
-    try:
-        _engine()
-    except ConfigurationError as error:
-        return [checks.Error(str(error), id="scalekit.E001")]
-    ours, theirs = (
-        f"{middleware.__module__}.{middleware.__qualname__}"
-        for middleware in (UnavailableMiddleware, SessionMiddleware)
-    )
-    middlewares = [*settings.MIDDLEWARE]
-    if (ours, theirs) in itertools.pairwise(middlewares) or theirs not in middlewares:
-        return []
-    hint = f"put {ours!r} right before {theirs!r} in MIDDLEWARE"
-    return [checks.Warning("an outage of the session store is a 500", hint=hint, id="scalekit.W001")]
