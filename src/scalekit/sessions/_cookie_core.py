@@ -114,7 +114,10 @@ class CookieCore(Core):
             return False
         fresh = store_id(pending.minted) if pending.minted is not None else secrets.token_hex(16)
         id = session._id if (stays or moves) and pending.how is None else fresh
-        new = Loaded(fields, created, deadline, now, user=pending.user)  # no device: nobody lists it
+        goes_on = (stays or moves) and pending.how != "login"
+        origin = session._stored.origin if goes_on else id
+        # No device: nobody lists it.
+        new = Loaded(fields, created, deadline, now, user=pending.user, origin=origin)
         cookie = self._cookie_with(session, id, new)
         if len(cookie) > LIMIT:
             raise _too_large(new, len(cookie))
@@ -122,7 +125,7 @@ class CookieCore(Core):
             self._tell_destroyed(session)
             session._farewells = (*self.moving.farewells(https=session._https),)
         old = session._id if stays else None
-        session._moved(pending, id, Created(created, deadline, deadline - now), id)
+        session._moved(pending, id, Created(created, deadline, deadline - now), origin)
         session._stored.seen, session._moves = now, False
         session._cookie = cookie
         if id != old:
@@ -140,8 +143,9 @@ class CookieCore(Core):
     def _fits(self, session: Session, legacy: Legacy) -> bool:
         """Whether what a legacy cookie holds, which can be compressed, has room in ours."""
         now = self._now()
-        moved = Loaded(legacy.fields, now, now + self.lifetime, now, user=legacy.user)
-        return len(self._cookie_with(session, session._id, moved)) <= LIMIT
+        id = session._id
+        moved = Loaded(legacy.fields, now, now + self.lifetime, now, user=legacy.user, origin=id)
+        return len(self._cookie_with(session, id, moved)) <= LIMIT
 
     def _take_back(self, session: Session, pending: Pending) -> bool:
         """There is nothing that is worth a session."""

@@ -35,6 +35,7 @@ class _Payload(msgspec.Struct, array_like=True):
     seen: int  # ms from then
     user: bytes | None
     fields: dict[str, msgspec.Raw]
+    origin: bytes | None = None  # unless it is the id
 
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -59,7 +60,7 @@ class Format:
         self._context = name.encode()
 
     def write(self, id: str, session: Loaded) -> str:
-        """The value of the cookie for ``session``, known as ``id`` (hexadecimal digits)."""
+        """The value of the cookie for ``session``, known as ``id`` (hexadecimal digits, as its origin)."""
         data = _encode(
             _Payload(
                 bytes.fromhex(id),
@@ -68,6 +69,7 @@ class Format:
                 session.seen - session.created,
                 session.user,
                 {name.decode(): msgspec.Raw(value) for name, value in session.fields.items()},
+                bytes.fromhex(session.origin) if session.origin != id else None,
             )
         )
         if self._ring is not None:
@@ -90,7 +92,12 @@ class Format:
         created = content.created
         fields = {name.encode(): bytes(raw) for name, raw in content.fields.items()}
         session = Loaded(
-            fields, created, created + content.lifetime, created + content.seen, user=content.user
+            fields,
+            created,
+            created + content.lifetime,
+            created + content.seen,
+            user=content.user,
+            origin=(content.origin or content.id).hex(),
         )
         return content.id.hex(), session
 

@@ -131,11 +131,11 @@ class State:
     def _id(self, id: str) -> None:
         self._known_as = id
 
-    def _next_id(self) -> str:
-        """The id that the session will have when the response arrives."""
-        turns = self._turn is not None and not (self._turn.how == "rotate" and self._followed)
-        if not turns and (self._moves or self._status is Status.LIVE):
-            return self._id
+    def _next_origin(self) -> str:
+        """The id that the session which the visitor has when the response arrives will have begun with."""
+        goes_on = self._turn is None or self._turn.how == "rotate"
+        if goes_on and (self._moves or self._status is Status.LIVE):
+            return self._stored.origin
         self._changing()
         if self._sealed:
             raise SessionCommitted(f"{self._departed}: it is too late to change the session id")
@@ -213,9 +213,8 @@ class State:
 
     def _inherit(self, fields: dict[bytes, bytes], user: bytes | None) -> None:
         """The store knows nothing of the visitor; another middleware's cookie does."""
-        self._stored = Loaded(
-            fields=fields, user=user, device=self._called(None) if user is not None else None
-        )
+        device = self._called(None) if user is not None else None
+        self._stored = Loaded(fields=fields, user=user, device=device, origin=self._id)
         self._values = Values(fields, self._codec)
         self._user, self._device = user, self._stored.device
         self._moves = True
@@ -224,7 +223,6 @@ class State:
         """The store has what was inherited; changes are still pending."""
         self._status, self._moves = Status.LIVE, False
         self._stored.created, self._stored.deadline = created.created, created.deadline
-        self._stored.origin = self._id
 
     def _rebase(self, loaded: Loaded | None) -> None:
         """Another request has moved what was inherited, and ended it if there is none."""

@@ -10,7 +10,6 @@ from uuid import UUID
 from scalekit.errors import SessionValueError
 from scalekit.sessions._state import State, Status, Turn
 from scalekit.sessions.owner import decode_user, encode_user
-from scalekit.sessions.tokens import store_id
 from scalekit.sessions.values import Values
 
 
@@ -159,25 +158,22 @@ class Session(State, MutableMapping[str, Any]):
         """What a form or a script sends back, to show that the page it comes from was made for this session.
 
         It costs nothing in the store, except that a visitor without a session is given one. Each call gives
-        another text for the same token. After :meth:`login` or :meth:`logout` earlier ones are worth nothing.
+        another text for the same token. It outlives :meth:`rotate`. After :meth:`login` or :meth:`logout`
+        earlier ones are worth nothing.
 
         Raises:
             SessionCommitted: the visitor has no session, and the response headers have left.
         """
         self._ready()
-        return self._core.csrf.token(self._next_id())
+        return self._core.csrf.token(self._next_origin())
 
     def check_csrf(self, value: object) -> bool:
         """Whether ``value`` came from :meth:`csrf_token` of this session.
 
-        Anything may be asked for, ``None`` and files too: it is ``False``. A visitor whose session was just
-        rotated by another request, and who does not have the new cookie yet, is known by the old one.
+        Anything may be asked for, ``None`` and files too: it is ``False``.
         """
         self._ready()
-        if self._status is not Status.LIVE:
-            return False
-        came = self._came_with
-        return self._core.csrf.check(value, {self._id} if came is None else {self._id, store_id(came)})
+        return self._status is Status.LIVE and self._core.csrf.check(value, self._stored.origin)
 
     def mark_accessed(self) -> None:
         """Called by Starlette's ``request.session``."""
