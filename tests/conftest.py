@@ -5,6 +5,7 @@ or promotes starts its own from `tests.servers`. A server that is not installed 
 how to install it; with CI=true or SCALEKIT_REQUIRE_SERVERS=1 it fails the test instead.
 """
 
+import gc
 import os
 import uuid
 from collections.abc import Iterator
@@ -32,6 +33,17 @@ def missing(error: ServerMissing) -> NoReturn:
     if os.environ.get("CI") == "true" or os.environ.get("SCALEKIT_REQUIRE_SERVERS") == "1":
         raise pytest.fail.Exception(f"{error} (servers are required here)", pytrace=False) from None
     raise pytest.skip.Exception(str(error), _use_item_location=True) from None
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Iterator[object]:
+    """Ten thousand tests are a million objects that live to the end: no collection is to walk them again."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 @pytest.hookimpl(wrapper=True)

@@ -23,6 +23,7 @@ import asyncio
 import socket
 import struct
 import threading
+from contextlib import suppress
 from types import TracebackType
 from typing import Self
 
@@ -98,8 +99,16 @@ class FaultProxy:
                 self._flowing.set()
             else:
                 self._flowing.clear()
+            self._chosen.set()  # last: replies of connections that end do not flow before
+            self._chosen = asyncio.Event()
 
         asyncio.run_coroutine_threadsafe(choose(), self._loop).result(10)
+
+    async def _late(self, arrived: float) -> None:
+        """Return when a reply that arrived then is as late as the mode, which may change, makes it."""
+        while (wait := arrived + self._latency - self._loop.time()) > 0:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._chosen.wait(), wait)
 
     def _listen(self, wanted: bool) -> None:
         if wanted and self._listener is None:
@@ -129,6 +138,7 @@ class FaultProxy:
         self._loop = asyncio.get_running_loop()
         self._flowing = asyncio.Event()
         self._flowing.set()
+        self._chosen = asyncio.Event()
         self._stopping = asyncio.Event()
         self._listen(True)
         started.set()
@@ -209,13 +219,13 @@ class _Link:
             data = b"?"
             while data:
                 data = await loop.sock_recv(source, 65536)
-                await queue.put((loop.time() + (self.proxy._latency if replies else 0), data))
+                await queue.put((loop.time(), data))
 
         async def write() -> None:
             while True:
-                due, data = await queue.get()
-                if (wait := due - loop.time()) > 0:
-                    await asyncio.sleep(wait)
+                arrived, data = await queue.get()
+                if replies:
+                    await self.proxy._late(arrived)
                 await self.proxy._flowing.wait()
                 if not data:
                     sink.shutdown(socket.SHUT_WR)

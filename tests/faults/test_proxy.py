@@ -142,6 +142,20 @@ def test_delay(proxy: FaultProxy) -> None:
         assert time.monotonic() - start >= 0.2
 
 
+def test_what_is_late_flows_when_the_delay_ends(proxy: FaultProxy) -> None:
+    """A reply that waits for its time is held no longer than the mode lasts."""
+    proxy.delay(600)
+    with connect(proxy) as client:
+        client.sendall(PING)
+        patience = client.gettimeout()
+        client.settimeout(0.2)
+        with pytest.raises(TimeoutError):
+            client.recv(1)
+        client.settimeout(patience)
+        proxy.pass_through()
+        assert client.recv(len(PONG)) == PONG
+
+
 def test_a_server_that_is_down_looks_down() -> None:
     """When nobody listens behind the proxy the client is reset, not left waiting."""
     with FaultProxy("127.0.0.1", 1) as proxy, pytest.raises(ConnectionResetError):

@@ -146,12 +146,12 @@ def test_patterns_are_not_types() -> None:
         accepted_type(b"\x00\x01\x02", "image/*", IMAGES)
 
 
-@pytest.mark.parametrize("wrong", NO_TYPES)
-async def test_types_of_the_application(storage: Storage, wrong: str) -> None:
+async def test_types_of_the_application(storage: Storage) -> None:
     """What the application gives as a type is a type, or an error before anything is read."""
-    with pytest.raises(ConfigurationError, match="content_type"):
-        await storage.put("a.bin", b"x", content_type=wrong)
-    assert await storage.stat("a.bin") is None
+    for wrong in NO_TYPES:
+        with pytest.raises(ConfigurationError, match="content_type"):
+            await storage.put("a.bin", b"x", content_type=wrong)
+        assert await storage.stat("a.bin") is None, wrong
     for right in ("text/csv", "text/plain; charset=utf-8", 'Text/Plain;charset="utf-8"', "image/svg+xml"):
         stored = await storage.put("a.bin", b"x", content_type=right, overwrite=True)
         if not isinstance(storage, FileStorage):  # a file system keeps no type
