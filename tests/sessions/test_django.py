@@ -178,6 +178,7 @@ def test_cycling_carries_over_what_others_saved(browser: Browser) -> None:
         session["a"] = 2
         other(lambda session: [session.update({"a": 3, "coupon": "X10"}), session.pop("cart")])
         session.cycle_key()
+        session.save()
         return dict(session.items())
 
     assert browser(slow) == {"a": 2, "coupon": "X10"}
@@ -193,8 +194,7 @@ def test_cycling_does_not_bring_a_login_back(browser: Browser, end: Any) -> None
     def slow(session: Any) -> None:
         session.get("a")
         other(end)
-        with pytest.raises(SessionInterrupted):
-            session.cycle_key()
+        session.cycle_key()
         again.cookie = session.session_key
 
     with pytest.raises(SessionInterrupted):
@@ -322,6 +322,7 @@ def test_the_asynchronous_methods(store: Any) -> None:
         assert session.modified
         await session.asave()
         await session.acycle_key()
+        await session.asave()
         assert (await SessionStore(session.session_key).aget("a"), await SessionStore(key).aget("a")) == (
             [1, 2],
             None,
@@ -651,6 +652,7 @@ def test_a_rotation_of_what_was_just_created_carries_over(store: Any) -> None:
     session.create()
     Browser(session.session_key)(lambda other: other.update({"a": 1}))
     session.cycle_key()
+    session.save()
     assert (session["a"], dict(SessionStore(session.session_key).items())) == (1, {"a": 1})
 
 

@@ -14,6 +14,7 @@ import re
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from typing import Protocol
 from uuid import UUID
 
 from scalekit._options import check_kind, in_colour
@@ -23,11 +24,21 @@ from scalekit.sessions._core import NEVER, STORE
 from scalekit.sessions._identity import GRACE, MOVES
 from scalekit.sessions.events import Events, tell
 from scalekit.sessions.owner import device_name, encode_user
-from scalekit.sessions.session import Session
 from scalekit.sessions.store import BoundStore, Loaded, Store
 from scalekit.types import Colour
 
 _ID = re.compile(r"[0-9a-f]{64}")
+
+
+class Asking(Protocol):
+    """The session of the request that asks: ``request.session``, of Django too."""
+
+    @property
+    def _id(self) -> str: ...
+
+    _stored: Loaded
+
+    def _ready(self) -> None: ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,7 +71,7 @@ class _Users:
         self._store: BoundStore = in_colour(store, colour, taker=taker)
         self._events = events
 
-    def _list(self, user_id: str | int | UUID, current: Session | None) -> Steps[list[SessionInfo]]:
+    def _list(self, user_id: str | int | UUID, current: Asking | None) -> Steps[list[SessionInfo]]:
         user, infos = _encoded(user_id), dict[str, SessionInfo]()  # one that is being rotated is one
         for listed in (yield self._store.listed(user)):
             try:
@@ -79,7 +90,7 @@ class _Users:
             return False
         return (yield from self._end(id, user))
 
-    def _revoke_all(self, user_id: str | int | UUID, but: Session | None) -> Steps[int]:
+    def _revoke_all(self, user_id: str | int | UUID, but: Asking | None) -> Steps[int]:
         user, kept, ended = _encoded(user_id), set[str](), 0
         if but is not None:
             but._ready()
@@ -146,7 +157,7 @@ class UserSessions(_Users):
     def __init__(self, store: Store, *, events: Events = Events()) -> None:
         super().__init__(store, "sync", "UserSessions", events)
 
-    def list(self, user_id: str | int | UUID, *, current: Session | None = None) -> list[SessionInfo]:
+    def list(self, user_id: str | int | UUID, *, current: Asking | None = None) -> list[SessionInfo]:
         """The sessions that live, the last seen first.
 
         One round trip for the list, and one a session.
@@ -165,7 +176,7 @@ class UserSessions(_Users):
         """End one session. ``False`` if the user has none of that id (any more)."""
         return run(self._revoke(user_id, id))
 
-    def revoke_all(self, user_id: str | int | UUID, *, but: Session | None = None) -> int:
+    def revoke_all(self, user_id: str | int | UUID, *, but: Asking | None = None) -> int:
         """End every session, except ``but``, which is usually the one that asks; how many there were.
 
         If the store fails on the way, those that are left are still listed: call it again.
@@ -179,7 +190,7 @@ class AsyncUserSessions(_Users):
     def __init__(self, store: Store, *, events: Events = Events()) -> None:
         super().__init__(store, "async", "AsyncUserSessions", events)
 
-    async def list(self, user_id: str | int | UUID, *, current: Session | None = None) -> list[SessionInfo]:
+    async def list(self, user_id: str | int | UUID, *, current: Asking | None = None) -> list[SessionInfo]:
         """See :meth:`UserSessions.list`."""
         return await run_async(self._list(user_id, current))
 
@@ -187,7 +198,7 @@ class AsyncUserSessions(_Users):
         """See :meth:`UserSessions.revoke`."""
         return await run_async(self._revoke(user_id, id))
 
-    async def revoke_all(self, user_id: str | int | UUID, *, but: Session | None = None) -> int:
+    async def revoke_all(self, user_id: str | int | UUID, *, but: Asking | None = None) -> int:
         """See :meth:`UserSessions.revoke_all`."""
         return await run_async(self._revoke_all(user_id, but))
 
@@ -198,7 +209,7 @@ def _encoded(user_id: str | int | UUID | None) -> bytes:
     return encode_user(user_id)
 
 
-def _info(id: str, loaded: Loaded, current: Session | None) -> SessionInfo:
+def _info(id: str, loaded: Loaded, current: Asking | None) -> SessionInfo:
     return SessionInfo(
         id=id,
         device=device_name(loaded.device),

@@ -3,7 +3,8 @@
 Django's own session middleware stays, and with it its cookie settings and its times: a session ends
 ``SESSION_COOKIE_AGE`` (or what ``set_expiry()`` says) after it was last saved. What the engine adds: the
 store holds no usable token, a forged cookie costs no access to it, concurrent requests merge key by key, a
-nested change is noticed, values keep their types, and no session outlives its lifetime.
+nested change is noticed, values keep their types, no session outlives its lifetime, and those of a user are
+listed: ``UserSessions(get_store()).list(user.pk)``.
 
 Settings:
 
@@ -19,7 +20,8 @@ Settings:
   ``runserver`` and ``migrate``, tells of a wrong setting. Without it the first request with a session does.
 """
 
+from scalekit.sessions.django._settings import get_store
 from scalekit.sessions.django.engine import SessionStore
 from scalekit.sessions.django.middleware import UnavailableMiddleware
 
-__all__ = ["SessionStore", "UnavailableMiddleware"]
+__all__ = ["SessionStore", "UnavailableMiddleware", "get_store"]

@@ -91,3 +91,12 @@ def configuration() -> Configuration:
         check_items(types.values() if named else types, option=TYPES),
         tuple(types) if named else None,
     )
+
+
+def get_store() -> Store:
+    """The store that the settings name, for ``UserSessions(get_store())``.
+
+    Raises:
+        ConfigurationError: a setting is wrong.
+    """
+    return configuration().store

@@ -1,22 +1,28 @@
-"""The engine: one session, as Django's session middleware and views use it.
+"""The engine: one session, as Django's session middleware and views use it. Rules:
 
-* ``cycle_key()`` carries over what another request saved meanwhile. If the session has ended by then, it goes
-  on only if another request has moved it and it has nobody logged in (a double click on "log in"); otherwise
-  Django's ``SessionInterrupted`` is raised, and nothing of it lives on.
+* ``cycle_key()`` gives the session another key, and the save that follows moves it there: it creates the new
+  one and then ends the old one. A response that fails saves nothing, and leaves the visitor with the old one.
+* A session that holds ``_auth_user_id`` when it is saved belongs to that user, and is listed from then on.
+  Whose it is changes only with the key: where the application has not called ``cycle_key()``, the save does.
+* A move carries over what another request saved meanwhile. If the old session has ended by then, its log-in
+  does not live on: Django's ``UpdateError`` is raised, and the new one is taken back. Who has just logged in
+  goes on, and so does who is nobody if another request has moved the session (a double click).
 * A request with the key of a session that was moved finds nothing, and sends no cookie: Django would delete
-  the new one. A change is ``SessionInterrupted``; ``flush()`` ends what the session went on as.
+  the new one. A change is an ``UpdateError``; ``flush()`` ends what the session went on as.
 """
 
+import functools
 from collections.abc import Callable, Mapping, MutableMapping
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from django.contrib.auth import SESSION_KEY  # type: ignore[import-untyped]
+from django.contrib.auth.signals import user_logged_in  # type: ignore[import-untyped]
 from django.contrib.sessions.backends.base import (  # type: ignore[import-untyped]
     CreateError,
     SessionBase,
     UpdateError,
 )
-from django.contrib.sessions.exceptions import SessionInterrupted  # type: ignore[import-untyped]
+from django.http import HttpRequest  # type: ignore[import-untyped]
 
 from scalekit._steps import Steps, run, run_async
 from scalekit.errors import BackendError
@@ -24,9 +30,11 @@ from scalekit.sessions._core import MAX_SIZE, NEVER
 from scalekit.sessions._identity import GRACE, end
 from scalekit.sessions._sealed import refuse_sealed
 from scalekit.sessions.decoded import Decoded, Unread
+from scalekit.sessions.django._owner import owner_of
 from scalekit.sessions.django._settings import configuration
 from scalekit.sessions.offers import Offers
-from scalekit.sessions.store import Created, Loaded
+from scalekit.sessions.owner import MAX_DEVICE
+from scalekit.sessions.store import BoundStore, Created, Inherited, Loaded
 from scalekit.sessions.tokens import store_id
 from scalekit.sessions.values import check_size, difference, late, name_of
 from scalekit.types import Colour
@@ -34,8 +42,22 @@ from scalekit.types import Colour
 T = TypeVar("T")
 
 
+class _Left(NamedTuple):
+    """A session under the key that it had before, until the store has confirmed that it has ended."""
+
+    key: str
+    id: str
+    stored: Loaded
+
+
 class SessionStore(SessionBase):  # type: ignore[misc]
-    """One session; ``session_key`` is what the cookie holds, a signed token."""
+    """One session; ``session_key`` is what the cookie holds, a signed token.
+
+    Attributes:
+        device: what its user may call the session, if it begins with a log-in; default: the ``User-Agent``.
+    """
+
+    device: str | None = None
 
     _fault: BackendError | None = None  # what the store has failed with last
 
@@ -45,8 +67,11 @@ class SessionStore(SessionBase):  # type: ignore[misc]
         self._config = configuration()
         self._codec = self._config.codec
         self._offers: Offers | None = None
-        self._fields: dict[bytes, bytes] = {}
+        self._stored = Loaded()
         self._ended = False
+        self._minted = False  # the store does not have the key yet
+        self._left: _Left | None = None
+        _listen()
         super().__init__(session_key)
 
     @property
@@ -104,12 +129,14 @@ class SessionStore(SessionBase):  # type: ignore[misc]
         return await self._arun(self._save("async", data, await self.aget_expiry_age(), must_create))
 
     def cycle_key(self) -> None:
-        data = self._get_session()
-        self._run(self._cycle("sync", data, self.get_expiry_age()))
+        """Change the key. As in all of Django, what is not saved afterwards is lost."""
+        self._get_session()
+        self._turn()
 
     async def acycle_key(self) -> None:
-        data = await self._aget_session()
-        await self._arun(self._cycle("async", data, await self.aget_expiry_age()))
+        """See :meth:`cycle_key`."""
+        await self._aget_session()
+        self._turn()
 
     def delete(self, session_key: str | None = None) -> None:
         self._run(self._delete("sync", session_key))
@@ -151,24 +178,50 @@ class SessionStore(SessionBase):  # type: ignore[misc]
     def _token(self, key: str | None) -> str | None:
         return self._config.tokens.verify(key) if key else None
 
+    def _id_of(self, key: str | None) -> str:
+        token = self._token(key)
+        return "" if token is None else store_id(token)
+
+    # What UserSessions asks of a session.
+
+    @property
+    def _id(self) -> str:
+        """What the store knows the session by until it is saved."""
+        if self._minted:
+            return "" if self._left is None else self._left.id
+        return self._id_of(self.session_key)
+
+    def _ready(self) -> None:
+        self._get_session()
+
     def _begin(self) -> None:
         self._session_key = self._get_new_session_key()
-        self._ended = False
+        self._minted, self._ended = True, False
+
+    def _turn(self) -> None:
+        """Go on under another key, once that is saved."""
+        if self.session_key is not None and not self._ended and not self._minted:
+            self._left = _Left(self.session_key, self._id, self._stored)
+        self._begin()
+        self.modified = True
 
     def _is_unsaved(self) -> bool:
+        if self.session_key is None:
+            return True
         if self._ended:
             # A log-out or log-in overtook this request: a session of its own would replace the new cookie.
             raise UpdateError
-        return self.session_key is None
+        return False
 
     def _changed_inside(self) -> bool:
         values: MutableMapping[str, Any] | None = getattr(self, "_session_cache", None)
         if values is None:
             return False
-        if any(_key(name) not in values for name in self._fields):
+        if any(_key(name) not in values for name in self._stored.fields):
             return True  # adelete_test_cookie() of Django sets no flag
         return any(
-            not self._codec.constant(value) and self._encoded(key, value) != self._fields.get(name_of(key))
+            not self._codec.constant(value)
+            and self._encoded(key, value) != self._stored.fields.get(name_of(key))
             for key, value in _known(values).items()
         )
 
@@ -176,7 +229,7 @@ class SessionStore(SessionBase):  # type: ignore[misc]
         """A value as the store has it, if it is what the store has."""
         if type(value) is Unread:
             return value.data
-        data, stored = self._codec.encode(key, value), self._fields.get(name_of(key))
+        data, stored = self._codec.encode(key, value), self._stored.fields.get(name_of(key))
         return stored if stored is not None and self._codec.same(key, data, stored) else data
 
     def _offer(self, key: str, make: Callable[[], Any]) -> Any:
@@ -200,8 +253,7 @@ class SessionStore(SessionBase):  # type: ignore[misc]
         if loaded is None:
             self._session_key = None
             return {}
-        self._ended = loaded.ended
-        self._fields = loaded.fields
+        self._stored, self._ended = loaded, loaded.ended
         return Decoded(self._codec, _by_key(loaded.fields))
 
     def _exists(self, colour: Colour, key: str) -> Steps[bool]:
@@ -222,43 +274,76 @@ class SessionStore(SessionBase):  # type: ignore[misc]
     def _save(
         self, colour: Colour, data: MutableMapping[str, Any], age: int, must_create: bool
     ) -> Steps[None]:
-        store, token = self._config.store.using(colour), self._token(self.session_key)
+        store, idle = self._config.store.using(colour), max(age * 1000, 1)
         self._accept()
         fields = {name_of(key): self._encoded(key, value) for key, value in _known(data).items()}
-        before = {} if must_create else self._fields
-        delta = difference(before, fields)
-        check_size(before, delta, MAX_SIZE)
-        id, idle = store_id(token or ""), max(age * 1000, 1)
-        if must_create:
-            created: Created | None = yield store.create(
-                id, fields=fields, user=None, idle=idle, lifetime=self._config.lifetime
-            )
-            if created is None:
-                raise CreateError
-        elif not (yield store.save(id, changed=delta.changed, removed=delta.removed, idle=idle)):
-            raise UpdateError
-        self._fields = fields
+        user = owner_of(data.get(SESSION_KEY))
+        if not must_create and user != self._stored.user:
+            self._turn()
+        if must_create or self._minted:
+            yield from self._create(store, fields, user, idle)
+        else:
+            delta = difference(self._stored.fields, fields)
+            check_size(self._stored.fields, delta, MAX_SIZE)
+            if not (yield store.save(self._id, changed=delta.changed, removed=delta.removed, idle=idle)):
+                raise UpdateError
+            self._stored.fields = fields
+        if self._left is not None:
+            yield from self._leave(store, self._left, data, idle)
 
-    def _cycle(self, colour: Colour, data: MutableMapping[str, Any], age: int) -> Steps[None]:
-        store, old, before = self._config.store.using(colour), self.session_key, self._fields
-        moves = old is not None and not self._ended
-        self._begin()
-        yield from self._save(colour, data, age, must_create=True)
-        self.modified = True
-        if not moves:
-            return
-        left, new = (store_id(self._token(key) or "") for key in (old, self.session_key))
-        last: Loaded | None = yield store.destroy(left, grace=GRACE, successor=new)
+    def _create(
+        self, store: BoundStore, fields: dict[bytes, bytes], user: bytes | None, idle: int
+    ) -> Steps[None]:
+        check_size({}, difference({}, fields), MAX_SIZE)
+        id, device, inherit = self._id_of(self.session_key), _called(self.device), None
+        if self._left is not None and self._left.stored.user == user:
+            # Only a log-in begins another lifetime.
+            was = self._left.stored
+            device, inherit = device or was.device, Inherited(was.created, was.deadline, was.origin)
+        created: Created | None = yield store.create(
+            id,
+            fields=fields,
+            user=user,
+            idle=idle,
+            lifetime=self._config.lifetime,
+            inherit=inherit,
+            device=device,
+        )
+        if created is None:
+            raise CreateError if inherit is None else UpdateError
+        self._minted = False
+        self._stored = Loaded(
+            fields,
+            created.created,
+            created.deadline,
+            user=user,
+            device=device,
+            origin=id if inherit is None else inherit.origin,
+        )
+
+    def _leave(
+        self, store: BoundStore, left: _Left, data: MutableMapping[str, Any], idle: int
+    ) -> Steps[None]:
+        """End the session under the key that it had."""
+        new, was, now = self._id, left.stored, self._stored
+        last: Loaded | None = yield store.destroy(left.id, grace=GRACE, successor=new, user=was.user)
+        self._left = None
         if last is None or last.ended:
-            if last is None or last.successor is None or SESSION_KEY in data:
-                self._session_key, self._ended = old, True
-                yield store.destroy(new, grace=0)
-                raise SessionInterrupted("The session was ended before it could be given another key.")
+            if last is not None and last.successor == new:
+                return  # it was us, and the answer was lost
+            proved = now.user not in (None, was.user)
+            moved = last is not None and last.successor is not None
+            if not proved and (was.user is not None or not moved):
+                self._session_key, self._ended = left.key, True
+                yield store.destroy(new, grace=0, user=now.user)
+                raise UpdateError
             return
-        theirs = late(difference(before, self._fields), before, last.fields)
+        if was.user not in (None, now.user):
+            return  # what one user has done is nothing to the next
+        theirs = late(difference(was.fields, now.fields), was.fields, last.fields)
         if theirs:
-            yield store.save(new, changed=theirs.changed, removed=theirs.removed, idle=max(age * 1000, 1))
-            self._fields = theirs.applied(self._fields)
+            yield store.save(new, changed=theirs.changed, removed=theirs.removed, idle=idle)
+            now.fields = theirs.applied(now.fields)
             changed = _by_key(theirs.changed)
             if isinstance(data, Decoded):
                 data.take(changed)
@@ -268,11 +353,35 @@ class SessionStore(SessionBase):  # type: ignore[misc]
                 data.pop(_key(name), None)
 
     def _delete(self, colour: Colour, key: str | None) -> Steps[None]:
-        token = self._token(key or self.session_key)
-        if token is not None:
-            yield from end(self._config.store.using(colour), store_id(token), user=None)
-        if key is None:
-            self._ended = False
+        store, left = self._config.store.using(colour), self._left
+        if key not in (None, self.session_key):
+            yield from self._end(store, self._id_of(key), None)
+            return
+        if left is not None:
+            yield from self._end(store, left.id, left.stored.user)
+        if not self._minted:
+            yield from self._end(store, self._id, self._stored.user)
+        self._left, self._minted, self._ended = None, False, True
+
+    def _end(self, store: BoundStore, id: str, user: bytes | None) -> Steps[None]:
+        if id:
+            yield from end(store, id, user=user)
+
+
+@functools.cache
+def _listen() -> None:
+    """Have Django tell of log-ins: once, and not when this is imported."""
+    user_logged_in.connect(_logged_in, dispatch_uid=__name__)
+
+
+def _logged_in(*, request: HttpRequest | None, **_: Any) -> None:
+    session = getattr(request, "session", None)
+    if isinstance(session, SessionStore) and session.device is None and request is not None:
+        session.device = request.META.get("HTTP_USER_AGENT")
+
+
+def _called(device: str | None) -> bytes | None:
+    return device[:MAX_DEVICE].encode(errors="replace") if device else None
 
 
 def _known(values: MutableMapping[str, Any]) -> Mapping[str, Any]:
