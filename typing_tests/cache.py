@@ -23,6 +23,7 @@ cache = Cache(
 )
 memory: Backend = MemoryBackend(max_entries=10)
 redis: Backend = RedisBackend.from_url("redis://localhost")
+RedisBackend.from_url("redis://localhost", time_out=0.5)  # type: ignore[call-arg]
 
 
 @cache.query(ttl=60, reads=["product"], ignore=("session",))

@@ -28,6 +28,7 @@ from scalekit.sessions.cookie import CookieStore
 from scalekit.sessions.encryption import EncryptedStore
 from scalekit.sessions.flask import FlaskSession, ServerSessionInterface
 from scalekit.sessions.flask import session as flask_session
+from scalekit.sessions.memcached import MemcachedStore
 from scalekit.sessions.migration import FlaskCookie, StarletteCookie
 from scalekit.sessions.redis import RedisStore
 from scalekit.sessions.wsgi import SessionMiddleware as WSGISessionMiddleware
@@ -39,6 +40,8 @@ SECRET = "the same long secret on every server"  # noqa: S105 (no secret)
 
 memory: Store = MemoryStore()
 store: Store = RedisStore.from_url("redis://localhost:6379/0", prefix="s:", timeout=0.5)
+RedisStore.from_url("redis://localhost", time_out=0.5)  # type: ignore[call-arg]
+MemcachedStore.from_url("memcached://localhost", max_connections="many")  # type: ignore[arg-type]
 bound: BoundStore = store.using("sync")
 sealed: Store = EncryptedStore(store, keys=["an old key of 16", "a new key of 16 b"], plain="read")
 in_cookies: Store = CookieStore(encrypt=True, keys=b"a key of 16 bytes")

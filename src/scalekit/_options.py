@@ -8,7 +8,7 @@ import functools
 import inspect
 from collections.abc import Iterable
 from difflib import get_close_matches
-from typing import Any, Literal, Protocol, TypeVar
+from typing import Any, Literal, Protocol, TypedDict, TypeVar
 
 from scalekit.errors import ConfigurationError, WrongColour
 from scalekit.types import Colour
@@ -82,13 +82,31 @@ def check_items(value: Any, *, option: str) -> tuple[Any, ...]:
     return tuple(value)
 
 
-def check_names(given: Iterable[str], known: type, *, taker: str) -> None:
+class LinkOptions(TypedDict, total=False):
+    """What ``from_url`` takes for the way to a server.
+
+    * ``timeout``: seconds that an answer may take; default 1.
+    * ``connect_timeout``: seconds that connecting may take; default 0.5.
+    * ``max_connections``: connections for threads; more threads wait, for ``timeout`` at most; default 32.
+    * ``cooldown``: seconds for which the circuit breaker refuses before it lets a probe through; default 1.
+    """
+
+    timeout: float
+    connect_timeout: float
+    max_connections: int
+    cooldown: float
+
+
+def check_names(given: Iterable[str], known: type, *, taker: str, named: Iterable[str] = ()) -> None:
     """Refuse options that are not in ``known``, the ``TypedDict`` of those that ``taker`` has.
+
+    Args:
+        named: what it takes besides.
 
     Raises:
         ConfigurationError: there is one; the message lists those that there are.
     """
-    names = known.__annotations__
+    names = [*named, *known.__annotations__]
     for name in given:
         if name not in names:
             close = get_close_matches(name, names, 1)

@@ -13,7 +13,7 @@ import redis.asyncio
 
 from scalekit.cache import Cache
 from scalekit.cache.redis import RedisBackend
-from scalekit.errors import BackendError, WrongColour
+from scalekit.errors import BackendError, ConfigurationError, WrongColour
 from tests.faults import FaultProxy, freeze, kill
 from tests.servers import RedisServer
 
@@ -428,6 +428,15 @@ async def test_the_wrong_colour_is_an_error_at_start_up(redis_url: str, prefix: 
 
         assert [await fine(), await fine()] == [1, 1]
         await cache.close()
+
+
+def test_an_option_that_there_is_not() -> None:
+    """The message has what was meant, and all that there are."""
+    wanted = (
+        r"^RedisBackend.from_url has no option time_out=; did you mean timeout=\? It takes prefix, .*down$"
+    )
+    with pytest.raises(ConfigurationError, match=wanted):
+        RedisBackend.from_url("redis://localhost", time_out=1)  # type: ignore[call-arg]
 
 
 def test_threads_and_loops_at_the_same_time(redis_url: str, prefix: str) -> None:

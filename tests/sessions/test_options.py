@@ -69,6 +69,22 @@ def test_an_unknown_option_is_told_with_the_known_ones(shell: str, make: Callabl
 
 
 @pytest.mark.parametrize(
+    ("make", "url"),
+    [(RedisStore.from_url, "redis://:s3cret@localhost"), (MemcachedStore.from_url, "memcached://localhost")],
+)
+def test_an_unknown_option_of_a_url_is_told_with_the_known_ones(make: Callable[..., Any], url: str) -> None:
+    """`from_url` says whose option it is not, and all that it takes; never the URL."""
+    wanted = (
+        r"^\w+Store.from_url has no option time_out=; did you mean timeout=\? It takes prefix, .*cooldown$"
+    )
+    with pytest.raises(ConfigurationError, match=wanted) as caught:
+        make(url, time_out=1)
+    assert "s3cret" not in str(caught.value)
+    with pytest.raises(ConfigurationError, match=r"did you mean prefix=\?"):
+        make(url, prefx="s:")
+
+
+@pytest.mark.parametrize(
     ("option", "message"),
     [
         ({"secret_key": None}, "secret_key is None; is the variable set"),

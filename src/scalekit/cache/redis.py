@@ -8,8 +8,9 @@ stored is two scripts more. Dropping a key or a tag is one ``DEL``.
 import asyncio
 from collections.abc import Callable, Generator, Iterable, Sequence
 from functools import wraps
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar, Unpack
 
+from scalekit._options import LinkOptions, check_names
 from scalekit._redis import Commands, Redis, ResponseError, Script
 from scalekit._steps import Steps
 from scalekit.cache.backend import LEASE_TTL, Lease, Miss, header, judge, new_lease, new_version
@@ -68,21 +69,20 @@ class RedisBackend:
         self._prefix = prefix
 
     @classmethod
-    def from_url(
-        cls, url: str, *, prefix: str = "c:", timeout: float = 1.0, **options: Any
-    ) -> "RedisBackend":
+    def from_url(cls, url: str, *, prefix: str = "c:", **options: Unpack[LinkOptions]) -> "RedisBackend":
         """A back end at a URL: ``redis``, ``rediss``, ``unix``, ``redis+sentinel`` or ``redis+cluster``.
 
         Args:
             url: for instance ``redis://localhost:6379/1``.
             prefix: what every key begins with.
-            timeout: seconds that an answer may take; then the query runs without the cache.
-            options: ``connect_timeout`` (0.5 s), ``max_connections`` (32, for threads), ``cooldown`` (1 s).
+            options: ``timeout`` (1 s) is how long an answer may take; then the query runs without the cache.
+                ``connect_timeout`` (0.5 s), ``max_connections`` (32, for threads), ``cooldown`` (1 s).
 
         Raises:
-            ConfigurationError: the URL is wrong. The message does not quote it.
+            ConfigurationError: the URL or an option is wrong. The message does not quote the URL.
         """
-        return cls(Redis.from_url(url, timeout=timeout, **options), prefix=prefix)
+        check_names(options, LinkOptions, taker=f"{cls.__name__}.from_url", named=["prefix"])
+        return cls(Redis.from_url(url, **options), prefix=prefix)
 
     def using(self, colour: Colour) -> "_Entries":
         return _Entries(self._link.using(colour), prefix=self._prefix, cluster=self._link.cluster)

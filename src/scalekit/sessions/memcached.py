@@ -18,10 +18,10 @@ What Memcached cannot do, and what becomes of it:
 import logging
 import time
 from collections.abc import Callable, Collection, Mapping
-from typing import Any, Self
+from typing import Any, Self, Unpack
 
 from scalekit._memcached import Attempt, Commands, Found, Memcached, Outcome, Refused, settle
-from scalekit._options import check_kind
+from scalekit._options import LinkOptions, check_kind, check_names
 from scalekit._steps import Steps, run, run_async
 from scalekit.errors import BackendError, ConfigurationError, SessionTooLarge
 from scalekit.sessions._sparing import SparingLog
@@ -35,6 +35,7 @@ _log = logging.getLogger("scalekit.sessions")
 _KEY = 250  # bytes
 _OWN = len("user:") + 64  # bytes of a key after the prefix
 _OVERHEAD = 512  # bytes; more than what memcached adds to a value, its key included
+_ITEM = 1 << 20  # bytes
 
 
 class MemcachedStore:
@@ -55,7 +56,7 @@ class MemcachedStore:
         client: Any,
         *,
         prefix: str = "session:",
-        max_item_size: int = 1 << 20,
+        max_item_size: int = _ITEM,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._memcached = client if isinstance(client, Memcached) else Memcached(client)
@@ -76,21 +77,32 @@ class MemcachedStore:
         self._clock = clock
 
     @classmethod
-    def from_url(cls, url: str, *, prefix: str = "session:", timeout: float = 1.0, **options: Any) -> Self:
+    def from_url(
+        cls,
+        url: str,
+        *,
+        prefix: str = "session:",
+        max_item_size: int = _ITEM,
+        clock: Callable[[], float] = time.time,
+        **options: Unpack[LinkOptions],
+    ) -> Self:
         """A store for either colour; connects when it is first used.
 
         Args:
             url: ``memcached://host:11211``, several servers as ``memcached://one,two:11212``; or ``unix://``.
             prefix: what the names of the keys begin with.
-            timeout: seconds that an answer may take; afterwards the session is unavailable.
-            options: ``connect_timeout`` (0.5 s), ``max_connections`` (32, for threads), ``cooldown`` (1 s);
-                ``max_item_size`` (1 MiB).
+            max_item_size: bytes that the server takes, its option ``-I``.
+            clock: seconds since 1970; tests put their own here.
+            options: ``timeout`` (1 s) is how long an answer may take; afterwards the session is unavailable.
+                ``connect_timeout`` (0.5 s), ``max_connections`` (32, for threads), ``cooldown`` (1 s).
 
         Raises:
             ConfigurationError: the URL or an option is wrong.
         """
-        own = {name: options.pop(name) for name in ("max_item_size", "clock") if name in options}
-        return cls(Memcached.from_url(url, timeout=timeout, **options), prefix=prefix, **own)
+        own = ("prefix", "max_item_size", "clock")
+        check_names(options, LinkOptions, taker=f"{cls.__name__}.from_url", named=own)
+        link = Memcached.from_url(url, **options)
+        return cls(link, prefix=prefix, max_item_size=max_item_size, clock=clock)
 
     def using(self, colour: Colour) -> "BoundMemcachedStore":
         """The store in one colour.

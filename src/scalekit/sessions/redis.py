@@ -16,8 +16,9 @@ import logging
 import re
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Any, Self, TypeVar
+from typing import Any, Self, TypeVar, Unpack
 
+from scalekit._options import LinkOptions, check_names
 from scalekit._redis import Commands, Redis, ResponseError, Script
 from scalekit._steps import Steps, run, run_async
 from scalekit.errors import BackendUnavailable
@@ -54,19 +55,20 @@ class RedisStore:
         self._prefix = prefix
 
     @classmethod
-    def from_url(cls, url: str, *, prefix: str = "session:", timeout: float = 1.0, **options: Any) -> Self:
+    def from_url(cls, url: str, *, prefix: str = "session:", **options: Unpack[LinkOptions]) -> Self:
         """A store for either colour; connects when it is first used.
 
         Args:
             url: ``redis://``, ``rediss://``, ``unix://``, ``redis+sentinel://`` or ``redis+cluster://``.
             prefix: what the names of the keys begin with.
-            timeout: seconds that an answer may take; afterwards the session is unavailable.
-            options: ``connect_timeout`` (0.5 s), ``max_connections`` (32, for threads), ``cooldown`` (1 s).
+            options: ``timeout`` (1 s) is how long an answer may take; afterwards the session is unavailable.
+                ``connect_timeout`` (0.5 s), ``max_connections`` (32, for threads), ``cooldown`` (1 s).
 
         Raises:
-            ConfigurationError: the URL is wrong; it is not quoted, as it may hold a password.
+            ConfigurationError: the URL or an option is wrong; the URL, which may hold a password, is not quoted.
         """
-        return cls(Redis.from_url(url, timeout=timeout, **options), prefix=prefix)
+        check_names(options, LinkOptions, taker=f"{cls.__name__}.from_url", named=["prefix"])
+        return cls(Redis.from_url(url, **options), prefix=prefix)
 
     def using(self, colour: Colour) -> "BoundRedisStore":
         """The store in one colour.
