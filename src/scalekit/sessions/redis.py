@@ -65,7 +65,7 @@ class RedisStore:
                 ``connect_timeout`` (0.5 s), ``max_connections`` (32, for threads), ``cooldown`` (1 s).
 
         Raises:
-            ConfigurationError: the URL or an option is wrong; the URL, which may hold a password, is not quoted.
+            ConfigurationError: the URL or an option is wrong. The message does not quote the URL.
         """
         check_names(options, LinkOptions, taker=f"{cls.__name__}.from_url", named=["prefix"])
         return cls(Redis.from_url(url, **options), prefix=prefix)
