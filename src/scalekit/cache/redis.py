@@ -130,17 +130,19 @@ class _Entries:
             return None
         start = header(versions)
         lease = new_lease(start)
-        found = yield self._commands.script(
+        reply = yield self._commands.script(
             _LEASE,
             [self._prefix + key],
             [lease.token, int(LEASE_TTL * 1000), start, len(lease.token) - len(start) + 1],
         )
+        found = _value(reply)
         if found is None:
             return lease
         if found.startswith(b"L"):
             return Lease(found, start)
-        payload: bytes = found[len(start) :]
-        return payload
+        if not found.startswith(start):
+            raise _malformed()
+        return found[len(start) :]
 
     @_or_unavailable
     def fill(self, key: str, lease: Lease, payload: bytes, ttl: float) -> Steps[bool]:
@@ -148,6 +150,8 @@ class _Entries:
         stored = yield self._commands.script(
             _FILL, [self._prefix + key], [lease.token, lease.header + payload, milliseconds]
         )
+        if not isinstance(stored, int):
+            raise _malformed()
         return bool(stored)
 
     @_or_unavailable
@@ -176,9 +180,12 @@ class _Entries:
 
     def _get(self, names: Sequence[str]) -> Steps[list[bytes | None]]:
         if len(names) == 1 or self._cluster:  # a Cluster has no MGET over several slots
-            return (yield from _together(self._commands.execute("GET", name) for name in names))
-        values: list[bytes | None] = yield self._commands.execute("MGET", *names)
-        return values
+            values = yield from _together(self._commands.execute("GET", name) for name in names)
+        else:
+            values = yield self._commands.execute("MGET", *names)
+        if not isinstance(values, list) or len(values) != len(names):
+            raise _malformed()
+        return [_value(value) for value in values]
 
     def _delete(self, names: Sequence[str]) -> Steps[None]:
         if not names:
@@ -187,6 +194,17 @@ class _Entries:
             yield from _together(self._commands.execute("DEL", name) for name in names)
         else:
             yield self._commands.execute("DEL", *names)
+
+
+def _value(reply: Any) -> bytes | None:
+    """What is under a key; no server that runs our commands gives anything else."""
+    if not isinstance(reply, bytes | None):
+        raise _malformed()
+    return reply
+
+
+def _malformed() -> BackendUnavailable:
+    return BackendUnavailable("Redis gave the cache a reply of another shape", backend="redis")
 
 
 def _together(replies: Iterable[Any]) -> Generator[Any, Any, list[Any]]:
