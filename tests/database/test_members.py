@@ -11,7 +11,7 @@ from sqlalchemy import event, text
 from sqlalchemy.exc import DBAPIError
 
 from scalekit.database import STRONG, AsyncCluster, Cluster
-from scalekit.database.members import Links
+from scalekit.database.links import Links
 
 
 class Collecting:

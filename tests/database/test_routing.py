@@ -18,8 +18,8 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import psycopg
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, selectinload
 
-from scalekit.database import _sqltext
 from scalekit.database.routing import Verdicts
+from scalekit.database.sqltext import postgresql as _sqltext
 
 
 class Base(DeclarativeBase):

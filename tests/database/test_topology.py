@@ -3,7 +3,10 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scalekit.database.topology import Health, History, Report, Survey, last_record_end, survey
+from scalekit.database.backends.postgresql import last_record_end
+from scalekit.database.history import History
+from scalekit.database.report import Health, Report
+from scalekit.database.topology import Survey, survey
 
 SEGMENT = 16 * 2**20
 

@@ -18,11 +18,13 @@ except ModuleNotFoundError as error:
     raise MissingExtra("sqlalchemy", needed_by="scalekit.database") from error
 
 from scalekit._http import Cookie
-from scalekit.database._visits import VisitOptions
-from scalekit.database.cluster import AsyncCluster, Cluster, MemberStatus, Status
-from scalekit.database.consistency import ANY, CAUSAL, STRONG, Bounded, Consistency, Token, TokenSigner
+from scalekit.database.cluster import AsyncCluster, Cluster
+from scalekit.database.levels import ANY, CAUSAL, STRONG, Bounded, Consistency
 from scalekit.database.scope import Scope
 from scalekit.database.session import ReadWriteSession
+from scalekit.database.status import MemberStatus, Status
+from scalekit.database.tokens import Token, TokenSigner
+from scalekit.database.visits import VisitOptions
 
 __all__ = [
     "ANY",

@@ -18,9 +18,9 @@ from typing import Unpack
 
 from scalekit._http import get
 from scalekit._options import check_kind, check_names
-from scalekit.database._visits import VisitOptions, Visits
 from scalekit.database.cluster import AsyncCluster, Cluster
 from scalekit.database.scope import Scope
+from scalekit.database.visits import VisitOptions, Visits
 from scalekit.types import ASGIApp, Message, Receive, SecretKey, Send
 from scalekit.types import Scope as ASGIScope
 

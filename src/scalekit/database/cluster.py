@@ -3,67 +3,30 @@
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
-from math import inf
 from types import TracebackType
-from typing import Any, Literal, Self, TypeAlias
+from typing import Any, Self
 from weakref import finalize
 
-from sqlalchemy import URL, make_url
-from sqlalchemy.exc import ArgumentError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from scalekit._durations import Duration, seconds
 from scalekit._steps import run, run_async
-from scalekit.database import sqlite
-from scalekit.database.consistency import ANY, CAUSAL, STRONG, Bounded, Consistency, Token
+from scalekit.database.backends import sqlite
+from scalekit.database.configuration import DatabaseURL, check_level, member_urls
 from scalekit.database.drivers import driver_for
 from scalekit.database.fleet import Fleet, Monitor
-from scalekit.database.members import Member, name_of
-from scalekit.database.postgresql import show_lsn
-from scalekit.database.probe import TaskMonitor, ThreadMonitor
-from scalekit.database.scope import Scope, Scopes
-from scalekit.database.session import ReadWriteSession, session_class
+from scalekit.database.levels import CAUSAL, Consistency
+from scalekit.database.member import Member
+from scalekit.database.probe_tasks import TaskMonitor
+from scalekit.database.probe_threads import ThreadMonitor
+from scalekit.database.scope import Scope
+from scalekit.database.scopes import Scopes
+from scalekit.database.session import ReadWriteSession
+from scalekit.database.sessionmakers import session_class
+from scalekit.database.status import Status, snapshot
+from scalekit.database.tokens import Token
 from scalekit.errors import ConfigurationError
 from scalekit.types import Colour
-
-DatabaseURL: TypeAlias = str | URL
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MemberStatus:
-    """One server, as this process sees it.
-
-    Args:
-        name: host, port and database.
-        role: ``"primary"``; ``"replica"``, which may be read from; ``"out"``, which gets nothing.
-        reason: why it is out, or ``None``.
-        lag: seconds that its data are behind the primary's newest known position; ``None`` if unknown, as
-            when it is farther behind than this process has watched the primary.
-        timeline: how many promotions its history has seen; ``None`` if unknown.
-        position: of its log, as PostgreSQL writes it; ``None`` if unknown.
-        in_flight: connections in use by this process.
-        transactions: begun on it by this process.
-        commits: of those, that changed something.
-    """
-
-    name: str
-    role: Literal["primary", "replica", "out"]
-    reason: str | None
-    lag: float | None
-    timeline: int | None
-    position: str | None
-    in_flight: int
-    transactions: int
-    commits: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Status:
-    """A snapshot of a cluster. ``primary`` is the primary's name, ``None`` while there is none."""
-
-    primary: str | None
-    members: tuple[MemberStatus, ...]
 
 
 class _Base(ABC):
@@ -107,10 +70,10 @@ class _Base(ABC):
             ConfigurationError: a URL, an option or a combination of members that cannot work.
             WrongColour: a driver of the other colour.
         """
-        _check_level(consistency)
+        check_level(consistency)
         if "replica" in engine_options:
             raise ConfigurationError("a cluster has no option replica=; did you mean replicas=[...]?")
-        urls = _urls(primary, replicas)
+        urls = member_urls(primary, replicas)
         if len(urls) > 1:
             for option in ("creator", "async_creator", "pool", "strategy"):
                 if option in engine_options:
@@ -143,7 +106,7 @@ class _Base(ABC):
             sqlite.prepare(self._fleet.members[0].writer)
         self._session_class = session_class(self._fleet)
         self._session_options = dict(session_options or {})
-        _check_level(self._session_options.get("consistency", consistency))
+        check_level(self._session_options.get("consistency", consistency))
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {', '.join(member.name for member in self._fleet.members)}>"
@@ -160,32 +123,7 @@ class _Base(ABC):
 
     def status(self) -> Status:
         """What this process knows about the members. Asks nobody."""
-        fleet = self._fleet
-        members = []
-        for member in fleet.members:
-            report = member.health.report
-            role: Literal["primary", "replica", "out"] = "out"
-            if member is fleet.primary:
-                role = "primary"
-            elif member in fleet.readers:
-                role = "replica"
-            lag = fleet.history.lag(report.position) if report is not None else None
-            if lag == inf:
-                lag = None  # JSON has no infinity, and a status page is read when something is wrong
-            members.append(
-                MemberStatus(
-                    name=member.name,
-                    role=role,
-                    reason=fleet.state(member) if role == "out" else None,
-                    lag=0.0 if role == "primary" else lag,
-                    timeline=report.timeline if report is not None else None,
-                    position=show_lsn(report.position) if report is not None else None,
-                    in_flight=member.in_flight,
-                    transactions=member.transactions,
-                    commits=member.commits,
-                )
-            )
-        return Status(primary=fleet.primary.name if fleet.primary else None, members=tuple(members))
+        return snapshot(self._fleet)
 
     def primary(self) -> AbstractContextManager[None]:
         """Transactions that begin inside the ``with`` block run on the primary."""
@@ -219,7 +157,7 @@ class _Base(ABC):
 
     def _session_arguments(self, consistency: Consistency | None, options: dict[str, Any]) -> dict[str, Any]:
         if consistency is not None:
-            _check_level(consistency)
+            check_level(consistency)
             options["consistency"] = consistency
         return {**self._session_options, **options}
 
@@ -302,46 +240,3 @@ class AsyncCluster(_Base):
         self._tasks = TaskMonitor(self._fleet, interval=interval)
         finalize(self, self._tasks.signal_stop)
         return self._tasks
-
-
-def _urls(primary: DatabaseURL, replicas: Sequence[DatabaseURL]) -> list[URL]:
-    if isinstance(replicas, str | URL):
-        raise ConfigurationError("replicas= takes a list of URLs; put the one replica into a list")
-    urls = [_parsed(url) for url in (primary, *replicas)]
-    names = [name_of(url) for url in urls]
-    for url, name in zip(urls, names, strict=True):
-        if url.get_backend_name() == "postgres":
-            raise ConfigurationError(
-                f"SQLAlchemy knows no {url.drivername}:// databases; use postgresql+psycopg://, or "
-                "postgresql+asyncpg:// for an AsyncCluster"
-            )
-        if url.database != urls[0].database and url.get_backend_name() != "sqlite":
-            raise ConfigurationError(
-                f"{name} and {names[0]} are two databases; a replica has its primary's, and their names"
-            )
-        if names.count(name) > 1:
-            raise ConfigurationError(f"{name} is given twice; each server is one member")
-        if url.drivername != urls[0].drivername:
-            raise ConfigurationError(
-                f"{name} uses {url.drivername}://, {names[0]} {urls[0].drivername}://: members share a driver"
-            )
-    return urls
-
-
-def _parsed(text: DatabaseURL) -> URL:
-    try:
-        url = make_url(text)
-    except (ArgumentError, ValueError):
-        url = None
-    # Neither quoted nor the cause of an error: what is parsed wrongly may be a part of a password.
-    if url is None or (url.host and "@" in f"{url.host}{url.database}"):
-        raise ConfigurationError(
-            "a database URL cannot be parsed; it looks like driver://user:password@host:5432/name, and in a "
-            "password @ is written %40, / %2F and : %3A"
-        )
-    return url
-
-
-def _check_level(level: object) -> None:
-    if not isinstance(level, Bounded) and level not in (ANY, CAUSAL, STRONG):
-        raise ConfigurationError(f"consistency={level!r}; use ANY, CAUSAL, Bounded(seconds) or STRONG")

@@ -18,11 +18,11 @@ from typing import Any
 from sqlalchemy import Engine, PoolProxiedConnection
 from sqlalchemy.exc import OperationalError
 
-from scalekit.database._driver import Driver
-from scalekit.database.consistency import Token
-from scalekit.database.postgresql import GONE, POSITION, read_position
+from scalekit.database.backends.postgresql import GONE, POSITION, last_record_end, read_position
+from scalekit.database.drivers.protocol import Driver
+from scalekit.database.report import Report
 from scalekit.database.scope import Scope
-from scalekit.database.topology import Report, last_record_end
+from scalekit.database.tokens import Token
 from scalekit.errors import OutcomeUnknown
 
 _KEY = "scalekit.database"

@@ -13,11 +13,14 @@ from typing import Protocol
 
 from sqlalchemy import Engine
 
-from scalekit.database.consistency import ANY, Bounded, Consistency, Token
-from scalekit.database.members import Member
+from scalekit.database.history import History
+from scalekit.database.levels import ANY, Bounded, Consistency
+from scalekit.database.member import Member
+from scalekit.database.report import Health, Report
 from scalekit.database.routing import Verdicts
-from scalekit.database.scope import Scopes
-from scalekit.database.topology import Health, History, Report, Survey, survey
+from scalekit.database.scopes import Scopes
+from scalekit.database.tokens import Token
+from scalekit.database.topology import Survey, survey
 from scalekit.errors import NoServerAvailable
 
 _log = logging.getLogger("scalekit.database")

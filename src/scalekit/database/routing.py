@@ -16,7 +16,7 @@ from sqlalchemy import Dialect, Executable, TextClause
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.sql.functions import FunctionElement
 
-from scalekit.database import _sqltext
+from scalekit.database.sqltext import postgresql as _sqltext
 
 _MOST = 2_000
 

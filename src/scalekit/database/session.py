@@ -13,35 +13,20 @@ Rules:
 One class serves ``sessionmaker(class_=...)`` and ``async_sessionmaker(sync_session_class=...)``.
 """
 
-import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, ClassVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from sqlalchemy import Connection, Engine, Executable, event
+from sqlalchemy import Connection, Engine, Executable
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session, SessionTransaction
 
-from scalekit.database.commits import NEVER_REPLAYED, Mark, attach
-from scalekit.database.consistency import STRONG, Consistency, Token
+from scalekit.database.backends.postgresql import CONFLICT, GONE, READ_ONLY_STATE, REFUSED
+from scalekit.database.engines import describe
 from scalekit.database.fleet import Fleet
-from scalekit.database.members import Member, describe
-from scalekit.database.postgresql import CONFLICT, GONE, READ_ONLY_STATE, REFUSED, read_report
+from scalekit.database.levels import STRONG, Consistency
+from scalekit.database.member import Member
+from scalekit.database.place import Place, let_go, on_primary, on_replica
 from scalekit.database.scope import Scope
-from scalekit.errors import NoServerAvailable
-
-
-class Place(Mark):
-    """Where a transaction runs."""
-
-    __slots__ = ("engine", "member", "replica")
-
-    def __init__(self, member: Member, scope: Scope, *, replica: bool) -> None:
-        report = member.health.report
-        assert report is not None  # only members that answered have a role
-        super().__init__(member.name, report, scope)
-        self.member, self.replica = member, replica
-        self.engine = member.reader if replica else member.writer
 
 
 class ReadWriteSession(Session):
@@ -158,38 +143,9 @@ class ReadWriteSession(Session):
         """Choose where to read, and connect."""
         self.fleet.begin()
         scope = self._scope()
-        level = self._level(scope)
-        began = time.monotonic()
-        while level is not STRONG and (choice := self.fleet.choose(level, scope.token, without)) is not None:
-            member, token = choice
-            try:
-                connection = super().connection({"bind": member.reader})
-                if token is not None and not self._has_reached(member, connection, token):
-                    self._let_go(member.reader, broken=False)
-                    break  # asked once; the primary needs no asking
-            except member.errors as error:
-                self._let_go(member.reader, broken=True)
-                self.fleet.suspect(member, describe(error))
-                without |= {member}
-            except PoolTimeout:
-                if member in self.fleet.readers and time.monotonic() - began >= member.pool_timeout:
-                    raise
-            else:
-                self._place = Place(member, scope, replica=True)
-                member.transactions += 1
-                return
-        self._use_primary()
-
-    def _has_reached(self, member: Member, connection: Connection, token: Token) -> bool:
-        """Ask the replica behind ``connection``, before the snapshot of what it is to read."""
-        asked = time.monotonic()
-        report = read_report(member.ask_over(connection.connection.dbapi_connection), asked=asked)
-        self.fleet.heard(member, report, asked=asked)
-        return (
-            not report.writable
-            and (report.system, report.timeline) == (token.system, token.timeline)
-            and report.position >= token.position
-        )
+        self._place = on_replica(self, scope, self._level(scope), without)
+        if self._place is None:
+            self._use_primary()
 
     def _use_primary(self, execution_options: Any = None, *, wrote: bool = False) -> Place:
         """The rest of the transaction runs on the primary.
@@ -200,32 +156,14 @@ class ReadWriteSession(Session):
         place = self._place
         if place is None or place.replica:
             self.fleet.begin()
-            place = self._place = self._connect_to_primary(execution_options)
+            place = self._place = on_primary(self, self._scope(), execution_options)
         if wrote:
             place.wrote = True
         return place
 
-    def _connect_to_primary(self, execution_options: Any) -> Place:
-        began = time.monotonic()
-        while True:
-            member = self.fleet.writer()
-            try:
-                connection = super().connection({"bind": member.writer}, execution_options)
-            except member.errors as error:
-                # Nothing has been sent yet, so it may be tried again, with a new primary if there is one.
-                self.fleet.suspect(member, describe(error))
-                if time.monotonic() - began >= self.fleet.failover_wait:
-                    raise NoServerAvailable(
-                        f"the primary {member.name} does not answer: {describe(error)}"
-                    ) from error
-            except PoolTimeout:
-                if member is self.fleet.primary and time.monotonic() - began >= member.pool_timeout:
-                    raise
-            else:
-                place = Place(member, self._scope(), replica=False)
-                attach(connection.connection, place)
-                member.transactions += 1
-                return place
+    def _connect(self, engine: Engine, execution_options: Any = None) -> Connection:
+        """The transaction's connection to ``engine``, whatever this class thinks of it."""
+        return super().connection({"bind": engine}, execution_options)
 
     def _recover(self, error: DBAPIError, statement: Executable) -> bool:
         """Whether the read that ended in ``error`` may be repeated; prepares that."""
@@ -251,55 +189,5 @@ class ReadWriteSession(Session):
         return True
 
     def _leave(self, place: Place, *, broken: bool) -> None:
-        self._let_go(place.engine, broken=broken)
+        let_go(self, place.engine, broken=broken)
         self._place = None
-
-    def _let_go(self, engine: Engine, *, broken: bool) -> None:
-        """Give back the connection that this transaction has to ``engine``, without ending the transaction.
-
-        Session.rollback() would do it too, and throw away the objects that were added.
-        """
-        held = cast(SessionTransaction, self.get_transaction())._connections
-        if engine not in held:
-            return
-        connection, transaction, *_ = held.pop(engine)
-        held.pop(connection, None)
-        if broken:
-            connection.invalidate()
-        transaction.close()
-        connection.close()
-
-
-def session_class(fleet: Fleet) -> type[ReadWriteSession]:
-    """The session class of one cluster, with the hooks that keep its promises."""
-    made = type(
-        "ReadWriteSession", (ReadWriteSession,), {"fleet": fleet, "__doc__": ReadWriteSession.__doc__}
-    )
-    if not fleet.single:
-        event.listen(made, "before_flush", lambda session, *_: session._use_primary())
-        event.listen(made, "after_flush", lambda session, *_: session._use_primary(wrote=True))
-        event.listen(made, "after_commit", _after_commit)
-        event.listen(made, "after_transaction_end", _after_end)
-    return made
-
-
-def _after_commit(session: ReadWriteSession) -> None:
-    place = session._place
-    if place is None or place.replica or session.in_nested_transaction():
-        return
-    if place.wrote and session.twophase:
-        place.committed(None)  # COMMIT PREPARED tells no position
-
-
-def _after_end(session: ReadWriteSession, transaction: SessionTransaction) -> None:
-    if transaction.parent is not None:
-        return
-    place, session._place = session._place, None
-    if place is None:
-        return
-    if place.autocommit and place.token is None:
-        place.may_have_committed()  # the connection was lost under what it was told to do
-    if place.token is not None:
-        place.member.commits += 1
-        if place.token.position < NEVER_REPLAYED:
-            session.fleet.scopes.heard(place.token)

@@ -12,60 +12,11 @@ Pure: no I/O and no clock of its own. Rules:
   neither an idle primary nor a wrong clock on a server looks like lag.
 """
 
-from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-_PAGE = 8192
-_SHORT_HEADER, _LONG_HEADER = 24, 40
-_REMEMBERED = 1_000
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Report:
-    """What a member said about itself.
-
-    Args:
-        asked: when the question left, on this process's monotonic clock.
-        system: the system identifier.
-        timeline: the timeline it writes or replays; a replica may name an older one, never a newer.
-        writable: it is not in recovery.
-        position: a primary's insert position, a replica's replay position.
-        flushed: a primary's flushed position; the same as ``position`` on a replica.
-        flush_delay: seconds after which a commit is flushed at the latest, even an asynchronous one.
-        started: when the server process started, on its own clock.
-        segment_size: bytes in a log file.
-    """
-
-    asked: float
-    system: int
-    timeline: int
-    writable: bool
-    position: int
-    flushed: int
-    flush_delay: float = 0.6
-    started: float = 0.0
-    segment_size: int = 16 * 2**20
-
-
-@dataclass(slots=True)
-class Health:
-    """What this process knows about one member. ``failure`` says why the last question failed."""
-
-    report: Report | None = None
-    failure: str | None = None
-    asked: float = float("-inf")
-    returned: float | None = None
-
-    def answered(self, report: Report) -> None:
-        """A question was answered."""
-        if self.failure is not None:
-            self.returned = report.asked
-        self.report, self.failure, self.asked = report, None, report.asked
-
-    def failed(self, reason: str, *, asked: float) -> None:
-        """A question, and the same question on a new connection, failed."""
-        self.failure, self.asked = reason, asked
+from scalekit.database.history import History
+from scalekit.database.report import Health
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,46 +36,6 @@ class Survey:
     reasons: tuple[str | None, ...]
     system: int | None
     timeline: int
-
-
-class History:
-    """The primary's recent positions, from which the age of a replica's data follows."""
-
-    def __init__(self) -> None:
-        self._samples: deque[Report] = deque(maxlen=_REMEMBERED)
-
-    def add(self, report: Report) -> None:
-        """Remember what the primary said; a report from another timeline or system starts afresh."""
-        if self._samples:
-            last = self._samples[-1]
-            if (last.system, last.timeline) != (report.system, report.timeline):
-                self._samples.clear()
-            elif report.asked <= last.asked:
-                return
-            elif (last.position, last.flushed) == (report.position, report.flushed):
-                # An idle primary: everything up to here was still everything, later.
-                self._samples.pop()
-        self._samples.append(report)
-
-    def complete_until(self, position: int) -> float | None:
-        """The latest moment (monotonic) of which a replica at ``position`` has every commit, if known."""
-        for sample in reversed(self._samples):
-            # The position was taken after `asked`, so it covers every commit acknowledged before it.
-            if position >= sample.position:
-                return sample.asked
-            # What is inserted and not flushed is no commit, or one acknowledged before its flush, which
-            # follows within the delay.
-            if position >= sample.flushed:
-                return sample.asked - sample.flush_delay
-        return None
-
-    def lag(self, position: int) -> float | None:
-        """Seconds that ``position`` is behind the primary's newest known one; ``None`` if unknown."""
-        if not self._samples:
-            return None
-        until = self.complete_until(position)
-        newest = self._samples[-1].asked
-        return float("inf") if until is None else max(0.0, newest - until)
 
 
 def survey(
@@ -183,16 +94,3 @@ def _reason(one: Health, members: Sequence[Health], system: int | None, timeline
     if report.writable and returned is not None and any(m.asked < returned for m in members if m is not one):
         return "was away; the others are being asked whether it was replaced"
     return None
-
-
-def last_record_end(position: int, *, segment_size: int) -> int:
-    """The end of the last record, given an insert position.
-
-    The insert position skips a page header that a replica has yet to see, so an idle primary at a page
-    boundary would look forever ahead of a replica that has everything.
-    """
-    if position % segment_size == _LONG_HEADER:
-        return position - _LONG_HEADER
-    if position % _PAGE == _SHORT_HEADER:
-        return position - _SHORT_HEADER
-    return position

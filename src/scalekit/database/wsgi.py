@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any, Unpack
 
 from scalekit._http import from_wsgi, request_headers, to_wsgi
 from scalekit._options import check_kind, check_names
-from scalekit.database._visits import VisitOptions, Visits
 from scalekit.database.cluster import Cluster
 from scalekit.database.scope import Scope
+from scalekit.database.visits import VisitOptions, Visits
 from scalekit.types import Environ, SecretKey
 
 if TYPE_CHECKING:

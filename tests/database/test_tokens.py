@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scalekit.database import Bounded, Token, TokenSigner
-from scalekit.database.consistency import latest
+from scalekit.database.tokens import latest
 from scalekit.errors import ConfigurationError
 
 SECRET = "a secret that is long enough"
@@ -62,7 +62,7 @@ def test_foreign_expired_and_huge_tokens_are_ignored(monkeypatch: pytest.MonkeyP
     assert TokenSigner("another secret, long enough").loads(text) is None
     assert signer.loads(text * 100_000) is None
     now = __import__("time").time()
-    monkeypatch.setattr("scalekit.database.consistency.time.time", lambda: now + 61)
+    monkeypatch.setattr("scalekit.database.tokens.time.time", lambda: now + 61)
     assert signer.loads(text) is None
 
 

@@ -10,8 +10,8 @@ from typing import Any
 
 import asyncpg  # type: ignore[import-untyped]
 
-from scalekit.database._driver import Committed, raw
-from scalekit.database.postgresql import POSITION, READ_ONLY, WROTE
+from scalekit.database.backends.postgresql import POSITION, READ_ONLY, WROTE
+from scalekit.database.drivers.protocol import Committed, raw
 
 _SAID = "scalekit "
 _WROTE, _POSITION, _ROLLED_BACK = "scalekit wrote", "scalekit position ", "scalekit rolled back"

@@ -9,74 +9,32 @@ Rules:
 * A connection is used by the process, and on the event loop, that opened it.
 """
 
-import asyncio
 import math
-import threading
 import time
 from typing import Any, TypeAlias
 
-from sqlalchemy import URL, Engine, ExceptionContext, NullPool, QueuePool, create_engine, event
-from sqlalchemy.exc import (
-    ArgumentError,
-    DBAPIError,
-    DisconnectionError,
-    InvalidRequestError,
-    NoSuchModuleError,
-    SQLAlchemyError,
-)
-from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy import URL, NullPool, QueuePool
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from scalekit._forks import renew_in_children
 from scalekit._steps import Steps
-from scalekit.database._driver import Driver
-from scalekit.database.commits import end_quietly, tell_positions
-from scalekit.database.postgresql import QUESTION, read_report
-from scalekit.database.topology import Health, Report
-from scalekit.errors import ConfigurationError, WrongColour
+from scalekit.database.backends.postgresql import QUESTION, read_report
+from scalekit.database.drivers.protocol import Driver
+from scalekit.database.engines import (
+    AnyEngine,
+    describe,
+    keep_to_loop,
+    make_engine,
+    name_of,
+    sync_engine,
+    watch,
+)
+from scalekit.database.links import Links
+from scalekit.database.report import Health, Report
 from scalekit.types import Colour
-
-AnyEngine: TypeAlias = Engine | AsyncEngine
 
 # The errors that a member's trouble shows itself in.
 Errors: TypeAlias = tuple[type[Exception], ...]
-
-
-class Links:
-    """The open connections of one engine.
-
-    The garbage collector may close a forgotten connection in the middle of any of this, in the same thread:
-    so the lock can be taken twice, and what is gone over is a copy.
-    """
-
-    def __init__(self) -> None:
-        self.forget()
-
-    def forget(self) -> None:
-        """Start with none; they belong to another process or event loop."""
-        self._lock = threading.RLock()
-        self.open: dict[Any, float] = {}  # and when each was opened
-        self.busy: set[Any] = set()
-
-    def opened(self, connection: Any, driver: Driver) -> None:
-        with self._lock:
-            # One whose set-up failed is never reported closed. For the same reason it is not busy yet.
-            for one in list(self.open):
-                if driver.is_closed(one):
-                    self.closed(one)
-            self.open[connection] = time.monotonic()
-
-    def closed(self, connection: Any, *_: Any) -> None:
-        with self._lock:
-            self.open.pop(connection, None)
-            self.busy.discard(connection)
-
-    def cut(self, driver: Driver, *, opened_before: float = math.inf) -> None:
-        """Break every connection, the idle ones too."""
-        # Under the lock, a connection cannot be closed and its descriptor reused in between.
-        with self._lock:
-            for connection, opened in list(self.open.items()):
-                if opened < opened_before:
-                    driver.cut(connection)
 
 
 class Member:
@@ -119,12 +77,12 @@ class Member:
             options = {**options, "pool_timeout": min(self.pool_timeout, connect_timeout)}
         self.write_links, self.read_links, self.probe_links = Links(), Links(), Links()
         self.write_engine = self._engine(url, colour, options, self.write_links, read_only=False)
-        self.writer = _sync(self.write_engine)
+        self.writer = sync_engine(self.write_engine)
         self.read_engine = self.probe_engine = self.write_engine
         if driver is not None:
             self.read_engine = self._engine(url, colour, options, self.read_links, read_only=True)
             self.probe_engine = self._engine(url, colour, probing, self.probe_links, read_only=True)
-        self.reader = _sync(self.read_engine)
+        self.reader = sync_engine(self.read_engine)
         self._probe: Any = None
 
     def __repr__(self) -> str:
@@ -221,7 +179,7 @@ class Member:
     def forked(self) -> None:
         """Leave the connections to the process, or the event loop, that opened them."""
         for engine in self._engines():
-            _sync(engine).dispose(close=False)
+            sync_engine(engine).dispose(close=False)
         for links in (self.write_links, self.read_links, self.probe_links):
             links.forget()
         self._probe = None
@@ -235,101 +193,11 @@ class Member:
     ) -> AnyEngine:
         engine = make_engine(url, colour=colour, options=options)
         driver = self._driver
-        sync = _sync(engine)
+        sync = sync_engine(engine)
         if driver is None:
             if isinstance(sync.pool, QueuePool):  # others, such as an in-memory SQLite's, keep one for ever
                 renew_in_children(self)
-                _keep_to_loop(sync)
+                keep_to_loop(sync)
             return engine
-
-        @event.listens_for(sync, "do_connect")
-        def connect(dialect: Any, record: Any, arguments: Any, parameters: dict[str, Any]) -> Any:
-            given = driver.parameters(parameters, read_only=read_only, timeout=self._connect_timeout)
-            connection = dialect.connect(*arguments, **given)
-            # Known before anything is asked over it: the set-up queries may be the ones that hang.
-            links.opened(connection, driver)
-            try:
-                driver.opened(connection, read_only=read_only)
-            except BaseException:
-                driver.cut(connection)
-                links.closed(connection)
-                raise
-            return connection
-
-        (end_quietly if read_only else tell_positions)(sync, driver)
-
-        @event.listens_for(sync, "checkout")
-        def checkout(connection: Any, *_: Any) -> None:
-            # Costs no round trip: the server's farewell has arrived, if there was one. The pool makes a new
-            # connection then, and no statement is lost to an old one.
-            if driver.is_closed(connection):
-                raise DisconnectionError(f"{self.name} hung up")
-            links.busy.add(connection)
-
-        @event.listens_for(sync, "handle_error")
-        def handle_error(context: ExceptionContext) -> None:
-            if driver.lost(context.original_exception):
-                context.is_disconnect = True
-
-        event.listen(sync, "checkin", lambda connection, *_: links.busy.discard(connection))
-        for gone in ("close", "close_detached", "invalidate"):
-            event.listen(sync, gone, links.closed)
+        watch(sync, driver, links, name=self.name, connect_timeout=self._connect_timeout, read_only=read_only)
         return engine
-
-
-def _keep_to_loop(engine: Engine) -> None:
-    """Let a connection that another event loop opened be replaced; SQLite's have a thread, and no loop."""
-    if not engine.dialect.is_async or engine.dialect.name == "sqlite":
-        return
-
-    @event.listens_for(engine, "checkout")
-    def checkout(connection: Any, record: Any, proxy: Any) -> None:
-        loop = asyncio.get_running_loop()
-        if record.info.setdefault("scalekit.loop", loop) is not loop:
-            # Not closed, which that loop alone could do.
-            record.dbapi_connection = proxy.dbapi_connection = None
-            raise DisconnectionError("opened on another event loop")
-
-
-def make_engine(url: URL, *, colour: Colour, options: dict[str, Any]) -> AnyEngine:
-    """An engine of the wanted colour.
-
-    Raises:
-        ConfigurationError: an unknown dialect, driver or option. Never quotes the password.
-        WrongColour: a driver of the other colour.
-    """
-    engine: AnyEngine
-    try:
-        engine = create_engine(url, **options) if colour == "sync" else create_async_engine(url, **options)
-    except NoSuchModuleError as error:
-        raise ConfigurationError(f"SQLAlchemy knows no {url.drivername}:// databases") from error
-    except ModuleNotFoundError as error:
-        raise ConfigurationError(f"{url.drivername}:// needs its driver: pip install {error.name}") from error
-    except InvalidRequestError as error:
-        if "is not async" not in str(error):
-            raise ConfigurationError(f"no engine for {name_of(url)}: {error}") from error
-        raise WrongColour(found="sync", wanted="async", what=f"AsyncCluster ({url.drivername}://)") from error
-    except (ArgumentError, TypeError) as error:
-        raise ConfigurationError(f"no engine for {name_of(url)}: {error}") from error
-    if colour == "sync" and engine.dialect.is_async:
-        raise WrongColour(found="async", wanted="sync", what=f"Cluster ({url.drivername}://)")
-    return engine
-
-
-def name_of(url: URL) -> str:
-    """How a member is called in messages: host, port and database, without credentials."""
-    host = url.host or str(url.query.get("host", "")) or ""
-    port = f":{url.port}" if url.port else ""
-    database = url.database or ""
-    return f"{host}{port}/{database}" if host else database or url.get_backend_name()
-
-
-def describe(error: BaseException) -> str:
-    """An error in one line, for people; drivers put no secrets into the first line."""
-    cause = getattr(error, "orig", None) or error
-    text = str(cause).strip() or "no answer in time"
-    return f"{type(cause).__name__}: {text.splitlines()[0]:.200}"
-
-
-def _sync(engine: AnyEngine) -> Engine:
-    return engine.sync_engine if isinstance(engine, AsyncEngine) else engine

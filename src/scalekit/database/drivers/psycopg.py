@@ -10,9 +10,9 @@ from psycopg.pq import TransactionStatus
 from psycopg.rows import tuple_row
 
 from scalekit._steps import Steps
-from scalekit.database import _driver
-from scalekit.database._driver import Committed, drive, raw
-from scalekit.database.postgresql import POSITION, READ_ONLY, WROTE
+from scalekit.database.backends.postgresql import POSITION, READ_ONLY, WROTE
+from scalekit.database.drivers import sockets
+from scalekit.database.drivers.protocol import Committed, drive, raw
 
 
 class Psycopg:
@@ -31,7 +31,7 @@ class Psycopg:
 
     def opened(self, connection: Any, *, read_only: bool) -> None:
         driver_connection = raw(connection)
-        self._addresses[driver_connection] = _driver.addresses(driver_connection.fileno())
+        self._addresses[driver_connection] = sockets.addresses(driver_connection.fileno())
 
     def ask(self, connection: Any, sql: str) -> tuple[Any, ...]:
         return drive(connection, lambda raw: _ask(raw, sql))
@@ -47,7 +47,7 @@ class Psycopg:
 
     def is_closed(self, connection: Any) -> bool:
         driver_connection = raw(connection)
-        return bool(driver_connection.closed) or _driver.hung_up(driver_connection.fileno())
+        return bool(driver_connection.closed) or sockets.hung_up(driver_connection.fileno())
 
     def lost(self, error: BaseException) -> bool:
         return False
@@ -55,7 +55,7 @@ class Psycopg:
     def cut(self, connection: Any) -> None:
         driver_connection = raw(connection)
         with contextlib.suppress(psycopg.Error):  # closed meanwhile
-            _driver.shut_socket(driver_connection.fileno(), addresses=self._addresses.get(driver_connection))
+            sockets.shut_socket(driver_connection.fileno(), addresses=self._addresses.get(driver_connection))
 
 
 def _ask(raw: Any, sql: str) -> Steps[tuple[Any, ...]]:

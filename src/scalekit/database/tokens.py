@@ -1,4 +1,4 @@
-"""How fresh a read must be, and the token that says what "fresh" means for one visitor.
+"""The token that says what "fresh" means for one visitor.
 
 Rules:
 
@@ -11,67 +11,18 @@ Rules:
 
 import time
 from dataclasses import dataclass
-from typing import TypeAlias
 
 from itsdangerous import BadSignature
 
-from scalekit._durations import Duration, seconds
+from scalekit._durations import Duration
 from scalekit._signing import signer
-from scalekit.errors import ConfigurationError
+from scalekit.database.levels import positive
 from scalekit.types import SecretKey
 
 _SALT = "scalekit.database"
 _VERSION = "1"
 # Four hexadecimal fields of at most 16 digits, the version, dots, and an HMAC-SHA256 in base64.
 _LONGEST = 128
-
-
-@dataclass(frozen=True, slots=True)
-class Level:
-    """A consistency level without a parameter: :data:`ANY`, :data:`CAUSAL` or :data:`STRONG`."""
-
-    name: str
-
-    def __repr__(self) -> str:
-        return self.name
-
-
-ANY = Level("ANY")
-"""Any replica that is within the cluster's ``max_lag``. Never asks a server anything."""
-
-CAUSAL = Level("CAUSAL")
-"""Never older than what this visitor has written or been promised. The default."""
-
-STRONG = Level("STRONG")
-"""The primary."""
-
-
-@dataclass(frozen=True, slots=True, init=False)
-class Bounded:
-    """At most so old, whoever wrote it, and never older than the visitor's own writes.
-
-    Args:
-        seconds: the age that is still acceptable, in seconds or as a ``timedelta``.
-
-    Raises:
-        ConfigurationError: not a positive, finite duration.
-    """
-
-    seconds: float
-
-    def __init__(self, seconds: Duration) -> None:
-        object.__setattr__(self, "seconds", _positive(seconds, name="seconds"))
-
-
-def _positive(value: Duration, *, name: str) -> float:
-    result = seconds(value, name=name)
-    if result == 0:
-        raise ConfigurationError(f"{name}=0 can be met by no replica; use STRONG")
-    return result
-
-
-Consistency: TypeAlias = Level | Bounded
-"""What ``consistency=`` takes: ``ANY``, ``CAUSAL``, ``Bounded(seconds)`` or ``STRONG``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +70,7 @@ class TokenSigner:
 
     def __init__(self, secret_key: SecretKey, *, max_age: Duration = 600) -> None:
         self._signer = signer(secret_key, salt=_SALT)
-        self.max_age = _positive(max_age, name="max_age")
+        self.max_age = positive(max_age, name="max_age")
 
     def dumps(self, token: Token) -> str:
         """``token`` as text for a cookie or a header; it expires ``max_age`` from now."""

@@ -3,7 +3,7 @@
 from sqlalchemy import URL
 from sqlalchemy.exc import NoSuchModuleError
 
-from scalekit.database._driver import Driver
+from scalekit.database.drivers.protocol import Driver
 from scalekit.errors import ConfigurationError
 
 
@@ -16,11 +16,11 @@ def driver_for(url: URL) -> Driver:
     try:
         backend, name = url.get_backend_name(), url.get_driver_name()
         if backend == "postgresql" and name == "asyncpg":
-            from scalekit.database._asyncpg import Asyncpg
+            from scalekit.database.drivers.asyncpg import Asyncpg
 
             return Asyncpg()
         if backend == "postgresql" and name == "psycopg":
-            from scalekit.database._psycopg import Psycopg
+            from scalekit.database.drivers.psycopg import Psycopg
 
             return Psycopg()
     except NoSuchModuleError as error:

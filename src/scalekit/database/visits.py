@@ -5,8 +5,9 @@ from typing import TypedDict
 from scalekit._durations import Duration
 from scalekit._http import Cookie, make_private, read_cookie
 from scalekit._options import check_items, check_kind
-from scalekit.database.consistency import TokenSigner
-from scalekit.database.scope import Scope, Scopes
+from scalekit.database.scope import Scope
+from scalekit.database.scopes import Scopes
+from scalekit.database.tokens import TokenSigner
 from scalekit.types import Headers, SecretKey
 
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})

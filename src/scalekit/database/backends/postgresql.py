@@ -15,7 +15,7 @@ Rules:
 import re
 from typing import Any
 
-from scalekit.database.topology import Report, last_record_end
+from scalekit.database.report import Report
 
 # A replica's timeline: what it receives (visible to pg_monitor only), else what its control file says,
 # which may be an older one. An older one keeps it unused for a while, which is safe.
@@ -59,9 +59,25 @@ CONFLICT = frozenset({"40001", "40P01"})
 # The server is going away or not ready; the connection is of no more use.
 GONE = frozenset({"57P01", "57P02", "57P03", "57P05", "08000", "08003", "08006"})
 
+_PAGE = 8192
+_SHORT_HEADER, _LONG_HEADER = 24, 40
+
 _UNITS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "min": 60.0, "kB": 2**10, "MB": 2**20, "GB": 2**30}
 # The log writer flushes an asynchronous commit within three of its delays (PostgreSQL manual, 28.4).
 _FLUSH_DELAYS = 3
+
+
+def last_record_end(position: int, *, segment_size: int) -> int:
+    """The end of the last record, given an insert position.
+
+    The insert position skips a page header that a replica has yet to see, so an idle primary at a page
+    boundary would look forever ahead of a replica that has everything.
+    """
+    if position % segment_size == _LONG_HEADER:
+        return position - _LONG_HEADER
+    if position % _PAGE == _SHORT_HEADER:
+        return position - _SHORT_HEADER
+    return position
 
 
 def read_report(row: tuple[Any, ...], *, asked: float) -> Report:

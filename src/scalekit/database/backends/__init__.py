@@ -1,0 +1,1 @@
+"""What each kind of server can tell us: one file a kind."""

@@ -1,0 +1,123 @@
+"""Engines, and what is done at each of their connections' turns."""
+
+import asyncio
+from typing import Any, TypeAlias
+
+from sqlalchemy import URL, Engine, ExceptionContext, create_engine, event
+from sqlalchemy.exc import ArgumentError, DisconnectionError, InvalidRequestError, NoSuchModuleError
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+
+from scalekit.database.commits import end_quietly, tell_positions
+from scalekit.database.drivers.protocol import Driver
+from scalekit.database.links import Links
+from scalekit.errors import ConfigurationError, WrongColour
+from scalekit.types import Colour
+
+AnyEngine: TypeAlias = Engine | AsyncEngine
+
+
+def watch(
+    engine: Engine, driver: Driver, links: Links, *, name: str, connect_timeout: float, read_only: bool
+) -> None:
+    """Prepare the connections of ``engine`` for what they are for, and keep ``links`` of them.
+
+    Args:
+        engine: of a member that can route.
+        driver: how its driver does what SQLAlchemy has no word for.
+        links: where each connection is known from the moment its socket is open.
+        name: the member's, for messages.
+        connect_timeout: seconds that opening a connection may take.
+        read_only: whether the connections must refuse to write.
+    """
+
+    @event.listens_for(engine, "do_connect")
+    def connect(dialect: Any, record: Any, arguments: Any, parameters: dict[str, Any]) -> Any:
+        given = driver.parameters(parameters, read_only=read_only, timeout=connect_timeout)
+        connection = dialect.connect(*arguments, **given)
+        # Known before anything is asked over it: the set-up queries may be the ones that hang.
+        links.opened(connection, driver)
+        try:
+            driver.opened(connection, read_only=read_only)
+        except BaseException:
+            driver.cut(connection)
+            links.closed(connection)
+            raise
+        return connection
+
+    (end_quietly if read_only else tell_positions)(engine, driver)
+
+    @event.listens_for(engine, "checkout")
+    def checkout(connection: Any, *_: Any) -> None:
+        # Costs no round trip: the server's farewell has arrived, if there was one. The pool makes a new
+        # connection then, and no statement is lost to an old one.
+        if driver.is_closed(connection):
+            raise DisconnectionError(f"{name} hung up")
+        links.busy.add(connection)
+
+    @event.listens_for(engine, "handle_error")
+    def handle_error(context: ExceptionContext) -> None:
+        if driver.lost(context.original_exception):
+            context.is_disconnect = True
+
+    event.listen(engine, "checkin", lambda connection, *_: links.busy.discard(connection))
+    for gone in ("close", "close_detached", "invalidate"):
+        event.listen(engine, gone, links.closed)
+
+
+def keep_to_loop(engine: Engine) -> None:
+    """Let a connection that another event loop opened be replaced; SQLite's have a thread, and no loop."""
+    if not engine.dialect.is_async or engine.dialect.name == "sqlite":
+        return
+
+    @event.listens_for(engine, "checkout")
+    def checkout(connection: Any, record: Any, proxy: Any) -> None:
+        loop = asyncio.get_running_loop()
+        if record.info.setdefault("scalekit.loop", loop) is not loop:
+            # Not closed, which that loop alone could do.
+            record.dbapi_connection = proxy.dbapi_connection = None
+            raise DisconnectionError("opened on another event loop")
+
+
+def make_engine(url: URL, *, colour: Colour, options: dict[str, Any]) -> AnyEngine:
+    """An engine of the wanted colour.
+
+    Raises:
+        ConfigurationError: an unknown dialect, driver or option. Never quotes the password.
+        WrongColour: a driver of the other colour.
+    """
+    engine: AnyEngine
+    try:
+        engine = create_engine(url, **options) if colour == "sync" else create_async_engine(url, **options)
+    except NoSuchModuleError as error:
+        raise ConfigurationError(f"SQLAlchemy knows no {url.drivername}:// databases") from error
+    except ModuleNotFoundError as error:
+        raise ConfigurationError(f"{url.drivername}:// needs its driver: pip install {error.name}") from error
+    except InvalidRequestError as error:
+        if "is not async" not in str(error):
+            raise ConfigurationError(f"no engine for {name_of(url)}: {error}") from error
+        raise WrongColour(found="sync", wanted="async", what=f"AsyncCluster ({url.drivername}://)") from error
+    except (ArgumentError, TypeError) as error:
+        raise ConfigurationError(f"no engine for {name_of(url)}: {error}") from error
+    if colour == "sync" and engine.dialect.is_async:
+        raise WrongColour(found="async", wanted="sync", what=f"Cluster ({url.drivername}://)")
+    return engine
+
+
+def name_of(url: URL) -> str:
+    """How a member is called in messages: host, port and database, without credentials."""
+    host = url.host or str(url.query.get("host", "")) or ""
+    port = f":{url.port}" if url.port else ""
+    database = url.database or ""
+    return f"{host}{port}/{database}" if host else database or url.get_backend_name()
+
+
+def describe(error: BaseException) -> str:
+    """An error in one line, for people; drivers put no secrets into the first line."""
+    cause = getattr(error, "orig", None) or error
+    text = str(cause).strip() or "no answer in time"
+    return f"{type(cause).__name__}: {text.splitlines()[0]:.200}"
+
+
+def sync_engine(engine: AnyEngine) -> Engine:
+    """The engine behind an ``AsyncEngine``, or the engine itself."""
+    return engine.sync_engine if isinstance(engine, AsyncEngine) else engine

@@ -1,0 +1,73 @@
+"""What this process knows about the members, for people and for metrics."""
+
+from dataclasses import dataclass
+from math import inf
+from typing import Literal
+
+from scalekit.database.backends.postgresql import show_lsn
+from scalekit.database.fleet import Fleet
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MemberStatus:
+    """One server, as this process sees it.
+
+    Args:
+        name: host, port and database.
+        role: ``"primary"``; ``"replica"``, which may be read from; ``"out"``, which gets nothing.
+        reason: why it is out, or ``None``.
+        lag: seconds that its data are behind the primary's newest known position; ``None`` if unknown, as
+            when it is farther behind than this process has watched the primary.
+        timeline: how many promotions its history has seen; ``None`` if unknown.
+        position: of its log, as PostgreSQL writes it; ``None`` if unknown.
+        in_flight: connections in use by this process.
+        transactions: begun on it by this process.
+        commits: of those, that changed something.
+    """
+
+    name: str
+    role: Literal["primary", "replica", "out"]
+    reason: str | None
+    lag: float | None
+    timeline: int | None
+    position: str | None
+    in_flight: int
+    transactions: int
+    commits: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Status:
+    """A snapshot of a cluster. ``primary`` is the primary's name, ``None`` while there is none."""
+
+    primary: str | None
+    members: tuple[MemberStatus, ...]
+
+
+def snapshot(fleet: Fleet) -> Status:
+    """The status of ``fleet`` right now. Asks nobody."""
+    members = []
+    for member in fleet.members:
+        report = member.health.report
+        role: Literal["primary", "replica", "out"] = "out"
+        if member is fleet.primary:
+            role = "primary"
+        elif member in fleet.readers:
+            role = "replica"
+        lag = fleet.history.lag(report.position) if report is not None else None
+        if lag == inf:
+            lag = None  # JSON has no infinity, and a status page is read when something is wrong
+        members.append(
+            MemberStatus(
+                name=member.name,
+                role=role,
+                reason=fleet.state(member) if role == "out" else None,
+                lag=0.0 if role == "primary" else lag,
+                timeline=report.timeline if report is not None else None,
+                position=show_lsn(report.position) if report is not None else None,
+                in_flight=member.in_flight,
+                transactions=member.transactions,
+                commits=member.commits,
+            )
+        )
+    return Status(primary=fleet.primary.name if fleet.primary else None, members=tuple(members))
