@@ -91,6 +91,8 @@ class Stream(asyncio.Protocol):
         try:
             while (reply := self._replies.next()) is not None:
                 self._deliver(reply)
+            if not self._waiting and self._replies.pending:
+                raise Malformed("something unasked")  # or the next command would take it for its answer
         except Malformed as error:
             self.close(errors.unavailable(self._name, error))
 

@@ -67,7 +67,7 @@ class Replies:
     @property
     def pending(self) -> bool:
         """Whether there is something that has not been given out."""
-        return bool(self._buffer) or self._size is not None
+        return bool(self._buffer) or self._size is not None or self._found is not None
 
     def feed(self, data: bytes) -> None:
         self._buffer += data
