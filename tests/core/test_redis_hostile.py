@@ -146,6 +146,26 @@ async def test_a_large_answer_may_take_longer_than_the_limit(colour: Any) -> Non
         await client.close()
 
 
+async def test_a_large_answer_takes_no_more_than_so_many_limits(
+    colour: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A server that has 64 KiB ready whenever the limit is about to pass holds nobody for hours."""
+    monkeypatch.setattr(replies, "_LONGEST", 4)
+
+    def answer(sock: socket.socket) -> None:
+        sock.sendall(b"$%d\r\n" % (30 << 16))
+        for _ in range(30):
+            sock.sendall(b"x" * (1 << 16))
+            time.sleep(0.03)
+        sock.sendall(b"\r\n")
+
+    with scripted(answer) as server:
+        client = Client(server.url, colour, timeout=0.1)
+        with pytest.raises(BackendTimeout):
+            await client.ask("GET", "k")
+        await client.close()
+
+
 async def test_an_answer_without_end_is_given_up(colour: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """A server that sends more than any value of Redis has does not fill the memory."""
     monkeypatch.setattr(replies, "_LARGEST", 4 << 20)

@@ -75,7 +75,7 @@ def _receive(sock: Any, replies: Replies, timeout: float) -> Any:
 
 def _rest(sock: Any, replies: Replies, timeout: float, until: float) -> Any:
     """A reply that comes in pieces."""
-    arriving = Arriving()
+    arriving = Arriving(timeout)
     while True:
         left = until - time.monotonic()
         if left <= 0:

@@ -90,7 +90,7 @@ class Lane(asyncio.Protocol):
         self._alarm = Alarm(timeout, self._late)
         self._calls: deque[Call] = deque()
         self._replies = make_replies()
-        self._arriving = Arriving()
+        self._arriving = Arriving(timeout)
         self._fit = True
         self._closed = False
         self._gone = asyncio.get_running_loop().create_future()

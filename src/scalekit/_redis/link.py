@@ -65,7 +65,8 @@ class Redis:
 
         Args:
             url: for instance ``redis://localhost:6379/0``.
-            timeout: seconds that an answer may take, and each 64 KiB of a large one.
+            timeout: seconds that an answer may take, and each 64 KiB of a large one; sixty times as many
+                for all of it.
             connect_timeout: seconds that connecting may take.
             max_connections: connections for threads; more threads wait, for ``timeout`` at most. An event
                 loop uses two at a time (to each node of a Cluster), or one if this is 1.
