@@ -159,3 +159,15 @@ def test_the_class_in_place_of_the_interface() -> None:
     app.session_interface = ServerSessionInterface  # type: ignore[assignment]
     with pytest.raises(ConfigurationError, match=r"an instance, ServerSessionInterface\(store, secret_key="):
         app.test_client().get("/")
+
+
+def test_a_server_of_the_other_kind_is_told_by_the_name_of_what_is_missing() -> None:
+    """What a server logs with each request is as docs/howto/sessions.md has it: uvicorn tries an application
+    that is no coroutine function with one argument."""
+    asgi = MAKERS["the ASGI SessionMiddleware"](store=MemoryStore(), secret_key=SECRET)
+    wsgi = MAKERS["the WSGI SessionMiddleware"](store=MemoryStore(), secret_key=SECRET)
+    message = r"^SessionMiddleware.__call__\(\) missing 1 required positional argument: '%s'$"
+    with pytest.raises(TypeError, match=message % "send"):
+        asgi({}, print)
+    with pytest.raises(TypeError, match=message % "start_response"):
+        wsgi({"type": "http"})
