@@ -14,6 +14,7 @@ from scalekit.database import STRONG, AsyncCluster, Cluster, Token
 from scalekit.database.scope import Scope
 from scalekit.errors import OutcomeUnknown
 from tests.conftest import Database
+from tests.database._tokens import token
 from tests.faults import FaultProxy, pause_replay
 
 pytestmark = pytest.mark.slow
@@ -168,7 +169,7 @@ def test_what_autocommit_wrote_is_remembered(make_sync: Callable[..., Cluster], 
                 with cluster.session(consistency=STRONG) as session:
                     session.execute(write)
                 assert scope.token is not None
-                assert scope.token.position < 2**63
+                assert scope.token.is_known
                 with cluster.session() as session:
                     assert session.execute(READ).one() == (expected, False)
 
@@ -215,7 +216,7 @@ async def test_a_read_on_the_primary_is_not_repeated(items: Database, driver: st
                 with pytest.raises(DBAPIError):
                     await charging
             assert scope.token is not None
-            assert scope.token.position == 2**64 - 1, "it was applied, and nobody knows where"
+            assert not scope.token.is_known, "it was applied, and nobody knows where"
     assert stock(items) == 2
 
 
@@ -265,27 +266,29 @@ async def test_a_cancelled_question_leaves_no_trace(items: Database, driver: str
 
 def test_a_later_commit_covers_one_whose_position_is_unknown() -> None:
     """The visitor is free again; but a transaction that began before the unknown one covers nothing."""
-    unknown = Token(1, 1, 2**64 - 1)
+    unknown = Token.unknown("pg:1", 1)
     scope = Scope()
     began_before = scope.token
     scope.advance(unknown, since=None)
-    scope.advance(Token(1, 1, 100), since=began_before)
-    assert scope.token == unknown
-    again = Token(1, 1, 2**64 - 1)
+    scope.advance(token(1, 100), since=began_before)
+    assert scope.token is not None
+    assert not scope.token.is_known
+    again = Token.unknown("pg:1", 1)
     began_between = scope.token
     scope.advance(again, since=scope.token)
-    scope.advance(Token(1, 1, 200), since=began_between)
-    assert scope.token is again
-    scope.advance(Token(1, 1, 300), since=scope.token)
-    assert scope.token == Token(1, 1, 300)
-    scope.advance(Token(1, 0, 400), since=scope.token)
-    assert scope.token == Token(1, 1, 300), "an older timeline says nothing"
+    scope.advance(token(1, 200), since=began_between)
+    assert scope.token is not None
+    assert not scope.token.is_known
+    scope.advance(token(1, 300), since=scope.token)
+    assert scope.token == token(1, 300)
+    scope.advance(token(0, 400), since=scope.token)
+    assert scope.token == token(1, 300), "an older timeline says nothing"
 
 
 def test_two_threads_that_commit_at_once() -> None:
     """The scope keeps the later position, whichever thread is interrupted while it compares them."""
-    scope = Scope(Token(1, 1, 50))
-    other = threading.Thread(target=lambda: scope.advance(Token(1, 1, 300)))
+    scope = Scope(token(1, 50))
+    other = threading.Thread(target=lambda: scope.advance(token(1, 300)))
 
     class Interrupted(int):
         def __gt__(self, value: int) -> bool:
@@ -301,19 +304,19 @@ def test_two_threads_that_commit_at_once() -> None:
 
         __hash__ = int.__hash__
 
-    scope.advance(Token(1, 1, Interrupted(200)))
+    scope.advance(token(1, Interrupted(200)))
     other.join(20)
-    assert scope.token == Token(1, 1, 300)
+    assert scope.token == token(1, 300)
     assert scope.commits == 2
 
 
 def test_a_scope_in_a_scope() -> None:
     """It starts from what the outer one was promised; its commits and open writes are the outer one's too."""
-    outer = Scope(Token(1, 1, 100))
-    inner = Scope(Token(1, 1, 50), parent=outer)
+    outer = Scope(token(1, 100))
+    inner = Scope(token(1, 50), parent=outer)
     assert inner.token == outer.token
-    inner.advance(Token(1, 1, 200))
-    assert outer.token == Token(1, 1, 200)
+    inner.advance(token(1, 200))
+    assert outer.token == token(1, 200)
     assert outer.commits == 1
 
     class Pending:

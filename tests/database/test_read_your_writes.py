@@ -20,9 +20,10 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from scalekit.database import ANY, AsyncCluster, Bounded, Cluster, Token, TokenSigner
+from scalekit.database import ANY, AsyncCluster, Bounded, Cluster, TokenSigner
 from scalekit.database.asgi import ReadYourWritesMiddleware
 from tests.conftest import Database
+from tests.database._tokens import token
 from tests.faults import pause_replay
 
 pytestmark = pytest.mark.slow
@@ -197,7 +198,7 @@ async def test_the_position_comes_with_the_commit(
                     await session.commit()
                 assert scope.advanced
                 assert scope.token is not None
-                assert scope.token.position < 2**63
+                assert scope.token.is_known
         ask.assert_not_called()
 
 
@@ -255,13 +256,13 @@ async def test_the_cookie(make_async: Callable[..., AsyncCluster], items: Databa
         assert "set-cookie" not in again.headers
     async with client(application, cookies={"rw": "1.7.1.ffffffffffff.ffffffff.forged"}) as forger:
         assert (await forger.get("/")).json()["replica"] is True
-    far = TokenSigner(SECRET).dumps(Token(cluster._fleet.system or 0, 1, 2**63))
+    far = TokenSigner(SECRET).dumps(token(1, 2**63, system=cluster._fleet.system or ""))
     async with client(application, cookies={"rw": far}) as visitor:
         assert (await visitor.get("/")).json()["replica"] is False
-    other = TokenSigner(SECRET).dumps(Token(cluster._fleet.system or 0, 0, 1))
+    other = TokenSigner(SECRET).dumps(token(0, 1, system=cluster._fleet.system or ""))
     async with client(application, cookies={"rw": other}) as visitor:
         assert (await visitor.get("/")).json()["replica"] is False, "another timeline is never a yes"
-    elsewhere = TokenSigner(SECRET).dumps(Token(12345, 1, 2**63))
+    elsewhere = TokenSigner(SECRET).dumps(token(1, 2**63, system="pg:12345"))
     async with client(application, cookies={"rw": elsewhere}) as visitor:
         assert (await visitor.get("/")).json()["replica"] is True, "another database's token means nothing"
 
@@ -458,7 +459,7 @@ async def test_two_tabs_at_once(
             written = TokenSigner(SECRET).loads(other_tab.cookies["rw"])
             assert written is not None
             async with asyncio.timeout(10):
-                while one.scopes.newest_since(Token(written.system, written.timeline, 0)) != written:
+                while one.scopes.newest_since(token(written.epoch, 0, system=written.system)) != written:
                     await asyncio.sleep(0.02)
             rendered.set()
             # The browser keeps the one that came last.

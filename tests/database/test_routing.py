@@ -19,7 +19,7 @@ from sqlalchemy.dialects.postgresql import psycopg
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, selectinload
 
 from scalekit.database.routing import Verdicts
-from scalekit.database.sqltext import postgresql as _sqltext
+from scalekit.database.sqltext.postgresql import RULES
 
 
 class Base(DeclarativeBase):
@@ -122,18 +122,18 @@ WRITES = [
 @pytest.mark.parametrize("sql", READS)
 def test_reads(sql: str) -> None:
     """Text that provably only reads may go to a replica."""
-    assert _sqltext.is_read(sql)
+    assert RULES.is_read(sql)
 
 
 @pytest.mark.parametrize("sql", WRITES)
 def test_writes(sql: str) -> None:
     """Text that writes, locks, or is not understood goes to the primary."""
-    assert not _sqltext.is_read(sql)
+    assert not RULES.is_read(sql)
 
 
 def test_constructs_are_judged_by_their_sql() -> None:
     """Core and ORM statements are reads exactly when the SQL that is sent for them is."""
-    verdicts = Verdicts(psycopg.dialect())
+    verdicts = Verdicts(psycopg.dialect(), RULES)
     writing_cte = insert(Item).values(id=1).returning(Item.id).cte()
     reads = [
         select(Item),
@@ -169,7 +169,7 @@ def test_constructs_are_judged_by_their_sql() -> None:
 
 def test_a_refusal_is_remembered_for_every_statement_of_the_same_sql() -> None:
     """What a replica refused once goes to the primary, with other parameters too."""
-    verdicts = Verdicts(psycopg.dialect())
+    verdicts = Verdicts(psycopg.dialect(), RULES)
     first, second = (select(func.place_order(number)) for number in (1, 2))
     assert verdicts.is_read(first)
     verdicts.refused(first)
@@ -179,7 +179,7 @@ def test_a_refusal_is_remembered_for_every_statement_of_the_same_sql() -> None:
 
 def test_the_memory_of_verdicts_is_bounded() -> None:
     """An application that makes up its SQL does not grow the memory without end."""
-    verdicts = Verdicts(psycopg.dialect())
+    verdicts = Verdicts(psycopg.dialect(), RULES)
     for number in range(5_000):
         verdicts.is_read(text(f"SELECT {number}"))
     assert len(verdicts._known) <= 2_000

@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from scalekit._durations import Duration, seconds
 from scalekit._steps import run, run_async
-from scalekit.database.backends import sqlite
+from scalekit.database.backends import backend_for, sqlite
 from scalekit.database.configuration import DatabaseURL, check_level, member_urls
 from scalekit.database.drivers import driver_for
 from scalekit.database.fleet import Fleet, Monitor
@@ -79,6 +79,8 @@ class _Base(ABC):
                 if option in engine_options:
                     raise ConfigurationError(f"{option}= cannot be combined with replicas=")
         driver = driver_for(urls[0]) if len(urls) > 1 else None
+        backend = backend_for(urls[0])
+        isolation = str(engine_options.get("isolation_level", "")).upper()
         connecting = seconds(connect_timeout, name="connect_timeout", minimum=0.001)
         answering = seconds(probe_timeout, name="probe_timeout", minimum=0.001)
         self._fleet = Fleet(
@@ -86,6 +88,7 @@ class _Base(ABC):
                 Member(
                     url,
                     colour=self._colour,
+                    backend=backend,
                     driver=driver,
                     connect_timeout=connecting,
                     probe_timeout=answering,
@@ -93,12 +96,12 @@ class _Base(ABC):
                 )
                 for url in urls
             ],
+            backend=backend,
             consistency=consistency,
             max_lag=seconds(max_lag, name="max_lag"),
             failover_wait=seconds(failover_wait, name="failover_wait"),
             startup_wait=connecting + answering,
-            # A standby cannot do SERIALIZABLE, whatever the transaction does.
-            replicas_usable=str(engine_options.get("isolation_level", "")).upper() != "SERIALIZABLE",
+            replicas_usable=backend is not None and isolation not in backend.primary_only_isolation,
         )
         interval = seconds(probe_interval, name="probe_interval", minimum=0.001)
         self._fleet.monitor = self._monitor(interval)

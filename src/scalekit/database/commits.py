@@ -18,7 +18,7 @@ from typing import Any
 from sqlalchemy import Engine, PoolProxiedConnection
 from sqlalchemy.exc import OperationalError
 
-from scalekit.database.backends.postgresql import GONE, POSITION, last_record_end, read_position
+from scalekit.database.backends.protocol import Backend, Trouble
 from scalekit.database.drivers.protocol import Driver
 from scalekit.database.report import Report
 from scalekit.database.scope import Scope
@@ -26,12 +26,6 @@ from scalekit.database.tokens import Token
 from scalekit.errors import OutcomeUnknown
 
 _KEY = "scalekit.database"
-
-# The class of SQLSTATEs that are about the connection; PgBouncer says 08P01 for a server that it lost.
-_CONNECTION = "08"
-
-NEVER_REPLAYED = 2**64 - 1
-"""Past everything: a visitor whose position could not be learned reads from the primary."""
 
 
 class Mark:
@@ -41,14 +35,16 @@ class Mark:
         name: of the server it runs on.
         report: what that server last said about itself.
         scope: the request it belongs to.
+        backend: what kind of server it is.
     """
 
     __slots__ = (
-        "_promised", "autocommit", "handed_out", "name", "report", "scope", "statements", "token", "wrote",
+        "_promised", "autocommit", "backend", "handed_out", "name", "report", "scope", "statements", "token",
+        "wrote",
     )  # fmt: skip
 
-    def __init__(self, name: str, report: Report, scope: Scope) -> None:
-        self.name, self.report, self.scope = name, report, scope
+    def __init__(self, name: str, report: Report, scope: Scope, backend: Backend) -> None:
+        self.name, self.report, self.scope, self.backend = name, report, scope, backend
         self.statements = 0
         self.wrote = self.handed_out = self.autocommit = False
         self.token: Token | None = None
@@ -63,11 +59,10 @@ class Mark:
         self._advance(None, confirmed=False)
 
     def _advance(self, position: str | None, *, confirmed: bool) -> None:
-        timeline, end = self.report.timeline, NEVER_REPLAYED
         if position is not None:
-            timeline, end = read_position(position)
-            end = last_record_end(end, segment_size=self.report.segment_size)
-        self.token = Token(self.report.system, timeline, end)
+            self.token = self.backend.token(position, last=self.report)
+        else:
+            self.token = Token.unknown(self.report.system, self.report.epoch)
         self.scope.advance(self.token, since=self._promised, confirmed=confirmed)
 
 
@@ -78,7 +73,7 @@ def attach(connection: PoolProxiedConnection, mark: Mark) -> None:
     connection.info[_KEY] = mark
 
 
-def tell_positions(engine: Engine, driver: Driver) -> None:
+def tell_positions(engine: Engine, driver: Driver, backend: Backend) -> None:
     """Make the commits of ``engine`` fill the marks that sessions leave on its connections."""
     dialect: Any = engine.dialect
     plain_commit, plain_rollback = dialect.do_commit, dialect.do_rollback
@@ -108,7 +103,7 @@ def tell_positions(engine: Engine, driver: Driver) -> None:
             committed = driver.commit(dbapi_connection, lambda: plain_commit(connection), wrote=mark.wrote)
         # Whatever it is, COMMIT may be on its way, and the visitor must hear of it.
         except BaseException as error:
-            if _server_said_no(error):
+            if backend.trouble(driver.code(error)) not in (Trouble.GONE, Trouble.OTHER):
                 raise
             mark.may_have_committed()
             if not isinstance(error, Exception):
@@ -127,7 +122,7 @@ def tell_positions(engine: Engine, driver: Driver) -> None:
         # By a question of its own: the commit has happened, whatever becomes of this.
         position = None
         try:
-            position = driver.ask(connection.dbapi_connection, f"SELECT {POSITION}")[0]
+            position = driver.ask(connection.dbapi_connection, f"SELECT {backend.position}")[0]
         except errors:
             pass
         finally:
@@ -140,11 +135,6 @@ def tell_positions(engine: Engine, driver: Driver) -> None:
         plain_rollback(connection)
 
     dialect.do_commit, dialect.do_rollback = do_commit, do_rollback
-
-
-def _server_said_no(error: BaseException) -> bool:
-    state = getattr(error, "sqlstate", None)
-    return state is not None and state not in GONE and not state.startswith(_CONNECTION)
 
 
 def end_quietly(engine: Engine, driver: Driver) -> None:

@@ -7,6 +7,7 @@ from sqlalchemy import URL, Engine, ExceptionContext, create_engine, event
 from sqlalchemy.exc import ArgumentError, DisconnectionError, InvalidRequestError, NoSuchModuleError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
+from scalekit.database.backends.protocol import Backend
 from scalekit.database.commits import end_quietly, tell_positions
 from scalekit.database.drivers.protocol import Driver
 from scalekit.database.links import Links
@@ -17,12 +18,20 @@ AnyEngine: TypeAlias = Engine | AsyncEngine
 
 
 def watch(
-    engine: Engine, driver: Driver, links: Links, *, name: str, connect_timeout: float, read_only: bool
+    engine: Engine,
+    backend: Backend,
+    driver: Driver,
+    links: Links,
+    *,
+    name: str,
+    connect_timeout: float,
+    read_only: bool,
 ) -> None:
     """Prepare the connections of ``engine`` for what they are for, and keep ``links`` of them.
 
     Args:
         engine: of a member that can route.
+        backend: what kind of server they lead to.
         driver: how its driver does what SQLAlchemy has no word for.
         links: where each connection is known from the moment its socket is open.
         name: the member's, for messages.
@@ -44,7 +53,10 @@ def watch(
             raise
         return connection
 
-    (end_quietly if read_only else tell_positions)(engine, driver)
+    if read_only:
+        end_quietly(engine, driver)
+    else:
+        tell_positions(engine, driver, backend)
 
     @event.listens_for(engine, "checkout")
     def checkout(connection: Any, *_: Any) -> None:

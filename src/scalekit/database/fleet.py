@@ -5,7 +5,6 @@ session asks :meth:`Fleet.choose` and :meth:`Fleet.writer`.
 """
 
 import logging
-import random
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -13,8 +12,10 @@ from typing import Protocol
 
 from sqlalchemy import Engine
 
+from scalekit.database.backends.protocol import Backend
+from scalekit.database.choice import Choice, choose
 from scalekit.database.history import History
-from scalekit.database.levels import ANY, Bounded, Consistency
+from scalekit.database.levels import ANY, Consistency
 from scalekit.database.member import Member
 from scalekit.database.report import Health, Report
 from scalekit.database.routing import Verdicts
@@ -51,6 +52,7 @@ class Fleet:
 
     Args:
         members: the configured primary first.
+        backend: what kind of servers they are; ``None`` for a kind that cannot have replicas.
         consistency: of sessions that ask for none in particular.
         max_lag: seconds of lag beyond which a replica is left out.
         failover_wait: seconds that a transaction waits for a primary when there is none.
@@ -59,11 +61,13 @@ class Fleet:
     """
 
     monitor: Monitor
+    verdicts: Verdicts
 
     def __init__(
         self,
         members: Sequence[Member],
         *,
+        backend: Backend | None,
         consistency: Consistency,
         max_lag: float,
         failover_wait: float,
@@ -75,11 +79,12 @@ class Fleet:
         self.consistency = consistency
         self.replicas_usable = replicas_usable
         self.scopes = Scopes()
-        self.verdicts = Verdicts(self.members[0].writer.dialect)
+        if backend is not None:
+            self.verdicts = Verdicts(self.members[0].writer.dialect, backend.rules)
         self._max_lag = max_lag
         # Facts, which outlive what reset() forgets: a primary that was replaced stays so.
-        self.system: int | None = None
-        self.timeline = 0
+        self.system: str | None = None
+        self.epoch = 0
         self.failover_wait, self._startup_wait = failover_wait, startup_wait
         self.reset()
 
@@ -117,7 +122,8 @@ class Fleet:
             self._survey()
             if self.primary is member and isinstance(outcome, Report):
                 self.history.add(outcome)
-                self.scopes.heard(Token(outcome.system, outcome.timeline, outcome.position))
+                if outcome.written is not None:
+                    self.scopes.heard(outcome.written)
                 self._survey()
             again = not self._surveyed and self._count_round(member, failed=isinstance(outcome, str))
             after = self._previous
@@ -151,10 +157,10 @@ class Fleet:
     def _survey(self) -> None:
         found = self._ask_topology()
         if found.system != self.system and None not in (found.system, self.system):
-            # The whole database was replaced; its timelines have nothing to do with the old ones.
-            self.timeline, self._previous = 0, None
+            # The whole database was replaced; its epochs have nothing to do with the old ones.
+            self.epoch, self._previous = 0, None
             found = self._ask_topology()
-        self.system, self.timeline, self.reasons = found.system, found.timeline, found.reasons
+        self.system, self.epoch, self.reasons = found.system, found.epoch, found.reasons
         self.primary = None if found.primary is None else self.members[found.primary]
         self._previous = self._previous if found.primary is None else found.primary
         readers = [self.members[index] for index in found.readers]
@@ -165,7 +171,7 @@ class Fleet:
             [member.health for member in self.members],
             history=self.history,
             max_lag=self._max_lag,
-            timeline=self.timeline,
+            epoch=self.epoch,
             previous=self._previous,
         )
 
@@ -182,32 +188,34 @@ class Fleet:
 
     def choose(
         self, level: Consistency, token: Token | None, without: frozenset[Member]
-    ) -> tuple[Member, Token | None] | None:
-        """A replica to read from, and the token that it must be asked about first; ``None``: the primary.
+    ) -> Choice[Member] | None:
+        """A replica to read from; ``None``: the primary.
 
         Args:
             level: how fresh the read must be.
             token: what the visitor was promised.
             without: members that failed this transaction already.
         """
-        readers = [member for member in self.readers if member not in without]
-        if isinstance(level, Bounded):
-            oldest = time.monotonic() - level.seconds
-            readers = [member for member in readers if self._complete_since(member, oldest)]
-        if not readers:
+        if not self.readers:
             return None
-        if level is ANY or token is None or token.system != self.system:
-            return _least_busy(readers), None
-        if token.timeline > self.timeline:
+        if token is not None and token.system != self.system:
+            token = None  # of another database, which this one replaced
+        if token is not None and level is not ANY and not self._is_current(token):
+            return None
+        return choose(
+            [member for member in self.readers if member not in without],
+            level=level,
+            token=token,
+            complete_until=self.history.complete_until,
+            now=time.monotonic(),
+        )
+
+    def _is_current(self, token: Token) -> bool:
+        if token.epoch > self.epoch:
             # Another server of ours has seen a promotion that has not come to our ears.
             self.monitor.poke()
-            self.monitor.wait(lambda: self.timeline >= token.timeline, self.failover_wait)
-        if token.timeline != self.timeline:
-            return None
-        known = [member for member in readers if _position(member) >= token.position]
-        if known:
-            return _least_busy(known), None
-        return max(readers, key=_position), token
+            self.monitor.wait(lambda: self.epoch >= token.epoch, self.failover_wait)
+        return token.epoch == self.epoch
 
     def writer(self) -> Member:
         """The primary; waits a moment for one that is there and answers.
@@ -239,17 +247,3 @@ class Fleet:
         if member is self.primary:
             return member.suspected or "primary"
         return self.reasons[self.members.index(member)] or member.suspected or "replica"
-
-    def _complete_since(self, member: Member, moment: float) -> bool:
-        until = self.history.complete_until(_position(member))
-        return until is not None and until >= moment
-
-
-def _position(member: Member) -> int:
-    report = member.health.report
-    return report.position if report is not None else 0
-
-
-def _least_busy(members: Sequence[Member]) -> Member:
-    least = min(member.in_flight for member in members)
-    return random.choice([member for member in members if member.in_flight == least])  # noqa: S311

@@ -18,7 +18,7 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from scalekit._forks import renew_in_children
 from scalekit._steps import Steps
-from scalekit.database.backends.postgresql import QUESTION, read_report
+from scalekit.database.backends.protocol import Backend, Trouble
 from scalekit.database.drivers.protocol import Driver
 from scalekit.database.engines import (
     AnyEngine,
@@ -31,7 +31,10 @@ from scalekit.database.engines import (
 )
 from scalekit.database.links import Links
 from scalekit.database.report import Health, Report
+from scalekit.database.tokens import Reached
 from scalekit.types import Colour
+
+_NOTHING = Reached()
 
 # The errors that a member's trouble shows itself in.
 Errors: TypeAlias = tuple[type[Exception], ...]
@@ -43,6 +46,7 @@ class Member:
     Args:
         url: where it is.
         colour: of its engines.
+        backend: what kind of server it is; ``None`` for one that cannot have replicas.
         driver: how its driver does what SQLAlchemy has no word for; ``None`` for a single server.
         connect_timeout: seconds that opening a connection may take.
         probe_timeout: seconds that an answer about its health may take.
@@ -54,6 +58,7 @@ class Member:
         url: URL,
         *,
         colour: Colour,
+        backend: Backend | None,
         driver: Driver | None,
         connect_timeout: float,
         probe_timeout: float,
@@ -63,7 +68,7 @@ class Member:
         self.health = Health()
         self.suspected: str | None = None
         self.transactions = self.commits = 0
-        self._driver = driver
+        self.backend, self._driver = backend, driver
         self._connect_timeout, self._probe_timeout = connect_timeout, probe_timeout
         self.deadline = math.inf
         self.errors: Errors = (DBAPIError, OSError, *(driver.errors if driver else ()))
@@ -93,17 +98,43 @@ class Member:
         """Connections in use."""
         return len(self.read_links.busy) + len(self.write_links.busy)
 
+    @property
+    def load(self) -> int:
+        """How busy it is, for the choice between members."""
+        return self.in_flight
+
+    @property
+    def reached(self) -> Reached:
+        """What it is known to have."""
+        report = self.health.report
+        return report.reached if report is not None else _NOTHING
+
+    @property
+    def order(self) -> int:
+        """How far ahead of other members it is."""
+        report = self.health.report
+        return report.order if report is not None else 0
+
+    def trouble(self, error: DBAPIError) -> Trouble:
+        """What ``error`` means for the transaction on this member that met it."""
+        assert self.backend is not None
+        assert self._driver is not None
+        if error.connection_invalidated:
+            return Trouble.GONE
+        return self.backend.trouble(self._driver.code(error.orig)) if error.orig else Trouble.OTHER
+
     def ask(self) -> Steps[Report]:
         """Ask over the connection kept for it; opens one where there is none."""
+        assert self.backend is not None
         if self._probe is None:
             # Connecting has its own time-out, but the set-up queries that follow have none.
             self.deadline = time.monotonic() + self._connect_timeout + self._probe_timeout
             self._probe = yield self.probe_engine.connect()
         asked = time.monotonic()
         self.deadline = asked + self._probe_timeout
-        result = yield self._probe.exec_driver_sql(QUESTION)
+        result = yield self._probe.exec_driver_sql(self.backend.question)
         self.deadline = math.inf
-        return read_report(tuple(result.one()), asked=asked)
+        return self.backend.report(tuple(result.one()), asked=asked)
 
     def probe(self) -> Steps[Report | str]:
         """Ask, and when an old connection fails once more over a new one. A text says why both failed."""
@@ -117,10 +148,16 @@ class Member:
             if fresh:
                 return failure
 
-    def ask_over(self, connection: Any) -> tuple[Any, ...]:
-        """The answer to :data:`QUESTION` over the idle DBAPI ``connection``, outside a transaction."""
+    def ask_over(self, connection: Any) -> Report:
+        """What it says over the idle DBAPI ``connection``, outside a transaction."""
+        last = self.health.report
+        assert self.backend is not None
         assert self._driver is not None
-        return self._driver.ask(connection, QUESTION)
+        asked = time.monotonic()
+        if last is None:  # forgotten meanwhile, by dispose()
+            return self.backend.report(self._driver.ask(connection, self.backend.question), asked=asked)
+        row = self._driver.ask(connection, self.backend.inline)
+        return self.backend.inline_report(row, asked=asked, last=last)
 
     def hang_up(self, *, broken: bool) -> Steps[None]:
         """Close the connection that questions go over; a broken one without a farewell."""
@@ -194,10 +231,18 @@ class Member:
         engine = make_engine(url, colour=colour, options=options)
         driver = self._driver
         sync = sync_engine(engine)
-        if driver is None:
+        if driver is None or self.backend is None:
             if isinstance(sync.pool, QueuePool):  # others, such as an in-memory SQLite's, keep one for ever
                 renew_in_children(self)
                 keep_to_loop(sync)
             return engine
-        watch(sync, driver, links, name=self.name, connect_timeout=self._connect_timeout, read_only=read_only)
+        watch(
+            sync,
+            self.backend,
+            driver,
+            links,
+            name=self.name,
+            connect_timeout=self._connect_timeout,
+            read_only=read_only,
+        )
         return engine

@@ -13,7 +13,6 @@ from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import SessionTransaction
 
-from scalekit.database.backends.postgresql import read_report
 from scalekit.database.commits import Mark, attach
 from scalekit.database.engines import describe
 from scalekit.database.fleet import Fleet
@@ -35,7 +34,8 @@ class Place(Mark):
     def __init__(self, member: Member, scope: Scope, *, replica: bool) -> None:
         report = member.health.report
         assert report is not None  # only members that answered have a role
-        super().__init__(member.name, report, scope)
+        assert member.backend is not None
+        super().__init__(member.name, report, scope, member.backend)
         self.member, self.replica = member, replica
         self.engine = member.reader if replica else member.writer
 
@@ -54,10 +54,10 @@ def on_replica(
     fleet = session.fleet
     began = time.monotonic()
     while level is not STRONG and (choice := fleet.choose(level, scope.token, without)) is not None:
-        member, token = choice
+        member = choice.member
         try:
             connection = session._connect(member.reader)
-            if token is not None and not _has_reached(fleet, member, connection, token):
+            if choice.ask is not None and not _has_reached(fleet, member, connection, choice.ask):
                 let_go(session, member.reader, broken=False)
                 return None  # asked once; the primary needs no asking
         except member.errors as error:
@@ -75,14 +75,9 @@ def on_replica(
 
 def _has_reached(fleet: Fleet, member: Member, connection: Connection, token: Token) -> bool:
     """Ask the replica behind ``connection``, before the snapshot of what it is to read."""
-    asked = time.monotonic()
-    report = read_report(member.ask_over(connection.connection.dbapi_connection), asked=asked)
-    fleet.heard(member, report, asked=asked)
-    return (
-        not report.writable
-        and (report.system, report.timeline) == (token.system, token.timeline)
-        and report.position >= token.position
-    )
+    report = member.ask_over(connection.connection.dbapi_connection)
+    fleet.heard(member, report, asked=report.asked)
+    return not report.writable and report.reached.covers(token)
 
 
 def on_primary(session: "ReadWriteSession", scope: Scope, execution_options: Any) -> Place:

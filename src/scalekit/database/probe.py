@@ -30,7 +30,7 @@ def ask(fleet: Fleet, member: Member) -> Steps[None]:
     was_out = member.health.failure is not None
     outcome = yield from member.probe()
     if isinstance(outcome, Report):
-        if before is not None and before.started != outcome.started:
+        if before is not None and before.server != outcome.server:
             # Restarted: what is in the pools is dead, and would cost one request each an error. What was
             # opened since the last answer of the old process may belong to the new one already.
             member.cut_older(before.asked)

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from scalekit.database.tokens import Reached, Token
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
@@ -9,25 +11,33 @@ class Report:
 
     Args:
         asked: when the question left, on this process's monotonic clock.
-        system: the system identifier.
-        timeline: the timeline it writes or replays; a replica may name an older one, never a newer.
-        writable: it is not in recovery.
-        position: a primary's insert position, a replica's replay position.
-        flushed: a primary's flushed position; the same as ``position`` on a replica.
+        writable: it is no replica.
+        reached: what it has: of a primary up to its insert position, of a replica what it has replayed.
+        epoch: the timeline it writes or replays; a replica may name an older one, never a newer. 0 where
+            servers count no promotions.
+        order: grows with what it has; tells which of two replicas is ahead, and nothing else.
+        written: where a primary's log ends; ``None`` on a replica.
+        flushed: up to where a primary's log is flushed; ``None`` on a replica.
         flush_delay: seconds after which a commit is flushed at the latest, even an asynchronous one.
-        started: when the server process started, on its own clock.
-        segment_size: bytes in a log file.
+        server: which process of which server this is; another one after a restart.
+        shown: its position in the server's own notation, for people.
     """
 
     asked: float
-    system: int
-    timeline: int
     writable: bool
-    position: int
-    flushed: int
-    flush_delay: float = 0.6
-    started: float = 0.0
-    segment_size: int = 16 * 2**20
+    reached: Reached
+    epoch: int
+    order: int
+    written: Token | None
+    flushed: Token | None
+    flush_delay: float
+    server: str
+    shown: str
+
+    @property
+    def system(self) -> str:
+        """Which family of servers it belongs to."""
+        return self.reached.system
 
 
 @dataclass(slots=True)

@@ -16,7 +16,7 @@ from sqlalchemy import Dialect, Executable, TextClause
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.sql.functions import FunctionElement
 
-from scalekit.database.sqltext import postgresql as _sqltext
+from scalekit.database.sqltext.rules import TextRules
 
 _MOST = 2_000
 
@@ -26,10 +26,11 @@ class Verdicts:
 
     Args:
         dialect: what statements are compiled for.
+        rules: what their texts may do.
     """
 
-    def __init__(self, dialect: Dialect) -> None:
-        self._dialect = dialect
+    def __init__(self, dialect: Dialect, rules: TextRules) -> None:
+        self._dialect, self._rules = dialect, rules
         self._known: dict[Any, bool] = {}
 
     def is_read(self, statement: Executable) -> bool:
@@ -54,7 +55,7 @@ class Verdicts:
 
     def _judge(self, statement: Executable) -> bool:
         if isinstance(statement, TextClause):
-            return _sqltext.is_read(statement.text)
+            return self._rules.is_read(statement.text)
         if isinstance(statement, FunctionElement):
             # Executed alone, SQLAlchemy wraps a function into a SELECT.
             statement = statement.select()
@@ -63,7 +64,7 @@ class Verdicts:
         except SQLAlchemyError:
             # It cannot run anywhere; the primary's error is the one to show.
             return False
-        return _sqltext.is_read(sql)
+        return self._rules.is_read(sql)
 
     def _remember(self, key: Any, verdict: bool) -> None:
         if key is None:

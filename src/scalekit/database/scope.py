@@ -63,8 +63,10 @@ class Scope:
             self._parent.advance(token, confirmed=confirmed)
         # Threads of one request, or of a script, may commit at the same time.
         with self._lock:
-            covered = since is not None and self.token is since and since.same_history(token)
-            self.token = token if covered else latest(self.token, token)
+            if since is not None and self.token is since and since.same_history(token):
+                self.token = since.followed_by(token)
+            else:
+                self.token = latest(self.token, token)
             self.commits += confirmed
             self._advanced = True
         if self.sealed and not self._warned:

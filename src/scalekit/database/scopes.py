@@ -31,9 +31,7 @@ class Scopes:
     def newest_since(self, token: Token) -> Token:
         """The newest known position in the history of ``token``, at least ``token`` itself."""
         newest = self._newest
-        if newest is None or not newest.same_history(token) or newest.position < token.position:
-            return token
-        return newest
+        return newest if newest is not None and newest.includes(token) else token
 
     def on_primary(self) -> bool:
         """Whether the code runs inside a :meth:`primary` block."""

@@ -20,12 +20,13 @@ from sqlalchemy import Connection, Engine, Executable
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session, SessionTransaction
 
-from scalekit.database.backends.postgresql import CONFLICT, GONE, READ_ONLY_STATE, REFUSED
+from scalekit.database.backends.protocol import Trouble
 from scalekit.database.engines import describe
 from scalekit.database.fleet import Fleet
 from scalekit.database.levels import STRONG, Consistency
 from scalekit.database.member import Member
 from scalekit.database.place import Place, let_go, on_primary, on_replica
+from scalekit.database.recovery import Repeat, repeat
 from scalekit.database.scope import Scope
 
 
@@ -170,22 +171,20 @@ class ReadWriteSession(Session):
         place = self._place
         if place is None:
             return False
-        state = getattr(error.orig, "sqlstate", None)
-        gone = error.connection_invalidated or state in GONE
-        if gone:
+        trouble = place.member.trouble(error)
+        if trouble is Trouble.GONE:
             self.fleet.suspect(place.member, describe(error))
-        if not place.replica:
-            return False
-        if state in REFUSED:
-            if state == READ_ONLY_STATE:
-                self.fleet.verdicts.refused(statement)
-            self._leave(place, broken=False)
-            self._use_primary(wrote=True)
-            return True
-        if place.statements or not (gone or state in CONFLICT):
-            return False
-        self._leave(place, broken=gone)
-        self._begin_reading(frozenset({place.member}))
+        match repeat(trouble, replica=place.replica, statements=place.statements):
+            case Repeat.NOWHERE:
+                return False
+            case Repeat.ON_PRIMARY:
+                if trouble is Trouble.WRITE_REFUSED:
+                    self.fleet.verdicts.refused(statement)
+                self._leave(place, broken=False)
+                self._use_primary(wrote=True)
+            case Repeat.ELSEWHERE:
+                self._leave(place, broken=trouble is Trouble.GONE)
+                self._begin_reading(frozenset({place.member}))
         return True
 
     def _leave(self, place: Place, *, broken: bool) -> None:

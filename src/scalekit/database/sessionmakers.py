@@ -3,7 +3,6 @@
 from sqlalchemy import event
 from sqlalchemy.orm import SessionTransaction
 
-from scalekit.database.commits import NEVER_REPLAYED
 from scalekit.database.fleet import Fleet
 from scalekit.database.session import ReadWriteSession
 
@@ -39,5 +38,5 @@ def _after_end(session: ReadWriteSession, transaction: SessionTransaction) -> No
         place.may_have_committed()  # the connection was lost under what it was told to do
     if place.token is not None:
         place.member.commits += 1
-        if place.token.position < NEVER_REPLAYED:
+        if place.token.is_known:
             session.fleet.scopes.heard(place.token)

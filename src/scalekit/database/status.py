@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from math import inf
 from typing import Literal
 
-from scalekit.database.backends.postgresql import show_lsn
 from scalekit.database.fleet import Fleet
 
 
@@ -19,7 +18,7 @@ class MemberStatus:
         lag: seconds that its data are behind the primary's newest known position; ``None`` if unknown, as
             when it is farther behind than this process has watched the primary.
         timeline: how many promotions its history has seen; ``None`` if unknown.
-        position: of its log, as PostgreSQL writes it; ``None`` if unknown.
+        position: of its log, as the server writes it; ``None`` if unknown.
         in_flight: connections in use by this process.
         transactions: begun on it by this process.
         commits: of those, that changed something.
@@ -54,7 +53,7 @@ def snapshot(fleet: Fleet) -> Status:
             role = "primary"
         elif member in fleet.readers:
             role = "replica"
-        lag = fleet.history.lag(report.position) if report is not None else None
+        lag = fleet.history.lag(report.reached) if report is not None else None
         if lag == inf:
             lag = None  # JSON has no infinity, and a status page is read when something is wrong
         members.append(
@@ -63,8 +62,8 @@ def snapshot(fleet: Fleet) -> Status:
                 role=role,
                 reason=fleet.state(member) if role == "out" else None,
                 lag=0.0 if role == "primary" else lag,
-                timeline=report.timeline if report is not None else None,
-                position=show_lsn(report.position) if report is not None else None,
+                timeline=report.epoch or None if report is not None else None,
+                position=report.shown if report is not None else None,
                 in_flight=member.in_flight,
                 transactions=member.transactions,
                 commits=member.commits,

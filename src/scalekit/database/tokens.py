@@ -2,15 +2,19 @@
 
 Rules:
 
-* A token names a place in one history: system identifier, timeline, position. Positions are compared
-  only within one system and one timeline; anything else is no answer, never a yes.
-* Tokens only move forward: a later timeline wins, then a later position.
+* A token names a place in the history of one system by marks: from each origin of changes, how far.
+  An origin is whatever numbers its changes by itself: a timeline of PostgreSQL, a server of MariaDB or
+  MySQL. Numbers of two origins are never compared, so that another timeline is no answer, never a yes.
+* Tokens only move forward. What was committed in an earlier epoch is in the history of the later one, or
+  lost: the later epoch wins. Within one, the higher number of each origin does.
 * What a browser sends is believed after its signature and its expiry were checked, and read only up
   to a length that a token can have.
 """
 
 import time
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from urllib.parse import quote, unquote
 
 from itsdangerous import BadSignature
 
@@ -20,9 +24,13 @@ from scalekit.database.levels import positive
 from scalekit.types import SecretKey
 
 _SALT = "scalekit.database"
-_VERSION = "1"
-# Four hexadecimal fields of at most 16 digits, the version, dots, and an HMAC-SHA256 in base64.
-_LONGEST = 128
+_VERSION = "2"
+# Eight marks of a UUID and 16 digits, the system, expiry, epoch, and an HMAC-SHA256 in base64.
+_LONGEST = 640
+_MOST_MARKS = 8
+
+_UNKNOWN = "-"
+"""An origin that nobody has anything from: a visitor whose position is not known reads from the primary."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,30 +38,94 @@ class Token:
     """A place in a database's history.
 
     Args:
-        system: the server family's system identifier.
-        timeline: counts promotions; positions on different timelines cannot be compared.
-        position: bytes of write-ahead log.
+        system: which family of servers; ``"pg:"`` and the system identifier, for example.
+        epoch: counts promotions, PostgreSQL's timeline; 0 where servers count none.
+        marks: pairs of an origin and how far, in the order of the origins.
     """
 
-    system: int
-    timeline: int
-    position: int
+    system: str
+    epoch: int
+    marks: tuple[tuple[str, int], ...]
+
+    @classmethod
+    def unknown(cls, system: str, epoch: int) -> "Token":
+        """Past everything that any server is known to have."""
+        return cls(system, epoch, ((_UNKNOWN, 0),))
+
+    @property
+    def is_known(self) -> bool:
+        """Whether a replica can have what this stands for, as far as anybody can tell."""
+        return all(origin != _UNKNOWN for origin, _ in self.marks)
 
     def same_history(self, other: "Token") -> bool:
-        """Whether the two positions can be compared."""
-        return (self.system, self.timeline) == (other.system, other.timeline)
+        """Whether both are in one epoch of one system."""
+        return (self.system, self.epoch) == (other.system, other.epoch)
+
+    def includes(self, other: "Token") -> bool:
+        """Whether whoever has this has ``other``."""
+        return self.same_history(other) and _includes(dict(self.marks), other.marks)
+
+    def merge(self, other: "Token") -> "Token":
+        """A token for both, ``other`` being the one that came later.
+
+        Always another object, unless one of the two is all that counts: who kept the old one can tell that
+        something was added, even if it was nothing new.
+        """
+        if self.system != other.system or self.epoch < other.epoch:
+            return other
+        if self.epoch > other.epoch:
+            return self
+        marks = dict(self.marks)
+        for origin, number in other.marks:
+            marks[origin] = max(number, marks.get(origin, number))
+        return _token(self.system, self.epoch, marks)
+
+    def followed_by(self, later: "Token") -> "Token":
+        """The token after a commit, in the same history, of a transaction that began after this one.
+
+        Where this one's changes are has become known by it, if it was not.
+        """
+        marks = {origin: number for origin, number in self.marks if origin != _UNKNOWN}
+        return _token(self.system, self.epoch, {**marks, **dict(later.marks)})
 
     def __str__(self) -> str:
-        return f"timeline {self.timeline}, {self.position >> 32:X}/{self.position & 0xFFFFFFFF:X}"
+        return f"{self.system} {' '.join(f'{origin}:{number}' for origin, number in self.marks)}"
+
+
+def _token(system: str, epoch: int, marks: Mapping[str, int]) -> Token:
+    if len(marks) > _MOST_MARKS:
+        # Longer than a cookie should be. None may be forgotten, so the primary it is.
+        return Token.unknown(system, epoch)
+    return Token(system, epoch, tuple(sorted(marks.items())))
+
+
+def _includes(marks: Mapping[str, int], wanted: Iterable[tuple[str, int]]) -> bool:
+    return all(marks.get(origin, -1) >= number for origin, number in wanted)
 
 
 def latest(first: Token | None, second: Token | None) -> Token | None:
     """The later of two tokens; ``second`` when they belong to different systems."""
     if first is None or second is None:
         return first or second
-    if first.system != second.system:
-        return second
-    return max(second, first, key=lambda token: (token.timeline, token.position))
+    return first.merge(second)
+
+
+@dataclass(frozen=True, slots=True)
+class Reached:
+    """What one server has: a lower bound.
+
+    Args:
+        system: as in :class:`Token`.
+        marks: from each origin how far. After a promotion the new timeline's, and with it the old one's up
+            to where they part, if that is known.
+    """
+
+    system: str = ""
+    marks: Mapping[str, int] = field(default_factory=dict)
+
+    def covers(self, token: Token) -> bool:
+        """Whether the server has everything that ``token`` stands for."""
+        return self.system == token.system and _includes(self.marks, token.marks)
 
 
 class TokenSigner:
@@ -74,9 +146,10 @@ class TokenSigner:
 
     def dumps(self, token: Token) -> str:
         """``token`` as text for a cookie or a header; it expires ``max_age`` from now."""
+        marks = [text for origin, number in token.marks for text in (_quoted(origin), f"{number:x}")]
         expires = int(time.time() + self.max_age)
-        fields = (token.system, token.timeline, token.position, expires)
-        return self._signer.sign(".".join([_VERSION, *(f"{field:x}" for field in fields)])).decode("ascii")
+        fields = (_VERSION, f"{expires:x}", _quoted(token.system), f"{token.epoch:x}", *marks)
+        return self._signer.sign(".".join(fields)).decode("ascii")
 
     def loads(self, text: str) -> Token | None:
         """The token in ``text``, or ``None`` when it is forged, expired or malformed."""
@@ -86,8 +159,18 @@ class TokenSigner:
             version, *fields = self._signer.unsign(text).decode("ascii").split(".")
         except BadSignature:
             return None
-        # From here on the text is our own, though perhaps a later version's.
-        if version != _VERSION or len(fields) != 4:
+        # From here on the text is our own, though perhaps another version's.
+        if version != _VERSION:
             return None
-        system, timeline, position, expires = (int(field, 16) for field in fields)
-        return Token(system, timeline, position) if time.time() < expires else None
+        expires, system, epoch, *marks = fields
+        pairs = zip(marks[::2], marks[1::2], strict=True)
+        token = Token(
+            unquote(system),
+            int(epoch, 16),
+            tuple((unquote(origin), int(number, 16)) for origin, number in pairs),
+        )
+        return token if time.time() < int(expires, 16) else None
+
+
+def _quoted(name: str) -> str:
+    return quote(name, safe=":").replace(".", "%2E")

@@ -28,18 +28,18 @@ class Survey:
         readers: the replicas to read from.
         reasons: for each member why it is left out, or ``None``.
         system: our system identifier, or ``None`` while it is not known.
-        timeline: the current timeline, 0 while it is not known.
+        epoch: the current one, 0 while it is not known.
     """
 
     primary: int | None
     readers: tuple[int, ...]
     reasons: tuple[str | None, ...]
-    system: int | None
-    timeline: int
+    system: str | None
+    epoch: int
 
 
 def survey(
-    members: Sequence[Health], *, history: History, max_lag: float, timeline: int, previous: int | None
+    members: Sequence[Health], *, history: History, max_lag: float, epoch: int, previous: int | None
 ) -> Survey:
     """Decide the roles.
 
@@ -47,13 +47,13 @@ def survey(
         members: the configured primary first.
         history: the primary's positions.
         max_lag: seconds of lag beyond which a replica is left out.
-        timeline: the highest timeline seen so far.
+        epoch: the highest seen so far.
         previous: the member that was primary; it stays so when two claim to be.
     """
     system = _system(members)
     ours = [one.report for one in members if one.report is not None and one.report.system == system]
-    timeline = max([timeline, *(report.timeline for report in ours)])
-    reasons = [_reason(one, members, system, timeline) for one in members]
+    epoch = max([epoch, *(report.epoch for report in ours)])
+    reasons = [_reason(one, members, system, epoch) for one in members]
     fit = [index for index, reason in enumerate(reasons) if reason is None]
     writable = [index for index in fit if (report := members[index].report) and report.writable]
     primary = previous if previous in writable else next(iter(writable), None)
@@ -61,17 +61,17 @@ def survey(
     for index, one in enumerate(members):
         if reasons[index] is not None or one.report is None or index == primary:
             continue
-        lag = history.lag(one.report.position)
+        lag = history.lag(one.report.reached)
         if one.report.writable:
-            reasons[index] = f"a second writable server on timeline {timeline}"
+            reasons[index] = f"a second writable server on timeline {epoch}"
         elif lag is not None and lag > max_lag:
             reasons[index] = f"lags more than {max_lag:g} s behind"
         else:
             readers.append(index)
-    return Survey(primary, tuple(readers), tuple(reasons), system, timeline)
+    return Survey(primary, tuple(readers), tuple(reasons), system, epoch)
 
 
-def _system(members: Sequence[Health]) -> int | None:
+def _system(members: Sequence[Health]) -> str | None:
     """The configured primary says which system is ours; without it, its replicas if they agree."""
     if members[0].report is not None:
         return members[0].report.system
@@ -79,7 +79,7 @@ def _system(members: Sequence[Health]) -> int | None:
     return systems.pop() if len(systems) == 1 else None
 
 
-def _reason(one: Health, members: Sequence[Health], system: int | None, timeline: int) -> str | None:
+def _reason(one: Health, members: Sequence[Health], system: str | None, epoch: int) -> str | None:
     if one.failure is not None:
         return one.failure
     report = one.report
@@ -87,9 +87,9 @@ def _reason(one: Health, members: Sequence[Health], system: int | None, timeline
         return "has not answered yet"
     if report.system != system:
         return f"belongs to another database system ({report.system})"
-    if report.timeline != timeline:
+    if report.epoch != epoch:
         role = "an old primary" if report.writable else "a replica"
-        return f"{role} on timeline {report.timeline}; the current one is {timeline}"
+        return f"{role} on timeline {report.epoch}; the current one is {epoch}"
     returned = one.returned
     if report.writable and returned is not None and any(m.asked < returned for m in members if m is not one):
         return "was away; the others are being asked whether it was replaced"

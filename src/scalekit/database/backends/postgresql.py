@@ -15,7 +15,10 @@ Rules:
 import re
 from typing import Any
 
+from scalekit.database.backends.protocol import Trouble
 from scalekit.database.report import Report
+from scalekit.database.sqltext.postgresql import RULES
+from scalekit.database.tokens import Reached, Token
 
 # A replica's timeline: what it receives (visible to pg_monitor only), else what its control file says,
 # which may be an older one. An older one keeps it unused for a while, which is safe.
@@ -38,9 +41,10 @@ SELECT pg_is_in_recovery(),
 
 POSITION = (
     "CASE WHEN pg_is_in_recovery() THEN NULL ELSE "
-    "pg_walfile_name(pg_current_wal_insert_lsn()) || ' ' || pg_current_wal_insert_lsn()::text END"
+    "pg_walfile_name(pg_current_wal_insert_lsn()) || ' ' || pg_current_wal_insert_lsn()::text || ' ' || "
+    "current_setting('wal_segment_size') END"
 )
-"""Where the log is and on which timeline, as one text for :func:`read_position`; NULL on a replica."""
+"""Where the log is, on which timeline, and how to read that, as one text; NULL on a replica."""
 
 WROTE = "txid_current_if_assigned() IS NOT NULL"
 """Whether the transaction in progress has changed anything, and so has something to commit."""
@@ -50,14 +54,18 @@ READ_ONLY = "default_transaction_read_only"
 READ_ONLY_STATE = "25006"
 """SQLSTATE of a write in a read-only transaction."""
 
-# What only the primary can run: a write, or a feature that a standby lacks (SERIALIZABLE).
-REFUSED = frozenset({READ_ONLY_STATE, "0A000"})
+_TROUBLE = {
+    READ_ONLY_STATE: Trouble.WRITE_REFUSED,
+    # A feature that a standby lacks: SERIALIZABLE.
+    "0A000": Trouble.FEATURE_REFUSED,
+    "40001": Trouble.CONFLICT,
+    "40P01": Trouble.CONFLICT,
+    **dict.fromkeys(("57P01", "57P02", "57P03", "57P05", "08000", "08003", "08006"), Trouble.GONE),
+}
 
-# The statement lost against the replay of what the primary did; it may be asked again elsewhere.
-CONFLICT = frozenset({"40001", "40P01"})
-
-# The server is going away or not ready; the connection is of no more use.
-GONE = frozenset({"57P01", "57P02", "57P03", "57P05", "08000", "08003", "08006"})
+# Classes of SQLSTATEs. The rest of 08 is about the connection, not about what was sent over it: PgBouncer
+# says 08P01 for a server that it lost.
+_CONNECTION, _LOGIN = "08", "28"
 
 _PAGE = 8192
 _SHORT_HEADER, _LONG_HEADER = 24, 40
@@ -80,30 +88,54 @@ def last_record_end(position: int, *, segment_size: int) -> int:
     return position
 
 
-def read_report(row: tuple[Any, ...], *, asked: float) -> Report:
-    """The answer to :data:`QUESTION`."""
-    recovering, system, timeline, position, flushed, started, writer_delay, segment_size = row
-    segment = int(_setting(segment_size))
-    ends = [read_lsn(lsn) if lsn is not None else 0 for lsn in (position, flushed)]
-    if not recovering:
-        ends = [last_record_end(end, segment_size=segment) for end in ends]
-    return Report(
-        asked=asked,
-        system=system,
-        timeline=int(timeline) if recovering else int(timeline[:8], 16),
-        writable=not recovering,
-        position=ends[0],
-        flushed=ends[1],
-        flush_delay=_FLUSH_DELAYS * _setting(writer_delay),
-        started=started,
-        segment_size=segment,
-    )
+class PostgreSQL:
+    """PostgreSQL with streaming replication; implements :class:`.protocol.Backend`."""
+
+    name = "PostgreSQL"
+    question = inline = QUESTION
+    position = POSITION
+    primary_only_isolation = frozenset({"SERIALIZABLE"})
+    rules = RULES
+
+    def report(self, row: tuple[Any, ...], *, asked: float) -> Report:
+        recovering, number, timeline, position, flushed, started, writer_delay, segment_size = row
+        system, segment = f"pg:{number}", int(_setting(segment_size))
+        epoch = int(timeline) if recovering else int(timeline[:8], 16)
+        ends = [read_lsn(lsn) if lsn is not None else 0 for lsn in (position, flushed)]
+        if not recovering:
+            ends = [last_record_end(end, segment_size=segment) for end in ends]
+        return Report(
+            asked=asked,
+            writable=not recovering,
+            reached=Reached(system, {str(epoch): ends[0]}),
+            epoch=epoch,
+            order=ends[0],
+            written=None if recovering else _token(system, epoch, ends[0]),
+            flushed=None if recovering else _token(system, epoch, ends[1]),
+            flush_delay=_FLUSH_DELAYS * _setting(writer_delay),
+            server=str(started),
+            shown=show_lsn(ends[0]),
+        )
+
+    def inline_report(self, row: tuple[Any, ...], *, asked: float, last: Report) -> Report:
+        return self.report(row, asked=asked)
+
+    def token(self, said: str, *, last: Report) -> Token:
+        file, lsn, segment_size = said.split()
+        end = last_record_end(read_lsn(lsn), segment_size=int(_setting(segment_size)))
+        return _token(last.system, int(file[:8], 16), end)
+
+    def trouble(self, code: str | int | None) -> Trouble:
+        state = str(code or "")
+        if state in _TROUBLE:
+            return _TROUBLE[state]
+        if not state or state.startswith(_CONNECTION):
+            return Trouble.OTHER
+        return Trouble.LOGIN if state.startswith(_LOGIN) else Trouble.SERVER_SAID_NO
 
 
-def read_position(text: str) -> tuple[int, int]:
-    """Timeline and position from :data:`POSITION`."""
-    file, lsn = text.split()
-    return int(file[:8], 16), read_lsn(lsn)
+def _token(system: str, timeline: int, position: int) -> Token:
+    return Token(system, timeline, ((str(timeline), position),))
 
 
 def read_lsn(text: str) -> int:

@@ -11,7 +11,7 @@ from typing import Any
 import asyncpg  # type: ignore[import-untyped]
 
 from scalekit.database.backends.postgresql import POSITION, READ_ONLY, WROTE
-from scalekit.database.drivers.protocol import Committed, raw
+from scalekit.database.drivers.protocol import Committed, raw, sqlstate
 
 _SAID = "scalekit "
 _WROTE, _POSITION, _ROLLED_BACK = "scalekit wrote", "scalekit position ", "scalekit rolled back"
@@ -72,6 +72,9 @@ class Asyncpg:
 
     def is_closed(self, connection: Any) -> bool:
         return bool(raw(connection).is_closed())
+
+    def code(self, error: BaseException) -> str | None:
+        return sqlstate(error)
 
     def lost(self, error: BaseException) -> bool:
         return isinstance(error.__cause__ or error, asyncpg.InternalClientError)

@@ -45,6 +45,10 @@ class Driver(Protocol):
         """Whether the connection is closed, or the server has closed it, as far as is known here."""
         ...
 
+    def code(self, error: BaseException) -> str | int | None:
+        """The server's code in the DBAPI ``error``, for :meth:`.Backend.trouble`; ``None`` if it has none."""
+        ...
+
     def lost(self, error: BaseException) -> bool:
         """Whether the DBAPI ``error`` means a lost connection, where SQLAlchemy does not see that."""
         ...
@@ -52,6 +56,11 @@ class Driver(Protocol):
     def cut(self, connection: Any) -> None:
         """Break the connection at once: whoever waits for an answer gets an error instead."""
         ...
+
+
+def sqlstate(error: BaseException) -> str | None:
+    """The SQLSTATE that the drivers of PostgreSQL leave on their errors."""
+    return getattr(error, "sqlstate", None)
 
 
 def drive(connection: Any, steps: Callable[[Any], Steps[T]]) -> T:

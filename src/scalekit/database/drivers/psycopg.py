@@ -12,7 +12,7 @@ from psycopg.rows import tuple_row
 from scalekit._steps import Steps
 from scalekit.database.backends.postgresql import POSITION, READ_ONLY, WROTE
 from scalekit.database.drivers import sockets
-from scalekit.database.drivers.protocol import Committed, drive, raw
+from scalekit.database.drivers.protocol import Committed, drive, raw, sqlstate
 
 
 class Psycopg:
@@ -48,6 +48,9 @@ class Psycopg:
     def is_closed(self, connection: Any) -> bool:
         driver_connection = raw(connection)
         return bool(driver_connection.closed) or sockets.hung_up(driver_connection.fileno())
+
+    def code(self, error: BaseException) -> str | None:
+        return sqlstate(error)
 
     def lost(self, error: BaseException) -> bool:
         return False

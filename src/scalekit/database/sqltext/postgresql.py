@@ -1,18 +1,8 @@
-"""What a piece of SQL text may do, judged without a parser and therefore pessimistically.
-
-Rules:
-
-* A statement is a read only if it is one statement, begins with ``SELECT``, ``WITH``, ``VALUES`` or
-  ``TABLE``, and contains no word and no function that could write, lock, or mean something else on a
-  replica.
-* Text that is not understood (an open quote, an escape whose meaning depends on a server setting) is
-  not a read.
-* Being wrong in one direction costs a little load on the primary; in the other it would cost
-  correctness. So ``SELECT update FROM t`` goes to the primary, ``SELECT t.update`` need not.
-"""
+"""How PostgreSQL cuts a text into words, and which of its functions only the primary may run."""
 
 import re
-from itertools import pairwise
+
+from scalekit.database.sqltext.rules import TextRules
 
 # One alternative for each lexical class; the order matters. Names after PostgreSQL's manual, section 4.1.
 _TOKEN = re.compile(
@@ -31,12 +21,6 @@ _TOKEN = re.compile(
     re.VERBOSE | re.DOTALL,
 )
 _COMMENT = re.compile(r"/\*|\*/")
-
-_READS = frozenset({"select", "with", "values", "table"})
-
-# Verbs of data-modifying CTEs, and SELECT INTO. As a name they follow a dot or AS, or are quoted.
-_WRITING_WORDS = frozenset({"insert", "update", "delete", "merge", "into"})
-_LOCKS = frozenset({"update", "share", "no", "key"})
 
 # Functions that a standby runs without an error although their effect belongs on the primary or in the
 # session that goes on there, or that only mean something there. The others raise 25006 and are retried.
@@ -89,34 +73,6 @@ _WRITING_PREFIXES = (
 )
 
 
-def is_read(sql: str) -> bool:
-    """Whether ``sql`` is a statement that any replica may answer.
-
-    A function that is not on the list counts as harmless: if it writes after all, the replica refuses
-    with SQLSTATE 25006, and the session asks the primary instead and remembers.
-    """
-    found = words(sql)
-    if found is None:
-        return False
-    while found and found[-1] == ";":
-        found.pop()
-    if ";" in found:
-        return False
-    first = next((word for word in found if word != "("), "")
-    return first in _READS and all(_harmless(*pair) for pair in pairwise(["", *found, ""]))
-
-
-def _harmless(word: str, following: str) -> bool:
-    if following in _WRITING_WORDS and word not in (".", "as"):
-        return False
-    if word == "for" and following in _LOCKS:
-        return False
-    if following == "(":
-        name = word.removeprefix('"')
-        return name not in _WRITING_FUNCTIONS and not name.startswith(_WRITING_PREFIXES)
-    return True
-
-
 def words(sql: str) -> list[str] | None:
     """The words and single symbols of ``sql`` in order and in lower case; literals are left out.
 
@@ -157,3 +113,6 @@ def _end_of_comment(sql: str, position: int) -> int:
         if depth == 0:
             return mark.end()
     return -1
+
+
+RULES = TextRules(words=words, functions=_WRITING_FUNCTIONS, prefixes=_WRITING_PREFIXES)
