@@ -340,25 +340,23 @@ async def test_an_alarm_is_no_matter_of_a_held_up_loop() -> None:
 
 async def test_a_reply_that_nobody_asked_for_is_nobodys() -> None:
     """It is not taken for the answer to what is asked next; that is asked over a new connection."""
-    strays = 0
+    heard, left = asyncio.Event(), asyncio.Event()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        nonlocal strays
+        first = not heard.is_set()
         while data := await reader.read(65536):
             writer.write(b"+OK\r\n" * data.count(b"*"))  # an array each
-            if b"PING" in data and not strays:
-                strays += 1
-                await writer.drain()
-                await asyncio.sleep(0.05)  # so that the answer has gone its way
+            if b"PING" in data and first:
+                await heard.wait()
                 writer.write(b"+STRAY\r\n")
         writer.close()
+        left.set()
 
     async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
         port = server.sockets[0].getsockname()[1]
         commands = Redis.from_url(f"redis://127.0.0.1:{port}").using("async")
         assert await commands.execute("PING") == b"OK"
-        while not strays:
-            await asyncio.sleep(0.01)
-        await asyncio.sleep(0.1)
+        heard.set()
+        await asyncio.wait_for(left.wait(), 20)
         assert await commands.execute("PING") == b"OK"
         await commands.close()

@@ -42,7 +42,7 @@ def logout(session: Any) -> None:
 @pytest.fixture
 def make_visitor(shell_type: type[Shell], server: Memcached) -> Callable[..., Visitor]:
     def make(**options: Any) -> Visitor:
-        shell = shell_type(MemcachedStore.from_url(server.url, timeout=0.3), **options)
+        shell = shell_type(MemcachedStore.from_url(server.url, timeout=0.3, cooldown=0.1), **options)
         visitor = shell.visitor()
         visitor(lambda session: session.update(a=1))
         return visitor
