@@ -52,17 +52,6 @@ class ReadWriteSession(Session):
         if self._born_in is not None:
             self._born_in.watch(self)
 
-    if not TYPE_CHECKING:  # type checkers see the overloads of Session
-
-        def execute(self, statement, params=None, **keywords):
-            return self._perform(super().execute, statement, params, keywords)
-
-        def scalar(self, statement, params=None, **keywords):
-            return self._perform(super().scalar, statement, params, keywords)
-
-        def scalars(self, statement, params=None, **keywords):
-            return self._perform(super().scalars, statement, params, keywords)
-
     def begin(self, nested: bool = False) -> SessionTransaction:
         """As ``Session.begin()``; a savepoint begins on the primary."""
         if nested and not self.fleet.single:
@@ -90,9 +79,12 @@ class ReadWriteSession(Session):
         if clause is None and mapper is not None and self._flushing:
             return self._use_primary(wrote=True).engine  # a flush or a bulk operation
         place = self._place
-        if place is None or clause is None:
+        if clause is None or (place is None and not self.in_transaction()):
             return place.engine if place is not None and not place.replica else self.fleet.any_engine()
-        if place.replica and not self._is_read(clause):
+        if place is None:
+            # Something that came past the choice: its transaction must not run where nobody knows of it.
+            place = self._use_primary(wrote=not self._is_read(clause))
+        elif place.replica and not self._is_read(clause):
             # A hook of the application's replaced the statement that was judged.
             place = self._use_primary(wrote=True)
         return place.engine
@@ -102,11 +94,21 @@ class ReadWriteSession(Session):
         place = self._place
         return not self._is_clean() or (place is not None and (place.wrote or place.handed_out))
 
-    def _perform(
-        self, call: Callable[..., Any], statement: Any, params: Any, keywords: dict[str, Any]
-    ) -> Any:
-        if self.fleet.single or (keywords.get("bind_arguments") or {}).get("bind"):
-            return call(statement, params, **keywords)
+    if not TYPE_CHECKING:  # private, with overloads that only SQLAlchemy's own methods are made for
+
+        def _execute_internal(self, statement, params=None, **keywords):
+            # Where execute(), scalar(), scalars() and what others build upon them meet, such as SQLModel's
+            # exec(), which reaches Session.execute() past any execute() of ours.
+            call = super()._execute_internal
+            if self.fleet.single or (keywords.get("bind_arguments") or {}).get("bind"):
+                return call(statement, params, **keywords)
+            if keywords.get("_parent_execute_state") is not None:
+                # Inside a hook of the application's, and so inside a statement that was judged.
+                return call(statement, params, **keywords)
+            return self._perform(lambda: call(statement, params, **keywords), statement)
+
+    def _perform(self, call: Callable[[], Any], statement: Any) -> Any:
+        """Choose where ``statement`` runs, unless that is done, and ``call`` it; again where that is safe."""
         read = self._is_read(statement)
         if not read:
             self._use_primary(wrote=True)
@@ -114,7 +116,7 @@ class ReadWriteSession(Session):
             self._begin_reading()
         while True:
             try:
-                result = call(statement, params, **keywords)
+                result = call()
             except DBAPIError as error:
                 if not read or not self._recover(error, statement):
                     raise
