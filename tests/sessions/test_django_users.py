@@ -274,8 +274,9 @@ def test_what_a_log_in_costs(recorded: Recorded) -> None:
     key = stranger()
     recorded.asked.clear()
     session = entering(key)
+    shown = session.session_key  # to those who are told of the log-in
     session.save()
-    assert recorded.asked == ["load", "create", "destroy"]
+    assert (recorded.asked, session.session_key) == (["load", "create", "destroy"], shown)
     session.save()
     assert recorded.asked[3:] == ["save"]
 
@@ -390,6 +391,18 @@ def test_a_session_that_ends_before_it_is_moved(recorded: Recorded) -> None:
     late["user"] = "ada"
     late.save()
     assert dict(SessionStore(late.session_key).items()) == {"user": "ada"}
+
+
+def test_two_changes_of_key_at_once(recorded: Recorded) -> None:
+    """13. Who is nobody to Django goes on in both: a double click on the log-in of an application's own."""
+    key = stranger()
+    sessions = [SessionStore(key), SessionStore(key)]
+    for session in sessions:
+        session.cycle_key()
+        session["user"] = "ada"
+    for session in sessions:
+        session.save()
+    assert [SessionStore(session.session_key)["user"] for session in sessions] == ["ada", "ada"]
 
 
 def test_a_new_key_gives_no_more_time() -> None:

@@ -1,53 +1,37 @@
 """The engine: one session, as Django's session middleware and views use it. Rules:
 
-* ``cycle_key()`` gives the session another key, and the save that follows moves it there: it creates the new
-  one and then ends the old one. A response that fails saves nothing, and leaves the visitor with the old one.
+* ``cycle_key()`` only notes that the key changes. The save that follows moves the session: see
+  :mod:`._identity`. A response that fails saves nothing, and leaves the visitor with the old one.
 * A session that holds ``_auth_user_id`` when it is saved belongs to that user, and is listed from then on.
   Whose it is changes only with the key: where the application has not called ``cycle_key()``, the save does.
-* A move carries over what another request saved meanwhile. If the old session has ended by then, its log-in
-  does not live on: Django's ``UpdateError`` is raised, and the new one is taken back. Who has just logged in
-  goes on, and so does who is nobody if another request has moved the session (a double click).
 * A request with the key of a session that was moved finds nothing, and sends no cookie: Django would delete
-  the new one. A change is an ``UpdateError``; ``flush()`` ends what the session went on as.
+  the new one. A change is Django's ``UpdateError``.
 """
 
 import functools
 from collections.abc import Callable, Mapping, MutableMapping
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 from django.contrib.auth import SESSION_KEY  # type: ignore[import-untyped]
 from django.contrib.auth.signals import user_logged_in  # type: ignore[import-untyped]
-from django.contrib.sessions.backends.base import (  # type: ignore[import-untyped]
-    CreateError,
-    SessionBase,
-    UpdateError,
-)
+from django.contrib.sessions.backends.base import SessionBase, UpdateError  # type: ignore[import-untyped]
 from django.http import HttpRequest  # type: ignore[import-untyped]
 
 from scalekit._steps import Steps, run, run_async
 from scalekit.errors import BackendError
 from scalekit.sessions._core import MAX_SIZE, NEVER
-from scalekit.sessions._identity import GRACE, end
 from scalekit.sessions._sealed import refuse_sealed
 from scalekit.sessions.decoded import Decoded, Unread
+from scalekit.sessions.django._identity import Left, create, delete, leave
 from scalekit.sessions.django._owner import owner_of
 from scalekit.sessions.django._settings import configuration
 from scalekit.sessions.offers import Offers
-from scalekit.sessions.owner import MAX_DEVICE
-from scalekit.sessions.store import BoundStore, Created, Inherited, Loaded
+from scalekit.sessions.store import Loaded
 from scalekit.sessions.tokens import store_id
-from scalekit.sessions.values import check_size, difference, late, name_of
+from scalekit.sessions.values import Delta, check_size, difference, name_of
 from scalekit.types import Colour
 
 T = TypeVar("T")
-
-
-class _Left(NamedTuple):
-    """A session under the key that it had before, until the store has confirmed that it has ended."""
-
-    key: str
-    id: str
-    stored: Loaded
 
 
 class SessionStore(SessionBase):  # type: ignore[misc]
@@ -70,7 +54,7 @@ class SessionStore(SessionBase):  # type: ignore[misc]
         self._stored = Loaded()
         self._ended = False
         self._minted = False  # the store does not have the key yet
-        self._left: _Left | None = None
+        self._left: Left | None = None
         _listen()
         super().__init__(session_key)
 
@@ -139,10 +123,10 @@ class SessionStore(SessionBase):  # type: ignore[misc]
         self._turn()
 
     def delete(self, session_key: str | None = None) -> None:
-        self._run(self._delete("sync", session_key))
+        self._run(delete(self, self._config.store.using("sync"), session_key))
 
     async def adelete(self, session_key: str | None = None) -> None:
-        await self._arun(self._delete("async", session_key))
+        await self._arun(delete(self, self._config.store.using("async"), session_key))
 
     @classmethod
     def clear_expired(cls) -> None:
@@ -201,7 +185,7 @@ class SessionStore(SessionBase):  # type: ignore[misc]
     def _turn(self) -> None:
         """Go on under another key, once that is saved."""
         if self.session_key is not None and not self._ended and not self._minted:
-            self._left = _Left(self.session_key, self._id, self._stored)
+            self._left = Left(self.session_key, self._id, self._stored)
         self._begin()
         self.modified = True
 
@@ -278,10 +262,10 @@ class SessionStore(SessionBase):  # type: ignore[misc]
         self._accept()
         fields = {name_of(key): self._encoded(key, value) for key, value in _known(data).items()}
         user = owner_of(data.get(SESSION_KEY))
-        if not must_create and user != self._stored.user:
+        if user != self._stored.user and not (must_create or self._minted):
             self._turn()
         if must_create or self._minted:
-            yield from self._create(store, fields, user, idle)
+            yield from create(self, store, fields, user, idle)
         else:
             delta = difference(self._stored.fields, fields)
             check_size(self._stored.fields, delta, MAX_SIZE)
@@ -289,83 +273,17 @@ class SessionStore(SessionBase):  # type: ignore[misc]
                 raise UpdateError
             self._stored.fields = fields
         if self._left is not None:
-            yield from self._leave(store, self._left, data, idle)
+            self._take(data, (yield from leave(self, store, self._left, idle)))
 
-    def _create(
-        self, store: BoundStore, fields: dict[bytes, bytes], user: bytes | None, idle: int
-    ) -> Steps[None]:
-        check_size({}, difference({}, fields), MAX_SIZE)
-        id, device, inherit = self._id_of(self.session_key), _called(self.device), None
-        if self._left is not None and self._left.stored.user == user:
-            # Only a log-in begins another lifetime.
-            was = self._left.stored
-            device, inherit = device or was.device, Inherited(was.created, was.deadline, was.origin)
-        created: Created | None = yield store.create(
-            id,
-            fields=fields,
-            user=user,
-            idle=idle,
-            lifetime=self._config.lifetime,
-            inherit=inherit,
-            device=device,
-        )
-        if created is None:
-            raise CreateError if inherit is None else UpdateError
-        self._minted = False
-        self._stored = Loaded(
-            fields,
-            created.created,
-            created.deadline,
-            user=user,
-            device=device,
-            origin=id if inherit is None else inherit.origin,
-        )
-
-    def _leave(
-        self, store: BoundStore, left: _Left, data: MutableMapping[str, Any], idle: int
-    ) -> Steps[None]:
-        """End the session under the key that it had."""
-        new, was, now = self._id, left.stored, self._stored
-        last: Loaded | None = yield store.destroy(left.id, grace=GRACE, successor=new, user=was.user)
-        self._left = None
-        if last is None or last.ended:
-            if last is not None and last.successor == new:
-                return  # it was us, and the answer was lost
-            proved = now.user not in (None, was.user)
-            moved = last is not None and last.successor is not None
-            if not proved and (was.user is not None or not moved):
-                self._session_key, self._ended = left.key, True
-                yield store.destroy(new, grace=0, user=now.user)
-                raise UpdateError
-            return
-        if was.user not in (None, now.user):
-            return  # what one user has done is nothing to the next
-        theirs = late(difference(was.fields, now.fields), was.fields, last.fields)
-        if theirs:
-            yield store.save(new, changed=theirs.changed, removed=theirs.removed, idle=idle)
-            now.fields = theirs.applied(now.fields)
-            changed = _by_key(theirs.changed)
-            if isinstance(data, Decoded):
-                data.take(changed)
-            else:
-                data.update(Decoded(self._codec, changed))
-            for name in theirs.removed:
-                data.pop(_key(name), None)
-
-    def _delete(self, colour: Colour, key: str | None) -> Steps[None]:
-        store, left = self._config.store.using(colour), self._left
-        if key not in (None, self.session_key):
-            yield from self._end(store, self._id_of(key), None)
-            return
-        if left is not None:
-            yield from self._end(store, left.id, left.stored.user)
-        if not self._minted:
-            yield from self._end(store, self._id, self._stored.user)
-        self._left, self._minted, self._ended = None, False, True
-
-    def _end(self, store: BoundStore, id: str, user: bytes | None) -> Steps[None]:
-        if id:
-            yield from end(store, id, user=user)
+    def _take(self, data: MutableMapping[str, Any], theirs: Delta) -> None:
+        """Have the values as others have changed them."""
+        changed = _by_key(theirs.changed)
+        if isinstance(data, Decoded):
+            data.take(changed)
+        else:
+            data.update(Decoded(self._codec, changed))
+        for name in theirs.removed:
+            data.pop(_key(name), None)
 
 
 @functools.cache
@@ -378,10 +296,6 @@ def _logged_in(*, request: HttpRequest | None, **_: Any) -> None:
     session = getattr(request, "session", None)
     if isinstance(session, SessionStore) and session.device is None and request is not None:
         session.device = request.META.get("HTTP_USER_AGENT")
-
-
-def _called(device: str | None) -> bytes | None:
-    return device[:MAX_DEVICE].encode(errors="replace") if device else None
 
 
 def _known(values: MutableMapping[str, Any]) -> Mapping[str, Any]:
