@@ -66,10 +66,16 @@ class Mark:
         self.scope.advance(self.token, since=self._promised, confirmed=confirmed)
 
 
-def attach(connection: PoolProxiedConnection, mark: Mark) -> None:
-    """Let the end of the transaction on ``connection`` tell ``mark`` its position."""
-    # In AUTOCOMMIT the function that a SELECT calls may write for good, and nobody can tell afterwards.
-    mark.wrote = mark.autocommit = connection.dbapi_connection.autocommit  # type: ignore[union-attr]
+def attach(connection: PoolProxiedConnection, mark: Mark, *, autocommit: bool) -> None:
+    """Let the end of the transaction on ``connection`` tell ``mark`` its position.
+
+    Args:
+        connection: to the primary.
+        mark: what is to be told.
+        autocommit: each statement is a transaction of its own.
+    """
+    # The function that a SELECT calls may write for good then, and nobody can tell afterwards.
+    mark.wrote = mark.autocommit = autocommit
     connection.info[_KEY] = mark
 
 

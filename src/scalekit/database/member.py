@@ -13,7 +13,7 @@ import math
 import time
 from typing import Any, TypeAlias
 
-from sqlalchemy import URL, NullPool, QueuePool
+from sqlalchemy import URL, Connection, NullPool, QueuePool
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from scalekit._forks import renew_in_children
@@ -114,6 +114,11 @@ class Member:
         """How far ahead of other members it is."""
         report = self.health.report
         return report.order if report is not None else 0
+
+    def is_autocommit(self, connection: Connection) -> bool:
+        """Whether each statement over ``connection`` is a transaction of its own."""
+        assert self._driver is not None
+        return self._driver.is_autocommit(connection.connection.dbapi_connection)
 
     def trouble(self, error: DBAPIError) -> Trouble:
         """What ``error`` means for the transaction on this member that met it."""

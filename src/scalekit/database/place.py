@@ -104,7 +104,7 @@ def on_primary(session: "ReadWriteSession", scope: Scope, execution_options: Any
                 raise
         else:
             place = Place(member, scope, replica=False)
-            attach(connection.connection, place)
+            attach(connection.connection, place, autocommit=member.is_autocommit(connection))
             member.transactions += 1
             return place
 

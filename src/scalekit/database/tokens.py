@@ -100,7 +100,11 @@ def _token(system: str, epoch: int, marks: Mapping[str, int]) -> Token:
 
 
 def _includes(marks: Mapping[str, int], wanted: Iterable[tuple[str, int]]) -> bool:
-    return all(marks.get(origin, -1) >= number for origin, number in wanted)
+    # Asked for each replica at each read, and a loop takes half the time of all().
+    for origin, number in wanted:  # noqa: SIM110
+        if marks.get(origin, -1) < number:
+            return False
+    return True
 
 
 def latest(first: Token | None, second: Token | None) -> Token | None:

@@ -1,4 +1,4 @@
-"""Which drivers can route."""
+"""Which drivers can route: one leaf file a driver, imported when a URL names it."""
 
 from sqlalchemy import URL
 from sqlalchemy.exc import NoSuchModuleError
@@ -14,15 +14,15 @@ def driver_for(url: URL) -> Driver:
         ConfigurationError: one that cannot route, or is not installed.
     """
     try:
-        backend, name = url.get_backend_name(), url.get_driver_name()
-        if backend == "postgresql" and name == "asyncpg":
-            from scalekit.database.drivers.asyncpg import Asyncpg
+        match url.get_backend_name(), url.get_driver_name():
+            case "postgresql", "asyncpg":
+                from scalekit.database.drivers.asyncpg import Asyncpg
 
-            return Asyncpg()
-        if backend == "postgresql" and name == "psycopg":
-            from scalekit.database.drivers.psycopg import Psycopg
+                return Asyncpg()
+            case "postgresql", "psycopg":
+                from scalekit.database.drivers.psycopg import Psycopg
 
-            return Psycopg()
+                return Psycopg()
     except NoSuchModuleError as error:
         raise ConfigurationError(f"SQLAlchemy knows no {url.drivername}:// databases") from error
     except ModuleNotFoundError as error:

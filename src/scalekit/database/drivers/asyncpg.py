@@ -67,6 +67,9 @@ class Asyncpg:
         positions = [text for text in said if text.startswith(_POSITION)]
         return (_WROTE in said, positions[0].removeprefix(_POSITION)) if positions else None
 
+    def is_autocommit(self, connection: Any) -> bool:
+        return bool(connection.autocommit)
+
     def is_idle(self, connection: Any) -> bool:
         return not self.is_closed(connection) and not raw(connection).is_in_transaction()
 

@@ -37,6 +37,10 @@ class Driver(Protocol):
         """
         ...
 
+    def is_autocommit(self, connection: Any) -> bool:
+        """Whether each statement commits by itself. Costs no round trip."""
+        ...
+
     def is_idle(self, connection: Any) -> bool:
         """Whether the connection is open and the server has no transaction in progress on it."""
         ...

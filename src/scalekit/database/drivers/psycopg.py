@@ -42,6 +42,9 @@ class Psycopg:
             return False, None
         return drive(connection, _commit)
 
+    def is_autocommit(self, connection: Any) -> bool:
+        return bool(connection.autocommit)
+
     def is_idle(self, connection: Any) -> bool:
         return bool(raw(connection).info.transaction_status == TransactionStatus.IDLE)
 
