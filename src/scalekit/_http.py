@@ -27,6 +27,7 @@ _VALUE = re.compile(r"[!#-+\--:<-\[\]-~]*")
 # What speaks to some caches only, and overrides Cache-Control for them (RFC 9213 and its forerunners).
 _TARGETED = re.compile(rb".+-cache-control|surrogate-control|edge-control|x-accel-expires", re.IGNORECASE)
 _CACHING = re.compile(rb"control|x-accel-expires", re.IGNORECASE)  # in all of them
+_SHARED = re.compile(rb"vary|control|x-accel-expires", re.IGNORECASE)  # what may speak to caches at all
 
 # What makes a response storable by a shared cache; `private` and `no-store` already forbid it.
 _PUBLIC = re.compile(rb"\s*(public|s-maxage\s*=[^,]*)\s*", re.IGNORECASE)
@@ -154,6 +155,15 @@ def replace(headers: Headers, name: bytes, value: bytes) -> None:
     """Set a header to one value in place, dropping what was there."""
     headers[:] = [pair for pair in headers if pair[0].lower() != name]
     headers.append((name, value))
+
+
+def for_one_visitor(headers: Headers) -> None:
+    """Say that the response depends on the visitor's cookie, and keep shared caches from storing it."""
+    if _SHARED.search(b"\n".join([name for name, _ in headers])):
+        vary_on(headers, b"cookie")
+        make_private(headers)
+    else:  # as for most responses
+        headers += [(b"vary", b"cookie"), (b"cache-control", b"private")]
 
 
 def vary_on(headers: Headers, field: bytes) -> None:

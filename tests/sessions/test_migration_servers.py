@@ -13,7 +13,7 @@ from scalekit.sessions.redis import RedisStore
 from tests.servers import RedisServer
 from tests.sessions.legacy import OLD, Browser, starlette_value
 from tests.sessions.shells import SECRET, ASGIShell, Shell, drive_asgi, make_scope
-from tests.sessions.test_cost import Counter
+from tests.sessions.test_cost import Counter, counting
 from tests.sessions.test_processes import Process, cookie_of
 
 DATA = {"_user_id": "7", "cart": ["tea"]}
@@ -35,8 +35,9 @@ def server() -> Iterator[RedisServer]:
 
 
 @pytest.fixture
-def counter(server: RedisServer) -> Counter:
-    return Counter(server)
+def counter(server: RedisServer) -> Iterator[Counter]:
+    with counting(server) as counter:
+        yield counter
 
 
 @pytest.fixture

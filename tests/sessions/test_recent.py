@@ -2,26 +2,48 @@
 
 import time
 
-from scalekit.sessions._recent import Recent
+from scalekit.sessions._recent import Recent, Seen
+from scalekit.sessions.store import Loaded
 
 
 def test_until_it_is_due() -> None:
     """5. Seen a while ago is recent for a long step, and not for a short one; forgotten is not recent."""
     recent = Recent()
-    assert ("a", 10**9) not in recent
-    recent.note("a", 60_000, time.monotonic())
-    assert ("a", 70_000) in recent
-    assert ("a", 60_000) not in recent
-    assert ("b", 70_000) not in recent
+    assert recent.get("a", within=10**9) is None
+    seen = Seen(time.monotonic() - 60)
+    recent.note("a", seen)
+    assert recent.get("a", within=70_000) is seen
+    assert recent.get("a", within=60_000) is None
+    assert recent.get("b", within=70_000) is None
     recent.forget("a")
     recent.forget("a")
-    assert ("a", 70_000) not in recent
+    assert recent.get("a", within=70_000) is None
+
+
+def test_one_that_has_changed() -> None:
+    """5. When it was seen is remembered, and what it was is not; of one that is unknown nothing is."""
+    recent, moment = Recent(), time.monotonic()
+    recent.note("a", Seen(moment, Loaded({b"a": b"1"}), 4))
+    recent.changed("a")
+    recent.changed("b")
+    assert recent.get("a", within=10**9) == Seen(moment)
+    assert recent.get("b", within=10**9) is None
 
 
 def test_it_does_not_grow_for_ever() -> None:
     """Ten thousand sessions are remembered at most."""
     recent = Recent()
     for number in range(25_000):
-        recent.note(str(number), 0, time.monotonic())
-        assert (str(number), 10**9) in recent
+        recent.note(str(number), Seen(time.monotonic()))
+        assert recent.get(str(number), within=10**9) is not None
     assert len(recent._seen) <= 10_000
+
+
+def test_nor_by_what_is_in_them() -> None:
+    """16 MiB of values are remembered at most, of however few sessions; the newest is among them."""
+    recent = Recent()
+    for number in range(100):
+        recent.note(str(number), Seen(time.monotonic(), Loaded({b"a": bytes(1 << 20)}), 4))
+        assert recent.get(str(number), within=10**9) is not None
+        kept = (len(seen.session.fields[b"a"]) for seen in recent._seen.values() if seen.session is not None)
+        assert sum(kept) <= 16 << 20

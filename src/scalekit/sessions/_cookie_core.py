@@ -3,6 +3,7 @@
 import functools
 import secrets
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import TYPE_CHECKING, NoReturn, Unpack
 
 from scalekit._http import read_cookies
@@ -126,7 +127,7 @@ class CookieCore(Core):
             session._farewells = (*self.moving.farewells(https=session._https),)
         old = session._id if stays else None
         session._moved(pending, id, Created(created, deadline, deadline - now), origin)
-        session._stored.seen, session._moves = now, False
+        session._stored, session._moves = replace(session._stored, seen=now), False
         session._cookie = cookie
         if id != old:
             told = self.events.created if old is None else self.events.rotated

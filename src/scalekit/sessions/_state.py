@@ -22,7 +22,7 @@ under way stays pending, for the next one. A save that failed leaves everything 
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum, auto
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, NoReturn
 
@@ -80,13 +80,29 @@ class Leaving(NamedTuple):
     pending: Pending
 
 
+_NOTHING = Loaded()
+
+
 class State:
     """One session in one request: the side that the shells and the core see of a ``Session``."""
 
     persistent = True
     accessed = False
 
+    # What most requests leave as it is.
+    _known_as: str | None = None
+    _user: bytes | None = None
+    _device: bytes | None = None
+    _followed = False
+    _turn: Turn | None = None
+    _inherits = True
+    _minted: str | None = None
     _leaving: Leaving | None = None
+    _cookie: bytes | None = None
+    _sealed = False
+    _fault: BackendError | None = None
+    _readable = True
+    _refused = False
 
     # What only a visitor with a cookie of another middleware has (see _moving).
     _moves = False  # the cookie's values are still to be stored
@@ -101,22 +117,10 @@ class State:
     def __init__(self, token: str | None, *, https: bool, codec: Codec = PLAIN) -> None:
         self._https = https
         self._came_with = token
-        self._known_as: str | None = None
         self._status = Status.UNLOADED if token is not None else Status.NEW
         self._codec = codec
         self._values = Values(codec=codec)
-        self._stored = Loaded()
-        self._user: bytes | None = None
-        self._device: bytes | None = None
-        self._followed = False
-        self._turn: Turn | None = None
-        self._inherits = True
-        self._sealed = False
-        self._fault: BackendError | None = None
-        self._readable = True
-        self._refused = False
-        self._cookie: bytes | None = None
-        self._minted: str | None = None
+        self._stored = _NOTHING
 
     _core: "Core"
 
@@ -222,7 +226,7 @@ class State:
     def _came_to_life(self, created: Created) -> None:
         """The store has what was inherited; changes are still pending."""
         self._status, self._moves = Status.LIVE, False
-        self._stored.created, self._stored.deadline = created.created, created.deadline
+        self._stored = replace(self._stored, created=created.created, deadline=created.deadline)
 
     def _rebase(self, loaded: Loaded | None) -> None:
         """Another request has moved what was inherited, and ended it if there is none."""
@@ -276,7 +280,7 @@ class State:
     def _settled(self, pending: Pending) -> None:
         """The store has what was pending."""
         pending.values.settle(pending.delta)
-        self._stored.fields = pending.values.fields
+        self._stored = replace(self._stored, fields=pending.values.fields)
         self._turned(pending)
 
     def _moved(self, pending: Pending, id: str, created: Created, origin: str) -> None:
@@ -310,7 +314,7 @@ class State:
         self._recovered()
         values.learn(key, data)
         if values is self._values:  # or another task has logged in or out meanwhile
-            self._stored.fields = values.fields
+            self._stored = replace(self._stored, fields=values.fields)
 
     def _gone(self, values: Values) -> None:
         """Another request has ended the session that had ``values`` while this one was asking for it."""

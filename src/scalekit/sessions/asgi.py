@@ -13,7 +13,7 @@ import asyncio
 from collections.abc import Awaitable, Iterable
 from typing import Any, Protocol, TypeVar, Unpack, overload
 
-from scalekit._http import make_private, vary_on
+from scalekit._http import for_one_visitor
 from scalekit._options import check_application
 from scalekit._steps import run, run_async
 from scalekit.errors import BackendError, ConfigurationError
@@ -234,34 +234,41 @@ class _Response:
         self._scope = scope
 
     def __call__(self, message: Message) -> Awaitable[None]:
-        if not self.started and message["type"] in _STARTS:
-            return self._start(message)
-        return _nothing() if self.replaced else self._send(message)
-
-    async def _start(self, message: Message) -> None:
-        session = self._session
+        if self.started or message["type"] not in _STARTS:
+            return _nothing() if self.replaced else self._send(message)
         status = message.get("status", 200)
+        if status >= 500 or (self._session.accessed and not self._session._at_rest()):
+            return self._settle(message, status)
+        return self._begin(message)
+
+    async def _settle(self, message: Message, status: int) -> None:
+        """Save or drop what the application has changed, and begin the response then."""
+        session = self._session
         if status == 500 and session._refused:
             await self.unavailable()
             return
         if status >= 500:
             session._forget()
-        elif session.accessed and not session._at_rest():
+        else:
             try:
                 await session.save()
             except BackendError as error:
                 session._core.unsaved(error)
                 await self.unavailable()
                 return
+        await self._begin(message)
+
+    def _begin(self, message: Message) -> Awaitable[None]:
+        session = self._session
         self.started = session._sealed = True
         if session.accessed:
             headers = list(message.get("headers", ()))  # a copy: applications send one list many times
-            headers.extend((b"set-cookie", cookie) for cookie in session._set_cookies)
+            if cookies := session._set_cookies:
+                headers += [(b"set-cookie", cookie) for cookie in cookies]
             if message["type"] != "websocket.accept":
-                vary_on(headers, b"cookie")
-                make_private(headers)
+                for_one_visitor(headers)
             message = {**message, "headers": headers}
-        await self._send(message)
+        return self._send(message)
 
     async def unavailable(self) -> None:
         """Answer 503 in place of whatever the application sends."""

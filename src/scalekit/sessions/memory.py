@@ -7,10 +7,11 @@ sees nothing of it, and a restart forgets everybody: use :class:`scalekit.sessio
 import threading
 import time
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self
 
 from scalekit.sessions.store import Created, Inherited, Loaded, Swapped
+from scalekit.sessions.values import Delta
 from scalekit.types import Colour
 
 
@@ -53,17 +54,14 @@ class MemoryStore:
                 return self._mark(entry)
             if self._now() - entry.session.seen >= step:
                 self._extend(entry, idle)
-            return entry.session.copy()
+            return entry.session
 
     def save(self, id: str, *, changed: Mapping[bytes, bytes], removed: Collection[bytes], idle: int) -> bool:
         with self._lock:
             entry = self._entry(id)
             if entry is None or entry.session.ended:
                 return False
-            for name in removed:
-                entry.session.fields.pop(name, None)
-            entry.session.fields.update(changed)
-            self._saved(entry, idle)
+            self._saved(entry, Delta({**changed}, {*removed}), idle)
             return True
 
     def swap(
@@ -73,14 +71,10 @@ class MemoryStore:
             entry = self._entry(id)
             if entry is None or entry.session.ended:
                 return None
-            fields = entry.session.fields
-            if fields.get(name) != expected:
-                return Swapped(False, fields.get(name))
-            if value is None:
-                fields.pop(name, None)
-            else:
-                fields[name] = value
-            self._saved(entry, idle)
+            found = entry.session.fields.get(name)
+            if found != expected:
+                return Swapped(False, found)
+            self._saved(entry, Delta({}, {name}) if value is None else Delta({name: value}, set()), idle)
             return Swapped(True)
 
     def create(
@@ -124,7 +118,7 @@ class MemoryStore:
             if entry.session.ended:
                 return self._mark(entry)
             if version is not None and entry.session.version != version:
-                return entry.session.copy()
+                return entry.session
             del self._entries[id]
             if grace > 0:
                 mark, now = Loaded(ended=True, successor=successor), self._now()
@@ -147,12 +141,13 @@ class MemoryStore:
             return None
         return entry
 
-    def _saved(self, entry: _Entry, idle: int) -> None:
-        entry.session.version += 1
+    def _saved(self, entry: _Entry, delta: Delta, idle: int) -> None:
+        session = entry.session
+        entry.session = replace(session, fields=delta.applied(session.fields), version=session.version + 1)
         self._extend(entry, idle)
 
     def _extend(self, entry: _Entry, idle: int) -> None:
-        entry.session.seen = self._now()
+        entry.session = replace(entry.session, seen=self._now())
         entry.expires = min(entry.session.seen + idle, entry.session.deadline)
 
     def _mark(self, entry: _Entry) -> Loaded:

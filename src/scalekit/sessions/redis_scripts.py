@@ -18,16 +18,15 @@ local function moment(text)
 end
 """
 
-# Who extends a session has seen it: `idle` and `deadline` are numbers. A server that is out of memory may not
-# note when; reading goes on all the same.
-_EXTEND = """
+# Who extends a session has seen it: `idle` and `deadline` are numbers.
+_EXPIRY = """
 local expiry = math.min(idle, deadline - now)
 if expiry <= 0 then
   redis.call('DEL', KEYS[1])
   return false
 end
-redis.pcall('HSET', KEYS[1], '\\0seen', string.format('%.0f', now))
-redis.call('PEXPIRE', KEYS[1], string.format('%.0f', expiry))
+expiry = string.format('%.0f', expiry)
+local seen = string.format('%.0f', now)
 """
 
 # What is of another type is nothing of ours. Any other error is the server's, no permission for instance.
@@ -78,8 +77,25 @@ if not deadline or not moment(meta[2]) then return mark(flat) end
 local age = now - (moment(meta[3]) or 0)
 if left >= 0 and now < deadline and age < step then return aged(age) end
 """
-    + _EXTEND
-    + "return aged(0)"
+    + _EXPIRY
+    + """
+-- A server that is out of memory may not note it; reading goes on all the same.
+redis.pcall('HSET', KEYS[1], '\\0seen', seen)
+redis.call('PEXPIRE', KEYS[1], expiry)
+return aged(0)
+"""
+)
+
+SAME = 1
+"""What RELOAD answers if nobody has saved the session since, and it has its deadline and as many fields."""
+
+RELOAD = Script(
+    """
+local meta = redis.call('HMGET', KEYS[1], '\\0deadline', '\\0version')
+local same = meta[1] == ARGV[1] and (meta[2] or '0') == ARGV[2]
+if same and redis.call('HLEN', KEYS[1]) == tonumber(ARGV[3]) then return 1 end
+return redis.call('HGETALL', KEYS[1])
+"""
 )
 
 _ALIVE = (
@@ -95,22 +111,22 @@ local idle = tonumber(ARGV[1])
 """
 )
 
-# First, as a server that is out of memory refuses it, and nothing after a write that it has let through.
-_CHANGE = "redis.call('HINCRBY', KEYS[1], '\\0version', 1)"
-
-# Lua passes at most some thousands of values at once, hence the slices.
+# The version first: a server that is out of memory refuses it, and nothing after a write that it has let
+# through. Lua passes at most some thousands of values at once, hence the slices.
 SAVE = Script(
     _ALIVE
-    + _CHANGE
     + _NOW
-    + _EXTEND
+    + _EXPIRY
     + """
-local first = 3 + tonumber(ARGV[2])
-for i = 3, first - 1, 1000 do
-  redis.call('HDEL', KEYS[1], unpack(ARGV, i, math.min(i + 999, first - 1)))
-end
-for i = first, #ARGV, 1000 do
+local first = 4 + tonumber(ARGV[3])
+local last = math.min(first + 999, #ARGV)
+redis.call('HSET', KEYS[1], '\\0version', ARGV[2], '\\0seen', seen, unpack(ARGV, first, last))
+redis.call('PEXPIRE', KEYS[1], expiry)
+for i = last + 1, #ARGV, 1000 do
   redis.call('HSET', KEYS[1], unpack(ARGV, i, math.min(i + 999, #ARGV)))
+end
+for i = 4, first - 1, 1000 do
+  redis.call('HDEL', KEYS[1], unpack(ARGV, i, math.min(i + 999, first - 1)))
 end
 return 1
 """
@@ -120,18 +136,19 @@ return 1
 SWAP = Script(
     _ALIVE
     + """
-local found = redis.call('HGET', KEYS[1], ARGV[2])
-local expected = ARGV[3] == '1' and ARGV[4]
+local found = redis.call('HGET', KEYS[1], ARGV[3])
+local expected = ARGV[4] == '1' and ARGV[5]
 if found ~= expected then return {0, found} end
 """
-    + _CHANGE
     + _NOW
-    + _EXTEND
+    + _EXPIRY
     + """
-if ARGV[5] == '1' then
-  redis.call('HSET', KEYS[1], ARGV[2], ARGV[6])
+redis.call('HSET', KEYS[1], '\\0version', ARGV[2], '\\0seen', seen)
+redis.call('PEXPIRE', KEYS[1], expiry)
+if ARGV[6] == '1' then
+  redis.call('HSET', KEYS[1], ARGV[3], ARGV[7])
 else
-  redis.call('HDEL', KEYS[1], ARGV[2])
+  redis.call('HDEL', KEYS[1], ARGV[3])
 end
 return {1}
 """

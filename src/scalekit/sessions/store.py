@@ -18,7 +18,7 @@ Times are integers in milliseconds, moments since 1970 by the store's clock: ser
 """
 
 from collections.abc import Awaitable, Collection, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol, TypeAlias, TypeVar, runtime_checkable
 
 from scalekit.types import Colour
@@ -28,12 +28,12 @@ Answer: TypeAlias = T | Awaitable[T]
 """A value from a synchronous store, an awaitable of it from an asynchronous one."""
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Loaded:
-    """A session as the store has it.
+    """A session as the store has it. Others may hold it, too, so nobody changes it.
 
     Attributes:
-        fields: encoded values by encoded key. The reader owns it.
+        fields: encoded values by encoded key.
         created: when it was created.
         deadline: when it ends at the latest.
         seen: when it was last seen: created, saved, or loaded at least ``step`` after the time before.
@@ -46,7 +46,7 @@ class Loaded:
         origin: the id of the session that this one has inherited from, through all its rotations; or its own.
     """
 
-    fields: dict[bytes, bytes] = field(default_factory=dict)
+    fields: Mapping[bytes, bytes] = field(default_factory=dict)
     created: int = 0
     deadline: int = 0
     seen: int = 0
@@ -57,10 +57,6 @@ class Loaded:
     successor: str | None = None
     alias: bool = False
     origin: str = ""
-
-    def copy(self) -> "Loaded":
-        """One that another reader can own."""
-        return replace(self, fields=dict(self.fields))
 
 
 class Inherited(NamedTuple):

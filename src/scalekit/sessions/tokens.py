@@ -9,6 +9,7 @@
 import hashlib
 import hmac
 import secrets
+from functools import lru_cache
 
 from scalekit._signing import macs
 from scalekit.types import SecretKey
@@ -17,8 +18,10 @@ SALT = "scalekit.sessions"
 
 _TOKEN_LENGTH = 43  # 32 bytes in base64 without padding; the signature has as many
 _COOKIE_LENGTH = 2 * _TOKEN_LENGTH + 1
+_REMEMBERED = 4096  # cookies whose signature was looked at last: a page makes many requests
 
 
+@lru_cache(_REMEMBERED)
 def store_id(token: str) -> str:
     """The name of the session in the store: 64 hexadecimal digits."""
     return hashlib.sha256(token.encode()).hexdigest()
@@ -36,6 +39,7 @@ class Tokens:
 
     def __init__(self, secret_key: SecretKey) -> None:
         self._macs = macs(secret_key, salt=SALT)
+        self._signed = lru_cache(_REMEMBERED)(self._check)
 
     def mint(self) -> str:
         """A new token."""
@@ -48,7 +52,10 @@ class Tokens:
     def verify(self, cookie: str) -> str | None:
         """The token in a cookie's value, or ``None`` if we did not make it."""
         # The length first: what somebody else made may be huge.
-        if len(cookie) != _COOKIE_LENGTH or cookie[_TOKEN_LENGTH] != "." or not cookie.isascii():
+        return self._signed(cookie) if len(cookie) == _COOKIE_LENGTH else None
+
+    def _check(self, cookie: str) -> str | None:
+        if cookie[_TOKEN_LENGTH] != "." or not cookie.isascii():
             return None
         token = cookie[:_TOKEN_LENGTH]
         given, text = cookie[_TOKEN_LENGTH + 1 :].encode(), token.encode()

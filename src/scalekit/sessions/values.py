@@ -11,7 +11,7 @@ given or has set (``live``), and when it was last set or removed (``touched``). 
 * what is set or removed while a delta is on its way to the store belongs to the next one.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from enum import Enum
 from typing import Any, Final, NamedTuple
 
@@ -41,7 +41,7 @@ class Delta(NamedTuple):
     def __bool__(self) -> bool:
         return bool(self.changed or self.removed)
 
-    def applied(self, fields: dict[bytes, bytes]) -> dict[bytes, bytes]:
+    def applied(self, fields: Mapping[bytes, bytes]) -> dict[bytes, bytes]:
         """``fields`` as they are after this delta."""
         after = {**fields, **self.changed}
         for name in self.removed:
@@ -54,8 +54,8 @@ class Values:
 
     __slots__ = ("_codec", "_live", "_moment", "_mutable", "_offers", "_touched", "fields")
 
-    def __init__(self, fields: dict[bytes, bytes] | None = None, codec: Codec = PLAIN) -> None:
-        self.fields: dict[bytes, bytes] = {} if fields is None else fields
+    def __init__(self, fields: Mapping[bytes, bytes] | None = None, codec: Codec = PLAIN) -> None:
+        self.fields: Mapping[bytes, bytes] = {} if fields is None else fields  # others may hold it, too
         self._codec = codec
         self._live: dict[str, Any] = {}
         self._offers: Offers | None = None
@@ -141,10 +141,8 @@ class Values:
         A list that was handed out gets them at once. What this request has changed meanwhile stays changed.
         """
         ours = self.differs(key)
-        if data is None:
-            self.fields.pop(_name(key), None)
-        else:
-            self.fields[_name(key)] = data
+        name = _name(key)
+        self.fields = Delta({}, {name}).applied(self.fields) if data is None else {**self.fields, name: data}
         if ours:
             return
         live = self._live.pop(key, None)
@@ -234,20 +232,20 @@ class Values:
         self._touched[key] = self._moment
 
 
-def difference(before: dict[bytes, bytes], after: dict[bytes, bytes]) -> Delta:
+def difference(before: Mapping[bytes, bytes], after: Mapping[bytes, bytes]) -> Delta:
     """What makes ``after`` of ``before``."""
     changed = {name: data for name, data in after.items() if before.get(name) != data}
     return Delta(changed, before.keys() - after.keys())
 
 
-def late(ours: Delta, before: dict[bytes, bytes], last: dict[bytes, bytes]) -> Delta:
+def late(ours: Delta, before: Mapping[bytes, bytes], last: Mapping[bytes, bytes]) -> Delta:
     """What others have made of ``before`` meanwhile; where both wrote, ours stays."""
     theirs, mine = difference(before, last), ours.changed.keys() | ours.removed
     changed = {name: data for name, data in theirs.changed.items() if name not in mine}
     return Delta(changed, theirs.removed - mine)
 
 
-def check_size(fields: dict[bytes, bytes], delta: Delta, limit: int) -> None:
+def check_size(fields: Mapping[bytes, bytes], delta: Delta, limit: int) -> None:
     """Raise :class:`SessionTooLarge` if ``delta`` makes a session of ``fields`` larger, over ``limit`` bytes.
 
     Smaller it may always become: several requests together can have brought it over the limit. The message
@@ -256,13 +254,14 @@ def check_size(fields: dict[bytes, bytes], delta: Delta, limit: int) -> None:
     if not delta.changed:
         return
     after = delta.applied(fields)
-    size = _size(after)
-    if size > limit and size > _size(fields):
+    size = size_of(after)
+    if size > limit and size > size_of(fields):
         largest = max(delta.changed, key=lambda name: len(name) + len(delta.changed[name]))
         raise SessionTooLarge(key=_key(largest), size=size, limit=limit)
 
 
-def _size(fields: dict[bytes, bytes]) -> int:
+def size_of(fields: Mapping[bytes, bytes]) -> int:
+    """Bytes of the names and values."""
     return sum(map(len, fields)) + sum(map(len, fields.values()))
 
 

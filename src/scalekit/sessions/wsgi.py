@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, TypeVar, Unpack, overload
 
-from scalekit._http import from_wsgi, make_private, to_wsgi, vary_on
+from scalekit._http import for_one_visitor, from_wsgi, to_wsgi
 from scalekit._options import check_application
 from scalekit._steps import run
 from scalekit.errors import BackendError, ConfigurationError
@@ -304,8 +304,7 @@ def merge(headers: list[tuple[str, str]], cookies: list[bytes]) -> list[tuple[st
     """``headers`` of a response that depends on the session, and with its cookies if there are any."""
     # Only what is merged goes through bytes: the others keep the spelling that the application gave them.
     merged = from_wsgi(pair for pair in headers if _MERGED.fullmatch(pair[0]))
-    vary_on(merged, b"cookie")
-    make_private(merged)
+    for_one_visitor(merged)
     merged.extend((b"set-cookie", cookie) for cookie in cookies)
     return [pair for pair in headers if not _MERGED.fullmatch(pair[0])] + to_wsgi(merged)
 

@@ -10,6 +10,7 @@
 * Whoever ends a session ends what it went on as.
 """
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from django.contrib.sessions.backends.base import CreateError, UpdateError  # type: ignore[import-untyped]
@@ -84,7 +85,7 @@ def leave(session: "SessionStore", store: BoundStore, left: Left, idle: int) -> 
     theirs = late(difference(was.fields, now.fields), was.fields, last.fields)
     if theirs:
         yield store.save(new, changed=theirs.changed, removed=theirs.removed, idle=idle)
-        now.fields = theirs.applied(now.fields)
+        session._stored = replace(now, fields=theirs.applied(now.fields))
     return theirs
 
 

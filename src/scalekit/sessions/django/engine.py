@@ -10,6 +10,7 @@
 
 import functools
 from collections.abc import Callable, Mapping, MutableMapping
+from dataclasses import replace
 from typing import Any, TypeVar
 
 from django.contrib.auth import SESSION_KEY  # type: ignore[import-untyped]
@@ -271,7 +272,7 @@ class SessionStore(SessionBase):  # type: ignore[misc]
             check_size(self._stored.fields, delta, MAX_SIZE)
             if not (yield store.save(self._id, changed=delta.changed, removed=delta.removed, idle=idle)):
                 raise UpdateError
-            self._stored.fields = fields
+            self._stored = replace(self._stored, fields=fields)
         if self._left is not None:
             self._take(data, (yield from leave(self, store, self._left, idle)))
 
