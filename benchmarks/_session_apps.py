@@ -12,7 +12,7 @@ starsessions is asked to.
 import sys
 from collections.abc import Awaitable, Callable
 from importlib.metadata import version
-from typing import Any
+from typing import Any, cast
 
 import litestar.middleware.session.base
 import litestar.middleware.session.server_side
@@ -27,8 +27,9 @@ import starsessions.stores.redis
 import uvicorn
 from starlette.requests import HTTPConnection
 
+from scalekit.sessions._recent import Recent, Seen
 from scalekit.sessions.asgi import SessionMiddleware, load
-from scalekit.sessions.redis import RedisStore
+from scalekit.sessions.redis import BoundRedisStore, RedisStore
 
 App = Callable[[Any, Any, Any], Awaitable[None]]
 
@@ -104,6 +105,18 @@ def ours_lazy(url: str) -> App:
     return SessionMiddleware(app, store=RedisStore.from_url(url), secret_key=SECRET, lazy=True)
 
 
+def ours_unseen(url: str) -> App:
+    """Each request is the first of its session in this process, which has to be told all of it."""
+
+    class Forgetful(Recent):
+        def note(self, id: str, seen: Seen) -> None:
+            pass
+
+    app = SessionMiddleware(application(), store=RedisStore.from_url(url), secret_key=SECRET)
+    cast(BoundRedisStore, app._core.store)._recent = Forgetful()
+    return app
+
+
 def with_starsessions(url: str) -> App:
     store = starsessions.stores.redis.RedisStore(connection=pooled(url))
     return starsessions.SessionMiddleware(
@@ -144,6 +157,7 @@ CONTENDERS: dict[str, Callable[[str], App]] = {
     "floor": floor,
     "ours": ours,
     "ours, lazy": ours_lazy,
+    "ours, unseen": ours_unseen,
     f"starsessions {version('starsessions')}": with_starsessions,
     f"fastapi-redis-sdk {version('fastapi-redis-sdk')}": with_fastapi_redis_sdk,
     f"Litestar {version('litestar')}": with_litestar,

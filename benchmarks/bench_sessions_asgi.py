@@ -86,19 +86,21 @@ async def cases() -> AsyncIterator[Case]:
                 base=untouched("bare", known),
                 units=500,
             )
-        for path, at_once, units, rounds in (
-            ("/read", 1, 128, 30),
-            ("/read", 32, 128, 30),
-            ("/read", 128, 128, 30),
-            ("/modify", 1, 128, 30),
-            ("/modify", 32, 128, 30),
-            ("/read", 1000, 1000, 10),  # the last, as it leaves the peers with as many connections
+        for path, at_once, units, rounds, who in (
+            ("/read", 1, 128, 30, "ours"),
+            ("/read", 32, 128, 30, "ours"),
+            ("/read", 32, 128, 30, "ours, unseen"),
+            ("/read", 128, 128, 30, "ours"),
+            ("/modify", 1, 128, 30, "ours"),
+            ("/modify", 32, 128, 30, "ours"),
+            ("/read", 1000, 1000, 10, "ours"),  # the last, as it leaves the peers with as many connections
         ):
             make = contender(path, at_once, units)
+            first = ", not seen by this process before" if who == "ours, unseen" else ""
             yield Case(
                 piece="sessions",
-                name=f"{path[1:]}, {'1 at a time' if at_once == 1 else f'{at_once} concurrent'}",
-                ours=make("ours"),
+                name=f"{path[1:]}, {'1 at a time' if at_once == 1 else f'{at_once} concurrent'}{first}",
+                ours=make(who),
                 peers={name: make(name) for name in peers},
                 floor=make("floor"),
                 units=units,
