@@ -30,7 +30,7 @@ def shell_type(request: pytest.FixtureRequest) -> type[Shell]:
 # 30. The same results in Memcached, under Sentinel and in a Cluster (there: what overtakes what, and is
 # atomic), with one framework of each colour, as a store does not know which framework asks.
 ELSEWHERE = ("redis_sentinel", "redis_cluster")
-THERE = ("test_races", "test_atomic")
+THERE = ("test_races", "test_atomic", "test_lost_answers")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -164,6 +164,24 @@ def test_metadata_of_a_later_version(known: tuple[Visitor, str], redis_server: R
     assert redis_server.call("HGET", key, "\0later") == b"x"
 
 
+@pytest.mark.parametrize("text", ["", "x", "2:5", "0:", "0", "1:-5", "1:x", "0x1:5", ":", "0:" + "9" * 400])
+def test_a_rotation_that_is_none(redis_server: RedisServer, prefix: str, text: str) -> None:
+    """13. What something else has written where a session, or the mark of one, tells of its rotation: the one
+    is read all the same, and the other stands for nothing that it would not stand for otherwise."""
+    visitor = WSGIShell(RedisStore.from_url(redis_server.url, prefix=prefix, timeout=30)).visitor()
+    visitor(lambda session: session.update(a=1))
+    old = visitor.cookie
+    visitor(lambda session: session.rotate())
+    assert old is not None
+    assert visitor.cookie is not None
+    mark, key = (f"{prefix}{store_id(cookie.partition('.')[0])}" for cookie in (old, visitor.cookie))
+    redis_server.call("HSET", mark, "\0alias", text)
+    assert Visitor(visitor.shell, old)(dict) == {"a": 1}
+    redis_server.call("HSET", key, "\0rotated", text)
+    assert Visitor(visitor.shell, old)(dict) == ({"a": 1} if text.endswith("9") else {})
+    assert visitor(dict) == {"a": 1}
+
+
 def test_a_list_of_sessions_that_is_none(redis_server: RedisServer, prefix: str) -> None:
     """Something else under the key of a user's list: nobody can log in as that user, which is a 503 and
     stores nothing; who is logged in can still log out."""

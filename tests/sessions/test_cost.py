@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import redis
 
+from scalekit.sessions import _following
 from scalekit.sessions.asgi import load
 from scalekit.sessions.redis import RedisStore
 from scalekit.sessions.session import Session
@@ -20,6 +21,10 @@ from tests.sessions.test_data import Shop
 
 # What a connection says when it is opened, and what the tests ask.
 _NOT_OURS = re.compile(r"hello|auth|select|client.*|info|config.*|script.*|echo|monitor")
+
+
+# One script: the session, whether it is due, and whether it was rotated to.
+READ = {"evalsha": 1, "hgetall": 1, "hget": 1, "pttl": 1}
 
 
 class Counter:
@@ -140,7 +145,7 @@ def test_a_changed_cookie_costs_nothing(shell: Shell, known: Visitor, counter: C
 def test_an_untouched_session(shell: Shell, known: Visitor, counter: Counter) -> None:
     """3. A valid cookie and no look at the session: 0 commands under WSGI, one load under plain ASGI."""
     reply = known.visit(lambda session: None)
-    expected = {"evalsha": 1, "hgetall": 1, "pttl": 1} if loads_untouched(shell) else {}
+    expected = READ if loads_untouched(shell) else {}
     assert (reply.set_cookies, counter.read()) == ([], expected)
 
 
@@ -174,13 +179,13 @@ def test_reading_is_one_round_trip(known: Visitor, counter: Counter) -> None:
         ["book"],
         3,
     ]
-    assert counter.read() == {"evalsha": 1, "hgetall": 1, "pttl": 1}
+    assert counter.read() == READ
 
 
 def test_typed_access_costs_no_more(known: Visitor, counter: Counter) -> None:
     """4. Attributes of the session's data, and defaults that are not stored: exactly one script."""
     assert known(lambda session: [Shop.of(session).cart, Shop.of(session).theme]) == [["book"], "light"]
-    assert counter.read() == {"evalsha": 1, "hgetall": 1, "pttl": 1}
+    assert counter.read() == READ
 
 
 def elsewhere(visitor: Visitor) -> Visitor:
@@ -231,7 +236,7 @@ def test_what_a_server_has_just_seen_is_not_said_again(known: Visitor, counter: 
     here, data = elsewhere(known), {"name": "Ann", "cart": ["book"], "visits": 3}
     counter.reset()
     assert here(dict) == data
-    assert counter.read() == {"evalsha": 1, "hgetall": 1, "pttl": 1}
+    assert counter.read() == READ
     here(dict)  # teaches the server the script
     counter.reset()
     assert [here(dict) for _ in range(3)] == [data] * 3
@@ -328,6 +333,32 @@ def test_a_new_id_is_three_round_trips(known: Visitor, counter: Counter, turn: A
         turn(session)
 
     known(handler)
+    assert counter.round_trips() == 3
+
+
+def test_the_first_request_with_a_new_id_is_one_round_trip(known: Visitor, counter: Counter) -> None:
+    """4. 13. That the browser has come with it is noted in the same round trip, once."""
+    old = known.cookie
+    known(lambda session: session.rotate())
+    for writes in (1, 0):
+        counter.reset()
+        elsewhere(known)(dict)
+        assert counter.round_trips() == 1
+        assert counter.read().get("hset", 0) == writes
+    counter.reset()
+    Visitor(known.shell, old)(dict)  # its mark, and where it leads
+    assert counter.round_trips() == 2
+
+
+def test_a_cookie_that_is_sent_again_is_three_round_trips(
+    known: Visitor, counter: Counter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """13. Its mark, where it leads, and whether the browser has come with that by now."""
+    monkeypatch.setattr(_following, "ALIAS", 0)
+    old = known.cookie
+    known(lambda session: session.rotate())
+    counter.reset()
+    assert Visitor(known.shell, old).visit(dict).set_cookies != []
     assert counter.round_trips() == 3
 
 

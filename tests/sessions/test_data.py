@@ -296,7 +296,7 @@ def test_types_are_known_after_a_session_ended() -> None:
 
 
 class Down(MemoryStore):
-    def load(self, id: str, *, idle: int, step: int) -> Any:
+    def load(self, id: str, *, idle: int, step: int, own: bool = False) -> Any:
         raise BackendUnavailable("the store is down", backend="memory")
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from scalekit.errors import BackendUnavailable, ConfigurationError, SessionCommitted
-from scalekit.sessions import Cookie, Events, MemoryStore, Store, UserSessions
+from scalekit.sessions import Cookie, Events, MemoryStore, Store, UserSessions, _following
 from scalekit.sessions.migration import FlaskCookie, LegacyCookie, StarletteCookie
 from scalekit.sessions.session import Session
 from tests.sessions.legacy import COOKIES, OLD, VALUES, Browser, flask_value, starlette_value
@@ -151,8 +151,20 @@ def test_a_change_of_id_in_the_first_request(browser: Browser, turn: str) -> Non
     assert [line.partition("=")[0] for line in reply.set_cookies] == ["session", "__Host-session"]
     expected = {"login": ["8", {}], "rotate": ["7", DATA], "logout": [None, {}]}[turn]
     assert browser(everything) == expected
-    if turn != "rotate":  # which leaves the old one good for ten seconds
+    if turn != "rotate":  # which leaves the old one good until the new one was used
         assert old(everything) == [None, {}]
+
+
+def test_a_lost_rotation(browser: Browser, monkeypatch: pytest.MonkeyPatch) -> None:
+    """33. 13. The first response rotates, and is lost: who comes with the old cookie is sent ours again."""
+    monkeypatch.setattr(_following, "ALIAS", 0)
+    old = dict(browser.jar)
+    browser.visit(lambda session: session.rotate())
+    lost, browser.jar = browser.jar, dict(old)
+    assert browser(everything) == ["7", DATA]
+    assert browser.jar == lost
+    assert browser(everything) == ["7", DATA]
+    assert Browser(browser.shell, old)(everything) == [None, {}]
 
 
 @pytest.mark.parametrize("turn", ["login", "logout"])

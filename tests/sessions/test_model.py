@@ -35,25 +35,34 @@ class Kept:
         self.user = user
         self.successor: Kept | None = None
         self.alias = False
+        self.made = 0  # seconds
+        self.heard: int | None = None
+        self.opener: Kept | None = None  # whoever has the cookie of that can be given the one of this again
 
-    def followed(self) -> "Kept":
-        """Itself, or what it has just been rotated to."""
-        kept = self
-        while kept.data is None and kept.alias and kept.successor is not None:
-            kept = kept.successor
+    def followed(self, now: int | None) -> "Kept":
+        """Itself, or what it has been rotated to; to who comes ``now``, while its cookie stands for that."""
+        kept, there = self, self.successor
+        while kept.data is None and kept.alias and there is not None:
+            if now is not None and there.heard is not None and now - there.heard >= 10:
+                break
+            kept, there = there, there.successor
         return kept
 
 
 class Request:
     """One request: the real session, and what the model thinks of it."""
 
-    def __init__(self, session: SyncSession, kept: Kept | None) -> None:
+    def __init__(self, session: SyncSession, kept: Kept | None, now: int) -> None:
         self.session = session
         self.follows = False
         self.minted = False
-        self.kept = kept
-        self.follow()
+        self.kept = self.came = kept
+        self.follow(now)
+        if kept is not None and kept.data is not None and kept.heard is None:
+            kept.heard = now
         kept = self.kept
+        lost = kept is not None and self.follows and kept.heard is None and now - kept.made >= 10
+        self.lost = kept if lost and kept is not None and kept.opener is self.came else None
         live = kept is not None and kept.data is not None
         self.ended = kept is not None and kept.data is None
         self.base: dict[str, Any] = copy.deepcopy(kept.data) if live else {}  # type: ignore[union-attr, assignment]
@@ -64,9 +73,9 @@ class Request:
         self.turn: str | None = None
         self.inherits = True
 
-    def follow(self) -> None:
+    def follow(self, now: int | None = None) -> None:
         if self.kept is not None:
-            kept = self.kept.followed()
+            kept = self.kept.followed(now)
             self.follows |= kept is not self.kept
             self.kept = kept
 
@@ -89,7 +98,7 @@ class Request:
         self.forget()
         self.ended, self.user, self.turn, self.inherits = ended, None, None, True
 
-    def commit(self) -> None:
+    def commit(self, now: int) -> None:
         """What the rules of `scalekit.sessions` say about a save."""
         if self.turn is None and not self.changed and not self.removed:
             return
@@ -118,6 +127,9 @@ class Request:
             data = self.apply(old if merged else self.base)  # type: ignore[arg-type]
             self.view = copy.deepcopy(data)
             kept = Kept(copy.deepcopy(data), self.user)
+            kept.made = now
+            if self.turn == "rotate" and self.kept is self.came:
+                kept.opener = self.came
             if old is not None:
                 self.kept.successor, self.kept.alias = kept, self.turn == "rotate"
             self.settle(kept, data)
@@ -134,6 +146,16 @@ class Request:
         self.ended, self.follows, self.minted = False, False, True
 
 
+class Looking:
+    """A store that is looked at: no session hears of it."""
+
+    def __init__(self, store: MemoryStore) -> None:
+        self._store = store
+
+    def load(self, id: str, **options: Any) -> Any:
+        return self._store.load(id, **{**options, "own": False})
+
+
 class Sessions(RuleBasedStateMachine):
     """One browser, any number of requests at a time, every one of them compared with the model."""
 
@@ -142,7 +164,9 @@ class Sessions(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.seconds = 0
-        self.core = Core(MemoryStore(clock=lambda: self.seconds), secret_key=SECRET)
+        store = MemoryStore(clock=lambda: self.seconds)
+        self.core = Core(store, secret_key=SECRET)
+        self.looking = Core(Looking(store), secret_key=SECRET)  # type: ignore[arg-type]
         self.jar: str | None = None
         self.kept: dict[str, Kept] = {}
         self.open: list[Request] = []
@@ -169,7 +193,8 @@ class Sessions(RuleBasedStateMachine):
 
     def begin(self, cookie: str | None) -> Request:
         token = self.core.tokens.verify(cookie) if cookie else None
-        request = Request(SyncSession(self.core, token, https=False), self.kept[cookie] if cookie else None)
+        kept = self.kept[cookie] if cookie else None
+        request = Request(SyncSession(self.core, token, https=False), kept, self.seconds)
         self.open.append(request)
         return request
 
@@ -218,13 +243,18 @@ class Sessions(RuleBasedStateMachine):
         """A save in the middle of a request."""
         request.session._cookie, request.minted = None, False
         run(self.core.commit(request.session))
-        request.commit()
-        cookie = request.session._cookie
+        request.commit(self.seconds)
+        cookie, lost, request.lost = request.session._cookie, request.lost, None
+        value = "" if cookie is None else cookie.decode().split(";")[0].partition("=")[2]
         if request.minted and request.kept is not None:
-            assert cookie is not None
-            value = cookie.decode().split(";")[0].partition("=")[2]
+            assert value
             self.kept[value] = request.kept
             self.jar = value
+        elif value:
+            assert self.kept[value] is lost
+            self.jar = value
+        elif lost is not None and lost is request.kept and lost.data is not None and lost.heard is None:
+            raise AssertionError("the cookie was not sent again")
         elif cookie is not None:
             assert cookie.startswith(b"session=;")
             self.jar = None
@@ -232,10 +262,19 @@ class Sessions(RuleBasedStateMachine):
     @precondition(lambda self: self.seconds < 40)
     @rule()
     def wait(self) -> None:
-        """Ten seconds: what was rotated before is no alias any more. Marks of what ended last for sixty."""
+        """Ten seconds: after them an answer is taken for lost, and a cookie has arrived that was used. Marks
+        of what ended last for sixty."""
         self.seconds += 10
-        for kept in self.kept.values():
-            kept.alias = False
+
+    @precondition(lambda self: self.seconds < 40 and self.jar is not None)
+    @rule(target=requests)
+    def lose(self) -> Request:
+        """The answer of a rotation is lost: later the browser comes with the cookie that it still has."""
+        jar = self.jar
+        self.turn(self.begin(jar), "rotate", save=True)
+        self.jar = jar
+        self.wait()
+        return self.begin(jar)
 
     @rule(request=consumes(requests))
     def finish(self, request: Request) -> None:
@@ -254,8 +293,8 @@ class Sessions(RuleBasedStateMachine):
     def the_server_keeps_what_the_model_keeps(self) -> None:
         """A request with any cookie that was ever given finds exactly what the model has for it."""
         for cookie, kept in self.kept.items():
-            session = SyncSession(self.core, self.core.tokens.verify(cookie), https=False)
-            kept = kept.followed()
+            session = SyncSession(self.looking, self.core.tokens.verify(cookie), https=False)
+            kept = kept.followed(self.seconds)
             assert dict(session) == (kept.data or {})
             assert session.user_id == (kept.user if kept.data is not None else None)
 

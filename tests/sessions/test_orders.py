@@ -60,6 +60,16 @@ class World:
     def _tell(self, kind: str) -> Callable[[Any], None]:
         return lambda event: self.told.append(kind)
 
+    def lose_a_rotation(self) -> str:
+        """Have the session rotated, and the answer lost; the token that it had, twenty seconds ago."""
+        session = SyncSession(self.direct, self.token, https=False)
+        session.rotate()
+        session.save()
+        self.now += 20
+        token = self.token_of(session)
+        assert token is not None
+        return token
+
     def token_of(self, session: Session) -> str | None:
         """The token in the cookie that the response of ``session`` sends."""
         if session._cookie is None:
@@ -82,13 +92,20 @@ class Outcome(NamedTuple):
     results: list[Any]
 
 
-def every_order(*requests: Request) -> Iterator[Outcome]:
-    """What comes of the requests, once for each order of their store operations."""
+def every_order(
+    *requests: Request, start: Callable[[World], list[str | None]] | None = None
+) -> Iterator[Outcome]:
+    """What comes of the requests, once for each order of their store operations.
+
+    Args:
+        start: what happens before, and with which tokens they come then.
+    """
     orders: list[list[int]] = [[]]
     while orders:
         order = orders.pop()
         world = World()
-        sessions = [Session(world.token, https=False) for _ in requests]
+        tokens = [world.token] * len(requests) if start is None else start(world)
+        sessions = [Session(token, https=False) for token in tokens]
         for session in sessions:
             session._core = world.core
         generators = [_one(world, *pair) for pair in zip(sessions, requests, strict=True)]
@@ -248,6 +265,144 @@ def test_revoking_during_a_log_in() -> None:
         assert world.look(world.token_of(sessions[0]))[0] == "bob"  # who is not Ada any more
 
 
+class Lost:
+    """A start with a rotation whose answer was lost; which requests come with the new token all the same."""
+
+    def __init__(self, *new: bool) -> None:
+        self._new = new
+        self.token = ""
+
+    def __call__(self, world: World) -> list[str | None]:
+        self.token = world.lose_a_rotation()
+        return [self.token if new else world.token for new in self._new]
+
+
+read = saving(len)
+KINDS = {
+    "read": read,
+    "write": saving(lambda session: session.update(b=2)),
+    "rotate": rotate,
+    "rotate and write": saving(lambda session: [session.rotate(), session.update(b=2)]),
+}
+
+
+@pytest.mark.parametrize("first", KINDS)
+@pytest.mark.parametrize("second", ["read", "rotate and write"])
+def test_two_after_a_lost_answer(first: str, second: str) -> None:
+    """11. 13. Both come with the old cookie: one session, and both answers bring the cookie that was lost."""
+    start = Lost(False, False)
+    for world, sessions, results in every_order(KINDS[first], KINDS[second], start=start):
+        assert results == [True, True]
+        assert world.live == [store_id(start.token)]
+        assert [world.token_of(session) for session in sessions] == [start.token] * 2
+        for token in (world.token, start.token):
+            user, data = world.look(token)
+            assert (user, "b" in data) == ("ada", "write" in first or "write" in second)
+        world.now += 10
+        assert [world.look(token)[0] for token in (world.token, start.token)] == [None, "ada"]
+
+
+@pytest.mark.parametrize("first", KINDS)
+@pytest.mark.parametrize("second", KINDS)
+def test_one_with_either_cookie(first: str, second: str) -> None:
+    """11. 13. One comes with the old cookie, one with the new, as when an answer was slow: nobody is logged
+    out, whichever answer comes last, and there is one session."""
+    start = Lost(False, True)
+    for world, sessions, results in every_order(KINDS[first], KINDS[second], start=start):
+        assert results == [True, True]
+        old, new = map(world.token_of, sessions)
+        assert old in (None, start.token)
+        assert (new is not None) == ("rotate" in second)
+        assert world.live == [store_id(new or start.token)]
+        for token in (world.token, start.token, old, new):
+            assert token is None or world.look(token)[0] == "ada"
+        # Whichever cookie the browser has kept, it is good as long as no other one has come from it.
+        world.now += 9
+        assert world.look(start.token)[0] == "ada"
+
+
+@pytest.mark.parametrize("new", [True, False])
+@pytest.mark.parametrize("other", KINDS)
+def test_a_log_out_after_a_lost_answer(other: str, new: bool) -> None:
+    """10. With either cookie: nobody is left logged in, with any."""
+    start = Lost(False, new)
+    for world, sessions, _ in every_order(KINDS[other], logout, start=start):
+        assert world.live == []
+        for token in (world.token, start.token, *map(world.token_of, sessions)):
+            assert world.look(token) == [None, {}]
+
+
+@pytest.mark.parametrize("new", [True, False])
+@pytest.mark.parametrize("other", KINDS)
+@pytest.mark.parametrize("user", ["ada", "bob"])
+def test_a_log_in_after_a_lost_answer(other: str, new: bool, user: str) -> None:
+    """15. Of what the session was before, under all its ids, nothing is left."""
+    start = Lost(False, new)
+    for world, sessions, _ in every_order(KINDS[other], saving(lambda s: s.login(user)), start=start):
+        others = {world.token, start.token, world.token_of(sessions[0])}
+        token = world.token_of(sessions[1])
+        assert world.live == [store_id(token or "")]
+        assert world.look(token)[0] == user
+        assert [world.look(other)[0] for other in others if other is not None] == [None] * len(
+            others - {None}
+        )
+
+
+def test_revoking_after_a_lost_answer() -> None:
+    """12. 29. All are revoked, also that one; all but this one leaves this one."""
+    for world, _, _ in every_order(rotate, revoking(), start=(start := Lost(False, False))):
+        assert len(world.live) == len(world.store.listed(encode_user("ada"))) == 0
+        assert world.look(start.token)[0] is world.look(world.token)[0] is None
+    for world, _, results in every_order(
+        rotate, revoking(but_this=True), start=(start := Lost(False, False))
+    ):
+        assert (world.look(start.token)[0], len(world.live), results[1]) == ("ada", 1, 0)
+
+
+def attempt(steps: Steps[Any], failing: int, *, applied: bool) -> int:
+    """Run a request whose operation of this number gets no answer, although it may have been ``applied``.
+
+    Returns:
+        How many operations there were.
+    """
+    done = 0
+    try:
+        operation = next(steps)
+        while True:
+            done += 1
+            if done == failing and not applied:
+                operation = steps.throw(BackendTimeout("no answer", backend="memory"))
+                continue
+            value = operation()
+            operation = (
+                steps.throw(BackendTimeout("no answer", backend="memory"))
+                if done == failing
+                else steps.send(value)
+            )
+    except (StopIteration, BackendTimeout):
+        return done
+
+
+@pytest.mark.parametrize("applied", [False, True])
+def test_an_operation_that_fails_after_a_lost_answer(applied: bool) -> None:
+    """13. 27. Whichever operation got no answer, who comes back once more has lost nothing."""
+    for failing in range(1, 10):
+        world = World()
+        lost = world.lose_a_rotation()
+        session = Session(world.token, https=False)
+        session._core = world.core
+        done = attempt(_one(world, session, KINDS["write"]), failing, applied=applied)
+        again = SyncSession(world.direct, world.token, https=False)
+        assert again.user_id == "ada"
+        again.save()
+        assert world.token_of(again) == lost
+        assert world.look(lost)[0] == "ada"
+        if done < failing:
+            assert done == 4  # the old id, the new one, the change, and whether the cookie has arrived
+            return
+    raise AssertionError("it does not end")
+
+
 @pytest.mark.parametrize("applied", [False, True])
 @pytest.mark.parametrize("turn", ["rotate", "login", "logout"])
 def test_an_operation_that_fails(turn: str, applied: bool) -> None:
@@ -262,27 +417,10 @@ def test_an_operation_that_fails(turn: str, applied: bool) -> None:
         world = World()
         session = Session(world.token, https=False)
         session._core = world.core
-        steps = _one(world, session, saving(request))
-        done = 0
-        try:
-            operation = next(steps)
-            while True:
-                done += 1
-                if done == failing and not applied:
-                    operation = steps.throw(BackendTimeout("no answer", backend="memory"))
-                    continue
-                value = operation()
-                operation = (
-                    steps.throw(BackendTimeout("no answer", backend="memory"))
-                    if done == failing
-                    else steps.send(value)
-                )
-        except StopIteration:
-            if failing > done:
-                assert done >= 2
-                break
-        except BackendTimeout:
-            pass
+        done = attempt(_one(world, session, saving(request)), failing, applied=applied)
+        if done < failing:
+            assert done >= 2
+            break
         if done == 1:  # the load: the application has changed nothing
             continue
         session._core = world.direct

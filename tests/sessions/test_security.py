@@ -9,6 +9,7 @@ import pytest
 
 from scalekit.errors import ConfigurationError
 from scalekit.sessions import Cookie, MemoryStore
+from scalekit.sessions._successor import unseal
 from scalekit.sessions.redis import RedisStore
 from scalekit.sessions.session import Session
 from scalekit.sessions.tokens import Tokens
@@ -91,10 +92,16 @@ def test_a_dump_of_the_store_holds_no_usable_token(shell_type: type[Shell]) -> N
         visitor = shell.visitor()
         visitor(lambda session: session.update(a=1))
         visitor(lambda session: session.login("ann"))
+        visitor(lambda session: session.rotate())  # what nobody has come with yet can be sent again
         assert visitor.cookie is not None
         token = visitor.cookie.partition(".")[0]
         keys = [key.decode() for key in server.call("KEYS", "*")]
-        assert len(keys) == 3  # the session, the mark that the anonymous one ended, and the user's list
+        assert len(keys) == 4  # the session, the marks of the two before, and the user's list
+        (key,) = [key for key in keys if ":user:" not in key and server.call("HEXISTS", key, "\0deadline")]
+        sealed = server.call("HGET", key, "\0rotated").split(b":", 2)[2]
+        assert len(sealed) == 32
+        for texts in (keys, [visitor.cookie.partition(".")[2]]):
+            assert not any(unseal(sealed, old=text[-43:], id=key[-64:]) for text in texts)
         dump = b"\n".join(server.call("DUMP", key) for key in keys)
         assert token not in "\n".join(keys)
         assert token.encode() not in dump

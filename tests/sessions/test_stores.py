@@ -2,6 +2,8 @@
 
 import asyncio
 import hashlib
+import re
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -9,7 +11,7 @@ import redis
 import redis.asyncio
 
 from scalekit.errors import ConfigurationError, SessionValueError, WrongColour
-from scalekit.sessions import MemoryStore
+from scalekit.sessions import Inherited, MemoryStore
 from scalekit.sessions.redis import RedisStore
 from scalekit.testing import check_store, check_store_async
 from tests.servers import RedisServer
@@ -109,7 +111,7 @@ class Overwriting(MemoryStore):
             user=last.user,
             idle=idle,
             lifetime=0,
-            inherit=(last.created, last.deadline, last.origin),
+            inherit=Inherited(last.created, last.deadline, last.origin),
         )
         return True
 
@@ -127,7 +129,7 @@ class Eager(MemoryStore):
     """Extends nothing."""
 
     def load(self, id: str, **options: Any) -> Any:
-        return super().load(id, idle=options["idle"], step=10**15)
+        return super().load(id, **{**options, "step": 10**15})
 
 
 class Chatty(MemoryStore):
@@ -151,15 +153,31 @@ class Aimless(MemoryStore):
         return super().destroy(id, **{**options, "successor": None})
 
 
-class Shared(MemoryStore):
-    """Hands out its own data."""
+class Deaf(MemoryStore):
+    """Does not notice which id the browser came with."""
 
     def load(self, id: str, **options: Any) -> Any:
-        loaded = super().load(id, **options)
+        return super().load(id, **{**options, "own": False})
+
+
+class Curious(MemoryStore):
+    """Takes every look for the browser's."""
+
+    def load(self, id: str, **options: Any) -> Any:
+        return super().load(id, **{**options, "own": True})
+
+
+class Shared(MemoryStore):
+    """Changes what it has given out."""
+
+    def save(self, id: str, *, changed: Any, removed: Any, idle: int) -> bool:
         entry = self._entries.get(id)
-        if loaded is not None and entry is not None:
-            loaded.fields = entry.session.fields
-        return loaded
+        if entry is not None:
+            fields: Any = entry.session.fields
+            for name in removed:
+                fields.pop(name, None)
+            fields.update(changed)
+        return super().save(id, changed={}, removed=(), idle=idle)
 
 
 class Careless(MemoryStore):
@@ -188,7 +206,9 @@ class Unlisted(MemoryStore):
         (Chatty, "save: an unknown id must give False"),
         (Forgetful, "must answer that it ended"),
         (Aimless, "must name its successor"),
-        (Shared, "belongs to the reader"),
+        (Deaf, "is heard of, and forgets its token"),
+        (Curious, "not heard of until"),
+        (Shared, "stays as it is"),
         (Careless, "must be told as it is"),
         (Unlisted, "every session that lives|still listed"),
     ],
@@ -224,7 +244,8 @@ class Unlocked(MemoryStore):
             return False
         for name in removed:
             before.pop(name, None)
-        self._entries[id].session.fields = {**before, **changed}
+        entry = self._entries[id]
+        entry.session = replace(entry.session, fields={**before, **changed})
         return True
 
 
@@ -263,6 +284,13 @@ def test_the_layout_in_redis(prefix: str) -> None:
         assert server.call("HGETALL", key) == [b"\0ended", b"2" * 64]
         assert 1000 < server.call("PTTL", key) <= 5000
         assert server.call("KEYS", f"{prefix}*") == [key.encode()]
+        inherit = Inherited(1, 10**14, "1" * 64, b"sealed")
+        store.create("3" * 64, fields={}, user=None, idle=1000, lifetime=1, inherit=inherit)
+        key = f"{prefix}{'3' * 64}"
+        rotated = server.call("HGET", key, "\0rotated")
+        assert re.fullmatch(rb"0:\d{13}:sealed", rotated)
+        store.destroy("3" * 64, grace=5000, successor="4" * 64, alias=True)
+        assert server.call("HGETALL", key) == [b"\0ended", b"4" * 64, b"\0alias", rotated]
 
 
 def test_a_value_that_is_garbage(redis_url: str, redis_server: RedisServer, prefix: str) -> None:

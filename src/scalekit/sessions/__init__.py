@@ -11,7 +11,7 @@ from scalekit.sessions.data import SessionData
 from scalekit.sessions.events import Events, SessionEvent
 from scalekit.sessions.memory import MemoryStore
 from scalekit.sessions.session import Session
-from scalekit.sessions.store import BoundStore, Created, Inherited, Loaded, Store, Swapped
+from scalekit.sessions.store import BoundStore, Created, Inherited, Loaded, Rotation, Store, Swapped
 from scalekit.sessions.users import AsyncUserSessions, SessionInfo, UserSessions
 
 __all__ = [
@@ -24,6 +24,7 @@ __all__ = [
     "Loaded",
     "MemoryStore",
     "Options",
+    "Rotation",
     "Session",
     "SessionData",
     "SessionEvent",

@@ -18,8 +18,9 @@ from scalekit._options import check_kind, check_names, in_colour
 from scalekit._signing import key_ring
 from scalekit._steps import Steps
 from scalekit.errors import BackendError, ConfigurationError, DecryptionFailed
+from scalekit.sessions._following import NEVER, look_for_lost, past, send_again, stands
 from scalekit.sessions._identity import MOVES, give_id, leave, log_out
-from scalekit.sessions._moving import LegacyToken, Moving, arrive, move, send_again
+from scalekit.sessions._moving import LegacyToken, Moving, arrive, move
 from scalekit.sessions._sealed import refuse_sealed
 from scalekit.sessions._sparing import SparingLog
 from scalekit.sessions._state import Pending, Status
@@ -37,7 +38,6 @@ DAY = 24 * 60 * 60
 IDLE = 7 * DAY
 MAX_SIZE = 256 * 1024
 REFRESH = 300_000  # ms; how exactly "last seen" is known
-NEVER = 2**52  # a step that nothing has been idle for
 
 
 class Options(TypedDict, total=False):
@@ -172,23 +172,29 @@ class Core:
             loaded = yield from self.find(session)
             if isinstance(session._came_with, LegacyToken):
                 yield from arrive(self, session, session._came_with, loaded)
-                return
+            else:
+                session._arrived(loaded)
+            look_for_lost(session)
         except BackendError as error:
             if not isinstance(error, DecryptionFailed):  # that is told once, where it was found
                 self._log.log(logging.WARNING, "a session could not be loaded: %s", error)
             session._missed(error, readable=self.on_error == "anonymous")
-        else:
-            session._arrived(loaded)
 
     def find(self, session: Session) -> Steps[Loaded | None]:
-        """The session, if need be under the id that it has just been given by another request."""
-        loaded: Loaded | None = yield self.store.load(session._id, idle=self.idle, step=self.step)
+        """The session, if need be under the id that it has been given by another request."""
+        own = not session._followed
+        loaded: Loaded | None = yield self.store.load(session._id, idle=self.idle, step=self.step, own=own)
         for _ in range(MOVES):
             if loaded is None or not loaded.alias or loaded.successor is None:
                 break
             refuse_sealed(session._id, loaded)
+            there: Loaded | None = yield self.store.load(loaded.successor, idle=self.idle, step=NEVER)
+            if there is None:
+                return None
+            if not stands(there) and (there.alias or not there.ended):
+                return past(there)
             session._follow(loaded.successor)
-            loaded = yield self.store.load(session._id, idle=self.idle, step=self.step)
+            loaded = there
         if loaded is not None:
             refuse_sealed(session._id, loaded)
         return loaded
@@ -211,7 +217,8 @@ class Core:
             return True
         pending = session._pending()
         legacy = session._came_with if isinstance(session._came_with, LegacyToken) else None
-        if not pending and session._leaving is None and (legacy is None or session._sealed):
+        lost = session._unheard is not None and not session._sealed
+        if not (pending or session._leaving or lost) and (legacy is None or session._sealed):
             return True
         if session._sealed and session._status is Status.NEW and pending.how != "logout":
             session._too_late()  # what was handed out was changed in place
@@ -224,8 +231,8 @@ class Core:
             if session._leaving is not None and not (yield from leave(self, session, session._leaving)):
                 return False
             stored = not pending or (yield from self._commit(session, pending))
-            if legacy is not None and session._unheard and session._cookie is None and not session._sealed:
-                yield from send_again(self, session, legacy)
+            if lost and session._cookie is None:
+                yield from send_again(self, session)
         except BackendError as error:
             session._failed(error)
             raise

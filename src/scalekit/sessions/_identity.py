@@ -10,9 +10,8 @@
 * The old id answers that it has ended for a minute, and under which id it went on. A request that was under
   way with it can then be told from a visitor who comes back with an old cookie, and sends no cookie that
   replaces the new one.
-* After a rotation the old id stands for the new one for ten seconds: longer than the requests take that a
-  browser sent before it had the new cookie. They read and save the session that went on, so that whoever
-  logs it out has logged them out too. So has who logs in: a log-in also ends what it was rotated to.
+* After a rotation the old id stands for the new one, until the browser has that (see ``_following``).
+  A log-in also ends what it was rotated to.
 * What comes too late, under an id that a log-in has ended, is dropped and never carried over: somebody else
   may know that id, and that is why it was changed.
 * A log-out ends what the session went on as, too.
@@ -22,6 +21,7 @@ from typing import TYPE_CHECKING
 
 from scalekit._steps import Steps
 from scalekit.sessions._state import Leaving, Pending, Status
+from scalekit.sessions._successor import seal
 from scalekit.sessions.events import tell
 from scalekit.sessions.session import Session
 from scalekit.sessions.store import BoundStore, Created, Inherited, Loaded
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from scalekit.sessions._core import Core
 
 GRACE = 60_000  # ms; longer than a request is under way
-ALIAS = 10_000  # ms for which a rotated id stands for the new one
+KEPT = 86_400_000  # ms for which a rotated id stands for one that the browser does not come with
 _UNSEEN = -1  # a version that no session has
 MOVES = 100  # more changes of id than a visitor can make in that time
 
@@ -45,7 +45,8 @@ def give_id(core: "Core", session: Session, pending: Pending) -> Steps[bool]:
         session._settled(pending)
         return True  # nothing worth a session
     token, stored = pending.minted or core.tokens.mint(), session._stored
-    keeps = old is not None and pending.how == "rotate"
+    keeps, came = old is not None and pending.how == "rotate", session._came_with
+    sealed = seal(token, old=came) if keeps and came is not None and store_id(came) == old else b""
     created: Created | None = yield core.store.create(
         store_id(token),
         fields=fields,
@@ -53,7 +54,7 @@ def give_id(core: "Core", session: Session, pending: Pending) -> Steps[bool]:
         device=pending.device,
         idle=core.idle,
         lifetime=core.lifetime,
-        inherit=Inherited(stored.created, stored.deadline, stored.origin) if keeps else None,
+        inherit=Inherited(stored.created, stored.deadline, stored.origin, sealed) if keeps else None,
     )
     if created is None:
         session._ended(pending)
@@ -95,11 +96,12 @@ def _end_old(core: "Core", new: str, leaving: Leaving) -> Steps[Loaded | None]:
         What it was; if another request has ended it, what there is to know of that.
     """
     old, owner, version, pending = leaving
-    alias = ALIAS if pending.how == "rotate" else 0
+    alias = pending.how == "rotate"
+    grace = max(GRACE, min(core.idle, KEPT)) if alias else GRACE
     seen = version if pending.inherits else None
     for _ in range(MOVES):
         last: Loaded | None = yield core.store.destroy(
-            old, grace=GRACE, successor=new, alias=alias, user=owner, version=seen
+            old, grace=grace, successor=new, alias=alias, user=owner, version=seen
         )
         if last is None:
             return None

@@ -225,8 +225,9 @@ def arrive(core: "Core", session: Session, token: LegacyToken, loaded: Loaded | 
     _forget_with_ours(core, session, token)
     session._arrived(loaded)
     session._spent = loaded is None
-    if session._status is Status.LIVE and not session._followed:
-        session._unheard = time.time() * 1000 - session._stored.created > LOST
+    late = time.time() * 1000 - session._stored.created > LOST
+    if session._status is Status.LIVE and not session._followed and late:
+        session._unheard = token
 
 
 def begin(
@@ -274,14 +275,6 @@ def move(core: "Core", session: Session) -> Steps[None]:
     session._came_to_life(created)
     session._cookie = core.cookie_of(session, token, created.left)
     tell(core.events.created, session._id, session._stored)
-
-
-def send_again(core: "Core", session: Session, token: LegacyToken) -> Steps[None]:
-    """Give the visitor the cookie that seems to have been lost."""
-    session._unheard = False
-    if (yield core.store.save(session._id, changed={}, removed=(), idle=core.idle)):
-        left = session._stored.deadline - int(time.time() * 1000)
-        session._cookie = core.cookie_of(session, token, max(left, 1000))
 
 
 def _forget_with_ours(core: "Core", session: Session, token: LegacyToken) -> None:

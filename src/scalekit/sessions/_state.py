@@ -98,6 +98,7 @@ class State:
     _inherits = True
     _minted: str | None = None
     _leaving: Leaving | None = None
+    _unheard: str | None = None  # its token, if the answer that was to bring the cookie seems to be lost
     _cookie: bytes | None = None
     _sealed = False
     _fault: BackendError | None = None
@@ -107,7 +108,6 @@ class State:
     # What only a visitor with a cookie of another middleware has (see _moving).
     _moves = False  # the cookie's values are still to be stored
     _spent = False  # the cookie was moved before, and that session is over
-    _unheard = False  # the answer that moved it seems to have been lost
     _farewells: tuple[bytes, ...] = ()  # what deletes the cookie
 
     # When the cookie leaves, in the terms of what is answered.
@@ -265,7 +265,7 @@ class State:
 
     def _unchanged(self) -> bool:
         """Whether there is nothing to save for certain: what most requests can tell at once."""
-        quiet = self._minted is None and not self._moves and not self._unheard
+        quiet = self._minted is None and not self._moves and self._unheard is None
         return quiet and self._turn is None and self._leaving is None and self._values.unchanged
 
     def _unsaved(self) -> bool:

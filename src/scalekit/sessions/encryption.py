@@ -97,7 +97,7 @@ class EncryptedStore:
         user = None if loaded.user is None else self._open(id, loaded.user, _USER, "the user")
         return replace(loaded, fields=fields, user=user, device=self._device(id, loaded, user))
 
-    def _led(self, id: str, successor: str | None, alias: int) -> str | None:
+    def _led(self, id: str, successor: str | None, alias: bool) -> str | None:
         """The successor, tied to the id that it follows; or the store could lead one visitor to another's."""
         if successor is None or self._plain == "write":
             return successor
@@ -168,8 +168,8 @@ class BoundEncryptedStore:
         self._store = store
         self._drive = drive
 
-    def load(self, id: str, *, idle: int, step: int) -> Answer[Loaded | None]:
-        answer: Answer[Loaded | None] = self._drive(self._load(id, idle, step))
+    def load(self, id: str, *, idle: int, step: int, own: bool = False) -> Answer[Loaded | None]:
+        answer: Answer[Loaded | None] = self._drive(self._load(id, idle, step, own))
         return answer
 
     def save(
@@ -211,7 +211,7 @@ class BoundEncryptedStore:
         *,
         grace: int,
         successor: str | None = None,
-        alias: int = 0,
+        alias: bool = False,
         user: bytes | None = None,
         version: int | None = None,
     ) -> Answer[Loaded | None]:
@@ -222,8 +222,8 @@ class BoundEncryptedStore:
         answer: Answer[list[str]] = self._drive(self._listed(user))
         return answer
 
-    def _load(self, id: str, idle: int, step: int) -> Steps[Loaded | None]:
-        loaded: Loaded | None = yield self._store.load(id, idle=idle, step=step)
+    def _load(self, id: str, idle: int, step: int, own: bool) -> Steps[Loaded | None]:
+        loaded: Loaded | None = yield self._store.load(id, idle=idle, step=step, own=own)
         return None if loaded is None else self._source._opened(id, loaded)
 
     def _swap(
@@ -248,7 +248,7 @@ class BoundEncryptedStore:
         id: str,
         grace: int,
         successor: str | None,
-        alias: int,
+        alias: bool,
         user: bytes | None,
         version: int | None,
     ) -> Steps[Loaded | None]:

@@ -25,7 +25,7 @@ from scalekit._options import LinkOptions, check_kind, check_names
 from scalekit._steps import Steps, run, run_async
 from scalekit.errors import BackendError, ConfigurationError, SessionTooLarge
 from scalekit.sessions._sparing import SparingLog
-from scalekit.sessions.memcached_items import NEVER, Item, Mark, Stored, decode_item, encode, seconds
+from scalekit.sessions.memcached_items import NEVER, Item, Mark, Rotated, Stored, decode_item, encode, seconds
 from scalekit.sessions.memcached_lists import Lists
 from scalekit.sessions.store import Answer, Created, Inherited, Loaded, Swapped
 from scalekit.types import Colour
@@ -142,8 +142,8 @@ class BoundMemcachedStore:
         self._lists = Lists(commands, name=name, prefix=prefix, limit=limit, now=self._now)
         self._log = SparingLog()
 
-    def load(self, id: str, *, idle: int, step: int) -> Answer[Loaded | None]:
-        answer: Answer[Loaded | None] = self._drive(self._load(id, idle, step))
+    def load(self, id: str, *, idle: int, step: int, own: bool = False) -> Answer[Loaded | None]:
+        answer: Answer[Loaded | None] = self._drive(self._load(id, idle, step, own))
         return answer
 
     def save(
@@ -172,8 +172,10 @@ class BoundMemcachedStore:
         device: bytes | None = None,
     ) -> Answer[Created | None]:
         now = self._now()
-        created, deadline, origin = inherit or (now, now + lifetime, id)
+        created, deadline, origin, token = inherit or (now, now + lifetime, id, b"")
         item = Stored(created, deadline, now, min(now + idle, deadline), user, device, dict(fields), origin)
+        if inherit is not None:
+            item.rotated = Rotated(False, now, token)
         answer: Answer[Created | None] = self._drive(self._create(id, item, now))
         return answer
 
@@ -183,11 +185,11 @@ class BoundMemcachedStore:
         *,
         grace: int,
         successor: str | None = None,
-        alias: int = 0,
+        alias: bool = False,
         user: bytes | None = None,
         version: int | None = None,
     ) -> Answer[Loaded | None]:
-        end = self._settle(lambda: self._end(id, grace, successor, min(alias, grace), version))
+        end = self._settle(lambda: self._end(id, grace, successor, alias, version))
         answer: Answer[Loaded | None] = self._drive(self._destroy(id, user, version, end))
         return answer
 
@@ -195,17 +197,23 @@ class BoundMemcachedStore:
         answer: Answer[list[str]] = self._drive(self._lists.of(user))
         return answer
 
-    def _load(self, id: str, idle: int, step: int) -> Steps[Loaded | None]:
+    def _load(self, id: str, idle: int, step: int, own: bool) -> Steps[Loaded | None]:
         item, version = yield from self._read(id)
         now = self._now()
         if not isinstance(item, Stored):
             return None if item is None else item.loaded(now)
-        if now - item.seen >= step:
+        due = now - item.seen >= step
+        unheard = own and item.rotated is not None and not item.rotated.heard
+        if due:
             item.extend(now, idle)
-            # If somebody else has written meanwhile, they have extended it, or ended it after it was read.
-            if (yield from self._write(id, item, version, now)) and item.user is not None:
-                yield from self._list_again(id, item.user, item.deadline)
-        return item.loaded()
+        if unheard:
+            item.rotated = Rotated(True, now)
+        # If somebody else has written meanwhile, they have extended it, or ended it after it was read; and it
+        # hears of the next request.
+        written = (due or unheard) and (yield from self._write(id, item, version, now))
+        if written and due and item.user is not None:
+            yield from self._list_again(id, item.user, item.deadline)
+        return item.loaded(now)
 
     def _save(
         self, id: str, changed: Mapping[bytes, bytes], removed: Collection[bytes], idle: int
@@ -268,20 +276,21 @@ class BoundMemcachedStore:
         return last
 
     def _end(
-        self, id: str, grace: int, successor: str | None, alias: int, version: int | None
+        self, id: str, grace: int, successor: str | None, alias: bool, version: int | None
     ) -> Steps[Outcome[Loaded | None]]:
         item, read = yield from self._read(id)
         now = self._now()
         if not isinstance(item, Stored):
             return None if item is None else item.loaded(now)
         if version not in (None, item.version):
-            return item.loaded()
+            return item.loaded(now)
+        mark = Mark(now + grace, successor, alias, item.rotated if alias else None)
         try:
-            done = yield from self._write(id, Mark(now + grace, successor, now + alias), read, now)
+            done = yield from self._write(id, mark, read, now)
         except Refused:
             # A server out of memory: the mark is a courtesy, the end is not.
             done = yield self._commands.delete(self._prefix + id)
-        return item.loaded() if done else Attempt.FAILED
+        return item.loaded(now) if done else Attempt.FAILED
 
     def _list_again(self, id: str, user: bytes, deadline: int) -> Steps[None]:
         try:

@@ -7,13 +7,24 @@ from typing import TypeAlias
 
 import msgspec
 
-from scalekit.sessions.store import Loaded
+from scalekit.sessions.store import Loaded, Rotation
 
 _DAY = 24 * 60 * 60
 _RELATIVE = 30 * _DAY  # beyond, Memcached takes a number for a moment since 1970
 _LAST = (1 << 31) - 1  # seconds since 1970, in January 2038: it reads a moment as 32 bits with a sign
 _FOR_EVER = 0  # kept until room is needed
 NEVER = -1  # what is stored for so long is gone at once
+
+
+class Rotated(msgspec.Struct, array_like=True):
+    """A :class:`Rotation`; ``at`` is the moment since which it is as it is."""
+
+    heard: bool
+    at: int
+    token: bytes = b""
+
+    def told(self, now: int) -> Rotation:
+        return Rotation(self.heard, max(0, now - self.at), self.token)
 
 
 class Stored(msgspec.Struct, array_like=True, tag="session"):
@@ -28,12 +39,13 @@ class Stored(msgspec.Struct, array_like=True, tag="session"):
     fields: dict[bytes, bytes]
     origin: str
     version: int = 0
+    rotated: Rotated | None = None
 
     def extend(self, now: int, idle: int) -> None:
         self.seen = max(self.seen, now)  # another machine's clock may be ahead
         self.expires = min(now + idle, self.deadline)
 
-    def loaded(self) -> Loaded:
+    def loaded(self, now: int) -> Loaded:
         return Loaded(
             fields=self.fields,
             created=self.created,
@@ -43,18 +55,21 @@ class Stored(msgspec.Struct, array_like=True, tag="session"):
             origin=self.origin,
             user=self.user,
             device=self.device,
+            rotation=None if self.rotated is None else self.rotated.told(now),
         )
 
 
 class Mark(msgspec.Struct, array_like=True, tag="ended"):
-    """What a destroyed session leaves until ``expires``; it is an alias before ``alias_until``."""
+    """What a destroyed session leaves until ``expires``."""
 
     expires: int
     successor: str | None
-    alias_until: int
+    alias: bool
+    rotated: Rotated | None = None
 
     def loaded(self, now: int) -> Loaded:
-        return Loaded(ended=True, successor=self.successor, alias=now < self.alias_until)
+        rotation = None if self.rotated is None else self.rotated.told(now)
+        return Loaded(ended=True, successor=self.successor, alias=self.alias, rotation=rotation)
 
 
 class Listing(msgspec.Struct, array_like=True, tag="listing"):

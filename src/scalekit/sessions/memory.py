@@ -10,16 +10,15 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Self
 
-from scalekit.sessions.store import Created, Inherited, Loaded, Swapped
+from scalekit.sessions.store import Created, Inherited, Loaded, Rotation, Swapped
 from scalekit.sessions.values import Delta
 from scalekit.types import Colour
 
 
 @dataclass(slots=True)
 class _Entry:
-    session: Loaded
+    session: Loaded  # its rotation says a moment in place of "since"
     expires: int
-    alias_until: int = 0
 
 
 class MemoryStore:
@@ -45,16 +44,18 @@ class MemoryStore:
         """Itself: a value is an answer in both colours."""
         return self
 
-    def load(self, id: str, *, idle: int, step: int) -> Loaded | None:
+    def load(self, id: str, *, idle: int, step: int, own: bool = False) -> Loaded | None:
         with self._lock:
             entry = self._entry(id)
             if entry is None:
                 return None
-            if entry.session.ended:
-                return self._mark(entry)
-            if self._now() - entry.session.seen >= step:
-                self._extend(entry, idle)
-            return entry.session
+            if not entry.session.ended:
+                if self._now() - entry.session.seen >= step:
+                    self._extend(entry, idle)
+                rotation = entry.session.rotation
+                if own and rotation is not None and not rotation.heard:
+                    entry.session = replace(entry.session, rotation=Rotation(True, self._now()))
+            return self._told(entry.session)
 
     def save(self, id: str, *, changed: Mapping[bytes, bytes], removed: Collection[bytes], idle: int) -> bool:
         with self._lock:
@@ -90,14 +91,23 @@ class MemoryStore:
     ) -> Created | None:
         with self._lock:
             now = self._now()
-            created, deadline, origin = inherit or (now, now + lifetime, id)
+            created, deadline, origin, token = inherit or (now, now + lifetime, id, b"")
             if deadline <= now or self._entry(id) is not None:
                 return None
             if len(self._entries) >= self._sweep_at:
                 self._sweep()
                 # Twice what lives: sweeping then costs each creation a constant share.
                 self._sweep_at = max(1024, 2 * len(self._entries))
-            session = Loaded(dict(fields), created, deadline, now, user=user, device=device, origin=origin)
+            session = Loaded(
+                dict(fields),
+                created,
+                deadline,
+                now,
+                user=user,
+                device=device,
+                origin=origin,
+                rotation=None if inherit is None else Rotation(False, now, token),
+            )
             self._entries[id] = _Entry(session, min(now + idle, deadline))
             return Created(created, deadline, deadline - now)
 
@@ -107,7 +117,7 @@ class MemoryStore:
         *,
         grace: int,
         successor: str | None = None,
-        alias: int = 0,
+        alias: bool = False,
         user: bytes | None = None,
         version: int | None = None,
     ) -> Loaded | None:
@@ -115,15 +125,15 @@ class MemoryStore:
             entry = self._entry(id)
             if entry is None:
                 return None
-            if entry.session.ended:
-                return self._mark(entry)
-            if version is not None and entry.session.version != version:
-                return entry.session
+            session = entry.session
+            if session.ended or (version is not None and session.version != version):
+                return self._told(session)
             del self._entries[id]
             if grace > 0:
-                mark, now = Loaded(ended=True, successor=successor), self._now()
-                self._entries[id] = _Entry(mark, now + grace, now + alias)
-            return entry.session
+                rotation = session.rotation if alias else None
+                mark = Loaded(ended=True, successor=successor, alias=alias, rotation=rotation)
+                self._entries[id] = _Entry(mark, self._now() + grace)
+            return self._told(session)
 
     def listed(self, user: bytes) -> list[str]:
         # A walk over all of them: whoever has so many sessions that it matters has several processes too.
@@ -150,8 +160,11 @@ class MemoryStore:
         entry.session = replace(entry.session, seen=self._now())
         entry.expires = min(entry.session.seen + idle, entry.session.deadline)
 
-    def _mark(self, entry: _Entry) -> Loaded:
-        return Loaded(ended=True, successor=entry.session.successor, alias=self._now() < entry.alias_until)
+    def _told(self, session: Loaded) -> Loaded:
+        rotation = session.rotation
+        if rotation is None:
+            return session
+        return replace(session, rotation=rotation._replace(since=self._now() - rotation.since))
 
     def _sweep(self) -> None:
         now = self._now()

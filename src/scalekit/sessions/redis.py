@@ -7,7 +7,7 @@ session and its user's set live on different nodes, ending or beginning one that
 
 A hash without a deadline is no session of ours (something else cut or wrote it): it is not loaded, not
 saved to, and not changed. What ``destroy`` leaves for a while is such a hash too: with the id of the
-successor, or nothing, and what remains of its time when it ceases to be an alias.
+successor, or nothing, and if it was rotated what it knew of its own rotation, or nothing.
 """
 
 import hashlib
@@ -26,14 +26,15 @@ from scalekit.errors import BackendUnavailable
 from scalekit.sessions import redis_scripts as scripts
 from scalekit.sessions._recent import Recent, Seen
 from scalekit.sessions._sparing import SparingLog
-from scalekit.sessions.store import Answer, Created, Inherited, Loaded, Swapped
+from scalekit.sessions.store import Answer, Created, Inherited, Loaded, Rotation, Swapped
 from scalekit.types import Colour
 
 _META = b"\0"  # what the names of metadata begin with
 _DATA = b"\1"  # what is below it is metadata, or the empty name
 _CREATED, _DEADLINE, _SEEN, _VERSION = b"\0created", b"\0deadline", b"\0seen", b"\0version"
 _USER, _DEVICE, _ORIGIN = b"\0user", b"\0device", b"\0origin"
-_ENDED, _STANDS, _AGE = b"\0ended", b"\0stands", b"\0age"
+_ROTATED, _ENDED, _ALIAS = b"\0rotated", b"\0ended", b"\0alias"
+_SINCE, _AGE = b"\0since", b"\0age"  # which are not stored
 
 
 T = TypeVar("T")
@@ -96,8 +97,8 @@ class BoundRedisStore:
         self._log = SparingLog()
         self._recent = Recent()
 
-    def load(self, id: str, *, idle: int, step: int) -> Answer[Loaded | None]:
-        answer: Answer[Loaded | None] = self._drive(self._load(id, idle, step))
+    def load(self, id: str, *, idle: int, step: int, own: bool = False) -> Answer[Loaded | None]:
+        answer: Answer[Loaded | None] = self._drive(self._load(id, idle, step, own))
         return answer
 
     def save(
@@ -126,7 +127,9 @@ class BoundRedisStore:
         device: bytes | None = None,
     ) -> Answer[Created | None]:
         pairs = itertools.chain.from_iterable(fields.items())
-        args = [idle, lifetime, *(inherit or ("", "", "")), user or b"", device or b"", id, *pairs]
+        *kept, token = inherit or ("", "", "", b"")
+        rotated = b":" + token if inherit else b""
+        args = [idle, lifetime, *kept, user or b"", device or b"", id, rotated, *pairs]
         answer: Answer[Created | None] = self._drive(self._create(id, user, args))
         return answer
 
@@ -136,11 +139,11 @@ class BoundRedisStore:
         *,
         grace: int,
         successor: str | None = None,
-        alias: int = 0,
+        alias: bool = False,
         user: bytes | None = None,
         version: int | None = None,
     ) -> Answer[Loaded | None]:
-        args = [grace, successor or "", alias, id, "" if version is None else version]
+        args = [grace, successor or "", int(alias), id, "" if version is None else version]
         answer: Answer[Loaded | None] = self._drive(self._destroy(id, user, args))
         return answer
 
@@ -148,9 +151,9 @@ class BoundRedisStore:
         answer: Answer[list[str]] = self._drive(self._listed(user))
         return answer
 
-    def _load(self, id: str, idle: int, step: int) -> Steps[Loaded | None]:
+    def _load(self, id: str, idle: int, step: int, own: bool) -> Steps[Loaded | None]:
         key = self._prefix + id
-        seen = self._recent.get(id, within=step)
+        seen = self._recent.get(id, within=step) if own else None
         if seen is not None:
             loaded = yield from self._load_again(id, key, seen)
             # By our clock, so not for certain: who has lost its expiry must still end at its deadline.
@@ -158,14 +161,15 @@ class BoundRedisStore:
                 return loaded
             self._recent.forget(id)  # and the script finds out what is there
         asked = time.monotonic()
-        reply = yield from self._call(scripts.LOAD, (key,), (idle, step))
+        reply = yield from self._call(scripts.LOAD, (key,), (idle, step, int(own)))
         if reply is None:
             return None
         age = None
         if isinstance(reply, list) and len(reply) > 2 and reply[-2] == _AGE:
             *reply, _, age = reply
         loaded = self._read(reply, id)
-        if age is not None and loaded is not None:
+        # Only as its own: what was not heard of must be told when the browser comes with this id.
+        if own and age is not None and loaded is not None:
             moment = asked - self._made(int, age) / 1000
             self._recent.note(id, Seen(moment, loaded, len(reply) // 2))
         return loaded
@@ -310,7 +314,9 @@ def _session(reply: Any, id: str) -> Loaded | None:
         return None
     seen, version = _moment(fields.pop(_SEEN, None)), _moment(fields.pop(_VERSION, None))
     user, device, origin = fields.pop(_USER, None), fields.pop(_DEVICE, None), fields.pop(_ORIGIN, None)
+    rotation = None
     if fields and min(fields) < _DATA:
+        rotation = _rotation(fields.get(_ROTATED), fields.get(_SINCE))
         # A later version may have put something there that is not known here.
         fields = {name: value for name, value in fields.items() if name[:1] != _META}
     return Loaded(
@@ -322,6 +328,7 @@ def _session(reply: Any, id: str) -> Loaded | None:
         user,
         device,
         origin=id if origin is None else origin.decode("ascii", "replace"),
+        rotation=rotation,
     )
 
 
@@ -331,7 +338,18 @@ def _mark(reply: Any) -> Loaded | None:
     if fields is None or _ENDED not in fields:
         return None
     successor = fields[_ENDED].decode("ascii", "replace") or None
-    return Loaded(ended=True, successor=successor, alias=_STANDS in fields)
+    alias = fields.get(_ALIAS)
+    rotation = _rotation(alias, fields.get(_SINCE))
+    return Loaded(ended=True, successor=successor, alias=alias is not None, rotation=rotation)
+
+
+def _rotation(text: bytes | None, since: bytes | None) -> Rotation | None:
+    """What the browser has shown, as the scripts have it; ``None`` if they do not say."""
+    age = _moment(since)
+    if text is None or age is None:
+        return None
+    heard, _, rest = text.partition(b":")
+    return Rotation(heard == b"1", age, rest.partition(b":")[2])
 
 
 def _optional(value: bytes | None) -> tuple[str, bytes]:

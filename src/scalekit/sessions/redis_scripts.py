@@ -36,53 +36,56 @@ local function refused(reply)
 end
 """
 
-# What is no session may be the mark of one that has ended, and that may still stand for its successor.
-_MARK = """
-local function mark(flat)
-  local alias = tonumber(redis.call('HGET', KEYS[1], '\\0alias'))
-  if alias and redis.call('PTTL', KEYS[1]) > alias then
-    flat[#flat + 1] = '\\0stands'
-    flat[#flat + 1] = ''
-  end
-  return flat
-end
-"""
-
 # pcall, because a key that is no hash is nothing of ours. What has most of its idle time left was seen a
 # moment ago; only the others are looked at closer. A mark has two fields at most, a session three and more.
 # One without an expiry, or with too long a one, was not left so by us: it still ends at its deadline.
+# What a session was rotated to says with '0' that no browser has come with it, or '1', and since when. An
+# alias says that of itself in its other field.
 LOAD = Script(
-    _MARK
-    + _MOMENT
+    _MOMENT
     + _REFUSED
     + """
 local flat = redis.pcall('HGETALL', KEYS[1])
-local function aged(age)
-  flat[#flat + 1] = '\\0age'
-  flat[#flat + 1] = string.format('%.0f', age)
+local function say(name, number)
+  flat[#flat + 1] = name
+  flat[#flat + 1] = string.format('%.0f', number)
   return flat
 end
 if refused(flat) then return flat end
 if flat.err then return 0 end
-if #flat == 0 then return false end
-local idle, step = tonumber(ARGV[1]), tonumber(ARGV[2])
+local size = #flat
+if size == 0 then return false end
+local idle, step, own = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3] == '1'
+local rotated = redis.call('HGET', KEYS[1], '\\0rotated')
+if not (rotated or own) then rotated = redis.call('HGET', KEYS[1], '\\0alias') end
+local heard, since = string.match(rotated or '', '^([01]):(%d+)')
+if since and not (own and heard == '1') then
+"""
+    + _NOW
+    + """
+  if not own then
+    say('\\0since', math.max(0, now - tonumber(since)))
+  elseif redis.call('HEXISTS', KEYS[1], '\\0deadline') == 1 then
+    redis.pcall('HSET', KEYS[1], '\\0rotated', string.format('1:%.0f', now))
+  end
+end
 local left = redis.call('PTTL', KEYS[1])
-if #flat > 4 and left >= 0 and left <= idle and idle - left < step then return aged(idle - left) end
+if size > 4 and left >= 0 and left <= idle and idle - left < step then return say('\\0age', idle - left) end
 local meta = redis.call('HMGET', KEYS[1], '\\0deadline', '\\0created', '\\0seen')
 local deadline = moment(meta[1])
-if not deadline or not moment(meta[2]) then return mark(flat) end
+if not deadline or not moment(meta[2]) then return flat end
 """
     + _NOW
     + """
 local age = now - (moment(meta[3]) or 0)
-if left >= 0 and now < deadline and age < step then return aged(age) end
+if left >= 0 and now < deadline and age < step then return say('\\0age', age) end
 """
     + _EXPIRY
     + """
 -- A server that is out of memory may not note it; reading goes on all the same.
 redis.pcall('HSET', KEYS[1], '\\0seen', seen)
 redis.call('PEXPIRE', KEYS[1], expiry)
-return aged(0)
+return say('\\0age', 0)
 """
 )
 
@@ -184,7 +187,8 @@ redis.call('HSET', KEYS[1], '\\0created', created, '\\0deadline', deadline, '\\0
 for i, name in ipairs({'\\0origin', '\\0user', '\\0device'}) do
   if ARGV[i + 4] ~= '' then redis.call('HSET', KEYS[1], name, ARGV[i + 4]) end
 end
-for i = 9, #ARGV, 1000 do
+if ARGV[9] ~= '' then redis.call('HSET', KEYS[1], '\\0rotated', '0:' .. seen .. ARGV[9]) end
+for i = 10, #ARGV, 1000 do
   redis.call('HSET', KEYS[1], unpack(ARGV, i, math.min(i + 999, #ARGV)))
 end
 redis.call('PEXPIRE', KEYS[1], string.format('%.0f', expiry))
@@ -206,8 +210,7 @@ STRIKE = Script(_REFUSED + "local index, id = KEYS[1], ARGV[1]" + _STRIKE + "ret
 
 # The mark that it ended is a courtesy: a server out of memory may refuse it, the session has ended then too.
 DESTROY = Script(
-    _MARK
-    + _REFUSED
+    _REFUSED
     + """
 local flat = redis.pcall('HGETALL', KEYS[1])
 if refused(flat) then return flat end
@@ -223,13 +226,13 @@ if index then
 end
 if flat.err or #flat == 0 then return false end
 if not alive then
-  return redis.call('HEXISTS', KEYS[1], '\\0ended') == 1 and mark(flat)
+  return redis.call('HEXISTS', KEYS[1], '\\0ended') == 1 and flat
 end
+local rotated = redis.call('HGET', KEYS[1], '\\0rotated') or ''
 redis.call('DEL', KEYS[1])
-local grace, alias = tonumber(ARGV[1]), tonumber(ARGV[3])
-if grace > 0 then
+if tonumber(ARGV[1]) > 0 then
   redis.pcall('HSET', KEYS[1], '\\0ended', ARGV[2])
-  if alias > 0 then redis.pcall('HSET', KEYS[1], '\\0alias', string.format('%.0f', grace - alias)) end
+  if ARGV[3] == '1' then redis.pcall('HSET', KEYS[1], '\\0alias', rotated) end
   redis.call('PEXPIRE', KEYS[1], ARGV[1])
 end
 return flat

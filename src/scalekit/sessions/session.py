@@ -144,8 +144,9 @@ class Session(State, MutableMapping[str, Any]):
     def rotate(self) -> None:
         """Continue under a new id with the same data and deadline, as one does now and then.
 
-        Requests that are under way with the old id lose nothing: for ten seconds it stands for the new one.
-        Where the old id must be worth nothing at once, as when the visitor gains rights, call :meth:`login`.
+        Nobody is logged out by it, not even who does not get the response: the old id stands for the new one
+        until ten seconds after the browser has come with that, and for a day at most. Where the old id must
+        be worth nothing at once, as when the visitor gains rights, call :meth:`login`.
 
         Raises:
             SessionCommitted: the response headers have left.

@@ -10,6 +10,8 @@ Rules, which :func:`scalekit.testing.check_store` checks:
 * ``destroy`` ends a session at once. For ``grace`` its id answers that it *ended*, and which session it went
   on as if that was said: this tells a request that was under way when it ended from a browser that comes back
   later. Destroying twice is destroying once: what the first said stays.
+* A session that another one was rotated to notes when it is first loaded as its ``own``: with the id that the
+  browser came with. It remembers that when it has ended, too.
 * A session that belongs to a user is listed under that user from before ``create`` returns until it has
   been destroyed, or its deadline has passed. What lives is listed; what is listed may be dead of idleness.
 * What cannot be read as a session is none: it is neither an error nor changed.
@@ -28,6 +30,20 @@ Answer: TypeAlias = T | Awaitable[T]
 """A value from a synchronous store, an awaitable of it from an asynchronous one."""
 
 
+class Rotation(NamedTuple):
+    """What became of the answer that was to bring the id of a session which another one was rotated to.
+
+    Attributes:
+        heard: whether the session has been loaded as its ``own``.
+        since: milliseconds since that has first happened; as long as it has not, since it was created.
+        token: what ``create`` was given; empty as soon as it was heard of.
+    """
+
+    heard: bool
+    since: int
+    token: bytes = b""
+
+
 @dataclass(frozen=True, slots=True)
 class Loaded:
     """A session as the store has it. Others may hold it, too, so nobody changes it.
@@ -42,8 +58,10 @@ class Loaded:
         device: what it was created from, as its user would call it; ``None`` if that was not said.
         ended: destroyed a moment ago; there is nothing else to it but its successor.
         successor: the id under which a session that has ended went on, if it did.
-        alias: whether the old id still stands for the successor.
+        alias: whether it was rotated, so that its id may stand for the successor.
         origin: the id of the session that this one has inherited from, through all its rotations; or its own.
+        rotation: of one that was created to ``inherit``, also when it is an alias by now: whether its browser
+            has shown that it has the id. Nobody needs it of what was loaded as its ``own``.
     """
 
     fields: Mapping[bytes, bytes] = field(default_factory=dict)
@@ -57,14 +75,19 @@ class Loaded:
     successor: str | None = None
     alias: bool = False
     origin: str = ""
+    rotation: Rotation | None = None
 
 
 class Inherited(NamedTuple):
-    """What a session keeps of the one that it was before it was rotated."""
+    """What a session keeps of the one that it was before it was rotated.
+
+    ``token`` is its own token, for nobody but who has the one from before: some bytes, to the store.
+    """
 
     created: int
     deadline: int
     origin: str
+    token: bytes = b""
 
 
 class Created(NamedTuple):
@@ -88,9 +111,9 @@ class BoundStore(Protocol):
     Every operation may raise :class:`~scalekit.errors.BackendError`.
     """
 
-    def load(self, id: str, *, idle: int, step: int) -> Answer[Loaded | None]:
+    def load(self, id: str, *, idle: int, step: int, own: bool = False) -> Answer[Loaded | None]:
         """The session, or ``None``. If it was last seen ``step`` ago or longer, it is seen now, and extended
-        to ``idle`` from now.
+        to ``idle`` from now. ``own`` says that the browser came with this id.
         """
         ...
 
@@ -133,7 +156,7 @@ class BoundStore(Protocol):
         *,
         grace: int,
         successor: str | None = None,
-        alias: int = 0,
+        alias: bool = False,
         user: bytes | None = None,
         version: int | None = None,
     ) -> Answer[Loaded | None]:
@@ -145,7 +168,7 @@ class BoundStore(Protocol):
         Args:
             grace: for how long the id answers that it ended.
             successor: the id that it goes on under.
-            alias: for how long, ``grace`` at most, the id still stands for the successor.
+            alias: whether the session was rotated.
             user: whose it is, as far as the caller knows: it is listed there no longer, also if it was dead.
             version: what the caller has seen of it; ``None`` ends it anyhow.
         """

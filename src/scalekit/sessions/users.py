@@ -20,7 +20,8 @@ from uuid import UUID
 from scalekit._options import check_kind, in_colour
 from scalekit._steps import Steps, run, run_async
 from scalekit.errors import BackendError, DecryptionFailed, SessionValueError
-from scalekit.sessions._core import NEVER, STORE
+from scalekit.sessions._core import STORE
+from scalekit.sessions._following import NEVER
 from scalekit.sessions._identity import GRACE, MOVES
 from scalekit.sessions.events import Events, tell
 from scalekit.sessions.owner import device_name, encode_user

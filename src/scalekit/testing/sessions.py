@@ -11,7 +11,7 @@ from functools import partial
 from typing import Any, TypeVar, cast
 
 from scalekit._steps import Steps, run, run_async
-from scalekit.sessions.store import BoundStore, Created, Inherited, Loaded, Store, Swapped
+from scalekit.sessions.store import BoundStore, Created, Inherited, Loaded, Rotation, Store, Swapped
 from scalekit.sessions.tokens import store_id
 
 T = TypeVar("T")
@@ -72,7 +72,7 @@ def _check(store: BoundStore, together: Together, pause: Pause) -> Steps[None]:
     yield from _check_destruction(store)
     yield from _check_versions(store)
     yield from _check_concurrency(store, together)
-    about_time = (_check_alias, _check_lists, _check_idle_time, _check_deadline)
+    about_time = (_check_rotation, _check_lists, _check_idle_time, _check_deadline)
     yield from _in_turns([check(store) for check in about_time], pause)
 
 
@@ -228,23 +228,59 @@ def _check_destruction(store: BoundStore) -> Steps[None]:
     assert (yield from _load(store, id)) is None, "destroy: without grace nothing is left at once"
 
 
-def _check_alias(store: BoundStore) -> Steps[None]:
-    id, successor = (yield from _created(store, {b"a": b"1"})), _id()
-    yield store.destroy(id, grace=_LONG, successor=successor, alias=_SHORT)
-    mark = Loaded(ended=True, successor=successor, alias=True)
-    assert (yield from _load(store, id)) == mark, "load: an alias must say that it is one, and of what"
-    again = yield store.destroy(id, grace=_LONG, successor=_id(), alias=_LONG)
+def _check_rotation(store: BoundStore) -> Steps[None]:
+    def look(id: str) -> Steps[Rotation]:
+        loaded = yield from _load(store, id)
+        assert loaded is not None, "load: a session that was rotated is an alias"
+        rotation = loaded.rotation
+        assert rotation is not None, "load: what was created to inherit must tell of its rotation"
+        return rotation
+
+    def later(id: str, rotation: Rotation) -> Steps[Rotation]:
+        until = time.monotonic() + _PATIENCE
+        while (now := (yield from look(id))).since <= rotation.since:
+            assert time.monotonic() < until, "load: the time since a rotation passes"
+            yield _WAIT
+        return now
+
+    old = yield from _created(store, {b"a": b"1"})
+    before = yield from _load(store, old)
+    assert before is not None
+    assert before.rotation is None, "load: what has inherited nothing was not rotated to"
+    inherit = Inherited(before.created, before.deadline, before.origin, b"\0:token\xff")
+    new = yield from _created(store, {b"a": b"1"}, inherit=inherit)
+    yield store.destroy(old, grace=_LONG, successor=new, alias=True)
+    mark = Loaded(ended=True, successor=new, alias=True)
+    assert (yield from _load(store, old)) == mark, "load: an alias must say that it is one, and of what"
+    again = yield store.destroy(old, grace=_LONG, successor=_id())
     assert again == mark, "destroy: twice is once; the second is told what load tells"
-    saved = yield store.save(id, changed={b"a": b"2"}, removed=(), idle=_LONG)
+    saved = yield store.save(old, changed={b"a": b"2"}, removed=(), idle=_LONG)
     assert saved is False, "save: an alias is no session; the caller saves to the successor"
-    until = time.monotonic() + _PATIENCE
-    while (yield from _load(store, id)) == mark:
-        assert time.monotonic() < until, "load: an alias ceases to be one after its time"
-        yield _WAIT
-    ended = Loaded(ended=True, successor=successor)
-    assert (yield from _load(store, id)) == ended, (
-        "load: what was an alias has ended, until its grace is over"
-    )
+
+    yield store.load(old, idle=_LONG, step=0, own=True)
+    yield store.load(new, idle=_LONG, step=0)
+    yield store.save(new, changed={b"a": b"2"}, removed=(), idle=_LONG)
+    yield store.swap(new, b"a", expected=b"2", value=b"3", idle=_LONG)
+    unheard = yield from look(new)
+    told = (unheard.heard, unheard.token)
+    assert told == (False, inherit.token), "load: a session is not heard of until it is loaded as its own"
+    yield from later(new, unheard)
+
+    yield store.load(new, idle=_LONG, step=2 * _LONG, own=True)
+    heard = yield from look(new)
+    told = (heard.heard, heard.token)
+    assert told == (True, b""), "load: a session that is loaded as its own is heard of, and forgets its token"
+    assert (yield from _fields(store, new)) == {b"a": b"3"}, "load: to be heard of changes nothing else"
+    heard = yield from later(new, heard)
+    yield store.load(new, idle=_LONG, step=0, own=True)
+    again = yield from look(new)
+    assert again.since >= heard.since, "load: since when a session is heard of does not change any more"
+    heir = yield from _created(store, inherit=inherit)
+    yield store.destroy(new, grace=_LONG, successor=heir, alias=True)
+    assert (yield from later(new, again)).heard, "load: an alias must tell of its own rotation, too"
+    yield store.destroy(heir, grace=_LONG, successor=_id(), alias=True)
+    told = (yield from look(heir))[::2]
+    assert told == (False, inherit.token), "load: an alias must tell of its own rotation, too"
 
 
 def _check_versions(store: BoundStore) -> Steps[None]:
@@ -261,7 +297,7 @@ def _check_versions(store: BoundStore) -> Steps[None]:
         assert now is not None
         assert now.version != seen.version, "save, swap: a session that has changed has another version"
         kept = yield store.destroy(
-            id, grace=_LONG, successor=_id(), alias=_LONG, user=b"ann", version=seen.version
+            id, grace=_LONG, successor=_id(), alias=True, user=b"ann", version=seen.version
         )
         assert kept == now, "destroy: of one that was saved since, what it is now is told"
         assert (yield from _load(store, id)) == now, "destroy: one that was saved since lives on"

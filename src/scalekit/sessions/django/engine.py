@@ -20,7 +20,8 @@ from django.http import HttpRequest  # type: ignore[import-untyped]
 
 from scalekit._steps import Steps, run, run_async
 from scalekit.errors import BackendError
-from scalekit.sessions._core import MAX_SIZE, NEVER
+from scalekit.sessions._core import MAX_SIZE
+from scalekit.sessions._following import NEVER
 from scalekit.sessions._sealed import refuse_sealed
 from scalekit.sessions.decoded import Decoded, Unread
 from scalekit.sessions.django._identity import Left, create, delete, leave
@@ -251,7 +252,8 @@ class SessionStore(SessionBase):  # type: ignore[misc]
             return None
         id, idle = store_id(token), self.get_session_cookie_age() * 1000
         # In Django a session is extended by saving, not by reading.
-        loaded: Loaded | None = yield self._config.store.using(colour).load(id, idle=idle, step=NEVER)
+        store = self._config.store.using(colour)
+        loaded: Loaded | None = yield store.load(id, idle=idle, step=NEVER, own=True)
         if loaded is not None:
             refuse_sealed(id, loaded)
         return loaded
