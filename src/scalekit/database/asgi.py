@@ -62,7 +62,7 @@ class ReadYourWritesMiddleware:
         self._visits = Visits(cluster.scopes, secret_key=secret_key, **options)
 
     async def __call__(self, scope: ASGIScope, receive: Receive, send: Send) -> None:
-        if scope["type"] not in ("http", "websocket") or self._cluster.is_single:
+        if scope["type"] not in ("http", "websocket"):
             await self.app(scope, receive, send)
             return
         https = scope.get("scheme") in ("https", "wss")

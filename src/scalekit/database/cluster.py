@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, Self
 from weakref import finalize
@@ -12,10 +12,11 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from scalekit._durations import Duration, seconds
 from scalekit._steps import run, run_async
 from scalekit.database.backends import backend_for, sqlite
+from scalekit.database.blocks import Block
 from scalekit.database.configuration import DatabaseURL, check_level, member_urls
 from scalekit.database.drivers import driver_for
 from scalekit.database.fleet import Fleet, Monitor
-from scalekit.database.levels import CAUSAL, Consistency
+from scalekit.database.levels import CAUSAL, STRONG, Consistency
 from scalekit.database.member import Member
 from scalekit.database.probe_tasks import TaskMonitor
 from scalekit.database.probe_threads import ThreadMonitor
@@ -128,9 +129,30 @@ class _Base(ABC):
         """What this process knows about the members. Asks nobody."""
         return snapshot(self._fleet)
 
-    def primary(self) -> AbstractContextManager[None]:
-        """Transactions that begin inside the ``with`` block run on the primary."""
-        return self.scopes.primary()
+    def primary(self) -> Block:
+        """Transactions that begin in the ``with`` block, or the decorated function, run on the primary."""
+        return Block(self.scopes, STRONG, name="primary()")
+
+    def replicas(self, consistency: Consistency | None = None) -> Block:
+        """Transactions that begin in the ``with`` block, or the decorated function, may read from replicas.
+
+        For a request that starts on the primary because of its method, and only reads. A session that
+        asks for a level of its own gets that.
+
+        Args:
+            consistency: ``ANY``, ``CAUSAL`` or ``Bounded(seconds)``; by default the cluster's, or ``CAUSAL``
+                where that is ``STRONG``.
+
+        Raises:
+            ConfigurationError: another level; for ``STRONG`` there is :meth:`primary`.
+        """
+        if consistency is None:
+            consistency = self._fleet.consistency
+            consistency = CAUSAL if consistency is STRONG else consistency
+        check_level(consistency)
+        if consistency is STRONG:
+            raise ConfigurationError("replicas() has no use for STRONG; use cluster.primary()")
+        return Block(self.scopes, consistency, name="replicas()")
 
     @contextmanager
     def scope(self, token: Token | None = None, *, writes: bool = False) -> Iterator[Scope]:

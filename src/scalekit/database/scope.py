@@ -10,6 +10,8 @@ from threading import RLock
 from typing import Protocol
 from weakref import ref
 
+from scalekit.database.blocks import Block, strictest
+from scalekit.database.levels import Consistency
 from scalekit.database.tokens import Token, latest
 
 _log = logging.getLogger("scalekit.database")
@@ -39,6 +41,7 @@ class Scope:
         self._parent = parent
         self._advanced = self._warned = False
         self._sessions: set[ref[_Pending]] = set()
+        self._blocks: tuple[Block, ...] = ()
         self.forked()
 
     def forked(self) -> None:
@@ -81,14 +84,36 @@ class Scope:
         """The response headers have left; a commit from here on can no longer be told to the visitor."""
         self.sealed = True
 
+    def open(self, block: Block) -> None:
+        """A thread of this request has entered ``block``; all of its threads count as inside it."""
+        with self._lock:
+            self._blocks = (*self._blocks, block)
+
+    def close(self, block: Block) -> None:
+        """``block`` has ended."""
+        with self._lock:
+            self._blocks = tuple(one for one in self._blocks if one is not block)
+
+    def level(self) -> Consistency | None:
+        """What the blocks say that threads of this request are in."""
+        if self._blocks:
+            return strictest(self._blocks)
+        return None if self._parent is None else self._parent.level()
+
     def watch(self, session: _Pending) -> None:
         """``session`` was opened for this request."""
-        self._sessions.add(ref(session, self._sessions.discard))
+        with self._lock:
+            self._sessions.add(ref(session, self._forget))
         if self._parent is not None:
             self._parent.watch(session)
 
     def has_uncommitted_writes(self) -> bool:
         """Whether a session of this request holds changes that a commit may still make visible."""
-        # A copy, because a worker thread may open another session meanwhile.
-        sessions = [reference() for reference in list(self._sessions)]
+        with self._lock:  # a worker thread may open another session meanwhile
+            references = list(self._sessions)
+        sessions = [reference() for reference in references]
         return any(session is not None and session.has_uncommitted_writes() for session in sessions)
+
+    def _forget(self, session: "ref[_Pending]") -> None:
+        with self._lock:
+            self._sessions.discard(session)

@@ -1,10 +1,13 @@
 """Which scope the running code belongs to: of one cluster, in the current context."""
 
+import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
 from scalekit._forks import renew_in_children
+from scalekit.database.blocks import Block, innermost
+from scalekit.database.levels import Consistency
 from scalekit.database.scope import Scope
 from scalekit.database.tokens import Token, latest
 
@@ -14,7 +17,7 @@ class Scopes:
 
     def __init__(self) -> None:
         self._current: ContextVar[Scope | None] = ContextVar("scalekit.database.scope", default=None)
-        self._primary: ContextVar[bool] = ContextVar("scalekit.database.primary", default=False)
+        self._block: ContextVar[Block | None] = ContextVar("scalekit.database.block", default=None)
         # Outside every request the process is its own visitor: a script reads what it wrote.
         self.process = Scope()
         renew_in_children(self.process)
@@ -33,9 +36,10 @@ class Scopes:
         newest = self._newest
         return newest if newest is not None and newest.includes(token) else token
 
-    def on_primary(self) -> bool:
-        """Whether the code runs inside a :meth:`primary` block."""
-        return self._primary.get()
+    def level(self, scope: Scope) -> Consistency | None:
+        """What the block says that the code of ``scope`` runs in, or ``None`` outside of blocks."""
+        block = innermost(self._block.get())
+        return block.level if block is not None else scope.level()
 
     def set(self, scope: Scope) -> None:
         """``scope`` is the current one for the rest of the context."""
@@ -50,11 +54,27 @@ class Scopes:
         finally:
             self._current.reset(reset)
 
-    @contextmanager
-    def primary(self) -> Iterator[None]:
-        """Sessions that begin a transaction inside the block use the primary."""
-        reset = self._primary.set(True)
-        try:
-            yield
-        finally:
-            self._primary.reset(reset)
+    def open(self, block: Block) -> None:
+        """``block`` begins, in this context."""
+        block.outer = innermost(self._block.get())
+        self._block.set(block)
+        scope = self.current()
+        if scope is not None and _in_thread():
+            block.holder = scope
+            scope.open(block)
+
+    def close(self, block: Block) -> None:
+        """``block`` has ended; perhaps in another context, and so in another thread."""
+        if self._block.get() is block:
+            self._block.set(block.outer)
+        if block.holder is not None:
+            block.holder.close(block)
+
+
+def _in_thread() -> bool:
+    """Whether this is no task's code, whose blocks its own context remembers."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return True
+    return False

@@ -132,7 +132,8 @@ class ReadWriteSession(Session):
         return self.fleet.scopes.current() or self._born_in or self.fleet.scopes.process
 
     def _level(self, scope: Scope) -> Consistency:
-        if self.fleet.scopes.on_primary() or self.twophase:
+        block = self.fleet.scopes.level(scope)
+        if block is STRONG or self.twophase:
             return STRONG
         if not self.fleet.replicas_usable:
             return STRONG
@@ -140,6 +141,8 @@ class ReadWriteSession(Session):
             return STRONG  # the read flushes first, and so writes
         if self._consistency is not None:
             return self._consistency
+        if block is not None:
+            return block
         return STRONG if scope.writes else self.fleet.consistency
 
     def _begin_reading(self, without: frozenset[Member] = frozenset()) -> None:

@@ -51,8 +51,6 @@ class ReadYourWritesMiddleware:
         self._visits = Visits(cluster.scopes, secret_key=secret_key, **options)
 
     def __call__(self, environ: Environ, start_response: "StartResponse") -> Iterable[bytes]:
-        if self._cluster.is_single:
-            return self.app(environ, start_response)
         https = environ["wsgi.url_scheme"] == "https"
         visit = self._visits.begin(request_headers(environ), method=environ["REQUEST_METHOD"], https=https)
         start = _Start(visit, self._visits, start_response, https=https)
