@@ -243,6 +243,24 @@ def test_ten_seconds_after_the_new_cookie_was_used(timed: Shell, clock: Clock) -
     assert visitor(who) == ANN
 
 
+@pytest.mark.parametrize(("passed", "saved"), [(DAY - 1, True), (DAY, False)])
+def test_a_request_that_is_under_way_for_long(timed: Shell, clock: Clock, passed: int, saved: bool) -> None:
+    """7. 13. What it has loaded under the old id, it saves to the session that went on, for as long as there is
+    a mark of that; it brings no cookie."""
+    visitor = known(timed)
+    other = Visitor(timed, visitor.cookie)
+
+    def slow(session: Session) -> None:
+        len(session)
+        other(rotate)
+        other(who)
+        clock.now += passed
+        session["late"] = 1
+
+    assert visitor.visit(slow).set_cookies == []
+    assert other(lambda session: "late" in session) is saved
+
+
 @pytest.mark.parametrize(("idle", "bound"), [(7 * DAY, DAY), (3600, 3600)])
 def test_the_bound(make_shell: Callable[..., Shell], clock: Clock, idle: int, bound: int) -> None:
     """13. A day, or the idle time if that is less; who comes with the old cookie then is a new visitor."""

@@ -11,7 +11,7 @@ from starlette.routing import WebSocketRoute
 from starlette.websockets import WebSocket
 
 from scalekit.errors import BackendUnavailable, SessionCommitted
-from scalekit.sessions import MemoryStore
+from scalekit.sessions import MemoryStore, _following
 from scalekit.sessions.asgi import SessionMiddleware, load
 from tests.sessions.shells import SECRET, ASGIShell, Visitor, make_scope
 
@@ -71,6 +71,30 @@ async def test_it_reads_and_saves(store: MemoryStore, visitor: Visitor) -> None:
     sent = await connect(app, store, visitor.cookie)
     assert seen == [{"a": 1}, {"a": 1, "b": [1, 2]}]
     assert [message["type"] for message in sent] == ["websocket.accept"]
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+async def test_a_cookie_that_was_lost(
+    store: MemoryStore, visitor: Visitor, monkeypatch: pytest.MonkeyPatch, when: str
+) -> None:
+    """13. Who comes with the cookie from before a rotation is sent the lost one with the handshake. A session
+    that is loaded and saved after that is the same one, and no error."""
+    monkeypatch.setattr(_following, "ALIAS", 0)
+    old = visitor.cookie
+    await in_thread(visitor, lambda session: session.rotate())
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        if when == "before":
+            await load(scope)
+        await send({"type": "websocket.accept"})
+        session = await load(scope)
+        session["b"] = session["a"]
+        assert await session.save()
+
+    (accept,) = await connect(app, store, old, lazy=True)
+    cookies = [value for name, value in accept.get("headers", ()) if name == b"set-cookie"]
+    assert [visitor.cookie in cookie.decode() for cookie in cookies] == [True] * (when == "before")
+    assert await in_thread(visitor, dict) == {"a": 1, "b": 1}
 
 
 async def test_what_is_set_before_the_accept_is_saved_with_it(store: MemoryStore) -> None:
