@@ -1,6 +1,7 @@
 """Engines, and what is done at each of their connections' turns."""
 
 import asyncio
+from collections.abc import Callable
 from typing import Any, TypeAlias
 
 from sqlalchemy import URL, Engine, ExceptionContext, create_engine, event
@@ -16,6 +17,9 @@ from scalekit.types import Colour
 
 AnyEngine: TypeAlias = Engine | AsyncEngine
 
+_MODE = "postgresql_readonly"
+"""SQLAlchemy's option for the mode of a connection's transactions, which goes before what it opened with."""
+
 
 def watch(
     engine: Engine,
@@ -26,6 +30,7 @@ def watch(
     name: str,
     connect_timeout: float,
     read_only: bool,
+    promoted: Callable[[], None] | None = None,
 ) -> None:
     """Prepare the connections of ``engine`` for what they are for, and keep ``links`` of them.
 
@@ -37,6 +42,8 @@ def watch(
         name: the member's, for messages.
         connect_timeout: seconds that opening a connection may take.
         read_only: whether the connections must refuse to write.
+        promoted: called when a connection for reading hears that its server is no replica. ``None``: the
+            connections are for questions only, whose answers tell of all that too.
     """
 
     @event.listens_for(engine, "do_connect")
@@ -47,9 +54,15 @@ def watch(
         links.opened(connection, driver)
         try:
             driver.opened(connection, read_only=read_only)
+            if promoted is not None and driver.told(connection).read_only is False:
+                # A pooler dropped what we asked for. A SET would not do: it may reach others' connections.
+                raise dialect.loaded_dbapi.OperationalError(
+                    f"{name} does not open connections read-only, so they could write once it is promoted"
+                )
         except BaseException:
             driver.cut(connection)
             links.closed(connection)
+            dialect.do_terminate(connection)  # no farewell; only what is left of it here
             raise
         return connection
 
@@ -66,6 +79,9 @@ def watch(
             raise DisconnectionError(f"{name} hung up")
         links.busy.add(connection)
 
+    if promoted is not None:
+        _keep_read_only(engine, driver, name=name, promoted=promoted)
+
     @event.listens_for(engine, "handle_error")
     def handle_error(context: ExceptionContext) -> None:
         if driver.lost(context.original_exception):
@@ -74,6 +90,33 @@ def watch(
     event.listen(engine, "checkin", lambda connection, *_: links.busy.discard(connection))
     for gone in ("close", "close_detached", "invalidate"):
         event.listen(engine, gone, links.closed)
+
+
+def _keep_read_only(engine: Engine, driver: Driver, *, name: str, promoted: Callable[[], None]) -> None:
+    """Let no connection of ``engine`` write, whatever was done to it since it was opened."""
+
+    @event.listens_for(engine, "set_connection_execution_options")
+    def forget_mode(connection: Any, options: dict[str, Any]) -> None:
+        # Not even when it says "read-only": SQLAlchemy sets the mode back to READ WRITE afterwards.
+        options.pop(_MODE, None)
+
+    @event.listens_for(engine, "checkout")
+    def checkout(connection: Any, *_: Any) -> None:
+        if driver.told(connection).read_only is False:
+            raise DisconnectionError(f"a connection to {name} was set to write")
+
+    @event.listens_for(engine, "checkin")
+    def checkin(connection: Any, *_: Any) -> None:
+        if connection is not None and driver.told(connection).standby is False:
+            promoted()
+
+
+def without_mode(options: dict[str, Any]) -> dict[str, Any]:
+    """``options`` for an engine whose connections are read-only, and are to stay so."""
+    given = options.get("execution_options")
+    if not given:
+        return options
+    return {**options, "execution_options": {key: given[key] for key in given if key != _MODE}}
 
 
 def keep_to_loop(engine: Engine) -> None:

@@ -75,6 +75,8 @@ class Fleet:
         replicas_usable: bool = True,
     ) -> None:
         self.members = tuple(members)
+        for member in self.members:
+            member.on_promotion = lambda: self.monitor.poke()
         self.single = len(self.members) == 1
         self.consistency = consistency
         self.replicas_usable = replicas_usable

@@ -11,6 +11,7 @@ Rules:
 
 import math
 import time
+from collections.abc import Callable
 from typing import Any, TypeAlias
 
 from sqlalchemy import URL, Connection, NullPool, QueuePool
@@ -28,6 +29,7 @@ from scalekit.database.engines import (
     name_of,
     sync_engine,
     watch,
+    without_mode,
 )
 from scalekit.database.links import Links
 from scalekit.database.report import Health, Report
@@ -71,6 +73,7 @@ class Member:
         self.backend, self._driver = backend, driver
         self._connect_timeout, self._probe_timeout = connect_timeout, probe_timeout
         self.deadline = math.inf
+        self.on_promotion: Callable[[], None] = _nobody_listens
         self.errors: Errors = (DBAPIError, OSError, *(driver.errors if driver else ()))
         self._probe_errors: Errors = (SQLAlchemyError, *self.errors)
         probing = {key: value for key, value in options.items() if not key.startswith(("pool", "max_over"))}
@@ -233,7 +236,7 @@ class Member:
     def _engine(
         self, url: URL, colour: Colour, options: dict[str, Any], links: Links, *, read_only: bool
     ) -> AnyEngine:
-        engine = make_engine(url, colour=colour, options=options)
+        engine = make_engine(url, colour=colour, options=without_mode(options) if read_only else options)
         driver = self._driver
         sync = sync_engine(engine)
         if driver is None or self.backend is None:
@@ -249,5 +252,15 @@ class Member:
             name=self.name,
             connect_timeout=self._connect_timeout,
             read_only=read_only,
+            promoted=self._promoted if read_only and links is not self.probe_links else None,
         )
         return engine
+
+    def _promoted(self) -> None:
+        report = self.health.report
+        if report is not None and not report.writable:
+            self.on_promotion()
+
+
+def _nobody_listens() -> None:
+    """Nobody is told of a promotion, but by asking."""

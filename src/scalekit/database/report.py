@@ -21,6 +21,7 @@ class Report:
         flush_delay: seconds after which a commit is flushed at the latest, even an asynchronous one.
         server: which process of which server this is; another one after a restart.
         shown: its position in the server's own notation, for people.
+        read_only: whether the connections that are opened for reading refuse to write.
     """
 
     asked: float
@@ -33,6 +34,7 @@ class Report:
     flush_delay: float
     server: str
     shown: str
+    read_only: bool = True
 
     @property
     def system(self) -> str:

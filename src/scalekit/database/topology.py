@@ -8,6 +8,7 @@ Pure: no I/O and no clock of its own. Rules:
   may have been replaced meanwhile.
 * A replica is read from only on the primary's timeline, within ``max_lag``, and while it answers.
 * A member of another system is never used.
+* A replica whose connections do not open read-only is not read from: they would write once it is promoted.
 * Lag is measured against the primary's own positions, stamped with this process's clock, so that
   neither an idle primary nor a wrong clock on a server looks like lag.
 """
@@ -90,6 +91,11 @@ def _reason(one: Health, members: Sequence[Health], system: str | None, epoch: i
     if report.epoch != epoch:
         role = "an old primary" if report.writable else "a replica"
         return f"{role} on timeline {report.epoch}; the current one is {epoch}"
+    if not report.writable and not report.read_only:
+        return (
+            "connections to it do not open read-only, as they do not through a pooler that drops start-up "
+            "parameters; let it pass them on, or connect to the server itself"
+        )
     returned = one.returned
     if report.writable and returned is not None and any(m.asked < returned for m in members if m is not one):
         return "was away; the others are being asked whether it was replaced"

@@ -36,7 +36,8 @@ SELECT pg_is_in_recovery(),
             ELSE pg_current_wal_flush_lsn() END::text,
        extract(epoch FROM pg_postmaster_start_time())::float8,
        current_setting('wal_writer_delay'),
-       current_setting('wal_segment_size')
+       current_setting('wal_segment_size'),
+       current_setting('default_transaction_read_only')
 """
 
 POSITION = (
@@ -49,7 +50,9 @@ POSITION = (
 WROTE = "txid_current_if_assigned() IS NOT NULL"
 """Whether the transaction in progress has changed anything, and so has something to commit."""
 
+# The server reports both with its replies when they change, PostgreSQL 14 and later.
 READ_ONLY = "default_transaction_read_only"
+HOT_STANDBY = "in_hot_standby"
 
 READ_ONLY_STATE = "25006"
 """SQLSTATE of a write in a read-only transaction."""
@@ -98,7 +101,7 @@ class PostgreSQL:
     rules = RULES
 
     def report(self, row: tuple[Any, ...], *, asked: float) -> Report:
-        recovering, number, timeline, position, flushed, started, writer_delay, segment_size = row
+        recovering, number, timeline, position, flushed, started, writer_delay, segment_size, read_only = row
         system, segment = f"pg:{number}", int(_setting(segment_size))
         epoch = int(timeline) if recovering else int(timeline[:8], 16)
         ends = [read_lsn(lsn) if lsn is not None else 0 for lsn in (position, flushed)]
@@ -115,6 +118,7 @@ class PostgreSQL:
             flush_delay=_FLUSH_DELAYS * _setting(writer_delay),
             server=str(started),
             shown=show_lsn(ends[0]),
+            read_only=read_only == "on",
         )
 
     def inline_report(self, row: tuple[Any, ...], *, asked: float, last: Report) -> Report:
@@ -147,6 +151,11 @@ def read_lsn(text: str) -> int:
 def show_lsn(position: int) -> str:
     """A number of bytes as PostgreSQL writes it."""
     return f"{position >> 32:X}/{position & 0xFFFFFFFF:X}"
+
+
+def is_on(setting: str | None) -> bool | None:
+    """What a server reports of a setting; ``None`` if nothing."""
+    return None if setting is None else setting == "on"
 
 
 def _setting(text: str) -> float:

@@ -10,8 +10,8 @@ from typing import Any
 
 import asyncpg  # type: ignore[import-untyped]
 
-from scalekit.database.backends.postgresql import POSITION, READ_ONLY, WROTE
-from scalekit.database.drivers.protocol import Committed, raw, sqlstate
+from scalekit.database.backends.postgresql import HOT_STANDBY, POSITION, READ_ONLY, WROTE, is_on
+from scalekit.database.drivers.protocol import Committed, Told, raw, sqlstate
 
 _SAID = "scalekit "
 _WROTE, _POSITION, _ROLLED_BACK = "scalekit wrote", "scalekit position ", "scalekit rolled back"
@@ -66,6 +66,10 @@ class Asyncpg:
             return False, None
         positions = [text for text in said if text.startswith(_POSITION)]
         return (_WROTE in said, positions[0].removeprefix(_POSITION)) if positions else None
+
+    def told(self, connection: Any) -> Told:
+        settings = raw(connection).get_settings()
+        return Told(is_on(getattr(settings, READ_ONLY, None)), is_on(getattr(settings, HOT_STANDBY, None)))
 
     def is_autocommit(self, connection: Any) -> bool:
         return bool(connection.autocommit)

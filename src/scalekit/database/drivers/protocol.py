@@ -1,7 +1,7 @@
 """What the members need from a DBAPI driver; one leaf file a driver implements it."""
 
 from collections.abc import Callable
-from typing import Any, Protocol, TypeAlias, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeAlias, TypeVar
 
 from scalekit._steps import Steps, run, run_async
 
@@ -9,6 +9,21 @@ T = TypeVar("T")
 
 Committed: TypeAlias = tuple[bool, str | None]
 """Whether the transaction changed anything, and the position after it in the form of the server's SQL."""
+
+
+class Told(NamedTuple):
+    """What the server has said about a connection without being asked; ``None`` where it says nothing.
+
+    Args:
+        read_only: whether transactions begin read-only.
+        standby: whether the server is a replica.
+    """
+
+    read_only: bool | None
+    standby: bool | None
+
+
+NOTHING_TOLD = Told(None, None)
 
 
 class Driver(Protocol):
@@ -35,6 +50,10 @@ class Driver(Protocol):
         Called with a transaction in progress. ``wrote``: it is known already that it changed something, if
         it is not rolled back. Returns ``None`` where only a question afterwards can tell.
         """
+        ...
+
+    def told(self, connection: Any) -> Told:
+        """What the server says of the connection with its replies, as far as has arrived. No round trip."""
         ...
 
     def is_autocommit(self, connection: Any) -> bool:

@@ -10,9 +10,9 @@ from psycopg.pq import TransactionStatus
 from psycopg.rows import tuple_row
 
 from scalekit._steps import Steps
-from scalekit.database.backends.postgresql import POSITION, READ_ONLY, WROTE
+from scalekit.database.backends.postgresql import HOT_STANDBY, POSITION, READ_ONLY, WROTE, is_on
 from scalekit.database.drivers import sockets
-from scalekit.database.drivers.protocol import Committed, drive, raw, sqlstate
+from scalekit.database.drivers.protocol import Committed, Told, drive, raw, sqlstate
 
 
 class Psycopg:
@@ -41,6 +41,10 @@ class Psycopg:
             plain()  # which means ROLLBACK
             return False, None
         return drive(connection, _commit)
+
+    def told(self, connection: Any) -> Told:
+        status = raw(connection).info.parameter_status
+        return Told(is_on(status(READ_ONLY)), is_on(status(HOT_STANDBY)))
 
     def is_autocommit(self, connection: Any) -> bool:
         return bool(connection.autocommit)
