@@ -5,8 +5,8 @@ from datetime import timedelta
 from typing import assert_type
 from wsgiref.types import WSGIApplication
 
-from sqlalchemy import select
-from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy import Connection, Engine, select
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
@@ -42,6 +42,10 @@ async def use_async(cluster: AsyncCluster) -> None:
     async with cluster, cluster.session(consistency=Bounded(timedelta(seconds=5))) as session:
         assert_type(session, AsyncSession)
         assert_type((await session.scalars(select(Item))).all(), Sequence[Item])
+    assert_type(cluster.connection(read=True), AsyncConnection)
+    async with cluster.connection(read=True, consistency=ANY) as connection:
+        assert_type((await connection.scalars(select(Item.name))).all(), Sequence[str])
+    assert_type(cluster.primary_engine, AsyncEngine)
     await cluster.dispose()
 
 
@@ -51,6 +55,9 @@ def use_sync(cluster: Cluster) -> None:
         plain: Session = session
         assert_type(plain.get(Item, 1), Item | None)
         assert_type(session.scalars(select(Item.name)).all(), Sequence[str])
+    with cluster.connection(read=True) as connection:
+        assert_type(connection, Connection)
+    assert_type(cluster.primary_engine, Engine)
     with cluster.primary():
         assert_type(cluster.status(), Status)
         assert_type(cluster.status().members, tuple[MemberStatus, ...])

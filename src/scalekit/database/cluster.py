@@ -3,17 +3,20 @@
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cached_property
 from types import TracebackType
 from typing import Any, Self
 from weakref import finalize
 
-from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy import Connection, Engine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession
 
 from scalekit._durations import Duration, seconds
 from scalekit._steps import run, run_async
 from scalekit.database.backends import backend_for, sqlite
 from scalekit.database.blocks import Block
 from scalekit.database.configuration import DatabaseURL, check_level, member_urls
+from scalekit.database.core import ClusterEngine
 from scalekit.database.drivers import driver_for
 from scalekit.database.fleet import Fleet, Monitor
 from scalekit.database.levels import CAUSAL, STRONG, Consistency
@@ -180,6 +183,13 @@ class _Base(ABC):
     def _monitor(self, interval: float) -> Monitor:
         """What probes the members every ``interval`` seconds."""
 
+    def _engine(self, *, read: bool, consistency: Consistency | None = None) -> ClusterEngine:
+        if consistency is not None:
+            check_level(consistency)
+            if not read:
+                raise ConfigurationError("consistency= is for connections with read=True: others can write")
+        return ClusterEngine(lambda: self._session_class.fleet, read=read, level=consistency)
+
     def _session_arguments(self, consistency: Consistency | None, options: dict[str, Any]) -> dict[str, Any]:
         if consistency is not None:
             check_level(consistency)
@@ -207,6 +217,28 @@ class Cluster(_Base):
             options: arguments of ``Session``.
         """
         return self._session_class(**self._session_arguments(consistency, options))
+
+    def connection(self, *, read: bool = False, consistency: Consistency | None = None) -> Connection:
+        """A Core connection, like one of ``engine.connect()``. Nothing is judged: you say what it is for.
+
+        Args:
+            read: lead to a replica that is fresh enough, or to the primary if there is none. It must not be
+                written over: PostgreSQL refuses that, on the primary too.
+            consistency: how fresh, with ``read=True``; ``None`` (default) is the cluster's level.
+
+        Raises:
+            NoServerAvailable: there is no primary, and none appeared within ``failover_wait``.
+        """
+        return self._engine(read=read, consistency=consistency).connect()
+
+    @cached_property
+    def primary_engine(self) -> Engine:
+        """For what wants an engine, such as ``create_all()`` and Alembic.
+
+        Each of its connections leads to the server that is the primary then, and comes from that server's
+        pool. What is committed over it is in the visitor's token.
+        """
+        return self._engine(read=False)
 
     def dispose(self) -> None:
         """Stop the background threads and close all connections that are not in use."""
@@ -245,6 +277,29 @@ class AsyncCluster(_Base):
         """
         arguments = self._session_arguments(consistency, options)
         return AsyncSession(sync_session_class=self._session_class, **arguments)
+
+    def connection(self, *, read: bool = False, consistency: Consistency | None = None) -> AsyncConnection:
+        """A Core connection, like one of ``engine.connect()``. Nothing is judged: you say what it is for.
+
+        Args:
+            read: lead to a replica that is fresh enough, or to the primary if there is none. It must not be
+                written over: PostgreSQL refuses that, on the primary too.
+            consistency: how fresh, with ``read=True``; ``None`` (default) is the cluster's level.
+
+        Raises:
+            NoServerAvailable: when it is opened; there is no primary, and none appeared within
+                ``failover_wait``.
+        """
+        return AsyncEngine(self._engine(read=read, consistency=consistency)).connect()
+
+    @cached_property
+    def primary_engine(self) -> AsyncEngine:
+        """For what wants an engine, such as Alembic.
+
+        Each of its connections leads to the server that is the primary then, and comes from that server's
+        pool. What is committed over it is in the visitor's token.
+        """
+        return AsyncEngine(self._engine(read=False))
 
     async def dispose(self) -> None:
         """Stop the background tasks and close all connections that are not in use."""

@@ -123,6 +123,11 @@ class Member:
         assert self._driver is not None
         return self._driver.is_autocommit(connection.connection.dbapi_connection)
 
+    def is_idle(self, connection: Connection) -> bool:
+        """Whether the server has no transaction in progress on ``connection``, which is open."""
+        assert self._driver is not None
+        return self._driver.is_idle(connection.connection.dbapi_connection)
+
     def trouble(self, error: DBAPIError) -> Trouble:
         """What ``error`` means for the transaction on this member that met it."""
         assert self.backend is not None

@@ -1,0 +1,240 @@
+"""Core: connections without a session, for reading or for writing.
+
+Rules:
+
+* Where a connection leads is decided when it is opened, and said by whoever opens it: nobody judges what
+  is sent over it. One for reading cannot write, not on the primary either, where the server can see to it.
+* What is committed over a connection for writing is in the visitor's token, as a session's commits are.
+* A connection for reading may serve several transactions. Each of them sees what the visitor has been
+  promised by then; if the replica does not have it in time, that is an error and never an older read.
+"""
+
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+from weakref import ref
+
+from sqlalchemy import Connection, Engine, event
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+
+from scalekit.database.commits import Mark, attach
+from scalekit.database.engines import describe
+from scalekit.database.fleet import Fleet
+from scalekit.database.levels import STRONG, Consistency
+from scalekit.database.member import Member
+from scalekit.database.scope import Scope
+from scalekit.database.tokens import Token
+from scalekit.errors import NoServerAvailable
+
+
+class ClusterEngine(Engine):
+    """An engine whose every connection leads to the server that is right at that moment.
+
+    It has no connections of its own but takes those of the members, so that it follows a failover and costs
+    no further pool. For everything that wants an engine: ``create_all()``, Alembic, ``inspect()``, pandas.
+    Listeners for events go to the class, ``sqlalchemy.Engine``.
+
+    Args:
+        fleet: gives the members.
+        read: connect to a replica where possible.
+        level: how fresh what is read must be; ``None`` is the cluster's.
+        options: execution options of its connections.
+    """
+
+    def __init__(
+        self,
+        fleet: Callable[[], Fleet],
+        *,
+        read: bool,
+        level: Consistency | None = None,
+        options: dict[str, Any] | None = None,
+    ) -> None:
+        self._get_fleet, self._read, self._level = fleet, read, level
+        self._options = options or {}
+        model = fleet().any_engine()
+        super().__init__(model.pool, model.dialect, model.url, hide_parameters=model.hide_parameters)
+
+    def connect(self) -> Connection:
+        """A connection; opened before this returns.
+
+        Raises:
+            NoServerAvailable: there is no primary, and none appeared within the cluster's ``failover_wait``.
+        """
+        fleet = self._get_fleet()
+        fleet.begin()
+        scope = fleet.scopes.current() or fleet.scopes.process
+        connection = _to_replica(fleet, scope, self._level) if self._read else None
+        if connection is None:
+            connection = _to_primary(fleet, scope, read=self._read)
+        return connection.execution_options(**self._options) if self._options else connection
+
+    if not TYPE_CHECKING:  # SQLAlchemy's are plain attributes, and overloads of every option there is
+
+        @property
+        def pool(self):
+            return self._get_fleet().any_engine().pool
+
+        @pool.setter
+        def pool(self, pool):
+            self._get_fleet().any_engine().pool = pool
+
+        def execution_options(self, **options):
+            return ClusterEngine(
+                self._get_fleet, read=self._read, level=self._level, options={**self._options, **options}
+            )
+
+
+def _to_replica(fleet: Fleet, scope: Scope, level: Consistency | None) -> Connection | None:
+    """A connection to a replica; ``None``: it has to be the primary."""
+    block = fleet.scopes.level(scope)
+    if block is STRONG or not fleet.replicas_usable:
+        return None
+    level = level or block or fleet.consistency
+    without: frozenset[Member] = frozenset()
+    began = time.monotonic()
+    while level is not STRONG and not fleet.single:
+        choice = fleet.choose(level, scope.token, without)
+        if choice is None:
+            return None
+        member = choice.member
+        try:
+            connection = _open_replica(fleet, member, choice.ask)
+        except member.errors as error:
+            # Nothing has been sent yet: another may be tried.
+            fleet.suspect(member, describe(error))
+            without |= {member}
+        except PoolTimeout:
+            if member in fleet.readers and time.monotonic() - began >= member.pool_timeout:
+                raise
+        else:
+            if connection is not None:
+                member.transactions += 1
+                _Reading(fleet, member, scope, level).watch(connection)
+            return connection
+    return None
+
+
+def _open_replica(fleet: Fleet, member: Member, token: Token | None) -> Connection | None:
+    connection = member.reader.connect()
+    if token is None:
+        return connection
+    try:
+        report = member.ask_over(connection.connection.dbapi_connection)
+    except BaseException:  # a cancellation too: its answer may still be on the way
+        connection.invalidate()
+        connection.close()
+        raise
+    fleet.heard(member, report, asked=report.asked)
+    if not report.writable and report.reached.covers(token):
+        return connection
+    connection.close()
+    return None  # asked once; the primary needs no asking
+
+
+def _to_primary(fleet: Fleet, scope: Scope, *, read: bool) -> Connection:
+    began = time.monotonic()
+    while True:
+        member = fleet.writer()
+        try:
+            connection = member.writer.connect()
+        except member.errors as error:
+            if fleet.single:
+                raise
+            fleet.suspect(member, describe(error))
+            if time.monotonic() - began >= fleet.failover_wait:
+                raise NoServerAvailable(
+                    f"the primary {member.name} does not answer: {describe(error)}"
+                ) from error
+        except PoolTimeout:
+            if member is fleet.primary and time.monotonic() - began >= member.pool_timeout:
+                raise
+        else:
+            break
+    if read:
+        if connection.dialect.name == "postgresql":
+            connection.execution_options(postgresql_readonly=True)
+    elif not fleet.single:
+        writing = _Writing(fleet, member, scope, connection)
+        scope.watch(writing)
+        event.listen(connection, "begin", writing.begin)
+        event.listen(connection, "commit", writing.end)
+        event.listen(connection, "rollback", writing.end)
+    if not fleet.single:
+        member.transactions += 1
+    return connection
+
+
+class _Reading:
+    """Sees to it that later transactions over the same connection are fresh enough too."""
+
+    def __init__(self, fleet: Fleet, member: Member, scope: Scope, level: Consistency) -> None:
+        self._fleet, self._member, self._scope, self._level = fleet, member, scope, level
+
+    def watch(self, connection: Connection) -> None:
+        event.listen(connection, "begin", self._begin)
+
+    def _begin(self, connection: Connection) -> None:
+        if self._is_fresh():
+            return
+        self._fleet.monitor.poke()
+        self._fleet.monitor.wait(self._is_fresh, self._fleet.failover_wait)
+        if not self._is_fresh():
+            connection.close()
+            raise NoServerAvailable(
+                f"the replica {self._member.name}, to which this connection leads, has not got what was "
+                f"committed meanwhile, within {self._fleet.failover_wait:g} s; open another connection"
+            )
+
+    def _is_fresh(self) -> bool:
+        others = frozenset(self._fleet.members) - {self._member}
+        choice = self._fleet.choose(self._level, self._scope.token, others)
+        return choice is not None and choice.ask is None
+
+
+class _Writing:
+    """Leaves a mark on the connection in each of its transactions, for the visitor's token."""
+
+    def __init__(self, fleet: Fleet, member: Member, scope: Scope, connection: Connection) -> None:
+        self._fleet, self._member, self._scope = fleet, member, scope
+        # Weak: the connection has listeners that know this.
+        self._connection = ref(connection)
+        self._mark: _Mark | None = None
+
+    def has_uncommitted_writes(self) -> bool:
+        """Whether a commit over it could still change something."""
+        connection = self._connection()
+        return connection is not None and connection.in_transaction()
+
+    def begin(self, connection: Connection) -> None:
+        self._mark = _Mark(self._fleet, self._member, self._scope)
+        attach(connection.connection, self._mark, autocommit=self._member.is_autocommit(connection))
+
+    def end(self, connection: Connection) -> None:
+        """Called before COMMIT or ROLLBACK is sent, if it is."""
+        mark = self._mark
+        if mark is None:
+            return
+        if connection.invalidated:
+            if mark.autocommit and mark.token is None:
+                mark.may_have_committed()  # the connection was lost under what it was told to do
+        elif self._member.is_idle(connection):
+            mark.wrote = True  # for all that is known: a COMMIT in a text has ended it already
+
+
+class _Mark(Mark):
+    """A mark that counts, since there is no session that looks at it afterwards."""
+
+    __slots__ = ("_fleet", "_member")
+
+    def __init__(self, fleet: Fleet, member: Member, scope: Scope) -> None:
+        report = member.health.report
+        assert report is not None  # only members that answered have a role
+        assert member.backend is not None
+        super().__init__(member.name, report, scope, member.backend)
+        self._fleet, self._member = fleet, member
+
+    def committed(self, position: str | None) -> None:
+        super().committed(position)
+        self._member.commits += 1
+        if self.token is not None and self.token.is_known:
+            self._fleet.scopes.heard(self.token)

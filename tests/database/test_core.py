@@ -1,0 +1,169 @@
+"""Connections without a session, in both colours."""
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import pytest
+from sqlalchemy import Column, Integer, MetaData, Table, inspect, text
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.orm import Session
+
+from scalekit.database import STRONG, AsyncCluster, Cluster
+from scalekit.errors import ConfigurationError, NoServerAvailable
+from tests.conftest import Database
+from tests.faults import pause_replay
+
+WHERE = text("SELECT stock, pg_is_in_recovery() FROM item WHERE id = 1")
+ADD = text("UPDATE item SET stock = stock + 1 WHERE id = 1")
+
+
+@contextmanager
+def lagging(items: Database) -> Iterator[None]:
+    with ExitStack() as stack:
+        for replica in items.cluster.replicas:
+            stack.enter_context(pause_replay(replica))
+        yield
+
+
+def test_reading_and_writing(make_sync: Callable[..., Cluster], items: Database) -> None:
+    """1. Reads lead to a replica; what is committed over the other kind is in the visitor's token."""
+    cluster = make_sync()
+    with cluster.connection(read=True) as connection:
+        assert tuple(connection.execute(WHERE).one()) == (0, True)
+    with lagging(items), cluster.scope() as scope:
+        with cluster.connection() as connection:
+            assert tuple(connection.execute(WHERE).one()) == (0, False)
+            connection.commit()
+            assert scope.token is None  # nothing was written
+            connection.execute(ADD)
+            connection.rollback()
+            assert scope.token is None
+            connection.execute(ADD)
+            connection.commit()
+            first = scope.token
+            assert first is not None
+            connection.execute(ADD)
+            connection.commit()
+            assert scope.token != first  # each transaction counts, not the first one only
+        with cluster.connection(read=True) as connection:
+            assert tuple(connection.execute(WHERE).one()) == (2, False)
+        with cluster.session() as session:
+            assert tuple(session.execute(WHERE).one()) == (2, False)
+    assert cluster.status().members[0].commits == 2
+    assert [member.in_flight for member in cluster.status().members] == [0, 0, 0]
+
+
+async def test_reading_and_writing_asynchronously(
+    make_async: Callable[..., AsyncCluster], items: Database
+) -> None:
+    """1. The same; the connection is an ``AsyncConnection``."""
+    cluster = make_async()
+    async with cluster.connection(read=True) as connection:
+        assert isinstance(connection, AsyncConnection)
+        assert tuple((await connection.execute(WHERE)).one()) == (0, True)
+    with lagging(items), cluster.scope() as scope:
+        async with cluster.connection() as connection:
+            await connection.execute(WHERE)
+            await connection.commit()
+            assert scope.token is None
+        async with cluster.primary_engine.begin() as connection:
+            await connection.execute(ADD)
+        assert scope.token is not None
+        async with cluster.connection(read=True) as connection:
+            assert tuple((await connection.execute(WHERE)).one()) == (1, False)
+
+
+def test_a_connection_for_reading_cannot_write(make_sync: Callable[..., Cluster], items: Database) -> None:
+    """19. Not on a replica, nor where it leads to the primary, with or without replicas."""
+    cluster, alone = make_sync(), make_sync(replicas=[])
+    for connect in (
+        lambda: cluster.connection(read=True),
+        lambda: cluster.connection(read=True, consistency=STRONG),
+        lambda: alone.connection(read=True),
+    ):
+        with connect() as connection, pytest.raises(DBAPIError, match="read-only transaction"):
+            connection.execute(ADD)
+    for one in (cluster, alone):
+        with one.connection() as connection:  # the pool has not kept the mode
+            connection.execute(ADD)
+    with pytest.raises(ConfigurationError, match="read=True"):
+        cluster.connection(consistency=STRONG)
+
+
+def test_a_later_transaction_is_fresh_too(make_sync: Callable[..., Cluster], items: Database) -> None:
+    """1. Over a connection that is kept, a second transaction never misses what the visitor wrote."""
+    cluster = make_sync(failover_wait=0.3)
+    with cluster.scope(), cluster.connection(read=True) as reading:
+        assert tuple(reading.execute(WHERE).one()) == (0, True)
+        reading.rollback()
+        with cluster.connection() as writing:
+            writing.execute(ADD)
+            writing.commit()
+        assert tuple(reading.execute(WHERE).one()) == (1, True)  # waits for it
+        reading.rollback()
+        with lagging(items):
+            with cluster.connection() as writing:
+                writing.execute(ADD)
+                writing.commit()
+            with pytest.raises(NoServerAvailable, match="open another connection"):
+                reading.execute(WHERE)
+            assert reading.closed
+
+
+def test_what_was_committed_past_sqlalchemy(make_sync: Callable[..., Cluster], items: Database) -> None:
+    """1. By AUTOCOMMIT, or a COMMIT in a text: the visitor reads it."""
+    cluster = make_sync()
+    with lagging(items):
+        with cluster.scope() as scope, cluster.connection() as connection:
+            connection.execution_options(isolation_level="AUTOCOMMIT").execute(ADD)
+            connection.rollback()
+            assert scope.token is not None
+        with cluster.scope() as scope, cluster.connection() as connection:
+            connection.execute(ADD)
+            connection.exec_driver_sql("COMMIT")
+            connection.rollback()
+            assert scope.token is not None
+
+
+async def test_a_request_waits_for_what_a_connection_may_commit(
+    make_async: Callable[..., AsyncCluster],
+) -> None:
+    """1. The middleware holds the response while a transaction is open on a connection for writing."""
+    cluster = make_async()
+    with cluster.scope() as scope:
+        async with cluster.connection() as connection:
+            assert not scope.has_uncommitted_writes()
+            await connection.execute(ADD)
+            assert scope.has_uncommitted_writes()
+            await connection.commit()
+            assert not scope.has_uncommitted_writes()
+        del connection
+        async with cluster.connection(read=True) as connection:
+            await connection.execute(WHERE)
+            assert not scope.has_uncommitted_writes()
+
+
+def test_what_takes_an_engine(make_sync: Callable[..., Cluster], monkeypatch: pytest.MonkeyPatch) -> None:
+    """16. DDL, ``inspect()``, sessions of others and execution options, each on today's primary."""
+    cluster = make_sync()
+    engine = cluster.primary_engine
+    metadata = MetaData()
+    Table("added", metadata, Column("id", Integer, primary_key=True))
+    metadata.create_all(engine)
+    assert set(inspect(engine).get_table_names()) == {"added", "item"}
+    with engine.execution_options(isolation_level="AUTOCOMMIT").connect() as connection:
+        assert connection.connection.dbapi_connection.autocommit
+        assert tuple(connection.execute(WHERE).one()) == (0, False)
+    with Session(engine) as session, session.begin():
+        session.execute(ADD)
+    with engine.connect() as connection:
+        assert connection.scalar(text("SELECT stock FROM item WHERE id = 1")) == 1
+    raw = engine.raw_connection()
+    raw.close()
+    # After a failover: the engine is the same, and leads elsewhere.
+    fleet: Any = cluster._fleet
+    monkeypatch.setattr(fleet, "writer", lambda: fleet.members[1])
+    with engine.connect() as connection:
+        assert connection.scalar(text("SELECT pg_is_in_recovery()")) is True
