@@ -2,22 +2,29 @@
 
 Rules:
 
-* A replica is asked whether it has what the visitor was promised before the transaction has a snapshot.
-* Nothing has been sent yet when connecting fails: another server may be tried, at no risk.
+* A replica is asked whether it has what the visitor was promised before the transaction has a snapshot,
+  and so before anything of the application's runs over the connection: ``after_begin`` listeners do.
+* Nothing has been sent yet when connecting fails: another server may be tried, at no risk. What the
+  listeners send is the application's, and fails like its statements.
+* A replica that a transaction has left is not kept from its other visitors: the connection goes back,
+  unless rows are still streaming over it.
 """
 
 import time
 from typing import TYPE_CHECKING, Any, cast
 
-from sqlalchemy import Connection, Engine
+from sqlalchemy import Connection
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import SessionTransaction
 
+from scalekit.database.backends.protocol import Trouble
 from scalekit.database.commits import Mark, attach
 from scalekit.database.engines import describe
 from scalekit.database.fleet import Fleet
-from scalekit.database.levels import STRONG, Consistency
+from scalekit.database.levels import ANY, STRONG, Consistency
 from scalekit.database.member import Member
+from scalekit.database.recovery import Repeat, repeat
 from scalekit.database.scope import Scope
 from scalekit.database.tokens import Token
 from scalekit.errors import NoServerAvailable
@@ -27,17 +34,64 @@ if TYPE_CHECKING:
 
 
 class Place(Mark):
-    """Where a transaction runs."""
+    """Where a transaction runs.
 
-    __slots__ = ("engine", "member", "replica")
+    Args:
+        member: the server.
+        scope: the visitor.
+        connection: to that server, of this transaction.
+        level: how fresh its reads were asked to be; ``STRONG`` on the primary.
+        seen: what the visitor had been promised when that was checked.
+    """
 
-    def __init__(self, member: Member, scope: Scope, *, replica: bool) -> None:
+    __slots__ = ("connection", "engine", "level", "member", "replica", "seen", "streaming")
+
+    def __init__(
+        self,
+        member: Member,
+        scope: Scope,
+        connection: Connection,
+        *,
+        level: Consistency = STRONG,
+        seen: Token | None = None,
+    ) -> None:
         report = member.health.report
         assert report is not None  # only members that answered have a role
         assert member.backend is not None
         super().__init__(member.name, report, scope, member.backend)
-        self.member, self.replica = member, replica
-        self.engine = member.reader if replica else member.writer
+        self.member, self.connection, self.engine = member, connection, connection.engine
+        self.replica, self.level, self.seen = level is not STRONG, level, seen
+        self.streaming = False
+        member.transactions += 1
+
+    def is_streaming(self) -> bool:
+        """Whether rows may still be on their way from the server."""
+        return self.streaming or bool(self.connection.get_execution_options().get("stream_results"))
+
+    def is_repeatable(self) -> bool:
+        """Whether all its reads see one snapshot. Asks the server."""
+        return self.connection.get_isolation_level() in ("REPEATABLE READ", "SERIALIZABLE")
+
+    def still_answers(self, fleet: Fleet, level: Consistency) -> bool:
+        """Whether this replica, chosen for an earlier statement, is fresh enough for one more.
+
+        Another session of the same visitor may have committed since, and a statement may ask for more than
+        the transaction did. On one server, READ COMMITTED would show what was committed meanwhile, and so
+        does this. A snapshot that was promised to last is left alone.
+        """
+        promised = self.scope.token
+        if level is ANY or (level == self.level and promised is self.seen):
+            return True
+        if level is STRONG:
+            return False
+        choice = fleet.choose(level, promised, frozenset(fleet.members) - {self.member})
+        enough = choice is not None and choice.ask is None
+        if level != self.level:
+            return enough and not self.is_repeatable()
+        if not enough and not self.is_repeatable():
+            return False
+        self.seen = promised
+        return True
 
 
 def on_replica(
@@ -53,31 +107,58 @@ def on_replica(
     """
     fleet = session.fleet
     began = time.monotonic()
-    while level is not STRONG and (choice := fleet.choose(level, scope.token, without)) is not None:
+    while level is not STRONG:
+        promised = scope.token
+        choice = fleet.choose(level, promised, without)
+        if choice is None:
+            break
         member = choice.member
         try:
-            connection = session._connect(member.reader)
-            if choice.ask is not None and not _has_reached(fleet, member, connection, choice.ask):
-                let_go(session, member.reader, broken=False)
-                return None  # asked once; the primary needs no asking
+            connection = _open(fleet, member, choice.ask)
         except member.errors as error:
-            let_go(session, member.reader, broken=True)
             fleet.suspect(member, describe(error))
             without |= {member}
+            continue
         except PoolTimeout:
             if member in fleet.readers and time.monotonic() - began >= member.pool_timeout:
                 raise
+            continue
+        if connection is None:
+            break  # asked once; the primary needs no asking
+        try:
+            _begin(session, connection)
+        except DBAPIError as error:
+            trouble = member.trouble(error)
+            if trouble is Trouble.GONE:
+                fleet.suspect(member, describe(error))
+            match repeat(trouble, replica=True, statements=0):
+                case Repeat.NOWHERE:
+                    raise
+                case Repeat.ON_PRIMARY:
+                    break
+                case Repeat.ELSEWHERE:
+                    without |= {member}
         else:
-            member.transactions += 1
-            return Place(member, scope, replica=True)
+            return Place(member, scope, connection, level=level, seen=promised)
     return None
 
 
-def _has_reached(fleet: Fleet, member: Member, connection: Connection, token: Token) -> bool:
-    """Ask the replica behind ``connection``, before the snapshot of what it is to read."""
-    report = member.ask_over(connection.connection.dbapi_connection)
+def _open(fleet: Fleet, member: Member, token: Token | None) -> Connection | None:
+    """A connection to the replica ``member``, which has ``token``; ``None``: it has not."""
+    connection = member.reader.connect()
+    if token is None:
+        return connection
+    try:
+        report = member.ask_over(connection.connection.dbapi_connection)
+    except BaseException:  # a cancellation too: an answer may still be on its way over it
+        connection.invalidate()
+        connection.close()
+        raise
     fleet.heard(member, report, asked=report.asked)
-    return not report.writable and report.reached.covers(token)
+    if report.writable or not report.reached.covers(token):
+        connection.close()
+        return None
+    return connection
 
 
 def on_primary(session: "ReadWriteSession", scope: Scope, execution_options: Any) -> Place:
@@ -91,7 +172,7 @@ def on_primary(session: "ReadWriteSession", scope: Scope, execution_options: Any
     while True:
         member = fleet.writer()
         try:
-            connection = session._connect(member.writer, execution_options)
+            connection = member.writer.connect()
         except member.errors as error:
             # With a new primary if there is one.
             fleet.suspect(member, describe(error))
@@ -103,23 +184,40 @@ def on_primary(session: "ReadWriteSession", scope: Scope, execution_options: Any
             if member is fleet.primary and time.monotonic() - began >= member.pool_timeout:
                 raise
         else:
-            place = Place(member, scope, replica=False)
-            attach(connection.connection, place, autocommit=member.is_autocommit(connection))
-            member.transactions += 1
-            return place
+            break
+    try:
+        _begin(session, connection, execution_options)
+    except DBAPIError as error:
+        if member.trouble(error) is Trouble.GONE:
+            fleet.suspect(member, describe(error))
+        raise
+    place = Place(member, scope, connection)
+    attach(connection.connection, place, autocommit=member.is_autocommit(connection))
+    return place
 
 
-def let_go(session: "ReadWriteSession", engine: Engine, *, broken: bool) -> None:
-    """Give back the connection that this transaction has to ``engine``, without ending the transaction.
+def _begin(session: "ReadWriteSession", connection: Connection, execution_options: Any = None) -> None:
+    """Let the transaction of ``session`` go on over ``connection``; ``after_begin`` listeners run.
+
+    One that fails leaves nothing behind: without what it was to set, such as a tenant, no statement may run.
+    """
+    try:
+        session._join(connection, execution_options)
+    except BaseException:
+        let_go(session, connection, broken=connection.invalidated)
+        raise
+
+
+def let_go(session: "ReadWriteSession", connection: Connection, *, broken: bool) -> None:
+    """Give ``connection`` back, without ending the transaction of ``session``.
 
     ``Session.rollback()`` would do it too, and throw away the objects that were added.
     """
     held = cast(SessionTransaction, session.get_transaction())._connections
-    if engine not in held:
-        return
-    connection, transaction, *_ = held.pop(engine)
-    held.pop(connection, None)
+    joined = held.pop(connection, None)
     if broken:
         connection.invalidate()
-    transaction.close()
+    if joined is not None:
+        del held[connection.engine]
+        joined[1].close()
     connection.close()

@@ -4,7 +4,8 @@ Rules:
 
 * The first statement of a transaction decides. Provably a read, and the consistency level allows a
   replica: a replica. Anything else: the primary.
-* The choice is kept until the transaction ends, except that a write moves it to the primary for good.
+* The choice is kept until the transaction ends, except that a write moves it to the primary for good,
+  and so does a read for which the replica is not fresh enough any more.
 * A replica that refuses a statement as a write, or is lost before it answered anything, costs no error:
   the statement is repeated where it can run. What has been read already is never repeated.
 * A write is never repeated, and nor is a read on the primary, which may be one: it may call a function.
@@ -13,10 +14,10 @@ Rules:
 One class serves ``sessionmaker(class_=...)`` and ``async_sessionmaker(sync_session_class=...)``.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from sqlalchemy import Connection, Engine, Executable
+from sqlalchemy import Connection, Executable
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session, SessionTransaction
 
@@ -46,6 +47,7 @@ class ReadWriteSession(Session):
         super().__init__(*args, **keywords)
         self._consistency = consistency
         self._place: Place | None = None
+        self._left: tuple[Connection, ...] = ()  # to replicas, and rows may still be streaming over them
         # Kept, because a session may be used where its request's context is not: in a thread of the
         # application's own.
         self._born_in = self.fleet.scopes.current()
@@ -62,9 +64,11 @@ class ReadWriteSession(Session):
         """The transaction's connection to the primary, since nobody sees what will be sent over it."""
         if self.fleet.single or (bind_arguments and bind_arguments.get("bind")):
             return super().connection(bind_arguments, execution_options)
+        before = self._place
         place = self._use_primary(execution_options)
         place.handed_out = True
-        return super().connection({"bind": place.engine})
+        # SQLAlchemy warns about options that come too late.
+        return super().connection({"bind": place.engine}, execution_options if place is before else None)
 
     def get_bind(self, mapper: Any = None, *, clause: Any = None, bind: Any = None, **keywords: Any) -> Any:
         """The engine of the place that was chosen; confirms the choice for ``clause``.
@@ -105,25 +109,42 @@ class ReadWriteSession(Session):
             if keywords.get("_parent_execute_state") is not None:
                 # Inside a hook of the application's, and so inside a statement that was judged.
                 return call(statement, params, **keywords)
-            return self._perform(lambda: call(statement, params, **keywords), statement)
+            options = keywords.get("execution_options") or {}
+            return self._perform(lambda: call(statement, params, **keywords), statement, options)
 
-    def _perform(self, call: Callable[[], Any], statement: Any) -> Any:
-        """Choose where ``statement`` runs, unless that is done, and ``call`` it; again where that is safe."""
+    def _perform(self, call: Callable[[], Any], statement: Any, options: Mapping[str, Any]) -> Any:
+        """Choose where ``statement`` runs, unless that is done, and ``call`` it; again where that is safe.
+
+        Args:
+            call: runs it.
+            statement: what is to run.
+            options: the execution options that were passed along.
+        """
         read = self._is_read(statement)
-        if not read:
+        if read:
+            self._choose_reader(statement, options)
+        else:
             self._use_primary(wrote=True)
-        elif self._place is None:
-            self._begin_reading()
         while True:
+            if self._place is not None:
+                # Before it runs, so that those that it causes, as a selectinload() does, are not the first.
+                self._place.statements += 1
             try:
-                result = call()
+                return call()
             except DBAPIError as error:
                 if not read or not self._recover(error, statement):
                     raise
-            else:
-                if self._place is not None:
-                    self._place.statements += 1
-                return result
+
+    def _choose_reader(self, statement: Executable, options: Mapping[str, Any]) -> None:
+        """Choose where to read, unless that is done and still good."""
+        place = self._place
+        if place is None:
+            self._begin_reading()
+        elif place.replica and not place.still_answers(self.fleet, place.level):
+            self._use_primary()
+        place = self._place
+        if place is not None and place.replica and _streams(statement, options):
+            place.streaming = True
 
     def _is_read(self, statement: Any) -> bool:
         return isinstance(statement, Executable) and self.fleet.verdicts.is_read(statement)
@@ -162,14 +183,32 @@ class ReadWriteSession(Session):
         place = self._place
         if place is None or place.replica:
             self.fleet.begin()
-            place = self._place = on_primary(self, self._scope(), execution_options)
+            left, place = place, on_primary(self, self._scope(), execution_options)
+            self._place = place
+            if left is not None:
+                self._leave(left)
         if wrote:
             place.wrote = True
         return place
 
-    def _connect(self, engine: Engine, execution_options: Any = None) -> Connection:
-        """The transaction's connection to ``engine``, whatever this class thinks of it."""
-        return super().connection({"bind": engine}, execution_options)
+    def _join(self, connection: Connection, execution_options: Any = None) -> None:
+        """The transaction goes on over ``connection``, whatever this class thinks of it."""
+        super().connection({"bind": connection}, execution_options)
+
+    def _leave(self, place: Place) -> None:
+        """The transaction has left the replica at ``place``, with what it has read there."""
+        if place.is_streaming():
+            self._left += (place.connection,)
+        else:
+            let_go(self, place.connection, broken=False)
+
+    def _give_back(self, place: Place | None) -> None:
+        """The transaction is over, and so is the use of its connections."""
+        connections, self._left = self._left, ()
+        if place is not None:
+            connections += (place.connection,)
+        for connection in connections:
+            connection.close()
 
     def _recover(self, error: DBAPIError, statement: Executable) -> bool:
         """Whether the read that ended in ``error`` may be repeated; prepares that."""
@@ -179,19 +218,21 @@ class ReadWriteSession(Session):
         trouble = place.member.trouble(error)
         if trouble is Trouble.GONE:
             self.fleet.suspect(place.member, describe(error))
-        match repeat(trouble, replica=place.replica, statements=place.statements):
+        match repeat(trouble, replica=place.replica, statements=place.statements - 1):
             case Repeat.NOWHERE:
                 return False
             case Repeat.ON_PRIMARY:
                 if trouble is Trouble.WRITE_REFUSED:
                     self.fleet.verdicts.refused(statement)
-                self._leave(place, broken=False)
-                self._use_primary(wrote=True)
+                self._use_primary(wrote=trouble is Trouble.WRITE_REFUSED)
             case Repeat.ELSEWHERE:
-                self._leave(place, broken=trouble is Trouble.GONE)
+                let_go(self, place.connection, broken=trouble is Trouble.GONE)
+                self._place = None
                 self._begin_reading(frozenset({place.member}))
         return True
 
-    def _leave(self, place: Place, *, broken: bool) -> None:
-        let_go(self, place.engine, broken=broken)
-        self._place = None
+
+def _streams(statement: Executable, given: Mapping[str, Any]) -> bool:
+    """Whether the rows of ``statement`` come as they are asked for."""
+    own = statement.get_execution_options()
+    return any(options.get("yield_per") or options.get("stream_results") for options in (own, given))

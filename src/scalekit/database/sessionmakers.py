@@ -4,6 +4,7 @@ from sqlalchemy import event
 from sqlalchemy.orm import SessionTransaction
 
 from scalekit.database.fleet import Fleet
+from scalekit.database.place import Place
 from scalekit.database.session import ReadWriteSession
 
 
@@ -32,8 +33,14 @@ def _after_end(session: ReadWriteSession, transaction: SessionTransaction) -> No
     if transaction.parent is not None:
         return
     place, session._place = session._place, None
-    if place is None:
-        return
+    try:
+        session._give_back(place)
+    finally:
+        if place is not None:
+            _tell(session, place)
+
+
+def _tell(session: ReadWriteSession, place: Place) -> None:
     if place.autocommit and place.token is None:
         place.may_have_committed()  # the connection was lost under what it was told to do
     if place.token is not None:
