@@ -1,7 +1,8 @@
-"""``python -m tests.core.alone ALLOWED MODULE...``: import modules where only ``ALLOWED`` is installed.
+"""``python -m tests.core.alone ALLOWED MODULES...``: import modules where only ``ALLOWED`` is installed.
 
-``ALLOWED`` is a list of top-level names joined by commas, or ``*`` for whatever is there. One JSON line a
-module says what became of the import, and which modules it brought.
+``ALLOWED`` is a list of top-level names joined by commas, or ``*`` for whatever is there. ``MODULES`` is a
+module, or several joined by commas. One JSON line for each says what became of the import, and which modules
+it brought.
 """
 
 import importlib
@@ -31,13 +32,14 @@ def main(allowed: str, modules: list[str]) -> None:
     if allowed != "*":
         sys.meta_path.insert(0, NotInstalled(set(allowed.split(","))))
     before = set(sys.modules)
-    for name in modules:
-        outcome: dict[str, object] = {"module": name}
-        try:
-            importlib.import_module(name)
-        except ImportError as error:
-            outcome |= {"error": type(error).__name__, "message": str(error), "missing": error.name}
-            outcome["extra"] = getattr(error, "extra", None)
+    for names in modules:
+        outcome: dict[str, object] = {"module": names}
+        for name in names.split(","):
+            try:
+                importlib.import_module(name)
+            except ImportError as error:
+                outcome |= {"error": type(error).__name__, "message": str(error), "missing": error.name}
+                outcome["extra"] = getattr(error, "extra", None)
         brought = set(sys.modules) - before
         print(json.dumps(outcome | {"brought": sorted(brought)}))
         for module in brought:
