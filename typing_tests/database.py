@@ -6,8 +6,8 @@ from typing import assert_type
 from wsgiref.types import WSGIApplication
 
 from sqlalchemy import Connection, Engine, select
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession
-from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, async_sessionmaker
+from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, scoped_session, sessionmaker
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 
@@ -38,6 +38,14 @@ class Item(Base):
     name: Mapped[str]
 
 
+class MySession(Session):
+    pass
+
+
+class MyAsyncSession(AsyncSession):
+    pass
+
+
 async def use_async(cluster: AsyncCluster) -> None:
     async with cluster, cluster.session(consistency=Bounded(timedelta(seconds=5))) as session:
         assert_type(session, AsyncSession)
@@ -46,6 +54,8 @@ async def use_async(cluster: AsyncCluster) -> None:
     async with cluster.connection(read=True, consistency=ANY) as connection:
         assert_type((await connection.scalars(select(Item.name))).all(), Sequence[str])
     assert_type(cluster.primary_engine, AsyncEngine)
+    assert_type(cluster.sessionmaker(expire_on_commit=False), async_sessionmaker[AsyncSession])
+    assert_type(cluster.sessionmaker(class_=MyAsyncSession)(), MyAsyncSession)
     await cluster.dispose()
 
 
@@ -58,6 +68,10 @@ def use_sync(cluster: Cluster) -> None:
     with cluster.connection(read=True) as connection:
         assert_type(connection, Connection)
     assert_type(cluster.primary_engine, Engine)
+    assert_type(cluster.sessionmaker(consistency=ANY), sessionmaker[ReadWriteSession])
+    assert_type(cluster.sessionmaker(class_=MySession)(), MySession)
+    assert_type(scoped_session(cluster.sessionmaker())(), ReadWriteSession)
+    assert_type(cluster.session_class(MySession), type[MySession])
     with cluster.primary():
         assert_type(cluster.status(), Status)
         assert_type(cluster.status().members, tuple[MemberStatus, ...])

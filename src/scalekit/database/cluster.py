@@ -5,11 +5,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar, overload
 from weakref import finalize
 
-from sqlalchemy import Connection, Engine
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession
+from sqlalchemy import Connection, Engine, orm
+from sqlalchemy.ext.asyncio import (
+    AsyncConnection,
+    AsyncEngine,
+    AsyncSession,
+    async_sessionmaker,
+)
 
 from scalekit._durations import Duration, seconds
 from scalekit._steps import run, run_async
@@ -26,11 +31,14 @@ from scalekit.database.probe_threads import ThreadMonitor
 from scalekit.database.scope import Scope
 from scalekit.database.scopes import Scopes
 from scalekit.database.session import ReadWriteSession
-from scalekit.database.sessionmakers import session_class
+from scalekit.database.sessionmakers import mixed, session_class
 from scalekit.database.status import Status, snapshot
 from scalekit.database.tokens import Token
 from scalekit.errors import ConfigurationError
 from scalekit.types import Colour
+
+S = TypeVar("S", bound=orm.Session)
+A = TypeVar("A", bound=AsyncSession)
 
 
 class _Base(ABC):
@@ -122,6 +130,17 @@ class _Base(ABC):
     def event_target(self) -> type[ReadWriteSession]:
         """What ``sqlalchemy.event.listen`` takes for the events of this cluster's sessions."""
         return self._session_class
+
+    def session_class(self, base: type[S]) -> type[S]:
+        """``base``, a session class of a library's or your own, with the routing of this cluster.
+
+        For libraries that make their sessions themselves, such as Flask-SQLAlchemy; where you make them,
+        ``sessionmaker(class_=base)`` does it. What ``base.get_bind()`` sends to other databases goes there.
+
+        Raises:
+            ConfigurationError: ``base`` is no session class, or another cluster's.
+        """
+        return mixed(self._session_class, base)
 
     @property
     def is_single(self) -> bool:
@@ -218,6 +237,32 @@ class Cluster(_Base):
         """
         return self._session_class(**self._session_arguments(consistency, options))
 
+    @overload
+    def sessionmaker(
+        self, *, class_: type[S], consistency: Consistency | None = None, **options: Any
+    ) -> orm.sessionmaker[S]: ...
+
+    @overload
+    def sessionmaker(
+        self, *, consistency: Consistency | None = None, **options: Any
+    ) -> orm.sessionmaker[ReadWriteSession]: ...
+
+    def sessionmaker(
+        self, *, class_: Any = orm.Session, consistency: Consistency | None = None, **options: Any
+    ) -> orm.sessionmaker[Any]:
+        """A ``sqlalchemy.orm.sessionmaker`` of this cluster's sessions, for ``scoped_session`` for example.
+
+        Args:
+            class_: what kind of session, such as SQLModel's; ``sqlalchemy.orm.Session`` by default.
+            consistency: as for :meth:`session`.
+            options: arguments of ``sessionmaker``. They come before the cluster's ``session_options``.
+
+        Raises:
+            ConfigurationError: ``class_`` is no session class, or another cluster's.
+        """
+        arguments = self._session_arguments(consistency, options)
+        return orm.sessionmaker(class_=self.session_class(class_), **arguments)
+
     def connection(self, *, read: bool = False, consistency: Consistency | None = None) -> Connection:
         """A Core connection, like one of ``engine.connect()``. Nothing is judged: you say what it is for.
 
@@ -277,6 +322,41 @@ class AsyncCluster(_Base):
         """
         arguments = self._session_arguments(consistency, options)
         return AsyncSession(sync_session_class=self._session_class, **arguments)
+
+    @overload
+    def sessionmaker(
+        self, *, class_: type[A], consistency: Consistency | None = None, **options: Any
+    ) -> async_sessionmaker[A]: ...
+
+    @overload
+    def sessionmaker(
+        self, *, consistency: Consistency | None = None, **options: Any
+    ) -> async_sessionmaker[AsyncSession]: ...
+
+    def sessionmaker(
+        self,
+        *,
+        class_: Any = AsyncSession,
+        sync_session_class: type[orm.Session] | None = None,
+        consistency: Consistency | None = None,
+        **options: Any,
+    ) -> async_sessionmaker[Any]:
+        """A ``sqlalchemy.ext.asyncio.async_sessionmaker`` of this cluster's sessions.
+
+        Args:
+            class_: what kind of session, such as SQLModel's; ``AsyncSession`` by default.
+            sync_session_class: the kind behind it; that of ``class_`` by default.
+            consistency: as for :meth:`session`.
+            options: arguments of ``async_sessionmaker``. They come before the cluster's ``session_options``.
+
+        Raises:
+            ConfigurationError: a class is no session class, or another cluster's.
+        """
+        if not (isinstance(class_, type) and issubclass(class_, AsyncSession)):
+            raise ConfigurationError(f"class_={class_!r} is no subclass of AsyncSession")
+        arguments = self._session_arguments(consistency, options)
+        behind = self.session_class(sync_session_class or class_.sync_session_class)
+        return async_sessionmaker(class_=class_, sync_session_class=behind, **arguments)
 
     def connection(self, *, read: bool = False, consistency: Consistency | None = None) -> AsyncConnection:
         """A Core connection, like one of ``engine.connect()``. Nothing is judged: you say what it is for.

@@ -1,11 +1,18 @@
 """The session class of one cluster, with the hooks that keep its promises."""
 
-from sqlalchemy import event
-from sqlalchemy.orm import SessionTransaction
+from typing import Any, TypeVar
 
+from sqlalchemy import Connection, Engine, event
+from sqlalchemy.exc import UnboundExecutionError
+from sqlalchemy.orm import Session, SessionTransaction
+
+from scalekit.database.engines import name_of
 from scalekit.database.fleet import Fleet
 from scalekit.database.place import Place
 from scalekit.database.session import ReadWriteSession
+from scalekit.errors import ConfigurationError
+
+S = TypeVar("S", bound=Session)
 
 
 def session_class(fleet: Fleet) -> type[ReadWriteSession]:
@@ -19,6 +26,51 @@ def session_class(fleet: Fleet) -> type[ReadWriteSession]:
         event.listen(made, "after_commit", _after_commit)
         event.listen(made, "after_transaction_end", _after_end)
     return made
+
+
+def mixed(ours: type[ReadWriteSession], base: type[S]) -> type[S]:
+    """A class that routes as ``ours`` does and is a ``base`` otherwise.
+
+    A ``base`` that knows other databases by its ``get_bind()``, as Flask-SQLAlchemy's does, is asked first:
+    what belongs to those goes there, and is not routed.
+
+    Raises:
+        ConfigurationError: ``base`` is no session class, or another cluster's.
+    """
+    if not (isinstance(base, type) and issubclass(base, Session)):
+        raise ConfigurationError(f"{base!r} is no subclass of sqlalchemy.orm.Session")
+    if issubclass(base, ours):
+        return base
+    if issubclass(base, ReadWriteSession):
+        raise ConfigurationError(f"{base.__qualname__} belongs to another cluster already")
+    attributes: dict[str, Any] = {"__doc__": base.__doc__, "__module__": base.__module__}
+    if base.get_bind is not Session.get_bind:
+        attributes["get_bind"] = _asking(base, ours)
+    made: Any = type(base.__name__, (ours, base), attributes)
+    return made  # type: ignore[no-any-return]
+
+
+def _asking(base: type[Session], ours: type[ReadWriteSession]) -> Any:
+    def get_bind(self: Any, mapper: Any = None, **keywords: Any) -> Engine | Connection:
+        try:
+            found = base.get_bind(self, mapper, **keywords)
+        except UnboundExecutionError:
+            found = None
+        if found is not None and _key(found.engine) not in map(_key, _engines(self.fleet)):
+            return found
+        chosen: Engine | Connection = ours.get_bind(self, mapper, **keywords)
+        return chosen
+
+    return get_bind
+
+
+def _engines(fleet: Fleet) -> list[Engine]:
+    return [member.writer for member in fleet.members]
+
+
+def _key(engine: Engine) -> tuple[str, str]:
+    """Which database ``engine`` leads to, whatever its driver."""
+    return engine.url.get_backend_name(), name_of(engine.url)
 
 
 def _after_commit(session: ReadWriteSession) -> None:
