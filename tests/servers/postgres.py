@@ -29,6 +29,7 @@ _SETTINGS = {
     "dynamic_shared_memory_type": "mmap",  # inside the data directory, so that a killed server leaves none
     "wal_level": "replica",
     "max_wal_senders": "10",
+    "max_prepared_transactions": "10",
     "wal_keep_size": "256MB",  # a replica that was frozen or down catches up
     "wal_receiver_status_interval": "1s",
     "wal_retrieve_retry_interval": "100ms",  # back in no time when the primary returns

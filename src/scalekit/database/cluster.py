@@ -22,7 +22,7 @@ from scalekit.database.backends import backend_for, sqlite
 from scalekit.database.blocks import Block
 from scalekit.database.configuration import DatabaseURL, check_level, member_urls
 from scalekit.database.core import ClusterEngine
-from scalekit.database.drivers import driver_for
+from scalekit.database.drivers import driver_for, known_driver
 from scalekit.database.fleet import Fleet, Monitor
 from scalekit.database.levels import CAUSAL, STRONG, Consistency
 from scalekit.database.member import Member
@@ -90,7 +90,7 @@ class _Base(ABC):
             for option in ("creator", "async_creator", "pool", "strategy"):
                 if option in engine_options:
                     raise ConfigurationError(f"{option}= cannot be combined with replicas=")
-        driver = driver_for(urls[0]) if len(urls) > 1 else None
+        driver = driver_for(urls[0]) if len(urls) > 1 else known_driver(urls[0])
         backend = backend_for(urls[0])
         isolation = str(engine_options.get("isolation_level", "")).upper()
         connecting = seconds(connect_timeout, name="connect_timeout", minimum=0.001)
@@ -102,6 +102,7 @@ class _Base(ABC):
                     colour=self._colour,
                     backend=backend,
                     driver=driver,
+                    single=len(urls) == 1,
                     connect_timeout=connecting,
                     probe_timeout=answering,
                     options=engine_options,

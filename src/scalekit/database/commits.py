@@ -1,21 +1,23 @@
 """COMMIT, and where the log is afterwards.
 
 ``after_commit`` cannot ask the server anything and the engine's ``commit`` event comes before COMMIT, so
-the dialect's ``do_commit`` is where both meet. The session leaves a :class:`Mark` on the connection;
-without one, commits and rollbacks are SQLAlchemy's own.
+the dialect's ``do_commit`` is where both meet. The session leaves a :class:`Mark` on the connection, which
+hears of the position; without one, as on a single server, nobody asks for it.
 
 Rules:
 
 * A COMMIT has failed only if the server said so. Whatever else ends it, a time-out or a cancellation too,
-  leaves the outcome unknown, and who looks for it must not look on a replica.
+  leaves the outcome unknown, and who looks for it must not look on a replica. So does a server that says
+  that it does not know. The same holds for COMMIT PREPARED.
 * A connection that is lost before COMMIT is sent took its transaction along: an error like any other.
 * What was committed without us (AUTOCOMMIT, a ``COMMIT`` in a text) counts when the transaction ends.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
-from sqlalchemy import Engine, PoolProxiedConnection
+from sqlalchemy import Connection, Engine, PoolProxiedConnection
 from sqlalchemy.exc import OperationalError
 
 from scalekit.database.backends.protocol import Backend, Trouble
@@ -26,6 +28,8 @@ from scalekit.database.tokens import Token
 from scalekit.errors import OutcomeUnknown
 
 _KEY = "scalekit.database"
+
+_APPLIED_OR_NOT = "the transaction may or may not have been applied; find out before you repeat it"
 
 
 class Mark:
@@ -79,50 +83,83 @@ def attach(connection: PoolProxiedConnection, mark: Mark, *, autocommit: bool) -
     connection.info[_KEY] = mark
 
 
-def tell_positions(engine: Engine, driver: Driver, backend: Backend) -> None:
-    """Make the commits of ``engine`` fill the marks that sessions leave on its connections."""
+def tell_outcomes(engine: Engine, driver: Driver, backend: Backend, *, name: str) -> None:
+    """Make the commits of ``engine`` end well, or in an error that says what is known.
+
+    They fill the marks that sessions leave on the connections.
+
+    Args:
+        engine: of one member.
+        driver: of its connections.
+        backend: the kind of server.
+        name: the member's, for messages.
+    """
     dialect: Any = engine.dialect
     plain_commit, plain_rollback = dialect.do_commit, dialect.do_rollback
+    plain_commit_twophase = dialect.do_commit_twophase
     errors: tuple[type[Exception], ...] = (dialect.loaded_dbapi.Error, *driver.errors, OSError)
 
     def do_commit(connection: PoolProxiedConnection) -> None:
         mark = _take(connection)
-        if mark is None:
-            plain_commit(connection)
-        elif mark.autocommit or driver.is_idle(connection.dbapi_connection):
-            if mark.wrote:
+        dbapi_connection = connection.dbapi_connection
+        if (mark is not None and mark.autocommit) or driver.is_idle(dbapi_connection):
+            if mark is not None and mark.wrote:
                 learn_position(mark, connection)
             plain_commit(connection)
-        elif driver.is_closed(connection.dbapi_connection):
+        elif driver.is_closed(dbapi_connection):
             # SQLAlchemy's own kind of error, since whoever repeats a lost transaction waits for that.
             lost = dialect.loaded_dbapi.OperationalError(
-                f"the connection to {mark.name} was lost before COMMIT was sent: nothing was applied"
+                f"the connection to {name} was lost before COMMIT was sent: nothing was applied"
             )
             connection.invalidate(lost)
             raise OperationalError("COMMIT", None, lost, connection_invalidated=True)
+        elif mark is None:
+            with outcome(mark, connection, "COMMIT", _APPLIED_OR_NOT):
+                plain_commit(connection)
         else:
             commit(mark, connection)
 
     def commit(mark: Mark, connection: PoolProxiedConnection) -> None:
-        dbapi_connection = connection.dbapi_connection
-        try:
-            committed = driver.commit(dbapi_connection, lambda: plain_commit(connection), wrote=mark.wrote)
-        # Whatever it is, COMMIT may be on its way, and the visitor must hear of it.
-        except BaseException as error:
-            if backend.trouble(driver.code(error)) not in (Trouble.GONE, Trouble.OTHER):
-                raise
-            mark.may_have_committed()
-            if not isinstance(error, Exception):
-                raise
-            connection.invalidate(error)
-            raise OutcomeUnknown(
-                f"no answer to COMMIT came from {mark.name}: the transaction may or may not have been "
-                "applied; find out before you repeat it"
-            ) from error
+        with outcome(mark, connection, "COMMIT", _APPLIED_OR_NOT):
+            committed = driver.commit(
+                connection.dbapi_connection, lambda: plain_commit(connection), wrote=mark.wrote
+            )
         if committed is None:
             learn_position(mark, connection)
         elif committed[0]:
             mark.committed(committed[1])
+
+    def do_commit_twophase(
+        connection: Connection, xid: Any, is_prepared: bool = True, recover: bool = False
+    ) -> None:
+        if not is_prepared:
+            plain_commit_twophase(connection, xid, is_prepared, recover)
+            return
+        mark = _take(connection.connection)
+        text = f"the transaction {xid!r} was applied, or is still prepared and holds its locks; look for it"
+        with outcome(mark, connection.connection, "COMMIT PREPARED", text):
+            plain_commit_twophase(connection, xid, is_prepared, recover)
+        if mark is not None:
+            learn_position(mark, connection.connection)  # to be prepared is to change something
+
+    @contextmanager
+    def outcome(
+        mark: Mark | None, connection: PoolProxiedConnection, command: str, either: str
+    ) -> Iterator[None]:
+        """Whatever ends the block without a word of the server's leaves the outcome unknown."""
+        try:
+            yield
+        # Whatever it is, the command may be on its way, and the visitor must hear of it.
+        except BaseException as error:
+            if backend.trouble(driver.code(error)) not in (Trouble.GONE, Trouble.OTHER):
+                raise
+            if mark is not None:
+                mark.may_have_committed()
+            if not isinstance(error, Exception):
+                raise
+            if connection.is_valid:  # SQLAlchemy may have found out by itself
+                connection.invalidate(error)
+            raise OutcomeUnknown(f"no answer to {command} came from {name}: {either}") from error
 
     def learn_position(mark: Mark, connection: PoolProxiedConnection) -> None:
         # By a question of its own: the commit has happened, whatever becomes of this.
@@ -141,6 +178,7 @@ def tell_positions(engine: Engine, driver: Driver, backend: Backend) -> None:
         plain_rollback(connection)
 
     dialect.do_commit, dialect.do_rollback = do_commit, do_rollback
+    dialect.do_commit_twophase = do_commit_twophase
 
 
 def end_quietly(engine: Engine, driver: Driver) -> None:

@@ -9,7 +9,7 @@ from sqlalchemy.exc import ArgumentError, DisconnectionError, InvalidRequestErro
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from scalekit.database.backends.protocol import Backend
-from scalekit.database.commits import end_quietly, tell_positions
+from scalekit.database.commits import end_quietly, tell_outcomes
 from scalekit.database.drivers.protocol import Driver
 from scalekit.database.links import Links
 from scalekit.errors import ConfigurationError, WrongColour
@@ -69,7 +69,7 @@ def watch(
     if read_only:
         end_quietly(engine, driver)
     else:
-        tell_positions(engine, driver, backend)
+        tell_outcomes(engine, driver, backend, name=name)
 
     @event.listens_for(engine, "checkout")
     def checkout(connection: Any, *_: Any) -> None:

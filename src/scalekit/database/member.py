@@ -20,6 +20,7 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from scalekit._forks import renew_in_children
 from scalekit._steps import Steps
 from scalekit.database.backends.protocol import Backend, Trouble
+from scalekit.database.commits import tell_outcomes
 from scalekit.database.drivers.protocol import Driver
 from scalekit.database.engines import (
     AnyEngine,
@@ -49,7 +50,8 @@ class Member:
         url: where it is.
         colour: of its engines.
         backend: what kind of server it is; ``None`` for one that cannot have replicas.
-        driver: how its driver does what SQLAlchemy has no word for; ``None`` for a single server.
+        driver: how its driver does what SQLAlchemy has no word for; ``None`` for one that we do not know.
+        single: there is no other member.
         connect_timeout: seconds that opening a connection may take.
         probe_timeout: seconds that an answer about its health may take.
         options: for ``create_engine``.
@@ -62,6 +64,7 @@ class Member:
         colour: Colour,
         backend: Backend | None,
         driver: Driver | None,
+        single: bool,
         connect_timeout: float,
         probe_timeout: float,
         options: dict[str, Any],
@@ -70,7 +73,7 @@ class Member:
         self.health = Health()
         self.suspected: str | None = None
         self.transactions = self.commits = 0
-        self.backend, self._driver = backend, driver
+        self.backend, self._driver, self._single = backend, driver, single
         self._connect_timeout, self._probe_timeout = connect_timeout, probe_timeout
         self.deadline = math.inf
         self.on_promotion: Callable[[], None] = _nobody_listens
@@ -79,7 +82,7 @@ class Member:
         probing = {key: value for key, value in options.items() if not key.startswith(("pool", "max_over"))}
         probing |= {"poolclass": NullPool, "isolation_level": "AUTOCOMMIT", "echo": False}
         self.pool_timeout = float(options.get("pool_timeout", 30))
-        if driver is not None and "poolclass" not in options:
+        if not single and "poolclass" not in options:
             # SQLAlchemy's pool does not wake those who wait for it when a connection fails to open; in short
             # waits they notice themselves that the member is out.
             options = {**options, "pool_timeout": min(self.pool_timeout, connect_timeout)}
@@ -87,7 +90,7 @@ class Member:
         self.write_engine = self._engine(url, colour, options, self.write_links, read_only=False)
         self.writer = sync_engine(self.write_engine)
         self.read_engine = self.probe_engine = self.write_engine
-        if driver is not None:
+        if not single:
             self.read_engine = self._engine(url, colour, options, self.read_links, read_only=True)
             self.probe_engine = self._engine(url, colour, probing, self.probe_links, read_only=True)
         self.reader = sync_engine(self.read_engine)
@@ -244,7 +247,9 @@ class Member:
         engine = make_engine(url, colour=colour, options=without_mode(options) if read_only else options)
         driver = self._driver
         sync = sync_engine(engine)
-        if driver is None or self.backend is None:
+        if driver is None or self.backend is None or self._single:
+            if driver is not None and self.backend is not None:
+                tell_outcomes(sync, driver, self.backend, name=self.name)
             if isinstance(sync.pool, QueuePool):  # others, such as an in-memory SQLite's, keep one for ever
                 renew_in_children(self)
                 keep_to_loop(sync)

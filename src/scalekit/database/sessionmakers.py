@@ -23,7 +23,6 @@ def session_class(fleet: Fleet) -> type[ReadWriteSession]:
     if not fleet.single:
         event.listen(made, "before_flush", lambda session, *_: session._use_primary())
         event.listen(made, "after_flush", lambda session, *_: session._use_primary(wrote=True))
-        event.listen(made, "after_commit", _after_commit)
         event.listen(made, "after_transaction_end", _after_end)
     return made
 
@@ -71,14 +70,6 @@ def _engines(fleet: Fleet) -> list[Engine]:
 def _key(engine: Engine) -> tuple[str, str]:
     """Which database ``engine`` leads to, whatever its driver."""
     return engine.url.get_backend_name(), name_of(engine.url)
-
-
-def _after_commit(session: ReadWriteSession) -> None:
-    place = session._place
-    if place is None or place.replica or session.in_nested_transaction():
-        return
-    if place.wrote and session.twophase:
-        place.committed(None)  # COMMIT PREPARED tells no position
 
 
 def _after_end(session: ReadWriteSession, transaction: SessionTransaction) -> None:

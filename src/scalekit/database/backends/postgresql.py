@@ -63,6 +63,8 @@ _TROUBLE = {
     "0A000": Trouble.FEATURE_REFUSED,
     "40001": Trouble.CONFLICT,
     "40P01": Trouble.CONFLICT,
+    # "Statement completion unknown": said by those who stand between us and the server.
+    "40003": Trouble.OTHER,
     **dict.fromkeys(("57P01", "57P02", "57P03", "57P05", "08000", "08003", "08006"), Trouble.GONE),
 }
 

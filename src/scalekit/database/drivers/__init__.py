@@ -30,3 +30,11 @@ def driver_for(url: URL) -> Driver:
     raise ConfigurationError(
         f"replicas= needs postgresql+asyncpg:// or postgresql+psycopg://, not {url.drivername}://"
     )
+
+
+def known_driver(url: URL) -> Driver | None:
+    """The driver that ``url`` names, or ``None`` for one that we know nothing about, or that is not there."""
+    try:
+        return driver_for(url)
+    except ConfigurationError:
+        return None  # who makes the engine says what is wrong, if anything is

@@ -1,0 +1,122 @@
+"""What COMMIT came to, where nobody says so: on one server, and in two phases."""
+
+from collections.abc import AsyncIterator, Callable, Iterator
+from typing import Any
+
+import pytest
+from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError, OperationalError
+
+from scalekit.database import AsyncCluster, Cluster
+from scalekit.database.backends.postgresql import PostgreSQL
+from scalekit.database.backends.protocol import Trouble
+from scalekit.errors import OutcomeUnknown
+from tests.conftest import Database
+from tests.faults import FaultProxy
+
+READ = text("SELECT stock, pg_is_in_recovery() FROM item WHERE id = 1")
+WRITE = text("UPDATE item SET stock = stock + 1 WHERE id = 1")
+
+both = pytest.mark.parametrize("driver", ["asyncpg", "psycopg"])
+
+
+@pytest.fixture
+def proxy(items: Database) -> Iterator[FaultProxy]:
+    """The way to the primary."""
+    with FaultProxy(items.cluster.primary.host, items.cluster.primary.port) as way:
+        yield way
+
+
+@pytest.fixture
+async def by(items: Database, proxy: FaultProxy) -> AsyncIterator[Callable[[str, list[str]], AsyncCluster]]:
+    """Makes a cluster that reaches its primary through the proxy."""
+    made: list[AsyncCluster] = []
+
+    def make(driver: str, replicas: list[str]) -> AsyncCluster:
+        url = proxy.url(items.primary_url(driver))
+        made.append(AsyncCluster(url, replicas=replicas, probe_interval=30))
+        return made[-1]
+
+    yield make
+    proxy.pass_through()
+    for cluster in made:
+        await cluster.dispose()
+
+
+def stock(items: Database) -> str:
+    return items.cluster.primary.sql("SELECT stock FROM item WHERE id = 1", database=items.name)
+
+
+@both
+async def test_outcome_unknown_on_one_server(
+    items: Database, proxy: FaultProxy, by: Any, driver: str
+) -> None:
+    """17. One PostgreSQL, without replicas, tells the same: no answer to COMMIT is OutcomeUnknown, once."""
+    cluster = by(driver, [])
+    async with cluster.session() as session:
+        await session.execute(WRITE)
+        proxy.cut()
+        with pytest.raises(OutcomeUnknown, match=f"from 127.0.0.1:{proxy.port}/.*may or may not"):
+            await session.commit()
+    proxy.pass_through()
+    assert stock(items) == "1", "applied, and not repeated"
+    async with cluster.session() as session:
+        assert (await session.execute(READ)).one() == (1, False)
+
+
+def test_the_same_in_synchronous_code(items: Database, proxy: FaultProxy) -> None:
+    """17. And what the server refuses is an error like any other; so is what was lost before COMMIT."""
+    with Cluster(proxy.url(items.primary_url("psycopg"))) as cluster:
+        with cluster.session() as session:
+            session.execute(WRITE)
+            proxy.cut()
+            with pytest.raises(OutcomeUnknown):
+                session.commit()
+        proxy.pass_through()
+        with cluster.session() as session:
+            session.execute(text("CREATE TABLE once (x int UNIQUE DEFERRABLE INITIALLY DEFERRED)"))
+            session.execute(text("INSERT INTO once VALUES (1), (1)"))
+            with pytest.raises(DBAPIError, match="once_x_key"):
+                session.commit()
+        with cluster.session() as session:
+            pid = session.scalar(text("SELECT pg_backend_pid()"))
+            session.execute(WRITE)
+            items.cluster.primary.sql(f"SELECT pg_terminate_backend({pid}, 20000)")
+            with pytest.raises(OperationalError, match="before COMMIT was sent: nothing was applied"):
+                session.commit()
+    assert stock(items) == "1"
+
+
+@both
+async def test_two_phases(items: Database, proxy: FaultProxy, by: Any, driver: str) -> None:
+    """17. COMMIT PREPARED has a position like COMMIT; without an answer the error names the transaction."""
+    cluster = by(driver, items.replica_urls(driver)[:1])
+    with cluster.scope() as scope:
+        async with cluster.session(twophase=True) as session:
+            await session.execute(WRITE)
+            await session.commit()
+        assert scope.token is not None
+        assert scope.token.is_known, "the visitor reads from replicas again as soon as they have it"
+        async with cluster.session(twophase=True) as session:
+            await session.execute(WRITE)
+            await session.run_sync(lambda sync: sync.prepare())
+            proxy.cut()
+            with pytest.raises(OutcomeUnknown, match=r"COMMIT PREPARED came from .*the transaction '_sa_"):
+                await session.commit()
+        assert not scope.token.is_known
+        proxy.pass_through()
+        # asyncpg has only had it parsed when the connection was cut.
+        left = items.cluster.primary.sql("SELECT gid FROM pg_prepared_xacts", database=items.name)
+        assert bool(left) is (driver == "asyncpg")
+        if left:
+            items.cluster.primary.sql(f"COMMIT PREPARED '{left}'", database=items.name)
+        assert stock(items) == "2"
+        async with cluster.session() as session:
+            assert (await session.execute(READ)).one() == (2, False)
+
+
+def test_a_server_that_does_not_know_either() -> None:
+    """17. SQLSTATE 40003, "statement completion unknown", is no refusal; its class otherwise is one."""
+    trouble = PostgreSQL().trouble
+    assert trouble("40003") is Trouble.OTHER
+    assert trouble("40002") is Trouble.SERVER_SAID_NO
