@@ -189,6 +189,8 @@ async def test_the_position_comes_with_the_commit(
     """No statement is sent after COMMIT to learn the position."""
     for driver in ("asyncpg", "psycopg"):
         cluster = make_async(driver)
+        async with cluster.session() as session:
+            await session.execute(WRITE)  # over a new connection, which is asked who is there
         ask = Mock()
         monkeypatch.setattr(type(cluster._fleet.members[0]._driver), "ask", ask)
         for _ in range(20):

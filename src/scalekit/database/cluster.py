@@ -292,6 +292,7 @@ class Cluster(_Base):
         for member in self._fleet.members:
             run(member.dispose())
         self._fleet.reset()
+        self._fleet.monitor.changed()
 
     def __enter__(self) -> Self:
         return self
@@ -388,6 +389,7 @@ class AsyncCluster(_Base):
         for member in self._fleet.members:
             await run_async(member.dispose())
         self._fleet.reset()
+        self._fleet.monitor.changed()
 
     async def __aenter__(self) -> Self:
         return self

@@ -18,12 +18,12 @@ from sqlalchemy import Connection, Engine, event
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from scalekit.database.commits import Mark, attach
+from scalekit.database.connecting import open_reader, raw
 from scalekit.database.engines import describe
 from scalekit.database.fleet import Fleet
 from scalekit.database.levels import STRONG, Consistency
 from scalekit.database.member import Member
 from scalekit.database.scope import Scope
-from scalekit.database.tokens import Token
 from scalekit.errors import NoServerAvailable
 
 
@@ -93,12 +93,13 @@ def _to_replica(fleet: Fleet, scope: Scope, level: Consistency | None) -> Connec
     without: frozenset[Member] = frozenset()
     began = time.monotonic()
     while level is not STRONG and not fleet.single:
-        choice = fleet.choose(level, scope.token, without)
+        promised = scope.token
+        choice = fleet.choose(level, promised, without)
         if choice is None:
             return None
         member = choice.member
         try:
-            connection = _open_replica(fleet, member, choice.ask)
+            connection = open_reader(fleet, choice, level, promised)
         except member.errors as error:
             # Nothing has been sent yet: another may be tried.
             fleet.suspect(member, describe(error))
@@ -110,25 +111,8 @@ def _to_replica(fleet: Fleet, scope: Scope, level: Consistency | None) -> Connec
             if connection is not None:
                 member.transactions += 1
                 _Reading(fleet, member, scope, level).watch(connection)
-            return connection
+            return connection  # asked once; the primary needs no asking
     return None
-
-
-def _open_replica(fleet: Fleet, member: Member, token: Token | None) -> Connection | None:
-    connection = member.reader.connect()
-    if token is None:
-        return connection
-    try:
-        report = member.ask_over(connection.connection.dbapi_connection)
-    except BaseException:  # a cancellation too: its answer may still be on the way
-        connection.invalidate()
-        connection.close()
-        raise
-    fleet.heard(member, report, asked=report.asked)
-    if not report.writable and report.reached.covers(token):
-        return connection
-    connection.close()
-    return None  # asked once; the primary needs no asking
 
 
 def _to_primary(fleet: Fleet, scope: Scope, *, read: bool) -> Connection:
@@ -174,21 +158,20 @@ class _Reading:
         event.listen(connection, "begin", self._begin)
 
     def _begin(self, connection: Connection) -> None:
-        if self._is_fresh():
+        raw_connection = raw(connection)
+        if self._is_fresh(raw_connection):
             return
         self._fleet.monitor.poke()
-        self._fleet.monitor.wait(self._is_fresh, self._fleet.failover_wait)
-        if not self._is_fresh():
+        self._fleet.monitor.wait(lambda: self._is_fresh(raw_connection), self._fleet.failover_wait)
+        if not self._is_fresh(raw_connection):
             connection.close()
             raise NoServerAvailable(
                 f"the replica {self._member.name}, to which this connection leads, has not got what was "
                 f"committed meanwhile, within {self._fleet.failover_wait:g} s; open another connection"
             )
 
-    def _is_fresh(self) -> bool:
-        others = frozenset(self._fleet.members) - {self._member}
-        choice = self._fleet.choose(self._level, self._scope.token, others)
-        return choice is not None and choice.ask is None
+    def _is_fresh(self, connection: Any) -> bool:
+        return self._fleet.knows(self._member, connection, self._level, self._scope.token)
 
 
 class _Writing:
@@ -206,7 +189,7 @@ class _Writing:
         return connection is not None and connection.in_transaction()
 
     def begin(self, connection: Connection) -> None:
-        self._mark = _Mark(self._fleet, self._member, self._scope)
+        self._mark = _Mark(self._fleet, self._member, self._scope, connection)
         attach(connection.connection, self._mark, autocommit=self._member.is_autocommit(connection))
 
     def end(self, connection: Connection) -> None:
@@ -226,11 +209,9 @@ class _Mark(Mark):
 
     __slots__ = ("_fleet", "_member")
 
-    def __init__(self, fleet: Fleet, member: Member, scope: Scope) -> None:
-        report = member.health.report
-        assert report is not None  # only members that answered have a role
+    def __init__(self, fleet: Fleet, member: Member, scope: Scope, connection: Connection) -> None:
         assert member.backend is not None
-        super().__init__(member.name, report, scope, member.backend)
+        super().__init__(member.name, member.introduction(raw(connection)), scope, member.backend)
         self._fleet, self._member = fleet, member
 
     def committed(self, position: str | None) -> None:

@@ -31,6 +31,7 @@ def watch(
     connect_timeout: float,
     read_only: bool,
     promoted: Callable[[], None] | None = None,
+    introduce: Callable[[Any], None] | None = None,
 ) -> None:
     """Prepare the connections of ``engine`` for what they are for, and keep ``links`` of them.
 
@@ -44,14 +45,16 @@ def watch(
         read_only: whether the connections must refuse to write.
         promoted: called when a connection for reading hears that its server is no replica. ``None``: the
             connections are for questions only, whose answers tell of all that too.
+        introduce: asks over a new connection who is there; raises if it is not to be used.
     """
 
     @event.listens_for(engine, "do_connect")
     def connect(dialect: Any, record: Any, arguments: Any, parameters: dict[str, Any]) -> Any:
+        generation = links.generation
         given = driver.parameters(parameters, read_only=read_only, timeout=connect_timeout)
         connection = dialect.connect(*arguments, **given)
         # Known before anything is asked over it: the set-up queries may be the ones that hang.
-        links.opened(connection, driver)
+        links.opened(connection, driver, generation)
         try:
             driver.opened(connection, read_only=read_only)
             if promoted is not None and driver.told(connection).read_only is False:
@@ -59,6 +62,8 @@ def watch(
                 raise dialect.loaded_dbapi.OperationalError(
                     f"{name} does not open connections read-only, so they could write once it is promoted"
                 )
+            if introduce is not None:
+                introduce(connection)
         except BaseException:
             driver.cut(connection)
             links.closed(connection)
@@ -77,7 +82,7 @@ def watch(
         # connection then, and no statement is lost to an old one.
         if driver.is_closed(connection):
             raise DisconnectionError(f"{name} hung up")
-        links.busy.add(connection)
+        links.taken(connection)
 
     if promoted is not None:
         _keep_read_only(engine, driver, name=name, promoted=promoted)
@@ -87,7 +92,11 @@ def watch(
         if driver.lost(context.original_exception):
             context.is_disconnect = True
 
-    event.listen(engine, "checkin", lambda connection, *_: links.busy.discard(connection))
+    @event.listens_for(engine, "checkin")
+    def checkin(connection: Any, record: Any) -> None:
+        if links.given_back(connection):
+            record.close()
+
     for gone in ("close", "close_detached", "invalidate"):
         event.listen(engine, gone, links.closed)
 

@@ -8,14 +8,15 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 from sqlalchemy import Engine
 
 from scalekit.database.backends.protocol import Backend
 from scalekit.database.choice import Choice, choose
 from scalekit.database.history import History
-from scalekit.database.levels import ANY, Consistency
+from scalekit.database.identity import Identity
+from scalekit.database.levels import ANY, Bounded, Consistency
 from scalekit.database.member import Member
 from scalekit.database.report import Health, Report
 from scalekit.database.routing import Verdicts
@@ -77,6 +78,7 @@ class Fleet:
         self.members = tuple(members)
         for member in self.members:
             member.on_promotion = lambda: self.monitor.poke()
+            member.expected = lambda: (self.system, self.epoch)
         self.single = len(self.members) == 1
         self.consistency = consistency
         self.replicas_usable = replicas_usable
@@ -95,7 +97,7 @@ class Fleet:
         self._lock = threading.Lock()
         self.history = History()
         for member in self.members:
-            member.health, member.suspected = Health(), None
+            member.health, member.identity, member.suspected = Health(), Identity(), None
         self.primary: Member | None = self.members[0] if self.single else None
         self.readers: tuple[Member, ...] = ()
         self._previous: int | None = None
@@ -184,9 +186,16 @@ class Fleet:
         if self.single:
             return
         self.monitor.start()
-        if not self._surveyed:
-            self.monitor.wait(lambda: self._surveyed, self._startup_wait)
-            self._surveyed = True  # once per process: who has not answered by now is found when it does
+        while not self._surveyed:
+            facts = self.history
+            self.monitor.wait(
+                lambda facts=facts: self._surveyed or self.history is not facts,  # type: ignore[misc]
+                self._startup_wait,
+            )
+            if self.history is facts:
+                self._surveyed = True  # once per process: who has not answered by now is found when it does
+            else:
+                self.monitor.start()  # dispose() has stopped it, and let everything be forgotten
 
     def choose(
         self, level: Consistency, token: Token | None, without: frozenset[Member]
@@ -200,8 +209,7 @@ class Fleet:
         """
         if not self.readers:
             return None
-        if token is not None and token.system != self.system:
-            token = None  # of another database, which this one replaced
+        token = self._comparable(token)
         if token is not None and level is not ANY and not self._is_current(token):
             return None
         return choose(
@@ -211,6 +219,50 @@ class Fleet:
             complete_until=self.history.complete_until,
             now=time.monotonic(),
         )
+
+    def confirm(
+        self, choice: Choice[Member], level: Consistency, token: Token | None, connection: Any
+    ) -> bool:
+        """Whether the read may run over ``connection``; asks over it where what is known is not enough.
+
+        Args:
+            choice: that led to the connection.
+            level: how fresh the read must be.
+            token: what the visitor was promised.
+            connection: the DBAPI connection, idle: before the snapshot of what is to be read.
+        """
+        if level is ANY:
+            return True
+        member, token = choice.member, self._comparable(token)
+        # The choice was made by what the probe's server said, which need not be the one at this end.
+        known = member.known_over(connection)
+        if known is not None and choice.ask is None and self._suffices(known, level, token):
+            return True
+        report = member.ask_over(connection)
+        if known is not None:
+            self.heard(member, report, asked=report.asked)
+        if report.writable or report.epoch != self.epoch:
+            return False
+        lag = self.history.lag(report.reached)
+        return (lag is None or lag <= self._max_lag) and self._suffices(report, level, token)
+
+    def knows(self, member: Member, connection: Any, level: Consistency, token: Token | None) -> bool:
+        """Whether the replica ``member``, over that DBAPI connection, is fresh enough. Asks nothing."""
+        choice = self.choose(level, token, frozenset(self.members) - {member})
+        if choice is None or choice.ask is not None:
+            return False
+        return level is ANY or member.known_over(connection) is not None
+
+    def _suffices(self, report: Report, level: Consistency, token: Token | None) -> bool:
+        if isinstance(level, Bounded):
+            until = self.history.complete_until(report.reached)
+            if until is None or until < time.monotonic() - level.seconds:
+                return False
+        return token is None or report.reached.covers(token)
+
+    def _comparable(self, token: Token | None) -> Token | None:
+        # One of another database, which this one replaced, promises nothing any more.
+        return token if token is not None and token.system == self.system else None
 
     def _is_current(self, token: Token) -> bool:
         if token.epoch > self.epoch:

@@ -1,11 +1,29 @@
-"""The open connections of an engine, so that one that will never answer can be cut."""
+"""The open connections of an engine: whose they are, and how one that will never answer is cut."""
 
 import math
 import threading
 import time
+from dataclasses import dataclass
 from typing import Any
 
 from scalekit.database.drivers.protocol import Driver
+from scalekit.database.report import Report
+
+
+@dataclass(slots=True)
+class Link:
+    """One open connection.
+
+    Args:
+        opened: when, on the monotonic clock.
+        generation: how often the engine had changed its pool when this one began to connect.
+        report: what the server at its other end said when it was opened. A connection never changes its
+            server, but the next one under the same name may lead to another.
+    """
+
+    opened: float
+    generation: int
+    report: Report | None = None
 
 
 class Links:
@@ -21,26 +39,61 @@ class Links:
     def forget(self) -> None:
         """Start with none; they belong to another process or event loop."""
         self._lock = threading.RLock()
-        self.open: dict[Any, float] = {}  # and when each was opened
+        self.generation = 0
+        self.open: dict[Any, Link] = {}
         self.busy: set[Any] = set()
+        # Opened, and not in use so far. One whose set-up failed is never reported closed.
+        self._new: set[Any] = set()
 
-    def opened(self, connection: Any, driver: Driver) -> None:
+    def opened(self, connection: Any, driver: Driver, generation: int = 0) -> None:
+        """A socket is open; nothing has been asked over it."""
         with self._lock:
-            # One whose set-up failed is never reported closed. For the same reason it is not busy yet.
-            for one in list(self.open):
-                if driver.is_closed(one):
+            for one in list(self._new):
+                if _is_closed(one, driver):
                     self.closed(one)
-            self.open[connection] = time.monotonic()
+            self.open[connection] = Link(time.monotonic(), generation)
+            self._new.add(connection)
+
+    def identified(self, connection: Any, report: Report) -> None:
+        """The server at the other end has said who it is."""
+        with self._lock:
+            if connection in self.open:
+                self.open[connection].report = report
+
+    def taken(self, connection: Any) -> None:
+        """Somebody uses it. Not before its set-up, after which it may be forgotten, is this sure."""
+        with self._lock:
+            self._new.discard(connection)
+            self.busy.add(connection)
+
+    def retire(self) -> None:
+        """The engine changes its pool: what is open now is closed when it is given back."""
+        self.generation += 1
+
+    def given_back(self, connection: Any) -> bool:
+        """Nobody uses it any more; whether it has to be closed, since its pool is gone."""
+        with self._lock:
+            self.busy.discard(connection)
+            link = self.open.get(connection)
+            return link is not None and link.generation != self.generation
 
     def closed(self, connection: Any, *_: Any) -> None:
         with self._lock:
             self.open.pop(connection, None)
             self.busy.discard(connection)
+            self._new.discard(connection)
 
     def cut(self, driver: Driver, *, opened_before: float = math.inf) -> None:
         """Break every connection, the idle ones too."""
         # Under the lock, a connection cannot be closed and its descriptor reused in between.
         with self._lock:
-            for connection, opened in list(self.open.items()):
-                if opened < opened_before:
+            for connection, link in list(self.open.items()):
+                if link.opened < opened_before:
                     driver.cut(connection)
+
+
+def _is_closed(connection: Any, driver: Driver) -> bool:
+    try:
+        return driver.is_closed(connection)
+    except driver.errors:  # closed by its own thread between two questions to it
+        return True

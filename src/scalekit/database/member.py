@@ -6,12 +6,14 @@ Rules:
   pool of read-only connections must not become a pool of writing ones.
 * Every connection is known from the moment its socket is open, so that one that will never answer can be
   cut: whoever waits on it gets an error at once and can go elsewhere.
+* Every connection is asked once who is at its other end, and remembered with the answer.
 * A connection is used by the process, and on the event loop, that opened it.
 """
 
 import math
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any, TypeAlias
 
 from sqlalchemy import URL, Connection, NullPool, QueuePool
@@ -32,6 +34,7 @@ from scalekit.database.engines import (
     watch,
     without_mode,
 )
+from scalekit.database.identity import Identity, objection
 from scalekit.database.links import Links
 from scalekit.database.report import Health, Report
 from scalekit.database.tokens import Reached
@@ -70,7 +73,9 @@ class Member:
         options: dict[str, Any],
     ) -> None:
         self.name = name_of(url)
-        self.health = Health()
+        self.health, self.identity = Health(), Identity()
+        # Set by whoever knows them: the system and the epoch that a connection must lead to.
+        self.expected: Callable[[], tuple[str | None, int]] = lambda: (None, 0)
         self.suspected: str | None = None
         self.transactions = self.commits = 0
         self.backend, self._driver, self._single = backend, driver, single
@@ -165,15 +170,41 @@ class Member:
                 return failure
 
     def ask_over(self, connection: Any) -> Report:
-        """What it says over the idle DBAPI ``connection``, outside a transaction."""
-        last = self.health.report
+        """What is said over the idle DBAPI ``connection`` for reading, outside a transaction."""
+        assert self.backend is not None
+        assert self._driver is not None
+        last = self.introduction(connection)
+        asked = time.monotonic()
+        row = self._driver.ask(connection, self.backend.inline)
+        return self.backend.inline_report(row, asked=asked, last=last)
+
+    def known_over(self, connection: Any) -> Report | None:
+        """What is known of the server behind the DBAPI ``connection``, unless that is not the probe's."""
+        report = self.health.report
+        return report if report and report.server == self.introduction(connection).server else None
+
+    def introduction(self, connection: Any) -> Report:
+        """What the server behind the DBAPI ``connection`` said when that was opened.
+
+        Raises:
+            ConnectionError: it was closed meanwhile.
+        """
+        link = self.read_links.open.get(connection) or self.write_links.open.get(connection)
+        if link is None or link.report is None:
+            raise ConnectionError(f"the connection to {self.name} was closed")
+        return link.report
+
+    def _introduce(self, connection: Any, links: Links, *, read_only: bool) -> None:
         assert self.backend is not None
         assert self._driver is not None
         asked = time.monotonic()
-        if last is None:  # forgotten meanwhile, by dispose()
-            return self.backend.report(self._driver.ask(connection, self.backend.question), asked=asked)
-        row = self._driver.ask(connection, self.backend.inline)
-        return self.backend.inline_report(row, asked=asked, last=last)
+        report = self.backend.report(self._driver.ask(connection, self.backend.question), asked=asked)
+        system, epoch = self.expected()
+        refused = objection(report, read_only=read_only, system=system, epoch=epoch)
+        if refused is not None:
+            raise ConnectionError(f"a connection to {self.name} {refused}")
+        links.identified(connection, report)
+        self.identity.met(report, self.health.report)
 
     def hang_up(self, *, broken: bool) -> Steps[None]:
         """Close the connection that questions go over; a broken one without a farewell."""
@@ -219,13 +250,16 @@ class Member:
     def drop_idle_readers(self) -> Steps[None]:
         """Close what is left in the pool for reading, on a member that became the primary."""
         if self.read_links.open.keys() - self.read_links.busy:
+            self.read_links.retire()
             yield self.read_engine.dispose()
 
     def dispose(self) -> Steps[None]:
-        """Close every connection that is not in use."""
+        """Close every connection that is not in use, and the others when they are given back."""
         if self.health.failure is not None:
             self.cut_reads()
             self.cut_writes()
+        self.read_links.retire()
+        self.write_links.retire()
         for engine in self._engines():
             yield engine.dispose()
 
@@ -244,6 +278,7 @@ class Member:
     def _engine(
         self, url: URL, colour: Colour, options: dict[str, Any], links: Links, *, read_only: bool
     ) -> AnyEngine:
+        probes = links is self.probe_links  # whose answers say all that is asked of the others
         engine = make_engine(url, colour=colour, options=without_mode(options) if read_only else options)
         driver = self._driver
         sync = sync_engine(engine)
@@ -262,7 +297,8 @@ class Member:
             name=self.name,
             connect_timeout=self._connect_timeout,
             read_only=read_only,
-            promoted=self._promoted if read_only and links is not self.probe_links else None,
+            promoted=self._promoted if read_only and not probes else None,
+            introduce=None if probes else partial(self._introduce, links=links, read_only=read_only),
         )
         return engine
 

@@ -20,6 +20,7 @@ from sqlalchemy.orm import SessionTransaction
 
 from scalekit.database.backends.protocol import Trouble
 from scalekit.database.commits import Mark, attach
+from scalekit.database.connecting import open_reader, raw
 from scalekit.database.engines import describe
 from scalekit.database.fleet import Fleet
 from scalekit.database.levels import ANY, STRONG, Consistency
@@ -55,10 +56,8 @@ class Place(Mark):
         level: Consistency = STRONG,
         seen: Token | None = None,
     ) -> None:
-        report = member.health.report
-        assert report is not None  # only members that answered have a role
         assert member.backend is not None
-        super().__init__(member.name, report, scope, member.backend)
+        super().__init__(member.name, member.introduction(raw(connection)), scope, member.backend)
         self.member, self.connection, self.engine = member, connection, connection.engine
         self.replica, self.level, self.seen = level is not STRONG, level, seen
         self.streaming = False
@@ -84,8 +83,7 @@ class Place(Mark):
             return True
         if level is STRONG:
             return False
-        choice = fleet.choose(level, promised, frozenset(fleet.members) - {self.member})
-        enough = choice is not None and choice.ask is None
+        enough = fleet.knows(self.member, raw(self.connection), level, promised)
         if level != self.level:
             return enough and not self.is_repeatable()
         if not enough and not self.is_repeatable():
@@ -114,7 +112,7 @@ def on_replica(
             break
         member = choice.member
         try:
-            connection = _open(fleet, member, choice.ask)
+            connection = open_reader(fleet, choice, level, promised)
         except member.errors as error:
             fleet.suspect(member, describe(error))
             without |= {member}
@@ -141,24 +139,6 @@ def on_replica(
         else:
             return Place(member, scope, connection, level=level, seen=promised)
     return None
-
-
-def _open(fleet: Fleet, member: Member, token: Token | None) -> Connection | None:
-    """A connection to the replica ``member``, which has ``token``; ``None``: it has not."""
-    connection = member.reader.connect()
-    if token is None:
-        return connection
-    try:
-        report = member.ask_over(connection.connection.dbapi_connection)
-    except BaseException:  # a cancellation too: an answer may still be on its way over it
-        connection.invalidate()
-        connection.close()
-        raise
-    fleet.heard(member, report, asked=report.asked)
-    if report.writable or not report.reached.covers(token):
-        connection.close()
-        return None
-    return connection
 
 
 def on_primary(session: "ReadWriteSession", scope: Scope, execution_options: Any) -> Place:

@@ -14,6 +14,7 @@ import time
 
 from scalekit._steps import Steps
 from scalekit.database.fleet import Fleet
+from scalekit.database.identity import SEVERAL
 from scalekit.database.member import Member
 from scalekit.database.report import Report
 
@@ -30,7 +31,9 @@ def ask(fleet: Fleet, member: Member) -> Steps[None]:
     was_out = member.health.failure is not None
     outcome = yield from member.probe()
     if isinstance(outcome, Report):
-        if before is not None and before.server != outcome.server:
+        if member.identity.probed(outcome):
+            _log.warning("%s: %s", member.name, SEVERAL)
+        if before is not None and before.server != outcome.server and not member.identity.several:
             # Restarted: what is in the pools is dead, and would cost one request each an error. What was
             # opened since the last answer of the old process may belong to the new one already.
             member.cut_older(before.asked)

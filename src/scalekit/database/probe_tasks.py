@@ -43,7 +43,8 @@ class TaskMonitor:
             # The loop ended without our being disposed of, and its connections with it.
             self._fleet.forked()
         self._loop, self._process, self._stopping = loop, os.getpid(), False
-        self._waiters = set()
+        # Those of a loop that has ended are not to be woken.
+        self._waiters = {waiter for waiter in self._waiters if waiter.get_loop() is loop}
         self._pokes = [asyncio.Event() for _ in self._fleet.members]
         self._tasks = [
             loop.create_task(self._watch(member, poke), name="scalekit.database")

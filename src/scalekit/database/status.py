@@ -5,6 +5,7 @@ from math import inf
 from typing import Literal
 
 from scalekit.database.fleet import Fleet
+from scalekit.database.identity import SEVERAL
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -15,6 +16,7 @@ class MemberStatus:
         name: host, port and database.
         role: ``"primary"``; ``"replica"``, which may be read from; ``"out"``, which gets nothing.
         reason: why it is out, or ``None``.
+        notice: what is wrong with it though it is used, or ``None``.
         lag: seconds that its data are behind the primary's newest known position; ``None`` if unknown, as
             when it is farther behind than this process has watched the primary.
         timeline: how many promotions its history has seen; ``None`` if unknown.
@@ -27,6 +29,7 @@ class MemberStatus:
     name: str
     role: Literal["primary", "replica", "out"]
     reason: str | None
+    notice: str | None
     lag: float | None
     timeline: int | None
     position: str | None
@@ -61,6 +64,7 @@ def snapshot(fleet: Fleet) -> Status:
                 name=member.name,
                 role=role,
                 reason=fleet.state(member) if role == "out" else None,
+                notice=SEVERAL if member.identity.several else None,
                 lag=0.0 if role == "primary" else lag,
                 timeline=report.epoch or None if report is not None else None,
                 position=report.shown if report is not None else None,

@@ -1,0 +1,172 @@
+"""One name may lead to several servers: each connection is judged by who is at its own end."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
+
+import pytest
+from sqlalchemy import text
+
+from scalekit._steps import run_async
+from scalekit.database import ANY, STRONG, AsyncCluster, Bounded, Consistency
+from scalekit.database.identity import Identity, objection
+from scalekit.database.report import Report
+from scalekit.database.tokens import Reached
+from scalekit.errors import NoServerAvailable
+from tests.conftest import Database
+from tests.faults import FaultProxy, pause_replay
+
+REPORT = Report(
+    asked=10.0,
+    writable=False,
+    reached=Reached("pg:1", {"2": 7}),
+    epoch=2,
+    order=7,
+    written=None,
+    flushed=None,
+    flush_delay=0.6,
+    server="a",
+    shown="0/7",
+)
+READ = text("SELECT stock, inet_server_port() FROM item WHERE id = 1")
+WRITE = text("UPDATE item SET stock = stock + 1 WHERE id = 1 RETURNING stock")
+
+
+@pytest.mark.parametrize(
+    ("report", "read_only", "expected"),
+    [
+        (REPORT, True, None),
+        (REPORT, False, "led to a replica, where the primary was to be"),
+        (replace(REPORT, writable=True), False, None),
+        (replace(REPORT, epoch=3), True, None),
+        (replace(REPORT, epoch=1), True, "led to a server on timeline 1; the current one is 2"),
+        (
+            replace(REPORT, reached=Reached("pg:9", {"2": 7})),
+            True,
+            "led to another database system (pg:9, and ours is pg:1)",
+        ),
+    ],
+)
+def test_who_is_not_used(report: Report, read_only: bool, expected: str | None) -> None:
+    """18. A connection to the wrong server is refused, in words that say which it is."""
+    assert objection(report, read_only=read_only, system="pg:1", epoch=2) == expected
+
+
+def test_nobody_is_refused_while_nothing_is_known() -> None:
+    """The first connections of a process are how it finds out."""
+    assert objection(REPORT, read_only=True, system=None, epoch=0) is None
+
+
+def test_two_servers_are_told_from_one_that_was_restarted() -> None:
+    """Only a server that was there before and after another one answered is not that one's successor."""
+    restarted = Identity()
+    restarted.met(replace(REPORT, server="b", asked=11.0), last=REPORT)
+    assert not restarted.probed(replace(REPORT, server="b", asked=12.0))
+    assert not restarted.several
+
+    two = Identity()
+    two.met(replace(REPORT, server="b", asked=11.0), last=REPORT)
+    assert not two.probed(replace(REPORT, asked=10.5)), "asked before the other one answered"
+    assert two.probed(replace(REPORT, asked=12.0))
+    assert two.several
+    assert not two.probed(replace(REPORT, asked=13.0)), "no news any more"
+
+
+@pytest.fixture
+async def way(items: Database) -> AsyncIterator[FaultProxy]:
+    """A name, so to say: it leads to the first replica, until a test changes its ``target``."""
+    replica = items.cluster.replicas[0]
+    async with FaultProxy(replica.host, replica.port) as proxy:
+        yield proxy
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(20):
+        while not condition():
+            await asyncio.sleep(0.01)
+
+
+@pytest.mark.parametrize("driver", ["asyncpg", "psycopg"])
+async def test_one_name_two_servers_never_stale(
+    items: Database, way: FaultProxy, make_async: Callable[..., AsyncCluster], driver: str
+) -> None:
+    """1. The probe's server has what the visitor wrote and the one that is read from has not: not stale."""
+    paused = items.cluster.replicas[1]
+    cluster = make_async(driver, replicas=[way.url(items.replica_urls(driver)[0])])
+    member = cluster._fleet.members[1]
+
+    async def read(level: Consistency | None = None) -> tuple[int, int]:
+        async with cluster.session(consistency=level) as session:
+            stock, port = (await session.execute(READ)).one()
+            return stock, port
+
+    async with cluster.session(consistency=STRONG) as session:
+        await session.execute(text("SELECT 1"))  # the probes run
+    await until(lambda: cluster.status().members[1].role == "replica")
+    way.target = paused.host, paused.port
+    with pause_replay(paused):
+        for expected in range(1, 6):
+            with cluster.scope() as scope:
+                async with cluster.session() as session:
+                    await session.execute(WRITE)
+                    await session.commit()
+                token = scope.token
+                assert token is not None
+                await until(lambda token=token: member.reached.covers(token))  # type: ignore[misc]
+                assert await read() == (expected, items.cluster.primary.port)
+                assert await read(Bounded(60)) == (expected, items.cluster.primary.port)
+        assert await read(ANY) == (0, paused.port), "there is a connection to the other one"
+        await until(lambda: "several servers" in str(cluster.status().members[1].notice))
+    # Once it has replayed, its own answers count.
+    await asyncio.to_thread(items.cluster.wait_caught_up)
+    with cluster.scope(token):
+        assert await read() == (5, paused.port)
+
+
+async def test_writes_never_begin_on_a_replica(items: Database, way: FaultProxy) -> None:
+    """18. The primary's name leads elsewhere, for a moment: those who want to write wait, or are told why."""
+    primary, replica = items.cluster.primary, items.cluster.replicas[0]
+    way.target = primary.host, primary.port
+    cluster = AsyncCluster(
+        way.url(items.primary_url()), replicas=items.replica_urls(), probe_interval=0.1, failover_wait=0.5
+    )
+    async with cluster:
+
+        async def write() -> int:
+            async with cluster.session() as session:
+                stock: int = (await session.execute(WRITE)).scalar_one()
+                await session.commit()
+                return stock
+
+        async with cluster.session() as session:
+            await session.execute(READ)
+        await until(lambda: cluster.status().members[0].role == "primary")
+        await run_async(cluster._fleet.members[0].dispose())  # what is in its pools leads there already
+        way.target = replica.host, replica.port
+        with pytest.raises(NoServerAvailable, match="led to a replica, where the primary was to be"):
+            await write()
+        waiting = asyncio.create_task(write())
+        way.target = primary.host, primary.port
+        assert await waiting == 1
+
+
+async def test_disposal_under_a_transaction_that_begins(make_async: Callable[..., AsyncCluster]) -> None:
+    """What the members said is forgotten meanwhile; the transaction runs, or says who does not answer."""
+    cluster = make_async()
+    stop = asyncio.Event()
+
+    async def visitor() -> int:
+        done = 0
+        while not stop.is_set():
+            async with cluster.session() as session:
+                await session.execute(WRITE if done % 2 else READ)
+                await session.rollback()
+            done += 1
+        return done
+
+    visitors = [asyncio.create_task(visitor()) for _ in range(4)]
+    for _ in range(3):
+        await asyncio.sleep(0.05)
+        await cluster.dispose()
+    stop.set()
+    assert min(await asyncio.gather(*visitors)) > 0
