@@ -27,6 +27,8 @@ _SETTINGS = {
     "binlog-format": "ROW",
     "log-slave-updates": "1",
     "gtid-strict-mode": "1",
+    # A replica refuses the functions of its primary without it.
+    "log-bin-trust-function-creators": "1",
     "character-set-server": "utf8mb4",
 }
 

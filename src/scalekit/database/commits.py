@@ -163,19 +163,25 @@ def tell_outcomes(engine: Engine, driver: Driver, backend: Backend, *, name: str
 
     def learn_position(mark: Mark, connection: PoolProxiedConnection) -> None:
         # By a question of its own: the commit has happened, whatever becomes of this.
-        position = None
+        wrote, position = True, None
         try:
-            position = driver.ask(connection.dbapi_connection, f"SELECT {backend.position}")[0]
+            wrote, position = driver.position(connection.dbapi_connection, f"SELECT {backend.position}")
         except errors:
             pass
         finally:
-            mark.committed(position)
+            if wrote or mark.autocommit:
+                mark.committed(position)
 
     def do_rollback(connection: PoolProxiedConnection) -> None:
         mark = _take(connection)
-        if mark is not None and mark.wrote and driver.is_idle(connection.dbapi_connection):
+        if mark is not None and mark.wrote and may_have_committed(connection.dbapi_connection):
             learn_position(mark, connection)
         plain_rollback(connection)
+
+    def may_have_committed(connection: Any) -> bool:
+        if driver.implicit_commits:
+            return not driver.is_closed(connection)
+        return driver.is_idle(connection)
 
     dialect.do_commit, dialect.do_rollback = do_commit, do_rollback
     dialect.do_commit_twophase = do_commit_twophase

@@ -200,7 +200,7 @@ class _Writing:
         if connection.invalidated:
             if mark.autocommit and mark.token is None:
                 mark.may_have_committed()  # the connection was lost under what it was told to do
-        elif self._member.is_idle(connection):
+        elif self._member.may_have_committed(connection):
             mark.wrote = True  # for all that is known: a COMMIT in a text has ended it already
 
 

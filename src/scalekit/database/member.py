@@ -131,10 +131,11 @@ class Member:
         assert self._driver is not None
         return self._driver.is_autocommit(connection.connection.dbapi_connection)
 
-    def is_idle(self, connection: Connection) -> bool:
-        """Whether the server has no transaction in progress on ``connection``, which is open."""
+    def may_have_committed(self, connection: Connection) -> bool:
+        """Whether the transaction on ``connection``, which is open, may have been ended by a statement."""
         assert self._driver is not None
-        return self._driver.is_idle(connection.connection.dbapi_connection)
+        dbapi_connection = connection.connection.dbapi_connection
+        return self._driver.implicit_commits or self._driver.is_idle(dbapi_connection)
 
     def trouble(self, error: DBAPIError) -> Trouble:
         """What ``error`` means for the transaction on this member that met it."""

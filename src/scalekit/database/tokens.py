@@ -5,6 +5,8 @@ Rules:
 * A token names a place in the history of one system by marks: from each origin of changes, how far.
   An origin is whatever numbers its changes by itself: a timeline of PostgreSQL, a server of MariaDB or
   MySQL. Numbers of two origins are never compared, so that another timeline is no answer, never a yes.
+* Origins named ``line:server`` take turns: what one of them commits comes after all that is in its history
+  from the others of the line.
 * Tokens only move forward. What was committed in an earlier epoch is in the history of the later one, or
   lost: the later epoch wins. Within one, the higher number of each origin does.
 * What a browser sends is believed after its signature and its expiry were checked, and read only up
@@ -48,6 +50,14 @@ class Token:
     marks: tuple[tuple[str, int], ...]
 
     @classmethod
+    def of(cls, system: str, epoch: int, marks: Mapping[str, int]) -> "Token":
+        """The place of these ``marks``; of more than a token can carry, a place that is not known."""
+        if len(marks) > _MOST_MARKS:
+            # Longer than a cookie should be. None may be forgotten, so the primary it is.
+            return cls.unknown(system, epoch)
+        return cls(system, epoch, tuple(sorted(marks.items())))
+
+    @classmethod
     def unknown(cls, system: str, epoch: int) -> "Token":
         """Past everything that any server is known to have."""
         return cls(system, epoch, ((_UNKNOWN, 0),))
@@ -78,25 +88,28 @@ class Token:
         marks = dict(self.marks)
         for origin, number in other.marks:
             marks[origin] = max(number, marks.get(origin, number))
-        return _token(self.system, self.epoch, marks)
+        return Token.of(self.system, self.epoch, marks)
 
     def followed_by(self, later: "Token") -> "Token":
         """The token after a commit, in the same history, of a transaction that began after this one.
 
-        Where this one's changes are has become known by it, if it was not.
+        Where this one's changes are has become known by it, if it was not. Of the same line they are in its
+        history, or lost.
         """
-        marks = {origin: number for origin, number in self.marks if origin != _UNKNOWN}
-        return _token(self.system, self.epoch, {**marks, **dict(later.marks)})
+        lines = {_line(origin) for origin, _ in later.marks}
+        marks = {
+            origin: number
+            for origin, number in self.marks
+            if origin != _UNKNOWN and _line(origin) not in lines
+        }
+        return Token.of(self.system, self.epoch, {**marks, **dict(later.marks)})
 
     def __str__(self) -> str:
         return f"{self.system} {' '.join(f'{origin}:{number}' for origin, number in self.marks)}"
 
 
-def _token(system: str, epoch: int, marks: Mapping[str, int]) -> Token:
-    if len(marks) > _MOST_MARKS:
-        # Longer than a cookie should be. None may be forgotten, so the primary it is.
-        return Token.unknown(system, epoch)
-    return Token(system, epoch, tuple(sorted(marks.items())))
+def _line(origin: str) -> str:
+    return origin.partition(":")[0]
 
 
 def _includes(marks: Mapping[str, int], wanted: Iterable[tuple[str, int]]) -> bool:

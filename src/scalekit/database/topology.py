@@ -64,7 +64,7 @@ def survey(
             continue
         lag = history.lag(one.report.reached)
         if one.report.writable:
-            reasons[index] = f"a second writable server on timeline {epoch}"
+            reasons[index] = "a second writable server" + (f" on timeline {epoch}" if epoch else "")
         elif lag is not None and lag > max_lag:
             reasons[index] = f"lags more than {max_lag:g} s behind"
         else:

@@ -23,12 +23,21 @@ def driver_for(url: URL) -> Driver:
                 from scalekit.database.drivers.psycopg import Psycopg
 
                 return Psycopg()
+            case "mariadb" | "mysql" as kind, "asyncmy":
+                from scalekit.database.drivers.asyncmy import Asyncmy
+
+                return Asyncmy(is_mariadb=kind == "mariadb")
+            case "mariadb" | "mysql" as kind, "pymysql":
+                from scalekit.database.drivers.pymysql import PyMySQL
+
+                return PyMySQL(is_mariadb=kind == "mariadb")
     except NoSuchModuleError as error:
         raise ConfigurationError(f"SQLAlchemy knows no {url.drivername}:// databases") from error
     except ModuleNotFoundError as error:
         raise ConfigurationError(f"{url.drivername}:// needs its driver: pip install {error.name}") from error
     raise ConfigurationError(
-        f"replicas= needs postgresql+asyncpg:// or postgresql+psycopg://, not {url.drivername}://"
+        "replicas= needs postgresql+asyncpg:// or postgresql+psycopg://, mariadb+asyncmy:// or "
+        f"mariadb+pymysql://, mysql+asyncmy:// or mysql+pymysql://, not {url.drivername}://"
     )
 
 

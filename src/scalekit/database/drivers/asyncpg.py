@@ -32,6 +32,7 @@ class Asyncpg:
         asyncpg.InterfaceError,
         asyncpg.InternalClientError,
     )
+    implicit_commits = False
 
     def parameters(self, given: dict[str, Any], *, read_only: bool, timeout: float) -> dict[str, Any]:
         chosen = given.get("connection_class", asyncpg.Connection)
@@ -70,6 +71,9 @@ class Asyncpg:
     def told(self, connection: Any) -> Told:
         settings = raw(connection).get_settings()
         return Told(is_on(getattr(settings, READ_ONLY, None)), is_on(getattr(settings, HOT_STANDBY, None)))
+
+    def position(self, connection: Any, sql: str) -> Committed:
+        return True, self.ask(connection, sql)[0]
 
     def is_autocommit(self, connection: Any) -> bool:
         return bool(connection.autocommit)

@@ -32,6 +32,9 @@ class Driver(Protocol):
     errors: tuple[type[Exception], ...]
     """What connecting may raise besides SQLAlchemy's own errors and ``OSError``."""
 
+    implicit_commits: bool
+    """Whether a statement may commit what came before it even though it fails, as DDL does in MySQL."""
+
     def parameters(self, given: dict[str, Any], *, read_only: bool, timeout: float) -> dict[str, Any]:
         """``given`` with the connect time-out, where none is set, and with the mode of the session."""
         ...
@@ -56,12 +59,19 @@ class Driver(Protocol):
         """What the server says of the connection with its replies, as far as has arrived. No round trip."""
         ...
 
+    def position(self, connection: Any, sql: str) -> Committed:
+        """The position that ``sql`` asks for, after something that may have been committed without us.
+
+        Whether it was is true where only a :meth:`commit` could tell.
+        """
+        ...
+
     def is_autocommit(self, connection: Any) -> bool:
         """Whether each statement commits by itself. Costs no round trip."""
         ...
 
     def is_idle(self, connection: Any) -> bool:
-        """Whether the connection is open and the server has no transaction in progress on it."""
+        """Whether the connection is open and the server has no transaction in progress on it, for certain."""
         ...
 
     def is_closed(self, connection: Any) -> bool:

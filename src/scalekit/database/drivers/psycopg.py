@@ -19,6 +19,7 @@ class Psycopg:
     """Commits and asks in one message: without parameters psycopg sends several statements together."""
 
     errors: tuple[type[Exception], ...] = (psycopg.Error,)
+    implicit_commits = False
 
     def __init__(self) -> None:
         self._addresses: WeakKeyDictionary[Any, Any] = WeakKeyDictionary()
@@ -45,6 +46,9 @@ class Psycopg:
     def told(self, connection: Any) -> Told:
         status = raw(connection).info.parameter_status
         return Told(is_on(status(READ_ONLY)), is_on(status(HOT_STANDBY)))
+
+    def position(self, connection: Any, sql: str) -> Committed:
+        return True, self.ask(connection, sql)[0]
 
     def is_autocommit(self, connection: Any) -> bool:
         return bool(connection.autocommit)

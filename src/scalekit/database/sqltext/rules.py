@@ -33,11 +33,13 @@ class TextRules:
         functions: names of functions that a replica runs without an error although their effect belongs
             on the primary, or that only mean something there. In lower case.
         prefixes: beginnings of such names.
+        pairs: words that lock or write when the one follows the other, besides ``FOR UPDATE`` and its like.
     """
 
     words: Callable[[str], list[str] | None]
     functions: frozenset[str]
     prefixes: tuple[str, ...]
+    pairs: frozenset[tuple[str, str]] = frozenset()
 
     def is_read(self, sql: str) -> bool:
         """Whether ``sql`` is a statement that any replica may answer.
@@ -58,7 +60,7 @@ class TextRules:
     def _harmless(self, word: str, following: str) -> bool:
         if following in _WRITING_WORDS and word not in (".", "as"):
             return False
-        if word == "for" and following in _LOCKS:
+        if (word == "for" and following in _LOCKS) or (word, following) in self.pairs:
             return False
         if following == "(":
             name = word.removeprefix('"')

@@ -1,0 +1,93 @@
+"""Global transaction ids, and what MariaDB's and MySQL's servers have in common.
+
+A mark of theirs has an origin of two parts, ``line:server``. The servers of a line write in turns, each after
+it has what the others had written: a commit on one of them comes after all that is in its history.
+"""
+
+import re
+from collections.abc import Mapping
+
+from scalekit.database.backends.protocol import Trouble
+
+# Of the server: ER_OPTION_PREVENTS_STATEMENT (--read-only), ER_CANT_EXECUTE_IN_READ_ONLY_TRANSACTION,
+# ER_READ_ONLY_MODE.
+_WRITE_REFUSED = (1290, 1792, 1836)
+# ER_CHECKREAD (changed since the snapshot), ER_LOCK_WAIT_TIMEOUT, ER_LOCK_DEADLOCK.
+_CONFLICT = (1020, 1205, 1213)
+# Shutting down, connections that were killed or that the server gave up, too many of them, timed out.
+_GONE = (1040, 1053, 1077, 1079, 1080, 1152, 1158, 1159, 1160, 1161, 1184, 1203, 1927, 4031)
+# The database, the user, the host, a user without a password.
+_LOGIN = (1044, 1045, 1049, 1129, 1130, 1698)
+# ER_ERROR_DURING_COMMIT, and an interruption, which a COMMIT that waits for a replica survives.
+_OUTCOME_NOT_KNOWN = (1180, 1317)
+
+_TROUBLE = {
+    **dict.fromkeys(_WRITE_REFUSED, Trouble.WRITE_REFUSED),
+    **dict.fromkeys(_CONFLICT, Trouble.CONFLICT),
+    **dict.fromkeys(_GONE, Trouble.GONE),
+    **dict.fromkeys(_LOGIN, Trouble.LOGIN),
+    **dict.fromkeys(_OUTCOME_NOT_KNOWN, Trouble.OTHER),
+}
+# Between the servers' first and second thousand of errors lie those that the client finds.
+_CLIENT = range(2000, 3000)
+
+_INTERVAL = re.compile(r"(\d+)(?:-(\d+))?")
+
+GONE = frozenset({*_GONE, *_CLIENT})
+"""Codes of errors after which a connection is of no more use."""
+
+
+def trouble(code: str | int | None) -> Trouble:
+    """What the error ``code`` means for the transaction that met it."""
+    if not isinstance(code, int) or code <= 0:
+        return Trouble.OTHER
+    if code in _CLIENT:
+        return Trouble.GONE
+    return _TROUBLE.get(code, Trouble.SERVER_SAID_NO)
+
+
+def is_on(value: object) -> bool:
+    """Whether a system variable is on; newer servers answer some of them as words."""
+    return str(value).upper() not in ("0", "OFF")
+
+
+def mariadb_marks(text: str) -> dict[str, int]:
+    """``"0-1-42,0-2-40"`` as ``{"0:1": 42, "0:2": 40}``: of each domain and server the last number."""
+    marks: dict[str, int] = {}
+    for gtid in filter(None, (one.strip() for one in text.split(","))):
+        domain, server, number = gtid.split("-")
+        origin = f"{domain}:{server}"
+        marks[origin] = max(int(number), marks.get(origin, 0))
+    return marks
+
+
+def newest(marks: Mapping[str, int]) -> dict[str, int]:
+    """The one with the highest number of each domain: in a domain, numbers only grow."""
+    best: dict[str, tuple[int, str]] = {}
+    for origin, number in marks.items():
+        line = origin.partition(":")[0]
+        best[line] = max((number, origin), best.get(line, (0, "")))
+    return {origin: number for number, origin in best.values()}
+
+
+def mysql_marks(text: str, *, gaps: bool) -> dict[str, int]:
+    """``"3e11fa47-…:1-57:60,…"`` as ``{":3e11fa47-…": 57}``, or 60: of each server how far.
+
+    A tag, as of MySQL 8.3, is a part of the origin.
+
+    Args:
+        text: a set of ids.
+        gaps: count what is behind a gap too: what was committed last, rather than what there is of all of
+            it. Transactions that commit at the same time leave gaps for a moment, on the primary too.
+    """
+    marks: dict[str, int] = {}
+    for one in filter(None, ("".join(part.split()) for part in text.lower().split(","))):
+        server, *parts = one.split(":")
+        origin = f":{server}"
+        for part in parts:
+            interval = _INTERVAL.fullmatch(part)
+            if interval is None:
+                origin = f":{server}:{part}"
+            elif gaps or int(interval[1]) == 1:
+                marks[origin] = int(interval[2] or interval[1])
+    return marks

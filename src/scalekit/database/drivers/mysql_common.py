@@ -1,0 +1,103 @@
+"""What the drivers of MariaDB and MySQL have in common: they all descend from PyMySQL.
+
+Rules:
+
+* MariaDB commits and tells the transaction's id in one message, a compound statement. MySQL has none outside
+  stored programs, and is asked afterwards.
+* Every one of MariaDB's connections keeps the id of the last transaction that it committed. Another id than
+  before is how a transaction that wrote is told from one that did not.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import Any
+
+from scalekit._steps import Steps
+from scalekit.database.backends import gtids, mariadb
+from scalekit.database.drivers.protocol import NOTHING_TOLD, Committed, Told, drive, raw
+
+_COMMIT = f"BEGIN NOT ATOMIC COMMIT; SELECT {mariadb.POSITION}; END"
+_READ_ONLY = "SET SESSION TRANSACTION READ ONLY"
+
+# SERVER_STATUS_AUTOCOMMIT of the protocol.
+_AUTOCOMMIT = 2
+
+
+class MySQLDriver(ABC):
+    """A driver; :class:`.protocol.Driver` but for what a colour needs.
+
+    Args:
+        is_mariadb: what the URL says that the server is.
+    """
+
+    errors: tuple[type[Exception], ...]
+    implicit_commits = True
+
+    def __init__(self, *, is_mariadb: bool) -> None:
+        self._is_mariadb = is_mariadb
+
+    def opened(self, connection: Any, *, read_only: bool) -> None:
+        self._check(raw(connection))
+        raw(connection).scalekit_position = ""
+        if read_only:
+            drive(connection, lambda raw: _run(raw, _READ_ONLY))
+
+    def ask(self, connection: Any, sql: str) -> tuple[Any, ...]:
+        return drive(connection, lambda raw: _ask(raw, sql))
+
+    def position(self, connection: Any, sql: str) -> Committed:
+        (said,) = self.ask(connection, sql)
+        return self._committed(raw(connection), said)
+
+    def commit(self, connection: Any, plain: Callable[[], None], *, wrote: bool) -> Committed | None:
+        if not self._is_mariadb:
+            plain()
+            return None
+        (said,) = drive(connection, lambda raw: _ask(raw, _COMMIT))
+        return self._committed(raw(connection), said)
+
+    def _committed(self, raw: Any, said: str) -> Committed:
+        before, raw.scalekit_position = raw.scalekit_position, said
+        # MySQL's position is that of everybody; it has none without gtid_mode, and then may have written.
+        return said != before or not (said or self._is_mariadb), said
+
+    def told(self, connection: Any) -> Told:
+        return NOTHING_TOLD
+
+    def is_autocommit(self, connection: Any) -> bool:
+        return bool(raw(connection).server_status & _AUTOCOMMIT)
+
+    def is_idle(self, connection: Any) -> bool:
+        # Not even the server's own status tells: after a SELECT whose function wrote it is that of before.
+        return False
+
+    @abstractmethod
+    def is_closed(self, connection: Any) -> bool: ...
+
+    def code(self, error: BaseException) -> int | None:
+        code = error.args[0] if isinstance(error, self.errors) and error.args else None
+        return code if isinstance(code, int) else None
+
+    def lost(self, error: BaseException) -> bool:
+        return self.code(error) in gtids.GONE
+
+    def _check(self, raw: Any) -> None:
+        found = "mariadb" in raw.get_server_info().lower()
+        if found != self._is_mariadb:
+            name, scheme = ("MariaDB", "mariadb") if found else ("MySQL", "mysql")
+            raise self.errors[0](f"this is a {name} server, whose URLs with replicas begin with {scheme}+")
+
+
+def _ask(raw: Any, sql: str) -> Steps[tuple[Any, ...]]:
+    cursor = raw.cursor()
+    yield cursor.execute(sql)
+    row: tuple[Any, ...] = yield cursor.fetchone()
+    # Reads what else came with the same answer.
+    yield cursor.close()
+    return row
+
+
+def _run(raw: Any, sql: str) -> Steps[None]:
+    cursor = raw.cursor()
+    yield cursor.execute(sql)
+    yield cursor.close()

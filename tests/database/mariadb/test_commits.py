@@ -1,0 +1,190 @@
+"""Commits on a real MariaDB: what they tell, what they cost, and what became of them."""
+
+from collections.abc import Callable
+from typing import Any
+
+import asyncmy
+import pymysql
+import pytest
+from sqlalchemy import Connection, text
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.orm import Session
+
+from scalekit.database import STRONG
+from scalekit.database.backends.mariadb import INLINE
+from scalekit.errors import OutcomeUnknown
+from tests.database.mariadb.conftest import READ, WHERE, WRITE, Both, Item, url
+from tests.faults import FaultProxy
+from tests.servers import MariaDBPair, MariaDBServer
+
+
+def token_of(both: Both, *steps: Callable[[Session], Any]) -> str | None:
+    """The token that a visitor has after these steps in one session, if any."""
+    with both.cluster.scope() as scope:
+        both.run(lambda session: [step(session) for step in steps])
+    return str(scope.token) if scope.token is not None else None
+
+
+def commit(session: Session) -> None:
+    session.commit()
+
+
+def last(server: MariaDBServer) -> str:
+    """The position of ``server`` as a token shows it: domain, server, number."""
+    return f"mariadb {server.position().replace('-', ':')}"
+
+
+def test_a_commit_tells_its_transaction(both: Both, mariadb: MariaDBPair) -> None:
+    """1. The token is the id that the primary gave the transaction, whatever it wrote by."""
+    ways: list[Callable[[Session], Any]] = [
+        lambda session: session.execute(WRITE),
+        lambda session: session.add(Item(id=30, name="thirty")),
+        lambda session: session.connection().execute(text("DELETE FROM item WHERE id = 30")),
+        lambda session: session.execute(text("SELECT bump(2)")),
+    ]
+    for way in ways:
+        assert token_of(both, way, commit) == last(mariadb.primary)
+
+
+def test_only_what_was_committed_gives_a_token(both: Both) -> None:
+    """22. Not a rollback, a statement that failed, a change of nothing, a lock, or a read on the primary."""
+
+    def fails(session: Session) -> None:
+        with pytest.raises(DBAPIError, match="Duplicate"):
+            session.execute(text("INSERT INTO item VALUES (1, 'again', 0)"))
+
+    both.write()  # what an earlier transaction on the same connection did is not this one's
+    rollback: Callable[[Session], None] = lambda session: session.rollback()  # noqa: E731
+    write: Callable[[Session], Any] = lambda session: session.execute(WRITE)  # noqa: E731
+    assert token_of(both, write) is None
+    assert token_of(both, write, rollback) is None
+    assert token_of(both, fails, rollback) is None
+    assert token_of(both, fails, commit) is None
+    for sql in (
+        "UPDATE item SET stock = stock WHERE id = 1",
+        "DELETE FROM item WHERE id = 99",
+        "SELECT * FROM item FOR UPDATE",
+        "SELECT GET_LOCK('a', 0)",
+        "SET @a = 1",
+        "SHOW TABLES",
+    ):
+        assert token_of(both, lambda session, sql=sql: session.execute(text(sql)).close(), commit) is None, (
+            sql
+        )  # type: ignore[misc]
+    with both.cluster.primary():
+        assert token_of(both, lambda session: session.execute(READ).one(), commit) is None
+
+
+def test_what_commits_by_itself_gives_a_token(both: Both, mariadb: MariaDBPair) -> None:
+    """1. DDL commits, and with it what came before, even if the DDL itself then fails."""
+
+    def fails(session: Session) -> None:
+        with pytest.raises(DBAPIError, match="already exists"):
+            session.execute(text("CREATE TABLE item (id int)"))
+
+    rollback: Callable[[Session], None] = lambda session: session.rollback()  # noqa: E731
+    write: Callable[[Session], Any] = lambda session: session.execute(WRITE)  # noqa: E731
+    create: Callable[[Session], Any] = lambda session: session.execute(text("CREATE TABLE made (id int)"))  # noqa: E731
+    drop: Callable[[Session], Any] = lambda session: session.execute(text("DROP TABLE made"))  # noqa: E731
+    assert token_of(both, create, commit) == last(mariadb.primary)
+    assert token_of(both, write, drop, rollback) == last(mariadb.primary)
+    assert token_of(both, write, fails, rollback) == last(mariadb.primary)
+    assert token_of(both, write, lambda session: session.execute(text("COMMIT"))) == last(mariadb.primary)
+
+
+def test_connections_without_a_session(both: Both, mariadb: MariaDBPair) -> None:
+    """1. Core's connections tell the same, also what DDL committed before a rollback."""
+
+    def token_after(*ways: Callable[[Connection], Any]) -> str | None:
+        with both.cluster.scope() as scope:
+            both.run_core(lambda connection: [way(connection) for way in ways])
+        return str(scope.token) if scope.token is not None else None
+
+    write: Callable[[Connection], Any] = lambda connection: connection.execute(WRITE)  # noqa: E731
+    assert token_after(write, lambda connection: connection.commit()) == last(mariadb.primary)
+    assert token_after(write) is None
+    assert token_after(
+        write, lambda connection: connection.execute(text("DROP TABLE IF EXISTS made"))
+    ) == last(mariadb.primary)
+    mariadb.wait_caught_up()
+    assert both.run_core(lambda connection: connection.execute(WHERE).one()[0], read=True) == 2
+
+
+def test_autocommit(make: Callable[..., Both], mariadb: MariaDBPair, shop: str) -> None:
+    """1. Each statement is its own transaction; what it committed is asked for when the session ends."""
+    both = make([mariadb.primary, mariadb.replica], shop, isolation_level="AUTOCOMMIT")
+    assert token_of(both, lambda session: session.execute(WRITE)) == last(mariadb.primary)
+
+
+def test_round_trips(
+    make: Callable[..., Both],
+    mariadb: MariaDBPair,
+    shop: str,
+    monkeypatch: pytest.MonkeyPatch,
+    driver: str,
+) -> None:
+    """A commit tells its transaction in its own round trip. A read asks once whether the replica has it, and
+    what is known to be there is not asked for again."""
+    connections = {"pymysql": pymysql.connections.Connection, "asyncmy": asyncmy.connection.Connection}
+    kind: Any = connections[driver]
+    plain = kind._execute_command
+    sent: list[str] = []
+
+    def counting(connection: Any, command: int, sql: str | bytes) -> Any:
+        sent.append(sql.decode() if isinstance(sql, bytes) else sql)
+        return plain(connection, command, sql)
+
+    def count(steps: Callable[[], object]) -> list[str]:
+        sent.clear()
+        steps()
+        return list(sent)
+
+    both = make([mariadb.primary, mariadb.replica], shop, probe_interval=60)
+    both.write()
+    both.read()
+    # The session's and the pool's, as in plain SQLAlchemy.
+    ends = ["ROLLBACK", "ROLLBACK"]
+    with both.cluster.scope():
+        monkeypatch.setattr(kind, "_execute_command", counting)
+        assert count(both.write) == [WRITE.text, "BEGIN NOT ATOMIC COMMIT; SELECT @@last_gtid; END", ends[0]]
+        mariadb.wait_caught_up()
+        assert count(both.read) == [INLINE, READ.text, *ends]
+        assert count(both.read) == [READ.text, *ends]
+
+
+def test_a_commit_whose_answer_is_lost(
+    make: Callable[..., Both], mariadb: MariaDBPair, shop: str, driver: str
+) -> None:
+    """17. OutcomeUnknown, never repeated; the visitor is shown what the primary has until it is known."""
+    primary, replica = mariadb.primary, mariadb.replica
+    before = int(primary.sql("SELECT stock FROM item WHERE id = 1", database=shop))
+    with FaultProxy(primary.host, primary.port) as proxy:
+        both = make([proxy.url(url(primary, driver, shop)), replica], shop, probe_interval=30)
+        with both.cluster.scope() as scope:
+
+            def steps(session: Session) -> None:
+                session.execute(WRITE)
+                proxy.cut(after=0)
+                session.commit()
+
+            with pytest.raises(OutcomeUnknown, match="may or may not"):
+                both.run(steps)
+            assert scope.token is not None
+            assert not scope.token.is_known
+            proxy.pass_through()
+            assert both.read() == (before + 1, 1)
+
+
+def test_a_connection_lost_before_the_commit(both: Both, mariadb: MariaDBPair) -> None:
+    """17. The server has closed it and nothing was sent: an error like any other, and no token."""
+
+    def steps(session: Session) -> None:
+        session.execute(WRITE)
+        connection = session.execute(WHERE).one()[1]
+        mariadb.primary.sql(f"KILL {connection}")
+        session.commit()
+
+    with both.cluster.scope() as scope, pytest.raises(DBAPIError) as caught:
+        both.run(steps, consistency=STRONG)
+    assert not isinstance(caught.value, OutcomeUnknown)
+    assert scope.token is None

@@ -1,0 +1,52 @@
+"""What a visitor wrote is what they read, with a MariaDB replica that lags."""
+
+from collections.abc import Callable
+
+from sqlalchemy import text
+
+from scalekit.database import STRONG, TokenSigner
+from tests.database.mariadb.conftest import Both
+from tests.faults import pause_replay
+from tests.servers import MariaDBPair
+
+PRIMARY, REPLICA = 1, 2
+
+STOCK = text("SELECT stock FROM item WHERE id = 1")
+
+
+def test_a_write_on_server_a_is_read_on_server_b(
+    make: Callable[..., Both], mariadb: MariaDBPair, shop: str
+) -> None:
+    """1. Another process has only the token that the visitor brings: with replay paused it reads from the
+    primary, afterwards from the replica; a visitor without it reads the replica's past."""
+    servers = [mariadb.primary, mariadb.replica]
+    a, b = make(servers, shop), make(servers, shop)
+    signer = TokenSigner("a secret that all servers share")
+    stock, _ = a.read()
+    with pause_replay(mariadb.replica):
+        with a.cluster.scope() as scope:
+            a.write()
+            assert scope.token is not None
+            cookie = signer.dumps(scope.token)
+            assert a.read() == (stock + 1, PRIMARY)
+        with b.cluster.scope(signer.loads(cookie)):
+            for _ in range(10):
+                assert b.read() == (stock + 1, PRIMARY)
+        with b.cluster.scope():
+            assert b.read() == (stock, REPLICA)
+    mariadb.wait_caught_up()
+    with b.cluster.scope(signer.loads(cookie)):
+        assert b.read() == (stock + 1, REPLICA)
+
+
+def test_many_visitors_write_and_read(both: Both) -> None:
+    """1. A replica that replays all the time is read from only when it shows the visitor's own write."""
+    found = {PRIMARY: 0, REPLICA: 0}
+    for _ in range(100):
+        with both.cluster.scope():
+            before = both.run(lambda session: session.scalar(STOCK), consistency=STRONG)
+            both.write()
+            stock, server = both.read()
+            assert stock == before + 1  # type: ignore[operator]
+            found[server] += 1
+    assert sum(found.values()) == 100
