@@ -14,7 +14,7 @@ from tests.servers.ports import free_port
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[2]
-DRIVERS = {"fastapi": "asyncpg", "starlette": "asyncpg", "flask": "psycopg"}
+FRAMEWORKS = ("fastapi", "starlette", "flask")
 
 
 def answers(url: str) -> bool:
@@ -24,8 +24,14 @@ def answers(url: str) -> bool:
         return False
 
 
-@pytest.mark.parametrize("framework", DRIVERS)
-@pytest.mark.parametrize("servers", ["sqlite", "postgres"])
+@pytest.mark.parametrize(
+    ("framework", "servers"),
+    [
+        *[(framework, servers) for servers in ("sqlite", "postgres") for framework in FRAMEWORKS],
+        ("flask_sqlalchemy", "postgres"),
+        ("sqlmodel", "postgres"),
+    ],
+)
 def test_what_is_written_is_read(
     framework: str, servers: str, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
@@ -37,8 +43,9 @@ def test_what_is_written_is_read(
         env["DATABASE_URL"] = f"{scheme}:///{tmp_path}/notes.db"
     else:
         database: Database = request.getfixturevalue("database")
-        env["DATABASE_URL"] = database.primary_url(DRIVERS[framework])
-        env["REPLICA_URLS"] = " ".join(database.replica_urls(DRIVERS[framework]))
+        driver = "psycopg" if framework.startswith("flask") else "asyncpg"
+        env["DATABASE_URL"] = database.primary_url(driver)
+        env["REPLICA_URLS"] = " ".join(database.replica_urls(driver))
     url = f"http://127.0.0.1:{port}"
     page = url if framework == "starlette" else f"{url}/notes"
     with child("-m", f"examples.database_{framework}", env=env), httpx.Client(timeout=20) as browser:

@@ -6,7 +6,6 @@ from sqlalchemy import Connection, Engine, event
 from sqlalchemy.exc import UnboundExecutionError
 from sqlalchemy.orm import Session, SessionTransaction
 
-from scalekit.database.engines import name_of
 from scalekit.database.fleet import Fleet
 from scalekit.database.place import Place
 from scalekit.database.session import ReadWriteSession
@@ -51,11 +50,9 @@ def mixed(ours: type[ReadWriteSession], base: type[S]) -> type[S]:
 
 def _asking(base: type[Session], ours: type[ReadWriteSession]) -> Any:
     def get_bind(self: Any, mapper: Any = None, **keywords: Any) -> Engine | Connection:
-        try:
-            found = base.get_bind(self, mapper, **keywords)
-        except UnboundExecutionError:
-            found = None
-        if found is not None and _key(found.engine) not in map(_key, _engines(self.fleet)):
+        found = _bind(base, self, mapper, keywords)
+        # What it answers for nothing in particular is its default, whose place the cluster takes.
+        if found is not None and found is not _bind(base, self, None, {}):
             return found
         chosen: Engine | Connection = ours.get_bind(self, mapper, **keywords)
         return chosen
@@ -63,13 +60,13 @@ def _asking(base: type[Session], ours: type[ReadWriteSession]) -> Any:
     return get_bind
 
 
-def _engines(fleet: Fleet) -> list[Engine]:
-    return [member.writer for member in fleet.members]
-
-
-def _key(engine: Engine) -> tuple[str, str]:
-    """Which database ``engine`` leads to, whatever its driver."""
-    return engine.url.get_backend_name(), name_of(engine.url)
+def _bind(
+    base: type[Session], session: Session, mapper: Any, keywords: dict[str, Any]
+) -> Engine | Connection | None:
+    try:
+        return base.get_bind(session, mapper, **keywords)
+    except UnboundExecutionError:
+        return None
 
 
 def _after_end(session: ReadWriteSession, transaction: SessionTransaction) -> None:

@@ -1,0 +1,69 @@
+"""Reads on replicas, writes on the primary, with SQLModel under FastAPI: its session's `exec()` is routed.
+
+    python -m examples.database_sqlmodel
+    curl -i -X POST localhost:8000/notes/hello     # with replicas: a cookie that remembers the write
+    curl localhost:8000/notes
+
+One SQLite file by default. For PostgreSQL set
+DATABASE_URL=postgresql+asyncpg://app@primary/shop and REPLICA_URLS, separated by spaces.
+"""
+
+import os
+import secrets
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Annotated
+
+import uvicorn
+from fastapi import Depends, FastAPI
+from sqlmodel import Field, SQLModel, select
+from sqlmodel.ext.asyncio.session import AsyncSession
+
+from scalekit.database import AsyncCluster
+from scalekit.database.asgi import ReadYourWritesMiddleware
+
+cluster = AsyncCluster(
+    os.environ.get("DATABASE_URL", "sqlite+aiosqlite:///notes.db"),
+    replicas=os.environ.get("REPLICA_URLS", "").split(),
+)
+make_session = cluster.sessionmaker(class_=AsyncSession)
+
+
+class Note(SQLModel, table=True):
+    __tablename__ = "notes"
+    id: int | None = Field(default=None, primary_key=True)
+    text: str
+
+
+@asynccontextmanager
+async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+    async with cluster:
+        async with cluster.primary_engine.begin() as connection:
+            await connection.run_sync(SQLModel.metadata.create_all)
+        yield
+
+
+async def new_session() -> AsyncIterator[AsyncSession]:
+    async with make_session() as session:
+        yield session
+
+
+Session = Annotated[AsyncSession, Depends(new_session)]
+app = FastAPI(lifespan=lifespan)
+secret_key = os.environ.get("SECRET_KEY") or secrets.token_urlsafe()  # the same on every server
+app.add_middleware(ReadYourWritesMiddleware, cluster=cluster, secret_key=secret_key)
+
+
+@app.get("/notes")
+async def notes(session: Session) -> list[str]:
+    return list(await session.exec(select(Note.text).order_by(Note.id)))
+
+
+@app.post("/notes/{text}")
+async def add(text: str, session: Session) -> None:
+    session.add(Note(text=text))
+    await session.commit()
+
+
+if __name__ == "__main__":
+    uvicorn.run(app, port=int(os.environ.get("PORT", "8000")))
