@@ -1,9 +1,15 @@
 """Which replica a read goes to. No server needed."""
 
+import dataclasses
+import math
+from collections import Counter
 from dataclasses import dataclass
 
+from hypothesis import given
+from hypothesis import strategies as st
+
 from scalekit.database import ANY, CAUSAL, Bounded, Consistency, Token
-from scalekit.database.choice import Choice, choose
+from scalekit.database.choice import Choice, choose, drawn, number
 from scalekit.database.tokens import Reached
 from tests.database._tokens import token
 
@@ -12,6 +18,8 @@ from tests.database._tokens import token
 class Replica:
     position: int
     load: int = 0
+    seed: int = 0
+    weight: float = 1
 
     @property
     def reached(self) -> Reached:
@@ -23,7 +31,7 @@ class Replica:
 
 
 def decide(
-    *candidates: Replica, level: Consistency = CAUSAL, wanted: Token | None = None
+    *candidates: Replica, level: Consistency = CAUSAL, wanted: Token | None = None, visitor: int | None = None
 ) -> Choice[Replica] | None:
     # Complete until as many seconds after the beginning as its position tells; beyond 90 nobody knows.
     return choose(
@@ -32,6 +40,7 @@ def decide(
         token=wanted,
         complete_until=lambda reached: float(reached.marks["1"]) if reached.marks["1"] <= 90 else None,
         now=100.0,
+        visitor=visitor,
     )
 
 
@@ -65,3 +74,69 @@ def test_nobody_to_choose_from() -> None:
     """The primary, then."""
     assert decide() is None
     assert decide(level=ANY) is None
+
+
+def chosen(*candidates: Replica, visitor: int, level: Consistency = CAUSAL) -> Replica:
+    found = decide(*candidates, visitor=visitor, level=level)
+    assert found is not None
+    return found.member
+
+
+A, B, C = (Replica(50, seed=number(f"replica-{letter}:5432/shop")) for letter in "abc")
+VISITORS = [number(f"visitor {index}") for index in range(3_000)]
+
+
+@given(st.integers(0, 2**64 - 1), st.permutations([A, B, C]), st.sampled_from([ANY, CAUSAL, Bounded(60)]))
+def test_a_visitor_keeps_their_replica(visitor: int, order: list[Replica], level: Consistency) -> None:
+    """4. Whoever computes it, at every level, however busy it is; only the visitors of one that is lost move,
+    and they come back with it."""
+    own = chosen(*order, visitor=visitor, level=level)
+    busy = [dataclasses.replace(one, load=9 if one is own else 0) for one in order]
+    assert chosen(*busy, visitor=visitor, level=level).seed == own.seed
+    for lost in order:
+        left = [one for one in order if one is not lost]
+        moved = chosen(*left, visitor=visitor)
+        assert (moved is not own) == (lost is own)
+
+
+def test_visitors_are_spread_by_weight() -> None:
+    """27. A share of the visitors as of the weights, which a replica gets from each of the others alike."""
+    heavy = dataclasses.replace(B, weight=2)
+    even = Counter(chosen(A, B, C, visitor=one).seed for one in VISITORS)
+    uneven = Counter(chosen(A, heavy, C, visitor=one).seed for one in VISITORS)
+    assert all(abs(count - 1_000) < 120 for count in even.values()), even
+    assert [abs(uneven[one.seed] - wanted) < 120 for one, wanted in ((A, 750), (B, 1_500), (C, 750))] == [
+        True
+    ] * 3
+    for one in VISITORS:
+        before, after = chosen(A, B, C, visitor=one), chosen(A, heavy, C, visitor=one)
+        assert after.seed in (before.seed, heavy.seed), "only to the one that has become heavier"
+
+
+@given(st.integers(0, 2**64 - 1), st.integers(0, 2**64 - 1))
+def test_what_is_drawn_is_a_positive_number(visitor: int, seed: int) -> None:
+    """4. For every visitor and replica, so that each has a place in the order."""
+    for near in (seed, visitor, visitor ^ 2**64 - 1):
+        assert 0 < drawn(visitor, near, 1) < math.inf
+        assert drawn(visitor, near, 2) > drawn(visitor, near, 1)
+
+
+def test_the_visitors_own_replica_is_asked() -> None:
+    """4. Not the one that is ahead by what happened between two probes; but never one that is far behind."""
+    for visitor in VISITORS[:50]:
+        own = chosen(A, B, visitor=visitor)
+        other = B if own is A else A
+        ahead = dataclasses.replace(other, position=51)
+        assert decide(own, ahead, wanted=token(1, 70), visitor=visitor) == Choice(own, token(1, 70))
+        far = dataclasses.replace(other, position=52)
+        assert decide(own, far, wanted=token(1, 70), visitor=visitor) == Choice(far, token(1, 70))
+        late = [dataclasses.replace(own, position=95), dataclasses.replace(other, position=96)]
+        assert decide(*late, wanted=token(1, 99), visitor=visitor) == Choice(late[0], token(1, 99)), (
+            "no history"
+        )
+
+
+def test_numbers_of_names_are_the_same_in_every_process() -> None:
+    """4. Or two servers would send a visitor to two replicas."""
+    assert number("replica-a:5432/shop") == 12144573737684122325
+    assert number("\udcff") != number("\ud800"), "whatever a header may contain"

@@ -1,15 +1,39 @@
-"""Which replica a read goes to. Pure: decided from what is known about each."""
+"""Which replica a read goes to. Pure: decided from what is known about each.
 
+Rules:
+
+* A visitor keeps their replica, so that what they have seen once they see again: each replica draws a number
+  for each visitor, the same on every server, and the highest one wins. One replica less or more moves only
+  the visitors that it had or gets (weighted rendezvous hashing).
+* Who is nobody in particular gets the replica with the least to do.
+* At most one replica is asked anything: the visitor's own, unless it is known to be behind the others.
+"""
+
+import math
 import random
 from collections.abc import Callable, Sequence
+from hashlib import blake2b
 from typing import Generic, NamedTuple, Protocol, TypeVar
 
 from scalekit.database.levels import ANY, Bounded, Consistency
 from scalekit.database.tokens import Reached, Token
 
+_BITS = 2**64 - 1
+_BEHIND = 1.0  # seconds; another's chances to have what was just written are better by then
+
 
 class Candidate(Protocol):
     """A replica that may be read from, as far as this choice is concerned."""
+
+    @property
+    def seed(self) -> int:
+        """A number of 64 bits that stands for it on every server."""
+        ...
+
+    @property
+    def weight(self) -> float:
+        """How many visitors it gets, in proportion to the others; more than 0."""
+        ...
 
     @property
     def load(self) -> int:
@@ -44,6 +68,7 @@ def choose(
     token: Token | None,
     complete_until: Callable[[Reached], float | None],
     now: float,
+    visitor: int | None = None,
 ) -> Choice[C] | None:
     """The candidate to read from; ``None``: none of them will do, it has to be the primary.
 
@@ -53,6 +78,7 @@ def choose(
         token: what the visitor was promised, if it can be compared.
         complete_until: the moment (monotonic) of which a replica has every commit, if that is known.
         now: the time on the same clock.
+        visitor: a number of 64 bits that stands for who reads; ``None``: nobody in particular.
     """
     if isinstance(level, Bounded):
         oldest = now - level.seconds
@@ -61,13 +87,42 @@ def choose(
     if not candidates:
         return None
     if level is ANY or token is None:
-        return Choice(_least_busy(candidates), None)
+        return Choice(_pick(candidates, visitor), None)
     known = [one for one in candidates if one.reached.covers(token)]
     if known:
-        return Choice(_least_busy(known), None)
-    return Choice(max(candidates, key=lambda one: one.order), token)
+        return Choice(_pick(known, visitor), None)
+    asked = ahead = max(candidates, key=lambda one: one.order)
+    if visitor is not None:
+        own = _pick(candidates, visitor)
+        has, best = complete_until(own.reached), complete_until(ahead.reached)
+        if best is None or (has is not None and has >= best - _BEHIND):
+            asked = own
+    return Choice(asked, token)
 
 
-def _least_busy(candidates: Sequence[C]) -> C:
-    least = min(one.load for one in candidates)
-    return random.choice([one for one in candidates if one.load == least])  # noqa: S311
+def _pick(candidates: Sequence[C], visitor: int | None) -> C:
+    if len(candidates) == 1:
+        return candidates[0]
+    if visitor is None:
+        least = min(one.load for one in candidates)
+        return random.choice([one for one in candidates if one.load == least])  # noqa: S311
+    return max(candidates, key=lambda one: drawn(visitor, one.seed, one.weight))
+
+
+def drawn(visitor: int, seed: int, weight: float) -> float:
+    """What the replica of ``seed`` draws for ``visitor``; of two, it wins in proportion to its weight."""
+    # The finaliser of MurmurHash3, which turns each bit of its input into half of the bits of the result.
+    mixed = visitor ^ seed
+    mixed = (mixed ^ (mixed >> 33)) * 0xFF51AFD7ED558CCD & _BITS
+    mixed = (mixed ^ (mixed >> 33)) * 0xC4CEB9FE1A85EC53 & _BITS
+    return -weight / math.log(((mixed ^ (mixed >> 33)) // 2**12 + 0.5) / 2**52)  # of what is above 0, below 1
+
+
+def number(text: str) -> int:
+    """64 bits that stand for ``text`` in every process."""
+    return int.from_bytes(blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest())
+
+
+def anybody() -> int:
+    """64 bits that stand for a visitor of whom nothing is known."""
+    return random.getrandbits(64)

@@ -20,6 +20,7 @@ from scalekit._durations import Duration, seconds
 from scalekit._steps import run, run_async
 from scalekit.database.backends import backend_for, sqlite
 from scalekit.database.blocks import Block
+from scalekit.database.choice import anybody, number
 from scalekit.database.configuration import DatabaseURL, check_level, member_urls
 from scalekit.database.core import ClusterEngine
 from scalekit.database.drivers import driver_for, known_driver
@@ -178,7 +179,9 @@ class _Base(ABC):
         return Block(self.scopes, consistency, name="replicas()")
 
     @contextmanager
-    def scope(self, token: Token | None = None, *, writes: bool = False) -> Iterator[Scope]:
+    def scope(
+        self, token: Token | None = None, *, writes: bool = False, visitor: str | None = None
+    ) -> Iterator[Scope]:
         """One visitor: what is committed inside the block is seen by every later read inside it.
 
         The middlewares open one for each request. For a job, open one yourself, and pass
@@ -189,9 +192,14 @@ class _Base(ABC):
         Args:
             token: what the visitor must be shown at least.
             writes: begin on the primary.
+            visitor: who it is, such as a user's identifier: reads of the same visitor go to the same replica
+                while it is healthy. By default that of the scope around it, or one of its own.
         """
+        key = None if visitor is None else number(visitor)
         parent = self.scopes.current()
-        with self.scopes.enter(Scope(token, writes=writes, parent=parent)) as scope:
+        if key is None and parent is None:
+            key = anybody()
+        with self.scopes.enter(Scope(token, writes=writes, parent=parent, visitor=key)) as scope:
             yield scope
 
     @property

@@ -23,6 +23,7 @@ from scalekit.database.engines import describe
 from scalekit.database.fleet import Fleet
 from scalekit.database.levels import STRONG, Consistency
 from scalekit.database.member import Member
+from scalekit.database.monotonic import replica_for
 from scalekit.database.scope import Scope
 from scalekit.errors import NoServerAvailable
 
@@ -93,13 +94,13 @@ def _to_replica(fleet: Fleet, scope: Scope, level: Consistency | None) -> Connec
     without: frozenset[Member] = frozenset()
     began = time.monotonic()
     while level is not STRONG and not fleet.single:
-        promised = scope.token
-        choice = fleet.choose(level, promised, without)
-        if choice is None:
+        found = replica_for(fleet, scope, level, without)
+        if found is None:
             return None
+        choice, token = found
         member = choice.member
         try:
-            connection = open_reader(fleet, choice, level, promised)
+            connection = open_reader(fleet, choice, level, token)
         except member.errors as error:
             # Nothing has been sent yet: another may be tried.
             fleet.suspect(member, describe(error))

@@ -198,7 +198,12 @@ class Fleet:
                 self.monitor.start()  # dispose() has stopped it, and let everything be forgotten
 
     def choose(
-        self, level: Consistency, token: Token | None, without: frozenset[Member]
+        self,
+        level: Consistency,
+        token: Token | None,
+        without: frozenset[Member],
+        *,
+        visitor: int | None = None,
     ) -> Choice[Member] | None:
         """A replica to read from; ``None``: the primary.
 
@@ -206,6 +211,7 @@ class Fleet:
             level: how fresh the read must be.
             token: what the visitor was promised.
             without: members that failed this transaction already.
+            visitor: who keeps their replica; ``None``: nobody in particular.
         """
         if not self.readers:
             return None
@@ -218,6 +224,7 @@ class Fleet:
             token=token,
             complete_until=self.history.complete_until,
             now=time.monotonic(),
+            visitor=visitor,
         )
 
     def confirm(

@@ -22,6 +22,7 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from scalekit._forks import renew_in_children
 from scalekit._steps import Steps
 from scalekit.database.backends.protocol import Backend, Trouble
+from scalekit.database.choice import number
 from scalekit.database.commits import tell_outcomes
 from scalekit.database.drivers.protocol import Driver
 from scalekit.database.engines import (
@@ -73,6 +74,7 @@ class Member:
         options: dict[str, Any],
     ) -> None:
         self.name = name_of(url)
+        self.seed, self.weight = number(self.name), 1.0
         self.health, self.identity = Health(), Identity()
         # Set by whoever knows them: the system and the epoch that a connection must lead to.
         self.expected: Callable[[], tuple[str | None, int]] = lambda: (None, 0)

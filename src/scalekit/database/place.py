@@ -25,8 +25,9 @@ from scalekit.database.engines import describe
 from scalekit.database.fleet import Fleet
 from scalekit.database.levels import ANY, STRONG, Consistency
 from scalekit.database.member import Member
+from scalekit.database.monotonic import replica_for
 from scalekit.database.recovery import Repeat, repeat
-from scalekit.database.scope import Scope
+from scalekit.database.scope import Scope, Seen
 from scalekit.database.tokens import Token
 from scalekit.errors import NoServerAvailable
 
@@ -71,6 +72,11 @@ class Place(Mark):
         """Whether all its reads see one snapshot. Asks the server."""
         return self.connection.get_isolation_level() in ("REPEATABLE READ", "SERIALIZABLE")
 
+    def tell_seen(self) -> None:
+        """The transaction is over here, and what it was shown its visitor has seen."""
+        if self.replica and self.statements:
+            self.scope.saw(Seen(self.member, self.report, time.monotonic()))
+
     def still_answers(self, fleet: Fleet, level: Consistency) -> bool:
         """Whether this replica, chosen for an earlier statement, is fresh enough for one more.
 
@@ -107,12 +113,13 @@ def on_replica(
     began = time.monotonic()
     while level is not STRONG:
         promised = scope.token
-        choice = fleet.choose(level, promised, without)
-        if choice is None:
+        found = replica_for(fleet, scope, level, without)
+        if found is None:
             break
+        choice, token = found
         member = choice.member
         try:
-            connection = open_reader(fleet, choice, level, promised)
+            connection = open_reader(fleet, choice, level, token)
         except member.errors as error:
             fleet.suspect(member, describe(error))
             without |= {member}

@@ -7,18 +7,36 @@ they set would not be.
 
 import logging
 from threading import RLock
-from typing import Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 from weakref import ref
 
 from scalekit.database.blocks import Block, strictest
 from scalekit.database.levels import Consistency
+from scalekit.database.report import Report
 from scalekit.database.tokens import Token, latest
+
+if TYPE_CHECKING:
+    from scalekit.database.member import Member
 
 _log = logging.getLogger("scalekit.database")
 
 
 class _Pending(Protocol):
     def has_uncommitted_writes(self) -> bool: ...
+
+
+class Seen(NamedTuple):
+    """A transaction that read from a replica.
+
+    Args:
+        member: the replica.
+        report: what it had said before.
+        until: when the transaction ended, on this process's monotonic clock.
+    """
+
+    member: "Member"
+    report: Report
+    until: float
 
 
 class Scope:
@@ -29,12 +47,21 @@ class Scope:
         writes: start on the primary, because this is likely to write.
         parent: the scope around it: what it was promised is promised here too, and what is written here it
             will read.
+        visitor: a number of 64 bits that stands for the visitor, who keeps their replica; by default the
+            parent's. ``None`` without one: nobody in particular.
     """
 
     def __init__(
-        self, token: Token | None = None, *, writes: bool = False, parent: "Scope | None" = None
+        self,
+        token: Token | None = None,
+        *,
+        writes: bool = False,
+        parent: "Scope | None" = None,
+        visitor: int | None = None,
     ) -> None:
         self.token: Token | None = token if parent is None else latest(parent.token, token)
+        self.visitor: int | None = visitor if visitor is not None or parent is None else parent.visitor
+        self.seen: Seen | None = None if parent is None else parent.seen
         self.writes = writes
         self.commits = 0
         self.sealed = False
@@ -79,6 +106,13 @@ class Scope:
                 "could not be updated and their next request may miss this write on a replica; commit "
                 "before the response is sent (in FastAPI: in the endpoint, or Depends(..., scope='function'))"
             )
+
+    def saw(self, seen: Seen) -> None:
+        """A transaction has read from a replica. What it was shown, later ones are shown too."""
+        if self.visitor is not None:
+            self.seen = seen
+        if self._parent is not None:
+            self._parent.saw(seen)
 
     def seal(self) -> None:
         """The response headers have left; a commit from here on can no longer be told to the visitor."""

@@ -197,6 +197,7 @@ class ReadWriteSession(Session):
 
     def _leave(self, place: Place) -> None:
         """The transaction has left the replica at ``place``, with what it has read there."""
+        place.tell_seen()
         if place.is_streaming():
             self._left += (place.connection,)
         else:

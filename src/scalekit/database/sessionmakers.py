@@ -81,6 +81,7 @@ def _after_end(session: ReadWriteSession, transaction: SessionTransaction) -> No
 
 
 def _tell(session: ReadWriteSession, place: Place) -> None:
+    place.tell_seen()
     if place.autocommit and place.token is None:
         place.may_have_committed()  # the connection was lost under what it was told to do
     if place.token is not None:

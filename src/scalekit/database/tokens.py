@@ -144,6 +144,10 @@ class Reached:
         """Whether the server has everything that ``token`` stands for."""
         return self.system == token.system and _includes(self.marks, token.marks)
 
+    def token(self, epoch: int) -> Token:
+        """A promise of all of this, to somebody who has seen it, in ``epoch``."""
+        return Token.of(self.system, epoch, self.marks)
+
 
 class TokenSigner:
     """Tokens as text that a visitor can carry and not change.
