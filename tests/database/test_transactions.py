@@ -1,5 +1,6 @@
 """What a transaction does on its way: how it begins, what it sees, and what it leaves behind."""
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
@@ -8,8 +9,10 @@ import pytest
 from sqlalchemy import Connection, event, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import Session
 
-from scalekit.database import AsyncCluster, Cluster
+from scalekit.database import ANY, CAUSAL, STRONG, AsyncCluster, Bounded, Cluster
+from scalekit.errors import ConfigurationError
 from tests.conftest import Database
 from tests.faults import pause_replay
 
@@ -23,6 +26,17 @@ def lagging(items: Database) -> Iterator[None]:
         for replica in items.cluster.replicas:
             stack.enter_context(pause_replay(replica))
         yield
+
+
+def meet(cluster: AsyncCluster | Cluster) -> None:
+    """Wait until the cluster, which rarely asks, has heard of its replicas."""
+    fleet = cluster._fleet
+    fleet.begin()
+    deadline = time.monotonic() + 60
+    while len(fleet.readers) < len(fleet.members) - 1:
+        assert time.monotonic() < deadline, fleet.explain()
+        fleet.monitor.poke()
+        fleet.monitor.wait(lambda: len(fleet.readers) == len(fleet.members) - 1, 1)
 
 
 def in_flight(cluster: AsyncCluster | Cluster) -> list[int]:
@@ -46,6 +60,7 @@ def test_a_listener_that_runs_sql_as_the_transaction_begins(
     allows afterwards; a replica is not left out for it, and the listener has run wherever a statement does.
     """
     cluster = make_sync(probe_interval=30)  # so that the read has to ask
+    meet(cluster)
     set_tenant(cluster)
     with cluster.scope():
         with cluster.session() as session:
@@ -79,7 +94,7 @@ async def test_the_snapshot_is_younger_than_the_answer(
 
     member.ask_over = catch_up_and_ask  # type: ignore[method-assign]
     async with cluster.session() as session:
-        await session.execute(STOCK)
+        await session.run_sync(lambda _: meet(cluster))
     with cluster.scope(), pause_replay(replica):
         async with cluster.session() as session:
             await session.execute(text("UPDATE item SET stock = 5"))
@@ -189,3 +204,64 @@ async def test_rows_that_are_still_streaming(make_async: Callable[..., AsyncClus
 async def stock(session: AsyncSession) -> int:
     async with session:
         return int((await session.execute(STOCK)).one()[0])
+
+
+ASKED: list[tuple[Any, Any, list[bool]]] = [
+    # The transaction's level, the statements', and whether each of them is on a replica.
+    (CAUSAL, [None, STRONG, ANY], [True, False, False]),
+    (CAUSAL, [STRONG, None], [False, False]),
+    (STRONG, [ANY, None, STRONG], [True, True, False]),
+    (ANY, [CAUSAL, Bounded(5)], [True, True]),
+    (CAUSAL, [None, Bounded(0.000001)], [True, False]),
+    (CAUSAL, [Bounded(0.000001)], [False]),
+]
+
+
+@pytest.mark.parametrize(("level", "asked", "expected"), ASKED)
+def test_levels_of_statements(
+    make_sync: Callable[..., Cluster], level: Any, asked: list[Any], expected: list[bool]
+) -> None:
+    """6. A statement may ask for a level of its own, in its options or along with it. One that asks for more
+    than the transaction did moves it to the primary if its replica does not do; less changes nothing.
+    """
+    cluster = make_sync(consistency=level)
+    with cluster.session() as session:
+        assert [is_on_replica(session, one) for one in asked] == expected
+    with cluster.session() as session:
+        where = [text("SELECT pg_is_in_recovery()").execution_options(consistency=one) for one in asked]
+        assert [session.scalar(one) for one in where] == expected
+
+
+def is_on_replica(session: Session, level: Any) -> bool:
+    options = {} if level is None else {"consistency": level}
+    return bool(session.scalar(text("SELECT pg_is_in_recovery()"), execution_options=options))
+
+
+@pytest.mark.parametrize("isolation", ["READ COMMITTED", "REPEATABLE READ"])
+def test_a_statement_that_asks_for_what_was_promised(
+    make_sync: Callable[..., Cluster], items: Database, isolation: str
+) -> None:
+    """1. In a transaction that reads anything it gets the visitor's write; its snapshot may be too old."""
+    cluster = make_sync(isolation_level=isolation)
+    caught_up = STOCK.execution_options(consistency=CAUSAL)
+    with cluster.scope(), cluster.session(consistency=ANY) as session:
+        with lagging(items):
+            with cluster.session() as writing:
+                writing.execute(text("UPDATE item SET stock = 5"))
+                writing.commit()
+            assert session.execute(STOCK).one() == (0, True)
+            assert session.execute(STOCK).one() == (0, True)
+            if isolation == "READ COMMITTED":
+                assert session.execute(caught_up).one() == (5, False)
+        if isolation == "REPEATABLE READ":
+            # By now it is known that the replica has it; the snapshot has not.
+            replicas = cluster._fleet.members[1:]
+            token = cluster.scopes.current().token  # type: ignore[union-attr]
+            cluster._fleet.monitor.wait(lambda: all(one.reached.covers(token) for one in replicas), 30)  # type: ignore[arg-type]
+            assert session.execute(caught_up).one() == (5, False)
+
+
+def test_a_level_that_is_none(make_sync: Callable[..., Cluster]) -> None:
+    """A mistyped level is an error of the statement, not a level that nobody asked for."""
+    with make_sync().session() as session, pytest.raises(ConfigurationError, match="consistency='strong'"):
+        session.execute(STOCK, execution_options={"consistency": "strong"})

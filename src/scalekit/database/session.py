@@ -10,6 +10,7 @@ Rules:
   the statement is repeated where it can run. What has been read already is never repeated.
 * A write is never repeated, and nor is a read on the primary, which may be one: it may call a function.
 * A savepoint begins on the primary: it is made for what may fail, which is a write.
+* What the application binds to an engine of its own, by ``bind=`` or ``binds=``, goes there and nowhere else.
 
 One class serves ``sessionmaker(class_=...)`` and ``async_sessionmaker(sync_session_class=...)``.
 """
@@ -17,18 +18,21 @@ One class serves ``sessionmaker(class_=...)`` and ``async_sessionmaker(sync_sess
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from sqlalchemy import Connection, Executable
-from sqlalchemy.exc import DBAPIError
-from sqlalchemy.orm import Session, SessionTransaction
+from sqlalchemy import ClauseElement, Connection, Executable
+from sqlalchemy.exc import DBAPIError, UnboundExecutionError
+from sqlalchemy.orm import Session, SessionTransaction, object_mapper
 
 from scalekit.database.backends.protocol import Trouble
 from scalekit.database.engines import describe
 from scalekit.database.fleet import Fleet
 from scalekit.database.levels import STRONG, Consistency
 from scalekit.database.member import Member
+from scalekit.database.options import is_streamed, level_of
 from scalekit.database.place import Place, let_go, on_primary, on_replica
 from scalekit.database.recovery import Repeat, repeat
 from scalekit.database.scope import Scope
+
+_NOTHING: Mapping[str, Any] = {}
 
 
 class ReadWriteSession(Session):
@@ -43,6 +47,8 @@ class ReadWriteSession(Session):
 
     fleet: ClassVar[Fleet]
 
+    _has_binds = False  # before __init__, in which SQLAlchemy adds them
+
     def __init__(self, *args: Any, consistency: Consistency | None = None, **keywords: Any) -> None:
         super().__init__(*args, **keywords)
         self._consistency = consistency
@@ -56,13 +62,13 @@ class ReadWriteSession(Session):
 
     def begin(self, nested: bool = False) -> SessionTransaction:
         """As ``Session.begin()``; a savepoint begins on the primary."""
-        if nested and not self.fleet.single:
+        if nested and self._routes():
             self._use_primary()
         return super().begin(nested)
 
     def connection(self, bind_arguments: Any = None, execution_options: Any = None) -> Connection:
         """The transaction's connection to the primary, since nobody sees what will be sent over it."""
-        if self.fleet.single or (bind_arguments and bind_arguments.get("bind")):
+        if not self._routes() or self._bound(**(bind_arguments or {})) is not None:
             return super().connection(bind_arguments, execution_options)
         before = self._place
         place = self._use_primary(execution_options)
@@ -76,8 +82,9 @@ class ReadWriteSession(Session):
         Called by SQLAlchemy with what is about to run. Outside a transaction nothing is chosen, and any
         engine will do for those who want its dialect.
         """
-        if bind is not None:
-            return bind
+        bound = self._bound(mapper, clause, bind)
+        if bound is not None:
+            return bound
         if self.fleet.single:
             return self.fleet.members[0].writer
         if clause is None and mapper is not None and self._flushing:
@@ -93,6 +100,27 @@ class ReadWriteSession(Session):
             place = self._use_primary(wrote=True)
         return place.engine
 
+    def _bound(self, mapper: Any = None, clause: Any = None, bind: Any = None, **_: Any) -> Any:
+        """What the application itself has bound this to; ``None``: the cluster's members."""
+        if bind is None and (self._has_binds or self.bind is not None):
+            clause = clause if isinstance(clause, ClauseElement) else None  # an error that comes later
+            try:
+                return super().get_bind(mapper, clause=clause)
+            except UnboundExecutionError:
+                return None
+        return bind
+
+    def _routes(self) -> bool:
+        """Whether there is anything to choose for this session."""
+        return not self.fleet.single and self.bind is None
+
+    def _flushes_here(self) -> bool:
+        """Whether anything of the flush in progress is for the cluster's members."""
+        if not self._has_binds:
+            return self._routes()
+        changed = (*self.new, *self.dirty, *self.deleted)
+        return self._routes() and any(self._bound(object_mapper(one)) is None for one in changed)
+
     def has_uncommitted_writes(self) -> bool:
         """Whether a commit of this session could still change something."""
         place = self._place
@@ -100,11 +128,21 @@ class ReadWriteSession(Session):
 
     if not TYPE_CHECKING:  # private, with overloads that only SQLAlchemy's own methods are made for
 
+        def _add_bind(self, key, bind):
+            # By binds=, bind_mapper() or bind_table(). What was added is not to be asked for everywhere.
+            super()._add_bind(key, bind)
+            self._has_binds = True
+
         def _execute_internal(self, statement, params=None, **keywords):
             # Where execute(), scalar(), scalars() and what others build upon them meet, such as SQLModel's
             # exec(), which reaches Session.execute() past any execute() of ours.
             call = super()._execute_internal
-            if self.fleet.single or (keywords.get("bind_arguments") or {}).get("bind"):
+            if not self._routes():
+                return call(statement, params, **keywords)
+            arguments = keywords.get("bind_arguments") or {}
+            if (arguments or self._has_binds) and self._bound(
+                **{"clause": statement, **arguments}
+            ) is not None:
                 return call(statement, params, **keywords)
             if keywords.get("_parent_execute_state") is not None:
                 # Inside a hook of the application's, and so inside a statement that was judged.
@@ -112,7 +150,7 @@ class ReadWriteSession(Session):
             options = keywords.get("execution_options") or {}
             return self._perform(lambda: call(statement, params, **keywords), statement, options)
 
-    def _perform(self, call: Callable[[], Any], statement: Any, options: Mapping[str, Any]) -> Any:
+    def _perform(self, call: Callable[[], Any], statement: Executable, options: Mapping[str, Any]) -> Any:
         """Choose where ``statement`` runs, unless that is done, and ``call`` it; again where that is safe.
 
         Args:
@@ -138,13 +176,15 @@ class ReadWriteSession(Session):
     def _choose_reader(self, statement: Executable, options: Mapping[str, Any]) -> None:
         """Choose where to read, unless that is done and still good."""
         place = self._place
-        if place is None:
-            self._begin_reading()
-        elif place.replica and not place.still_answers(self.fleet, place.level):
-            self._use_primary()
-        place = self._place
-        if place is not None and place.replica and _streams(statement, options):
-            place.streaming = True
+        if place is None or place.replica:
+            level = level_of(statement, options, getattr(self, "execution_options", _NOTHING))
+            if place is None:
+                self._begin_reading(level)
+            elif not place.still_answers(self.fleet, level or place.level):
+                self._use_primary()
+            place = self._place
+            if place is not None and place.replica and is_streamed(statement, options):
+                place.streaming = True
 
     def _is_read(self, statement: Any) -> bool:
         return isinstance(statement, Executable) and self.fleet.verdicts.is_read(statement)
@@ -152,7 +192,7 @@ class ReadWriteSession(Session):
     def _scope(self) -> Scope:
         return self.fleet.scopes.current() or self._born_in or self.fleet.scopes.process
 
-    def _level(self, scope: Scope) -> Consistency:
+    def _level(self, scope: Scope, asked: Consistency | None) -> Consistency:
         block = self.fleet.scopes.level(scope)
         if block is STRONG or self.twophase:
             return STRONG
@@ -160,17 +200,23 @@ class ReadWriteSession(Session):
             return STRONG
         if self.autoflush and not self._is_clean():
             return STRONG  # the read flushes first, and so writes
-        if self._consistency is not None:
-            return self._consistency
-        if block is not None:
-            return block
+        for level in (asked, self._consistency, block):
+            if level is not None:
+                return level
         return STRONG if scope.writes else self.fleet.consistency
 
-    def _begin_reading(self, without: frozenset[Member] = frozenset()) -> None:
-        """Choose where to read, and connect."""
+    def _begin_reading(
+        self, asked: Consistency | None = None, without: frozenset[Member] = frozenset()
+    ) -> None:
+        """Choose where to read, and connect.
+
+        Args:
+            asked: how fresh the first statement asks to be.
+            without: members that failed this transaction already.
+        """
         self.fleet.begin()
         scope = self._scope()
-        self._place = on_replica(self, scope, self._level(scope), without)
+        self._place = on_replica(self, scope, self._level(scope, asked), without)
         if self._place is None:
             self._use_primary()
 
@@ -229,11 +275,5 @@ class ReadWriteSession(Session):
             case Repeat.ELSEWHERE:
                 let_go(self, place.connection, broken=trouble is Trouble.GONE)
                 self._place = None
-                self._begin_reading(frozenset({place.member}))
+                self._begin_reading(place.level, frozenset({place.member}))
         return True
-
-
-def _streams(statement: Executable, given: Mapping[str, Any]) -> bool:
-    """Whether the rows of ``statement`` come as they are asked for."""
-    own = statement.get_execution_options()
-    return any(options.get("yield_per") or options.get("stream_results") for options in (own, given))

@@ -20,8 +20,8 @@ def session_class(fleet: Fleet) -> type[ReadWriteSession]:
         "ReadWriteSession", (ReadWriteSession,), {"fleet": fleet, "__doc__": ReadWriteSession.__doc__}
     )
     if not fleet.single:
-        event.listen(made, "before_flush", lambda session, *_: session._use_primary())
-        event.listen(made, "after_flush", lambda session, *_: session._use_primary(wrote=True))
+        event.listen(made, "before_flush", _before_flush)
+        event.listen(made, "after_flush", _after_flush)
         event.listen(made, "after_transaction_end", _after_end)
     return made
 
@@ -67,6 +67,16 @@ def _bind(
         return base.get_bind(session, mapper, **keywords)
     except UnboundExecutionError:
         return None
+
+
+def _before_flush(session: ReadWriteSession, *_: object) -> None:
+    if session._flushes_here():
+        session._use_primary()
+
+
+def _after_flush(session: ReadWriteSession, *_: object) -> None:
+    if session._flushes_here():
+        session._use_primary(wrote=True)
 
 
 def _after_end(session: ReadWriteSession, transaction: SessionTransaction) -> None:
