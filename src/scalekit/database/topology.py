@@ -4,6 +4,8 @@ Pure: no I/O and no clock of its own. Rules:
 
 * The primary is the writable member of our system on the highest timeline ever seen. A writable member
   on an older one is a primary that was replaced; it gets nothing.
+* Where servers count no promotions, the primary stays so until it fails. A process that knows of none yet
+  takes the writable member that has what every other one has, and more; if there is no such, none.
 * A member that was away is made primary only after every other member was asked since its return: it
   may have been replaced meanwhile.
 * A replica is read from only on the primary's timeline, within ``max_lag``, and while it answers.
@@ -58,6 +60,8 @@ def survey(
     fit = [index for index, reason in enumerate(reasons) if reason is None]
     writable = [index for index in fit if (report := members[index].report) and report.writable]
     primary = previous if previous in writable else next(iter(writable), None)
+    if not epoch and primary != previous:
+        primary = _first_seen(members, writable, reasons)
     readers = []
     for index, one in enumerate(members):
         if reasons[index] is not None or one.report is None or index == primary:
@@ -70,6 +74,31 @@ def survey(
         else:
             readers.append(index)
     return Survey(primary, tuple(readers), tuple(reasons), system, epoch)
+
+
+def _first_seen(members: Sequence[Health], writable: Sequence[int], reasons: list[str | None]) -> int | None:
+    """The primary of servers that count no promotions, for a process that knows of none so far.
+
+    An old primary that came back looks like one, so all have to be heard first. The new one has what the old
+    one wrote, and what it wrote itself.
+    """
+    waiting = any(one.report is None and one.failure is None for one in members)
+    reports = {index: report for index in writable if (report := members[index].report)}
+    ahead = [
+        index
+        for index, report in reports.items()
+        if all(other.written is None or report.reached.covers(other.written) for other in reports.values())
+    ]
+    if len(ahead) == 1 and not waiting:
+        return ahead[0]
+    for index in writable:
+        reasons[index] = (
+            "the others are being asked whether it was replaced"
+            if waiting
+            else "one of several writable servers, and none has what all of them wrote and more; which is the "
+            "primary? Set read_only=1 on the others"
+        )
+    return None
 
 
 def _system(members: Sequence[Health]) -> str | None:

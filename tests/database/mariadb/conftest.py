@@ -155,12 +155,14 @@ def make(driver: str, portal: BlockingPortal) -> Iterator[Callable[..., Both]]:
     """Makes clusters over servers and a database; they are disposed of after the test."""
     with ExitStack() as stack:
 
-        def make(servers: list[MariaDBServer | str], name: str, **options: Any) -> Both:
+        def make(
+            servers: list[MariaDBServer | str], name: str, *, wanted: tuple[str, ...] = (), **options: Any
+        ) -> Both:
             urls = [one if isinstance(one, str) else url(one, driver, name) for one in servers]
             both = Both(driver, urls, portal, **options)
             stack.callback(both.dispose)
             both.run(lambda session: session.execute(WHERE).one())
-            both.wait_for_roles("primary", *["replica"] * (len(servers) - 1))
+            both.wait_for_roles(*(wanted or ("primary", *["replica"] * (len(servers) - 1))))
             return both
 
         yield make

@@ -1,0 +1,208 @@
+"""MariaDB servers that die, hang, come back and change places."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from sqlalchemy.exc import DBAPIError
+
+from scalekit.database import STRONG
+from scalekit.errors import NoServerAvailable
+from tests.database.mariadb.conftest import READ, Both, fill, url
+from tests.faults import FaultProxy, freeze, kill, pause_replay, promote
+from tests.servers import MariaDBPair, MariaDBServer
+
+pytestmark = pytest.mark.slow
+
+SHOP = "shop"
+
+
+class Trio:
+    """A primary (1) and two replicas (2 and 3), to be broken."""
+
+    def __init__(self, pair: MariaDBPair, third: MariaDBServer) -> None:
+        self.pair, self.third = pair, third
+        self.servers = [pair.primary, pair.replica, third]
+
+    def wait_caught_up(self) -> None:
+        position = self.servers[0].position()
+        for replica in self.servers[1:]:
+            replica.wait_for(position)
+
+
+@pytest.fixture
+def trio() -> Iterator[Trio]:
+    with MariaDBPair() as pair, MariaDBServer(server_id=3) as third:
+        third.follow(pair.primary)
+        fill(pair.primary, SHOP)
+        made = Trio(pair, third)
+        made.wait_caught_up()
+        yield made
+
+
+def wait(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def test_a_thousand_reads_with_one_replica_paused(make: Callable[..., Both], trio: Trio) -> None:
+    """3. One replica shows nothing new: no read is stale, and the other one still takes reads."""
+    both = make(trio.servers, SHOP)
+    found = {1: 0, 2: 0, 3: 0}
+    written, _ = both.read()
+    with pause_replay(trio.servers[1]):
+        for _ in range(10):
+            with both.cluster.scope():
+                both.write()
+                written += 1
+                for _ in range(100):
+                    stock, server = both.read()
+                    assert stock == written
+                    found[server] += 1
+    assert found[2] == 0
+    assert found[3] > 0
+
+
+def test_a_replica_killed_under_load(make: Callable[..., Both], trio: Trio) -> None:
+    """12. One replica dies while 8 visitors read, then the other: no read fails, and the primary takes them."""
+    both = make(trio.servers, SHOP)
+    stop = threading.Event()
+    served = [0] * 8
+
+    def visitor(number: int) -> None:
+        while not stop.is_set():
+            both.read()
+            served[number] += 1
+
+    with ThreadPoolExecutor(8) as threads:
+        visitors = [threads.submit(visitor, number) for number in range(8)]
+        try:
+            for replica in trio.servers[1:]:
+                before = sum(served)
+                wait(lambda before=before: sum(served) > before + 100)  # type: ignore[misc]
+                kill(replica)
+            both.wait_for_roles("primary", "out", "out")
+            before = sum(served)
+            wait(lambda: sum(served) > before + 100)
+        finally:
+            stop.set()
+        for one in visitors:
+            one.result()
+    assert both.read()[1] == 1
+    trio.servers[1].start()
+    trio.servers[1].sql("START SLAVE")
+    both.wait_for_roles("primary", "replica", "out")
+    assert both.read()[1] == 2
+
+
+def test_promotion(make: Callable[..., Both], trio: Trio) -> None:
+    """16. The primary is killed -9 and a replica promoted: writes resume without a restart, and what was
+    acknowledged and replicated is there; the old primary comes back and gets nothing."""
+    both = make(trio.servers, SHOP, failover_wait=20)
+    with both.cluster.scope() as scope:
+        both.write()
+        before = scope.token
+    trio.wait_caught_up()
+    stock, _ = both.read()
+    assert stock == 1
+    kill(trio.servers[0])
+    assert both.read()[0] == 1, "reads go on while there is no primary"
+    with ThreadPoolExecutor(1) as thread:
+        waiting = thread.submit(both.write)
+        promote(trio.servers[1])
+        promoted = time.monotonic()
+        waiting.result()
+    assert time.monotonic() - promoted < 5
+    assert both.roles()[1] == "primary"
+
+    # The other replica follows the new primary, and is read from again: what the old one wrote is there.
+    trio.third.follow(trio.servers[1])
+    both.wait_for_roles("out", "primary", "replica")
+    with both.cluster.scope(before):
+        assert both.read() == (2, 3)
+
+    # The old primary does not know, and takes writes from whoever asks it. Nobody does.
+    trio.servers[0].start()
+    wait(lambda: "second writable" in str(both.cluster.status().members[0].reason))
+    for expected in range(3, 13):
+        with both.cluster.scope():
+            both.write()
+            assert both.read()[0] == expected
+    assert trio.servers[0].sql("SELECT stock FROM item WHERE id = 1", database=SHOP) == "1"
+
+    # A process that starts now, with the configuration of old, finds the new primary too.
+    fresh = make(trio.servers, SHOP, wanted=("out", "primary", "replica"))
+    fresh.write()
+    assert fresh.run(lambda session: session.execute(READ).one()[1], consistency=STRONG) == 2
+
+
+def test_a_lost_write_is_never_taken_for_another(make: Callable[..., Both], trio: Trio) -> None:
+    """20. The old primary dies with a commit that no replica has. The new one gives its number to another
+    change; the visitor of the lost one reads from the primary, not from a replica that has the number."""
+    both = make(trio.servers, SHOP, failover_wait=20)
+    with pause_replay(trio.servers[1]), pause_replay(trio.servers[2]):
+        for server in trio.servers[1:]:
+            server.sql("STOP SLAVE IO_THREAD")
+        with both.cluster.scope() as scope:
+            both.write()
+        lost = scope.token
+        kill(trio.servers[0])
+        promote(trio.servers[1])
+    both.write()
+    both.write()
+    trio.third.follow(trio.servers[1])
+    trio.third.wait_for(trio.servers[1].position())
+    both.wait_for_roles("out", "primary", "replica")
+    with both.cluster.scope():
+        assert both.read() == (2, 3)
+    with both.cluster.scope(lost) as scope:
+        assert both.read() == (2, 2)
+        both.write()  # what comes after it is known again
+        trio.third.wait_for(trio.servers[1].position())
+        assert both.read() == (3, 3)
+
+
+def test_a_server_that_accepts_and_says_nothing(make: Callable[..., Both], trio: Trio, driver: str) -> None:
+    """13. The handshake has the time that connecting has; the replica is out, and reads go elsewhere."""
+    replica = trio.servers[1]
+    with FaultProxy(replica.host, replica.port) as proxy:
+        primary = url(trio.servers[0], driver, SHOP)
+        options = {"connect_timeout": 1, "probe_timeout": 0.5}
+        both = make([primary, proxy.url(url(replica, driver, SHOP))], SHOP, **options)
+        assert both.read()[1] == 2
+        proxy.blackhole()
+        with ThreadPoolExecutor(4) as threads:
+            assert {found[1] for found in threads.map(lambda _: both.read(), range(4))} == {1}
+        both.wait_for_roles("primary", "out")
+        proxy.pass_through()
+        both.wait_for_roles("primary", "replica")
+        assert both.read()[1] == 2
+
+
+def test_a_frozen_replica(make: Callable[..., Both], trio: Trio) -> None:
+    """12. Reads that wait for it are repeated elsewhere when the probe gives up."""
+    both = make(trio.servers[:2], SHOP, connect_timeout=1, probe_timeout=0.5)
+    assert both.read()[1] == 2
+    with freeze(trio.servers[1]):
+        assert both.read()[1] == 1
+        both.wait_for_roles("primary", "out")
+    both.wait_for_roles("primary", "replica")
+
+
+def test_no_primary(make: Callable[..., Both], trio: Trio) -> None:
+    """Reads go on; a write and the visitor whose write no replica has are told who is missing, and why."""
+    both = make(trio.servers, SHOP, failover_wait=0.2)
+    with pause_replay(trio.servers[1]), pause_replay(trio.servers[2]):
+        with both.cluster.scope() as scope:
+            both.write()
+        kill(trio.servers[0])
+        assert both.read()[1] in (2, 3)
+        with both.cluster.scope(), pytest.raises((NoServerAvailable, DBAPIError)):
+            both.write()
+        both.wait_for_roles("out", "replica", "replica")
+        with both.cluster.scope(scope.token), pytest.raises(NoServerAvailable, match="no primary"):
+            both.read()
