@@ -245,8 +245,8 @@ def test_ten_seconds_after_the_new_cookie_was_used(timed: Shell, clock: Clock) -
 
 @pytest.mark.parametrize(("passed", "saved"), [(DAY - 1, True), (DAY, False)])
 def test_a_request_that_is_under_way_for_long(timed: Shell, clock: Clock, passed: int, saved: bool) -> None:
-    """7. 13. What it has loaded under the old id, it saves to the session that went on, for as long as there is
-    a mark of that; it brings no cookie."""
+    """7. 13. What it has loaded under the old id, it saves to the session that went on, for as long as there
+    is a mark of that; it brings no cookie."""
     visitor = known(timed)
     other = Visitor(timed, visitor.cookie)
 
@@ -272,7 +272,16 @@ def test_the_bound(make_shell: Callable[..., Shell], clock: Clock, idle: int, bo
     clock.now += 0.001
     reply = visitor.visit(who)
     assert (reply.json, reply.set_cookies) == (NOBODY, [])
-    assert Visitor(visitor.shell, lost)(who) == (ANN if idle > bound else NOBODY)
+    assert Visitor(visitor.shell, lost)(who) == ANN  # it was used a moment ago
+
+
+def test_who_comes_with_the_old_cookie_is_not_idle(make_shell: Callable[..., Shell], clock: Clock) -> None:
+    """4. 13. The response that sends the cookie again extends the session, as any other does."""
+    visitor = known(make_shell(MemoryStore(clock=clock), idle_timeout=3600))
+    lose(visitor)
+    for _ in range(3):
+        clock.now += 3000
+        assert visitor(who) == ANN
 
 
 def test_a_short_idle_time(make_shell: Callable[..., Shell], clock: Clock) -> None:

@@ -55,7 +55,8 @@ def send_again(core: "Core", session: Session) -> Steps[None]:
     token, session._unheard = session._unheard, None
     if token is None or store_id(token) != session._id:
         return
-    there: Loaded | None = yield core.store.load(session._id, idle=core.idle, step=NEVER)
+    # The visitor is here, so that it is extended, which a look at what the old id stands for does not do.
+    there: Loaded | None = yield core.store.load(session._id, idle=core.idle, step=core.step)
     if there is None or there.ended or (there.rotation is not None and there.rotation.heard):
         return
     left = there.deadline - int(time.time() * 1000)
