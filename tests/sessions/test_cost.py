@@ -2,8 +2,10 @@
 
 import contextlib
 import itertools
+import random
 import re
 import secrets
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -230,6 +232,20 @@ def test_the_idle_refresh_waits_for_a_threshold(
     assert counter.read()["pexpire"] == 1
 
 
+def test_the_idle_refresh_after_the_clock_was_set_back(
+    known: Visitor, server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """5. Who has seen a session by a clock of Redis that was an hour slow extends it when it is due."""
+    here, key, hour = elsewhere(known), key_of(known), 3_600_000
+    age(server, key, -hour)
+    here(dict)
+    age(server, key, hour + 310_000)
+    before, now = server.call("PTTL", key), time.monotonic
+    monkeypatch.setattr(time, "monotonic", lambda: now() + 310)
+    here(dict)
+    assert server.call("PTTL", key) > before
+
+
 def test_what_a_server_has_just_seen_is_not_said_again(known: Visitor, counter: Counter) -> None:
     """4, 5. Until the refresh is due, a process that has seen the session asks whether it is still the same,
     and after a change of its own for the hash alone: one round trip, whatever it is."""
@@ -295,6 +311,25 @@ def test_what_a_failover_has_lost_is_not_remembered(known: Visitor, server: Redi
     server.call("COPY", "before", key, "REPLACE")
     known(lambda session: session.update(visits=4))
     assert here(dict) == {"name": "Ann", "cart": ["book"], "visits": 4}
+
+
+def test_what_a_tool_has_written_is_not_remembered(known: Visitor, server: RedisServer) -> None:
+    """4. Also where nobody has saved the session before, or the tool has deleted its version before."""
+    here, key = elsewhere(known), key_of(known)
+    for visits in range(4, 7):
+        assert here(dict)["visits"] == visits - 1
+        server.call("HSET", key, "visits", chr(visits))
+        server.call("HDEL", key, "\0version")
+    assert here(dict)["visits"] == 6
+
+
+def test_an_application_that_seeds_random(known: Visitor) -> None:
+    """7. It plays the same game again and again; what another server has saved since is seen all the same."""
+    here = elsewhere(known)
+    for visits in range(4, 7):
+        random.seed(7)
+        known(lambda session: session.update(visits=visits))  # noqa: B023
+        assert here(dict)["visits"] == visits
 
 
 @pytest.mark.parametrize(

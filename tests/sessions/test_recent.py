@@ -1,6 +1,9 @@
 """What a process remembers of the sessions that it has just seen."""
 
 import time
+import tracemalloc
+
+import pytest
 
 from scalekit.sessions._recent import Recent, Seen
 from scalekit.sessions.store import Loaded
@@ -39,11 +42,16 @@ def test_it_does_not_grow_for_ever() -> None:
     assert len(recent._seen) <= 10_000
 
 
-def test_nor_by_what_is_in_them() -> None:
-    """16 MiB of values are remembered at most, of however few sessions; the newest is among them."""
+@pytest.mark.parametrize(("keys", "size"), [(1, 1 << 20), (1000, 1)])
+def test_nor_by_what_is_in_them(keys: int, size: int) -> None:
+    """32 MiB of memory is used at most, of however few sessions; the newest is among them."""
     recent = Recent()
-    for number in range(100):
-        recent.note(str(number), Seen(time.monotonic(), Loaded({b"a": bytes(1 << 20)}), 4))
-        assert recent.get(str(number), within=10**9) is not None
-        kept = (len(seen.session.fields[b"a"]) for seen in recent._seen.values() if seen.session is not None)
-        assert sum(kept) <= 16 << 20
+    tracemalloc.start()
+    try:
+        for number in range(400):
+            fields = {b"%d-%d" % (number, key): b"%0*d" % (size, key) for key in range(1000, 1000 + keys)}
+            recent.note(str(number), Seen(time.monotonic(), Loaded(fields), 4))
+            assert recent.get(str(number), within=10**9) is not None
+        assert tracemalloc.get_traced_memory()[1] <= 36 << 20  # what is about to be noted, too
+    finally:
+        tracemalloc.stop()

@@ -274,7 +274,7 @@ def test_the_layout_in_redis(prefix: str) -> None:
         key = f"{prefix}{'1' * 64}"
         flat = server.call("HGETALL", key)
         fields = dict(zip(flat[::2], flat[1::2], strict=True))
-        assert fields.keys() == {b"a", b"\0created", b"\0deadline", b"\0seen", b"\0user"}
+        assert fields.keys() == {b"a", b"\0created", b"\0deadline", b"\0seen", b"\0version", b"\0user"}
         assert int(fields[b"\0deadline"]) - int(fields[b"\0created"]) == 5000
         assert 0 < server.call("PTTL", key) <= 1000
         index = f"{prefix}user:{hashlib.sha256(b'ann').hexdigest()}"

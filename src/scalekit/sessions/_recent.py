@@ -9,7 +9,8 @@ from scalekit.sessions.store import Loaded
 from scalekit.sessions.values import size_of
 
 _MOST = 10_000
-_BYTES = 16 << 20
+_BYTES = 32 << 20
+_SESSION, _FIELD = 512, 128  # bytes that Python needs, besides what is in them: rounded up, in 64-bit CPython
 
 
 class Seen(NamedTuple):
@@ -24,7 +25,7 @@ class Seen(NamedTuple):
 
 
 class Recent:
-    """The sessions that were seen last: 10,000 at most, and 16 MiB of their values.
+    """The sessions that were seen last: 10,000 at most, in 32 MiB of memory at most.
 
     Threads may share it. Where it is full it is emptied: what is asked for often is soon back.
     """
@@ -39,7 +40,7 @@ class Recent:
         return seen if seen is not None and (time.monotonic() - seen.moment) * 1000 < within else None
 
     def note(self, id: str, seen: Seen) -> None:
-        size = 0 if seen.session is None else size_of(seen.session.fields)
+        size = 0 if seen.session is None else _weight(seen.session)
         if len(self._seen) >= _MOST or self._room < size:
             self._seen.clear()
             self._room = _BYTES
@@ -54,3 +55,9 @@ class Recent:
 
     def forget(self, id: str) -> None:
         self._seen.pop(id, None)
+
+
+def _weight(session: Loaded) -> int:
+    """Bytes of memory. Of a session with many small values most are Python's own."""
+    fields = session.fields
+    return _SESSION + _FIELD * len(fields) + size_of(fields) + len(session.user or b"")

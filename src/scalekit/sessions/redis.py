@@ -13,8 +13,8 @@ successor, or nothing, and if it was rotated what it knew of its own rotation, o
 import hashlib
 import itertools
 import logging
-import random
 import re
+import secrets
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Self, TypeVar, Unpack
@@ -129,7 +129,7 @@ class BoundRedisStore:
         pairs = itertools.chain.from_iterable(fields.items())
         *kept, token = inherit or ("", "", "", b"")
         rotated = b":" + token if inherit else b""
-        args = [idle, lifetime, *kept, user or b"", device or b"", id, rotated, *pairs]
+        args = [idle, lifetime, *kept, user or b"", device or b"", id, rotated, _version(), *pairs]
         answer: Answer[Created | None] = self._drive(self._create(id, user, args))
         return answer
 
@@ -170,7 +170,8 @@ class BoundRedisStore:
         loaded = self._read(reply, id)
         # Only as its own: what was not heard of must be told when the browser comes with this id.
         if own and age is not None and loaded is not None:
-            moment = asked - self._made(int, age) / 1000
+            # The store's clock may have been set back since: what is still to come was not seen yet.
+            moment = asked - max(0, self._made(int, age)) / 1000
             self._recent.note(id, Seen(moment, loaded, len(reply) // 2))
         return loaded
 
@@ -268,8 +269,9 @@ _ID = re.compile(rb"[0-9a-f]{64}")
 
 def _version() -> int:
     """Another one each time, unlike a count: after a failover that has lost some changes, others count on
-    from before them, and a process that has seen the lost ones must not take theirs for those."""
-    return random.getrandbits(52)
+    from before them, and a process that has seen the lost ones must not take theirs for those. Not by
+    ``random``, which an application may seed: two changes of one version would be one to whoever reads."""
+    return secrets.randbits(52)
 
 
 def _valid(ids: Any) -> list[str]:

@@ -90,12 +90,13 @@ return say('\\0age', 0)
 )
 
 SAME = 1
-"""What RELOAD answers if nobody has saved the session since, and it has its deadline and as many fields."""
+"""What RELOAD answers if nobody has saved the session since, and it has its deadline and as many fields. One
+without a version, which a tool has deleted, is never known to be the same."""
 
 RELOAD = Script(
     """
 local meta = redis.call('HMGET', KEYS[1], '\\0deadline', '\\0version')
-local same = meta[1] == ARGV[1] and (meta[2] or '0') == ARGV[2]
+local same = meta[1] == ARGV[1] and meta[2] == ARGV[2]
 if same and redis.call('HLEN', KEYS[1]) == tonumber(ARGV[3]) then return 1 end
 return redis.call('HGETALL', KEYS[1])
 """
@@ -183,12 +184,14 @@ if index then
     + """
 end
 local seen = string.format('%.0f', now)
-redis.call('HSET', KEYS[1], '\\0created', created, '\\0deadline', deadline, '\\0seen', seen)
+redis.call(
+  'HSET', KEYS[1], '\\0created', created, '\\0deadline', deadline, '\\0seen', seen, '\\0version', ARGV[10]
+)
 for i, name in ipairs({'\\0origin', '\\0user', '\\0device'}) do
   if ARGV[i + 4] ~= '' then redis.call('HSET', KEYS[1], name, ARGV[i + 4]) end
 end
 if ARGV[9] ~= '' then redis.call('HSET', KEYS[1], '\\0rotated', '0:' .. seen .. ARGV[9]) end
-for i = 10, #ARGV, 1000 do
+for i = 11, #ARGV, 1000 do
   redis.call('HSET', KEYS[1], unpack(ARGV, i, math.min(i + 999, #ARGV)))
 end
 redis.call('PEXPIRE', KEYS[1], string.format('%.0f', expiry))
