@@ -16,6 +16,7 @@
     │   └── SessionCommitted                  changed after the response headers left
     ├── DatabaseError
     │   ├── NoServerAvailable                 no member can take this statement
+    │   │   └── TooManyFallbackReads          the primary has as many of the replicas' reads as it may have
     │   └── OutcomeUnknown                    no answer to COMMIT came
     ├── CacheError
     │   ├── UncacheableArgument (TypeError)   an argument that has no stable key
@@ -138,6 +139,24 @@ class DatabaseError(ScalekitError):
 
 class NoServerAvailable(DatabaseError):
     """No member of the cluster can take the statement."""
+
+
+class TooManyFallbackReads(NoServerAvailable):
+    """No replica can take a read, and the primary has as many of theirs as it may have.
+
+    Attributes:
+        limit: how many reads of the replicas the primary takes at a time.
+        reasons: for each replica, by name, what is wrong with it.
+    """
+
+    def __init__(self, *, limit: int, waited: float, reasons: dict[str, str]) -> None:
+        self.limit, self.reasons = limit, reasons
+        replicas = "; ".join(f"{name}: {reason}" for name, reason in reasons.items())
+        super().__init__(
+            f"no replica could take this read, and for {waited:g} s the primary had {limit} of their reads "
+            f"already, which leaves the rest of its pool to writes ({replicas}); bring a replica back, or "
+            "raise fallback_reads= or pool_size="
+        )
 
 
 class OutcomeUnknown(DatabaseError):

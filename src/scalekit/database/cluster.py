@@ -21,7 +21,7 @@ from scalekit._steps import run, run_async
 from scalekit.database.backends import backend_for, sqlite
 from scalekit.database.blocks import Block
 from scalekit.database.choice import anybody, number
-from scalekit.database.configuration import DatabaseURL, check_level, member_urls
+from scalekit.database.configuration import DatabaseURL, check_level, count, member_urls
 from scalekit.database.core import ClusterEngine
 from scalekit.database.drivers import driver_for, known_driver
 from scalekit.database.fleet import Fleet, Monitor
@@ -58,6 +58,7 @@ class _Base(ABC):
         probe_timeout: Duration = 1,
         connect_timeout: Duration = 2,
         failover_wait: Duration = 2,
+        fallback_reads: int | None = None,
         session_options: Mapping[str, Any] | None = None,
         **engine_options: Any,
     ) -> None:
@@ -76,6 +77,9 @@ class _Base(ABC):
                 otherwise; 2 seconds by default.
             failover_wait: how long a transaction waits for a primary while there is none, before
                 ``NoServerAvailable``; 2 seconds by default.
+            fallback_reads: how many reads at a time the primary takes over from replicas that are out or
+                behind; others wait up to ``pool_timeout``. Half of its pool by default, so that writes find
+                a connection.
             session_options: arguments for every session.
             engine_options: everything else goes to ``create_engine``, for each member.
 
@@ -114,6 +118,7 @@ class _Base(ABC):
             consistency=consistency,
             max_lag=seconds(max_lag, name="max_lag"),
             failover_wait=seconds(failover_wait, name="failover_wait"),
+            fallback_reads=count(fallback_reads, name="fallback_reads"),
             startup_wait=connecting + answering,
             replicas_usable=backend is not None and isolation not in backend.primary_only_isolation,
         )

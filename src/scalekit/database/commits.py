@@ -16,6 +16,7 @@ Rules:
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
+from weakref import ref
 
 from sqlalchemy import Connection, Engine, PoolProxiedConnection
 from sqlalchemy.exc import OperationalError
@@ -43,8 +44,8 @@ class Mark:
     """
 
     __slots__ = (
-        "_promised", "autocommit", "backend", "handed_out", "name", "report", "scope", "statements", "token",
-        "wrote",
+        "__weakref__", "_promised", "autocommit", "backend", "handed_out", "name", "report", "scope",
+        "statements", "token", "wrote",
     )  # fmt: skip
 
     def __init__(self, name: str, report: Report, scope: Scope, backend: Backend) -> None:
@@ -80,7 +81,8 @@ def attach(connection: PoolProxiedConnection, mark: Mark, *, autocommit: bool) -
     """
     # The function that a SELECT calls may write for good then, and nobody can tell afterwards.
     mark.wrote = mark.autocommit = autocommit
-    connection.info[_KEY] = mark
+    # Weak: a mark may know the session's connection, and one that was forgotten shall go back to its pool.
+    connection.info[_KEY] = ref(mark)
 
 
 def tell_outcomes(engine: Engine, driver: Driver, backend: Backend, *, name: str) -> None:
@@ -206,7 +208,7 @@ def end_quietly(engine: Engine, driver: Driver) -> None:
 
 def _take(connection: PoolProxiedConnection) -> Mark | None:
     try:
-        mark: Mark | None = connection.info.pop(_KEY, None)
+        mark: ref[Mark] | None = connection.info.pop(_KEY, None)
     except NotImplementedError:
         return None  # what the dialect looks around with on first connect is no pool's connection
-    return mark
+    return None if mark is None else mark()

@@ -54,3 +54,10 @@ def _parsed(text: DatabaseURL) -> URL:
 def check_level(level: object) -> None:
     if not isinstance(level, Bounded) and level not in (ANY, CAUSAL, STRONG):
         raise ConfigurationError(f"consistency={level!r}; use ANY, CAUSAL, Bounded(seconds) or STRONG")
+
+
+def count(number: int | None, *, name: str) -> int | None:
+    """``number``, which must be positive where it is given; ``name`` is the option's, for the message."""
+    if number is not None and (isinstance(number, bool) or not isinstance(number, int) or number < 1):
+        raise ConfigurationError(f"{name}={number!r} must be a whole number, at least 1")
+    return number

@@ -1,14 +1,18 @@
 """Connections to the member that was chosen, opened and found to be what they are to be."""
 
+import time
 from typing import Any
 
 from sqlalchemy import Connection
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from scalekit.database.choice import Choice
+from scalekit.database.engines import describe
 from scalekit.database.fleet import Fleet
 from scalekit.database.levels import Consistency
 from scalekit.database.member import Member
 from scalekit.database.tokens import Token
+from scalekit.errors import NoServerAvailable
 
 
 def raw(connection: Connection) -> Any:
@@ -38,3 +42,46 @@ def open_reader(
         return connection
     connection.close()
     return None
+
+
+def open_writer(fleet: Fleet, *, fallback: bool = False) -> tuple[Member, Connection]:
+    """The primary, and a connection to it.
+
+    Args:
+        fleet: of the primary.
+        fallback: it is for a read that replicas were to answer.
+
+    Raises:
+        NoServerAvailable: there is none, and none appeared within the cluster's ``failover_wait``.
+        TooManyFallbackReads: no place for this read became free in time.
+    """
+    if not fallback:
+        return _open_writer(fleet)
+    turn = fleet.fallback.enter(fleet.writer().pool_timeout)
+    try:
+        member, connection = _open_writer(fleet)
+    except BaseException:
+        turn.give_back()
+        raise
+    turn.keep_with(connection.connection.info)
+    return member, connection
+
+
+def _open_writer(fleet: Fleet) -> tuple[Member, Connection]:
+    began = time.monotonic()
+    while True:
+        member = fleet.writer()
+        try:
+            return member, member.writer.connect()
+        except member.errors as error:
+            if fleet.single:
+                raise
+            # With a new primary if there is one.
+            fleet.suspect(member, describe(error))
+            if time.monotonic() - began >= fleet.failover_wait:
+                raise NoServerAvailable(
+                    f"the primary {member.name} does not answer: {describe(error)}"
+                ) from error
+        except PoolTimeout:
+            if member is fleet.primary and time.monotonic() - began >= member.pool_timeout:
+                raise

@@ -18,7 +18,7 @@ from sqlalchemy import Connection, Engine, event
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from scalekit.database.commits import Mark, attach
-from scalekit.database.connecting import open_reader, raw
+from scalekit.database.connecting import open_reader, open_writer, raw
 from scalekit.database.engines import describe
 from scalekit.database.fleet import Fleet
 from scalekit.database.levels import STRONG, Consistency
@@ -64,9 +64,10 @@ class ClusterEngine(Engine):
         fleet = self._get_fleet()
         fleet.begin()
         scope = fleet.scopes.current() or fleet.scopes.process
-        connection = _to_replica(fleet, scope, self._level) if self._read else None
+        level = _level(fleet, scope, self._level) if self._read else STRONG
+        connection = _to_replica(fleet, scope, level)
         if connection is None:
-            connection = _to_primary(fleet, scope, read=self._read)
+            connection = _to_primary(fleet, scope, read=self._read, fallback=level is not STRONG)
         return connection.execution_options(**self._options) if self._options else connection
 
     if not TYPE_CHECKING:  # SQLAlchemy's are plain attributes, and overloads of every option there is
@@ -85,15 +86,18 @@ class ClusterEngine(Engine):
             )
 
 
-def _to_replica(fleet: Fleet, scope: Scope, level: Consistency | None) -> Connection | None:
-    """A connection to a replica; ``None``: it has to be the primary."""
+def _level(fleet: Fleet, scope: Scope, wanted: Consistency | None) -> Consistency:
     block = fleet.scopes.level(scope)
-    if block is STRONG or not fleet.replicas_usable:
-        return None
-    level = level or block or fleet.consistency
+    if block is STRONG or fleet.single or not fleet.replicas_usable:
+        return STRONG
+    return wanted or block or fleet.consistency
+
+
+def _to_replica(fleet: Fleet, scope: Scope, level: Consistency) -> Connection | None:
+    """A connection to a replica; ``None``: it has to be the primary."""
     without: frozenset[Member] = frozenset()
     began = time.monotonic()
-    while level is not STRONG and not fleet.single:
+    while level is not STRONG:
         found = replica_for(fleet, scope, level, without)
         if found is None:
             return None
@@ -116,25 +120,8 @@ def _to_replica(fleet: Fleet, scope: Scope, level: Consistency | None) -> Connec
     return None
 
 
-def _to_primary(fleet: Fleet, scope: Scope, *, read: bool) -> Connection:
-    began = time.monotonic()
-    while True:
-        member = fleet.writer()
-        try:
-            connection = member.writer.connect()
-        except member.errors as error:
-            if fleet.single:
-                raise
-            fleet.suspect(member, describe(error))
-            if time.monotonic() - began >= fleet.failover_wait:
-                raise NoServerAvailable(
-                    f"the primary {member.name} does not answer: {describe(error)}"
-                ) from error
-        except PoolTimeout:
-            if member is fleet.primary and time.monotonic() - began >= member.pool_timeout:
-                raise
-        else:
-            break
+def _to_primary(fleet: Fleet, scope: Scope, *, read: bool, fallback: bool) -> Connection:
+    member, connection = open_writer(fleet, fallback=fallback)
     if read:
         if connection.dialect.name == "postgresql":
             connection.execution_options(postgresql_readonly=True)

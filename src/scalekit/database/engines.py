@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from scalekit.database.backends.protocol import Backend
 from scalekit.database.commits import end_quietly, tell_outcomes
 from scalekit.database.drivers.protocol import Driver
+from scalekit.database.fallback import give_back
 from scalekit.database.links import Links
 from scalekit.errors import ConfigurationError, WrongColour
 from scalekit.types import Colour
@@ -94,6 +95,7 @@ def watch(
 
     @event.listens_for(engine, "checkin")
     def checkin(connection: Any, record: Any) -> None:
+        give_back(record.info)
         if links.given_back(connection):
             record.close()
 

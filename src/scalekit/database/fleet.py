@@ -14,6 +14,7 @@ from sqlalchemy import Engine
 
 from scalekit.database.backends.protocol import Backend
 from scalekit.database.choice import Choice, choose
+from scalekit.database.fallback import Fallback
 from scalekit.database.history import History
 from scalekit.database.identity import Identity
 from scalekit.database.levels import ANY, Bounded, Consistency
@@ -59,6 +60,7 @@ class Fleet:
         failover_wait: seconds that a transaction waits for a primary when there is none.
         startup_wait: seconds that the first transaction of the process waits for the members' first answers.
         replicas_usable: false where the engine options ask for what no replica can do.
+        fallback_reads: how many reads of theirs the primary takes at a time; ``None``: half of its pool.
     """
 
     monitor: Monitor
@@ -74,6 +76,7 @@ class Fleet:
         failover_wait: float,
         startup_wait: float,
         replicas_usable: bool = True,
+        fallback_reads: int | None = None,
     ) -> None:
         self.members = tuple(members)
         for member in self.members:
@@ -83,6 +86,10 @@ class Fleet:
         self.consistency = consistency
         self.replicas_usable = replicas_usable
         self.scopes = Scopes()
+        self._fallback_reads = fallback_reads
+        self.fallback = Fallback(
+            lambda: self.monitor, limit=self._most_fallback_reads, reasons=self._reasons_of_replicas
+        )
         if backend is not None:
             self.verdicts = Verdicts(self.members[0].writer.dialect, backend.rules)
         self._max_lag = max_lag
@@ -110,6 +117,7 @@ class Fleet:
         """This is another process, or another event loop: nothing that is open or known is ours."""
         for member in self.members:
             member.forked()
+        self.fallback.forked()
         self.reset()
 
     # What the monitor and the sessions report.
@@ -302,6 +310,20 @@ class Fleet:
     def explain(self) -> str:
         """What is known about each member, in one line."""
         return "; ".join(f"{member.name}: {self.state(member)}" for member in self.members)
+
+    def _most_fallback_reads(self) -> int | None:
+        if self._fallback_reads is not None:
+            return self._fallback_reads
+        capacity = (self.primary or self.members[0]).capacity
+        return None if capacity is None else max(1, capacity // 2)
+
+    def _reasons_of_replicas(self) -> dict[str, str]:
+        fine = "has not got what was to be read"
+        return {
+            member.name: fine if member in self.readers else self.state(member)
+            for member in self.members
+            if member is not self.primary
+        }
 
     def state(self, member: Member) -> str:
         """Its role, or why it is left out."""

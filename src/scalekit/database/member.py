@@ -88,6 +88,7 @@ class Member:
         self._probe_errors: Errors = (SQLAlchemyError, *self.errors)
         probing = {key: value for key, value in options.items() if not key.startswith(("pool", "max_over"))}
         probing |= {"poolclass": NullPool, "isolation_level": "AUTOCOMMIT", "echo": False}
+        self.capacity = _capacity(options)
         self.pool_timeout = float(options.get("pool_timeout", 30))
         if not single and "poolclass" not in options:
             # SQLAlchemy's pool does not wake those who wait for it when a connection fails to open; in short
@@ -313,3 +314,10 @@ class Member:
 
 def _nobody_listens() -> None:
     """Nobody is told of a promotion, but by asking."""
+
+
+def _capacity(options: dict[str, Any]) -> int | None:
+    """How many connections a pool made with ``options`` may have; ``None``: as many as are asked for."""
+    size, overflow = options.get("pool_size", 5), options.get("max_overflow", 10)
+    limited = issubclass(options.get("poolclass", QueuePool), QueuePool)
+    return size + overflow if limited and size > 0 and overflow >= 0 else None

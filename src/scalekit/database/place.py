@@ -20,7 +20,7 @@ from sqlalchemy.orm import SessionTransaction
 
 from scalekit.database.backends.protocol import Trouble
 from scalekit.database.commits import Mark, attach
-from scalekit.database.connecting import open_reader, raw
+from scalekit.database.connecting import open_reader, open_writer, raw
 from scalekit.database.engines import describe
 from scalekit.database.fleet import Fleet
 from scalekit.database.levels import ANY, STRONG, Consistency
@@ -29,7 +29,6 @@ from scalekit.database.monotonic import replica_for
 from scalekit.database.recovery import Repeat, repeat
 from scalekit.database.scope import Scope, Seen
 from scalekit.database.tokens import Token
-from scalekit.errors import NoServerAvailable
 
 if TYPE_CHECKING:
     from scalekit.database.session import ReadWriteSession
@@ -148,30 +147,21 @@ def on_replica(
     return None
 
 
-def on_primary(session: "ReadWriteSession", scope: Scope, execution_options: Any) -> Place:
+def on_primary(session: "ReadWriteSession", scope: Scope, execution_options: Any, *, fallback: bool) -> Place:
     """Connect the transaction of ``session`` to the primary.
+
+    Args:
+        session: whose transaction it is.
+        scope: the visitor.
+        execution_options: for the connection.
+        fallback: it is for a read that replicas were to answer.
 
     Raises:
         NoServerAvailable: there is none, and none appeared within the cluster's ``failover_wait``.
+        TooManyFallbackReads: no place for this read became free in time.
     """
     fleet = session.fleet
-    began = time.monotonic()
-    while True:
-        member = fleet.writer()
-        try:
-            connection = member.writer.connect()
-        except member.errors as error:
-            # With a new primary if there is one.
-            fleet.suspect(member, describe(error))
-            if time.monotonic() - began >= fleet.failover_wait:
-                raise NoServerAvailable(
-                    f"the primary {member.name} does not answer: {describe(error)}"
-                ) from error
-        except PoolTimeout:
-            if member is fleet.primary and time.monotonic() - began >= member.pool_timeout:
-                raise
-        else:
-            break
+    member, connection = open_writer(fleet, fallback=fallback)
     try:
         _begin(session, connection, execution_options)
     except DBAPIError as error:

@@ -181,7 +181,7 @@ class ReadWriteSession(Session):
             if place is None:
                 self._begin_reading(level)
             elif not place.still_answers(self.fleet, level or place.level):
-                self._use_primary()
+                self._use_primary(fallback=(level or place.level) is not STRONG)
             place = self._place
             if place is not None and place.replica and is_streamed(statement, options):
                 place.streaming = True
@@ -216,12 +216,20 @@ class ReadWriteSession(Session):
         """
         self.fleet.begin()
         scope = self._scope()
-        self._place = on_replica(self, scope, self._level(scope, asked), without)
+        level = self._level(scope, asked)
+        self._place = on_replica(self, scope, level, without)
         if self._place is None:
-            self._use_primary()
+            self._use_primary(fallback=level is not STRONG)
 
-    def _use_primary(self, execution_options: Any = None, *, wrote: bool = False) -> Place:
+    def _use_primary(
+        self, execution_options: Any = None, *, wrote: bool = False, fallback: bool = False
+    ) -> Place:
         """The rest of the transaction runs on the primary.
+
+        Args:
+            execution_options: for its connection.
+            wrote: it is a write that goes there.
+            fallback: it is a read that replicas were to answer.
 
         Raises:
             NoServerAvailable: there is none, and none appeared within the cluster's ``failover_wait``.
@@ -229,7 +237,7 @@ class ReadWriteSession(Session):
         place = self._place
         if place is None or place.replica:
             self.fleet.begin()
-            left, place = place, on_primary(self, self._scope(), execution_options)
+            left, place = place, on_primary(self, self._scope(), execution_options, fallback=fallback)
             self._place = place
             if left is not None:
                 self._leave(left)
