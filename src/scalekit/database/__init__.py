@@ -24,6 +24,7 @@ from scalekit.database.scope import Scope
 from scalekit.database.session import ReadWriteSession
 from scalekit.database.status import MemberStatus, Status
 from scalekit.database.tokens import Token, TokenSigner
+from scalekit.database.visitors import by_client, by_cookie
 from scalekit.database.visits import VisitOptions
 
 __all__ = [
@@ -42,4 +43,6 @@ __all__ = [
     "Token",
     "TokenSigner",
     "VisitOptions",
+    "by_client",
+    "by_cookie",
 ]

@@ -4,6 +4,9 @@ Rules:
 
 * The token is in a signed cookie. It is set only by a response that follows a commit, so that pages
   which only read stay cacheable; such a response is marked private.
+* Clients without cookies send it in a header and get it back in each response, private as well. What they
+  have only read advances it too.
+* A visitor reads from the same replica while it is healthy, on every server, without a cookie for that.
 * A response may claim that something was saved only when it was. While a session of the request holds
   uncommitted writes, the response waits for the application to return: a commit after the last line of
   the endpoint, as in a FastAPI dependency, is still in the cookie, and one that fails still is a 500.
@@ -19,10 +22,8 @@ from typing import Unpack
 from scalekit._http import get
 from scalekit._options import check_kind, check_names
 from scalekit.database.cluster import AsyncCluster, Cluster
-from scalekit.database.scope import Scope
-from scalekit.database.visits import VisitOptions, Visits
-from scalekit.types import ASGIApp, Message, Receive, SecretKey, Send
-from scalekit.types import Scope as ASGIScope
+from scalekit.database.visits import Visit, VisitOptions, Visits
+from scalekit.types import ASGIApp, Message, Receive, Scope, SecretKey, Send
 
 _MOST_HELD = 2**20
 _HANDSHAKE = ("websocket.accept", "websocket.http.response.start")
@@ -61,13 +62,20 @@ class ReadYourWritesMiddleware:
         self._cluster = cluster
         self._visits = Visits(cluster.scopes, secret_key=secret_key, **options)
 
-    async def __call__(self, scope: ASGIScope, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] not in ("http", "websocket"):
             await self.app(scope, receive, send)
             return
         https = scope.get("scheme") in ("https", "wss")
         # A websocket begins as a GET. What is written over it can be read over it, by the same scope.
-        visit = self._visits.begin(scope["headers"], method=scope.get("method", "GET"), https=https)
+        client = scope.get("client")
+        visit = self._visits.begin(
+            scope["headers"],
+            method=scope.get("method", "GET"),
+            path=_path(scope),
+            address=client[0] if client else None,
+            https=https,
+        )
         with self._cluster.scopes.enter(visit):
             response = _Response(visit, self._visits, send, https=https)
             if scope["type"] == "websocket":
@@ -84,7 +92,7 @@ class ReadYourWritesMiddleware:
 class _Response:
     """Passes a response on, or holds it until its writes are committed."""
 
-    def __init__(self, visit: Scope, visits: Visits, send: Send, *, https: bool) -> None:
+    def __init__(self, visit: Visit, visits: Visits, send: Send, *, https: bool) -> None:
         self._visit, self._visits, self._send, self._https = visit, visits, send, https
         self._held: list[Message] = []
         self._room = self._commits = 0
@@ -131,6 +139,12 @@ class _Response:
         # Starlette's @app.middleware("http") passes on every response in parts, the shortest too.
         self._room -= len(message.get("body", b""))
         return self._room >= 0
+
+
+def _path(scope: Scope) -> str:
+    """The path as the application knows it, without that under which it is mounted."""
+    path, root = str(scope.get("path", "/")), str(scope.get("root_path", "")).rstrip("/")
+    return path.removeprefix(root) if path.startswith(f"{root}/") else path
 
 
 def _announced(start: Message) -> int:

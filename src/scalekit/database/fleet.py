@@ -22,6 +22,7 @@ from scalekit.database.member import Member
 from scalekit.database.report import Health, Report
 from scalekit.database.routing import Verdicts
 from scalekit.database.scopes import Scopes
+from scalekit.database.sqltext.postgresql import RULES
 from scalekit.database.tokens import Token
 from scalekit.database.topology import Survey, survey
 from scalekit.errors import NoServerAvailable
@@ -90,8 +91,9 @@ class Fleet:
         self.fallback = Fallback(
             lambda: self.monitor, limit=self._most_fallback_reads, reasons=self._reasons_of_replicas
         )
-        if backend is not None:
-            self.verdicts = Verdicts(self.members[0].writer.dialect, backend.rules)
+        # Of another kind, such as SQLite, to tell what a response has to wait for: what looks like no read.
+        rules = RULES if backend is None else backend.rules
+        self.verdicts = Verdicts(self.members[0].writer.dialect, rules)
         self._max_lag = max_lag
         # Facts, which outlive what reset() forgets: a primary that was replaced stays so.
         self.system: str | None = None

@@ -107,6 +107,13 @@ class Scope:
                 "before the response is sent (in FastAPI: in the endpoint, or Depends(..., scope='function'))"
             )
 
+    def counted(self) -> None:
+        """A commit of this request happened, on a single server, where nobody needs its position."""
+        if self._parent is not None:
+            self._parent.counted()
+        with self._lock:
+            self.commits += 1
+
     def saw(self, seen: Seen) -> None:
         """A transaction has read from a replica. What it was shown, later ones are shown too."""
         if self.visitor is not None:

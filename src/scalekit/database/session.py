@@ -53,6 +53,7 @@ class ReadWriteSession(Session):
         super().__init__(*args, **keywords)
         self._consistency = consistency
         self._place: Place | None = None
+        self._wrote = False  # with a single server, where no place is chosen
         self._left: tuple[Connection, ...] = ()  # to replicas, and rows may still be streaming over them
         # Kept, because a session may be used where its request's context is not: in a thread of the
         # application's own.
@@ -68,6 +69,7 @@ class ReadWriteSession(Session):
 
     def connection(self, bind_arguments: Any = None, execution_options: Any = None) -> Connection:
         """The transaction's connection to the primary, since nobody sees what will be sent over it."""
+        self._wrote = self.fleet.single  # or may write
         if not self._routes() or self._bound(**(bind_arguments or {})) is not None:
             return super().connection(bind_arguments, execution_options)
         before = self._place
@@ -124,7 +126,8 @@ class ReadWriteSession(Session):
     def has_uncommitted_writes(self) -> bool:
         """Whether a commit of this session could still change something."""
         place = self._place
-        return not self._is_clean() or (place is not None and (place.wrote or place.handed_out))
+        wrote = self._wrote if place is None else place.wrote or place.handed_out
+        return wrote or not self._is_clean()
 
     if not TYPE_CHECKING:  # private, with overloads that only SQLAlchemy's own methods are made for
 
@@ -138,6 +141,7 @@ class ReadWriteSession(Session):
             # exec(), which reaches Session.execute() past any execute() of ours.
             call = super()._execute_internal
             if not self._routes():
+                self._wrote = self.fleet.single and (self._wrote or not self._is_read(statement))
                 return call(statement, params, **keywords)
             arguments = keywords.get("bind_arguments") or {}
             if (arguments or self._has_binds) and self._bound(

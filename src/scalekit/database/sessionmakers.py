@@ -23,6 +23,10 @@ def session_class(fleet: Fleet) -> type[ReadWriteSession]:
         event.listen(made, "before_flush", _before_flush)
         event.listen(made, "after_flush", _after_flush)
         event.listen(made, "after_transaction_end", _after_end)
+    else:
+        event.listen(made, "after_flush", _has_written)
+        event.listen(made, "after_commit", _after_commit)
+        event.listen(made, "after_transaction_end", _after_single)
     return made
 
 
@@ -77,6 +81,20 @@ def _before_flush(session: ReadWriteSession, *_: object) -> None:
 def _after_flush(session: ReadWriteSession, *_: object) -> None:
     if session._flushes_here():
         session._use_primary(wrote=True)
+
+
+def _has_written(session: ReadWriteSession, _: Any) -> None:
+    session._wrote = True
+
+
+def _after_commit(session: ReadWriteSession) -> None:
+    if session._wrote and not session.in_nested_transaction():
+        session._scope().counted()
+
+
+def _after_single(session: ReadWriteSession, transaction: SessionTransaction) -> None:
+    if transaction.parent is None:
+        session._wrote = False
 
 
 def _after_end(session: ReadWriteSession, transaction: SessionTransaction) -> None:

@@ -174,6 +174,15 @@ class TokenSigner:
 
     def loads(self, text: str) -> Token | None:
         """The token in ``text``, or ``None`` when it is forged, expired or malformed."""
+        signed = self.read(text)
+        return signed[0] if signed is not None and time.time() < signed[1] else None
+
+    def read(self, text: str) -> tuple[Token, float] | None:
+        """The token in ``text`` and when it expires, in seconds since 1970; ``None`` if it is not ours.
+
+        One that counts for longer than ``max_age`` is from a server whose clock is ahead, or was configured
+        otherwise: it is believed, since to ignore it could show its visitor less than they wrote.
+        """
         if len(text) > _LONGEST or not text.isascii():
             return None
         try:
@@ -190,7 +199,7 @@ class TokenSigner:
             int(epoch, 16),
             tuple((unquote(origin), int(number, 16)) for origin, number in pairs),
         )
-        return token if time.time() < int(expires, 16) else None
+        return token, float(int(expires, 16))
 
 
 def _quoted(name: str) -> str:

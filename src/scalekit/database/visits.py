@@ -1,33 +1,61 @@
-"""The cookie that carries a visitor's token; shared by the ASGI and the WSGI shell."""
+"""The token of a request and that of its response; shared by the ASGI and the WSGI shell."""
 
+import logging
+import re
+import time
+from collections.abc import Mapping
 from typing import TypedDict
 
 from scalekit._durations import Duration
-from scalekit._http import Cookie, make_private, read_cookie
-from scalekit._options import check_items, check_kind
+from scalekit._http import Cookie, make_private, read_cookies
+from scalekit._options import check_kind
+from scalekit.database.choice import anybody, number
 from scalekit.database.scope import Scope
 from scalekit.database.scopes import Scopes
-from scalekit.database.tokens import TokenSigner
+from scalekit.database.starts import SAFE_METHODS, Start, Starts
+from scalekit.database.tokens import Token, TokenSigner, latest
+from scalekit.database.visitors import Identify, by_client
+from scalekit.errors import ConfigurationError
 from scalekit.types import Headers, SecretKey
 
-SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
-"""Methods that change nothing (RFC 9110, 9.2.1), and so may read from a replica."""
+_log = logging.getLogger("scalekit.database")
+
+_NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")  # RFC 9110, 5.1
+_LATE = 60.0  # seconds; a browser that drops a cookie on time is not as late as that
 
 
 class VisitOptions(TypedDict, total=False):
     """What both middlewares take besides the cluster and the secret.
 
     * ``cookie``: its name and scope; called ``rw`` by default, ``__Host-rw`` under HTTPS. Each cluster behind
-      an application needs a name of its own.
+      an application needs a name of its own. ``None``: no cookie, with ``header``.
+    * ``header``: the name of a header that carries the token for clients without cookies, none by default.
+      They send back what the last response had in it.
+    * ``visitor``: who a request is from, by its headers and address: a function, such as
+      :func:`.by_cookie`. By default :func:`.by_client`.
     * ``max_age``: how long a visitor's writes are remembered, in seconds or as a ``timedelta``; 10 minutes by
-      default. Make it longer than the cluster's ``max_lag``.
+      default. Make it longer than the cluster's ``max_lag`` and what the servers' clocks differ by.
     * ``safe_methods``: HTTP methods whose requests may read from replicas from the start; by default GET,
       HEAD, OPTIONS and TRACE.
+    * ``routes``: exceptions from that, by path: ``{"POST /search": "reads", "/login/*": "writes"}``.
     """
 
-    cookie: Cookie
+    cookie: Cookie | None
+    header: str | None
+    visitor: Identify
     max_age: Duration
     safe_methods: frozenset[str]
+    routes: Mapping[str, Start]
+
+
+class Visit(Scope):
+    """The scope of one request.
+
+    Args:
+        carried: the token that came in the header, as it came; ``None`` without one that counts.
+    """
+
+    carried: str | None = None
 
 
 class Visits:
@@ -38,29 +66,94 @@ class Visits:
         scopes: Scopes,
         *,
         secret_key: SecretKey,
-        cookie: Cookie = Cookie(name="rw"),
+        cookie: Cookie | None = Cookie(name="rw"),
+        header: str | None = None,
+        visitor: Identify = by_client,
         max_age: Duration = 600,
         safe_methods: frozenset[str] = SAFE_METHODS,
+        routes: Mapping[str, Start] | None = None,
     ) -> None:
-        check_kind(cookie, Cookie, option="cookie=", wanted="a Cookie, such as Cookie(name='rw')")
+        if cookie is not None:
+            check_kind(cookie, Cookie, option="cookie=", wanted="a Cookie, such as Cookie(name='rw')")
+        elif header is None:
+            raise ConfigurationError("cookie=None and no header=: nothing would carry what a visitor wrote")
+        if header is not None and not (isinstance(header, str) and _NAME.fullmatch(header)):
+            raise ConfigurationError("header= is no name of an HTTP header; use letters, digits and hyphens")
+        if not callable(visitor):
+            raise ConfigurationError(
+                "visitor= must be a function of headers and an address, or by_cookie(...)"
+            )
         self._scopes = scopes
         self._signer = TokenSigner(secret_key, max_age=max_age)
         self._cookie = cookie
-        self._safe_methods = frozenset(check_items(safe_methods, option="safe_methods="))
+        self._header = None if header is None else header.lower().encode("ascii")
+        self._identify = visitor
+        self._starts = Starts(safe_methods, {} if routes is None else routes)
+        self._warned = False
 
-    def begin(self, headers: Headers, *, method: str, https: bool) -> Scope:
+    def begin(self, headers: Headers, *, method: str, path: str, address: str | None, https: bool) -> Visit:
         """The scope of a request."""
-        text = read_cookie(headers, self._cookie.name_for(https=https))
-        token = self._signer.loads(text) if text is not None else None
-        return Scope(token, writes=method not in self._safe_methods)
+        token: Token | None = None
+        if self._cookie is not None:
+            # Another host of the domain may have set one too, which must not hide what the visitor wrote.
+            for text in read_cookies(headers, self._cookie.name_for(https=https)):
+                token = latest(token, self._read(text))
+        carried, promised = self._carried(headers)
+        token = latest(token, promised)
+        who = self._identify(headers, address)
+        visit = Visit(
+            token,
+            writes=self._starts.on_primary(method, path),
+            visitor=anybody() if who is None else number(who),
+        )
+        visit.carried = carried
+        return visit
 
-    def answer(self, visit: Scope, headers: Headers, *, https: bool) -> None:
+    def answer(self, visit: Visit, headers: Headers, *, https: bool) -> None:
         """Tell the visitor what they have written, if they have; from here on it is too late."""
-        if visit.advanced and visit.token is not None:
+        token = visit.token
+        if token is not None and visit.advanced:
             # Another response to this visitor may have left with a later token, and arrived before.
-            value = self._signer.dumps(self._scopes.newest_since(visit.token))
-            cookie = self._cookie.set(value, https=https, max_age=int(self._signer.max_age))
-            headers.append((b"set-cookie", cookie))
-            # A shared cache would hand the cookie to everybody.
+            value = self._signer.dumps(self._scopes.newest_since(token))
+            if self._cookie is not None:
+                cookie = self._cookie.set(value, https=https, max_age=int(self._signer.max_age))
+                headers.append((b"set-cookie", cookie))
+            if self._header is not None:
+                headers.append((self._header, value.encode("ascii")))
+            # A shared cache would hand it to everybody.
+            make_private(headers)
+        elif token is not None and visit.carried is not None and self._header is not None:
+            headers.append((self._header, self._seen(visit, token, visit.carried).encode("ascii")))
             make_private(headers)
         visit.seal()
+
+    def _seen(self, visit: Visit, token: Token, carried: str) -> str:
+        """The token for a client that wrote nothing, and perhaps has read from a replica."""
+        if visit.seen is not None:
+            report = visit.seen.report
+            token = token.merge(report.reached.token(report.epoch))
+        # What nobody can compare keeps its expiry, or its client would stay on the primary for ever.
+        return self._signer.dumps(token) if token.is_known else carried
+
+    def _carried(self, headers: Headers) -> tuple[str | None, Token | None]:
+        for name, value in headers if self._header is not None else ():
+            if name == self._header:
+                text = value.decode("latin-1")
+                token = self._signer.loads(text)
+                return (text, token) if token is not None else (None, None)
+        return None, None
+
+    def _read(self, text: str) -> Token | None:
+        signed = self._signer.read(text)
+        if signed is None:
+            return None
+        token, expires = signed
+        late = time.time() - expires
+        if late > _LATE and not self._warned:
+            self._warned = True
+            _log.warning(
+                "a cookie with a visitor's writes came back %d s after it expired, which no browser does: if "
+                "the clocks of the servers differ, visitors may miss their own writes; synchronise them",
+                late,
+            )
+        return token if late < 0 else None

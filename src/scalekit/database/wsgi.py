@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Any, Unpack
 from scalekit._http import from_wsgi, request_headers, to_wsgi
 from scalekit._options import check_kind, check_names
 from scalekit.database.cluster import Cluster
-from scalekit.database.scope import Scope
-from scalekit.database.visits import VisitOptions, Visits
+from scalekit.database.visits import Visit, VisitOptions, Visits
 from scalekit.types import Environ, SecretKey
 
 if TYPE_CHECKING:
@@ -52,7 +51,13 @@ class ReadYourWritesMiddleware:
 
     def __call__(self, environ: Environ, start_response: "StartResponse") -> Iterable[bytes]:
         https = environ["wsgi.url_scheme"] == "https"
-        visit = self._visits.begin(request_headers(environ), method=environ["REQUEST_METHOD"], https=https)
+        visit = self._visits.begin(
+            request_headers(environ),
+            method=environ["REQUEST_METHOD"],
+            path=environ.get("PATH_INFO", "").encode("latin-1").decode("utf-8", "replace") or "/",
+            address=environ.get("REMOTE_ADDR"),
+            https=https,
+        )
         start = _Start(visit, self._visits, start_response, https=https)
         # The body may be produced after this returns, and must read in the same scope.
         context = copy_context()
@@ -70,7 +75,7 @@ class ReadYourWritesMiddleware:
 class _Start:
     """The application's ``start_response``: keeps what it is told until the headers have to leave."""
 
-    def __init__(self, visit: Scope, visits: Visits, start_response: "StartResponse", *, https: bool) -> None:
+    def __init__(self, visit: Visit, visits: Visits, start_response: "StartResponse", *, https: bool) -> None:
         self._visit, self._visits, self._start_response, self._https = visit, visits, start_response, https
         self._status, self._headers, self._error = "", list[tuple[str, str]](), None
         self._write: Callable[[bytes], object] | None = None

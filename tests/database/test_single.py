@@ -1,0 +1,93 @@
+"""A single server behaves like a primary with replicas. Without a server: on SQLite."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import httpx
+import pytest
+from sqlalchemy import insert, text
+from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
+from starlette.responses import JSONResponse
+
+from scalekit.database import Cluster
+from scalekit.database.asgi import ReadYourWritesMiddleware
+
+
+class Base(DeclarativeBase):
+    pass
+
+
+class Item(Base):
+    __tablename__ = "item"
+    id: Mapped[int] = mapped_column(primary_key=True)
+
+
+WRITES: dict[str, Callable[[Session], Any]] = {
+    "text": lambda session: session.execute(text("INSERT INTO item VALUES (1)")),
+    "construct": lambda session: session.execute(insert(Item).values(id=1)),
+    "not flushed": lambda session: session.add(Item(id=1)),
+    "flushed": lambda session: (session.add(Item(id=1)), session.flush()),
+    "connection": lambda session: session.connection().execute(text("INSERT INTO item VALUES (1)")),
+}
+
+
+@pytest.fixture
+def cluster(tmp_path: Any) -> Iterator[Cluster]:
+    with Cluster(f"sqlite:///{tmp_path}/shop.db") as made:
+        with made.session() as session:
+            Base.metadata.create_all(session.connection())
+            session.commit()
+        yield made
+
+
+@pytest.mark.parametrize("fails", [False, True])
+@pytest.mark.parametrize("way", WRITES)
+async def test_the_response_waits_for_its_writes(cluster: Cluster, way: str, *, fails: bool) -> None:
+    """25. Also on one server, a response says that something was saved only if it was; without a cookie."""
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        with cluster.session() as session:
+            WRITES[way](session)
+            await JSONResponse({"saved": True})(scope, receive, send)
+            if fails:
+                raise RuntimeError("the commit failed")
+            session.commit()
+
+    wrapped = ReadYourWritesMiddleware(app, cluster=cluster, secret_key="s" * 16, header="X-RW")
+    transport = httpx.ASGITransport(wrapped, raise_app_exceptions=False)
+    async with httpx.AsyncClient(transport=transport, base_url="http://shop") as browser:
+        answer = await browser.post("/")
+    assert answer.status_code == (500 if fails else 200)
+    assert not {"set-cookie", "x-rw", "cache-control"} & set(answer.headers)
+    with cluster.session() as session:
+        assert session.scalar(text("SELECT count(*) FROM item")) == (0 if fails else 1)
+
+
+async def test_what_is_committed_or_only_read_waits_for_nothing(cluster: Cluster) -> None:
+    """25. Such a response leaves at once, and one whose application fails after a commit stands."""
+    sent: list[str] = []
+
+    async def send(message: Any) -> None:
+        sent.append(message["type"])
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        with cluster.session() as session:
+            session.execute(text("INSERT INTO item VALUES (2)"))
+            session.commit()
+            session.execute(text("INSERT INTO item VALUES (3)"))
+            session.rollback()
+            session.scalar(text("SELECT count(*) FROM item"))
+            await send({"type": "http.response.start", "status": 200, "headers": []})
+            assert sent == ["http.response.start"]
+            session.execute(text("INSERT INTO item VALUES (4)"))
+            session.commit()
+
+    wrapped = ReadYourWritesMiddleware(app, cluster=cluster, secret_key="s" * 16)
+    await wrapped({"type": "http", "method": "POST", "headers": []}, send, send)  # type: ignore[arg-type]
+    with cluster.scope() as scope, cluster.session() as session:
+        session.scalar(text("SELECT count(*) FROM item"))
+        session.commit()
+        assert scope.commits == 0
+        session.execute(text("INSERT INTO item VALUES (5)"))
+        session.commit()
+        assert (scope.commits, scope.token, scope.advanced) == (1, None, False)
