@@ -1,7 +1,9 @@
 """The storages under test, and S3 servers that can be looked into."""
 
 import asyncio
-from collections.abc import AsyncGenerator
+import functools
+import importlib.util
+from collections.abc import AsyncGenerator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,19 @@ import pytest
 from scalekit.storage import FileStorage, MemoryStorage, Storage
 from tests.storage.helpers import eventually
 from tests.storage.stand_in import S3StandIn
+
+
+@pytest.fixture(scope="session", autouse=True)
+def models_are_read_once() -> Iterator[None]:
+    """For each client botocore parses a megabyte of JSON, which the garbage collector then walks; most tests
+    make a client."""
+    with pytest.MonkeyPatch.context() as patch:
+        if importlib.util.find_spec("botocore"):
+            from botocore.loaders import JSONFileLoader
+
+            load = functools.cache(JSONFileLoader().load_file)
+            patch.setattr(JSONFileLoader, "load_file", lambda self, path: load(path))
+        yield
 
 
 @pytest.fixture
