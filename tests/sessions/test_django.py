@@ -35,7 +35,8 @@ from scalekit.sessions import MemoryStore, SessionData  # noqa: E402
 from scalekit.sessions.cookie import CookieStore  # noqa: E402
 from scalekit.sessions.django import SessionStore  # noqa: E402
 from scalekit.sessions.redis import RedisStore  # noqa: E402
-from scalekit.sessions.tokens import Tokens  # noqa: E402
+from scalekit.sessions.tokens import Tokens, store_id  # noqa: E402
+from tests.servers import RedisServer  # noqa: E402
 from tests.sessions import django_project  # noqa: E402, F401  the settings
 from tests.sessions.conftest import STORES  # noqa: E402
 from tests.sessions.shells import SECRET  # noqa: E402
@@ -462,6 +463,21 @@ async def aput(request: HttpRequest) -> HttpResponse:
 
 def other(request: HttpRequest) -> HttpResponse:
     raise BackendUnavailable("the database is down", backend="postgresql")
+
+
+@pytest.mark.parametrize("asynchronous", [False, True])
+def test_what_is_broken_is_reported_once(
+    asynchronous: bool, caplog: pytest.LogCaptureFixture, redis_server: RedisServer, prefix: str
+) -> None:
+    """Bad input. A session that something else has cut is told of once a minute, not with each request."""
+    token = Tokens(SECRET).mint()
+    redis_server.call("HSET", f"{prefix}{store_id(token)}", "a", "\1")
+    with override_settings(SCALEKIT_SESSION_STORE=RedisStore.from_url(redis_server.url, prefix=prefix)):
+        for _ in range(3):
+            session = SessionStore(Tokens(SECRET).sign(token))
+            assert (asyncio.run(session.aget("a")) if asynchronous else session.get("a")) is None
+    (record,) = caplog.records
+    assert "is no session" in record.getMessage()
 
 
 @pytest.mark.parametrize("asynchronous", [False, True])

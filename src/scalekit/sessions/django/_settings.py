@@ -14,8 +14,9 @@ from scalekit.errors import ConfigurationError
 from scalekit.sessions._core import DAY, STORE, Storeless
 from scalekit.sessions._sparing import SparingLog
 from scalekit.sessions.codec import Codec
-from scalekit.sessions.store import Store
+from scalekit.sessions.store import BoundStore, Store
 from scalekit.sessions.tokens import Tokens
+from scalekit.types import Colour
 
 DEFAULT_STORE = "redis://localhost:6379/0"
 TYPES = "SCALEKIT_SESSION_TYPES="
@@ -62,6 +63,7 @@ class Configuration:
                 'SESSION_ENGINE = "django.contrib.sessions.backends.signed_cookies"'
             )
         self.store = store
+        self._bound: dict[Colour, BoundStore] = {}
         for option, given in (("SECRET_KEY_FALLBACKS", keys[-2::-1]), ("SECRET_KEY", keys[-1])):
             if given != ():
                 key_ring(given, option=option)
@@ -71,6 +73,11 @@ class Configuration:
         named = classes if names is None else dict(zip(names, classes, strict=True))
         self.codec = Codec(named, option=TYPES)
         self.log = SparingLog()
+
+    def bound(self, colour: Colour) -> BoundStore:
+        """The store in one colour: always the same object, as it remembers what it has seen and said."""
+        bound = self._bound.get(colour)
+        return self._bound.setdefault(colour, self.store.using(colour)) if bound is None else bound
 
 
 _make = functools.lru_cache(maxsize=8)(Configuration)

@@ -125,10 +125,10 @@ class SessionStore(SessionBase):  # type: ignore[misc]
         self._turn()
 
     def delete(self, session_key: str | None = None) -> None:
-        self._run(delete(self, self._config.store.using("sync"), session_key))
+        self._run(delete(self, self._config.bound("sync"), session_key))
 
     async def adelete(self, session_key: str | None = None) -> None:
-        await self._arun(delete(self, self._config.store.using("async"), session_key))
+        await self._arun(delete(self, self._config.bound("async"), session_key))
 
     @classmethod
     def clear_expired(cls) -> None:
@@ -252,7 +252,7 @@ class SessionStore(SessionBase):  # type: ignore[misc]
             return None
         id, idle = store_id(token), self.get_session_cookie_age() * 1000
         # In Django a session is extended by saving, not by reading.
-        store = self._config.store.using(colour)
+        store = self._config.bound(colour)
         loaded: Loaded | None = yield store.load(id, idle=idle, step=NEVER, own=True)
         if loaded is not None:
             refuse_sealed(id, loaded)
@@ -261,7 +261,7 @@ class SessionStore(SessionBase):  # type: ignore[misc]
     def _save(
         self, colour: Colour, data: MutableMapping[str, Any], age: int, must_create: bool
     ) -> Steps[None]:
-        store, idle = self._config.store.using(colour), max(age * 1000, 1)
+        store, idle = self._config.bound(colour), max(age * 1000, 1)
         self._accept()
         fields = {name_of(key): self._encoded(key, value) for key, value in _known(data).items()}
         user = owner_of(data.get(SESSION_KEY))
