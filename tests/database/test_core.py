@@ -164,7 +164,7 @@ def test_what_takes_an_engine(make_sync: Callable[..., Cluster], monkeypatch: py
     raw.close()
     # After a failover: the engine is the same, and leads elsewhere.
     fleet: Any = cluster._fleet
-    monkeypatch.setattr(fleet, "writer", lambda: fleet.members[1])
+    monkeypatch.setattr(fleet, "writer", lambda token: fleet.members[1])
     monkeypatch.setattr("scalekit.database.member.objection", lambda *_, **__: None)
     with engine.connect() as connection:
         assert connection.scalar(text("SELECT pg_is_in_recovery()")) is True

@@ -20,6 +20,7 @@ except ModuleNotFoundError as error:
 from scalekit._http import Cookie
 from scalekit.database.cluster import AsyncCluster, Cluster
 from scalekit.database.levels import ANY, CAUSAL, STRONG, Bounded, Consistency
+from scalekit.database.promotions import Promotion
 from scalekit.database.scope import Scope
 from scalekit.database.session import ReadWriteSession
 from scalekit.database.status import MemberStatus, Status
@@ -37,6 +38,7 @@ __all__ = [
     "Consistency",
     "Cookie",
     "MemberStatus",
+    "Promotion",
     "ReadWriteSession",
     "Scope",
     "Status",

@@ -25,7 +25,7 @@ from scalekit.database.backends.protocol import Backend, Trouble
 from scalekit.database.drivers.protocol import Driver
 from scalekit.database.report import Report
 from scalekit.database.scope import Scope
-from scalekit.database.tokens import Token
+from scalekit.database.tokens import Token, latest
 from scalekit.errors import OutcomeUnknown
 
 _KEY = "scalekit.database"
@@ -54,6 +54,11 @@ class Mark:
         self.wrote = self.handed_out = self.autocommit = False
         self.token: Token | None = None
         self._promised = scope.token
+
+    @property
+    def began(self) -> Token | None:
+        """Where the log was, at least, when the transaction began."""
+        return latest(self._promised, self.report.written)
 
     def committed(self, position: str | None) -> None:
         """The transaction changed something, and ``position`` is where its log ends, if that is known."""

@@ -44,11 +44,12 @@ def open_reader(
     return None
 
 
-def open_writer(fleet: Fleet, *, fallback: bool = False) -> tuple[Member, Connection]:
+def open_writer(fleet: Fleet, token: Token | None, *, fallback: bool = False) -> tuple[Member, Connection]:
     """The primary, and a connection to it.
 
     Args:
         fleet: of the primary.
+        token: what the visitor was promised.
         fallback: it is for a read that replicas were to answer.
 
     Raises:
@@ -56,10 +57,10 @@ def open_writer(fleet: Fleet, *, fallback: bool = False) -> tuple[Member, Connec
         TooManyFallbackReads: no place for this read became free in time.
     """
     if not fallback:
-        return _open_writer(fleet)
-    turn = fleet.fallback.enter(fleet.writer().pool_timeout)
+        return _open_writer(fleet, token)
+    turn = fleet.fallback.enter(fleet.writer(token).pool_timeout)
     try:
-        member, connection = _open_writer(fleet)
+        member, connection = _open_writer(fleet, token)
     except BaseException:
         turn.give_back()
         raise
@@ -67,10 +68,10 @@ def open_writer(fleet: Fleet, *, fallback: bool = False) -> tuple[Member, Connec
     return member, connection
 
 
-def _open_writer(fleet: Fleet) -> tuple[Member, Connection]:
+def _open_writer(fleet: Fleet, token: Token | None) -> tuple[Member, Connection]:
     began = time.monotonic()
     while True:
-        member = fleet.writer()
+        member = fleet.writer(token)
         try:
             return member, member.writer.connect()
         except member.errors as error:

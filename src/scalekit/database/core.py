@@ -121,7 +121,7 @@ def _to_replica(fleet: Fleet, scope: Scope, level: Consistency) -> Connection | 
 
 
 def _to_primary(fleet: Fleet, scope: Scope, *, read: bool, fallback: bool) -> Connection:
-    member, connection = open_writer(fleet, fallback=fallback)
+    member, connection = open_writer(fleet, scope.token, fallback=fallback)
     if read:
         if connection.dialect.name == "postgresql":
             connection.execution_options(postgresql_readonly=True)
@@ -206,4 +206,4 @@ class _Mark(Mark):
         super().committed(position)
         self._member.commits += 1
         if self.token is not None and self.token.is_known:
-            self._fleet.scopes.heard(self.token)
+            self._fleet.committed(self.token, since=self.began)

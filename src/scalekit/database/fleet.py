@@ -19,6 +19,7 @@ from scalekit.database.history import History
 from scalekit.database.identity import Identity
 from scalekit.database.levels import ANY, Bounded, Consistency
 from scalekit.database.member import Member
+from scalekit.database.promotions import Promotion, Promotions
 from scalekit.database.report import Health, Report
 from scalekit.database.routing import Verdicts
 from scalekit.database.scopes import Scopes
@@ -98,6 +99,8 @@ class Fleet:
         # Facts, which outlive what reset() forgets: a primary that was replaced stays so.
         self.system: str | None = None
         self.epoch = 0
+        self._primary_epoch = 0
+        self.promotions = Promotions()
         self.failover_wait, self._startup_wait = failover_wait, startup_wait
         self.reset()
 
@@ -110,6 +113,7 @@ class Fleet:
         self.primary: Member | None = self.members[0] if self.single else None
         self.readers: tuple[Member, ...] = ()
         self._previous: int | None = None
+        self._awaited: tuple[int, float] | None = None
         self.reasons: tuple[str | None, ...] = tuple(None for _ in self.members)
         self._surveyed = self.single
         self._unheard: dict[Member, int] = {}
@@ -126,21 +130,29 @@ class Fleet:
 
     def heard(self, member: Member, outcome: Report | str, *, asked: float) -> None:
         """``member`` answered with a report, or a text says why it did not."""
+        promotion = None
         with self._lock:
             before = self._previous
             if isinstance(outcome, str):
                 member.health.failed(outcome, asked=asked)
             else:
                 member.suspected = None
+                self.promotions.learn(member.health.report, outcome)
+                outcome = self.promotions.whole(outcome)
                 member.health.answered(outcome)
             self._survey()
             if self.primary is member and isinstance(outcome, Report):
                 self.history.add(outcome)
                 if outcome.written is not None:
                     self.scopes.heard(outcome.written)
+                if 0 < self._primary_epoch < outcome.epoch:
+                    promotion = self.promotions.promoted(member.name, outcome)
+                self._primary_epoch = outcome.epoch
                 self._survey()
             again = not self._surveyed and self._count_round(member, failed=isinstance(outcome, str))
             after = self._previous
+        if promotion is not None:
+            _tell(promotion)
         if before is not None and after is not None and before != after:
             old, new = self.members[before], self.members[after]
             _log.warning("%s is the primary now, in place of %s", new.name, old.name)
@@ -149,6 +161,22 @@ class Fleet:
         if again:
             self.monitor.poke()
         self.monitor.changed()
+
+    def committed(self, token: Token, *, since: Token | None) -> None:
+        """A commit of this process was acknowledged.
+
+        Args:
+            token: where the log was afterwards.
+            since: where it was at least when the transaction began, if that is known.
+        """
+        promotion = None
+        with self._lock:
+            self.promotions.acknowledged(token, since=since)
+            if token.epoch < self._primary_epoch:
+                promotion = self.promotions.late()
+        if promotion is not None:
+            _tell(promotion)
+        self.scopes.heard(token)
 
     def _count_round(self, member: Member, *, failed: bool) -> bool:
         """Whether to ask everyone once more, before the first transaction.
@@ -172,7 +200,8 @@ class Fleet:
         found = self._ask_topology()
         if found.system != self.system and None not in (found.system, self.system):
             # The whole database was replaced; its epochs have nothing to do with the old ones.
-            self.epoch, self._previous = 0, None
+            self.epoch, self._previous, self._primary_epoch = 0, None, 0
+            self.promotions = Promotions()
             found = self._ask_topology()
         self.system, self.epoch, self.reasons = found.system, found.epoch, found.reasons
         self.primary = None if found.primary is None else self.members[found.primary]
@@ -226,7 +255,7 @@ class Fleet:
         if not self.readers:
             return None
         token = self._comparable(token)
-        if token is not None and level is not ANY and not self._is_current(token):
+        if token is not None and level is not ANY and not self._can_compare(token):
             return None
         return choose(
             [member for member in self.readers if member not in without],
@@ -255,7 +284,7 @@ class Fleet:
         known = member.known_over(connection)
         if known is not None and choice.ask is None and self._suffices(known, level, token):
             return True
-        report = member.ask_over(connection)
+        report = self.promotions.whole(member.ask_over(connection))
         if known is not None:
             self.heard(member, report, asked=report.asked)
         if report.writable or report.epoch != self.epoch:
@@ -281,19 +310,26 @@ class Fleet:
         # One of another database, which this one replaced, promises nothing any more.
         return token if token is not None and token.system == self.system else None
 
-    def _is_current(self, token: Token) -> bool:
-        if token.epoch > self.epoch:
-            # Another server of ours has seen a promotion that has not come to our ears.
-            self.monitor.poke()
-            self.monitor.wait(lambda: self.epoch >= token.epoch, self.failover_wait)
-        return token.epoch == self.epoch
+    def _can_compare(self, token: Token) -> bool:
+        if token.epoch >= self.epoch:
+            return token.epoch == self.epoch
+        # What the primary has of an earlier epoch is all that is left of it.
+        primary = self.primary
+        return primary is not None and primary.reached.covers(token)
 
-    def writer(self) -> Member:
+    def writer(self, token: Token | None = None) -> Member:
         """The primary; waits a moment for one that is there and answers.
 
+        Args:
+            token: what the visitor was promised.
+
         Raises:
-            NoServerAvailable: there is none; says of each member why.
+            NoServerAvailable: there is none; says of each member why. Or the visitor comes from a primary
+                that was promoted after every one that is known here.
         """
+        token = self._comparable(token)
+        if token is not None and token.epoch > self.epoch:
+            self._await_epoch(token.epoch)
         if self.primary is None or (self.primary.suspected and not self.single):
             self.monitor.poke()
             self.monitor.wait(self._has_primary, self.failover_wait)
@@ -301,6 +337,24 @@ class Fleet:
         if primary is None:
             raise NoServerAvailable(f"no primary to write to or read from: {self.explain()}")
         return primary
+
+    def _await_epoch(self, epoch: int) -> None:
+        """Another process of ours has seen a promotion that has not come to our ears.
+
+        Whoever we think is the primary was replaced. One wait for each promotion, not one for each visitor.
+        """
+        now = time.monotonic()
+        if self._awaited is None or self._awaited[0] < epoch:
+            self._awaited = epoch, now + self.failover_wait
+            self.monitor.poke()
+        left = self._awaited[1] - now
+        if left > 0:
+            self.monitor.wait(lambda: self.epoch >= epoch, left)
+        if self.epoch < epoch:
+            raise NoServerAvailable(
+                f"this visitor has written on timeline {epoch}, and no member answers from there: "
+                f"{self.explain()}; is the new primary one of the members, and can it be reached?"
+            )
 
     def _has_primary(self) -> bool:
         return self.primary is not None and self.primary.suspected is None
@@ -332,3 +386,23 @@ class Fleet:
         if member is self.primary:
             return member.suspected or "primary"
         return self.reasons[self.members.index(member)] or member.suspected or "replica"
+
+
+def _tell(promotion: Promotion) -> None:
+    if promotion.lost is False:
+        return
+    at = f"{promotion.member} was promoted to timeline {promotion.timeline}"
+    if promotion.position is None:
+        _log.warning("%s; whether commits that were acknowledged here are lost, nobody here can tell", at)
+    elif promotion.lost:
+        _log.error(
+            "%s at %s without all of the old primary's log: what was committed in its last %d bytes is lost, "
+            "though it was acknowledged; synchronous_standby_names prevents that",
+            at, promotion.position, promotion.behind,
+        )  # fmt: skip
+    else:
+        _log.warning(
+            "%s at %s without all of the old primary's log: of what was acknowledged here in its last %d "
+            "bytes, something may be lost",
+            at, promotion.position, promotion.behind,
+        )  # fmt: skip

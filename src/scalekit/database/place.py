@@ -161,7 +161,7 @@ def on_primary(session: "ReadWriteSession", scope: Scope, execution_options: Any
         TooManyFallbackReads: no place for this read became free in time.
     """
     fleet = session.fleet
-    member, connection = open_writer(fleet, fallback=fallback)
+    member, connection = open_writer(fleet, scope.token, fallback=fallback)
     try:
         _begin(session, connection, execution_options)
     except DBAPIError as error:

@@ -22,6 +22,8 @@ class Report:
         server: which process of which server this is; another one after a restart.
         shown: its position in the server's own notation, for people.
         read_only: whether the connections that are opened for reading refuse to write.
+        replayed: of a primary that was a replica: up to where it had replayed when it was promoted, as
+            :attr:`order` counts and as the server writes it.
     """
 
     asked: float
@@ -35,6 +37,7 @@ class Report:
     server: str
     shown: str
     read_only: bool = True
+    replayed: tuple[int, str] | None = None
 
     @property
     def system(self) -> str:

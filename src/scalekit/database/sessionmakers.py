@@ -115,4 +115,4 @@ def _tell(session: ReadWriteSession, place: Place) -> None:
     if place.token is not None:
         place.member.commits += 1
         if place.token.is_known:
-            session.fleet.scopes.heard(place.token)
+            session.fleet.committed(place.token, since=place.began)

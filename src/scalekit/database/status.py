@@ -6,6 +6,7 @@ from typing import Literal
 
 from scalekit.database.fleet import Fleet
 from scalekit.database.identity import SEVERAL
+from scalekit.database.promotions import Promotion
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,10 +41,17 @@ class MemberStatus:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Status:
-    """A snapshot of a cluster. ``primary`` is the primary's name, ``None`` while there is none."""
+    """A snapshot of a cluster.
+
+    Args:
+        primary: its name, ``None`` while there is none.
+        members: the configured primary first.
+        promotions: the last ten that this process has seen, oldest first, with what they lost.
+    """
 
     primary: str | None
     members: tuple[MemberStatus, ...]
+    promotions: tuple[Promotion, ...] = ()
 
 
 def snapshot(fleet: Fleet) -> Status:
@@ -73,4 +81,8 @@ def snapshot(fleet: Fleet) -> Status:
                 commits=member.commits,
             )
         )
-    return Status(primary=fleet.primary.name if fleet.primary else None, members=tuple(members))
+    return Status(
+        primary=fleet.primary.name if fleet.primary else None,
+        members=tuple(members),
+        promotions=fleet.promotions.known,
+    )

@@ -37,7 +37,8 @@ SELECT pg_is_in_recovery(),
        extract(epoch FROM pg_postmaster_start_time())::float8,
        current_setting('wal_writer_delay'),
        current_setting('wal_segment_size'),
-       current_setting('default_transaction_read_only')
+       current_setting('default_transaction_read_only'),
+       pg_last_wal_replay_lsn()::text
 """
 
 POSITION = (
@@ -103,7 +104,8 @@ class PostgreSQL:
     rules = RULES
 
     def report(self, row: tuple[Any, ...], *, asked: float) -> Report:
-        recovering, number, timeline, position, flushed, started, writer_delay, segment_size, read_only = row
+        recovering, number, timeline, position, flushed, started, writer_delay, segment_size, *more = row
+        read_only, replayed = more
         system, segment = f"pg:{number}", int(_setting(segment_size))
         epoch = int(timeline) if recovering else int(timeline[:8], 16)
         ends = [read_lsn(lsn) if lsn is not None else 0 for lsn in (position, flushed)]
@@ -121,6 +123,8 @@ class PostgreSQL:
             server=str(started),
             shown=show_lsn(ends[0]),
             read_only=read_only == "on",
+            # Stays where it was when the server was promoted, until that restarts.
+            replayed=None if recovering or replayed is None else (read_lsn(replayed), replayed),
         )
 
     def inline_report(self, row: tuple[Any, ...], *, asked: float, last: Report) -> Report:

@@ -1,0 +1,145 @@
+"""Promotions of real servers: what is lost is told, and what was promised to be kept is there."""
+
+import asyncio
+import logging
+from contextlib import suppress
+
+import pytest
+from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
+
+from scalekit.database import AsyncCluster, Token
+from scalekit.errors import DatabaseError
+from tests.database.conftest import ITEMS
+from tests.faults import kill, promote
+from tests.servers import PostgresCluster, PostgresServer
+from tests.servers.waiting import wait_until
+
+pytestmark = pytest.mark.slow
+
+READ = text("SELECT stock, pg_is_in_recovery() FROM item WHERE id = 1")
+WRITE = text("UPDATE item SET stock = stock + 1 WHERE id = 1")
+
+
+def over(servers: PostgresCluster, driver: str, **options: object) -> AsyncCluster:
+    options = {"probe_interval": 0.1, "failover_wait": 20, **options}
+    replicas = [replica.url(driver) for replica in servers.replicas]
+    return AsyncCluster(servers.primary.url(driver), replicas=replicas, **options)  # type: ignore[arg-type]
+
+
+def fill(servers: PostgresCluster) -> None:
+    servers.primary.sql(ITEMS, "INSERT INTO item VALUES (1, 'one')")
+    servers.wait_caught_up()
+
+
+def cut_off(replica: PostgresServer) -> None:
+    """It receives nothing any more."""
+    replica.sql("ALTER SYSTEM SET primary_conninfo = ''", "SELECT pg_reload_conf()")
+    query = "SELECT count(*) FROM pg_stat_wal_receiver"
+    wait_until(lambda: replica.sql(query) == "0", what="the replica receives nothing")
+
+
+async def read(cluster: AsyncCluster, token: Token | None = None) -> tuple[int, bool]:
+    with cluster.scope(token):
+        async with cluster.session() as session:
+            return tuple((await session.execute(READ)).one())  # type: ignore[return-value]
+
+
+async def write(cluster: AsyncCluster) -> Token:
+    with cluster.scope() as scope:
+        async with cluster.session() as session:
+            await session.execute(WRITE)
+            await session.commit()
+        assert scope.token is not None
+        return scope.token
+
+
+async def until(cluster: AsyncCluster, *roles: str) -> None:
+    async with asyncio.timeout(60):
+        while tuple(member.role for member in cluster.status().members) != roles:
+            await asyncio.sleep(0.02)
+
+
+async def test_a_lost_commit_is_reported(caplog: pytest.LogCaptureFixture) -> None:
+    """16. Asynchronous replication: the status and the log say that, where and how much; and a token of the
+    old timeline is answered by replicas if they have it, by the primary if nobody has."""
+    with PostgresCluster() as servers:
+        fill(servers)
+        chosen, other = servers.replicas
+        async with over(servers, "asyncpg") as cluster:
+            kept = await write(cluster)
+            await asyncio.to_thread(servers.wait_caught_up)
+            await until(cluster, "primary", "replica", "replica")
+            for replica in servers.replicas:
+                await asyncio.to_thread(cut_off, replica)
+            with cluster.scope():  # one visitor: the second write is known to come after the first
+                lost = [await write(cluster) for _ in range(3)][-1]
+            await asyncio.to_thread(kill, servers.primary)
+            with caplog.at_level(logging.WARNING, "scalekit.database"):
+                await asyncio.to_thread(promote, chosen)
+                await until(cluster, "out", "primary", "out")
+            (promotion,) = cluster.status().promotions
+            assert (promotion.timeline, promotion.lost) == (2, True)
+            assert promotion.member == cluster.status().primary
+            assert promotion.position == chosen.sql("SELECT pg_last_wal_replay_lsn()")
+            assert promotion.behind
+            assert f"its last {promotion.behind} bytes is lost" in caplog.text
+
+            await asyncio.to_thread(other.sql, "ALTER SYSTEM RESET primary_conninfo")
+            await asyncio.to_thread(other.follow, chosen)
+            await until(cluster, "out", "primary", "replica")
+            assert await read(cluster, kept) == (1, True)
+            assert await read(cluster, lost) == (1, False), "lost, and nobody claims to have it"
+
+
+async def test_no_acknowledged_commit_is_lost_with_synchronous_replication() -> None:
+    """16. A replica has confirmed each commit, and the one that has most is promoted: they all are there."""
+    with PostgresCluster(synchronous_standby_names="ANY 1 (*)") as servers:
+        fill(servers)
+        async with over(servers, "psycopg", failover_wait=0.1) as cluster:
+            acknowledged: list[int] = []
+            numbers = iter(range(2, 100_000))
+
+            async def writer() -> None:
+                with suppress(DBAPIError, DatabaseError):
+                    for number in numbers:
+                        async with cluster.session() as session:
+                            await session.execute(
+                                text("INSERT INTO item VALUES (:id, 'new')"), {"id": number}
+                            )
+                            await session.commit()
+                        acknowledged.append(number)
+
+            writers = [asyncio.create_task(writer()) for _ in range(8)]
+            async with asyncio.timeout(60):
+                while len(acknowledged) < 200:
+                    await asyncio.sleep(0.01)
+            await asyncio.to_thread(kill, servers.primary)
+            await asyncio.gather(*writers)
+
+            def received(replica: PostgresServer) -> int:
+                return int(replica.sql("SELECT pg_last_wal_receive_lsn() - '0/0'::pg_lsn"))
+
+            chosen = max(servers.replicas, key=received)
+            await asyncio.to_thread(promote, chosen)
+            async with asyncio.timeout(60):
+                while not cluster.status().promotions:
+                    await asyncio.sleep(0.02)
+            found = chosen.sql("SELECT id FROM item").split()
+            assert set(acknowledged) <= set(map(int, found))
+            assert cluster.status().promotions[0].lost is not True
+
+
+async def test_a_promoted_node_behind_a_pooled_reader_is_noticed_by_its_next_reply() -> None:
+    """18. 19. The old primary lives and nobody is asked for an hour: the next read tells."""
+    with PostgresCluster(replicas=1) as servers:
+        fill(servers)
+        async with over(servers, "psycopg", probe_interval=3600) as cluster:
+            assert await read(cluster) == (0, True)
+            await asyncio.to_thread(promote, servers.replicas[0])
+            assert await read(cluster) == (0, False), "over the connection that it had"
+            await until(cluster, "out", "primary")
+            await write(cluster)
+            assert servers.replicas[0].sql("SELECT stock FROM item") == "1"
+            assert servers.primary.sql("SELECT stock FROM item") == "0"
+            assert cluster.status().promotions[0].lost is False
