@@ -26,6 +26,7 @@ from scalekit.database import (
 )
 from scalekit.database.asgi import ReadYourWritesMiddleware
 from scalekit.database.wsgi import ReadYourWritesMiddleware as WSGIReadYourWritesMiddleware
+from scalekit.testing.database import Recording, Statement, one_transaction, recording
 
 
 class Base(DeclarativeBase):
@@ -79,6 +80,14 @@ def use_sync(cluster: Cluster) -> None:
         assert_type(scope, Scope)
         assert_type(scope.token, Token | None)
     assert_type(cluster.event_target, type[ReadWriteSession])
+
+
+async def use_in_tests(cluster: Cluster, async_cluster: AsyncCluster) -> None:
+    with recording(cluster) as seen, recording(async_cluster), one_transaction(cluster) as also:
+        assert_type(seen, Recording)
+        assert_type(also.primary, list[Statement])
+    async with one_transaction(async_cluster) as seen:
+        assert_type(seen, Recording)
 
 
 def sign(signer: TokenSigner, token: Token) -> None:

@@ -2,8 +2,7 @@
 
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Engine, event
-from sqlalchemy.exc import UnboundExecutionError
+from sqlalchemy import event
 from sqlalchemy.orm import Session, SessionTransaction
 
 from scalekit.database.fleet import Fleet
@@ -19,14 +18,11 @@ def session_class(fleet: Fleet) -> type[ReadWriteSession]:
     made = type(
         "ReadWriteSession", (ReadWriteSession,), {"fleet": fleet, "__doc__": ReadWriteSession.__doc__}
     )
-    if not fleet.single:
-        event.listen(made, "before_flush", _before_flush)
-        event.listen(made, "after_flush", _after_flush)
-        event.listen(made, "after_transaction_end", _after_end)
-    else:
-        event.listen(made, "after_flush", _has_written)
-        event.listen(made, "after_commit", _after_commit)
-        event.listen(made, "after_transaction_end", _after_single)
+    # All of them for every cluster: a test may have a single server play that there are replicas.
+    event.listen(made, "before_flush", _before_flush)
+    event.listen(made, "after_flush", _after_flush)
+    event.listen(made, "after_commit", _after_commit)
+    event.listen(made, "after_transaction_end", _after_end)
     return made
 
 
@@ -47,30 +43,22 @@ def mixed(ours: type[ReadWriteSession], base: type[S]) -> type[S]:
         raise ConfigurationError(f"{base.__qualname__} belongs to another cluster already")
     attributes: dict[str, Any] = {"__doc__": base.__doc__, "__module__": base.__module__}
     if base.get_bind is not Session.get_bind:
-        attributes["get_bind"] = _asking(base, ours)
+        attributes |= {"_has_binds": True, "_bound": _asking(ours)}
     made: Any = type(base.__name__, (ours, base), attributes)
     return made  # type: ignore[no-any-return]
 
 
-def _asking(base: type[Session], ours: type[ReadWriteSession]) -> Any:
-    def get_bind(self: Any, mapper: Any = None, **keywords: Any) -> Engine | Connection:
-        found = _bind(base, self, mapper, keywords)
-        # What it answers for nothing in particular is its default, whose place the cluster takes.
-        if found is not None and found is not _bind(base, self, None, {}):
+def _asking(ours: type[ReadWriteSession]) -> Any:
+    def bound(
+        self: ReadWriteSession, mapper: Any = None, clause: Any = None, bind: Any = None, **_: Any
+    ) -> Any:
+        found = ours._bound(self, mapper, clause, bind)
+        if found is None or bind is not None or self.bind is not None:
             return found
-        chosen: Engine | Connection = ours.get_bind(self, mapper, **keywords)
-        return chosen
+        # What it answers for nothing in particular is its default, whose place the cluster takes.
+        return None if found is ours._bound(self) else found
 
-    return get_bind
-
-
-def _bind(
-    base: type[Session], session: Session, mapper: Any, keywords: dict[str, Any]
-) -> Engine | Connection | None:
-    try:
-        return base.get_bind(session, mapper, **keywords)
-    except UnboundExecutionError:
-        return None
+    return bound
 
 
 def _before_flush(session: ReadWriteSession, *_: object) -> None:
@@ -81,10 +69,8 @@ def _before_flush(session: ReadWriteSession, *_: object) -> None:
 def _after_flush(session: ReadWriteSession, *_: object) -> None:
     if session._flushes_here():
         session._use_primary(wrote=True)
-
-
-def _has_written(session: ReadWriteSession, _: Any) -> None:
-    session._wrote = True
+    elif session.fleet.single:
+        session._wrote = True
 
 
 def _after_commit(session: ReadWriteSession) -> None:
@@ -92,14 +78,10 @@ def _after_commit(session: ReadWriteSession) -> None:
         session._scope().counted()
 
 
-def _after_single(session: ReadWriteSession, transaction: SessionTransaction) -> None:
-    if transaction.parent is None:
-        session._wrote = False
-
-
 def _after_end(session: ReadWriteSession, transaction: SessionTransaction) -> None:
     if transaction.parent is not None:
         return
+    session._wrote = False
     place, session._place = session._place, None
     try:
         session._give_back(place)
