@@ -8,7 +8,7 @@ from unittest.mock import Mock
 import pytest
 from sqlalchemy import text
 
-from scalekit.database import ANY, CAUSAL, AsyncCluster, Consistency
+from scalekit.database import ANY, CAUSAL, STRONG, AsyncCluster, Consistency
 from scalekit.database.choice import Choice
 from scalekit.database.fleet import Fleet
 from scalekit.database.identity import Identity
@@ -141,6 +141,25 @@ async def test_visitors_keep_their_replica(make_async: Callable[..., AsyncCluste
     assert set(homes.values()) == {one.port for one in items.cluster.replicas}
     for name, port in homes.items():
         assert [await where(cluster, name) for cluster in clusters * 2] == [port] * 4
+
+
+async def test_core_connections_show_and_are_shown(make_async: Callable[..., AsyncCluster]) -> None:
+    """4. What a Core connection has read on a replica counts like what a session has."""
+    cluster = make_async(probe_interval=30)
+    with cluster.scope() as scope:
+        async with cluster.connection(read=True) as connection:
+            port, replica = (await connection.execute(WHERE)).one()
+        assert replica
+        assert scope.seen is not None
+        assert str(port) in scope.seen.member.name
+        seen = scope.seen
+        async with cluster.session() as session:
+            assert (await session.execute(WHERE)).one()[0] == port
+        assert scope.seen is not seen
+        assert scope.seen.until > seen.until
+        async with cluster.session(consistency=STRONG) as session:
+            await session.execute(WHERE)
+        assert scope.seen.member is seen.member, "the primary promises nothing"
 
 
 @pytest.mark.slow

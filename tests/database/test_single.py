@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from typing import Any
+from unittest.mock import Mock
 
 import httpx
 import pytest
@@ -11,6 +12,7 @@ from starlette.responses import JSONResponse
 
 from scalekit.database import Cluster
 from scalekit.database.asgi import ReadYourWritesMiddleware
+from scalekit.database.wsgi import ReadYourWritesMiddleware as WSGIMiddleware
 
 
 class Base(DeclarativeBase):
@@ -63,6 +65,24 @@ async def test_the_response_waits_for_its_writes(cluster: Cluster, way: str, *, 
         assert session.scalar(text("SELECT count(*) FROM item")) == (0 if fails else 1)
 
 
+@pytest.mark.parametrize("fails", [False, True])
+async def test_the_response_waits_for_a_core_connection(cluster: Cluster, *, fails: bool) -> None:
+    """25. For what is written without a session too."""
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        with cluster.connection() as connection:
+            connection.execute(insert(Item).values(id=1))
+            await JSONResponse({"saved": True})(scope, receive, send)
+            if fails:
+                raise RuntimeError("the commit failed")
+            connection.commit()
+
+    wrapped = ReadYourWritesMiddleware(app, cluster=cluster, secret_key="s" * 16)
+    transport = httpx.ASGITransport(wrapped, raise_app_exceptions=False)
+    async with httpx.AsyncClient(transport=transport, base_url="http://shop") as browser:
+        assert (await browser.post("/")).status_code == (500 if fails else 200)
+
+
 async def test_what_is_committed_or_only_read_waits_for_nothing(cluster: Cluster) -> None:
     """25. Such a response leaves at once, and one whose application fails after a commit stands."""
     sent: list[str] = []
@@ -91,3 +111,50 @@ async def test_what_is_committed_or_only_read_waits_for_nothing(cluster: Cluster
         session.execute(text("INSERT INTO item VALUES (5)"))
         session.commit()
         assert (scope.commits, scope.token, scope.advanced) == (1, None, False)
+
+
+@pytest.mark.parametrize(
+    ("scope", "path"),
+    [
+        ({"path": "/shop/search", "root_path": "/shop"}, "/search"),
+        ({"path": "/shop/search", "root_path": "/shop/"}, "/search"),
+        ({"path": "/shopping", "root_path": "/shop"}, "/shopping"),
+        ({"path": "/search", "root_path": ""}, "/search"),
+    ],
+)
+async def test_paths_are_those_of_the_application(cluster: Cluster, scope: dict[str, str], path: str) -> None:
+    """26. Wherever it is mounted, under ASGI and under WSGI, letters of all languages included."""
+    starts: list[bool] = []
+
+    async def app(*_: Any) -> None:
+        current = cluster.scopes.current()
+        assert current is not None
+        starts.append(current.writes)
+
+    options: dict[str, Any] = {"cluster": cluster, "secret_key": "s" * 16, "routes": {path: "writes"}}
+    wrapped = ReadYourWritesMiddleware(app, **options)
+    await wrapped({"type": "http", "method": "GET", "headers": [], **scope}, Mock(), Mock())
+    assert starts == [True]
+
+
+def test_paths_under_wsgi(cluster: Cluster) -> None:
+    """26. The path is what comes after SCRIPT_NAME, and is UTF-8."""
+    starts: list[bool] = []
+
+    def app(environ: Any, start_response: Any) -> list[bytes]:
+        current = cluster.scopes.current()
+        assert current is not None
+        starts.append(current.writes)
+        start_response("200 OK", [])
+        return []
+
+    wrapped = WSGIMiddleware(app, cluster=cluster, secret_key="s" * 16, routes={"/käse": "writes"})
+    for path in ("/k\u00c3\u00a4se", "/", ""):
+        environ = {
+            "REQUEST_METHOD": "GET",
+            "wsgi.url_scheme": "http",
+            "PATH_INFO": path,
+            "SCRIPT_NAME": "/shop",
+        }
+        list(wrapped(environ, Mock()))
+    assert starts == [True, False, False]

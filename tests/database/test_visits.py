@@ -52,8 +52,11 @@ def header(wanted: Token | str) -> tuple[bytes, bytes]:
 
 
 def shows(position: int) -> Seen:
-    report = Mock(Report, reached=Reached("pg:1", {"1": position}), epoch=1)
-    return Seen(Mock(), report, 0)
+    """A replica that had come as far as that when its probe asked, and not when the connection was opened."""
+    then, now = (
+        Mock(Report, reached=Reached("pg:1", {"1": at}), epoch=1, server="one") for at in (1, position)
+    )
+    return Seen(Mock(health=Mock(report=now)), then, 0)
 
 
 def test_pages_that_only_read_set_no_cookie() -> None:

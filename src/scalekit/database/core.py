@@ -24,7 +24,8 @@ from scalekit.database.fleet import Fleet
 from scalekit.database.levels import STRONG, Consistency
 from scalekit.database.member import Member
 from scalekit.database.monotonic import replica_for
-from scalekit.database.scope import Scope
+from scalekit.database.report import Report
+from scalekit.database.scope import Scope, Seen
 from scalekit.errors import NoServerAvailable
 
 
@@ -125,12 +126,13 @@ def _to_primary(fleet: Fleet, scope: Scope, *, read: bool, fallback: bool) -> Co
     if read:
         if connection.dialect.name == "postgresql":
             connection.execution_options(postgresql_readonly=True)
-    elif not fleet.single:
+    else:
         writing = _Writing(fleet, member, scope, connection)
         scope.watch(writing)
-        event.listen(connection, "begin", writing.begin)
         event.listen(connection, "commit", writing.end)
-        event.listen(connection, "rollback", writing.end)
+        if not fleet.single:
+            event.listen(connection, "begin", writing.begin)
+            event.listen(connection, "rollback", writing.end)
     if not fleet.single:
         member.transactions += 1
     return connection
@@ -141,12 +143,16 @@ class _Reading:
 
     def __init__(self, fleet: Fleet, member: Member, scope: Scope, level: Consistency) -> None:
         self._fleet, self._member, self._scope, self._level = fleet, member, scope, level
+        self._report: Report | None = None  # of the server at the other end
 
     def watch(self, connection: Connection) -> None:
         event.listen(connection, "begin", self._begin)
+        event.listen(connection, "commit", self._end)
+        event.listen(connection, "rollback", self._end)
 
     def _begin(self, connection: Connection) -> None:
         raw_connection = raw(connection)
+        self._report = self._member.introduction(raw_connection)
         if self._is_fresh(raw_connection):
             return
         self._fleet.monitor.poke()
@@ -157,6 +163,10 @@ class _Reading:
                 f"the replica {self._member.name}, to which this connection leads, has not got what was "
                 f"committed meanwhile, within {self._fleet.failover_wait:g} s; open another connection"
             )
+
+    def _end(self, connection: Connection) -> None:
+        if self._report is not None:
+            self._scope.saw(Seen(self._member, self._report, time.monotonic()))
 
     def _is_fresh(self, connection: Any) -> bool:
         return self._fleet.knows(self._member, connection, self._level, self._scope.token)

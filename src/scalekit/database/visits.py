@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import TypedDict
 
 from scalekit._durations import Duration
-from scalekit._http import Cookie, make_private, read_cookies
+from scalekit._http import Cookie, make_private, read_cookie, read_cookies
 from scalekit._options import check_kind
 from scalekit.database.choice import anybody, number
 from scalekit.database.scope import Scope
@@ -95,8 +95,7 @@ class Visits:
         """The scope of a request."""
         token: Token | None = None
         if self._cookie is not None:
-            # Another host of the domain may have set one too, which must not hide what the visitor wrote.
-            for text in read_cookies(headers, self._cookie.name_for(https=https)):
+            for text in _cookies(headers, self._cookie.name_for(https=https)):
                 token = latest(token, self._read(text))
         carried, promised = self._carried(headers)
         token = latest(token, promised)
@@ -130,7 +129,8 @@ class Visits:
     def _seen(self, visit: Visit, token: Token, carried: str) -> str:
         """The token for a client that wrote nothing, and perhaps has read from a replica."""
         if visit.seen is not None:
-            report = visit.seen.report
+            then, now = visit.seen.report, visit.seen.member.health.report
+            report = now if now is not None and now.server == then.server else then
             token = token.merge(report.reached.token(report.epoch))
         # What nobody can compare keeps its expiry, or its client would stay on the primary for ever.
         return self._signer.dumps(token) if token.is_known else carried
@@ -157,3 +157,17 @@ class Visits:
                 late,
             )
         return token if late < 0 else None
+
+
+def _cookies(headers: Headers, name: str) -> list[str]:
+    """The values of the cookies called ``name``.
+
+    Another host of the domain may have set one too, which must not hide what the visitor wrote. To look for
+    more than one takes longer, so only where there may be.
+    """
+    start = f"{name}=".encode("ascii")
+    most = sum(value.count(start) for header, value in headers if header == b"cookie")
+    if most > 1:
+        return read_cookies(headers, name)
+    only = read_cookie(headers, name) if most else None
+    return [] if only is None else [only]
