@@ -84,19 +84,16 @@ def _first_seen(members: Sequence[Health], writable: Sequence[int], reasons: lis
     """
     waiting = any(one.report is None and one.failure is None for one in members)
     reports = {index: report for index in writable if (report := members[index].report)}
-    ahead = [
-        index
-        for index, report in reports.items()
-        if all(other.written is None or report.reached.covers(other.written) for other in reports.values())
-    ]
+    written = [report.written for report in reports.values() if report.written is not None]
+    ahead = [index for index, report in reports.items() if all(map(report.reached.covers, written))]
     if len(ahead) == 1 and not waiting:
         return ahead[0]
     for index in writable:
         reasons[index] = (
             "the others are being asked whether it was replaced"
             if waiting
-            else "one of several writable servers, and none has what all of them wrote and more; which is the "
-            "primary? Set read_only=1 on the others"
+            else "one of several writable servers, and none has what all of them wrote and more; set "
+            "read_only=1 on all but the primary"
         )
     return None
 

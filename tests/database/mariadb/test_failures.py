@@ -68,7 +68,7 @@ def test_a_thousand_reads_with_one_replica_paused(make: Callable[..., Both], tri
 
 
 def test_a_replica_killed_under_load(make: Callable[..., Both], trio: Trio) -> None:
-    """12. One replica dies while 8 visitors read, then the other: no read fails, and the primary takes them."""
+    """12. One replica dies while 8 visitors read, then the other: no read fails."""
     both = make(trio.servers, SHOP)
     stop = threading.Event()
     served = [0] * 8
