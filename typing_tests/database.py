@@ -23,6 +23,7 @@ from scalekit.database import (
     Status,
     Token,
     TokenSigner,
+    by_cookie,
 )
 from scalekit.database.asgi import ReadYourWritesMiddleware
 from scalekit.database.wsgi import ReadYourWritesMiddleware as WSGIReadYourWritesMiddleware
@@ -73,6 +74,8 @@ def use_sync(cluster: Cluster) -> None:
     assert_type(cluster.sessionmaker(class_=MySession)(), MySession)
     assert_type(scoped_session(cluster.sessionmaker())(), ReadWriteSession)
     assert_type(cluster.session_class(MySession), type[MySession])
+    with cluster.replicas(Bounded(5)):
+        pass
     with cluster.primary():
         assert_type(cluster.status(), Status)
         assert_type(cluster.status().members, tuple[MemberStatus, ...])
@@ -100,6 +103,32 @@ cluster = AsyncCluster(
 )
 app = Starlette(middleware=[Middleware(ReadYourWritesMiddleware, cluster=cluster, secret_key="s" * 16)])
 app.add_middleware(ReadYourWritesMiddleware, cluster=cluster, secret_key=["s" * 16, "t" * 16], max_age=60)
+app.add_middleware(
+    ReadYourWritesMiddleware,
+    cluster=cluster,
+    secret_key="s" * 16,
+    cookie=None,
+    header="X-RW",
+    routes={"POST /search": "reads"},
+    visitor=by_cookie("session"),
+)
+
+
+@cluster.primary()
+def pay(amount: int, *, currency: str) -> Item:
+    raise NotImplementedError
+
+
+@cluster.replicas(ANY)
+async def search(words: str) -> list[Item]:
+    raise NotImplementedError
+
+
+async def call() -> None:
+    assert_type(pay(1, currency="EUR"), Item)
+    assert_type(await search("tea"), list[Item])
+
+
 strong = Cluster("sqlite://", consistency=STRONG, session_options={"expire_on_commit": False})
 
 

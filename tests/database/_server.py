@@ -23,9 +23,11 @@ async def stock(request: Request) -> JSONResponse:
         if request.method == "POST":
             await session.execute(text("UPDATE item SET stock = stock + 1 WHERE id = 1"))
             await session.commit()
-        found = await session.execute(text("SELECT stock, pg_is_in_recovery() FROM item WHERE id = 1"))
-        value, replica = found.one()
-    return JSONResponse({"stock": value, "replica": replica})
+        found = await session.execute(
+            text("SELECT stock, pg_is_in_recovery(), inet_server_port() FROM item WHERE id = 1")
+        )
+        value, replica, port = found.one()
+    return JSONResponse({"stock": value, "replica": replica, "port": port})
 
 
 app = Starlette(routes=[Route("/", stock, methods=["GET", "POST"])])

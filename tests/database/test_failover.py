@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 from sqlalchemy import text
 
-from scalekit.database import ANY, AsyncCluster, Cluster
+from scalekit.database import ANY, STRONG, AsyncCluster, Bounded, Cluster, Consistency
 from scalekit.errors import NoServerAvailable, OutcomeUnknown
 from tests.database.conftest import ITEMS
 from tests.faults import FaultProxy, freeze, kill, promote
@@ -193,6 +193,32 @@ async def test_no_primary_is_a_clear_error(servers: PostgresCluster) -> None:
         assert str(servers.primary.port) in str(raised.value)
         with cluster.scope():
             assert (await read(cluster))[:2] == (0, True)
+
+
+async def test_bounded_and_strong_reads_without_a_primary(servers: PostgresCluster) -> None:
+    """5. 6. What nobody can vouch for any more is an error in time, not older data; STRONG is one at once."""
+    async with over(servers, failover_wait=0.2) as cluster:
+        await read(cluster)
+        await roles(cluster, "primary", "replica", "replica")
+
+        async def at(level: Consistency) -> tuple[int, bool, int]:
+            async with cluster.session(consistency=level) as session:
+                return tuple((await session.execute(READ)).one())  # type: ignore[return-value]
+
+        async def until_refused(level: Consistency) -> None:
+            async with asyncio.timeout(20):
+                while True:
+                    await at(level)
+                    await asyncio.sleep(0.05)
+
+        kill(servers.primary)
+        await roles(cluster, "out", "replica", "replica")
+        with pytest.raises(NoServerAvailable, match="no primary"):
+            await at(STRONG)
+        assert (await at(Bounded(600)))[1]
+        with pytest.raises(NoServerAvailable, match="no primary"):
+            await until_refused(Bounded(1))
+        assert (await at(ANY))[1]
 
 
 async def test_never_older_even_without_a_primary(servers: PostgresCluster) -> None:

@@ -23,9 +23,10 @@ class Browser:
         self.app = validator(app)
         self.cookie = ""
         self.headers: dict[str, str] = {}
+        self.environ: dict[str, str] = {}
 
     def __call__(self, method: str = "GET") -> str:
-        environ: dict[str, Any] = {"REQUEST_METHOD": method, "QUERY_STRING": ""}
+        environ: dict[str, Any] = {"REQUEST_METHOD": method, "QUERY_STRING": "", **self.environ}
         if self.cookie:
             environ["HTTP_COOKIE"] = self.cookie
         setup_testing_defaults(environ)
@@ -99,6 +100,31 @@ def test_a_visitor_reads_what_they_wrote(
         assert browser.headers["Cache-Control"] == "private"
         assert browser() == str(number)
         assert "Set-Cookie" not in browser.headers
+
+
+def test_a_client_without_cookies(make_sync: Callable[..., Cluster]) -> None:
+    """4. The header comes with the write and with each answer to who sent it, and is private; nobody else has
+    it."""
+    cluster = make_sync()
+    app = ReadYourWritesMiddleware(
+        plain(cluster), cluster=cluster, secret_key=SECRET, header="X-RW", cookie=None
+    )
+
+    class Client(Browser):
+        def __call__(self, method: str = "GET") -> str:
+            answer = super().__call__(method)
+            self.environ = {"HTTP_X_RW": self.headers["X-Rw"]} if "X-Rw" in self.headers else {}
+            return answer
+
+    client, other = Client(app), Client(app)
+    for number in range(1, 6):
+        assert client("POST") == str(number)
+        assert client() == str(number)
+        assert client.environ
+        assert client.headers["Cache-Control"] == "private"
+        assert "Set-Cookie" not in client.headers
+        other()
+        assert not other.environ
 
 
 def test_the_write_callable(make_sync: Callable[..., Cluster]) -> None:
