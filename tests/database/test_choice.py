@@ -20,6 +20,8 @@ class Replica:
     load: int = 0
     seed: int = 0
     weight: float = 1
+    zone: str | None = None
+    admitted: float = -math.inf
 
     @property
     def reached(self) -> Reached:
@@ -31,7 +33,12 @@ class Replica:
 
 
 def decide(
-    *candidates: Replica, level: Consistency = CAUSAL, wanted: Token | None = None, visitor: int | None = None
+    *candidates: Replica,
+    level: Consistency = CAUSAL,
+    wanted: Token | None = None,
+    visitor: int | None = None,
+    zone: str | None = None,
+    ramp: float = 0,
 ) -> Choice[Replica] | None:
     # Complete until as many seconds after the beginning as its position tells; beyond 90 nobody knows.
     return choose(
@@ -41,6 +48,8 @@ def decide(
         complete_until=lambda reached: float(reached.marks["1"]) if reached.marks["1"] <= 90 else None,
         now=100.0,
         visitor=visitor,
+        zone=zone,
+        ramp=ramp,
     )
 
 
@@ -140,3 +149,58 @@ def test_numbers_of_names_are_the_same_in_every_process() -> None:
     """4. Or two servers would send a visitor to two replicas."""
     assert number("replica-a:5432/shop") == 12144573737684122325
     assert number("\udcff") != number("\ud800"), "whatever a header may contain"
+
+
+SHARES = st.floats(0, 10)
+
+
+@given(visitor=st.integers(0, 2**64 - 1), earlier=SHARES, later=SHARES)
+def test_a_visitor_moves_once_to_one_that_comes_back(visitor: int, earlier: float, later: float) -> None:
+    """15. Its share grows: who has moved to it stays, and nobody moves between the others."""
+    earlier, later = sorted((earlier, later))
+
+    def at(moment: float) -> Choice[Replica] | None:
+        back = Replica(50, seed=number("back"), admitted=100 - moment)
+        others = [Replica(50, seed=number(name)) for name in ("one", "two")]
+        return decide(back, *others, visitor=visitor, ramp=10)
+
+    before, after = at(earlier), at(later)
+    assert before is not None
+    assert after is not None
+    if before.member.seed == number("back"):
+        assert after.member.seed == number("back")
+    elif after.member.seed != number("back"):
+        assert after.member == before.member
+
+
+def test_a_share_that_grows() -> None:
+    """15. Of visitors as of those who are nobody in particular, about as many as its share says."""
+    for moment, least, most in ((0.0, 0, 40), (5.0, 120, 280), (10.0, 300, 500)):
+        back, other = Replica(50, seed=number("back"), admitted=100 - moment), Replica(50, seed=number("other"))
+        for visitors in ([number(str(one)) for one in range(800)], [None] * 800):
+            found = [decide(back, other, visitor=visitor, ramp=10) for visitor in visitors]
+            count = Counter(one.member.seed for one in found if one is not None)[number("back")]
+            assert least <= count <= most, (moment, count)
+    assert decide(back, ramp=1000) == Choice(back, ask=None), "alone it gets all: the primary is not spared less"
+
+
+def test_weights_of_those_with_as_little_to_do() -> None:
+    """27. In proportion to their weights, and so is what they have to do."""
+    heavy, light = Replica(50, weight=3), Replica(50, weight=1)
+    found = Counter(one.member.weight for one in (decide(heavy, light) for _ in range(800)) if one is not None)
+    assert 500 <= found[3] <= 700
+    busy = Replica(50, weight=3, load=2)
+    assert decide(busy, dataclasses.replace(light, load=1)) == Choice(busy, ask=None)
+    assert decide(dataclasses.replace(busy, load=4), dataclasses.replace(light, load=1)) == Choice(
+        Replica(50, weight=1, load=1), ask=None
+    )
+
+
+def test_zones() -> None:
+    """27. The near one, though busier; a far one, where the near one has not got it or is none."""
+    near, far = Replica(50, load=5, zone="a"), Replica(60, zone="b")
+    assert decide(near, far, zone="a") == Choice(near, ask=None)
+    assert decide(near, far, zone="a", wanted=token(1, 55)) == Choice(far, ask=None)
+    assert decide(near, far, zone="c") == Choice(far, ask=None)
+    assert decide(near, far) == Choice(far, ask=None)
+    assert decide(near, far, zone="a", visitor=1) == decide(near, far, zone="a", visitor=2)

@@ -21,6 +21,7 @@ from scalekit._http import Cookie
 from scalekit.database.cluster import AsyncCluster, Cluster
 from scalekit.database.levels import ANY, CAUSAL, STRONG, Bounded, Consistency
 from scalekit.database.promotions import Promotion
+from scalekit.database.replicas import Replica
 from scalekit.database.scope import Scope
 from scalekit.database.session import ReadWriteSession
 from scalekit.database.status import MemberStatus, Status
@@ -40,6 +41,7 @@ __all__ = [
     "MemberStatus",
     "Promotion",
     "ReadWriteSession",
+    "Replica",
     "Scope",
     "Status",
     "Token",

@@ -5,7 +5,9 @@ Rules:
 * A visitor keeps their replica, so that what they have seen once they see again: each replica draws a number
   for each visitor, the same on every server, and the highest one wins. One replica less or more moves only
   the visitors that it had or gets (weighted rendezvous hashing).
-* Who is nobody in particular gets the replica with the least to do.
+* Who is nobody in particular gets the replica with the least to do, in proportion to its weight.
+* One in the zone of this process comes before one in another; both after one that has what is wanted.
+* One that comes back gets a growing share: each visitor that it gets moves to it once, and stays.
 * At most one replica is asked anything: the visitor's own, unless it is known to be behind the others.
 """
 
@@ -15,6 +17,7 @@ from collections.abc import Callable, Sequence
 from hashlib import blake2b
 from typing import Generic, NamedTuple, Protocol, TypeVar
 
+from scalekit.database.admission import share
 from scalekit.database.levels import ANY, Bounded, Consistency
 from scalekit.database.tokens import Reached, Token
 
@@ -33,6 +36,16 @@ class Candidate(Protocol):
     @property
     def weight(self) -> float:
         """How many visitors it gets, in proportion to the others; more than 0."""
+        ...
+
+    @property
+    def zone(self) -> str | None:
+        """Where it is."""
+        ...
+
+    @property
+    def admitted(self) -> float:
+        """When it came back; on the same clock as everything here."""
         ...
 
     @property
@@ -69,6 +82,8 @@ def choose(
     complete_until: Callable[[Reached], float | None],
     now: float,
     visitor: int | None = None,
+    zone: str | None = None,
+    ramp: float = 0.0,
 ) -> Choice[C] | None:
     """The candidate to read from; ``None``: none of them will do, it has to be the primary.
 
@@ -79,7 +94,14 @@ def choose(
         complete_until: the moment (monotonic) of which a replica has every commit, if that is known.
         now: the time on the same clock.
         visitor: a number of 64 bits that stands for who reads; ``None``: nobody in particular.
+        zone: where this process is; ``None`` if that does not matter.
+        ramp: seconds over which one that came back gets more and more.
     """
+
+    def pick(among: Sequence[C]) -> C:
+        near = among if zone is None else [one for one in among if one.zone == zone] or among
+        return near[0] if len(near) == 1 else _pick(near, visitor, now, ramp)
+
     if isinstance(level, Bounded):
         oldest = now - level.seconds
         until = [(one, complete_until(one.reached)) for one in candidates]
@@ -87,26 +109,29 @@ def choose(
     if not candidates:
         return None
     if level is ANY or token is None:
-        return Choice(_pick(candidates, visitor), None)
+        return Choice(pick(candidates), None)
     known = [one for one in candidates if one.reached.covers(token)]
     if known:
-        return Choice(_pick(known, visitor), None)
+        return Choice(pick(known), None)
     asked = ahead = max(candidates, key=lambda one: one.order)
     if visitor is not None:
-        own = _pick(candidates, visitor)
+        own = pick(candidates)
         has, best = complete_until(own.reached), complete_until(ahead.reached)
         if best is None or (has is not None and has >= best - _BEHIND):
             asked = own
     return Choice(asked, token)
 
 
-def _pick(candidates: Sequence[C], visitor: int | None) -> C:
-    if len(candidates) == 1:
-        return candidates[0]
-    if visitor is None:
-        least = min(one.load for one in candidates)
-        return random.choice([one for one in candidates if one.load == least])  # noqa: S311
-    return max(candidates, key=lambda one: drawn(visitor, one.seed, one.weight))
+def _pick(candidates: Sequence[C], visitor: int | None, now: float, ramp: float) -> C:
+    parts = [share(one.admitted, now=now, ramp=ramp) for one in candidates]
+    if visitor is not None:
+        draws = [
+            drawn(visitor, one.seed, one.weight * part) for one, part in zip(candidates, parts, strict=True)
+        ]
+        return candidates[draws.index(max(draws))]
+    ready = [one for one, part in zip(candidates, parts, strict=True) if part == 1 or random.random() < part]  # noqa: S311
+    # Of those with equally little to do, each in proportion to its weight.
+    return min(ready or candidates, key=lambda one: (one.load / one.weight, random.expovariate(one.weight)))
 
 
 def drawn(visitor: int, seed: int, weight: float) -> float:

@@ -21,7 +21,7 @@ from scalekit._steps import run, run_async
 from scalekit.database.backends import backend_for, sqlite
 from scalekit.database.blocks import Block
 from scalekit.database.choice import anybody, number
-from scalekit.database.configuration import DatabaseURL, check_level, count, member_urls
+from scalekit.database.configuration import DatabaseURL, check_level, count
 from scalekit.database.core import ClusterEngine
 from scalekit.database.drivers import driver_for, known_driver
 from scalekit.database.fleet import Fleet, Monitor
@@ -29,6 +29,7 @@ from scalekit.database.levels import CAUSAL, STRONG, Consistency
 from scalekit.database.member import Member
 from scalekit.database.probe_tasks import TaskMonitor
 from scalekit.database.probe_threads import ThreadMonitor
+from scalekit.database.replicas import Replica, members_of
 from scalekit.database.scope import Scope
 from scalekit.database.scopes import Scopes
 from scalekit.database.session import ReadWriteSession
@@ -51,9 +52,12 @@ class _Base(ABC):
         self,
         primary: DatabaseURL,
         *,
-        replicas: Sequence[DatabaseURL] = (),
+        replicas: Sequence[DatabaseURL | Replica] = (),
+        zone: str | None = None,
         consistency: Consistency = CAUSAL,
         max_lag: Duration = 30,
+        readmit_lag: Duration = 1,
+        ramp: Duration = 10,
         probe_interval: Duration = 0.5,
         probe_timeout: Duration = 1,
         connect_timeout: Duration = 2,
@@ -68,9 +72,14 @@ class _Base(ABC):
 
         Args:
             primary: URL of the primary. Roles move: whichever member is the primary gets the writes.
-            replicas: URLs of its replicas; without any, everything goes to ``primary``.
+            replicas: URLs of its replicas, or :class:`Replica` where there is more to say; without any,
+                everything goes to ``primary``.
+            zone: where this process is; replicas of the same zone come first.
             consistency: of sessions that ask for none in particular, ``CAUSAL`` by default.
             max_lag: a replica that lags more is left out; 30 seconds by default.
+            readmit_lag: a replica that was left out stays out while it lags more; 1 second by default.
+            ramp: how long it takes until a replica that comes back gets its whole share of the reads; 10
+                seconds by default.
             probe_interval: how often each member is asked how it is; 0.5 seconds by default.
             probe_timeout: how long its answer may take; 1 second by default.
             connect_timeout: how long opening a connection may take, unless ``connect_args`` say
@@ -90,7 +99,8 @@ class _Base(ABC):
         check_level(consistency)
         if "replica" in engine_options:
             raise ConfigurationError("a cluster has no option replica=; did you mean replicas=[...]?")
-        urls = member_urls(primary, replicas)
+        members = members_of(primary, replicas)
+        urls = [url for url, _ in members]
         if len(urls) > 1:
             for option in ("creator", "async_creator", "pool", "strategy"):
                 if option in engine_options:
@@ -110,13 +120,18 @@ class _Base(ABC):
                     single=len(urls) == 1,
                     connect_timeout=connecting,
                     probe_timeout=answering,
-                    options=engine_options,
+                    options={**engine_options, **said.pools},
+                    weight=said.weight,
+                    zone=said.zone,
                 )
-                for url in urls
+                for url, said in members
             ],
             backend=backend,
             consistency=consistency,
             max_lag=seconds(max_lag, name="max_lag"),
+            readmit_lag=seconds(readmit_lag, name="readmit_lag"),
+            ramp=seconds(ramp, name="ramp"),
+            zone=zone,
             failover_wait=seconds(failover_wait, name="failover_wait"),
             fallback_reads=count(fallback_reads, name="fallback_reads"),
             startup_wait=connecting + answering,

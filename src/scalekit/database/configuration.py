@@ -56,8 +56,8 @@ def check_level(level: object) -> None:
         raise ConfigurationError(f"consistency={level!r}; use ANY, CAUSAL, Bounded(seconds) or STRONG")
 
 
-def count(number: int | None, *, name: str) -> int | None:
-    """``number``, which must be positive where it is given; ``name`` is the option's, for the message."""
-    if number is not None and (isinstance(number, bool) or not isinstance(number, int) or number < 1):
-        raise ConfigurationError(f"{name}={number!r} must be a whole number, at least 1")
+def count(number: int | None, *, name: str, minimum: int = 1) -> int | None:
+    """``number``, at least ``minimum`` where it is given; ``name`` is the option's, for the message."""
+    if number is not None and (isinstance(number, bool) or not isinstance(number, int) or number < minimum):
+        raise ConfigurationError(f"{name}={number!r} must be a whole number, at least {minimum}")
     return number

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 from sqlalchemy import Engine
 
+from scalekit.database.admission import settle
 from scalekit.database.backends.protocol import Backend
 from scalekit.database.choice import Choice, choose
 from scalekit.database.fallback import Fallback
@@ -59,6 +60,9 @@ class Fleet:
         backend: what kind of servers they are; ``None`` for a kind that cannot have replicas.
         consistency: of sessions that ask for none in particular.
         max_lag: seconds of lag beyond which a replica is left out.
+        readmit_lag: seconds of lag beyond which one that is out stays out.
+        ramp: seconds over which one that comes back gets more and more of the reads.
+        zone: where this process is; its replicas come first.
         failover_wait: seconds that a transaction waits for a primary when there is none.
         startup_wait: seconds that the first transaction of the process waits for the members' first answers.
         replicas_usable: false where the engine options ask for what no replica can do.
@@ -75,6 +79,9 @@ class Fleet:
         backend: Backend | None,
         consistency: Consistency,
         max_lag: float,
+        readmit_lag: float,
+        ramp: float,
+        zone: str | None,
         failover_wait: float,
         startup_wait: float,
         replicas_usable: bool = True,
@@ -95,7 +102,7 @@ class Fleet:
         # Of another kind, such as SQLite, to tell what a response has to wait for: what looks like no read.
         rules = RULES if backend is None else backend.rules
         self.verdicts = Verdicts(self.members[0].writer.dialect, rules)
-        self._max_lag = max_lag
+        self._max_lag, self._readmit_lag, self._ramp, self._zone = max_lag, readmit_lag, ramp, zone
         # Facts, which outlive what reset() forgets: a primary that was replaced stays so.
         self.system: str | None = None
         self.epoch = 0
@@ -137,9 +144,12 @@ class Fleet:
                 member.health.failed(outcome, asked=asked)
             else:
                 member.suspected = None
-                self.promotions.learn(member.health.report, outcome)
+                known = member.health.report
+                self.promotions.learn(known, outcome)
                 outcome = self.promotions.whole(outcome)
                 member.health.answered(outcome)
+                if known is not None and known.server != outcome.server and not member.identity.several:
+                    member.health.restarted(outcome)
             self._survey()
             if self.primary is member and isinstance(outcome, Report):
                 self.history.add(outcome)
@@ -208,12 +218,16 @@ class Fleet:
         self._previous = self._previous if found.primary is None else found.primary
         readers = [self.members[index] for index in found.readers]
         self.readers = tuple(member for member in readers if member.suspected is None)
+        for index, member in enumerate(self.members):
+            if index != found.primary and settle(member.health, reads=index in found.readers):
+                member.counters.ejections += 1
 
     def _ask_topology(self) -> Survey:
         return survey(
             [member.health for member in self.members],
             history=self.history,
             max_lag=self._max_lag,
+            readmit_lag=min(self._readmit_lag, self._max_lag),
             epoch=self.epoch,
             previous=self._previous,
         )
@@ -264,6 +278,8 @@ class Fleet:
             complete_until=self.history.complete_until,
             now=time.monotonic(),
             visitor=visitor,
+            zone=self._zone,
+            ramp=self._ramp,
         )
 
     def confirm(

@@ -13,6 +13,7 @@ Rules:
 import math
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeAlias
 
@@ -43,6 +44,14 @@ from scalekit.types import Colour
 
 _NOTHING = Reached()
 
+
+@dataclass(slots=True)
+class Counters:
+    """What has happened to a member since the process started; only ever more."""
+
+    ejections: int = 0
+
+
 # The errors that a member's trouble shows itself in.
 Errors: TypeAlias = tuple[type[Exception], ...]
 
@@ -59,6 +68,8 @@ class Member:
         connect_timeout: seconds that opening a connection may take.
         probe_timeout: seconds that an answer about its health may take.
         options: for ``create_engine``.
+        weight: how many reads it gets, in proportion to the others.
+        zone: where it is.
     """
 
     def __init__(
@@ -72,9 +83,12 @@ class Member:
         connect_timeout: float,
         probe_timeout: float,
         options: dict[str, Any],
+        weight: float = 1,
+        zone: str | None = None,
     ) -> None:
         self.name = name_of(url)
-        self.seed, self.weight = number(self.name), 1.0
+        self.seed, self.weight, self.zone = number(self.name), weight, zone
+        self.counters = Counters()
         self.health, self.identity = Health(), Identity()
         # Set by whoever knows them: the system and the epoch that a connection must lead to.
         self.expected: Callable[[], tuple[str | None, int]] = lambda: (None, 0)
@@ -122,6 +136,11 @@ class Member:
         """What it is known to have."""
         report = self.health.report
         return report.reached if report is not None else _NOTHING
+
+    @property
+    def admitted(self) -> float:
+        """When it was read from again after it had been out."""
+        return self.health.admitted
 
     @property
     def order(self) -> int:

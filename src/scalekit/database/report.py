@@ -47,12 +47,23 @@ class Report:
 
 @dataclass(slots=True)
 class Health:
-    """What this process knows about one member. ``failure`` says why the last question failed."""
+    """What this process knows about one member.
+
+    Args:
+        report: its last answer.
+        failure: why the last question failed, or ``None``.
+        asked: when the last question left.
+        returned: when it was heard again after it had failed or been restarted.
+        away: it is left out, or has to catch up, since it was.
+        admitted: when it was read from again.
+    """
 
     report: Report | None = None
     failure: str | None = None
     asked: float = float("-inf")
     returned: float | None = None
+    away: bool = False
+    admitted: float = float("-inf")
 
     def answered(self, report: Report) -> None:
         """A question was answered."""
@@ -63,3 +74,7 @@ class Health:
     def failed(self, reason: str, *, asked: float) -> None:
         """A question, and the same question on a new connection, failed."""
         self.failure, self.asked = reason, asked
+
+    def restarted(self, report: Report) -> None:
+        """The answer is another server process's, which may be behind the one before it."""
+        self.returned, self.away = report.asked, True

@@ -25,6 +25,7 @@ class MemberStatus:
         in_flight: connections in use by this process.
         transactions: begun on it by this process.
         commits: of those, that changed something.
+        ejections: how often it was left out, by an answer or by the lack of one.
     """
 
     name: str
@@ -37,6 +38,7 @@ class MemberStatus:
     in_flight: int
     transactions: int
     commits: int
+    ejections: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,6 +81,7 @@ def snapshot(fleet: Fleet) -> Status:
                 in_flight=member.in_flight,
                 transactions=member.transactions,
                 commits=member.commits,
+                ejections=member.counters.ejections,
             )
         )
     return Status(

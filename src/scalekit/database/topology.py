@@ -8,16 +8,19 @@ Pure: no I/O and no clock of its own. Rules:
   takes the writable member that has what every other one has, and more; if there is no such, none.
 * A member that was away is made primary only after every other member was asked since its return: it
   may have been replaced meanwhile.
-* A replica is read from only on the primary's timeline, within ``max_lag``, and while it answers.
+* A replica is read from only on the primary's timeline, within ``max_lag``, and while it answers. One that
+  was out has to catch up (:mod:`.admission`).
 * A member of another system is never used.
 * A replica whose connections do not open read-only is not read from: they would write once it is promoted.
 * Lag is measured against the primary's own positions, stamped with this process's clock, so that
   neither an idle primary nor a wrong clock on a server looks like lag.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from scalekit.database.admission import lags
 from scalekit.database.history import History
 from scalekit.database.report import Health
 
@@ -42,7 +45,13 @@ class Survey:
 
 
 def survey(
-    members: Sequence[Health], *, history: History, max_lag: float, epoch: int, previous: int | None
+    members: Sequence[Health],
+    *,
+    history: History,
+    max_lag: float,
+    readmit_lag: float = math.inf,
+    epoch: int,
+    previous: int | None,
 ) -> Survey:
     """Decide the roles.
 
@@ -50,6 +59,7 @@ def survey(
         members: the configured primary first.
         history: the primary's positions.
         max_lag: seconds of lag beyond which a replica is left out.
+        readmit_lag: seconds of lag beyond which one that is out stays out.
         epoch: the highest seen so far.
         previous: the member that was primary; it stays so when two claim to be.
     """
@@ -66,13 +76,18 @@ def survey(
     for index, one in enumerate(members):
         if reasons[index] is not None or one.report is None or index == primary:
             continue
-        lag = history.lag(one.report.reached)
         if one.report.writable:
             reasons[index] = "a second writable server" + (f" on timeline {epoch}" if epoch else "")
-        elif lag is not None and lag > max_lag:
-            reasons[index] = f"lags more than {max_lag:g} s behind"
         else:
-            readers.append(index)
+            reasons[index] = lags(
+                one,
+                history=history,
+                watched=primary is not None,
+                max_lag=max_lag,
+                readmit_lag=readmit_lag,
+            )
+            if reasons[index] is None:
+                readers.append(index)
     return Survey(primary, tuple(readers), tuple(reasons), system, epoch)
 
 

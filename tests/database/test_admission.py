@@ -1,0 +1,149 @@
+"""A replica that was out: back when it has caught up, and gradually."""
+
+import asyncio
+import math
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from sqlalchemy import text
+
+from scalekit.database import ANY, AsyncCluster, Cluster, Replica
+from scalekit.database.admission import lags, settle, share
+from scalekit.database.history import History
+from scalekit.database.report import Health
+from scalekit.errors import ConfigurationError
+from tests.conftest import Database
+from tests.database.test_topology import report
+from tests.faults import FaultProxy, pause_replay
+
+READ = text("SELECT stock, pg_is_in_recovery() FROM item WHERE id = 1")
+WRITE = text("UPDATE item SET stock = stock + 1 WHERE id = 1")
+
+
+def busy_primary() -> History:
+    """A primary that writes 10 bytes a second, asked each second for a minute."""
+    history = History()
+    for moment in range(60):
+        history.add(report(asked=float(moment), writable=True, position=10 * moment))
+    return history
+
+
+def why(one: Health, *, watched: bool = True) -> str | None:
+    return lags(one, history=busy_primary(), watched=watched, max_lag=30, readmit_lag=1)
+
+
+def replica(position: int, **facts: Any) -> Health:
+    one = Health(away=True)
+    one.answered(report(asked=59.5, position=position))
+    for name, value in facts.items():
+        setattr(one, name, value)
+    return one
+
+
+@pytest.mark.parametrize(
+    ("one", "expected"),
+    [
+        (replica(590), None),
+        (replica(580), None),
+        (replica(570), "was out, and catches up: 2.0 s behind, until it is 1 s"),
+        (replica(570, away=False), None),
+        (replica(280, away=False), "lags more than 30 s behind"),
+        (replica(580, returned=58.0), None),
+        (replica(580, returned=58.5), "was out, and has not yet all that was committed before it returned"),
+        (replica(580, returned=58.5, away=False), None),
+        (Health(), "has not answered yet"),
+    ],
+)
+def test_who_is_read_from_again(one: Health, expected: str | None) -> None:
+    """15. At a small lag, and not before it has what was committed while it was out."""
+    assert why(one) == expected
+
+
+def test_nobody_can_catch_up_without_a_primary() -> None:
+    """Nor need they: what is there is read, by whoever was promised nothing newer."""
+    assert why(replica(570, returned=58.5), watched=False) is None
+
+
+def test_what_is_remembered() -> None:
+    """15. It is out once, however often it is found so, and comes back once; before its first word it is not
+    out."""
+    one = Health()
+    assert not settle(one, reads=False)
+    one.failed("refused", asked=1.0)
+    assert [settle(one, reads=False) for _ in range(3)] == [True, False, False]
+    one.answered(report(asked=7.0))
+    assert not settle(one, reads=False), "it catches up"
+    assert one.admitted == -math.inf
+    settle(one, reads=True)
+    assert (one.away, one.admitted) == (False, 7.0)
+    one.answered(report(asked=8.0))
+    settle(one, reads=True)
+    assert one.admitted == 7.0
+
+
+def test_the_share_of_one_that_came_back() -> None:
+    """15. From next to nothing to all."""
+    assert [share(0.0, now=now, ramp=10) for now in (0.0, 1.0, 5.0, 10.0, 99.0)] == [0.02, 0.1, 0.5, 1.0, 1.0]
+    assert share(-math.inf, now=0.0, ramp=10) == 1
+    assert share(5.0, now=5.0, ramp=0) == 1
+
+
+@pytest.mark.parametrize("wrong", [{"weight": 0}, {"weight": -1.0}, {"weight": math.inf}, {"weight": "2"},
+                                   {"weight": True}, {"pool_size": 0}, {"max_overflow": -1}])  # fmt: skip
+def test_wrong_replicas(wrong: dict[str, Any]) -> None:
+    """27. What cannot be is said by name."""
+    with pytest.raises(ConfigurationError, match=f"{next(iter(wrong))}="):
+        Replica("postgresql+psycopg://app@replica/shop", **wrong)
+
+
+def test_what_is_said_of_one_replica() -> None:
+    """27. Weight, zone and pool sizes of its own; the rest is the cluster's."""
+    urls = [f"postgresql+psycopg://app@{host}/shop" for host in ("primary", "big", "small")]
+    special = Replica(urls[1], weight=3, zone="a", pool_size=7, max_overflow=1)
+    cluster = Cluster(urls[0], replicas=[special, urls[2]], pool_size=2, max_overflow=2)
+    _, big, small = cluster._fleet.members
+    assert (big.weight, big.zone, big.capacity) == (3, "a", 8)
+    assert (small.weight, small.zone, small.capacity) == (1, None, 4)
+    assert big.reader.pool.size() == 7  # type: ignore[attr-defined]
+
+
+async def test_a_returning_replica_catches_up_first(
+    items: Database, make_async: Callable[..., AsyncCluster]
+) -> None:
+    """15. It answers again, but has not replayed what was written while it was out: nobody reads from it."""
+    server = items.cluster.replicas[0]
+    async with FaultProxy(server.host, server.port) as way:
+        cluster = make_async(replicas=[way.url(items.replica_urls()[0])])
+
+        async def read() -> tuple[int, bool]:
+            async with cluster.session(consistency=ANY) as session:
+                stock, replica = (await session.execute(READ)).one()
+                return stock, replica
+
+        async def until(role: str, reason: str = "") -> None:
+            async with asyncio.timeout(20):
+                while (found := cluster.status().members[1]).role != role or reason not in str(found.reason):
+                    await asyncio.sleep(0.01)
+
+        await read()
+        await until("replica")
+        way.refuse()
+        await until("out")
+        with pause_replay(server):
+            async with cluster.session() as session:
+                await session.execute(WRITE)
+                await session.commit()
+            way.pass_through()
+            await until("out", "was out, and")
+            member = cluster._fleet.members[1]
+            for _ in range(5):
+                asked = member.health.asked
+                async with asyncio.timeout(20):
+                    while member.health.asked == asked:
+                        await asyncio.sleep(0.01)
+                assert cluster.status().members[1].role == "out"
+                assert await read() == (1, False)
+        await until("replica")
+        assert await read() == (1, True)
+        assert cluster.status().members[1].ejections == 1
