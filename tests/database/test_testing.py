@@ -19,6 +19,7 @@ from starlette.routing import Route
 from scalekit.database import ANY, STRONG, AsyncCluster, Cluster
 from scalekit.database.asgi import ReadYourWritesMiddleware
 from scalekit.testing.database import Recording, one_transaction, recording
+from tests.conftest import Database
 
 
 class Base(DeclarativeBase):
@@ -334,3 +335,17 @@ async def test_wrong_ways(sqlite: Cluster, tmp_path: Path) -> None:
     with one_transaction(sqlite), recording(sqlite) as seen, sqlite.session() as session:
         session.scalar(COUNT)
     assert roles(seen) == ["replica"]
+
+
+def test_a_connection_that_is_lost(make_sync: Callable[..., Cluster], items: Database) -> None:
+    """12. There is no other to go on with: an error, and then the database is as it was."""
+    cluster = make_sync(replicas=[], failover_wait=0.2)
+    with pytest.raises(DBAPIError), one_transaction(cluster):  # noqa: PT012
+        with cluster.session() as session, session.begin():
+            session.add(Item(id=4))
+            pid = session.scalar(text("SELECT pg_backend_pid()"))
+        items.cluster.primary.sql(f"SELECT pg_terminate_backend({pid})")
+        with cluster.session() as session:
+            session.scalar(COUNT)
+    with cluster.session() as session:
+        assert session.scalar(COUNT) == 3

@@ -50,14 +50,14 @@ class Rehearsal:
     def begin(self) -> None:
         """There is nobody to watch."""
 
-    def writer(self) -> "StandIn":
+    def writer(self, *_: Any, **__: Any) -> "StandIn":
         return self.primary
 
     def any_engine(self) -> Engine:
         return self.primary.writer
 
-    def choose(self, *_: Any, **__: Any) -> Choice[Any]:
-        return Choice(self.replica, ask=None)
+    def choose(self, level: Any, token: Any, without: frozenset[Any], **_: Any) -> Choice[Any] | None:
+        return None if self.replica in without else Choice(self.replica, ask=None)
 
     def confirm(self, *_: Any) -> bool:
         return True

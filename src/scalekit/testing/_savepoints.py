@@ -76,16 +76,18 @@ class Savepoints:
         self._engine.pool = self._pool
         dialect.connection_characteristics = self._characteristics
         dbapi_connection: Any = self._shared.dbapi_connection
+        whole = True
         try:
             self._run(f"ROLLBACK TO SAVEPOINT {_ALL}")
         except dialect.loaded_dbapi.Error:
             whole = False
-        else:
-            whole = True
         try:
             dbapi_connection.rollback()
             if self._autocommit:
                 dialect.reset_isolation_level(dbapi_connection)
+        except dialect.loaded_dbapi.Error as error:
+            whole = False
+            self._shared.invalidate(error)
         finally:
             self._shared.close()
         return whole
