@@ -17,7 +17,8 @@
     ├── DatabaseError
     │   ├── NoServerAvailable                 no member can take this statement
     │   │   └── TooManyFallbackReads          the primary has as many of the replicas' reads as it may have
-    │   └── OutcomeUnknown                    no answer to COMMIT came
+    │   ├── OutcomeUnknown                    no answer to COMMIT came
+    │   └── WriteAfterReplicaReads            what the transaction has read may be older than what it changes
     ├── CacheError
     │   ├── UncacheableArgument (TypeError)   an argument that has no stable key
     │   └── UncacheableResult (TypeError)     a result that cannot be encoded and read back as it was
@@ -161,6 +162,21 @@ class TooManyFallbackReads(NoServerAvailable):
 
 class OutcomeUnknown(DatabaseError):
     """No answer to COMMIT came: it may or may not have been applied."""
+
+
+class WriteAfterReplicaReads(DatabaseError):
+    """A transaction that has read from ``replica`` was about to write: ``writes_after_reads="error"``.
+
+    Nothing has been written.
+    """
+
+    def __init__(self, replica: str) -> None:
+        self.replica = replica
+        super().__init__(
+            f"this transaction has read from the replica {replica} and is about to write: what it has read "
+            "may be older than what it changes. Begin it on the primary, with `with cluster.primary():`, "
+            "consistency=STRONG or the write itself, or use writes_after_reads='expire'"
+        )
 
 
 class CacheError(ScalekitError):

@@ -1,8 +1,6 @@
 """What a transaction does on its way: how it begins, what it sees, and what it leaves behind."""
 
-import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -14,29 +12,11 @@ from sqlalchemy.orm import Session
 from scalekit.database import ANY, CAUSAL, STRONG, AsyncCluster, Bounded, Cluster
 from scalekit.errors import ConfigurationError
 from tests.conftest import Database
+from tests.database._lag import lagging, meet
 from tests.faults import pause_replay
 
 STOCK = text("SELECT stock, pg_is_in_recovery() FROM item WHERE id = 1")
 TENANT = text("SELECT stock, pg_is_in_recovery(), current_setting('app.tenant', true) FROM item WHERE id = 1")
-
-
-@contextmanager
-def lagging(items: Database) -> Iterator[None]:
-    with ExitStack() as stack:
-        for replica in items.cluster.replicas:
-            stack.enter_context(pause_replay(replica))
-        yield
-
-
-def meet(cluster: AsyncCluster | Cluster) -> None:
-    """Wait until the cluster, which rarely asks, has heard of its replicas."""
-    fleet = cluster._fleet
-    fleet.begin()
-    deadline = time.monotonic() + 60
-    while len(fleet.readers) < len(fleet.members) - 1:
-        assert time.monotonic() < deadline, fleet.explain()
-        fleet.monitor.poke()
-        fleet.monitor.wait(lambda: len(fleet.readers) == len(fleet.members) - 1, 1)
 
 
 def in_flight(cluster: AsyncCluster | Cluster) -> list[int]:
@@ -147,6 +127,7 @@ def test_what_another_session_of_the_visitor_commits(
 ) -> None:
     """1. An open transaction of theirs sees it next, as on one server, unless it reads from one snapshot."""
     cluster = make_sync(isolation_level=isolation)
+    meet(cluster)
     with lagging(items), cluster.scope(), cluster.session() as reading:
         assert reading.execute(STOCK).one() == (0, True)
         with cluster.session() as writing:
@@ -243,6 +224,7 @@ def test_a_statement_that_asks_for_what_was_promised(
 ) -> None:
     """1. In a transaction that reads anything it gets the visitor's write; its snapshot may be too old."""
     cluster = make_sync(isolation_level=isolation)
+    meet(cluster)
     caught_up = STOCK.execution_options(consistency=CAUSAL)
     with cluster.scope(), cluster.session(consistency=ANY) as session:
         with lagging(items):

@@ -25,6 +25,7 @@ from scalekit.database.configuration import DatabaseURL, check_level, count
 from scalekit.database.core import ClusterEngine
 from scalekit.database.drivers import driver_for, known_driver
 from scalekit.database.fleet import Fleet, Monitor
+from scalekit.database.instances import WritesAfterReads
 from scalekit.database.levels import CAUSAL, STRONG, Consistency
 from scalekit.database.member import Member
 from scalekit.database.probe_tasks import TaskMonitor
@@ -55,6 +56,7 @@ class _Base(ABC):
         replicas: Sequence[DatabaseURL | Replica] = (),
         zone: str | None = None,
         consistency: Consistency = CAUSAL,
+        writes_after_reads: WritesAfterReads = "expire",
         max_lag: Duration = 30,
         readmit_lag: Duration = 1,
         ramp: Duration = 10,
@@ -76,6 +78,9 @@ class _Base(ABC):
                 everything goes to ``primary``.
             zone: where this process is; replicas of the same zone come first.
             consistency: of sessions that ask for none in particular, ``CAUSAL`` by default.
+            writes_after_reads: what becomes of instances that a transaction has loaded from a replica when it
+                writes. ``"expire"``, the default: they are loaded again when they are next read from;
+                ``"error"``: ``WriteAfterReplicaReads`` in place of the write; ``"allow"``: they stay.
             max_lag: a replica that lags more is left out; 30 seconds by default.
             readmit_lag: a replica that was left out stays out while it lags more; 1 second by default.
             ramp: how long it takes until a replica that comes back gets its whole share of the reads; 10
@@ -141,7 +146,7 @@ class _Base(ABC):
         self._fleet.monitor = self._monitor(interval)
         if urls[0].get_backend_name() == "sqlite":
             sqlite.prepare(self._fleet.members[0].writer)
-        self._session_class = session_class(self._fleet)
+        self._session_class = session_class(self._fleet, writes_after_reads=writes_after_reads)
         self._session_options = dict(session_options or {})
         check_level(self._session_options.get("consistency", consistency))
 

@@ -45,7 +45,7 @@ class Place(Mark):
         seen: what the visitor had been promised when that was checked.
     """
 
-    __slots__ = ("connection", "engine", "level", "member", "replica", "seen", "streaming")
+    __slots__ = ("_left", "connection", "engine", "level", "member", "replica", "seen", "streaming")
 
     def __init__(
         self,
@@ -61,7 +61,17 @@ class Place(Mark):
         self.member, self.connection, self.engine = member, connection, connection.engine
         self.replica, self.level, self.seen = level is not STRONG, level, seen
         self.streaming = False
+        self._left: str | None = None
         member.transactions += 1
+
+    @property
+    def read_from(self) -> str | None:
+        """The replica from which the transaction has read what it may have kept."""
+        return self.name if self.replica and self.statements else self._left
+
+    def follows(self, replica: str | None) -> None:
+        """The transaction has read from ``replica`` before it came here."""
+        self._left = replica
 
     def is_streaming(self) -> bool:
         """Whether rows may still be on their way from the server."""

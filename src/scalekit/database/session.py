@@ -9,6 +9,7 @@ Rules:
 * A replica that refuses a statement as a write, or is lost before it answered anything, costs no error:
   the statement is repeated where it can run. What has been read already is never repeated.
 * A write is never repeated, and nor is a read on the primary, which may be one: it may call a function.
+* What was read on a replica may be older than what a write changes: see :mod:`scalekit.database.instances`.
 * A savepoint begins on the primary: it is made for what may fail, which is a write.
 * What the application binds to an engine of its own, by ``bind=`` or ``binds=``, goes there and nowhere else.
 
@@ -25,12 +26,14 @@ from sqlalchemy.orm import Session, SessionTransaction, object_mapper
 from scalekit.database.backends.protocol import Trouble
 from scalekit.database.engines import describe
 from scalekit.database.fleet import Fleet
+from scalekit.database.instances import WritesAfterReads, expire
 from scalekit.database.levels import STRONG, Consistency
 from scalekit.database.member import Member
 from scalekit.database.options import is_streamed, level_of
 from scalekit.database.place import Place, let_go, on_primary, on_replica
 from scalekit.database.recovery import Repeat, repeat
 from scalekit.database.scope import Scope
+from scalekit.errors import WriteAfterReplicaReads
 
 _NOTHING: Mapping[str, Any] = {}
 
@@ -46,6 +49,7 @@ class ReadWriteSession(Session):
     """
 
     fleet: ClassVar[Fleet]
+    writes_after_reads: ClassVar[WritesAfterReads] = "expire"
 
     _has_binds = False  # before __init__, in which SQLAlchemy adds them
 
@@ -73,7 +77,9 @@ class ReadWriteSession(Session):
         if not self._routes() or self._bound(**(bind_arguments or {})) is not None:
             return super().connection(bind_arguments, execution_options)
         before = self._place
+        self._may_write()
         place = self._use_primary(execution_options)
+        self._after_reads(place)
         place.handed_out = True
         # SQLAlchemy warns about options that come too late.
         return super().connection({"bind": place.engine}, execution_options if place is before else None)
@@ -238,16 +244,37 @@ class ReadWriteSession(Session):
         Raises:
             NoServerAvailable: there is none, and none appeared within the cluster's ``failover_wait``.
         """
+        if wrote:
+            self._may_write()
         place = self._place
         if place is None or place.replica:
             self.fleet.begin()
             left, place = place, on_primary(self, self._scope(), execution_options, fallback=fallback)
             self._place = place
             if left is not None:
+                place.follows(left.read_from)
                 self._leave(left)
         if wrote:
+            self._after_reads(place)
             place.wrote = True
         return place
+
+    def _may_write(self) -> None:
+        """Something is about to be sent that may write.
+
+        Raises:
+            WriteAfterReplicaReads: and that is not wanted after reads on a replica.
+        """
+        place = self._place
+        if self.writes_after_reads == "error" and place is not None and place.read_from is not None:
+            raise WriteAfterReplicaReads(place.read_from)
+
+    def _after_reads(self, place: Place) -> None:
+        """The transaction may write from here on; what it read on a replica is not to be written back."""
+        if place.read_from is not None:
+            place.follows(None)
+            if self.writes_after_reads == "expire":
+                expire(self)
 
     def _join(self, connection: Connection, execution_options: Any = None) -> None:
         """The transaction goes on over ``connection``, whatever this class thinks of it."""
@@ -274,10 +301,11 @@ class ReadWriteSession(Session):
         place = self._place
         if place is None:
             return False
+        place.statements -= 1  # what failed has read nothing
         trouble = place.member.trouble(error)
         if trouble is Trouble.GONE:
             self.fleet.suspect(place.member, describe(error))
-        match repeat(trouble, replica=place.replica, statements=place.statements - 1):
+        match repeat(trouble, replica=place.replica, statements=place.statements):
             case Repeat.NOWHERE:
                 return False
             case Repeat.ON_PRIMARY:

@@ -6,6 +6,7 @@ from sqlalchemy import event
 from sqlalchemy.orm import Session, SessionTransaction
 
 from scalekit.database.fleet import Fleet
+from scalekit.database.instances import WritesAfterReads, check_mode
 from scalekit.database.place import Place
 from scalekit.database.session import ReadWriteSession
 from scalekit.errors import ConfigurationError
@@ -13,11 +14,15 @@ from scalekit.errors import ConfigurationError
 S = TypeVar("S", bound=Session)
 
 
-def session_class(fleet: Fleet) -> type[ReadWriteSession]:
+def session_class(fleet: Fleet, *, writes_after_reads: WritesAfterReads = "expire") -> type[ReadWriteSession]:
     """The session class of one cluster, with the hooks that keep its promises."""
-    made = type(
-        "ReadWriteSession", (ReadWriteSession,), {"fleet": fleet, "__doc__": ReadWriteSession.__doc__}
-    )
+    check_mode(writes_after_reads)
+    attributes = {
+        "fleet": fleet,
+        "writes_after_reads": writes_after_reads,
+        "__doc__": ReadWriteSession.__doc__,
+    }
+    made = type("ReadWriteSession", (ReadWriteSession,), attributes)
     # All of them for every cluster: a test may have a single server play that there are replicas.
     event.listen(made, "before_flush", _before_flush)
     event.listen(made, "after_flush", _after_flush)
@@ -63,7 +68,7 @@ def _asking(ours: type[ReadWriteSession]) -> Any:
 
 def _before_flush(session: ReadWriteSession, *_: object) -> None:
     if session._flushes_here():
-        session._use_primary()
+        session._use_primary(wrote=True)  # before SQLAlchemy collects what is to be written
 
 
 def _after_flush(session: ReadWriteSession, *_: object) -> None:

@@ -1,0 +1,220 @@
+"""What becomes of instances that were read from a replica when their transaction writes."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import pytest
+from sqlalchemy import ForeignKey, create_engine, inspect, select, text
+from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, relationship
+from sqlalchemy.orm.exc import StaleDataError
+
+from scalekit.database import STRONG, AsyncCluster, Cluster
+from scalekit.database.instances import expire
+from scalekit.errors import ConfigurationError, WriteAfterReplicaReads
+from tests.conftest import Database
+from tests.database._lag import lagging, meet
+
+
+class Base(DeclarativeBase):
+    pass
+
+
+class Item(Base):
+    __tablename__ = "item"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str]
+    stock: Mapped[int] = mapped_column(default=0)
+
+
+@contextmanager
+def sold(items: Database) -> Iterator[None]:
+    """On the primary the stock of every item is 7; the replicas, which lag, still say 0."""
+    with lagging(items):
+        items.cluster.primary.sql("UPDATE item SET stock = 7", database=items.name)
+        yield
+
+
+def flush(session: Session) -> None:
+    session.add(Item(id=9, name="nine"))
+    session.flush()
+
+
+WRITES: list[Callable[[Session], object]] = [
+    flush,
+    lambda session: session.execute(text("UPDATE item SET name = 'two' WHERE id = 2")),
+    lambda session: session.scalar(text("SELECT place_order(2)")),  # known by the replica's refusal only
+    lambda session: session.connection(),
+]
+
+
+@pytest.mark.parametrize("write", WRITES)
+def test_they_are_loaded_again(
+    make_sync: Callable[..., Cluster], items: Database, write: Callable[[Session], object]
+) -> None:
+    """9. From the primary, when they are next read from: nothing is computed from what a replica said."""
+    cluster = make_sync()
+    meet(cluster)
+    with sold(items), cluster.session() as session:
+        item = session.get_one(Item, 1)
+        assert item.stock == 0
+        write(session)
+        assert "id" not in inspect(item).unloaded
+        item.stock += 1
+        session.commit()
+    assert items.cluster.primary.sql("SELECT stock FROM item WHERE id = 1", database=items.name) == "8"
+
+
+def test_only_a_write_lets_them_be_loaded_again(make_sync: Callable[..., Cluster], items: Database) -> None:
+    """9. A savepoint, or a read that wants the primary, moves the transaction and writes nothing yet."""
+    cluster = make_sync()
+    meet(cluster)
+    with sold(items), cluster.session() as session:
+        item, other = session.get_one(Item, 1), session.get_one(Item, 2)
+        with session.begin_nested():
+            session.scalars(select(Item).execution_options(consistency=STRONG)).all()
+            assert (item.stock, other.stock) == (0, 0)
+            other.name = "changed"
+        assert (item.stock, other.stock) == (7, 7)
+
+
+@pytest.mark.parametrize("write", WRITES)
+def test_such_a_write_as_an_error(
+    make_sync: Callable[..., Cluster], items: Database, write: Callable[[Session], object]
+) -> None:
+    """9. With "error" nothing is written; a transaction that begins on the primary is free to."""
+    cluster = make_sync(writes_after_reads="error")
+    meet(cluster)
+    with sold(items), cluster.session() as session:
+        assert session.get_one(Item, 1).stock == 0
+        with pytest.raises(WriteAfterReplicaReads, match=r"read from the replica 127\.0\.0\.1") as caught:
+            write(session)
+        assert caught.value.replica in [member.name for member in cluster.status().members]
+    with lagging(items), cluster.session() as session:
+        assert session.get_one(Item, 1).stock in (0, 7)
+        session.begin_nested()  # moves to the primary, and writes nothing yet
+        with pytest.raises(WriteAfterReplicaReads):
+            write(session)
+    with cluster.session() as session, cluster.primary():
+        assert session.get_one(Item, 1).stock == 7
+        write(session)
+        session.commit()
+
+
+def test_they_may_stay(make_sync: Callable[..., Cluster], items: Database) -> None:
+    """9. With "allow" they keep what the replica said."""
+    cluster = make_sync(writes_after_reads="allow")
+    meet(cluster)
+    with sold(items), cluster.session() as session:
+        item = session.get_one(Item, 1)
+        flush(session)
+        assert item.stock == 0
+
+
+async def test_they_are_loaded_again_in_asynchronous_code(
+    make_async: Callable[..., AsyncCluster], items: Database
+) -> None:
+    """9. By refresh() or a select, as after a commit; what was changed is written as it is."""
+    cluster = make_async()
+    async with cluster.session(expire_on_commit=False) as session:
+        await session.run_sync(lambda _: meet(cluster))
+    with sold(items):
+        async with cluster.session(expire_on_commit=False) as session:
+            item, other = await session.get_one(Item, 1), await session.get_one(Item, 2)
+            item.name = "changed"
+            await session.flush()
+            assert (item.id, item.name, other.id) == (1, "changed", 2)
+            assert "stock" in inspect(item).unloaded
+            await session.refresh(other)
+            assert [one.stock for one in await session.scalars(select(Item).order_by(Item.id))] == [7, 7, 7]
+            await session.commit()
+    assert items.cluster.primary.sql("SELECT name FROM item WHERE id = 1", database=items.name) == "changed"
+
+
+def test_a_mode_that_is_none() -> None:
+    """A mistyped mode is refused at once."""
+    with pytest.raises(ConfigurationError, match="writes_after_reads='expires'; use 'expire', 'error' or"):
+        Cluster("sqlite://", writes_after_reads="expires")  # type: ignore[arg-type]
+
+
+class Family(DeclarativeBase):
+    pass
+
+
+class Parent(Family):
+    __tablename__ = "parent"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str]
+    version: Mapped[int] = mapped_column()
+    children: Mapped[list["Child"]] = relationship(cascade="all", back_populates="parent")
+    __mapper_args__ = {"version_id_col": version}  # noqa: RUF012
+
+
+class Child(Family):
+    __tablename__ = "child"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str]
+    parent_id: Mapped[int] = mapped_column(ForeignKey("parent.id"))
+    parent: Mapped[Parent] = relationship(back_populates="children")
+
+
+@pytest.fixture
+def family() -> Iterator[Session]:
+    """A parent with two children, loaded into the session of a cluster of one server."""
+    with Cluster("sqlite://") as cluster, cluster.session() as session:
+        Family.metadata.create_all(session.connection())
+        children = [Child(id=1, name="one"), Child(id=2, name="two")]
+        session.add(Parent(id=1, name="parent", children=children))
+        session.commit()
+        assert len(session.get_one(Parent, 1).children) == 2
+        yield session
+
+
+def change_behind(session: Session) -> None:
+    """As somebody else does, who was faster."""
+    session.connection().exec_driver_sql("UPDATE parent SET name = 'theirs', version = version + 1")
+
+
+def test_what_was_changed_is_kept(family: Session) -> None:
+    """9. Also where it is reached from an instance that was not changed, or was added or removed."""
+    parent = family.get_one(Parent, 1)
+    first, second = parent.children
+    first.name = "changed"
+    family.delete(second)
+    third = Child(id=3, name="three")
+    parent.children.append(third)
+    expire(family)  # type: ignore[arg-type]
+    assert "name" in inspect(parent).unloaded
+    assert first.name == "changed"
+    assert third.parent is parent
+    family.commit()
+    assert [(child.id, child.name) for child in parent.children] == [(1, "changed"), (3, "three")]
+
+
+def test_a_changed_instance_keeps_its_version(family: Session) -> None:
+    """9. That somebody else was faster is found out as ever; who changes it now has read what is there."""
+    parent = family.get_one(Parent, 1)
+    with family.begin_nested() as savepoint:
+        parent.name = "mine"
+        change_behind(family)
+        expire(family)  # type: ignore[arg-type]
+        with pytest.raises(StaleDataError):
+            family.flush()
+        savepoint.rollback()
+    change_behind(family)
+    expire(family)  # type: ignore[arg-type]
+    assert parent.name == "theirs"
+    parent.name = "mine"
+    family.commit()
+
+
+def test_what_was_read_elsewhere_is_kept() -> None:
+    """9. A class that the application has bound to another database was not read from a replica."""
+    other = create_engine("sqlite://")
+    Family.metadata.create_all(other)
+    with Cluster("sqlite://") as cluster, cluster.session(binds={Family: other}) as session:
+        session.add(Parent(id=1, name="parent"))
+        session.flush()
+        parent = session.get_one(Parent, 1)
+        expire(session)
+        assert not inspect(parent).unloaded - {"children"}
+    other.dispose()
