@@ -77,8 +77,12 @@ def _open_writer(fleet: Fleet, token: Token | None) -> tuple[Member, Connection]
         except member.errors as error:
             if fleet.single:
                 raise
-            # With a new primary if there is one.
             fleet.suspect(member, describe(error))
+            if member.refuses(error):
+                raise NoServerAvailable(
+                    f"the primary {member.name} lets nobody in as this user: {describe(error)}"
+                ) from error
+            # With a new primary if there is one.
             if time.monotonic() - began >= fleet.failover_wait:
                 raise NoServerAvailable(
                     f"the primary {member.name} does not answer: {describe(error)}"

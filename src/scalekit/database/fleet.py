@@ -348,7 +348,7 @@ class Fleet:
             self._await_epoch(token.epoch)
         if self.primary is None or (self.primary.suspected and not self.single):
             self.monitor.poke()
-            self.monitor.wait(self._has_primary, self.failover_wait)
+            self.monitor.wait(lambda: self._has_primary() or self._is_refused(), self.failover_wait)
         primary = self.primary
         if primary is None:
             raise NoServerAvailable(f"no primary to write to or read from: {self.explain()}")
@@ -374,6 +374,9 @@ class Fleet:
 
     def _has_primary(self) -> bool:
         return self.primary is not None and self.primary.suspected is None
+
+    def _is_refused(self) -> bool:
+        return all(member.refused for member in self.members)
 
     def any_engine(self) -> Engine:
         """An engine for those who want to know the dialect."""

@@ -93,6 +93,7 @@ class Member:
         # Set by whoever knows them: the system and the epoch that a connection must lead to.
         self.expected: Callable[[], tuple[str | None, int]] = lambda: (None, 0)
         self.suspected: str | None = None
+        self.refused = False
         self.transactions = self.commits = 0
         self.backend, self._driver, self._single = backend, driver, single
         self._connect_timeout, self._probe_timeout = connect_timeout, probe_timeout
@@ -167,6 +168,15 @@ class Member:
             return Trouble.GONE
         return self.backend.trouble(self._driver.code(error.orig)) if error.orig else Trouble.OTHER
 
+    def refuses(self, error: BaseException) -> bool:
+        """Whether ``error``, which came of connecting, will come again: a password or a name is wrong."""
+        cause = (error.orig or error) if isinstance(error, DBAPIError) else error
+        return (
+            self.backend is not None
+            and self._driver is not None
+            and self.backend.trouble(self._driver.code(cause)) is Trouble.LOGIN
+        )
+
     def ask(self) -> Steps[Report]:
         """Ask over the connection kept for it; opens one where there is none."""
         assert self.backend is not None
@@ -185,9 +195,13 @@ class Member:
         while True:
             fresh = self._probe is None
             try:
-                return (yield from self.ask())
+                report = yield from self.ask()
             except self._probe_errors as error:
                 failure = describe(error)
+                self.refused = self.refuses(error)
+            else:
+                self.refused = False
+                return report
             yield from self.hang_up(broken=True)
             if fresh:
                 return failure

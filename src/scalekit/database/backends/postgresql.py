@@ -70,8 +70,8 @@ _TROUBLE = {
 }
 
 # Classes of SQLSTATEs. The rest of 08 is about the connection, not about what was sent over it: PgBouncer
-# says 08P01 for a server that it lost.
-_CONNECTION, _LOGIN = "08", "28"
+# says 08P01 for a server that it lost. 3D: no such database.
+_CONNECTION, _LOGIN = "08", ("28", "3D")
 
 _PAGE = 8192
 _SHORT_HEADER, _LONG_HEADER = 24, 40

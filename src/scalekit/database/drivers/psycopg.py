@@ -1,6 +1,7 @@
 """psycopg 3, both colours."""
 
 import contextlib
+import re
 from collections.abc import Callable
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -13,6 +14,15 @@ from scalekit._steps import Steps
 from scalekit.database.backends.postgresql import HOT_STANDBY, POSITION, READ_ONLY, WROTE, is_on
 from scalekit.database.drivers import sockets
 from scalekit.database.drivers.protocol import Committed, Told, drive, raw, sqlstate
+
+# libpq does not tell the SQLSTATE of a connection that was refused. What is missed here, as in another
+# language, is tried again, as if the server were starting.
+_LOGIN_FAILED = "28000"
+_NO_ENTRY = re.compile(
+    r"no password supplied"
+    r"|FATAL:  (no pg_hba\.conf entry|.*authentication failed for user"
+    r'|(role|database) ".*" (does not exist|is not permitted to log in))'
+)
 
 
 class Psycopg:
@@ -61,7 +71,10 @@ class Psycopg:
         return bool(driver_connection.closed) or sockets.hung_up(driver_connection.fileno())
 
     def code(self, error: BaseException) -> str | None:
-        return sqlstate(error)
+        state = sqlstate(error)
+        if state is None and isinstance(error, psycopg.OperationalError) and _NO_ENTRY.search(str(error)):
+            return _LOGIN_FAILED
+        return state
 
     def lost(self, error: BaseException) -> bool:
         return False

@@ -1,0 +1,75 @@
+"""Who is not let in is told so at once: no wait will help."""
+
+import uuid
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from sqlalchemy import text
+
+from scalekit.database import AsyncCluster, Cluster
+from scalekit.errors import NoServerAvailable
+from tests.conftest import Database
+
+both = pytest.mark.parametrize("driver", ["asyncpg", "psycopg"])
+
+# Longer than any test runs: who waits for it, hangs.
+PATIENT: dict[str, Any] = {"failover_wait": 3600, "probe_interval": 3600}
+
+
+@pytest.fixture
+def user(database: Database) -> Iterator[str]:
+    """A role that may log in."""
+    name = f"user_{uuid.uuid4().hex[:12]}"
+    database.cluster.primary.sql(f"CREATE ROLE {name} LOGIN")
+    database.cluster.wait_caught_up()
+    yield name
+    database.cluster.primary.sql(f"DROP ROLE {name}")
+
+
+def urls(database: Database, driver: str, user: str) -> tuple[str, list[str]]:
+    known = database.primary_url(driver), database.replica_urls(driver)
+    return known[0].replace("postgres@", f"{user}@"), [
+        url.replace("postgres@", f"{user}@") for url in known[1]
+    ]
+
+
+@both
+async def test_a_wrong_name_is_told_at_once(database: Database, driver: str) -> None:
+    """16. Of the user or of the database: nobody waits for a primary that would not let them in either."""
+    primary, replicas = urls(database, driver, "nobody_of_this_name")
+    for given in ((primary, replicas), _in_database("no_such_database", database, driver)):
+        async with AsyncCluster(given[0], replicas=given[1], **PATIENT) as cluster:
+            session = cluster.session()
+            with pytest.raises(NoServerAvailable, match=r"no primary .* does not exist"):
+                await session.execute(text("SELECT 1"))
+            await session.close()
+
+
+def _in_database(name: str, database: Database, driver: str) -> tuple[str, list[str]]:
+    primary = database.cluster.primary.url(driver, name)
+    return primary, [replica.url(driver, name) for replica in database.cluster.replicas]
+
+
+@both
+async def test_a_user_who_is_shut_out_later(database: Database, user: str, driver: str) -> None:
+    """16. The pool needs another connection, and the primary refuses it: the error names it and says why."""
+    primary, replicas = urls(database, driver, user)
+    async with AsyncCluster(primary, replicas=replicas, **PATIENT) as cluster:
+        async with cluster.session() as session:
+            await session.execute(text("SELECT 1"))
+        database.cluster.primary.sql(f"ALTER ROLE {user} NOLOGIN")
+        async with cluster.session() as session:
+            with pytest.raises(NoServerAvailable, match=r"the primary 127.*not permitted to log in"):
+                await session.execute(text("CREATE TABLE t (x int)"))
+
+
+def test_the_same_in_synchronous_code(database: Database) -> None:
+    """16. A thread does not wait either."""
+    primary, replicas = urls(database, "psycopg", "nobody_of_this_name")
+    with (
+        Cluster(primary, replicas=replicas, **PATIENT) as cluster,
+        cluster.session() as session,
+        pytest.raises(NoServerAvailable, match=r"no primary .* does not exist"),
+    ):
+        session.execute(text("SELECT 1"))
