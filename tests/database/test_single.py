@@ -158,3 +158,24 @@ def test_paths_under_wsgi(cluster: Cluster) -> None:
         }
         list(wrapped(environ, Mock()))
     assert starts == [True, False, False]
+
+
+async def test_a_session_belongs_to_the_request_that_uses_it(cluster: Cluster) -> None:
+    """23. One that outlives the request it was made in writes for the next one, which waits for it; and where
+    no request is known, for the last one that used it."""
+    with cluster.scope() as first:
+        session = cluster.session()
+    with cluster.scope() as second, cluster.scope():
+        session.execute(text("INSERT INTO item VALUES (1)"))
+        assert second.has_uncommitted_writes()
+        session.commit()
+    assert (first.commits, second.commits) == (0, 1)
+    session.add(Item(id=2))
+    session.commit()
+    assert (first.commits, second.commits, cluster.scopes.process.commits) == (0, 2, 0)
+    with cluster.scope() as third:
+        session.connection()
+        assert third.has_uncommitted_writes()
+        session.rollback()
+        assert not third.has_uncommitted_writes()
+    session.close()

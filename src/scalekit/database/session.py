@@ -61,9 +61,9 @@ class ReadWriteSession(Session):
         self._left: tuple[Connection, ...] = ()  # to replicas, and rows may still be streaming over them
         # Kept, because a session may be used where its request's context is not: in a thread of the
         # application's own.
-        self._born_in = self.fleet.scopes.current()
-        if self._born_in is not None:
-            self._born_in.watch(self)
+        self._request = self.fleet.scopes.current()
+        if self._request is not None:
+            self._request.watch(self)
 
     def begin(self, nested: bool = False) -> SessionTransaction:
         """As ``Session.begin()``; a savepoint begins on the primary."""
@@ -73,7 +73,8 @@ class ReadWriteSession(Session):
 
     def connection(self, bind_arguments: Any = None, execution_options: Any = None) -> Connection:
         """The transaction's connection to the primary, since nobody sees what will be sent over it."""
-        self._wrote = self.fleet.single  # or may write
+        if self.fleet.single:
+            self._write_alone()  # or not, nobody knows
         if not self._routes() or self._bound(**(bind_arguments or {})) is not None:
             return super().connection(bind_arguments, execution_options)
         before = self._place
@@ -147,7 +148,8 @@ class ReadWriteSession(Session):
             # exec(), which reaches Session.execute() past any execute() of ours.
             call = super()._execute_internal
             if not self._routes():
-                self._wrote = self.fleet.single and (self._wrote or not self._is_read(statement))
+                if self.fleet.single and not self._wrote and not self._is_read(statement):
+                    self._write_alone()
                 return call(statement, params, **keywords)
             arguments = keywords.get("bind_arguments") or {}
             if (arguments or self._has_binds) and self._bound(
@@ -200,7 +202,17 @@ class ReadWriteSession(Session):
         return isinstance(statement, Executable) and self.fleet.verdicts.is_read(statement)
 
     def _scope(self) -> Scope:
-        return self.fleet.scopes.current() or self._born_in or self.fleet.scopes.process
+        current = self.fleet.scopes.current()
+        if current is not None and current is not self._request:
+            # Kept for longer than the request that it was made in: what it does is of this one.
+            self._request = current
+            current.watch(self)
+        return self._request or self.fleet.scopes.process
+
+    def _write_alone(self) -> None:
+        """A single server is written to, where there is no place to remember it."""
+        self._wrote = True
+        self._scope()
 
     def _level(self, scope: Scope, asked: Consistency | None) -> Consistency:
         block = self.fleet.scopes.level(scope)

@@ -75,7 +75,7 @@ def _after_flush(session: ReadWriteSession, *_: object) -> None:
     if session._flushes_here():
         session._use_primary(wrote=True)
     elif session.fleet.single:
-        session._wrote = True
+        session._write_alone()
 
 
 def _after_commit(session: ReadWriteSession) -> None:
