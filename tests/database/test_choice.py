@@ -176,18 +176,25 @@ def test_a_visitor_moves_once_to_one_that_comes_back(visitor: int, earlier: floa
 def test_a_share_that_grows() -> None:
     """15. Of visitors as of those who are nobody in particular, about as many as its share says."""
     for moment, least, most in ((0.0, 0, 40), (5.0, 120, 280), (10.0, 300, 500)):
-        back, other = Replica(50, seed=number("back"), admitted=100 - moment), Replica(50, seed=number("other"))
+        back, other = (
+            Replica(50, seed=number("back"), admitted=100 - moment),
+            Replica(50, seed=number("other")),
+        )
         for visitors in ([number(str(one)) for one in range(800)], [None] * 800):
             found = [decide(back, other, visitor=visitor, ramp=10) for visitor in visitors]
             count = Counter(one.member.seed for one in found if one is not None)[number("back")]
             assert least <= count <= most, (moment, count)
-    assert decide(back, ramp=1000) == Choice(back, ask=None), "alone it gets all: the primary is not spared less"
+    assert decide(back, ramp=1000) == Choice(back, ask=None), (
+        "alone it gets all: the primary is not spared less"
+    )
 
 
 def test_weights_of_those_with_as_little_to_do() -> None:
     """27. In proportion to their weights, and so is what they have to do."""
     heavy, light = Replica(50, weight=3), Replica(50, weight=1)
-    found = Counter(one.member.weight for one in (decide(heavy, light) for _ in range(800)) if one is not None)
+    found = Counter(
+        one.member.weight for one in (decide(heavy, light) for _ in range(800)) if one is not None
+    )
     assert 500 <= found[3] <= 700
     busy = Replica(50, weight=3, load=2)
     assert decide(busy, dataclasses.replace(light, load=1)) == Choice(busy, ask=None)
