@@ -18,7 +18,7 @@ from scalekit.sessions.redis import RedisStore
 from scalekit.sessions.tokens import Tokens
 from tests.faults import freeze, kill
 from tests.servers import RedisServer
-from tests.sessions.shells import SECRET, ASGIShell, Shell, Visitor, drive_asgi, make_scope
+from tests.sessions.shells import SECRET, ASGIShell, Shell, Visitor, drive_asgi, make_scope, settled
 
 pytestmark = pytest.mark.slow
 
@@ -154,10 +154,14 @@ async def test_many_requests_wait_for_one_time_out(server: RedisServer) -> None:
     assert {reply.status for reply in replies} == {503}
 
 
-@pytest.mark.parametrize("turn", [login, lambda session: session.rotate()], ids=["login", "rotate"])
-def test_a_change_of_id_whose_end_is_not_heard(shell_type: type[Shell], turn: Any) -> None:
-    """The connection breaks while the old session is ended: the 503 brings the new cookie, as the old one may
-    be worth nothing by now."""
+def rotate(session: Any) -> None:
+    session.rotate()
+
+
+@pytest.mark.parametrize(("turn", "cookies"), [(login, 1), (rotate, 0)], ids=["login", "rotate"])
+def test_a_change_of_id_whose_end_is_not_heard(shell_type: type[Shell], turn: Any, cookies: int) -> None:
+    """The connection breaks while the old session is ended: after a log-in the 503 brings the new cookie, as
+    the old one is worth nothing by now. After a rotation that stands for the new one."""
 
     class Deaf(MemoryStore):
         deaf = False
@@ -173,8 +177,57 @@ def test_a_change_of_id_whose_end_is_not_heard(shell_type: type[Shell], turn: An
     visitor(lambda session: session.update(a=1))
     store.deaf = True
     reply = visitor.visit(lambda session: turn(session) and None)
-    assert (reply.status, len(reply.set_cookies)) == (503, 1)
+    assert (reply.status, len(reply.set_cookies)) == (503, cookies)
     assert visitor(read) == 1
+
+
+def test_a_rotation_that_is_saved_again(shell_type: type[Shell]) -> None:
+    """11. The response of a rotation whose end failed at first, and was then confirmed, has the new cookie."""
+
+    class Away(MemoryStore):
+        away = True
+
+        def destroy(self, *args: Any, **options: Any) -> Any:
+            if self.away:
+                self.away = False
+                raise BackendUnavailable("no connection", backend="tests")
+            return super().destroy(*args, **options)
+
+    async def twice(session: Any) -> None:
+        session.rotate()
+        with pytest.raises(BackendUnavailable):
+            await settled(session.save())
+
+    visitor = shell_type(Away()).visitor()
+    visitor(lambda session: session.update(a=1))
+    old = visitor.cookie
+    assert len(visitor.visit(twice).set_cookies) == 1
+    assert visitor.cookie != old
+    assert visitor(read) == 1
+
+
+@pytest.mark.parametrize("other", [logout, write])
+def test_an_outage_in_the_middle_of_a_rotation(shell_type: type[Shell], other: Any) -> None:
+    """7. 10. 27. Another request logs out, or saves, before the end of the old session fails: the 503 brings no
+    cookie of a session that knows nothing of it."""
+
+    class Away(MemoryStore):
+        away = False
+
+        def destroy(self, *args: Any, **options: Any) -> Any:
+            if self.away:
+                self.away = False
+                Visitor(visitor.shell, visitor.cookie)(other)
+                raise BackendUnavailable("no connection", backend="tests")
+            return super().destroy(*args, **options)
+
+    store = Away()
+    visitor = shell_type(store).visitor()
+    visitor(lambda session: session.update(a=1))
+    store.away = True
+    reply = visitor.visit(rotate)
+    assert (reply.status, reply.set_cookies) == (503, [])
+    assert visitor(read) == (None if other is logout else 2)
 
 
 async def respond(send: Any, status: int, body: bytes) -> None:

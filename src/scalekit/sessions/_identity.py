@@ -1,8 +1,10 @@
 """How a session gets its first id, changes it, and ends. Rules:
 
 * A change of id creates the new session first and ends the old one then, as a crash in between must leave
-  the visitor with one that works; from the creation on, the visitor is given the new cookie, also with a
-  503. An end that the store did not confirm is tried again with the next save.
+  the visitor with one that works. An end that the store did not confirm is tried again with the next save.
+  If that does not come, the 503 has the new cookie after a log-in, as the old one may have ended. After a
+  rotation it has none: the old one is as good, whether it has ended or not, and nobody knows what others have
+  saved to it meanwhile, or that they have logged out.
 * What others saved to the old one in the meantime is carried over, and then the old one is ended if nothing
   was saved since. After a rotation others change the new session from that moment on.
 * If the old one is gone by then, somebody ended it, and it must not live on under another id: the new one is
@@ -60,13 +62,15 @@ def give_id(core: "Core", session: Session, pending: Pending) -> Steps[bool]:
         session._ended(pending)
         return False
     session._moved(pending, store_id(token), created, stored.origin if keeps else store_id(token))
-    session._cookie = core.cookie_of(session, token, created.left)
+    cookie = core.cookie_of(session, token, created.left)
+    if not sealed:
+        session._cookie = cookie
     if old is None:
         tell(core.events.created, session._id, session._stored, login=pending.how == "login")
         return True
     if pending.how == "login":  # whatever comes of the old one
         tell(core.events.rotated, session._id, session._stored, previous=old, login=True)
-    session._leaving = Leaving(old, stored.user, stored.version, pending)
+    session._leaving = Leaving(old, stored.user, stored.version, pending, cookie if sealed else None)
     return (yield from leave(core, session, session._leaving))
 
 
@@ -78,6 +82,7 @@ def leave(core: "Core", session: Session, leaving: Leaving) -> Steps[bool]:
     if pending.how == "login":
         return True
     if last is not None and not last.ended:
+        session._cookie = leaving.cookie or session._cookie
         tell(core.events.rotated, new, session._stored, previous=old)
         return True
     session._id, session._cookie = old, None
@@ -95,7 +100,7 @@ def _end_old(core: "Core", new: str, leaving: Leaving) -> Steps[Loaded | None]:
     Returns:
         What it was; if another request has ended it, what there is to know of that.
     """
-    old, owner, version, pending = leaving
+    old, owner, version, pending, _ = leaving
     alias = pending.how == "rotate"
     grace = max(GRACE, min(core.idle, KEPT)) if alias else GRACE
     seen = version if pending.inherits else None

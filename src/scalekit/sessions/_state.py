@@ -72,12 +72,14 @@ class Pending(NamedTuple):
 
 
 class Leaving(NamedTuple):
-    """The id that a session has left, while the store has not confirmed that it has ended."""
+    """The id that a session has left, while the store has not confirmed that it has ended. Until then the
+    visitor need not have the ``cookie`` of the new one, if there is one here."""
 
     old: str
     owner: bytes | None
     version: int
     pending: Pending
+    cookie: bytes | None
 
 
 _NOTHING = Loaded()
