@@ -161,6 +161,11 @@ class Fleet:
                 self._survey()
             again = not self._surveyed and self._count_round(member, failed=isinstance(outcome, str))
             after = self._previous
+            if before is not None and after is not None and before != after:
+                # Without epochs it may be the old one's silence that told.
+                report = self.members[after].health.report
+                if report is not None and not report.epoch:
+                    promotion = self.promotions.replaced(self.members[after].name, report)
         if promotion is not None:
             _tell(promotion)
         if before is not None and after is not None and before != after:
@@ -409,6 +414,13 @@ class Fleet:
 
 def _tell(promotion: Promotion) -> None:
     if promotion.lost is False:
+        return
+    if not promotion.timeline:
+        _log.error(
+            "%s took the place of the primary without all that had been acknowledged here; what it lacks is "
+            "lost. Semi-synchronous replication prevents that",
+            promotion.member,
+        )
         return
     at = f"{promotion.member} was promoted to timeline {promotion.timeline}"
     if promotion.position is None:

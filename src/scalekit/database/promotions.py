@@ -8,13 +8,14 @@ Rules:
 * Whoever is in the new epoch has the old one's history up to that point, as far as it has come itself.
 * What a commit's answer promised is lost if the commit came after that point. Its position is known only to
   lie between where the log was before and after it; in between lies what others wrote meanwhile.
-* Where servers count epochs, an epoch's number is the origin of its marks.
+* Where servers count epochs, an epoch's number is the origin of its marks. Where they count none, the marks
+  themselves tell: what the new primary has not, of what was acknowledged here, is lost.
 """
 
 from dataclasses import dataclass, replace
 
 from scalekit.database.report import Report
-from scalekit.database.tokens import Reached, Token
+from scalekit.database.tokens import Reached, Token, latest
 
 _REMEMBERED = 10
 
@@ -25,12 +26,12 @@ class Promotion:
 
     Args:
         member: its name.
-        timeline: the one that it writes.
+        timeline: the one that it writes; 0 where servers count none.
         position: of the last that it has from the old primary, as the server writes it; ``None`` if unknown.
         lost: whether commits that this process was told of are missing on it: ``True`` if so, ``False`` if
             not, ``None`` if that cannot be told.
         behind: bytes of the old primary's log between ``position`` and the last commit that this process was
-            told of; 0 where that is before it, ``None`` if unknown.
+            told of; 0 where that is before it, ``None`` if unknown, as it is where positions are no bytes.
     """
 
     member: str
@@ -55,9 +56,13 @@ class Promotions:
         self.known: tuple[Promotion, ...] = ()
         self._ends: dict[int, int] = {}
         self._acknowledged: dict[int, _Acknowledged] = {}
+        self._uncounted: Token | None = None
 
     def acknowledged(self, token: Token, *, since: Token | None) -> None:
         """A commit of this process reached ``token``; when it began the log was at ``since``, at least."""
+        if not token.epoch:
+            self._uncounted = latest(self._uncounted, token)
+            return
         after = _number(token, token.epoch)
         if after is None:
             return
@@ -98,6 +103,23 @@ class Promotions:
             position=report.replayed[1] if end is not None and report.replayed is not None else None,
             lost=lost,
             behind=behind,
+        )
+        self.known = (*self.known, promotion)[-_REMEMBERED:]
+        return promotion
+
+    def replaced(self, member: str, report: Report) -> Promotion:
+        """``member`` took the place of another primary, says its ``report``, and nobody counts epochs."""
+        told, self._uncounted = self._uncounted, None  # told once
+        if told is None:
+            lost: bool | None = False
+        else:
+            lost = not report.reached.covers(told) if told.is_known else None
+        promotion = Promotion(
+            member=member,
+            timeline=0,
+            position=report.replayed[1] if report.replayed is not None else None,
+            lost=lost,
+            behind=0 if lost is False else None,
         )
         self.known = (*self.known, promotion)[-_REMEMBERED:]
         return promotion

@@ -7,10 +7,11 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.orm import Session
 
 from scalekit.database import STRONG
-from scalekit.errors import NoServerAvailable
-from tests.database.mariadb.conftest import READ, Both, fill, url
+from scalekit.errors import NoServerAvailable, OutcomeUnknown
+from tests.database.mariadb.conftest import READ, Both, Item, fill, url
 from tests.faults import FaultProxy, freeze, kill, pause_replay, promote
 from tests.servers import MariaDBPair, MariaDBServer
 
@@ -118,6 +119,9 @@ def test_promotion(make: Callable[..., Both], trio: Trio) -> None:
         waiting.result()
     assert time.monotonic() - promoted < 5
     assert both.roles()[1] == "primary"
+    (promotion,) = both.cluster.status().promotions
+    assert (promotion.lost, promotion.behind) == (False, 0)
+    assert promotion.member == both.cluster.status().primary
 
     # The other replica follows the new primary, and is read from again: what the old one wrote is there.
     trio.third.follow(trio.servers[1])
@@ -140,7 +144,9 @@ def test_promotion(make: Callable[..., Both], trio: Trio) -> None:
     assert fresh.run(lambda session: session.execute(READ).one()[1], consistency=STRONG) == 2
 
 
-def test_a_lost_write_is_never_taken_for_another(make: Callable[..., Both], trio: Trio) -> None:
+def test_a_lost_write_is_never_taken_for_another(
+    make: Callable[..., Both], trio: Trio, caplog: pytest.LogCaptureFixture
+) -> None:
     """20. The old primary dies with a commit that no replica has. The new one gives its number to another
     change; the visitor of the lost one reads from the primary, not from a replica that has the number."""
     both = make(trio.servers, SHOP, failover_wait=20)
@@ -152,8 +158,13 @@ def test_a_lost_write_is_never_taken_for_another(make: Callable[..., Both], trio
         lost = scope.token
         kill(trio.servers[0])
         promote(trio.servers[1])
-    both.write()
-    both.write()
+    with caplog.at_level("ERROR", logger="scalekit.database"):
+        both.write()
+        both.write()
+    # 16. The loss is reported.
+    (promotion,) = both.cluster.status().promotions
+    assert (promotion.lost, promotion.behind) == (True, None)
+    assert f"{promotion.member} took the place of the primary without all" in caplog.text
     trio.third.follow(trio.servers[1])
     trio.third.wait_for(trio.servers[1].position())
     both.wait_for_roles("out", "primary", "replica")
@@ -164,6 +175,48 @@ def test_a_lost_write_is_never_taken_for_another(make: Callable[..., Both], trio
         both.write()  # what comes after it is known again
         trio.third.wait_for(trio.servers[1].position())
         assert both.read() == (3, 3)
+
+
+def test_no_acknowledged_commit_is_lost_with_semi_synchronous_replication(
+    make: Callable[..., Both], trio: Trio
+) -> None:
+    """16. Four writers, and kill -9 in the middle: what they were told is on the replica that is promoted."""
+    primary, replica = trio.servers[:2]
+    primary.sql(
+        "SET GLOBAL rpl_semi_sync_master_wait_point = AFTER_SYNC",
+        "SET GLOBAL rpl_semi_sync_master_timeout = 60000",
+        "SET GLOBAL rpl_semi_sync_master_enabled = 1",
+    )
+    replica.sql("STOP SLAVE", "SET GLOBAL rpl_semi_sync_slave_enabled = 1", "START SLAVE")
+    wait(lambda: primary.sql("SHOW STATUS LIKE 'Rpl_semi_sync_master_clients'").endswith("1"))
+    both = make([primary, replica], SHOP, failover_wait=20)
+    acknowledged: list[int] = []
+
+    def writer(number: int) -> None:
+        for id in range(1_000 * number, 1_000 * number + 1_000):
+
+            def insert(session: Session, id: int = id) -> None:
+                session.add(Item(id=id, name="new"))
+                session.commit()
+
+            try:
+                both.run(insert)
+            except (DBAPIError, OutcomeUnknown):
+                return
+            acknowledged.append(id)
+
+    with ThreadPoolExecutor(4) as threads:
+        writers = [threads.submit(writer, number) for number in range(1, 5)]
+        wait(lambda: len(acknowledged) >= 100)
+        kill(primary)
+        wait(lambda: replica.replica_status()["Gtid_IO_Pos"] == replica.sql("SELECT @@gtid_slave_pos"))
+        promote(replica)
+        for one in writers:
+            one.result()
+    both.write()
+    there = set(map(int, replica.sql("SELECT id FROM item", database=SHOP).split()))
+    assert set(acknowledged) <= there
+    assert [promotion.lost for promotion in both.cluster.status().promotions] == [False]
 
 
 def test_a_server_that_accepts_and_says_nothing(make: Callable[..., Both], trio: Trio, driver: str) -> None:

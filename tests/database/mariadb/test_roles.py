@@ -2,6 +2,7 @@
 
 from scalekit.database.backends.mariadb import MariaDB
 from scalekit.database.history import History
+from scalekit.database.promotions import Promotions
 from scalekit.database.report import Health, Report
 from scalekit.database.topology import Survey, survey
 
@@ -56,3 +57,16 @@ def test_nobody_writes_where_nothing_tells_who_is_the_primary() -> None:
     assert "all but the primary" in str(diverged.reasons[0])
     assert diverged.reasons[0] == diverged.reasons[1]
     assert decide(OLD, report(0, "0-1-8", "0-1-8")).primary is None
+
+
+def test_what_the_new_primary_lacks_is_lost() -> None:
+    """16. Of what was acknowledged here; it is told once, and nobody guesses at bytes."""
+    promotions = Promotions()
+    promotions.acknowledged(MariaDB().token("0-1-8", last=OLD), since=None)
+    promotion = promotions.replaced("b", NEW)
+    assert (promotion.lost, promotion.behind, promotion.position) == (False, 0, "0-1-8")
+    promotions.acknowledged(MariaDB().token("0-1-10", last=OLD), since=None)
+    promotion = promotions.replaced("b", NEW)
+    assert (promotion.lost, promotion.behind) == (True, None)
+    assert promotions.replaced("b", NEW).lost is False
+    assert [one.lost for one in promotions.known] == [False, True, False]
