@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scalekit.database import Cookie, Token, TokenSigner, by_client, by_cookie
+from scalekit.database import Cluster, Cookie, Token, TokenSigner, by_client, by_cookie
 from scalekit.database.report import Report
 from scalekit.database.scope import Seen
 from scalekit.database.scopes import Scopes
@@ -185,6 +185,22 @@ def test_visitors_by_cookie() -> None:
     assert begin(made, (b"cookie", b"session=xyz")).visitor != begin(made, plain).visitor
     assert begin(made).visitor == begin(visits(visitor=by_client)).visitor
     assert begin(visits(visitor=lambda headers, address: "all alike"), plain).visitor is not None
+
+
+def test_what_is_no_visitor_and_no_token() -> None:
+    """21. A number of a user, or a token as it was signed: told where they are passed, without repeating
+    them."""
+    made = visits(visitor=lambda headers, address: 7)
+    with pytest.raises(TypeError, match=r"such as str\(user.id\), not by int"):
+        begin(made)
+    with Cluster("sqlite://") as cluster:
+        with (
+            pytest.raises(TypeError, match=r"not str; read one by TokenSigner.loads\(text\)"),
+            cluster.scope("2.x"),
+        ):  # type: ignore[arg-type]
+            pass
+        with pytest.raises(TypeError, match="not by int"), cluster.scope(visitor=7):  # type: ignore[arg-type]
+            pass
 
 
 def test_where_requests_start() -> None:

@@ -20,7 +20,6 @@ from scalekit._durations import Duration, seconds
 from scalekit._steps import run, run_async
 from scalekit.database.backends import backend_for, sqlite
 from scalekit.database.blocks import Block
-from scalekit.database.choice import anybody, number
 from scalekit.database.configuration import DatabaseURL, check_level, count
 from scalekit.database.core import ClusterEngine
 from scalekit.database.drivers import driver_for, known_driver
@@ -36,7 +35,8 @@ from scalekit.database.scopes import Scopes
 from scalekit.database.session import ReadWriteSession
 from scalekit.database.sessionmakers import mixed, session_class
 from scalekit.database.status import Status, snapshot
-from scalekit.database.tokens import Token
+from scalekit.database.tokens import Token, check_token
+from scalekit.database.visitors import visitor_number
 from scalekit.errors import ConfigurationError
 from scalekit.types import Colour
 
@@ -219,11 +219,13 @@ class _Base(ABC):
             writes: begin on the primary.
             visitor: who it is, such as a user's identifier: reads of the same visitor go to the same replica
                 while it is healthy. By default that of the scope around it, or one of its own.
+
+        Raises:
+            TypeError: ``token`` is a signed text and no :class:`Token`, or ``visitor`` is no text.
         """
-        key = None if visitor is None else number(visitor)
+        check_token(token)
         parent = self.scopes.current()
-        if key is None and parent is None:
-            key = anybody()
+        key = None if visitor is None and parent is not None else visitor_number(visitor)
         with self.scopes.enter(Scope(token, writes=writes, parent=parent, visitor=key)) as scope:
             yield scope
 

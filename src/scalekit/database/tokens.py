@@ -127,6 +127,18 @@ def latest(first: Token | None, second: Token | None) -> Token | None:
     return first.merge(second)
 
 
+def check_token(token: object) -> None:
+    """Refuse what is no :class:`Token`, such as the text that one was signed as.
+
+    Raises:
+        TypeError: it is neither one nor ``None``.
+    """
+    if token is not None and not isinstance(token, Token):
+        raise TypeError(
+            f"a scope takes a Token, not {type(token).__name__}; read one by TokenSigner.loads(text)"
+        )
+
+
 @dataclass(frozen=True, slots=True)
 class Reached:
     """What one server has: a lower bound.

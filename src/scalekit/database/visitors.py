@@ -9,11 +9,25 @@ from typing import TypeAlias
 
 from scalekit._http import read_cookie
 from scalekit._options import check_kind
+from scalekit.database.choice import anybody, number
 from scalekit.types import Headers
 
 Identify: TypeAlias = Callable[[Headers, str | None], str | None]
 """What ``visitor=`` takes: of a request's headers (ASGI's pairs of bytes, names in lower case) and the
 address that it came from, a text that stays the same for one visitor; ``None``: nobody in particular."""
+
+
+def visitor_number(who: str | None) -> int:
+    """64 bits that stand for ``who``; for nobody in particular, other ones each time.
+
+    Raises:
+        TypeError: it is no text. Only a text is certain to be the same in another process.
+    """
+    if who is None:
+        return anybody()
+    if not isinstance(who, str):
+        raise TypeError(f"a visitor is told by a text, such as str(user.id), not by {type(who).__name__}")
+    return number(who)
 
 
 def by_client(headers: Headers, address: str | None) -> str | None:

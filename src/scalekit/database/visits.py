@@ -9,12 +9,11 @@ from typing import TypedDict
 from scalekit._durations import Duration
 from scalekit._http import Cookie, make_private, read_cookie, read_cookies
 from scalekit._options import check_kind
-from scalekit.database.choice import anybody, number
 from scalekit.database.scope import Scope
 from scalekit.database.scopes import Scopes
 from scalekit.database.starts import SAFE_METHODS, Start, Starts
 from scalekit.database.tokens import Token, TokenSigner, latest
-from scalekit.database.visitors import Identify, by_client
+from scalekit.database.visitors import Identify, by_client, visitor_number
 from scalekit.errors import ConfigurationError
 from scalekit.types import Headers, SecretKey
 
@@ -99,11 +98,10 @@ class Visits:
                 token = latest(token, self._read(text))
         carried, promised = self._carried(headers)
         token = latest(token, promised)
-        who = self._identify(headers, address)
         visit = Visit(
             token,
             writes=self._starts.on_primary(method, path),
-            visitor=anybody() if who is None else number(who),
+            visitor=visitor_number(self._identify(headers, address)),
         )
         visit.carried = carried
         return visit
