@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from scalekit.sessions import MemoryStore
+from scalekit.sessions import MemoryStore, UserSessions
 from scalekit.sessions._sparing import PAUSE, SparingLog
 from scalekit.sessions.redis import RedisStore
 from scalekit.sessions.tokens import Tokens, store_id
@@ -133,6 +133,17 @@ def known(redis_server: RedisServer, prefix: str) -> tuple[Visitor, str]:
     visitor(lambda session: session.update(a=1, b=2))
     assert visitor.cookie is not None
     return visitor, prefix + store_id(visitor.cookie.partition(".")[0])
+
+
+def test_looking_at_what_has_lost_its_expiry(redis_server: RedisServer, prefix: str) -> None:
+    """29. A session that a backup has brought back without one is not ended by a look at the list."""
+    store = RedisStore.from_url(redis_server.url, prefix=prefix, timeout=30)
+    visitor, users = WSGIShell(store).visitor(), UserSessions(store)
+    visitor(lambda session: session.login("ann"))
+    key = f"{prefix}{users.list('ann')[0].id}"
+    assert redis_server.call("PERSIST", key) == 1
+    (info,) = users.list("ann")
+    assert redis_server.call("PEXPIRETIME", key) == int(info.expires.timestamp() * 1000)
 
 
 @pytest.mark.parametrize("command", [["PERSIST"], ["PEXPIRE", 10**12]], ids=["none", "too long"])

@@ -182,7 +182,7 @@ def test_a_change_of_id_whose_end_is_not_heard(shell_type: type[Shell], turn: An
 
 
 def test_a_rotation_that_is_saved_again(shell_type: type[Shell]) -> None:
-    """11. The response of a rotation whose end failed at first, and was then confirmed, has the new cookie."""
+    """11. A rotation whose end failed at first, and was confirmed then: the response has the new cookie."""
 
     class Away(MemoryStore):
         away = True
@@ -208,8 +208,8 @@ def test_a_rotation_that_is_saved_again(shell_type: type[Shell]) -> None:
 
 @pytest.mark.parametrize("other", [logout, write])
 def test_an_outage_in_the_middle_of_a_rotation(shell_type: type[Shell], other: Any) -> None:
-    """7. 10. 27. Another request logs out, or saves, before the end of the old session fails: the 503 brings no
-    cookie of a session that knows nothing of it."""
+    """7. 10. 27. Another request logs out, or saves, before the end of the old session fails: the 503 brings
+    no cookie of a session that knows nothing of it."""
 
     class Away(MemoryStore):
         away = False

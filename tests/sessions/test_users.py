@@ -11,6 +11,7 @@ import pytest
 from scalekit.errors import BackendUnavailable, ConfigurationError, SessionValueError
 from scalekit.sessions import AsyncUserSessions, Events, MemoryStore, SessionInfo, Store, UserSessions
 from scalekit.sessions.session import Session
+from scalekit.sessions.store import Inherited
 from tests.sessions.shells import Answer, Shell, Visitor
 
 AGENT = "Mozilla/5.0 (X11; Linux x86_64)"
@@ -95,6 +96,20 @@ def test_the_device_is_the_user_agent(shell_type: type[Shell]) -> None:
     visitor = logged_in(shell)
     visitor(lambda session: session.rotate())
     assert [info.device for info in UserSessions(store).list("ann")] == [AGENT]
+
+
+def test_a_server_that_was_killed_in_the_middle_of_a_rotation(
+    shell: Shell, users: Both, store: Store
+) -> None:
+    """29. What it had made already is nobody's, and stands in the list for nobody else's."""
+    visitor, bound, sessions = logged_in(shell), store.using("sync"), list[Session]()
+    visitor(lambda session: sessions.append(session) or len(session))
+    (session,) = sessions
+    kept = Inherited(session._stored.created, session._stored.deadline, session._stored.origin)
+    for digit in "0f":  # before and after it by any order
+        bound.create(digit * 64, fields={}, user=session._user, idle=10**6, lifetime=1, inherit=kept)
+    (info,) = users.list("ann", current=session)
+    assert (info.id, info.current) == (session._id, True)
 
 
 def test_this_session_is_marked(shell: Shell, users: Both) -> None:

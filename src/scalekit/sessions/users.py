@@ -82,7 +82,9 @@ class _Users:
             if loaded is None or loaded.ended:
                 yield self._store.destroy(listed, grace=0, user=user)
             elif loaded.user == user:
-                infos[loaded.origin] = _info(id, loaded, current)
+                # Of a server that was killed in the middle of a rotation there are two; one is of no use.
+                info = _info(id, loaded, current)
+                infos[loaded.origin] = max(info, infos.get(loaded.origin, info), key=_used)
         return sorted(infos.values(), key=lambda info: info.last_seen, reverse=True)
 
     def _revoke(self, user_id: str | int | UUID, id: str) -> Steps[bool]:
@@ -111,8 +113,9 @@ class _Users:
         """What a session has gone on as."""
         loaded: Loaded | None = None
         for _ in range(MOVES):
-            # To look at a session is not to use it: it is not extended.
-            loaded = yield self._store.load(id, idle=1, step=NEVER)
+            # To look at a session is not to use it: it is not extended. One that has lost its expiry, as a
+            # restored backup may have, ends at its deadline.
+            loaded = yield self._store.load(id, idle=NEVER, step=NEVER)
             if loaded is None or loaded.successor is None:
                 break
             id = loaded.successor
@@ -219,6 +222,10 @@ def _info(id: str, loaded: Loaded, current: Asking | None) -> SessionInfo:
         expires=_moment(loaded.deadline),
         current=current is not None and current._id == id,
     )
+
+
+def _used(info: SessionInfo) -> tuple[bool, datetime]:
+    return info.current, info.last_seen
 
 
 def _moment(milliseconds: int) -> datetime:
