@@ -8,6 +8,7 @@ import pytest
 from sqlalchemy import text
 
 from scalekit.database import ANY, AsyncCluster, Token
+from scalekit.database.backends.postgresql import PostgreSQL
 from scalekit.database.promotions import Promotions
 from scalekit.database.report import Report
 from scalekit.database.tokens import Reached
@@ -184,3 +185,43 @@ async def test_a_token_of_an_earlier_timeline(make_async: Callable[..., AsyncClu
     assert not reads_on(lost)
     assert not reads_on(token(0, 1, system=fleet.system or ""))
     assert cluster.status().promotions[0].timeline == 2
+
+
+def test_the_short_question_tells_of_a_switch() -> None:
+    """20. A replica that has gone on to another timeline since it was last asked does not count in the old
+    one; and one that was promoted is asked everything."""
+    backend, last = PostgreSQL(), report(0x90)
+    same = backend.inline_report((True, "0/A0", "1"), asked=2.0, last=last)
+    assert same == replace(last, asked=2.0, order=0xA0, reached=Reached("pg:1", {"1": 0xA0}), shown="0/A0")
+    gone_on = backend.inline_report((True, "0/FF", "2"), asked=2.0, last=last)
+    assert gone_on is not None
+    assert gone_on.epoch == 2
+    assert not gone_on.reached.covers(token(1, 0xA0))
+    files_are_late = backend.inline_report((True, "0/FF", "1"), asked=2.0, last=replace(last, epoch=2))
+    assert files_are_late is not None
+    assert not files_are_late.reached.covers(token(1, 0xA0))
+    assert backend.inline_report((False, "0/A0", "1"), asked=2.0, last=last) is None
+
+
+@pytest.mark.parametrize("driver", ["asyncpg", "psycopg"])
+async def test_both_questions_have_one_answer(make_async: Callable[..., AsyncCluster], driver: str) -> None:
+    """20. The short one, over a connection for reading, and what the probe's says of the same moment."""
+    cluster = make_async(driver, probe_interval=3600)
+    member = cluster._fleet.members[1]
+
+    def ask(session: Any) -> None:
+        session.execute(READ)
+        session.rollback()
+        with member.reader.connect() as connection:
+            raw = connection.connection.dbapi_connection
+            short = member.ask_over(raw)
+            full = member.backend.report(  # type: ignore[union-attr]
+                member._driver.ask(raw, PostgreSQL.question),  # type: ignore[union-attr]
+                asked=short.asked,
+            )
+        assert short.order <= full.order
+        kept = {"order": full.order, "reached": full.reached, "shown": full.shown}
+        assert replace(short, **kept) == full
+
+    async with cluster.session() as session:
+        await session.run_sync(ask)

@@ -213,7 +213,11 @@ class Member:
         last = self.introduction(connection)
         asked = time.monotonic()
         row = self._driver.ask(connection, self.backend.inline)
-        return self.backend.inline_report(row, asked=asked, last=last)
+        report = self.backend.inline_report(row, asked=asked, last=last)
+        if report is not None:
+            return report
+        asked = time.monotonic()
+        return self.backend.report(self._driver.ask(connection, self.backend.question), asked=asked)
 
     def known_over(self, connection: Any) -> Report | None:
         """What is known of the server behind the DBAPI ``connection``, unless that is not the probe's."""

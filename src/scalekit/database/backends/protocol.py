@@ -62,8 +62,11 @@ class Backend(Protocol):
         """The answer to :attr:`question`, which left at ``asked`` on the monotonic clock."""
         ...
 
-    def inline_report(self, row: tuple[Any, ...], *, asked: float, last: Report) -> Report:
-        """The answer to :attr:`inline`; what it does not tell is as in the ``last`` report."""
+    def inline_report(self, row: tuple[Any, ...], *, asked: float, last: Report) -> Report | None:
+        """The answer to :attr:`inline`; what it does not tell is as in the ``last`` report of that server.
+
+        ``None``: it is no replica any more, so that :attr:`question` has to be asked.
+        """
         ...
 
     def token(self, said: str, *, last: Report) -> Token:
