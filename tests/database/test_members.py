@@ -10,8 +10,10 @@ import pytest
 from sqlalchemy import event, text
 from sqlalchemy.exc import DBAPIError
 
-from scalekit.database import STRONG, AsyncCluster, Cluster
+from scalekit._steps import run_async
+from scalekit.database import ANY, STRONG, AsyncCluster, Cluster
 from scalekit.database.links import Links
+from tests.conftest import Database
 
 
 class Collecting:
@@ -92,3 +94,37 @@ def test_a_connection_whose_set_up_failed_is_not_in_use(make_sync: Callable[...,
     with cluster.session(consistency=STRONG) as session:
         session.execute(text("SELECT 1"))
         assert member.in_flight == 1
+
+
+@pytest.mark.parametrize("driver", ["asyncpg", "psycopg"])
+async def test_who_waited_for_a_pool_that_was_replaced_leaves_nothing_open(
+    make_async: Callable[..., AsyncCluster], items: Database, driver: str
+) -> None:
+    """24. They read on over the old pool, and what they give back to that is closed: nobody else would."""
+    cluster = make_async(
+        driver,
+        replicas=items.replica_urls(driver)[:1],
+        pool_size=1,
+        max_overflow=0,
+        consistency=ANY,
+        connect_timeout=60,
+    )
+
+    async def read() -> int:
+        async with cluster.session() as session:
+            count: int = (await session.execute(text("SELECT count(*) FROM item"))).scalar_one()
+            return count
+
+    await read()
+    member = cluster._fleet.readers[0]
+    async with cluster.session() as session:
+        await session.execute(text("SELECT 1"))
+        waiting = asyncio.create_task(read())
+        for _ in range(100):
+            await asyncio.sleep(0)  # no answer of a server's stands between it and the queue
+        assert not waiting.done()
+        await run_async(member.dispose())
+    assert await waiting == 3
+    assert not member.read_links.open
+    assert await read() == 3
+    assert len(member.read_links.open) == 1

@@ -28,7 +28,7 @@ def make(shell: Any, **given: Any) -> Any:
         ({"cookie": "rw"}, r"cookie= must be a Cookie, such as Cookie\(name='rw'\), not str$"),
         ({"max_age": "600"}, "max_age='600' must be seconds as a number"),
         ({"safe_methods": "GET"}, "safe_methods= must be a list, not str"),
-        ({"ttl": 60}, "ReadYourWritesMiddleware has no option ttl=; it takes cookie, max_age, safe_methods$"),
+        ({"ttl": 60}, "no option ttl=; it takes cookie, header, visitor, max_age, safe_methods, routes$"),
         ({"maxage": 60}, r"did you mean max_age=\?"),
     ],
 )

@@ -7,6 +7,7 @@ from typing import Any, TypeAlias
 from sqlalchemy import URL, Engine, ExceptionContext, create_engine, event
 from sqlalchemy.exc import ArgumentError, DisconnectionError, InvalidRequestError, NoSuchModuleError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.util import greenlet_spawn
 
 from scalekit.database.backends.protocol import Backend
 from scalekit.database.commits import end_quietly, tell_outcomes
@@ -20,6 +21,8 @@ AnyEngine: TypeAlias = Engine | AsyncEngine
 
 _MODE = "postgresql_readonly"
 """SQLAlchemy's option for the mode of a connection's transactions, which goes before what it opened with."""
+
+_POOL = "scalekit.pool"
 
 
 def watch(
@@ -51,11 +54,10 @@ def watch(
 
     @event.listens_for(engine, "do_connect")
     def connect(dialect: Any, record: Any, arguments: Any, parameters: dict[str, Any]) -> Any:
-        generation = links.generation
         given = driver.parameters(parameters, read_only=read_only, timeout=connect_timeout)
         connection = dialect.connect(*arguments, **given)
         # Known before anything is asked over it: the set-up queries may be the ones that hang.
-        links.opened(connection, driver, generation)
+        links.opened(connection, driver)
         try:
             driver.opened(connection, read_only=read_only)
             if promoted is not None and driver.told(connection).read_only is False:
@@ -78,11 +80,12 @@ def watch(
         tell_outcomes(engine, driver, backend, name=name)
 
     @event.listens_for(engine, "checkout")
-    def checkout(connection: Any, *_: Any) -> None:
+    def checkout(connection: Any, record: Any, proxy: Any) -> None:
         # Costs no round trip: the server's farewell has arrived, if there was one. The pool makes a new
         # connection then, and no statement is lost to an old one.
         if driver.is_closed(connection):
             raise DisconnectionError(f"{name} hung up")
+        record.info[_POOL] = proxy._pool
         links.taken(connection)
 
     if promoted is not None:
@@ -96,7 +99,10 @@ def watch(
     @event.listens_for(engine, "checkin")
     def checkin(connection: Any, record: Any) -> None:
         give_back(record.info)
-        if links.given_back(connection):
+        links.given_back(connection)
+        # The pool was replaced meanwhile, or while somebody waited in it for this connection: nobody would
+        # ever close what it is given back now.
+        if record.info.pop(_POOL, None) is not engine.pool:
             record.close()
 
     for gone in ("close", "close_detached", "invalidate"):
@@ -182,6 +188,14 @@ def describe(error: BaseException) -> str:
     cause = getattr(error, "orig", None) or error
     text = str(cause).strip() or "no answer in time"
     return f"{type(cause).__name__}: {text.splitlines()[0]:.200}"
+
+
+def close_idle(engine: AnyEngine) -> Any:
+    """Close what nobody uses, and the rest when it is given back; to be awaited on an ``AsyncEngine``."""
+    sync = sync_engine(engine)
+    pool = sync.pool
+    sync.dispose(close=False)  # first, so that what is given back from now on goes to no pool
+    return pool.dispose() if sync is engine else greenlet_spawn(pool.dispose)
 
 
 def sync_engine(engine: AnyEngine) -> Engine:

@@ -16,13 +16,11 @@ class Link:
 
     Args:
         opened: when, on the monotonic clock.
-        generation: how often the engine had changed its pool when this one began to connect.
         report: what the server at its other end said when it was opened. A connection never changes its
             server, but the next one under the same name may lead to another.
     """
 
     opened: float
-    generation: int
     report: Report | None = None
 
 
@@ -39,19 +37,18 @@ class Links:
     def forget(self) -> None:
         """Start with none; they belong to another process or event loop."""
         self._lock = threading.RLock()
-        self.generation = 0
         self.open: dict[Any, Link] = {}
         self.busy: set[Any] = set()
         # Opened, and not in use so far. One whose set-up failed is never reported closed.
         self._new: set[Any] = set()
 
-    def opened(self, connection: Any, driver: Driver, generation: int = 0) -> None:
+    def opened(self, connection: Any, driver: Driver) -> None:
         """A socket is open; nothing has been asked over it."""
         with self._lock:
             for one in list(self._new):
                 if _is_closed(one, driver):
                     self.closed(one)
-            self.open[connection] = Link(time.monotonic(), generation)
+            self.open[connection] = Link(time.monotonic())
             self._new.add(connection)
 
     def identified(self, connection: Any, report: Report) -> None:
@@ -66,16 +63,10 @@ class Links:
             self._new.discard(connection)
             self.busy.add(connection)
 
-    def retire(self) -> None:
-        """The engine changes its pool: what is open now is closed when it is given back."""
-        self.generation += 1
-
-    def given_back(self, connection: Any) -> bool:
-        """Nobody uses it any more; whether it has to be closed, since its pool is gone."""
+    def given_back(self, connection: Any) -> None:
+        """Nobody uses it any more."""
         with self._lock:
             self.busy.discard(connection)
-            link = self.open.get(connection)
-            return link is not None and link.generation != self.generation
 
     def closed(self, connection: Any, *_: Any) -> None:
         with self._lock:

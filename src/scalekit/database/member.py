@@ -28,6 +28,7 @@ from scalekit.database.commits import tell_outcomes
 from scalekit.database.drivers.protocol import Driver
 from scalekit.database.engines import (
     AnyEngine,
+    close_idle,
     describe,
     keep_to_loop,
     make_engine,
@@ -291,18 +292,15 @@ class Member:
     def drop_idle_readers(self) -> Steps[None]:
         """Close what is left in the pool for reading, on a member that became the primary."""
         if self.read_links.open.keys() - self.read_links.busy:
-            self.read_links.retire()
-            yield self.read_engine.dispose()
+            yield close_idle(self.read_engine)
 
     def dispose(self) -> Steps[None]:
         """Close every connection that is not in use, and the others when they are given back."""
         if self.health.failure is not None:
             self.cut_reads()
             self.cut_writes()
-        self.read_links.retire()
-        self.write_links.retire()
         for engine in self._engines():
-            yield engine.dispose()
+            yield close_idle(engine)
 
     def forked(self) -> None:
         """Leave the connections to the process, or the event loop, that opened them."""
