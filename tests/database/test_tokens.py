@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from scalekit._signing import signer
 from scalekit.database import Bounded, Token, TokenSigner
 from scalekit.database.tokens import Reached, latest
 from scalekit.errors import ConfigurationError
@@ -135,6 +136,16 @@ def test_foreign_expired_and_huge_tokens_are_ignored(monkeypatch: pytest.MonkeyP
     now = __import__("time").time()
     monkeypatch.setattr("scalekit.database.tokens.time.time", lambda: now + 61)
     assert signer.loads(text) is None
+
+
+def test_the_signature_is_that_of_itsdangerous() -> None:
+    """21. Of the newest key; older ones count, in any order of servers that are restarted one by one."""
+    keys = [SECRET, "another secret that is long"]
+    plain = signer(keys, salt="scalekit.database")
+    text = TokenSigner(keys).dumps(token(1, 10))
+    assert plain.sign(plain.unsign(text)).decode() == text
+    for key in keys:
+        assert TokenSigner(keys).loads(TokenSigner(key).dumps(token(1, 10))) == token(1, 10)
 
 
 def test_keys_rotate() -> None:
