@@ -3,6 +3,7 @@
 import pytest
 from sqlalchemy import (
     DDL,
+    ColumnElement,
     Integer,
     Sequence,
     delete,
@@ -16,7 +17,9 @@ from sqlalchemy import (
     update,
 )
 from sqlalchemy.dialects.postgresql import psycopg
+from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, selectinload
+from sqlalchemy.sql.compiler import SQLCompiler
 
 from scalekit.database.routing import Verdicts
 from scalekit.database.sqltext.postgresql import RULES
@@ -175,6 +178,44 @@ def test_a_refusal_is_remembered_for_every_statement_of_the_same_sql() -> None:
     verdicts.refused(first)
     assert not verdicts.is_read(second)
     assert verdicts.is_read(select(func.count_orders(1)))
+
+
+class Unknown(ColumnElement[int]):
+    """An element for which SQLAlchemy has no cache key."""
+
+    inherit_cache = False
+
+
+@compiles(Unknown)
+def compile_unknown(element: Unknown, compiler: SQLCompiler, **_: object) -> str:
+    return "place_order(1)"
+
+
+def test_a_refusal_is_remembered_where_nothing_is_cached() -> None:
+    """11. What has no cache key is known by its SQL, and so is refused only once, too."""
+    verdicts = Verdicts(psycopg.dialect(), RULES)
+    statement = select(Unknown())
+    assert statement._generate_cache_key() is None
+    assert verdicts.is_read(statement)
+    verdicts.refused(statement)
+    assert not verdicts.is_read(select(Unknown()))
+    assert verdicts.is_read(select(Unknown(), literal_column("1")))
+
+
+def test_names_of_the_applications_own() -> None:
+    """10. A function or a view that writes unseen by the server is known by its name, wherever it stands."""
+    rules = RULES.with_names(functions=frozenset({"lock_it"}), relations=frozenset({"locked"}))
+    reads = ["SELECT lock_it FROM item", "SELECT locked_by FROM item", "SELECT 'locked' FROM item"]
+    writes = [
+        "SELECT lock_it()",
+        "SELECT app.Lock_It (1)",
+        'SELECT "lock_it"()',
+        "SELECT * FROM item, locked",
+        'SELECT * FROM app."locked" l',
+    ]
+    assert [rules.is_read(sql) for sql in reads] == [True] * len(reads)
+    assert [rules.is_read(sql) for sql in writes] == [False] * len(writes)
+    assert RULES.is_read("SELECT lock_it() FROM locked")
 
 
 def test_the_memory_of_verdicts_is_bounded() -> None:

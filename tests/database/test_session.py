@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 import pytest
-from sqlalchemy import event, func, insert, select, text, update
+from sqlalchemy import event, func, select, text, update
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
@@ -71,104 +71,6 @@ async def test_a_transaction_stays_on_one_server(
         backends = {(await session.execute(WHERE)).one() for _ in range(20)}
         assert len(backends) == 1
         assert not backends.pop()[0]
-
-
-MATRIX: list[tuple[str, bool]] = [
-    ("SELECT * FROM item", True),
-    ("WITH a AS (SELECT * FROM item) SELECT count(*) FROM a", True),
-    ("VALUES (1)", True),
-    ("TABLE item", True),
-    ("SELECT 'FOR UPDATE'", True),
-    ("SELECT * FROM item FOR UPDATE", False),
-    ("SELECT * FROM item FOR SHARE SKIP LOCKED", False),
-    ("SELECT * FROM item FOR NO KEY UPDATE NOWAIT", False),
-    ("INSERT INTO item VALUES (9, 'nine') RETURNING id", False),
-    ("UPDATE item SET stock = 2", False),
-    ("DELETE FROM item WHERE id = 1", False),
-    ("WITH a AS (DELETE FROM item RETURNING id) SELECT * FROM a", False),
-    ("WITH a AS (UPDATE item SET stock = 1 RETURNING id) SELECT * FROM a", False),
-    ("SELECT nextval('numbers')", False),
-    ("SELECT setval('numbers', 7)", False),
-    ("SELECT place_order(1)", False),
-    ("SELECT * FROM item WHERE stock > place_order(2)", False),
-    ("CALL restock()", False),
-    ("DO $$ BEGIN UPDATE item SET stock = 5; END $$", False),
-    ("SELECT pg_advisory_xact_lock(1)", False),
-    ("SELECT pg_try_advisory_xact_lock(1)", False),
-    ("SELECT set_config('app.user', '1', true)", False),
-    ("SELECT setseed(0.5)", False),
-    ("SELECT pg_export_snapshot()", False),
-    ("SELECT pg_notify('a', 'b')", False),
-    ("NOTIFY a", False),
-    ("LISTEN a", False),
-    ("SET LOCAL work_mem = '1MB'", False),
-    ("SHOW work_mem", False),
-    ("EXPLAIN ANALYZE DELETE FROM item", False),
-    ("CREATE TABLE made (a int)", False),
-    ("CREATE TEMPORARY TABLE passing (a int)", False),
-    ("SELECT * INTO copied FROM item", False),
-    ("ALTER TABLE item ADD COLUMN colour text", False),
-    ("TRUNCATE item", False),
-    ("LOCK TABLE item IN SHARE MODE", False),
-    ("SELECT txid_current()", False),
-    ("SELECT pg_current_wal_lsn()", False),
-    ("SELECT lo_create(0)", False),
-]
-
-
-@pytest.mark.parametrize("driver", ["asyncpg", "psycopg"])
-async def test_every_kind_of_statement_runs_where_it_can(
-    make_async: Callable[..., AsyncCluster], driver: str
-) -> None:
-    """No application sees 'cannot execute ... in a read-only transaction', and reads still use replicas."""
-    cluster = make_async(driver)
-    for sql, reads in MATRIX:
-        async with cluster.session(consistency=ANY) as session:
-            await session.execute(text(sql))
-            assert await on_replica(session) is reads, sql
-            await session.rollback()
-
-
-async def test_the_ways_of_the_orm(make_async: Callable[..., AsyncCluster]) -> None:
-    """Bulk operations, fetched updates, locks, refresh, connections and savepoints reach the right server."""
-    cluster = make_async()
-    async with cluster.session() as session:
-        item = await session.get_one(Item, 1)
-        await session.refresh(item)
-        assert await on_replica(session)
-        await session.refresh(item, with_for_update=True)
-        assert not await on_replica(session)
-    async with cluster.session() as session:
-        fetched = update(Item).where(Item.id > 1).values(stock=4)
-        await session.execute(fetched, execution_options={"synchronize_session": "fetch"})
-        assert not await on_replica(session)
-    async with cluster.session() as session:
-        await session.execute(insert(Item), [{"id": 10, "name": "ten"}, {"id": 11, "name": "eleven"}])
-        assert not await on_replica(session)
-    async with cluster.session() as session:
-        await session.run_sync(lambda sync: sync.bulk_save_objects([Item(id=12, name="twelve")]))
-        assert not await on_replica(session)
-    async with cluster.session() as session:
-        deleted = await session.run_sync(lambda sync: sync.query(Item).filter(Item.id == 1).delete())
-        assert deleted == 1
-        assert not await on_replica(session)
-    async with cluster.session() as session:
-        connection = await session.connection()
-        assert not (await connection.execute(WHERE)).one()[0]
-        assert not await on_replica(session)
-    async with cluster.session() as session, session.begin_nested():
-        assert not await on_replica(session)
-    async with cluster.session() as session:
-        session.add(Item(id=13, name="thirteen"))
-        assert not await on_replica(session), "autoflush writes before it reads"
-    async with cluster.session() as session:
-        session.add(Item(id=13, name="thirteen"))
-        with session.no_autoflush:
-            assert await on_replica(session)
-        await session.commit()
-    async with cluster.session() as session:
-        streamed = await session.stream(select(Item).execution_options(yield_per=1))
-        assert len([row async for row in streamed]) == 4
 
 
 async def test_a_hook_that_turns_a_read_into_a_lock(make_async: Callable[..., AsyncCluster]) -> None:

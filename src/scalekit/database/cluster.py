@@ -1,7 +1,7 @@
 """One primary and its replicas, for synchronous and for asynchronous code."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from types import TracebackType
@@ -20,7 +20,7 @@ from scalekit._durations import Duration, seconds
 from scalekit._steps import run, run_async
 from scalekit.database.backends import backend_for, sqlite
 from scalekit.database.blocks import Block
-from scalekit.database.configuration import DatabaseURL, check_level, count
+from scalekit.database.configuration import DatabaseURL, check_level, count, names_of
 from scalekit.database.core import ClusterEngine
 from scalekit.database.drivers import driver_for, known_driver
 from scalekit.database.fleet import Fleet, Monitor
@@ -57,6 +57,8 @@ class _Base(ABC):
         zone: str | None = None,
         consistency: Consistency = CAUSAL,
         writes_after_reads: WritesAfterReads = "expire",
+        writing_functions: Collection[str] = (),
+        writing_relations: Collection[str] = (),
         max_lag: Duration = 30,
         readmit_lag: Duration = 1,
         ramp: Duration = 10,
@@ -81,6 +83,10 @@ class _Base(ABC):
             writes_after_reads: what becomes of instances that a transaction has loaded from a replica when it
                 writes. ``"expire"``, the default: they are loaded again when they are next read from;
                 ``"error"``: ``WriteAfterReplicaReads`` in place of the write; ``"allow"``: they stay.
+            writing_functions: names of functions of your own that a replica would run without an error
+                although they belong on the primary, because they take an advisory lock, for example. The
+                others need not be named: a replica refuses to write.
+            writing_relations: names of views that use such functions.
             max_lag: a replica that lags more is left out; 30 seconds by default.
             readmit_lag: a replica that was left out stays out while it lags more; 1 second by default.
             ramp: how long it takes until a replica that comes back gets its whole share of the reads; 10
@@ -141,6 +147,10 @@ class _Base(ABC):
             fallback_reads=count(fallback_reads, name="fallback_reads"),
             startup_wait=connecting + answering,
             replicas_usable=backend is not None and isolation not in backend.primary_only_isolation,
+        )
+        self._fleet.verdicts.add_names(
+            functions=names_of(writing_functions, option="writing_functions"),
+            relations=names_of(writing_relations, option="writing_relations"),
         )
         interval = seconds(probe_interval, name="probe_interval", minimum=0.001)
         self._fleet.monitor = self._monitor(interval)

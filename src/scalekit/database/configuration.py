@@ -1,6 +1,7 @@
 """What a cluster is configured with: checked before anything is connected to."""
 
-from collections.abc import Sequence
+import re
+from collections.abc import Collection, Sequence
 from typing import TypeAlias
 
 from sqlalchemy import URL, make_url
@@ -9,6 +10,8 @@ from sqlalchemy.exc import ArgumentError
 from scalekit.database.engines import name_of
 from scalekit.database.levels import ANY, CAUSAL, STRONG, Bounded
 from scalekit.errors import ConfigurationError
+
+_NAME = re.compile(r"(\w+\.)*\w[\w$]*")
 
 DatabaseURL: TypeAlias = str | URL
 
@@ -49,6 +52,16 @@ def _parsed(text: DatabaseURL) -> URL:
             "password @ is written %40, / %2F and : %3A"
         )
     return url
+
+
+def names_of(given: Collection[str], *, option: str) -> frozenset[str]:
+    """Names of functions or relations as they are looked for in a text: in lower case, without a schema."""
+    if isinstance(given, str):
+        raise ConfigurationError(f"{option}={given!r}; put the one name into a list")
+    for name in given:
+        if not _NAME.fullmatch(name):
+            raise ConfigurationError(f"{option}= has {name!r}, which is no name; leave arguments out")
+    return frozenset(name.lower().rpartition(".")[2] for name in given)
 
 
 def check_level(level: object) -> None:

@@ -6,7 +6,7 @@ Rules:
 * A construct is judged by the SQL it compiles to, because that is what the server will see: prefixes,
   CTEs, row locks, ``text()`` fragments and custom elements included.
 * The verdict is kept under the statement's cache key, the same under which SQLAlchemy keeps the
-  compiled form; equal keys mean equal SQL.
+  compiled form; equal keys mean equal SQL. What SQLAlchemy cannot cache is known by its SQL.
 * What a replica refused once is a write from then on.
 """
 
@@ -33,6 +33,10 @@ class Verdicts:
         self._dialect, self._rules = dialect, rules
         self._known: dict[Any, bool] = {}
 
+    def add_names(self, *, functions: frozenset[str], relations: frozenset[str]) -> None:
+        """These of the application's write, too: names in lower case, without a schema."""
+        self._rules = self._rules.with_names(functions=functions, relations=relations)
+
     def is_read(self, statement: Executable) -> bool:
         """Whether any replica may answer ``statement``."""
         if not (
@@ -43,28 +47,33 @@ class Verdicts:
         ):
             return False
         key = _key(statement)
-        verdict = self._known.get(key) if key is not None else None
+        sql = None
+        if key is None:
+            # SQLAlchemy compiles it each time, too.
+            key = sql = self._sql(statement)
+        verdict = self._known.get(key)
         if verdict is None:
-            verdict = self._judge(statement)
+            sql = self._sql(statement) if sql is None else sql
+            verdict = sql is not None and self._rules.is_read(sql)
             self._remember(key, verdict)
         return verdict
 
     def refused(self, statement: Executable) -> None:
         """A replica refused ``statement`` as a write; the next one like it goes to the primary at once."""
-        self._remember(_key(statement), False)
+        key = _key(statement)
+        self._remember(self._sql(statement) if key is None else key, False)
 
-    def _judge(self, statement: Executable) -> bool:
+    def _sql(self, statement: Executable) -> str | None:
         if isinstance(statement, TextClause):
-            return self._rules.is_read(statement.text)
+            return statement.text
         if isinstance(statement, FunctionElement):
             # Executed alone, SQLAlchemy wraps a function into a SELECT.
             statement = statement.select()
         try:
-            sql = str(statement.compile(dialect=self._dialect))  # type: ignore[attr-defined]
+            return str(statement.compile(dialect=self._dialect))  # type: ignore[attr-defined]
         except SQLAlchemyError:
             # It cannot run anywhere; the primary's error is the one to show.
-            return False
-        return self._rules.is_read(sql)
+            return None
 
     def _remember(self, key: Any, verdict: bool) -> None:
         if key is None:

@@ -73,6 +73,8 @@ _TROUBLE = {
     READ_ONLY_STATE: Trouble.WRITE_REFUSED,
     # A feature that a standby lacks: SERIALIZABLE.
     "0A000": Trouble.FEATURE_REFUSED,
+    # What there is no answer to during recovery: pg_current_wal_lsn().
+    "55000": Trouble.FEATURE_REFUSED,
     "40001": Trouble.CONFLICT,
     "40P01": Trouble.CONFLICT,
     # "Statement completion unknown": said by those who stand between us and the server.

@@ -12,7 +12,7 @@ Rules:
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 _READS = frozenset({"select", "with", "values", "table"})
@@ -33,6 +33,7 @@ class TextRules:
         functions: names of functions that a replica runs without an error although their effect belongs
             on the primary, or that only mean something there. In lower case.
         prefixes: beginnings of such names.
+        relations: names of views that do so when they are read from. In lower case.
         pairs: words that lock or write when the one follows the other, besides ``FOR UPDATE`` and its like.
     """
 
@@ -40,6 +41,11 @@ class TextRules:
     functions: frozenset[str]
     prefixes: tuple[str, ...]
     pairs: frozenset[tuple[str, str]] = frozenset()
+    relations: frozenset[str] = frozenset()
+
+    def with_names(self, *, functions: frozenset[str], relations: frozenset[str]) -> "TextRules":
+        """The same, and these of the application's own, which no server can tell us about."""
+        return replace(self, functions=self.functions | functions, relations=self.relations | relations)
 
     def is_read(self, sql: str) -> bool:
         """Whether ``sql`` is a statement that any replica may answer.
@@ -61,6 +67,8 @@ class TextRules:
         if following in _WRITING_WORDS and word not in (".", "as"):
             return False
         if (word == "for" and following in _LOCKS) or (word, following) in self.pairs:
+            return False
+        if self.relations and word.removeprefix('"') in self.relations:
             return False
         if following == "(":
             name = word.removeprefix('"')
