@@ -9,6 +9,7 @@ Rules:
   set again with its own next statement.
 * Savepoints end in the reverse order of their beginning. Out of order, one that has written nothing waits
   until those inside it have ended; one that has written can still commit, but not roll back.
+* What would undo another transaction's work together with its own is an error.
 """
 
 from dataclasses import dataclass
@@ -58,9 +59,7 @@ class Savepoints:
             dialect.set_isolation_level(dbapi_connection, dialect.default_isolation_level)
         # Neither isolation nor modes can change in the middle of a transaction: asking for them does nothing.
         dialect.connection_characteristics = immutabledict()
-        if dialect.name == "sqlite" and not getattr(self._shared.driver_connection, "in_transaction", False):
-            self._run("BEGIN")  # its driver would only begin at the first write
-        self._run(f"SAVEPOINT {_ALL}")
+        self._run(f"SAVEPOINT {_ALL}")  # begins the transaction, by the driver or, in SQLite, by itself
         pool = StaticPool(lambda: dbapi_connection, dialect=dialect, reset_on_return=None)
         event.listen(pool, "connect", lambda _, record: record.info.update({_KEY: self}))
         engine.pool = pool
@@ -102,8 +101,7 @@ class Savepoints:
         if entry is None:
             self._count += 1
             entry = _Entry(owner, f"{_ALL}_{self._count}", reads)
-            self._run(f"SAVEPOINT {entry.name}")
-            self._entries.append(entry)
+            self._push(entry)
             if reads and connection.dialect.name == "postgresql":
                 self._run("SET LOCAL transaction_read_only = on")
             level = options.get("isolation_level")
@@ -137,6 +135,22 @@ class Savepoints:
         while self._entries and self._entries[-1].reads and self._entries[-1].owner is not but:
             self._pop(commit=False)
 
+    def _push(self, entry: _Entry) -> None:
+        error_class: type[Exception] = self._engine.dialect.loaded_dbapi.Error
+        try:
+            self._run(f"SAVEPOINT {entry.name}")
+        except error_class as error:
+            # The innermost transaction has met an error and has not been rolled back yet, which is all it can
+            # still do. In production others would not notice.
+            if not self._entries:
+                raise ended() from error
+            self._pop(commit=False)
+            try:
+                self._run(f"SAVEPOINT {entry.name}")
+            except error_class as again:
+                raise ended() from again
+        self._entries.append(entry)
+
     def _pop(self, *, commit: bool) -> None:
         entry = self._entries.pop()
         dialect: Any = self._engine.dialect
@@ -146,6 +160,8 @@ class Savepoints:
             self._run(f"RELEASE SAVEPOINT {entry.name}")
         except dialect.loaded_dbapi.Error as error:
             raise ended() from error
+        if commit and self._entries:
+            self._entries[-1].holds_others |= entry.wrote or entry.holds_others
 
     def _run(self, sql: str) -> None:
         cursor: Any = self._shared.cursor()
@@ -165,8 +181,8 @@ def ended() -> RuntimeError:
 
 def _overlap() -> RuntimeError:
     return RuntimeError(
-        "a transaction that has written rolls back while one that began after it is still open, or the other "
-        "way round; on the one connection of one_transaction() the later one must end first"
+        "transactions overlap: one rolls back while another that began later is open, or has written and "
+        "committed; on the one connection of one_transaction() that would undo them both"
     )
 
 

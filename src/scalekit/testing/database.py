@@ -13,6 +13,10 @@ Both work with one test database and without any replica. The cluster's sessions
 production then; they see a primary and a replica that is never behind, which are both that database.
 """
 
+# First: it says which extra is missing.
+from scalekit.database import AsyncCluster, Cluster
+
+# isort: split
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -22,7 +26,6 @@ from typing import Any, Literal, TypeAlias
 from sqlalchemy import Connection, Engine, event
 from sqlalchemy.util import greenlet_spawn
 
-from scalekit.database import AsyncCluster, Cluster
 from scalekit.database.fleet import Fleet
 from scalekit.testing._rehearsal import Rehearsal
 from scalekit.testing._savepoints import Savepoints, ended
@@ -97,9 +100,9 @@ def one_transaction(cluster: Cluster | AsyncCluster) -> "OneTransaction":
     Nothing is really committed, so no visitor gets a cookie. What looks like a read and writes is refused
     by PostgreSQL as on a replica, and goes on on the primary.
 
-    One connection does one thing at a time: requests come one after the other, and of two transactions that
-    write and overlap, the one that began later must end first. Isolation levels cannot change within; to ask
-    for one does nothing.
+    One connection does one thing at a time: requests come one after the other, and where a rollback would
+    undo another transaction's work too, because they overlap, it is an error. Isolation levels cannot change
+    within; to ask for one does nothing.
 
     Args:
         cluster: nothing else may use it meanwhile.
