@@ -9,9 +9,9 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
 from scalekit.database import AsyncCluster, Token
-from scalekit.errors import DatabaseError
+from scalekit.errors import DatabaseError, OutcomeUnknown
 from tests.database.conftest import ITEMS
-from tests.faults import kill, promote
+from tests.faults import freeze, kill, promote
 from tests.servers import PostgresCluster, PostgresServer
 from tests.servers.waiting import wait_until
 
@@ -148,3 +148,39 @@ async def test_a_promoted_node_behind_a_pooled_reader_is_noticed_by_its_next_rep
             assert servers.replicas[0].sql("SELECT stock FROM item") == str(before + 1)
             assert servers.primary.sql("SELECT stock FROM item") == str(before)
             assert cluster.status().promotions[0].lost is False
+
+
+@pytest.mark.parametrize("driver", ["asyncpg", "psycopg"])
+async def test_a_primary_that_hangs_and_is_replaced(driver: str) -> None:
+    """16. 17. 18. SIGSTOP: who waits on it is told when another is promoted, of a COMMIT that its outcome is
+    unknown; the others' writes go on there, and when it wakes up it gets nothing."""
+    with PostgresCluster(replicas=1) as servers:
+        fill(servers)
+        impatient = {"probe_timeout": 0.5, "connect_timeout": 1, "failover_wait": 60}
+        async with over(servers, driver, **impatient) as cluster:
+            await write(cluster)
+            await asyncio.to_thread(servers.wait_caught_up)
+            await until(cluster, "primary", "replica")
+            async with cluster.session() as first, cluster.session() as second:
+                await first.execute(WRITE)
+                await second.execute(text("INSERT INTO item VALUES (2, 'two')"))
+                with freeze(servers.primary):
+                    committing = asyncio.create_task(first.commit())
+                    asking = asyncio.create_task(second.execute(text("INSERT INTO item VALUES (3, 'three')")))
+                    await until(cluster, "out", "replica")
+                    assert not committing.done()
+                    waiting = asyncio.create_task(write(cluster))
+                    await asyncio.to_thread(promote, servers.replicas[0])
+                    async with asyncio.timeout(60):
+                        await waiting
+                        with pytest.raises(OutcomeUnknown):
+                            await committing
+                        with pytest.raises(DBAPIError):
+                            await asking
+            for _ in range(5):
+                await write(cluster)
+            async with asyncio.timeout(60):
+                while "old primary" not in str(cluster.status().members[0].reason):
+                    await asyncio.sleep(0.02)
+            assert servers.replicas[0].sql("SELECT stock FROM item WHERE id = 1") == "7"
+            assert servers.primary.sql("SELECT count(*) FROM item") == "1"
