@@ -15,6 +15,7 @@ from sqlalchemy import Engine
 from scalekit.database.admission import settle
 from scalekit.database.backends.protocol import Backend
 from scalekit.database.choice import Choice, choose
+from scalekit.database.descent import Descent
 from scalekit.database.fallback import Fallback
 from scalekit.database.history import History
 from scalekit.database.identity import Identity
@@ -117,6 +118,7 @@ class Fleet:
         self.history = History()
         for member in self.members:
             member.health, member.identity, member.suspected = Health(), Identity(), None
+        self._descents = {member: Descent() for member in self.members}
         self.primary: Member | None = self.members[0] if self.single else None
         self.readers: tuple[Member, ...] = ()
         self._previous: int | None = None
@@ -150,6 +152,8 @@ class Fleet:
                 member.health.answered(outcome)
                 if known is not None and known.server != outcome.server and not member.identity.several:
                     member.health.restarted(outcome)
+                if not outcome.epoch:
+                    self._compare(member, outcome)
             self._survey()
             if self.primary is member and isinstance(outcome, Report):
                 self.history.add(outcome)
@@ -176,6 +180,15 @@ class Fleet:
         if again:
             self.monitor.poke()
         self.monitor.changed()
+
+    def _compare(self, member: Member, report: Report) -> None:
+        """What a replica has, the primary must have too; where epochs are counted, they tell."""
+        if not report.writable:
+            self._descents[member].heard(report, arrived=time.monotonic())
+        elif member is self.primary:
+            for other, descent in self._descents.items():
+                descent.compare(report)
+                other.health.foreign = descent.foreign
 
     def committed(self, token: Token, *, since: Token | None) -> None:
         """A commit of this process was acknowledged.

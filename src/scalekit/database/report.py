@@ -24,6 +24,8 @@ class Report:
         read_only: whether the connections that are opened for reading refuse to write.
         replayed: of a primary that was a replica: up to where it had replayed when it was promoted, as
             :attr:`order` counts and as the server writes it.
+        own: the server in the origins, ``line:server``, of what it writes itself; ``None`` where servers have
+            none of their own.
     """
 
     asked: float
@@ -38,6 +40,7 @@ class Report:
     shown: str
     read_only: bool = True
     replayed: tuple[int, str] | None = None
+    own: str | None = None
 
     @property
     def system(self) -> str:
@@ -56,6 +59,7 @@ class Health:
         returned: when it was heard again after it had failed or been restarted.
         away: it is left out, or has to catch up, since it was.
         admitted: when it was read from again.
+        foreign: what it has that the primary has not, or ``None``.
     """
 
     report: Report | None = None
@@ -64,6 +68,7 @@ class Health:
     returned: float | None = None
     away: bool = False
     admitted: float = float("-inf")
+    foreign: str | None = None
 
     def answered(self, report: Report) -> None:
         """A question was answered."""

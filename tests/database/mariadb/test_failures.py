@@ -219,6 +219,22 @@ def test_no_acknowledged_commit_is_lost_with_semi_synchronous_replication(
     assert [promotion.lost for promotion in both.cluster.status().promotions] == [False]
 
 
+def test_a_replica_of_another_database(make: Callable[..., Both], trio: Trio) -> None:
+    """Its server ids are the same and its numbers higher: it looks fresh, and is never read from."""
+    with MariaDBServer(server_id=2, read_only=1) as other:
+        other.sql(
+            "SET sql_log_bin = 0",
+            f"CREATE DATABASE {SHOP}",
+            f"CREATE TABLE {SHOP}.item AS SELECT 1 AS id, 'wrong' AS name, -1 AS stock",
+            "SET GLOBAL gtid_slave_pos = '0-1-999'",
+        )
+        both = make([*trio.servers[:2], other], SHOP, wanted=("primary", "replica", "out"))
+        assert "changes that the primary does not have (0-1-999)" in str(
+            both.cluster.status().members[2].reason
+        )
+        assert {both.read()[1] for _ in range(20)} == {2}
+
+
 def test_a_server_that_accepts_and_says_nothing(make: Callable[..., Both], trio: Trio, driver: str) -> None:
     """13. The handshake has the time that connecting has; the replica is out, and reads go elsewhere."""
     replica = trio.servers[1]

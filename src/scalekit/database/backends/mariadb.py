@@ -79,6 +79,7 @@ def _report(applied: str, logged: str, *, writable: bool, server: str, asked: fl
         flush_delay=0.0,
         server=server,
         shown=",".join(f"{origin.replace(':', '-')}-{number}" for origin, number in sorted(ends.items())),
+        own=server.split()[0],
         # It stays where it was when the server was promoted.
         replayed=(sum(gtids.newest(gtids.mariadb_marks(applied)).values()), applied) if writable else None,
     )

@@ -51,6 +51,7 @@ class MySQL:
             flush_delay=0.0,
             server=str(server),
             shown=",".join(f"{origin[1:]}:{number}" for origin, number in sorted(marks.items())),
+            own=str(server).split()[0].lower(),
         )
 
     def inline_report(self, row: tuple[Any, ...], *, asked: float, last: Report) -> Report:
