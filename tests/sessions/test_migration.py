@@ -1,6 +1,7 @@
 """Adopting this package logs nobody out: the cookies of Starlette and Flask (issue 3, line 33)."""
 
 import asyncio
+import gc
 import logging
 import time
 from collections.abc import Callable
@@ -13,6 +14,7 @@ import pytest
 
 from scalekit.errors import BackendUnavailable, ConfigurationError, SessionCommitted
 from scalekit.sessions import Cookie, Events, MemoryStore, Store, UserSessions, _following
+from scalekit.sessions._moving import LegacyToken
 from scalekit.sessions.migration import FlaskCookie, LegacyCookie, StarletteCookie
 from scalekit.sessions.session import Session
 from tests.sessions.legacy import COOKIES, OLD, VALUES, Browser, flask_value, starlette_value
@@ -93,6 +95,13 @@ def test_a_visitor_stays_logged_in(browser: Browser) -> None:
 
 
 @pytest.mark.parametrize("shell_type", [ASGIShell, WSGIShell, FlaskShell])
+def test_what_the_cookie_carried_is_not_kept(browser: Browser) -> None:
+    """33. After the response nothing in the process holds what was in a visitor's cookie."""
+    browser.visit(lambda session: session.update(seen=True))
+    gc.collect()
+    assert not [one for one in gc.get_objects() if type(one) is LegacyToken]
+
+
 def test_an_untouched_session_is_not_moved(browser: Browser) -> None:
     """33. A request that does not look at its session leaves everything as it is."""
     jar = dict(browser.jar)

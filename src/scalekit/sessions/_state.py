@@ -130,7 +130,8 @@ class State:
     def _id(self) -> str:
         """What the store knows the session by; worked out when it is asked for the first time."""
         if self._known_as is None:
-            self._known_as = "" if self._came_with is None else store_id(self._came_with)
+            # Of a legacy cookie's token its text alone: what it carries is not to be remembered.
+            self._known_as = "" if self._came_with is None else store_id(str(self._came_with))
         return self._known_as
 
     @_id.setter
