@@ -19,6 +19,7 @@ except ModuleNotFoundError as error:
 
 from scalekit._http import Cookie
 from scalekit.database.cluster import AsyncCluster, Cluster
+from scalekit.database.directory import dns
 from scalekit.database.levels import ANY, CAUSAL, STRONG, Bounded, Consistency
 from scalekit.database.promotions import Promotion
 from scalekit.database.replicas import Replica
@@ -49,4 +50,5 @@ __all__ = [
     "VisitOptions",
     "by_client",
     "by_cookie",
+    "dns",
 ]

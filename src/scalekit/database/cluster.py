@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import Any, Self, TypeVar, overload
 from weakref import finalize
 
-from sqlalchemy import Connection, Engine, orm
+from sqlalchemy import URL, Connection, Engine, orm
 from sqlalchemy.ext.asyncio import (
     AsyncConnection,
     AsyncEngine,
@@ -22,6 +22,7 @@ from scalekit.database.backends import backend_for, sqlite
 from scalekit.database.blocks import Block
 from scalekit.database.configuration import DatabaseURL, check_level, count, names_of
 from scalekit.database.core import ClusterEngine
+from scalekit.database.directory import Directory, Find
 from scalekit.database.drivers import driver_for, known_driver
 from scalekit.database.fleet import Fleet, Monitor
 from scalekit.database.instances import WritesAfterReads
@@ -53,7 +54,8 @@ class _Base(ABC):
         self,
         primary: DatabaseURL,
         *,
-        replicas: Sequence[DatabaseURL | Replica] = (),
+        replicas: Sequence[DatabaseURL | Replica] | Find = (),
+        refresh: Duration = 30,
         zone: str | None = None,
         consistency: Consistency = CAUSAL,
         writes_after_reads: WritesAfterReads = "expire",
@@ -77,7 +79,9 @@ class _Base(ABC):
         Args:
             primary: URL of the primary. Roles move: whichever member is the primary gets the writes.
             replicas: URLs of its replicas, or :class:`Replica` where there is more to say; without any,
-                everything goes to ``primary``.
+                everything goes to ``primary``. Or a function that returns them, such as :func:`dns` makes:
+                replicas may come and go then.
+            refresh: how often that function is asked; 30 seconds by default.
             zone: where this process is; replicas of the same zone come first.
             consistency: of sessions that ask for none in particular, ``CAUSAL`` by default.
             writes_after_reads: what becomes of instances that a transaction has loaded from a replica when it
@@ -110,33 +114,40 @@ class _Base(ABC):
         check_level(consistency)
         if "replica" in engine_options:
             raise ConfigurationError("a cluster has no option replica=; did you mean replicas=[...]?")
-        members = members_of(primary, replicas)
-        urls = [url for url, _ in members]
-        if len(urls) > 1:
+        find = replicas if callable(replicas) else None
+        members = members_of(primary, () if callable(replicas) else replicas)
+        url = members[0][0]
+        single = len(members) == 1 and find is None
+        if not single:
             for option in ("creator", "async_creator", "pool", "strategy"):
                 if option in engine_options:
                     raise ConfigurationError(f"{option}= cannot be combined with replicas=")
-        driver = driver_for(urls[0]) if len(urls) > 1 else known_driver(urls[0])
-        backend = backend_for(urls[0])
+        driver = known_driver(url) if single else driver_for(url)
+        backend = backend_for(url)
         isolation = str(engine_options.get("isolation_level", "")).upper()
         connecting = seconds(connect_timeout, name="connect_timeout", minimum=0.001)
         answering = seconds(probe_timeout, name="probe_timeout", minimum=0.001)
+        colour, often = self._colour, seconds(refresh, name="refresh", minimum=0.001)
+
+        def make(url: URL, said: Replica) -> Member:
+            return Member(
+                url,
+                colour=colour,
+                backend=backend,
+                driver=driver,
+                single=single,
+                connect_timeout=connecting,
+                probe_timeout=answering,
+                options=engine_options,
+                weight=said.weight,
+                zone=said.zone,
+                pools=said.pools,
+            )
+
         self._fleet = Fleet(
-            [
-                Member(
-                    url,
-                    colour=self._colour,
-                    backend=backend,
-                    driver=driver,
-                    single=len(urls) == 1,
-                    connect_timeout=connecting,
-                    probe_timeout=answering,
-                    options={**engine_options, **said.pools},
-                    weight=said.weight,
-                    zone=said.zone,
-                )
-                for url, said in members
-            ],
+            members,
+            make=make,
+            directory=Directory(find, primary=url, refresh=often, colour=colour) if find else None,
             backend=backend,
             consistency=consistency,
             max_lag=seconds(max_lag, name="max_lag"),
@@ -154,7 +165,7 @@ class _Base(ABC):
         )
         interval = seconds(probe_interval, name="probe_interval", minimum=0.001)
         self._fleet.monitor = self._monitor(interval)
-        if urls[0].get_backend_name() == "sqlite":
+        if url.get_backend_name() == "sqlite":
             sqlite.prepare(self._fleet.members[0].writer)
         self._session_class = session_class(self._fleet, writes_after_reads=writes_after_reads)
         self._session_options = dict(session_options or {})

@@ -102,7 +102,7 @@ def watch(
         links.given_back(connection)
         # The pool was replaced meanwhile, or while somebody waited in it for this connection: nobody would
         # ever close what it is given back now.
-        if record.info.pop(_POOL, None) is not engine.pool:
+        if record.info.pop(_POOL, None) is not engine.pool or links.closing:
             record.close()
 
     for gone in ("close", "close_detached", "invalidate"):
@@ -177,7 +177,7 @@ def make_engine(url: URL, *, colour: Colour, options: dict[str, Any]) -> AnyEngi
 
 def name_of(url: URL) -> str:
     """How a member is called in messages: host, port and database, without credentials."""
-    host = url.host or str(url.query.get("host", "")) or ""
+    host = str(url.query.get("hostaddr", "")) or url.host or str(url.query.get("host", ""))
     port = f":{url.port}" if url.port else ""
     database = url.database or ""
     return f"{host}{port}/{database}" if host else database or url.get_backend_name()

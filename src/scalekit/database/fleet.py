@@ -10,18 +10,20 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
-from sqlalchemy import Engine
+from sqlalchemy import URL, Engine
 
 from scalekit.database.admission import settle
 from scalekit.database.backends.protocol import Backend
 from scalekit.database.choice import Choice, choose
 from scalekit.database.descent import Descent
+from scalekit.database.directory import Directory
 from scalekit.database.fallback import Fallback
 from scalekit.database.history import History
 from scalekit.database.identity import Identity
 from scalekit.database.levels import ANY, Bounded, Consistency
 from scalekit.database.member import Member
 from scalekit.database.promotions import Promotion, Promotions
+from scalekit.database.replicas import Replica
 from scalekit.database.report import Health, Report
 from scalekit.database.routing import Verdicts
 from scalekit.database.scopes import Scopes
@@ -48,6 +50,10 @@ class Monitor(Protocol):
         """Return when ``condition`` holds, or after ``timeout`` seconds."""
         ...
 
+    def members_changed(self) -> None:
+        """Others are to be asked than before."""
+        ...
+
     def changed(self) -> None:
         """Something a waiter may be waiting for has happened."""
         ...
@@ -57,7 +63,9 @@ class Fleet:
     """The members of one cluster.
 
     Args:
-        members: the configured primary first.
+        members: what is said of each, the configured primary first.
+        make: a member of what is said of it.
+        directory: says which replicas there are now; ``None``: those, always.
         backend: what kind of servers they are; ``None`` for a kind that cannot have replicas.
         consistency: of sessions that ask for none in particular.
         max_lag: seconds of lag beyond which a replica is left out.
@@ -75,8 +83,10 @@ class Fleet:
 
     def __init__(
         self,
-        members: Sequence[Member],
+        members: Sequence[tuple[URL, Replica]],
         *,
+        make: Callable[[URL, Replica], Member],
+        directory: Directory | None = None,
         backend: Backend | None,
         consistency: Consistency,
         max_lag: float,
@@ -88,11 +98,10 @@ class Fleet:
         replicas_usable: bool = True,
         fallback_reads: int | None = None,
     ) -> None:
-        self.members = tuple(members)
-        for member in self.members:
-            member.on_promotion = lambda: self.monitor.poke()
-            member.expected = lambda: (self.system, self.epoch)
-        self.single = len(self.members) == 1
+        self._make, self.directory = make, directory
+        self.members = tuple(self._new(url, said) for url, said in members)
+        self.single = len(self.members) == 1 and directory is None
+        self.listed = directory is None
         self.consistency = consistency
         self.replicas_usable = replicas_usable
         self.scopes = Scopes()
@@ -112,6 +121,12 @@ class Fleet:
         self.failover_wait, self._startup_wait = failover_wait, startup_wait
         self.reset()
 
+    def _new(self, url: URL, said: Replica) -> Member:
+        member = self._make(url, said)
+        member.on_promotion = lambda: self.monitor.poke()
+        member.expected = lambda: (self.system, self.epoch)
+        return member
+
     def reset(self) -> None:
         """Forget what the members said."""
         self._lock = threading.Lock()
@@ -121,9 +136,9 @@ class Fleet:
         self._descents = {member: Descent() for member in self.members}
         self.primary: Member | None = self.members[0] if self.single else None
         self.readers: tuple[Member, ...] = ()
-        self._previous: int | None = None
+        self._previous: Member | None = None
         self._awaited: tuple[int, float] | None = None
-        self.reasons: tuple[str | None, ...] = tuple(None for _ in self.members)
+        self.reasons: dict[Member, str | None] = {}
         self._surveyed = self.single
         self._unheard: dict[Member, int] = {}
         self._asked_again = False
@@ -167,16 +182,15 @@ class Fleet:
             after = self._previous
             if before is not None and after is not None and before != after:
                 # Without epochs it may be the old one's silence that told.
-                report = self.members[after].health.report
+                report = after.health.report
                 if report is not None and not report.epoch:
-                    promotion = self.promotions.replaced(self.members[after].name, report)
+                    promotion = self.promotions.replaced(after.name, report)
         if promotion is not None:
             _tell(promotion)
         if before is not None and after is not None and before != after:
-            old, new = self.members[before], self.members[after]
-            _log.warning("%s is the primary now, in place of %s", new.name, old.name)
+            _log.warning("%s is the primary now, in place of %s", after.name, before.name)
             # Whoever still waits on the old one must not be told later that it worked.
-            old.cut_writes()
+            before.cut_writes()
         if again:
             self.monitor.poke()
         self.monitor.changed()
@@ -184,7 +198,7 @@ class Fleet:
     def _compare(self, member: Member, report: Report) -> None:
         """What a replica has, the primary must have too; where epochs are counted, they tell."""
         if not report.writable:
-            self._descents[member].heard(report, arrived=time.monotonic())
+            self._descents.setdefault(member, Descent()).heard(report, arrived=time.monotonic())
         elif member is self.primary:
             for other, descent in self._descents.items():
                 descent.compare(report)
@@ -212,9 +226,10 @@ class Fleet:
         What a replica said before the primary had told its position cannot be compared with it.
         """
         self._unheard[member] = 0 if failed else self._unheard.get(member, 2) - 1
-        first = len(self._unheard) == len(self.members) and not self._asked_again
+        left = [self._unheard.get(one) for one in self.members]
+        first = self.listed and None not in left and not self._asked_again
         self._asked_again |= first
-        self._surveyed = self._asked_again and all(left <= 0 for left in self._unheard.values())
+        self._surveyed = self._asked_again and all(count is not None and count <= 0 for count in left)
         return first and not self._surveyed
 
     def suspect(self, member: Member, reason: str) -> None:
@@ -231,9 +246,10 @@ class Fleet:
             self.epoch, self._previous, self._primary_epoch = 0, None, 0
             self.promotions = Promotions()
             found = self._ask_topology()
-        self.system, self.epoch, self.reasons = found.system, found.epoch, found.reasons
+        self.system, self.epoch = found.system, found.epoch
+        self.reasons = dict(zip(self.members, found.reasons, strict=True))
         self.primary = None if found.primary is None else self.members[found.primary]
-        self._previous = self._previous if found.primary is None else found.primary
+        self._previous = self.primary or self._previous
         readers = [self.members[index] for index in found.readers]
         self.readers = tuple(member for member in readers if member.suspected is None)
         for index, member in enumerate(self.members):
@@ -247,8 +263,39 @@ class Fleet:
             max_lag=self._max_lag,
             readmit_lag=min(self._readmit_lag, self._max_lag),
             epoch=self.epoch,
-            previous=self._previous,
+            previous=self.members.index(self._previous) if self._previous in self.members else None,
         )
+
+    def set_replicas(self, wanted: Sequence[tuple[URL, Replica]]) -> list[Member]:
+        """The replicas are these from now on; returns who is no member any more.
+
+        Whoever is the primary stays, and so does the one that was configured as such.
+        """
+        with self._lock:
+            members = [self.members[0]]
+            for url, said in wanted:
+                same = [one for one in self.members[1:] if (one.url, one.pools) == (url, said.pools)]
+                if same:
+                    member = same[0]
+                else:
+                    member = self._new(url, said)
+                    _log.info("%s is a member now", member.name)
+                member.weight, member.zone = said.weight, said.zone
+                members.append(member)
+            if self._previous is not None and self._previous not in members:
+                members.append(self._previous)
+            left = [member for member in self.members if member not in members]
+            self.members, self.listed = tuple(members), True
+            for member in left:
+                self._descents.pop(member, None)
+            self._survey()
+        for member in left:
+            _log.info("%s is no member any more; what runs on it goes on", member.name)
+        return left
+
+    def without_list(self) -> None:
+        """Nobody could say which replicas there are; those that are known are what there is."""
+        self.listed = True
 
     # What sessions ask.
 
@@ -422,7 +469,7 @@ class Fleet:
         """Its role, or why it is left out."""
         if member is self.primary:
             return member.suspected or "primary"
-        return self.reasons[self.members.index(member)] or member.suspected or "replica"
+        return self.reasons.get(member) or member.suspected or "replica"
 
 
 def _tell(promotion: Promotion) -> None:

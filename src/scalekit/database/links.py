@@ -37,6 +37,7 @@ class Links:
     def forget(self) -> None:
         """Start with none; they belong to another process or event loop."""
         self._lock = threading.RLock()
+        self.closing = False  # its member is none any more: what is given back is not kept
         self.open: dict[Any, Link] = {}
         self.busy: set[Any] = set()
         # Opened, and not in use so far. One whose set-up failed is never reported closed.

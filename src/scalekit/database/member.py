@@ -71,6 +71,7 @@ class Member:
         options: for ``create_engine``.
         weight: how many reads it gets, in proportion to the others.
         zone: where it is.
+        pools: options of its pools that are its own.
     """
 
     def __init__(
@@ -86,8 +87,11 @@ class Member:
         options: dict[str, Any],
         weight: float = 1,
         zone: str | None = None,
+        pools: dict[str, int] | None = None,
     ) -> None:
-        self.name = name_of(url)
+        self.name, self.url = name_of(url), url
+        self.pools = pools or {}
+        options = {**options, **self.pools}
         self.seed, self.weight, self.zone = number(self.name), weight, zone
         self.counters = Counters()
         self.health, self.identity = Health(), Identity()
@@ -293,6 +297,12 @@ class Member:
         """Close what is left in the pool for reading, on a member that became the primary."""
         if self.read_links.open.keys() - self.read_links.busy:
             yield close_idle(self.read_engine)
+
+    def leave(self) -> Steps[None]:
+        """It is no member any more: close every connection, those in use when they are given back."""
+        self.read_links.closing = self.write_links.closing = True
+        yield from self.hang_up(broken=False)
+        yield from self.dispose()
 
     def dispose(self) -> Steps[None]:
         """Close every connection that is not in use, and the others when they are given back."""

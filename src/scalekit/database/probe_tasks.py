@@ -4,18 +4,20 @@ import asyncio
 import contextlib
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from typing import Any, cast
 
 from sqlalchemy.util import await_only
 
 from scalekit._steps import run_async
+from scalekit.database.directory import Directory
 from scalekit.database.fleet import Fleet
 from scalekit.database.member import Member
 from scalekit.database.probe import GRACE, ask
 
 
 class TaskMonitor:
-    """A task for each member on the running event loop.
+    """A task for each member on the running event loop, and one that asks who they are.
 
     Args:
         fleet: whom to ask, and whom to tell.
@@ -26,8 +28,9 @@ class TaskMonitor:
         self._fleet, self._interval = fleet, interval
         self._process: int | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._tasks: list[asyncio.Task[None]] = []
-        self._pokes: list[asyncio.Event] = []
+        self._watchers: dict[Member, asyncio.Task[None]] = {}
+        self._pokes: dict[Member, asyncio.Event] = {}
+        self._lister: asyncio.Task[None] | None = None
         self._waiters: set[asyncio.Future[None]] = set()
         self._stopping = False
 
@@ -45,14 +48,24 @@ class TaskMonitor:
         self._loop, self._process, self._stopping = loop, os.getpid(), False
         # Those of a loop that has ended are not to be woken.
         self._waiters = {waiter for waiter in self._waiters if waiter.get_loop() is loop}
-        self._pokes = [asyncio.Event() for _ in self._fleet.members]
-        self._tasks = [
-            loop.create_task(self._watch(member, poke), name="scalekit.database")
-            for member, poke in zip(self._fleet.members, self._pokes, strict=True)
-        ]
+        self._watchers, self._pokes, self._lister = {}, {}, None
+        if self._fleet.directory is not None:
+            self._lister = loop.create_task(self._list(self._fleet.directory), name="scalekit.database")
+        self._watch_all()
 
     def poke(self) -> None:
         self._in_loop(self._set_pokes)
+
+    def members_changed(self) -> None:
+        self._in_loop(self._watch_all)
+        self.poke()
+
+    def _watch_all(self) -> None:
+        loop = asyncio.get_running_loop()
+        for member in self._fleet.members:
+            if member not in self._watchers and not self._stopping:
+                poke = self._pokes[member] = asyncio.Event()
+                self._watchers[member] = loop.create_task(self._watch(member, poke), name="scalekit.database")
 
     def wait(self, condition: Callable[[], bool], timeout: float) -> None:
         await_only(self._wait(condition, timeout))
@@ -70,11 +83,14 @@ class TaskMonitor:
         """End the tasks and their connections."""
         if self._process == os.getpid() and self._loop is asyncio.get_running_loop():
             self.signal_stop()
-            await asyncio.gather(*self._tasks)
-        self._loop, self._process, self._tasks = None, None, []
+            if self._lister is not None:
+                self._lister.cancel()
+                await asyncio.wait({self._lister})
+            await asyncio.gather(*self._watchers.values())
+        self._loop, self._process, self._watchers, self._lister = None, None, {}, None
 
     def _set_pokes(self) -> None:
-        for poke in self._pokes:
+        for poke in self._pokes.values():
             poke.set()
 
     def _in_loop(self, action: Callable[[], None]) -> None:
@@ -105,15 +121,37 @@ class TaskMonitor:
 
     async def _watch(self, member: Member, poke: asyncio.Event) -> None:
         try:
-            while not self._stopping:
+            while not self._stopping and member in self._fleet.members:
                 poke.clear()
                 await self._in_time(member, asyncio.ensure_future(run_async(ask(self._fleet, member))))
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(poke.wait(), self._interval)
-            await run_async(member.hang_up(broken=False))
+            if member in self._fleet.members:
+                await run_async(member.hang_up(broken=False))
+            else:
+                await run_async(member.leave())
+                if not self._stopping:
+                    del self._watchers[member], self._pokes[member]
         finally:
             # Cancelled, as when the loop ends: the connection must not outlive it.
             member.cut_probe()
+
+    async def _list(self, directory: Directory) -> None:
+        while not self._stopping:
+            try:
+                if directory.is_async:
+                    found: Any = await cast(Awaitable[Any], directory.find())
+                else:
+                    found = await asyncio.to_thread(directory.find)
+                replicas = directory.read(found)
+            except Exception as error:  # noqa: BLE001  the application's function may raise anything
+                directory.failed(error)
+                self._fleet.without_list()
+                self.poke()
+            else:
+                self._fleet.set_replicas(replicas)
+                self.members_changed()
+            await asyncio.sleep(directory.refresh)
 
     async def _in_time(self, member: Member, question: asyncio.Future[None]) -> None:
         while not question.done():

@@ -4,15 +4,17 @@ import os
 import threading
 import time
 from collections.abc import Callable
+from typing import Any
 
 from scalekit._steps import run
+from scalekit.database.directory import Directory
 from scalekit.database.fleet import Fleet
 from scalekit.database.member import Member
 from scalekit.database.probe import GRACE, ask
 
 
 class ThreadMonitor:
-    """A daemon thread for each member, and one that watches their deadlines.
+    """A daemon thread for each member, one that watches their deadlines, and one that asks who they are.
 
     Args:
         fleet: whom to ask, and whom to tell.
@@ -28,8 +30,9 @@ class ThreadMonitor:
         self._starting = threading.Lock()
         self._changed = threading.Condition()
         self._stop = threading.Event()
-        self._pokes = {member: threading.Event() for member in self._fleet.members}
-        self._threads: list[threading.Thread] = []
+        self._pokes: dict[Member, threading.Event] = {}
+        self._watchers: dict[Member, threading.Thread] = {}
+        self._others: list[threading.Thread] = []
 
     def start(self) -> None:
         if self._process == os.getpid():
@@ -43,17 +46,27 @@ class ThreadMonitor:
             if self._process == os.getpid():
                 return
             self._stop.clear()
-            watch = [threading.Thread(target=self._watch, args=(member,)) for member in self._fleet.members]
-            self._threads = [*watch, threading.Thread(target=self._guard)]
-            for thread in self._threads:
-                thread.daemon = True
-                thread.name = "scalekit.database"
-                thread.start()
             self._process = os.getpid()
+            self._others = [_started(self._guard)]
+            if self._fleet.directory is not None:
+                self._others.append(_started(self._list, self._fleet.directory))
+            self._watch_all()
 
     def poke(self) -> None:
-        for poke in self._pokes.values():
+        for poke in list(self._pokes.values()):
             poke.set()
+
+    def members_changed(self) -> None:
+        with self._starting:
+            if not self._stop.is_set():
+                self._watch_all()
+        self.poke()
+
+    def _watch_all(self) -> None:
+        for member in self._fleet.members:
+            if member not in self._watchers:
+                self._pokes[member] = threading.Event()
+                self._watchers[member] = _started(self._watch, member)
 
     def wait(self, condition: Callable[[], bool], timeout: float) -> None:
         with self._changed:
@@ -72,31 +85,57 @@ class ThreadMonitor:
         """End the threads and their connections."""
         if self._process != os.getpid():
             return
-        self.signal_stop()
-        for thread in self._threads:
+        with self._starting:
+            self.signal_stop()
+        for thread in (*self._watchers.values(), *self._others):
             thread.join()
-        self._process, self._threads = None, []
+        self._process, self._watchers, self._pokes, self._others = None, {}, {}, []
 
     def _watch(self, member: Member) -> None:
         poke = self._pokes[member]
-        while not self._stop.is_set():
+        while not self._stop.is_set() and member in self._fleet.members:
             poke.clear()
             run(ask(self._fleet, member))
             poke.wait(self._interval)
-        run(member.hang_up(broken=False))
+        if member in self._fleet.members:
+            run(member.hang_up(broken=False))
+        else:
+            run(member.leave())
+            with self._starting:
+                if not self._stop.is_set():
+                    del self._watchers[member], self._pokes[member]
+
+    def _list(self, directory: Directory) -> None:
+        while not self._stop.is_set():
+            try:
+                found = directory.read(directory.find())
+            except Exception as error:  # noqa: BLE001  the application's function may raise anything
+                directory.failed(error)
+                self._fleet.without_list()
+                self.poke()
+            else:
+                self._fleet.set_replicas(found)
+                self.members_changed()
+            self._stop.wait(directory.refresh)
 
     def _guard(self) -> None:
         while not self._stop.wait(min(self._interval, 0.25)):
             self._cut_late()
-        for thread in self._threads[:-1]:
+        for thread in list(self._watchers.values()):
             while thread.is_alive():
                 thread.join(GRACE)
                 self._cut_late()
 
     def _cut_late(self) -> None:
-        late = [member for member in self._fleet.members if member.is_late()]
+        late = [member for member in list(self._watchers) if member.is_late()]
         if late:
             time.sleep(GRACE)
         for member in late:
             if member.is_late():
                 member.cut_probe()
+
+
+def _started(target: Callable[..., None], *arguments: Any) -> threading.Thread:
+    thread = threading.Thread(target=target, args=arguments, daemon=True, name="scalekit.database")
+    thread.start()
+    return thread

@@ -1,0 +1,181 @@
+"""Replicas that come and go: by a function, by a name in the DNS."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from sqlalchemy import make_url, text
+
+from scalekit.database import ANY, AsyncCluster, Cluster, Replica, dns
+from scalekit.database.directory import Directory
+from scalekit.database.engines import name_of
+from scalekit.errors import ConfigurationError, WrongColour
+from tests.conftest import Database
+
+READ = text("SELECT stock, inet_server_port() FROM item WHERE id = 1")
+PRIMARY = "postgresql+psycopg://app@primary/shop"
+
+
+def directory(find: Any = list) -> Directory:
+    return Directory(find, primary=make_url(PRIMARY), refresh=30, colour="sync")
+
+
+def test_each_server_once_and_the_primary_not() -> None:
+    """24. A name may lead to all servers, and a list may say one twice."""
+    one, two = (f"postgresql+psycopg://app@{host}/shop" for host in ("one", "two"))
+    found = directory().read([PRIMARY, one, Replica(two, weight=2), Replica(one)])
+    assert [(name_of(url), said.weight) for url, said in found] == [("one/shop", 1), ("two/shop", 2)]
+
+
+@pytest.mark.parametrize("wrong", ["postgresql+psycopg://app@one/other", "postgresql+asyncpg://app@one/shop"])
+def test_who_cannot_be_a_replica(wrong: str) -> None:
+    """24. What the constructor would refuse is refused here, and the list stays as it is."""
+    with pytest.raises(ConfigurationError, match="one/"):
+        directory().read([wrong])
+
+
+def test_addresses_of_a_name() -> None:
+    """24. A member for each; psycopg keeps the name, for certificates."""
+    asked = []
+
+    def resolve(host: str, port: int | None) -> list[str]:
+        asked.append((host, port))
+        return ["10.0.0.2", "10.0.0.1", "10.0.0.2", "::1"]
+
+    url = "postgresql+{}://app@replicas.internal:5433/shop"
+    found = dns(url.format("psycopg"), resolve=resolve, zone="a")()
+    names = ["10.0.0.1:5433/shop", "10.0.0.2:5433/shop", "::1:5433/shop"]
+    assert [name_of(make_url(one.url)) for one in found] == names
+    assert {make_url(one.url).host for one in found} == {"replicas.internal"}
+    assert {one.zone for one in found} == {"a"}
+    found = dns(url.format("asyncpg"), resolve=resolve)()
+    assert [make_url(one.url).host for one in found] == ["10.0.0.1", "10.0.0.2", "::1"]
+    assert asked == [("replicas.internal", 5433)] * 2
+    assert [make_url(one.url).host for one in dns(f"postgresql+asyncpg://app@{'127.0.0.1'}/shop")()] == [
+        "127.0.0.1"
+    ]
+
+
+def test_the_function_has_the_colour_of_the_cluster() -> None:
+    """24. A coroutine function cannot be asked by threads."""
+
+    async def find() -> list[str]:
+        return []
+
+    with pytest.raises(WrongColour, match="wants a synchronous function"):
+        Cluster(PRIMARY, replicas=find)
+
+
+def test_the_primary_is_never_removed() -> None:
+    """24. After a failover it is one of those that a list of replicas leaves out."""
+    one, two = (f"postgresql+psycopg://app@{host}/shop" for host in ("one", "two"))
+    fleet = Cluster(PRIMARY, replicas=list)._fleet
+    found = directory().read([one, two])
+    assert fleet.set_replicas(found) == []
+    primary, kept, gone = fleet.members
+    fleet._previous = kept
+    assert fleet.set_replicas([]) == [gone]
+    assert fleet.members == (primary, kept)
+    fleet._previous = primary
+    fleet.set_replicas(directory().read([Replica(one, weight=5)]))
+    assert (fleet.members[1], kept.weight) == (kept, 5)
+    assert fleet.set_replicas(directory().read([Replica(one, pool_size=3)])) == [kept]
+
+
+@pytest.mark.parametrize("driver", ["asyncpg", "psycopg"])
+async def test_a_replica_is_added_and_removed_without_an_error(
+    items: Database, make_async: Callable[..., AsyncCluster], driver: str
+) -> None:
+    """24. One that is added is used; one that is removed drains: its open transaction goes on, and then
+    none of our connections is left there."""
+    first, second = items.cluster.replicas
+    urls = items.replica_urls(driver)
+    listed = [urls[0]]
+
+    async def find() -> list[str]:
+        return list(listed)
+
+    cluster = make_async(driver, replicas=find, refresh=0.05)
+    ports: list[int] = []
+    stop = asyncio.Event()
+
+    async def read() -> int:
+        async with cluster.session(consistency=ANY) as session:
+            port: int = (await session.execute(READ)).one()[1]
+            return port
+
+    async def visitor() -> None:
+        while not stop.is_set():
+            ports.append(await read())
+
+    assert await read() == first.port, "the first transaction waits for the list"
+    async with asyncio.timeout(30):
+        async with cluster.session(consistency=ANY) as session:
+            assert (await session.execute(READ)).one()[1] == first.port
+            visitors = [asyncio.create_task(visitor()) for _ in range(4)]
+            listed.append(urls[1])
+            while second.port not in ports:
+                await asyncio.sleep(0.01)
+            del listed[0]
+            while len(cluster.status().members) > 2:
+                await asyncio.sleep(0.01)
+            for _ in range(20):
+                assert await read() == second.port
+            assert (await session.execute(READ)).one()[1] == first.port
+        stop.set()
+        await asyncio.gather(*visitors)
+        ours = f"SELECT count(*) FROM pg_stat_activity WHERE datname = '{items.name}'"
+        while first.sql(ours) != "0":
+            await asyncio.sleep(0.05)
+    await cluster.dispose()
+    assert await read() == second.port, "the list is kept over dispose()"
+
+
+def test_synchronous_lists(
+    items: Database, make_sync: Callable[..., Cluster], caplog: pytest.LogCaptureFixture
+) -> None:
+    """24. The same in threads; while the function fails, what is known stays, and that is said once."""
+    first, second = items.cluster.replicas
+    urls = items.replica_urls("psycopg")
+    listed: list[str] | None = [urls[0]]
+    failures = 0
+
+    def find() -> list[str]:
+        nonlocal failures
+        if listed is None:
+            failures += 1
+            raise LookupError("no such service")
+        return list(listed)
+
+    cluster = make_sync(replicas=find, refresh=0.05)
+
+    def read() -> int:
+        with cluster.session(consistency=ANY) as session:
+            port: int = session.execute(READ).one()[1]
+            return port
+
+    def until(condition: Callable[[], bool]) -> None:
+        deadline = time.monotonic() + 20
+        while not condition():
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+
+    assert read() == first.port
+    with caplog.at_level(logging.WARNING, "scalekit.database"):
+        listed = None
+        until(lambda: failures > 2)
+    assert caplog.text.count("the list of replicas stays as it is") == 1
+    assert "no such service" in caplog.text
+    assert read() == first.port
+    listed = [urls[1]]
+    until(lambda: [member.name.split("/")[0] for member in cluster.status().members][1:] == [
+        f"{second.host}:{second.port}"
+    ])  # fmt: skip
+    until(lambda: read() == second.port)
+    listed = []
+    until(lambda: read() == items.cluster.primary.port)
+    until(lambda: len(cluster._fleet.monitor._watchers) == 1)  # type: ignore[attr-defined]
+    cluster.dispose()
