@@ -14,6 +14,7 @@ from scalekit.database.asgi import ReadYourWritesMiddleware
 from scalekit.database.scope import Scope
 from scalekit.database.scopes import Scopes
 from scalekit.errors import ConfigurationError
+from tests.database._readers import all_readers
 
 SECRET = "a secret that is long enough"
 REPLICA = text("SELECT pg_is_in_recovery()")
@@ -228,7 +229,8 @@ def test_a_block_that_ends_in_another_context() -> None:
 async def test_blocks_choose_servers(make_async: Callable[..., AsyncCluster]) -> None:
     """26. A request that starts on the primary reads from a replica inside replicas(), and a safe one from
     the primary inside primary(); a session's own level counts against replicas() only."""
-    cluster = make_async(probe_interval=30)
+    cluster = make_async()
+    await all_readers(cluster)
 
     async def on_replica(consistency: Consistency | None = None) -> Any:
         async with cluster.session(consistency=consistency) as session:

@@ -16,19 +16,11 @@ from starlette.routing import Route
 from scalekit.database import ANY, STRONG, AsyncCluster, Bounded, Consistency, TokenSigner
 from scalekit.database.asgi import ReadYourWritesMiddleware
 from tests.conftest import Database
+from tests.database._readers import all_readers
 from tests.database._tokens import token
 
 SECRET = "a secret that all servers share"
 WHERE = text("SELECT inet_server_port(), pg_is_in_recovery()")
-
-
-async def all_readers(cluster: AsyncCluster) -> None:
-    """Return when both replicas are read from."""
-    async with cluster.session() as session:
-        await session.execute(WHERE)
-    async with asyncio.timeout(20):
-        while len(cluster._fleet.readers) < 2:
-            await asyncio.sleep(0.02)
 
 
 @pytest.mark.parametrize("driver", ["asyncpg", "psycopg"])
@@ -70,9 +62,8 @@ async def test_any_never_asks_and_strong_never_leaves(
 
 async def test_bounded_by_less_than_anybody_knows(make_async: Callable[..., AsyncCluster]) -> None:
     """5. A bound shorter than the time between two probes is met by the primary: nobody knows better."""
-    cluster = make_async(probe_interval=30)
-    async with cluster.session() as session:
-        await session.execute(WHERE)
+    cluster = make_async(probe_interval=3)
+    await all_readers(cluster)
     async with asyncio.timeout(20):
         while True:
             async with cluster.session(consistency=Bounded(0.01)) as session:

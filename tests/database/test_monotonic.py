@@ -18,6 +18,7 @@ from scalekit.database.report import Health, Report
 from scalekit.database.scope import Scope, Seen
 from scalekit.database.tokens import Reached, Token, latest
 from tests.conftest import Database
+from tests.database._readers import all_readers
 from tests.database._tokens import token
 from tests.faults import pause_replay
 
@@ -131,11 +132,8 @@ async def test_visitors_keep_their_replica(make_async: Callable[..., AsyncCluste
                 assert on_replica
             return int(port)
 
-    async with asyncio.timeout(20):
-        for cluster in clusters:
-            await where(cluster, "anybody")
-            while len(cluster._fleet.readers) < 2:
-                await asyncio.sleep(0.02)
+    for cluster in clusters:
+        await all_readers(cluster)
     names = [f"visitor {number}" for number in range(12)]
     homes = {name: await where(clusters[0], name) for name in names}
     assert set(homes.values()) == {one.port for one in items.cluster.replicas}
@@ -145,7 +143,8 @@ async def test_visitors_keep_their_replica(make_async: Callable[..., AsyncCluste
 
 async def test_core_connections_show_and_are_shown(make_async: Callable[..., AsyncCluster]) -> None:
     """4. What a Core connection has read on a replica counts like what a session has."""
-    cluster = make_async(probe_interval=30)
+    cluster = make_async()
+    await all_readers(cluster)
     with cluster.scope() as scope:
         async with cluster.connection(read=True) as connection:
             port, replica = (await connection.execute(WHERE)).one()
@@ -169,11 +168,7 @@ async def test_a_replica_that_is_behind_does_not_turn_back_time(
     """4. In one scope: what somebody else wrote and the first replica showed, no later read misses, although
     the visitor wrote nothing and the other replica is within max_lag."""
     cluster = make_async()
-    async with cluster.session() as session:
-        await session.execute(WHERE)
-    async with asyncio.timeout(20):
-        while len(cluster._fleet.readers) < 2:
-            await asyncio.sleep(0.02)
+    await all_readers(cluster)
     names = (f"visitor {number}" for number in range(100))
     fresh, behind = items.cluster.replicas
     for name in names:
