@@ -9,8 +9,10 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from scalekit.database.choice import Choice
 from scalekit.database.engines import describe
 from scalekit.database.fleet import Fleet
-from scalekit.database.levels import Consistency
+from scalekit.database.levels import STRONG, Consistency
 from scalekit.database.member import Member
+from scalekit.database.monotonic import replica_for
+from scalekit.database.scope import Scope
 from scalekit.database.tokens import Token
 from scalekit.errors import NoServerAvailable
 
@@ -18,6 +20,36 @@ from scalekit.errors import NoServerAvailable
 def raw(connection: Connection) -> Any:
     """What SQLAlchemy calls the DBAPI connection."""
     return connection.connection.dbapi_connection
+
+
+def connect_to_replica(
+    fleet: Fleet, scope: Scope, level: Consistency, without: frozenset[Member] = frozenset()
+) -> tuple[Member, Connection] | None:
+    """A replica, and a connection to it, for a read of ``scope``; ``None``: it has to be the primary.
+
+    Args:
+        fleet: of the replicas.
+        scope: the visitor.
+        level: how fresh the read must be.
+        without: members that failed this transaction already.
+    """
+    began = time.monotonic()
+    while level is not STRONG and (found := replica_for(fleet, scope, level, without)) is not None:
+        choice, token = found
+        member = choice.member
+        try:
+            connection = open_reader(fleet, choice, level, token)
+        except member.errors as error:
+            # Nothing has been sent yet: another may be tried.
+            fleet.suspect(member, describe(error))
+            without |= {member}
+        except PoolTimeout:
+            if member in fleet.readers and time.monotonic() - began >= member.pool_timeout:
+                raise
+        else:
+            # Asked once; the primary needs no asking.
+            return None if connection is None else (member, connection)
+    return None
 
 
 def open_reader(

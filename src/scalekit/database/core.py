@@ -15,15 +15,12 @@ from typing import TYPE_CHECKING, Any
 from weakref import ref
 
 from sqlalchemy import Connection, Engine, event
-from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from scalekit.database.commits import Mark, attach
-from scalekit.database.connecting import open_reader, open_writer, raw
-from scalekit.database.engines import describe
+from scalekit.database.connecting import connect_to_replica, open_writer, raw
 from scalekit.database.fleet import Fleet
 from scalekit.database.levels import STRONG, Consistency
 from scalekit.database.member import Member
-from scalekit.database.monotonic import replica_for
 from scalekit.database.report import Report
 from scalekit.database.scope import Scope, Seen
 from scalekit.errors import NoServerAvailable
@@ -96,29 +93,13 @@ def _level(fleet: Fleet, scope: Scope, wanted: Consistency | None) -> Consistenc
 
 def _to_replica(fleet: Fleet, scope: Scope, level: Consistency) -> Connection | None:
     """A connection to a replica; ``None``: it has to be the primary."""
-    without: frozenset[Member] = frozenset()
-    began = time.monotonic()
-    while level is not STRONG:
-        found = replica_for(fleet, scope, level, without)
-        if found is None:
-            return None
-        choice, token = found
-        member = choice.member
-        try:
-            connection = open_reader(fleet, choice, level, token)
-        except member.errors as error:
-            # Nothing has been sent yet: another may be tried.
-            fleet.suspect(member, describe(error))
-            without |= {member}
-        except PoolTimeout:
-            if member in fleet.readers and time.monotonic() - began >= member.pool_timeout:
-                raise
-        else:
-            if connection is not None:
-                member.transactions += 1
-                _Reading(fleet, member, scope, level).watch(connection)
-            return connection  # asked once; the primary needs no asking
-    return None
+    found = connect_to_replica(fleet, scope, level)
+    if found is None:
+        return None
+    member, connection = found
+    member.transactions += 1
+    _Reading(fleet, member, scope, level).watch(connection)
+    return connection
 
 
 def _to_primary(fleet: Fleet, scope: Scope, *, read: bool, fallback: bool) -> Connection:

@@ -15,17 +15,15 @@ from typing import TYPE_CHECKING, Any, cast
 
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import SessionTransaction
 
 from scalekit.database.backends.protocol import Trouble
 from scalekit.database.commits import Mark, attach
-from scalekit.database.connecting import open_reader, open_writer, raw
+from scalekit.database.connecting import connect_to_replica, open_writer, raw
 from scalekit.database.engines import describe
 from scalekit.database.fleet import Fleet
 from scalekit.database.levels import ANY, STRONG, Consistency
 from scalekit.database.member import Member
-from scalekit.database.monotonic import replica_for
 from scalekit.database.recovery import Repeat, repeat
 from scalekit.database.scope import Scope, Seen
 from scalekit.database.tokens import Token
@@ -119,26 +117,12 @@ def on_replica(
         without: members that failed this transaction already.
     """
     fleet = session.fleet
-    began = time.monotonic()
-    while level is not STRONG:
+    while True:
         promised = scope.token
-        found = replica_for(fleet, scope, level, without)
+        found = connect_to_replica(fleet, scope, level, without)
         if found is None:
             break
-        choice, token = found
-        member = choice.member
-        try:
-            connection = open_reader(fleet, choice, level, token)
-        except member.errors as error:
-            fleet.suspect(member, describe(error))
-            without |= {member}
-            continue
-        except PoolTimeout:
-            if member in fleet.readers and time.monotonic() - began >= member.pool_timeout:
-                raise
-            continue
-        if connection is None:
-            break  # asked once; the primary needs no asking
+        member, connection = found
         try:
             _begin(session, connection)
         except DBAPIError as error:
