@@ -1,0 +1,119 @@
+"""A replica's connection that breaks in the middle: what has been read is not read again elsewhere.
+
+The server process of one connection is ended, as an operator or a recovery conflict does; no server dies.
+"""
+
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+import pytest
+from sqlalchemy import event, func, select, text
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship, selectinload
+
+from scalekit.database import ANY, AsyncCluster, Cluster
+from tests.conftest import Database
+from tests.database._lag import meet
+
+
+class Base(DeclarativeBase):
+    pass
+
+
+class Item(Base):
+    __tablename__ = "item"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    others: Mapped[list["Item"]] = relationship(
+        primaryjoin="foreign(Item.id) > remote(Item.id)", viewonly=True, uselist=True
+    )
+
+
+MANY = text("SELECT pg_backend_pid(), pg_is_in_recovery() FROM generate_series(1, 100000)")
+PID = select(func.pg_backend_pid(), func.pg_is_in_recovery())
+
+
+def end_backend(items: Database, pid: int) -> None:
+    """Returns when it is gone; another server's process of that number is none of the database's."""
+    for replica in items.cluster.replicas:
+        replica.sql(
+            f"SELECT pg_terminate_backend(pid, 30000) FROM pg_stat_activity WHERE pid = {pid}",
+            database=items.name,
+        )
+
+
+@pytest.mark.parametrize("driver", ["asyncpg", "psycopg"])
+async def test_a_stream_that_breaks(
+    make_async: Callable[..., AsyncCluster], items: Database, driver: str
+) -> None:
+    """12. It raises, since rows have arrived; the next transaction reads as ever."""
+    cluster = make_async(driver)
+    async with cluster.session(consistency=ANY) as session:
+        await session.run_sync(lambda _: meet(cluster))
+        rows = await session.stream(MANY, execution_options={"yield_per": 10})
+        pid, replica = await anext(rows)
+        assert replica
+        end_backend(items, pid)
+        with pytest.raises(cluster._fleet.members[1].errors):
+            await rows.all()
+        with suppress(*cluster._fleet.members[1].errors):
+            await rows.close()
+        await session.rollback()
+        assert len((await session.execute(text("SELECT id FROM item"))).all()) == 3
+
+
+def test_a_later_read_of_the_transaction(make_sync: Callable[..., Cluster], items: Database) -> None:
+    """12. The replica is gone after a first answer: another one might not agree with it, so it raises."""
+    cluster = make_sync()
+    meet(cluster)
+    with cluster.session(consistency=ANY) as session:
+        pid, replica = session.execute(PID).one()
+        assert replica
+        end_backend(items, pid)
+        with pytest.raises(DBAPIError) as caught:
+            session.execute(PID)
+        assert caught.value.connection_invalidated
+        session.rollback()
+        assert session.execute(PID).one()[0] != pid
+
+
+def test_a_first_read(make_sync: Callable[..., Cluster], items: Database) -> None:
+    """12. The replica is gone before it answered anything: the read is repeated, and nobody notices."""
+    cluster = make_sync()
+    meet(cluster)
+    backends = end_at(cluster, items, statement=1)
+    with cluster.session(consistency=ANY) as session:
+        assert session.execute(PID).one()[0] == backends[-1] != backends[0]
+
+
+def test_the_second_half_of_a_first_read(make_sync: Callable[..., Cluster], items: Database) -> None:
+    """7. 12. An eager load is part of the read that caused it: both halves are repeated, on one server."""
+    cluster = make_sync()
+    meet(cluster)
+    backends = end_at(cluster, items, statement=2)
+    with cluster.session(consistency=ANY) as session:
+        item = session.scalar(select(Item).where(Item.id == 3).options(selectinload(Item.others)))
+        assert item is not None
+        assert len(item.others) == 2
+    assert len(backends) == 4
+    assert backends[0] == backends[1] != backends[2] == backends[3]
+
+
+def end_at(cluster: Cluster, items: Database, *, statement: int) -> list[int]:
+    """End the server process of the first connection for reading when it begins its nth ``statement``.
+
+    Returns the processes that statements were sent to, as they are.
+    """
+    backends: list[int] = []
+    ended: list[int] = []
+
+    def before(connection: Any, *_: Any) -> None:
+        pid = connection.connection.dbapi_connection.info.backend_pid
+        backends.append(pid)
+        if backends.count(pid) == statement and not ended:
+            ended.append(pid)
+            end_backend(items, pid)
+
+    for member in cluster._fleet.members:
+        event.listen(member.reader, "before_cursor_execute", before)
+    return backends
