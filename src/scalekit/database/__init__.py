@@ -25,7 +25,7 @@ from scalekit.database.promotions import Promotion
 from scalekit.database.replicas import Replica
 from scalekit.database.scope import Scope
 from scalekit.database.session import ReadWriteSession
-from scalekit.database.status import MemberStatus, Status
+from scalekit.database.status import FallbackStatus, MemberStatus, Status
 from scalekit.database.tokens import Token, TokenSigner
 from scalekit.database.visitors import by_client, by_cookie
 from scalekit.database.visits import VisitOptions
@@ -39,6 +39,7 @@ __all__ = [
     "Cluster",
     "Consistency",
     "Cookie",
+    "FallbackStatus",
     "MemberStatus",
     "Promotion",
     "ReadWriteSession",

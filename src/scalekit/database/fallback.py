@@ -75,6 +75,11 @@ class Fallback:
         self._queue: deque[Turn] = deque()
 
     @property
+    def limit(self) -> int | None:
+        """How many there may be now."""
+        return self._limit()
+
+    @property
     def in_flight(self) -> int:
         """How many there are now."""
         return len(self._inside)

@@ -51,6 +51,9 @@ class Counters:
     """What has happened to a member since the process started; only ever more."""
 
     ejections: int = 0
+    questions: int = 0
+    repeats: int = 0
+    cancellations: int = 0
 
 
 # The errors that a member's trouble shows itself in.
@@ -215,6 +218,7 @@ class Member:
         """What is said over the idle DBAPI ``connection`` for reading, outside a transaction."""
         assert self.backend is not None
         assert self._driver is not None
+        self.counters.questions += 1
         last = self.introduction(connection)
         asked = time.monotonic()
         row = self._driver.ask(connection, self.backend.inline)

@@ -317,6 +317,8 @@ class ReadWriteSession(Session):
         trouble = place.member.trouble(error)
         if trouble is Trouble.GONE:
             self.fleet.suspect(place.member, describe(error))
+        if place.replica and trouble is Trouble.CONFLICT:
+            place.member.counters.cancellations += 1
         match repeat(trouble, replica=place.replica, statements=place.statements):
             case Repeat.NOWHERE:
                 return False
@@ -328,4 +330,5 @@ class ReadWriteSession(Session):
                 let_go(self, place.connection, broken=trouble is Trouble.GONE)
                 self._place = None
                 self._begin_reading(place.level, frozenset({place.member}))
+        place.member.counters.repeats += 1
         return True

@@ -1,8 +1,8 @@
 """What this process knows about the members, for people and for metrics."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from math import inf
-from typing import Literal
+from typing import Any, Literal
 
 from scalekit.database.fleet import Fleet
 from scalekit.database.identity import SEVERAL
@@ -26,6 +26,9 @@ class MemberStatus:
         transactions: begun on it by this process.
         commits: of those, that changed something.
         ejections: how often it was left out, by an answer or by the lack of one.
+        questions: how often it was asked, before a read, what it has.
+        repeats: statements that it refused, or did not finish, and that were repeated elsewhere.
+        cancellations: statements that it cancelled because its replay had waited for them long enough.
     """
 
     name: str
@@ -39,21 +42,49 @@ class MemberStatus:
     transactions: int
     commits: int
     ejections: int
+    questions: int
+    repeats: int
+    cancellations: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FallbackStatus:
+    """The reads that the primary has taken over from replicas that were out, or behind.
+
+    Args:
+        limit: how many it takes at a time; ``None`` for any number.
+        in_flight: how many it has now.
+        reads: how many there were.
+        waits: how many of them had to wait for their turn.
+        refused: how many ended in ``TooManyFallbackReads``.
+    """
+
+    limit: int | None
+    in_flight: int
+    reads: int
+    waits: int
+    refused: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Status:
-    """A snapshot of a cluster.
+    """A snapshot of a cluster. Counters begin with the process, or with the member, and only grow.
 
     Args:
         primary: its name, ``None`` while there is none.
         members: the configured primary first.
+        fallback: the reads that the primary has taken over.
         promotions: the last ten that this process has seen, oldest first, with what they lost.
     """
 
     primary: str | None
     members: tuple[MemberStatus, ...]
+    fallback: FallbackStatus
     promotions: tuple[Promotion, ...] = ()
+
+    def as_dict(self) -> dict[str, Any]:
+        """All of it as what JSON can hold, for a status page or a metrics exporter."""
+        return asdict(self)
 
 
 def snapshot(fleet: Fleet) -> Status:
@@ -81,11 +112,18 @@ def snapshot(fleet: Fleet) -> Status:
                 in_flight=member.in_flight,
                 transactions=member.transactions,
                 commits=member.commits,
-                ejections=member.counters.ejections,
+                **asdict(member.counters),
             )
         )
     return Status(
         primary=fleet.primary.name if fleet.primary else None,
         members=tuple(members),
+        fallback=FallbackStatus(
+            limit=None if fleet.single else fleet.fallback.limit,
+            in_flight=fleet.fallback.in_flight,
+            reads=fleet.fallback.reads,
+            waits=fleet.fallback.waits,
+            refused=fleet.fallback.refused,
+        ),
         promotions=fleet.promotions.known,
     )

@@ -1,0 +1,56 @@
+"""What a process tells about the members: a snapshot, and counters that only grow."""
+
+import json
+from collections.abc import Callable
+
+import pytest
+from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
+
+from scalekit.database import AsyncCluster, Cluster
+from scalekit.database.backends.protocol import Trouble
+from scalekit.database.member import Member
+from tests.conftest import Database
+from tests.faults import pause_replay
+
+READ = text("SELECT stock FROM item WHERE id = 1")
+WRITE = text("UPDATE item SET stock = stock + 1 WHERE id = 1")
+
+
+def test_what_json_can_hold() -> None:
+    """27. All of it, before anything is known too."""
+    for cluster in (
+        Cluster("sqlite://"),
+        Cluster("postgresql+psycopg://app@one/shop", replicas=["postgresql+psycopg://app@two/shop"]),
+    ):
+        facts = json.loads(json.dumps(cluster.status().as_dict()))
+        assert [member["ejections"] for member in facts["members"]] == [0] * len(facts["members"])
+        assert facts["fallback"] == {
+            "limit": None if cluster.is_single else 7, "in_flight": 0, "reads": 0, "waits": 0, "refused": 0,
+        }  # fmt: skip
+
+
+async def test_counters(
+    items: Database, make_async: Callable[..., AsyncCluster], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """27. Questions before reads, what the primary took over, statements that were repeated or cancelled."""
+    cluster = make_async(replicas=items.replica_urls()[:1])
+    async with cluster.session() as session:
+        assert (await session.execute(READ)).scalar_one() == 0
+    with pause_replay(items.cluster.replicas[0]), cluster.scope():
+        async with cluster.session() as session:
+            await session.execute(WRITE)
+            await session.commit()
+        async with cluster.session() as session:
+            assert (await session.execute(READ)).scalar_one() == 1
+        _, replica = cluster.status().members
+        assert replica.questions == 1
+        assert cluster.status().fallback.reads == 1
+        assert (replica.repeats, replica.cancellations) == (0, 0)
+    monkeypatch.setattr(Member, "trouble", lambda *_: Trouble.CONFLICT)
+    with cluster.scope():
+        async with cluster.session() as session:
+            with pytest.raises(DBAPIError, match="division by zero"):
+                await session.execute(text("SELECT 1 / 0"))
+    _, replica = cluster.status().members
+    assert (replica.repeats, replica.cancellations) == (1, 1)
