@@ -127,7 +127,7 @@ def url(server: MariaDBServer, driver: str, name: str) -> str:
     return server.url(driver, name).replace("mysql+", "mariadb+", 1)
 
 
-@pytest.fixture(params=["pymysql", "asyncmy"])
+@pytest.fixture(params=["pymysql", "asyncmy", "aiomysql"])
 def driver(request: pytest.FixtureRequest) -> str:
     driver: str = request.param
     return driver

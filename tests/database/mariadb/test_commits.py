@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
+import aiomysql  # type: ignore[import-untyped]
 import asyncmy
 import pymysql
 import pytest
@@ -125,8 +126,12 @@ def test_round_trips(
 ) -> None:
     """A commit tells its transaction in its own round trip. A read asks once whether the replica has it, and
     what is known to be there is not asked for again."""
-    connections = {"pymysql": pymysql.connections.Connection, "asyncmy": asyncmy.connection.Connection}
-    kind: Any = connections[driver]
+    modules: dict[str, Any] = {
+        "pymysql": pymysql.connections,
+        "asyncmy": asyncmy.connection,
+        "aiomysql": aiomysql,
+    }
+    kind = modules[driver].Connection
     plain = kind._execute_command
     sent: list[str] = []
 
@@ -173,6 +178,7 @@ def test_a_commit_whose_answer_is_lost(
             assert not scope.token.is_known
             proxy.pass_through()
             assert both.read() == (before + 1, 1)
+        both.dispose()  # aiomysql keeps the socket of a connection whose farewell fails
 
 
 def test_a_connection_lost_before_the_commit(both: Both, mariadb: MariaDBPair) -> None:

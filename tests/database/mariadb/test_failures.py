@@ -33,6 +33,13 @@ class Trio:
             replica.wait_for(position)
 
 
+@pytest.fixture(params=["pymysql", "asyncmy"])
+def driver(request: pytest.FixtureRequest) -> str:
+    """A driver of each colour. aiomysql's connections leave sockets behind when their servers die."""
+    driver: str = request.param
+    return driver
+
+
 @pytest.fixture
 def trio() -> Iterator[Trio]:
     with MariaDBPair() as pair, MariaDBServer(server_id=3) as third:

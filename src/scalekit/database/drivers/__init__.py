@@ -27,6 +27,10 @@ def driver_for(url: URL) -> Driver:
                 from scalekit.database.drivers.asyncmy import Asyncmy
 
                 return Asyncmy(is_mariadb=kind == "mariadb")
+            case "mariadb" | "mysql" as kind, "aiomysql":
+                from scalekit.database.drivers.aiomysql import Aiomysql
+
+                return Aiomysql(is_mariadb=kind == "mariadb")
             case "mariadb" | "mysql" as kind, "pymysql":
                 from scalekit.database.drivers.pymysql import PyMySQL
 
@@ -36,8 +40,9 @@ def driver_for(url: URL) -> Driver:
     except ModuleNotFoundError as error:
         raise ConfigurationError(f"{url.drivername}:// needs its driver: pip install {error.name}") from error
     raise ConfigurationError(
-        "replicas= needs postgresql+asyncpg:// or postgresql+psycopg://, mariadb+asyncmy:// or "
-        f"mariadb+pymysql://, mysql+asyncmy:// or mysql+pymysql://, not {url.drivername}://"
+        "replicas= needs postgresql+asyncpg:// or postgresql+psycopg://, mariadb+asyncmy://, "
+        "mariadb+aiomysql:// or mariadb+pymysql://, or the same three with mysql+, "
+        f"not {url.drivername}://"
     )
 
 

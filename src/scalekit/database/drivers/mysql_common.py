@@ -89,7 +89,7 @@ class MySQLDriver(ABC):
 
 
 def _ask(raw: Any, sql: str) -> Steps[tuple[Any, ...]]:
-    cursor = raw.cursor()
+    cursor = yield raw.cursor()
     yield cursor.execute(sql)
     row: tuple[Any, ...] = yield cursor.fetchone()
     # Reads what else came with the same answer.
@@ -98,6 +98,6 @@ def _ask(raw: Any, sql: str) -> Steps[tuple[Any, ...]]:
 
 
 def _run(raw: Any, sql: str) -> Steps[None]:
-    cursor = raw.cursor()
+    cursor = yield raw.cursor()
     yield cursor.execute(sql)
     yield cursor.close()
