@@ -2,13 +2,14 @@
 
 import asyncio
 import threading
+import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
-from sqlalchemy import StaticPool, func, select, text, update
+from sqlalchemy import StaticPool, create_engine, func, select, text, update
 from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from starlette.applications import Starlette
@@ -110,6 +111,27 @@ def test_what_is_recorded(cluster: Cluster) -> None:
         session.scalar(COUNT)
     assert len(seen.statements) == count  # the block is over
     assert cluster.is_single == (len(cluster.status().members) == 1)
+
+
+def test_members_that_come_later(make_sync: Callable[..., Cluster], items: Database) -> None:
+    """24. What is sent to a replica that was found meanwhile is recorded too; other engines are not."""
+    listed: list[str] = []
+    cluster = make_sync(replicas=lambda: list(listed), refresh=0.05)
+    other = create_engine("sqlite://")
+    with recording(cluster) as seen, cluster.session() as session:
+        session.scalar(COUNT)
+        assert roles(seen) == ["primary"]
+        listed.extend(items.replica_urls("psycopg"))
+        deadline = time.monotonic() + 30
+        while not seen.replicas:
+            assert time.monotonic() < deadline, seen
+            session.rollback()
+            session.scalar(COUNT)
+        seen.clear()
+        with other.connect() as connection:
+            connection.execute(text("SELECT 1"))
+        assert not seen.statements
+    other.dispose()
 
 
 async def test_an_endpoint_that_never_touches_the_primary(async_cluster: AsyncCluster) -> None:

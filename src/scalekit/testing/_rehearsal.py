@@ -68,12 +68,16 @@ class Rehearsal:
     def suspect(self, member: "StandIn", reason: str) -> None:
         """It is the server of the test itself; there is no other."""
 
-    def part(self, connection: Connection) -> tuple[Literal["primary", "replica"], str]:
-        """Which of the two ``connection`` leads to, and its name."""
-        engine = connection.engine
-        if self.replica.reader in (engine, getattr(engine, "_proxied", None)):
-            return "replica", self.replica.name
-        return "primary", self.primary.name
+    def part(self, connection: Connection) -> tuple[Literal["primary", "replica"], str] | None:
+        """Which of the two ``connection`` leads to, and its name; ``None``: it is another's."""
+        engine: Any = connection.engine
+        while engine is not None:
+            if engine is self.replica.reader:
+                return "replica", self.replica.name
+            if engine is self.primary.writer:
+                return "primary", self.primary.name
+            engine = getattr(engine, "_proxied", None)  # made of that one, by execution_options()
+        return None
 
     @property
     def as_fleet(self) -> Fleet:

@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal
 
 from sqlalchemy import Connection, Engine, event
 from sqlalchemy.util import greenlet_spawn
@@ -31,7 +31,6 @@ from scalekit.testing._rehearsal import Rehearsal
 from scalekit.testing._savepoints import Savepoints, ended
 
 Role = Literal["primary", "replica"]
-_Part: TypeAlias = Callable[[Connection], tuple[Role, str]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,25 +171,34 @@ class OneTransaction:
 
 def _listen(fleet: Any, heard: Callable[[Connection, Statement], None], stack: ExitStack) -> None:
     """Tell ``heard`` of each statement, until ``stack`` is closed."""
-    for engine, part in _parts(fleet):
+    part = fleet.part if isinstance(fleet, Rehearsal) else _Members(fleet).part
 
-        def before(connection: Connection, cursor: Any, sql: str, *_: Any, part: _Part = part) -> None:
-            heard(connection, Statement(sql, *part(connection)))
+    def before(connection: Connection, cursor: Any, sql: str, *_: Any) -> None:
+        found = part(connection)
+        if found is not None:
+            heard(connection, Statement(sql, *found))
 
-        event.listen(engine, "before_cursor_execute", before)
-        stack.callback(event.remove, engine, "before_cursor_execute", before)
-
-
-def _parts(fleet: Fleet | Rehearsal) -> Iterator[tuple[Engine, _Part]]:
-    """The engines to listen to, and which part of which server a connection of each leads to."""
-    if isinstance(fleet, Rehearsal):
-        # The replica's engine is made of the primary's, and so has its listeners.
-        yield fleet.primary.writer, fleet.part
-        return
-    for member in fleet.members:
-        yield member.reader, _always("replica", member.name)
-        yield member.writer, _always("primary", member.name)
+    # To the class: a cluster may find further members while the test runs.
+    event.listen(Engine, "before_cursor_execute", before)
+    stack.callback(event.remove, Engine, "before_cursor_execute", before)
 
 
-def _always(role: Role, name: str) -> _Part:
-    return lambda connection: (role, name)
+class _Members:
+    """Tells connections of a cluster's members from others; one that was removed may still finish."""
+
+    def __init__(self, fleet: Fleet) -> None:
+        self._fleet = fleet
+        self._parts: dict[Engine, tuple[Role, str]] = {}
+
+    def part(self, connection: Connection) -> tuple[Role, str] | None:
+        """What ``connection`` leads to, and the member's name; ``None``: it is not the cluster's."""
+        for member in self._fleet.members:
+            self._parts.setdefault(member.reader, ("replica", member.name))
+            self._parts.setdefault(member.writer, ("primary", member.name))
+        return self._parts.get(_made_of(connection.engine))
+
+
+def _made_of(engine: Engine) -> Engine:
+    """The engine that ``engine`` shares its pool with, if it has been made by ``execution_options()``."""
+    found: Engine = getattr(engine, "_proxied", engine)
+    return found
