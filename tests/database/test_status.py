@@ -8,8 +8,8 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
 from scalekit.database import AsyncCluster, Cluster
+from scalekit.database.backends.postgresql import PostgreSQL
 from scalekit.database.backends.protocol import Trouble
-from scalekit.database.member import Member
 from tests.conftest import Database
 from tests.faults import pause_replay
 
@@ -47,7 +47,7 @@ async def test_counters(
         assert replica.questions == 1
         assert cluster.status().fallback.reads == 1
         assert (replica.repeats, replica.cancellations) == (0, 0)
-    monkeypatch.setattr(Member, "trouble", lambda *_: Trouble.CONFLICT)
+    monkeypatch.setattr(PostgreSQL, "trouble", lambda *_: Trouble.CONFLICT)
     with cluster.scope():
         async with cluster.session() as session:
             with pytest.raises(DBAPIError, match="division by zero"):

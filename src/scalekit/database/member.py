@@ -25,6 +25,7 @@ from scalekit._steps import Steps
 from scalekit.database.backends.protocol import Backend, Trouble
 from scalekit.database.choice import number
 from scalekit.database.commits import tell_outcomes
+from scalekit.database.conflicts import tell_conflicts
 from scalekit.database.drivers.protocol import Driver
 from scalekit.database.engines import (
     AnyEngine,
@@ -192,11 +193,21 @@ class Member:
             # Connecting has its own time-out, but the set-up queries that follow have none.
             self.deadline = time.monotonic() + self._connect_timeout + self._probe_timeout
             self._probe = yield self.probe_engine.connect()
+            self._check_version()
         asked = time.monotonic()
         self.deadline = asked + self._probe_timeout
         result = yield self._probe.exec_driver_sql(self.backend.question)
         self.deadline = math.inf
         return self.backend.report(tuple(result.one()), asked=asked)
+
+    def _check_version(self) -> None:
+        assert self.backend is not None
+        found = sync_engine(self.probe_engine).dialect.server_version_info
+        if found is not None and found < self.backend.oldest:
+            version, oldest = (".".join(map(str, numbers)) for numbers in (found, self.backend.oldest))
+            raise ConnectionError(
+                f"{self.backend.name} {version} is too old, clusters with replicas need {oldest} or later"
+            )
 
     def probe(self) -> Steps[Report | str]:
         """Ask, and when an old connection fails once more over a new one. A text says why both failed."""
@@ -353,7 +364,12 @@ class Member:
             promoted=self._promoted if read_only and not probes else None,
             introduce=None if probes else partial(self._introduce, links=links, read_only=read_only),
         )
+        if read_only and not probes:
+            tell_conflicts(sync, driver, self.backend, name=self.name, met=self._met_conflict)
         return engine
+
+    def _met_conflict(self) -> None:
+        self.counters.cancellations += 1
 
     def _promoted(self) -> None:
         report = self.health.report

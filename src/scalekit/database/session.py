@@ -317,8 +317,6 @@ class ReadWriteSession(Session):
         trouble = place.member.trouble(error)
         if trouble is Trouble.GONE:
             self.fleet.suspect(place.member, describe(error))
-        if place.replica and trouble is Trouble.CONFLICT:
-            place.member.counters.cancellations += 1
         match repeat(trouble, replica=place.replica, statements=place.statements):
             case Repeat.NOWHERE:
                 return False

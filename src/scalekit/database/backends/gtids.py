@@ -36,6 +36,8 @@ _INTERVAL = re.compile(r"(\d+)(?:-(\d+))?")
 GONE = frozenset({*_GONE, *_CLIENT})
 """Codes of errors after which a connection is of no more use."""
 
+CONFLICT_CURE = "take no locks in what only reads"
+
 
 def trouble(code: str | int | None) -> Trouble:
     """What the error ``code`` means for the transaction that met it."""

@@ -43,6 +43,8 @@ class MariaDB:
 
     name = "MariaDB"
     question, inline, position = QUESTION, INLINE, POSITION
+    oldest = (10, 5)
+    conflict_cure = gtids.CONFLICT_CURE
     # Reads take locks there, which belong on the primary.
     primary_only_isolation = frozenset({"SERIALIZABLE"})
     rules = RULES

@@ -33,6 +33,8 @@ class MySQL:
 
     name = "MySQL"
     question, inline, position = QUESTION, INLINE, POSITION
+    oldest = (8, 0)
+    conflict_cure = gtids.CONFLICT_CURE
     primary_only_isolation = frozenset({"SERIALIZABLE"})
     rules = RULES
 

@@ -113,6 +113,8 @@ class PostgreSQL:
     name = "PostgreSQL"
     question, inline = QUESTION, INLINE
     position = POSITION
+    oldest = (13,)
+    conflict_cure = "set hot_standby_feedback=on there, or raise max_standby_streaming_delay"
     primary_only_isolation = frozenset({"SERIALIZABLE"})
     rules = RULES
 

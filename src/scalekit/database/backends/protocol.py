@@ -52,6 +52,12 @@ class Backend(Protocol):
     position: str
     """An SQL expression for where the log is right now, which :meth:`token` reads."""
 
+    oldest: tuple[int, ...]
+    """The first version that all of this works with."""
+
+    conflict_cure: str
+    """What to do about replicas that cancel reads often, for messages: "if that happens often, …"."""
+
     primary_only_isolation: frozenset[str]
     """Isolation levels, in upper case, that no replica can run."""
 
