@@ -20,6 +20,7 @@ from tests.conftest import Database
 from tests.servers.waiting import wait_until
 
 PG = "postgresql+asyncpg://app:secret-word@{}/shop"
+SOCKET = "postgresql+asyncpg:///shop?host=/run/pg&"
 
 
 def test_one_sqlite_file(tmp_path: Path) -> None:
@@ -89,6 +90,33 @@ async def test_one_postgresql(make_async: Callable[..., AsyncCluster]) -> None:
         ({"primary": PG.format("a"), "replica": [PG.format("b")]}, r"did you mean replicas=\[\.\.\.\]\?"),
         ({"primary": PG.format("a"), "max_lag": "30"}, "max_lag='30' must be seconds as a number"),
         ({"primary": PG.format("a"), "replicas": [PG.format("a")]}, "given twice"),
+        ({"primary": PG.format("a"), "replicas": [PG.format("A:5432")]}, "A:5432/shop is given twice"),
+        (
+            {"primary": SOCKET + "port=5432", "replicas": [SOCKET + "port=5433", SOCKET + "port=5433"]},
+            "/run/pg:5433/shop is given twice",
+        ),
+        ({"primary": PG.format("a,b"), "replicas": [PG.format("c")]}, "a,b/shop names several servers; with"),
+        (
+            {"primary": PG.format("a"), "replicas": ["postgresql+asyncpg:///shop?host=b:1&host=c:2"]},
+            "b:1,c:2/shop names several servers; with replicas=",
+        ),
+        ({"primary": "postgresql+psycopg://app:secret-word@a:5432,b:5432/shop"}, "names several servers"),
+        (
+            {"primary": PG.format("a"), "replicas": [PG.format("b") + "?target_session_attrs=standby"]},
+            "b/shop has target_session_attrs='standby', and roles move",
+        ),
+        (
+            {
+                "primary": PG.format("a"),
+                "replicas": [PG.format("b")],
+                "connect_args": {"target_session_attrs": "read-write"},
+            },
+            "connect_args= has target_session_attrs='read-write'",
+        ),
+        (
+            {"primary": PG.format("a"), "replicas": [PG.format("b")], "connect_args": {"host": "c"}},
+            "connect_args= has host=, which would lead every member to one server",
+        ),
         ({"primary": PG.format("a"), "replicas": ["postgresql+psycopg://app@b/shop"]}, "share a driver"),
         (
             {"primary": PG.format("a"), "replicas": ["postgresql+asyncpg://app@b/staging"]},

@@ -20,7 +20,7 @@ from scalekit._durations import Duration, seconds
 from scalekit._steps import run, run_async
 from scalekit.database.backends import backend_for, sqlite
 from scalekit.database.blocks import Block
-from scalekit.database.configuration import DatabaseURL, check_level, count, names_of
+from scalekit.database.configuration import DatabaseURL, check_level, check_shared, count, names_of
 from scalekit.database.core import ClusterEngine
 from scalekit.database.directory import Directory, Find
 from scalekit.database.drivers import driver_for, known_driver
@@ -119,9 +119,7 @@ class _Base(ABC):
         url = members[0][0]
         single = len(members) == 1 and find is None
         if not single:
-            for option in ("creator", "async_creator", "pool", "strategy"):
-                if option in engine_options:
-                    raise ConfigurationError(f"{option}= cannot be combined with replicas=")
+            check_shared(engine_options)
         driver = known_driver(url) if single else driver_for(url)
         backend = backend_for(url)
         isolation = str(engine_options.get("isolation_level", "")).upper()

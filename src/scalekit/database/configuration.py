@@ -1,13 +1,13 @@
 """What a cluster is configured with: checked before anything is connected to."""
 
 import re
-from collections.abc import Collection, Sequence
-from typing import TypeAlias
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, TypeAlias
 
 from sqlalchemy import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
-from scalekit.database.engines import name_of
+from scalekit.database.engines import address, name_of
 from scalekit.database.levels import ANY, CAUSAL, STRONG, Bounded
 from scalekit.errors import ConfigurationError
 
@@ -15,13 +15,19 @@ _NAME = re.compile(r"(\w+\.)*\w[\w$]*")
 
 DatabaseURL: TypeAlias = str | URL
 
+_PORTS = {"postgresql": "5432", "mysql": "3306", "mariadb": "3306"}
+_PLACES = ("host", "hostaddr", "port", "unix_socket", "dsn", "service")
+_ONE_EACH = "with replicas= each of them is one member, with a URL of its own"
+_ROLES = "target_session_attrs"
+
 
 def member_urls(primary: DatabaseURL, replicas: Sequence[DatabaseURL]) -> list[URL]:
     if isinstance(replicas, str | URL):
         raise ConfigurationError("replicas= takes a list of URLs; put the one replica into a list")
     urls = [_parsed(url) for url in (primary, *replicas)]
     names = [name_of(url) for url in urls]
-    for url, name in zip(urls, names, strict=True):
+    places = [place_of(url) for url in urls]
+    for index, (url, name, place) in enumerate(zip(urls, names, places, strict=True)):
         if url.get_backend_name() == "postgres":
             raise ConfigurationError(
                 f"SQLAlchemy knows no {url.drivername}:// databases; use postgresql+psycopg://, or "
@@ -31,8 +37,12 @@ def member_urls(primary: DatabaseURL, replicas: Sequence[DatabaseURL]) -> list[U
             raise ConfigurationError(
                 f"{name} and {names[0]} are two databases; a replica has its primary's, and their names"
             )
-        if names.count(name) > 1:
+        if len(urls) > 1 and "," in place[0]:
+            raise ConfigurationError(f"{name} names several servers; {_ONE_EACH}")
+        if place in places[:index]:
             raise ConfigurationError(f"{name} is given twice; each server is one member")
+        if len(urls) > 1:
+            _check_no_role(url.query, of=name)
         if url.drivername != urls[0].drivername:
             raise ConfigurationError(
                 f"{name} uses {url.drivername}://, {names[0]} {urls[0].drivername}://: members share a driver"
@@ -40,11 +50,42 @@ def member_urls(primary: DatabaseURL, replicas: Sequence[DatabaseURL]) -> list[U
     return urls
 
 
+def check_shared(options: Mapping[str, Any]) -> None:
+    """Check the engine options that go to each of several members."""
+    for option in ("creator", "async_creator", "pool", "strategy"):
+        if option in options:
+            raise ConfigurationError(f"{option}= cannot be combined with replicas=")
+    arguments = options.get("connect_args", {})
+    for name in _PLACES:
+        if name in arguments:
+            raise ConfigurationError(
+                f"connect_args= has {name}=, which would lead every member to one server; it belongs into "
+                "their URLs"
+            )
+    _check_no_role(arguments, of="connect_args=")
+
+
+def _check_no_role(given: Mapping[str, Any], *, of: str) -> None:
+    if given.get(_ROLES, "any") != "any":
+        raise ConfigurationError(
+            f"{of} has {_ROLES}={given[_ROLES]!r}, and roles move from member to member; leave it out, the "
+            "cluster finds out which of them is the primary"
+        )
+
+
+def place_of(url: URL) -> tuple[str, str, str]:
+    """Where ``url`` leads; the same for two ways to write it."""
+    host, port = address(url)
+    return host.lower(), port or _PORTS.get(url.get_backend_name(), ""), url.database or ""
+
+
 def _parsed(text: DatabaseURL) -> URL:
     try:
         url = make_url(text)
     except (ArgumentError, ValueError):
         url = None
+    if url is None and re.search(r"@[^@/?]*:\d+,[^@/?]*(/|$)", str(text)):
+        raise ConfigurationError(f"a database URL names several servers; {_ONE_EACH}")
     # Neither quoted nor the cause of an error: what is parsed wrongly may be a part of a password.
     if url is None or (url.host and "@" in f"{url.host}{url.database}"):
         raise ConfigurationError(

@@ -17,8 +17,8 @@ from typing import Any, TypeAlias
 
 from sqlalchemy import URL, make_url
 
-from scalekit.database.configuration import DatabaseURL
-from scalekit.database.engines import describe, name_of
+from scalekit.database.configuration import DatabaseURL, place_of
+from scalekit.database.engines import describe
 from scalekit.database.replicas import Replica, members_of
 from scalekit.errors import WrongColour
 from scalekit.types import Colour
@@ -57,12 +57,12 @@ class Directory:
         Raises:
             ConfigurationError: what cannot be a replica of this primary.
         """
-        names = {name_of(self._primary)}
+        places = {place_of(self._primary)}
         replicas = []
         for one in found:
-            name = name_of(make_url(one.url if isinstance(one, Replica) else one))
-            if name not in names:
-                names.add(name)
+            place = place_of(make_url(one.url if isinstance(one, Replica) else one))
+            if place not in places:
+                places.add(place)
                 replicas.append(one)
         members = members_of(self._primary, replicas)
         self._failed = False

@@ -177,10 +177,18 @@ def make_engine(url: URL, *, colour: Colour, options: dict[str, Any]) -> AnyEngi
 
 def name_of(url: URL) -> str:
     """How a member is called in messages: host, port and database, without credentials."""
-    host = str(url.query.get("hostaddr", "")) or url.host or str(url.query.get("host", ""))
-    port = f":{url.port}" if url.port else ""
+    host, number = address(url)
+    port = f":{number}" if number else ""
     database = url.database or ""
     return f"{host}{port}/{database}" if host else database or url.get_backend_name()
+
+
+def address(url: URL) -> tuple[str, str]:
+    """Host and port, wherever in ``url`` they are; several have commas between them."""
+    query = url.query
+    parts = query.get("hostaddr") or url.host or query.get("host", ""), url.port or query.get("port", "")
+    host, port = (",".join(part) if isinstance(part, tuple) else str(part) for part in parts)
+    return host, port
 
 
 def describe(error: BaseException) -> str:

@@ -43,7 +43,7 @@ class MariaDB:
 
     name = "MariaDB"
     question, inline, position = QUESTION, INLINE, POSITION
-    oldest = (10, 5)
+    oldest: tuple[int, ...] = (10, 5)
     conflict_cure = gtids.CONFLICT_CURE
     # Reads take locks there, which belong on the primary.
     primary_only_isolation = frozenset({"SERIALIZABLE"})

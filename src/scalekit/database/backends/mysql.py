@@ -33,7 +33,7 @@ class MySQL:
 
     name = "MySQL"
     question, inline, position = QUESTION, INLINE, POSITION
-    oldest = (8, 0)
+    oldest: tuple[int, ...] = (8, 0)
     conflict_cure = gtids.CONFLICT_CURE
     primary_only_isolation = frozenset({"SERIALIZABLE"})
     rules = RULES

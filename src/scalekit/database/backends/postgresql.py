@@ -113,7 +113,7 @@ class PostgreSQL:
     name = "PostgreSQL"
     question, inline = QUESTION, INLINE
     position = POSITION
-    oldest = (13,)
+    oldest: tuple[int, ...] = (13,)
     conflict_cure = "set hot_standby_feedback=on there, or raise max_standby_streaming_delay"
     primary_only_isolation = frozenset({"SERIALIZABLE"})
     rules = RULES
