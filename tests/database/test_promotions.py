@@ -13,7 +13,9 @@ from scalekit.database.promotions import Promotions
 from scalekit.database.report import Report
 from scalekit.database.tokens import Reached
 from scalekit.errors import NoServerAvailable
+from tests.conftest import Database
 from tests.database._tokens import token
+from tests.faults import pause_replay
 
 READ = text("SELECT stock, pg_is_in_recovery() FROM item WHERE id = 1")
 
@@ -225,3 +227,53 @@ async def test_both_questions_have_one_answer(make_async: Callable[..., AsyncClu
 
     async with cluster.session() as session:
         await session.run_sync(ask)
+
+
+def test_what_a_replica_is_told_to_wait_for() -> None:
+    """1. PostgreSQL 19: the position, if it is one of the timeline that the replica is on."""
+    wait, last = PostgreSQL().wait, report(0x90, version=190_000)
+    assert wait(token(1, 0xA0), last=last, timeout=0.05) == (
+        "WAIT FOR LSN '0/A0' WITH (TIMEOUT '50ms', NO_THROW)"
+    )
+    assert "TIMEOUT '1ms'" in str(wait(token(1, 0xA0), last=last, timeout=0.0001)), "0 is for ever"
+    assert wait(token(2, 0xA0), last=last, timeout=0.05) is None
+    assert wait(token(1, 0xA0), last=replace(last, version=180_006), timeout=0.05) is None
+    assert wait(token(1, 0xA0), last=replace(last, writable=True), timeout=0.05) is None
+
+
+@pytest.mark.parametrize("driver", ["asyncpg", "psycopg"])
+async def test_a_replica_that_is_nearly_there_is_waited_for(
+    make_async: Callable[..., AsyncCluster], items: Database, driver: str
+) -> None:
+    """1. The read goes on there once it has the write, and to the primary if it has not after all.
+
+    No PostgreSQL 19 is to be had here: the driver plays its WAIT FOR LSN.
+    """
+    cluster = make_async(driver, replicas=items.replica_urls(driver)[:1], probe_interval=3600)
+    async with cluster.session() as session:
+        await session.execute(READ)
+    script: Any = cluster._fleet.members[0]._driver
+    ask, waits = script.ask, []
+    replica = items.cluster.replicas[0]
+
+    def asked(connection: Any, sql: str) -> tuple[Any, ...]:
+        if sql.startswith("WAIT FOR LSN"):
+            waits.append(sql)
+            if len(waits) == 1:
+                return ("timeout",)
+            replica.resume_replay()
+            items.cluster.wait_caught_up()
+            return ("success",)
+        row: tuple[Any, ...] = ask(connection, sql)
+        return (*row[:-1], 190_000) if sql == PostgreSQL.question else row
+
+    script.ask = asked
+    await cluster._fleet.members[1].read_engine.dispose()  # type: ignore[union-attr]
+    with pause_replay(replica), cluster.scope():
+        async with cluster.session() as session:
+            await session.execute(text("UPDATE item SET stock = 3 WHERE id = 1"))
+            await session.commit()
+        for on_replica in (False, True):
+            async with cluster.session() as session:
+                assert (await session.execute(READ)).one() == (3, on_replica)
+    assert len(waits) == 2

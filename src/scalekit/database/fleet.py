@@ -34,6 +34,10 @@ from scalekit.errors import NoServerAvailable
 
 _log = logging.getLogger("scalekit.database")
 
+# How long a replica that is hardly behind may take to have what was just committed, before the primary is
+# asked instead: a few times what replay takes, and less than a person notices.
+_PATIENCE = 0.05
+
 
 class Monitor(Protocol):
     """Asks the members in the background; one implementation a colour."""
@@ -365,13 +369,26 @@ class Fleet:
         known = member.known_over(connection)
         if known is not None and choice.ask is None and self._suffices(known, level, token):
             return True
-        report = self.promotions.whole(member.ask_over(connection))
-        if known is not None:
-            self.heard(member, report, asked=report.asked)
+        report = self._told_over(member, connection, member.ask_over(connection))
+        if token is not None and not report.reached.covers(token) and self._is_near(report):
+            later = member.wait_over(connection, token, _PATIENCE)
+            if later is not None:
+                report = self._told_over(member, connection, later)
         if report.writable or report.epoch != self.epoch:
             return False
         lag = self.history.lag(report.reached)
         return (lag is None or lag <= self._max_lag) and self._suffices(report, level, token)
+
+    def _told_over(self, member: Member, connection: Any, report: Report) -> Report:
+        report = self.promotions.whole(report)
+        if member.known_over(connection) is not None:
+            self.heard(member, report, asked=report.asked)
+        return report
+
+    def _is_near(self, report: Report) -> bool:
+        """Whether a replica is about to have what was committed just now."""
+        lag = self.history.lag(report.reached)
+        return not report.writable and report.epoch == self.epoch and lag is not None and lag <= _PATIENCE
 
     def knows(self, member: Member, connection: Any, level: Consistency, token: Token | None) -> bool:
         """Whether the replica ``member``, over that DBAPI connection, is fresh enough. Asks nothing."""

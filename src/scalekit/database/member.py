@@ -41,7 +41,7 @@ from scalekit.database.engines import (
 from scalekit.database.identity import Identity, objection
 from scalekit.database.links import Links
 from scalekit.database.report import Health, Report
-from scalekit.database.tokens import Reached
+from scalekit.database.tokens import Reached, Token
 from scalekit.types import Colour
 
 _NOTHING = Reached()
@@ -238,6 +238,19 @@ class Member:
             return report
         asked = time.monotonic()
         return self.backend.report(self._driver.ask(connection, self.backend.question), asked=asked)
+
+    def wait_over(self, connection: Any, token: Token, timeout: float) -> Report | None:
+        """As :meth:`ask_over`, once the server has ``token`` or after ``timeout`` seconds.
+
+        ``None``: it cannot be told to wait.
+        """
+        assert self.backend is not None
+        assert self._driver is not None
+        sql = self.backend.wait(token, last=self.introduction(connection), timeout=timeout)
+        if sql is None:
+            return None
+        self._driver.ask(connection, sql)
+        return self.ask_over(connection)
 
     def known_over(self, connection: Any) -> Report | None:
         """What is known of the server behind the DBAPI ``connection``, unless that is not the probe's."""

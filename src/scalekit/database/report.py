@@ -26,6 +26,7 @@ class Report:
             :attr:`order` counts and as the server writes it.
         own: the server in the origins, ``line:server``, of what it writes itself; ``None`` where servers have
             none of their own.
+        version: of the server, as it counts them; 0 if that does not matter.
     """
 
     asked: float
@@ -41,6 +42,7 @@ class Report:
     read_only: bool = True
     replayed: tuple[int, str] | None = None
     own: str | None = None
+    version: int = 0
 
     @property
     def system(self) -> str:

@@ -59,6 +59,9 @@ class MariaDB:
         writable = last.writable and not gtids.is_on(read_only)
         return _report(applied, logged, writable=writable, server=last.server, asked=asked)
 
+    def wait(self, token: Token, *, last: Report, timeout: float) -> None:
+        return None
+
     def token(self, said: str, *, last: Report) -> Token:
         return _token(gtids.mariadb_marks(said))
 

@@ -59,6 +59,9 @@ class MySQL:
     def inline_report(self, row: tuple[Any, ...], *, asked: float, last: Report) -> Report:
         return self.report((*row, last.server), asked=asked)
 
+    def wait(self, token: Token, *, last: Report, timeout: float) -> None:
+        return None
+
     def token(self, said: str, *, last: Report) -> Token:
         return self._token(said)
 

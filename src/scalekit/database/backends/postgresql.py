@@ -49,7 +49,8 @@ SELECT pg_is_in_recovery(),
        current_setting('wal_writer_delay'),
        current_setting('wal_segment_size'),
        current_setting('default_transaction_read_only'),
-       pg_last_wal_replay_lsn()::text
+       pg_last_wal_replay_lsn()::text,
+       current_setting('server_version_num')::int
 """  # noqa: S608  (made of constants)
 
 POSITION = (
@@ -86,6 +87,9 @@ _TROUBLE = {
 # says 08P01 for a server that it lost. 3D: no such database.
 _CONNECTION, _LOGIN = "08", ("28", "3D")
 
+_CAN_WAIT = 190_000
+"""The first version with WAIT FOR LSN."""
+
 _PAGE = 8192
 _SHORT_HEADER, _LONG_HEADER = 24, 40
 
@@ -120,7 +124,7 @@ class PostgreSQL:
 
     def report(self, row: tuple[Any, ...], *, asked: float) -> Report:
         recovering, number, timeline, position, flushed, started, writer_delay, segment_size, *more = row
-        read_only, replayed = more
+        read_only, replayed, version = more
         system, segment = f"pg:{number}", int(_setting(segment_size))
         epoch = int(timeline) if recovering else int(timeline[:8], 16)
         ends = [read_lsn(lsn) if lsn is not None else 0 for lsn in (position, flushed)]
@@ -140,6 +144,7 @@ class PostgreSQL:
             read_only=read_only == "on",
             # Stays where it was when the server was promoted, until that restarts.
             replayed=None if recovering or replayed is None else (read_lsn(replayed), replayed),
+            version=version,
         )
 
     def inline_report(self, row: tuple[Any, ...], *, asked: float, last: Report) -> Report | None:
@@ -156,6 +161,14 @@ class PostgreSQL:
             order=reached,
             shown=show_lsn(reached),
         )
+
+    def wait(self, token: Token, *, last: Report, timeout: float) -> str | None:
+        position = dict(token.marks).get(str(last.epoch))
+        if last.version < _CAN_WAIT or last.writable or position is None or not token.is_known:
+            return None
+        # Blind to timelines, as its manual says. NO_THROW: neither is an error of the time-out.
+        milliseconds = max(1, round(timeout * 1000))  # 0 would wait for ever
+        return f"WAIT FOR LSN '{show_lsn(position)}' WITH (TIMEOUT '{milliseconds}ms', NO_THROW)"
 
     def token(self, said: str, *, last: Report) -> Token:
         file, lsn, segment_size = said.split()

@@ -75,6 +75,14 @@ class Backend(Protocol):
         """
         ...
 
+    def wait(self, token: Token, *, last: Report, timeout: float) -> str | None:
+        """SQL that a replica answers with a row as soon as it has ``token``, or after ``timeout`` seconds.
+
+        ``None`` where there is none, by the ``last`` report of that server. What the row says does not count:
+        :attr:`inline` is asked afterwards, which knows of epochs.
+        """
+        ...
+
     def token(self, said: str, *, last: Report) -> Token:
         """The place that :attr:`position` told: after a commit, with the ``last`` report of that server."""
         ...
