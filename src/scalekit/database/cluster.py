@@ -258,11 +258,25 @@ class _Base(ABC):
         """What probes the members every ``interval`` seconds."""
 
     def _engine(self, *, read: bool, consistency: Consistency | None = None) -> ClusterEngine:
-        if consistency is not None:
-            check_level(consistency)
-            if not read:
-                raise ConfigurationError("consistency= is for connections with read=True: others can write")
-        return ClusterEngine(lambda: self._session_class.fleet, read=read, level=consistency)
+        if consistency is None:
+            return self._reading if read else self._writing
+        check_level(consistency)
+        if not read:
+            raise ConfigurationError("consistency= is for connections with read=True: others can write")
+        return self._make_engine(read=True, level=consistency)
+
+    # Kept: to make an engine takes longer than to open a connection from a pool.
+    @cached_property
+    def _reading(self) -> ClusterEngine:
+        return self._make_engine(read=True)
+
+    @cached_property
+    def _writing(self) -> ClusterEngine:
+        return self._make_engine(read=False)
+
+    def _make_engine(self, *, read: bool, level: Consistency | None = None) -> ClusterEngine:
+        sessions = self._session_class
+        return ClusterEngine(lambda: sessions.fleet, read=read, level=level)
 
     def _session_arguments(self, consistency: Consistency | None, options: dict[str, Any]) -> dict[str, Any]:
         if consistency is not None:
