@@ -44,14 +44,16 @@ class Mark:
     """
 
     __slots__ = (
-        "__weakref__", "_promised", "autocommit", "backend", "handed_out", "name", "report", "scope",
-        "statements", "token", "wrote",
+        "__weakref__", "_promised", "autocommit", "backend", "changed", "handed_out", "name", "report",
+        "scope", "statements", "token", "wrote",
     )  # fmt: skip
 
     def __init__(self, name: str, report: Report, scope: Scope, backend: Backend) -> None:
         self.name, self.report, self.scope, self.backend = name, report, scope, backend
         self.statements = 0
-        self.wrote = self.handed_out = self.autocommit = False
+        # What may have changed something, and what has: of SHOW and SET LOCAL only the server can tell.
+        self.wrote = self.changed = False
+        self.handed_out = self.autocommit = False
         self.token: Token | None = None
         self._promised = scope.token
 
@@ -129,7 +131,7 @@ def tell_outcomes(engine: Engine, driver: Driver, backend: Backend, *, name: str
     def commit(mark: Mark, connection: PoolProxiedConnection) -> None:
         with outcome(mark, connection, "COMMIT", _APPLIED_OR_NOT):
             committed = driver.commit(
-                connection.dbapi_connection, lambda: plain_commit(connection), wrote=mark.wrote
+                connection.dbapi_connection, lambda: plain_commit(connection), wrote=mark.changed
             )
         if committed is None:
             learn_position(mark, connection)

@@ -97,7 +97,9 @@ class ReadWriteSession(Session):
         if self.fleet.single:
             return self.fleet.members[0].writer
         if clause is None and mapper is not None and self._flushing:
-            return self._use_primary(wrote=True).engine  # a flush or a bulk operation
+            flushed = self._use_primary(wrote=True)  # or changed by a bulk operation
+            flushed.changed = True
+            return flushed.engine
         place = self._place
         if clause is None or (place is None and not self.in_transaction()):
             return place.engine if place is not None and not place.replica else self.fleet.any_engine()
@@ -174,7 +176,8 @@ class ReadWriteSession(Session):
         if read:
             self._choose_reader(statement, options)
         else:
-            self._use_primary(wrote=True)
+            # What is no statement at all ends in SQLAlchemy's error.
+            self._use_primary(wrote=True).changed |= getattr(statement, "is_dml", False)
         while True:
             if self._place is not None:
                 # Before it runs, so that those that it causes, as a selectinload() does, are not the first.
