@@ -295,7 +295,7 @@ def _listen() -> None:
     user_logged_in.connect(_logged_in, dispatch_uid=__name__)
 
 
-def _logged_in(*, request: HttpRequest | None, **_: Any) -> None:
+def _logged_in(*, request: "HttpRequest | None", **_: Any) -> None:
     session = getattr(request, "session", None)
     if isinstance(session, SessionStore) and session.device is None and request is not None:
         session.device = request.META.get("HTTP_USER_AGENT")
