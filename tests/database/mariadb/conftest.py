@@ -93,6 +93,13 @@ class Both:
 
         return self._portal.call(in_async)
 
+    def call(self, function: Callable[[], object]) -> None:
+        """Call ``function`` where the cluster's connections are at home."""
+        if isinstance(self.cluster, Cluster):
+            function()
+        else:
+            self._portal.call(function)
+
     def read(self) -> tuple[int, int]:
         """The stock, and which server told it."""
         return self.run(lambda session: tuple(session.execute(READ).one()))  # type: ignore[arg-type,return-value]

@@ -181,6 +181,25 @@ def test_a_commit_whose_answer_is_lost(
         both.dispose()  # aiomysql keeps the socket of a connection whose farewell fails
 
 
+def test_a_lost_answer_of_a_single_server(
+    make: Callable[..., Both], mariadb: MariaDBPair, shop: str, driver: str
+) -> None:
+    """17. 25. One MariaDB without replicas, by a mysql+ URL even: OutcomeUnknown too."""
+    with FaultProxy(mariadb.primary.host, mariadb.primary.port) as proxy:
+        both = make([proxy.url(mariadb.primary.url(driver, shop))], shop)
+
+        def steps(session: Session) -> None:
+            session.execute(WRITE)
+            proxy.cut(after=0)
+            session.commit()
+
+        both.write()
+        with pytest.raises(OutcomeUnknown, match="may or may not"):
+            both.run(steps)
+        proxy.pass_through()
+        both.dispose()
+
+
 def test_a_connection_lost_before_the_commit(both: Both, mariadb: MariaDBPair) -> None:
     """17. The server has closed it and nothing was sent: an error like any other, and no token."""
 

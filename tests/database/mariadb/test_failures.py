@@ -75,6 +75,28 @@ def test_a_thousand_reads_with_one_replica_paused(make: Callable[..., Both], tri
     assert found[3] > 0
 
 
+def test_one_name_two_servers(make: Callable[..., Both], trio: Trio, driver: str) -> None:
+    """1. The probe's server has what the visitor wrote and the one that is read from has not: not stale."""
+    fresh, paused = trio.servers[1:]
+    with FaultProxy(fresh.host, fresh.port) as way:
+        both = make([trio.servers[0], way.url(url(fresh, driver, SHOP))], SHOP)
+        member = both.cluster._fleet.members[1]
+        both.call(member.cut_reads)  # what is opened from now on leads elsewhere
+        way.target = paused.host, paused.port
+        with pause_replay(paused):
+            for expected in range(1, 6):
+                with both.cluster.scope() as scope:
+                    both.write()
+                    token = scope.token
+                    assert token is not None
+                    wait(lambda token=token: member.reached.covers(token))  # type: ignore[misc]
+                    assert both.read() == (expected, 1)
+        trio.wait_caught_up()
+        with both.cluster.scope(token):
+            assert both.read() == (5, 3)
+        both.dispose()
+
+
 def test_a_replica_killed_under_load(make: Callable[..., Both], trio: Trio) -> None:
     """12. One replica dies while 8 visitors read, then the other: no read fails."""
     both = make(trio.servers, SHOP)
