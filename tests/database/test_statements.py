@@ -226,7 +226,7 @@ CONSTRUCTS: list[tuple[str, Callable[[Session], Any], bool]] = [
     ("joinedload", eagerly(joinedload), True),
     ("refresh", refresh, True),
     ("yield_per", streamed, True),
-    ("merge", lambda session: session.merge(Item(id=1, name="one", stock=0)), False),
+    ("merge and flush", lambda session: (session.merge(Item(id=1, name="other")), session.flush()), False),
     ("refresh for update", lambda session: refresh(session, with_for_update=True), False),
     ("get for update", lambda session: session.get_one(Item, 1, with_for_update={"nowait": True}), False),
     ("for update of", lambda session: session.execute(select(Item).with_for_update(of=Item)), False),
