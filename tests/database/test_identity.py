@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import text
 
 from scalekit._steps import run_async
-from scalekit.database import ANY, STRONG, AsyncCluster, Bounded, Consistency
+from scalekit.database import ANY, STRONG, AsyncCluster, Bounded, Cluster, Consistency
 from scalekit.database.identity import Identity, objection
 from scalekit.database.report import Report
 from scalekit.database.tokens import Reached
@@ -170,3 +170,28 @@ async def test_disposal_under_a_transaction_that_begins(make_async: Callable[...
         await cluster.dispose()
     stop.set()
     assert min(await asyncio.gather(*visitors)) > 0
+
+
+def test_the_primary_under_a_second_name(
+    items: Database, make_sync: Callable[..., Cluster], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Known by its answers, not by its name: it is no replica, and people are told once."""
+    again = items.primary_url("psycopg").replace("127.0.0.1", "localhost")
+    cluster = make_sync(replicas=[again, *items.replica_urls("psycopg")[:1]])
+    asked: list[float] = []
+    with cluster.session() as session:
+        session.execute(text("UPDATE item SET stock = 5 WHERE id = 1"))
+        session.commit()
+    wrong = next(member for member in cluster._fleet.members[:2] if member is not cluster._fleet.primary)
+    while len(asked) < 3:
+        before = wrong.health.asked
+        cluster._fleet.monitor.poke()
+        cluster._fleet.monitor.wait(lambda before=before: wrong.health.asked > before, 20)  # type: ignore[misc]
+        asked.append(wrong.health.asked)
+    told = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    # Whichever of the names answers first is the primary's.
+    option = "replicas[0]" if wrong is cluster._fleet.members[0] else "primary="
+    assert [line.partition(", ")[0] for line in told] == [
+        f"{wrong.name} is left out: the same server as {option}"
+    ]
+    assert sorted(member.role for member in cluster.status().members) == ["out", "primary", "replica"]

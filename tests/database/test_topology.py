@@ -1,5 +1,6 @@
 """Who is the primary and who may be read from. No server needed."""
 
+import itertools
 from typing import Any
 
 from hypothesis import given
@@ -13,6 +14,7 @@ from scalekit.database.topology import Survey, survey
 from tests.database._tokens import token
 
 SEGMENT = 16 * 2**20
+SERVERS = itertools.count()
 
 
 def report(asked: float = 0.0, **changes: Any) -> Report:
@@ -27,7 +29,7 @@ def report(asked: float = 0.0, **changes: Any) -> Report:
         written=token(timeline, position, system=system),
         flushed=token(timeline, facts.get("flushed", position), system=system),
         flush_delay=0.6,
-        server="one",
+        server=facts.get("server", f"server {next(SERVERS)}"),
         shown="",
     )
 
@@ -90,11 +92,27 @@ def test_a_second_writable_server_on_the_same_timeline_changes_nothing() -> None
     assert "second writable server" in str(found.reasons[0])
 
 
+def test_the_primary_under_a_second_name() -> None:
+    """It is told where it is given, and it is the primary once, whichever of its names was that so far."""
+    first, again = report(writable=True, server="a"), report(writable=True, server="a")
+    found = decide(first, report(), again)
+    assert (found.primary, found.readers) == (0, (1,))
+    assert str(found.reasons[2]).startswith(
+        "the same server as primary=, the primary; each server is given once"
+    )
+    found = decide(first, again, previous=1)
+    assert found.primary == 1
+    assert str(found.reasons[0]).startswith("the same server as replicas[0], the primary")
+
+
 def test_another_system_is_never_used() -> None:
     """A URL that leads to some other database gets neither reads nor writes."""
     found = decide(report(writable=True), report(system=8), report(system=8, writable=True, timeline=9))
     assert (found.primary, found.readers, found.epoch) == (0, (), 1)
-    assert "another database system" in str(found.reasons[1])
+    assert (
+        found.reasons[1]
+        == "belongs to another database system (pg:8) than the primary (pg:7); is its URL right?"
+    )
     assert decide("refused", report(system=7), report(system=8)).readers == ()
 
 

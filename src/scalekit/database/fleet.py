@@ -29,7 +29,7 @@ from scalekit.database.routing import Verdicts
 from scalekit.database.scopes import Scopes
 from scalekit.database.sqltext.postgresql import RULES
 from scalekit.database.tokens import Token
-from scalekit.database.topology import Survey, survey
+from scalekit.database.topology import Mistake, Survey, survey
 from scalekit.errors import NoServerAvailable
 
 _log = logging.getLogger("scalekit.database")
@@ -195,6 +195,10 @@ class Fleet:
             _log.warning("%s is the primary now, in place of %s", after.name, before.name)
             # Whoever still waits on the old one must not be told later that it worked.
             before.cut_writes()
+        reason, health = self.reasons.get(member), member.health
+        if isinstance(reason, Mistake) and not health.told and self._surveyed:
+            _log.warning("%s is left out: %s", member.name, reason)
+        health.told = isinstance(reason, Mistake) and self._surveyed
         if again:
             self.monitor.poke()
         self.monitor.changed()

@@ -62,6 +62,7 @@ class Health:
         away: it is left out, or has to catch up, since it was.
         admitted: when it was read from again.
         foreign: what it has that the primary has not, or ``None``.
+        told: people were told of the mistake for which it is left out.
     """
 
     report: Report | None = None
@@ -71,6 +72,7 @@ class Health:
     away: bool = False
     admitted: float = float("-inf")
     foreign: str | None = None
+    told: bool = False
 
     def answered(self, report: Report) -> None:
         """A question was answered."""

@@ -10,7 +10,7 @@ Pure: no I/O and no clock of its own. Rules:
   may have been replaced meanwhile.
 * A replica is read from only on the primary's timeline, within ``max_lag``, and while it answers. One that
   was out has to catch up (:mod:`.admission`).
-* A member of another system is never used.
+* A member of another system is never used. Nor is the primary under a second name.
 * A replica whose connections do not open read-only is not read from: they would write once it is promoted.
 * Lag is measured against the primary's own positions, stamped with this process's clock, so that
   neither an idle primary nor a wrong clock on a server looks like lag.
@@ -23,6 +23,12 @@ from dataclasses import dataclass
 from scalekit.database.admission import lags
 from scalekit.database.history import History
 from scalekit.database.report import Health
+
+
+class Mistake(str):
+    """Why a member is left out, and will be until somebody changes how it is set up."""
+
+    __slots__ = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +75,12 @@ def survey(
     reasons = [_reason(one, members, system, epoch) for one in members]
     fit = [index for index, reason in enumerate(reasons) if reason is None]
     writable = [index for index in fit if (report := members[index].report) and report.writable]
+    for index, other in _twice(members, writable, previous).items():
+        reasons[index] = Mistake(
+            f"the same server as {_option(other)}, the primary; each server is given once, and replicas= "
+            "lists replicas only"
+        )
+        writable.remove(index)
     primary = previous if previous in writable else next(iter(writable), None)
     if not epoch and primary != previous:
         primary = _first_seen(members, writable, reasons)
@@ -89,6 +101,21 @@ def survey(
             if reasons[index] is None:
                 readers.append(index)
     return Survey(primary, tuple(readers), tuple(reasons), system, epoch)
+
+
+def _twice(members: Sequence[Health], writable: Sequence[int], previous: int | None) -> dict[int, int]:
+    """Members that are another one under another name, and which; the primary so far is the real one."""
+    found: dict[int, int] = {}
+    first: dict[str, int] = {}
+    for index in sorted(writable, key=lambda index: index != previous):
+        report = members[index].report
+        if report is not None and first.setdefault(report.server, index) != index:
+            found[index] = first[report.server]
+    return found
+
+
+def _option(index: int) -> str:
+    return f"replicas[{index - 1}]" if index else "primary="
 
 
 def _first_seen(members: Sequence[Health], writable: Sequence[int], reasons: list[str | None]) -> int | None:
@@ -127,18 +154,23 @@ def _reason(one: Health, members: Sequence[Health], system: str | None, epoch: i
     report = one.report
     if report is None:
         return "has not answered yet"
+    if report.system != system and system is None:
+        return f"belongs to the database system {report.system}, and which is ours is not known"
     if report.system != system:
-        return f"belongs to another database system ({report.system})"
+        return Mistake(
+            f"belongs to another database system ({report.system}) than the primary ({system}); is its URL "
+            "right?"
+        )
     if report.epoch != epoch:
         role = "an old primary" if report.writable else "a replica"
         return f"{role} on timeline {report.epoch}; the current one is {epoch}"
     if not report.writable and not report.read_only:
-        return (
+        return Mistake(
             "connections to it do not open read-only, as they do not through a pooler that drops start-up "
             "parameters; let it pass them on, or connect to the server itself"
         )
     if not report.writable and one.foreign is not None:
-        return (
+        return Mistake(
             f"has changes that the primary does not have ({one.foreign}): it belongs to another database, or "
             "was left behind by a failover"
         )

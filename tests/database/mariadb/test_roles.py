@@ -1,14 +1,20 @@
 """Who is the primary where servers count no promotions. No server needed."""
 
+import itertools
+
 from scalekit.database.backends.mariadb import MariaDB
 from scalekit.database.history import History
 from scalekit.database.promotions import Promotions
 from scalekit.database.report import Health, Report
 from scalekit.database.topology import Survey, survey
 
+SERVERS = itertools.count(1)
 
-def report(read_only: int, applied: str, logged: str) -> Report:
-    return MariaDB().report((read_only, applied, logged, "0", "1 host 3306 17"), asked=1.0)
+
+def report(read_only: int, applied: str, logged: str, *, server: str = "") -> Report:
+    return MariaDB().report(
+        (read_only, applied, logged, "0", server or f"{next(SERVERS)} host 3306 17"), asked=1.0
+    )
 
 
 def decide(*answers: Report | str | None, previous: int | None = None) -> Survey:
@@ -31,6 +37,14 @@ def test_the_writable_one_is_the_primary() -> None:
     assert decide(OLD, REPLICA).primary == 0
     found = decide(REPLICA, OLD)
     assert (found.primary, found.readers, found.epoch) == (1, (0,), 0)
+
+
+def test_the_primary_under_a_second_name() -> None:
+    """It is one server, and nobody needs to set read_only on it."""
+    twice = report(0, "", "0-1-8", server="1 host 3306 17")
+    found = decide(twice, twice, REPLICA)
+    assert (found.primary, found.readers) == (0, (2,))
+    assert "the same server as primary=" in str(found.reasons[1])
 
 
 def test_a_process_that_saw_the_failover_keeps_to_the_new_primary() -> None:
