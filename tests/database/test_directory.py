@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from sqlalchemy import make_url, text
+from sqlalchemy import NullPool, make_url, text
 
 from scalekit.database import ANY, AsyncCluster, Cluster, Replica, dns
 from scalekit.database.directory import Directory
@@ -179,3 +179,28 @@ def test_synchronous_lists(
     until(lambda: read() == items.cluster.primary.port)
     until(lambda: len(cluster._fleet.monitor._watchers) == 1)  # type: ignore[attr-defined]
     cluster.dispose()
+
+
+async def test_a_list_that_no_engine_can_be_made_of(
+    items: Database, make_async: Callable[..., AsyncCluster], caplog: pytest.LogCaptureFixture
+) -> None:
+    """24. What is known stays, and asking goes on; any function that leads to an answer will do."""
+    first = items.cluster.replicas[0]
+    wrong = True
+
+    class Service:
+        async def __call__(self) -> list[str | Replica]:
+            url = items.replica_urls()[0]
+            return [Replica(url, pool_size=3) if wrong else url]
+
+    cluster = make_async(replicas=Service(), refresh=0.05, poolclass=NullPool)
+    async with cluster.session(consistency=ANY) as session:
+        assert (await session.execute(READ)).one()[1] == items.cluster.primary.port
+    async with asyncio.timeout(20):
+        while "pool_size" not in caplog.text:
+            await asyncio.sleep(0.01)
+        wrong = False
+        port = 0
+        while port != first.port:
+            async with cluster.session(consistency=ANY) as session:
+                port = (await session.execute(READ)).one()[1]

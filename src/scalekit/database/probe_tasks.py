@@ -2,10 +2,11 @@
 
 import asyncio
 import contextlib
+import inspect
 import os
 import time
-from collections.abc import Awaitable, Callable
-from typing import Any, cast
+from collections.abc import Callable
+from typing import Any
 
 from sqlalchemy.util import await_only
 
@@ -139,17 +140,14 @@ class TaskMonitor:
     async def _list(self, directory: Directory) -> None:
         while not self._stopping:
             try:
-                if directory.is_async:
-                    found: Any = await cast(Awaitable[Any], directory.find())
-                else:
-                    found = await asyncio.to_thread(directory.find)
-                replicas = directory.read(found)
+                # A plain function may wait for an answer, which the loop must not.
+                found: Any = await _called(directory)
+                self._fleet.set_replicas(directory.read(found))
             except Exception as error:  # noqa: BLE001  the application's function may raise anything
                 directory.failed(error)
                 self._fleet.without_list()
                 self.poke()
             else:
-                self._fleet.set_replicas(replicas)
                 self.members_changed()
             await asyncio.sleep(directory.refresh)
 
@@ -161,6 +159,11 @@ class TaskMonitor:
                 if member.is_late():
                     member.cut_probe()
         await question
+
+
+async def _called(directory: Directory) -> Any:
+    found: Any = directory.find() if directory.is_async else await asyncio.to_thread(directory.find)
+    return await found if inspect.isawaitable(found) else found
 
 
 def _wake(waiter: asyncio.Future[None]) -> None:

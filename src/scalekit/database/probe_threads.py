@@ -108,13 +108,12 @@ class ThreadMonitor:
     def _list(self, directory: Directory) -> None:
         while not self._stop.is_set():
             try:
-                found = directory.read(directory.find())
+                self._fleet.set_replicas(directory.read(directory.find()))
             except Exception as error:  # noqa: BLE001  the application's function may raise anything
                 directory.failed(error)
                 self._fleet.without_list()
                 self.poke()
             else:
-                self._fleet.set_replicas(found)
                 self.members_changed()
             self._stop.wait(directory.refresh)
 
