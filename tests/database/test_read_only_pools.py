@@ -105,3 +105,20 @@ def test_a_reply_from_a_promoted_node_is_enough_to_ask_everyone(make_sync: Calla
     asked = lambda: [member.health.asked for member in cluster._fleet.members]  # noqa: E731
     cluster._fleet.monitor.wait(lambda: all(new > old for new, old in zip(asked(), before, strict=True)), 20)
     assert all(new > old for new, old in zip(asked(), before, strict=True))
+
+
+@both
+async def test_a_connection_that_is_closed_tells_nothing(
+    make_async: Callable[..., AsyncCluster], driver: str
+) -> None:
+    """12. It is looked at when it is given back too: whoever had read over it gets no error for that."""
+    cluster = make_async(driver, isolation_level="AUTOCOMMIT")
+    member = cluster._fleet.members[1]
+    with cluster.scope():
+        async with cluster.session() as session:
+            assert (await session.execute(READ)).one() == (0, True)
+            (connection,) = [one for busy in cluster._fleet.members[1:] for one in busy.read_links.busy]
+            told = member._driver.told  # type: ignore[union-attr]
+            assert told(connection) == (True, True)
+            await connection.driver_connection.close()
+            assert told(connection) == (None, None)

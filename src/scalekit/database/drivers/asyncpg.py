@@ -11,7 +11,7 @@ from typing import Any
 import asyncpg  # type: ignore[import-untyped]
 
 from scalekit.database.backends.postgresql import HOT_STANDBY, POSITION, READ_ONLY, WROTE, is_on
-from scalekit.database.drivers.protocol import Committed, Told, raw, sqlstate
+from scalekit.database.drivers.protocol import NOTHING_TOLD, Committed, Told, raw, sqlstate
 
 _SAID = "scalekit "
 _WROTE, _POSITION, _ROLLED_BACK = "scalekit wrote", "scalekit position ", "scalekit rolled back"
@@ -69,7 +69,10 @@ class Asyncpg:
         return (_WROTE in said, positions[0].removeprefix(_POSITION)) if positions else None
 
     def told(self, connection: Any) -> Told:
-        settings = raw(connection).get_settings()
+        driver_connection = raw(connection)
+        if driver_connection is None or driver_connection.is_closed():
+            return NOTHING_TOLD
+        settings = driver_connection.get_settings()
         return Told(is_on(getattr(settings, READ_ONLY, None)), is_on(getattr(settings, HOT_STANDBY, None)))
 
     def position(self, connection: Any, sql: str) -> Committed:

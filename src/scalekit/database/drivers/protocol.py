@@ -56,7 +56,10 @@ class Driver(Protocol):
         ...
 
     def told(self, connection: Any) -> Told:
-        """What the server says of the connection with its replies, as far as has arrived. No round trip."""
+        """What the server says of the connection with its replies, as far as has arrived. No round trip.
+
+        Nothing once it is closed.
+        """
         ...
 
     def position(self, connection: Any, sql: str) -> Committed:

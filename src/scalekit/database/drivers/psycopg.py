@@ -13,7 +13,7 @@ from psycopg.rows import tuple_row
 from scalekit._steps import Steps
 from scalekit.database.backends.postgresql import HOT_STANDBY, POSITION, READ_ONLY, WROTE, is_on
 from scalekit.database.drivers import sockets
-from scalekit.database.drivers.protocol import Committed, Told, drive, raw, sqlstate
+from scalekit.database.drivers.protocol import NOTHING_TOLD, Committed, Told, drive, raw, sqlstate
 
 # libpq does not tell the SQLSTATE of a connection that was refused. What is missed here, as in another
 # language, is tried again, as if the server were starting.
@@ -54,7 +54,10 @@ class Psycopg:
         return drive(connection, _commit)
 
     def told(self, connection: Any) -> Told:
-        status = raw(connection).info.parameter_status
+        driver_connection = raw(connection)
+        if driver_connection is None or driver_connection.closed:
+            return NOTHING_TOLD
+        status = driver_connection.info.parameter_status
         return Told(is_on(status(READ_ONLY)), is_on(status(HOT_STANDBY)))
 
     def position(self, connection: Any, sql: str) -> Committed:
