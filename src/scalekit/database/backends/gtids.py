@@ -8,6 +8,9 @@ import re
 from collections.abc import Mapping
 
 from scalekit.database.backends.protocol import Trouble
+from scalekit.database.report import Report
+from scalekit.database.sqltext.mysql import RULES
+from scalekit.database.tokens import Token
 
 # Of the server: ER_OPTION_PREVENTS_STATEMENT (--read-only), ER_CANT_EXECUTE_IN_READ_ONLY_TRANSACTION,
 # ER_READ_ONLY_MODE.
@@ -36,16 +39,24 @@ _INTERVAL = re.compile(r"(\d+)(?:-(\d+))?")
 GONE = frozenset({*_GONE, *_CLIENT})
 """Codes of errors after which a connection is of no more use."""
 
-CONFLICT_CURE = "take no locks in what only reads"
 
+class GTIDBackend:
+    """What is the same in both kinds of servers."""
 
-def trouble(code: str | int | None) -> Trouble:
-    """What the error ``code`` means for the transaction that met it."""
-    if not isinstance(code, int) or code <= 0:
-        return Trouble.OTHER
-    if code in _CLIENT:
-        return Trouble.GONE
-    return _TROUBLE.get(code, Trouble.SERVER_SAID_NO)
+    conflict_cure = "take no locks in what only reads"
+    # Reads take locks there, which belong on the primary.
+    primary_only_isolation = frozenset({"SERIALIZABLE"})
+    rules = RULES
+
+    def wait(self, token: Token, *, last: Report, timeout: float) -> None:
+        return None
+
+    def trouble(self, code: str | int | None) -> Trouble:
+        if not isinstance(code, int) or code <= 0:
+            return Trouble.OTHER
+        if code in _CLIENT:
+            return Trouble.GONE
+        return _TROUBLE.get(code, Trouble.SERVER_SAID_NO)
 
 
 def is_on(value: object) -> bool:

@@ -14,9 +14,7 @@ Rules:
 from typing import Any
 
 from scalekit.database.backends import gtids
-from scalekit.database.backends.protocol import Trouble
 from scalekit.database.report import Report
-from scalekit.database.sqltext.mysql import RULES
 from scalekit.database.tokens import Reached, Token
 
 SYSTEM = "mariadb"
@@ -38,16 +36,12 @@ POSITION = "@@last_gtid"
 """The id of the last transaction that this connection has committed; empty if none changed anything."""
 
 
-class MariaDB:
+class MariaDB(gtids.GTIDBackend):
     """MariaDB with replication by GTID; implements :class:`.protocol.Backend`."""
 
     name = "MariaDB"
     question, inline, position = QUESTION, INLINE, POSITION
     oldest: tuple[int, ...] = (10, 5)
-    conflict_cure = gtids.CONFLICT_CURE
-    # Reads take locks there, which belong on the primary.
-    primary_only_isolation = frozenset({"SERIALIZABLE"})
-    rules = RULES
 
     def report(self, row: tuple[Any, ...], *, asked: float) -> Report:
         read_only, applied, logged, threads, server = row
@@ -59,14 +53,8 @@ class MariaDB:
         writable = last.writable and not gtids.is_on(read_only)
         return _report(applied, logged, writable=writable, server=last.server, asked=asked)
 
-    def wait(self, token: Token, *, last: Report, timeout: float) -> None:
-        return None
-
     def token(self, said: str, *, last: Report) -> Token:
         return _token(gtids.mariadb_marks(said))
-
-    def trouble(self, code: str | int | None) -> Trouble:
-        return gtids.trouble(code)
 
 
 def _report(applied: str, logged: str, *, writable: bool, server: str, asked: float) -> Report:

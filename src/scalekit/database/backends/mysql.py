@@ -11,9 +11,7 @@ Rules:
 from typing import Any
 
 from scalekit.database.backends import gtids
-from scalekit.database.backends.protocol import Trouble
 from scalekit.database.report import Report
-from scalekit.database.sqltext.mysql import RULES
 from scalekit.database.tokens import Reached, Token
 
 SYSTEM = "mysql"
@@ -28,15 +26,12 @@ INLINE = "SELECT @@GLOBAL.read_only, @@GLOBAL.gtid_executed"
 POSITION = "@@GLOBAL.gtid_executed"
 
 
-class MySQL:
+class MySQL(gtids.GTIDBackend):
     """MySQL with replication by GTID; implements :class:`.protocol.Backend`."""
 
     name = "MySQL"
     question, inline, position = QUESTION, INLINE, POSITION
     oldest: tuple[int, ...] = (8, 0)
-    conflict_cure = gtids.CONFLICT_CURE
-    primary_only_isolation = frozenset({"SERIALIZABLE"})
-    rules = RULES
 
     def report(self, row: tuple[Any, ...], *, asked: float) -> Report:
         read_only, executed, server = row
@@ -59,14 +54,8 @@ class MySQL:
     def inline_report(self, row: tuple[Any, ...], *, asked: float, last: Report) -> Report:
         return self.report((*row, last.server), asked=asked)
 
-    def wait(self, token: Token, *, last: Report, timeout: float) -> None:
-        return None
-
     def token(self, said: str, *, last: Report) -> Token:
         return self._token(said)
-
-    def trouble(self, code: str | int | None) -> Trouble:
-        return gtids.trouble(code)
 
     def _token(self, executed: str) -> Token:
         marks = gtids.mysql_marks(executed, gaps=True)

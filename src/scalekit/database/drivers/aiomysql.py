@@ -6,7 +6,7 @@ from typing import Any
 import aiomysql  # type: ignore[import-untyped]
 
 from scalekit.database.drivers import sockets
-from scalekit.database.drivers.mysql_common import MySQLDriver
+from scalekit.database.drivers.mysql_common import MySQLDriver, in_time
 from scalekit.database.drivers.protocol import raw
 
 
@@ -16,15 +16,7 @@ class Aiomysql(MySQLDriver):
     errors: tuple[type[Exception], ...] = (aiomysql.OperationalError, aiomysql.Error)
 
     def parameters(self, given: dict[str, Any], *, read_only: bool, timeout: float) -> dict[str, Any]:
-        connect = given.get("async_creator_fn", _connect)
-        budget = float(given.get("connect_timeout", timeout))
-
-        async def within_budget(*arguments: Any, **parameters: Any) -> Any:
-            # Its connect time-out ends with the socket's; the handshake that follows has none.
-            async with asyncio.timeout(budget):
-                return await connect(*arguments, **parameters)
-
-        return {"connect_timeout": timeout, **given, "async_creator_fn": within_budget}
+        return in_time(_connect, given, timeout=timeout)
 
     def is_closed(self, connection: Any) -> bool:
         driver_connection = raw(connection)

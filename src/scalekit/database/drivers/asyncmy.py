@@ -1,12 +1,11 @@
 """asyncmy."""
 
-import asyncio
 from typing import Any
 
 import asyncmy
 
 from scalekit.database.drivers import sockets
-from scalekit.database.drivers.mysql_common import MySQLDriver
+from scalekit.database.drivers.mysql_common import MySQLDriver, in_time
 from scalekit.database.drivers.protocol import raw
 
 
@@ -16,15 +15,7 @@ class Asyncmy(MySQLDriver):
     errors: tuple[type[Exception], ...] = (asyncmy.errors.OperationalError, asyncmy.errors.Error)
 
     def parameters(self, given: dict[str, Any], *, read_only: bool, timeout: float) -> dict[str, Any]:
-        connect = given.get("async_creator_fn", asyncmy.connect)
-        budget = float(given.get("connect_timeout", timeout))
-
-        async def within_budget(*arguments: Any, **parameters: Any) -> Any:
-            # Its connect time-out ends with the socket's; the handshake that follows has none.
-            async with asyncio.timeout(budget):
-                return await connect(*arguments, **parameters)
-
-        return {"connect_timeout": timeout, **given, "async_creator_fn": within_budget}
+        return in_time(asyncmy.connect, given, timeout=timeout)
 
     def is_closed(self, connection: Any) -> bool:
         driver_connection = raw(connection)

@@ -8,6 +8,7 @@ Rules:
   before is how a transaction that wrote is told from one that did not.
 """
 
+import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any
@@ -21,6 +22,26 @@ _READ_ONLY = "SET SESSION TRANSACTION READ ONLY"
 
 # SERVER_STATUS_AUTOCOMMIT of the protocol.
 _AUTOCOMMIT = 2
+
+
+def in_time(connect: Callable[..., Any], given: dict[str, Any], *, timeout: float) -> dict[str, Any]:
+    """``given`` for drivers of asyncio, whose connect time-out ends with the socket's.
+
+    The handshake that follows has none.
+
+    Args:
+        connect: the driver's own function.
+        given: its parameters, from the URL and the application.
+        timeout: seconds, unless they say otherwise.
+    """
+    connect = given.get("async_creator_fn", connect)
+    budget = float(given.get("connect_timeout", timeout))
+
+    async def within_budget(*arguments: Any, **parameters: Any) -> Any:
+        async with asyncio.timeout(budget):
+            return await connect(*arguments, **parameters)
+
+    return {"connect_timeout": timeout, **given, "async_creator_fn": within_budget}
 
 
 class MySQLDriver(ABC):
