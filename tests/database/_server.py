@@ -13,8 +13,9 @@ from starlette.routing import Route
 from scalekit.database import AsyncCluster
 from scalekit.database.asgi import ReadYourWritesMiddleware
 
+# No ramp: each process has one of its own, and while it lasts they may disagree about a visitor's replica.
 cluster = AsyncCluster(
-    os.environ["PRIMARY_URL"], replicas=os.environ["REPLICA_URLS"].split(), probe_interval=0.1
+    os.environ["PRIMARY_URL"], replicas=os.environ["REPLICA_URLS"].split(), probe_interval=0.1, ramp=0
 )
 
 
