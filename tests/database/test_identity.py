@@ -15,6 +15,8 @@ from scalekit.database.tokens import Reached
 from scalekit.errors import NoServerAvailable
 from tests.conftest import Database
 from tests.faults import FaultProxy, pause_replay
+from tests.servers import postgres
+from tests.servers.waiting import wait_until
 
 REPORT = Report(
     asked=10.0,
@@ -195,3 +197,29 @@ def test_the_primary_under_a_second_name(
         f"{wrong.name} is left out: the same server as {option}"
     ]
     assert sorted(member.role for member in cluster.status().members) == ["out", "primary", "replica"]
+
+
+def test_a_replica_of_another_system(
+    items: Database,
+    make_sync: Callable[..., Cluster],
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It is neither read from nor written to, alone or beside a good one, and people are told why."""
+    # Made like the others, it would be a copy of them.
+    monkeypatch.setattr(postgres, "_fresh_data", postgres._fresh_data.__wrapped__)
+    system = text("SELECT system_identifier::text FROM pg_control_system()")
+    with postgres.PostgresServer() as foreign:
+        foreign.sql(f"CREATE DATABASE {items.name}")
+        wrong = foreign.url("psycopg", items.name)
+        ours = items.cluster.primary.sql(str(system))
+        for replicas in ([wrong], [wrong, items.replica_urls("psycopg")[0]]):
+            cluster = make_sync(replicas=replicas)
+            for level in (ANY, STRONG):
+                with cluster.session(consistency=level) as session:
+                    assert session.execute(system).scalar_one() == ours
+            found = cluster.status().members[1]
+            assert (found.role, found.transactions) == ("out", 0)
+            assert f"than the primary (pg:{ours}); is its URL right?" in str(found.reason)
+        line = f"{found.name} is left out: belongs to another database system"
+        wait_until(lambda: line in caplog.text, what="the warning")
