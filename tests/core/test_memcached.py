@@ -325,8 +325,10 @@ def test_loops_in_threads_at_the_same_time(prefix: str) -> None:
 
                 asyncio.run(close())
                 wait_until(lambda: connected(server) == 0, what="all connections are closed")
+            except BaseException:
+                ready.abort()  # not after it was passed: who has not woken yet would take that for a failure
+                raise
             finally:
-                ready.abort()
                 done.set()
             for future in futures:
                 future.result()

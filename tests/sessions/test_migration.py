@@ -94,7 +94,6 @@ def test_a_visitor_stays_logged_in(browser: Browser) -> None:
     assert browser(lambda session: session["cart"]) == ["tea", "cup"]
 
 
-@pytest.mark.parametrize("shell_type", [ASGIShell, WSGIShell, FlaskShell])
 def test_what_the_cookie_carried_is_not_kept(browser: Browser) -> None:
     """33. After the response nothing in the process holds what was in a visitor's cookie."""
     browser.visit(lambda session: session.update(seen=True))
@@ -102,6 +101,7 @@ def test_what_the_cookie_carried_is_not_kept(browser: Browser) -> None:
     assert not [one for one in gc.get_objects() if type(one) is LegacyToken]
 
 
+@pytest.mark.parametrize("shell_type", [ASGIShell, WSGIShell, FlaskShell])
 def test_an_untouched_session_is_not_moved(browser: Browser) -> None:
     """33. A request that does not look at its session leaves everything as it is."""
     jar = dict(browser.jar)
