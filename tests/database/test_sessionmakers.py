@@ -142,14 +142,15 @@ def test_a_class_that_knows_other_databases(make_sync: Callable[..., Cluster], t
                 return other.primary_engine
             return super().get_bind(mapper, **keywords)
 
-    Elsewhere.metadata.create_all(other.primary_engine)
     cluster = make_sync()
     make = cluster.sessionmaker(class_=Routed)
-    with other, make.begin() as session:
-        session.add_all([Log(id=1), Item(id=9, stock=1)])
-    with make() as session:
-        assert session.scalars(select(Log.id)).all() == [1]
-        assert session.scalars(select(Item.id).where(Item.stock == 1)).all() == [9]
-        session.add(Log(id=2))
-        session.commit()
-        assert session.query(Log).count() == 2
+    with other:
+        Elsewhere.metadata.create_all(other.primary_engine)
+        with make.begin() as session:
+            session.add_all([Log(id=1), Item(id=9, stock=1)])
+        with make() as session:
+            assert session.scalars(select(Log.id)).all() == [1]
+            assert session.scalars(select(Item.id).where(Item.stock == 1)).all() == [9]
+            session.add(Log(id=2))
+            session.commit()
+            assert session.query(Log).count() == 2

@@ -306,7 +306,7 @@ def test_a_transaction_that_is_ended_for_real(cluster: Cluster) -> None:
             session.commit()
         with cluster.primary_engine.connect() as connection:
             connection.exec_driver_sql("COMMIT")
-    with cluster.session() as session:
+    with cluster.session(consistency=STRONG) as session:  # of that COMMIT nobody was told
         assert session.scalar(COUNT) == 4
 
 
