@@ -23,6 +23,11 @@ def directory(find: Any = list) -> Directory:
     return Directory(find, primary=make_url(PRIMARY), refresh=30, colour="sync")
 
 
+def test_a_replica_does_not_show_its_password() -> None:
+    """24. Its ``repr`` may end up in a log."""
+    assert "secret" not in repr(Replica("postgresql+asyncpg://app:secret@replica/shop", weight=2))
+
+
 def test_each_server_once_and_the_primary_not() -> None:
     """24. A name may lead to all servers, and a list may say one twice."""
     one, two = (f"postgresql+psycopg://app@{host}/shop" for host in ("one", "two"))

@@ -82,6 +82,7 @@ WRITES = [
     "SELECT NextVal('s')",
     "SELECT setval('s', 1), currval('s'), lastval()",
     "SELECT pg_advisory_lock(1)",
+    "SELECT 1 -- a carriage return ends this\r, pg_advisory_lock(1)",
     "SELECT pg_try_advisory_xact_lock(1)",
     "SELECT set_config('a.b', 'c', false)",
     "SELECT setseed(0.5)",

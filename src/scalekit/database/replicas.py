@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from sqlalchemy import URL
 
@@ -25,7 +25,7 @@ class Replica:
         ConfigurationError: a weight or a size that cannot be.
     """
 
-    url: DatabaseURL
+    url: DatabaseURL = field(repr=False)  # there may be a password in it
     weight: float = 1
     zone: str | None = None
     pool_size: int | None = None

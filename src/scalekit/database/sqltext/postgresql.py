@@ -7,7 +7,7 @@ from scalekit.database.sqltext.rules import TextRules
 # One alternative for each lexical class; the order matters. Names after PostgreSQL's manual, section 4.1.
 _TOKEN = re.compile(
     r"""
-      (?P<skip>\s+|--[^\n]*)
+      (?P<skip>\s+|--[^\r\n]*)
     | (?P<comment>/\*)
     | (?P<odd>[uU]&['"])                           # escapes that depend on a UESCAPE clause further on
     | (?P<escaped>[eE]'(?:[^'\\]|\\.|'')*')
