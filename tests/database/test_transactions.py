@@ -247,3 +247,35 @@ def test_a_level_that_is_none(make_sync: Callable[..., Cluster]) -> None:
     """A mistyped level is an error of the statement, not a level that nobody asked for."""
     with make_sync().session() as session, pytest.raises(ConfigurationError, match="consistency='strong'"):
         session.execute(STOCK, execution_options={"consistency": "strong"})
+
+
+@pytest.mark.parametrize("first", [STOCK, text("UPDATE item SET stock = 6")], ids=["read", "written"])
+def test_a_commit_counts_where_it_is_made(
+    make_sync: Callable[..., Cluster], items: Database, first: Any
+) -> None:
+    """1. A transaction that began in a request that may write, and is committed in the scope of a job: both
+    have it in their tokens, and the job does not read past it."""
+    cluster = make_sync()
+    meet(cluster)
+    with lagging(items), cluster.scope(writes=True) as request, cluster.session() as session:
+        session.execute(first)
+        with cluster.scope() as job:
+            session.execute(text("UPDATE item SET stock = 7"))
+            session.commit()
+            assert job.token == request.token is not None
+            assert job.commits == request.commits == 1
+            with cluster.session() as other:
+                assert other.execute(STOCK).one() == (7, False)
+
+
+def test_what_a_connection_that_is_kept_commits(make_sync: Callable[..., Cluster], items: Database) -> None:
+    """1. Over a Core connection that was opened before the scope: it is the scope's, and is waited for."""
+    cluster = make_sync()
+    meet(cluster)
+    with lagging(items), cluster.connection() as kept, cluster.scope() as job:
+        kept.execute(text("UPDATE item SET stock = 8"))
+        assert job.has_uncommitted_writes()
+        kept.commit()
+        assert job.token is not None
+        with cluster.session() as session:
+            assert session.execute(STOCK).one() == (8, False)

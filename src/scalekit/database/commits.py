@@ -25,6 +25,7 @@ from scalekit.database.backends.protocol import Backend, Trouble
 from scalekit.database.drivers.protocol import Driver
 from scalekit.database.report import Report
 from scalekit.database.scope import Scope
+from scalekit.database.scopes import Scopes
 from scalekit.database.tokens import Token, latest
 from scalekit.errors import OutcomeUnknown
 
@@ -39,17 +40,19 @@ class Mark:
     Args:
         name: of the server it runs on.
         report: what that server last said about itself.
-        scope: the request it belongs to.
+        scope: the request in which it began.
         backend: what kind of server it is.
+        scopes: tell in which one it is committed.
     """
 
     __slots__ = (
         "__weakref__", "_promised", "autocommit", "backend", "changed", "handed_out", "name", "report",
-        "scope", "statements", "token", "wrote",
+        "scope", "scopes", "statements", "token", "wrote",
     )  # fmt: skip
 
-    def __init__(self, name: str, report: Report, scope: Scope, backend: Backend) -> None:
-        self.name, self.report, self.scope, self.backend = name, report, scope, backend
+    def __init__(self, name: str, report: Report, scope: Scope, backend: Backend, scopes: Scopes) -> None:
+        self.name, self.report, self.backend = name, report, backend
+        self.scope, self.scopes = scope, scopes
         self.statements = 0
         # What may have changed something, and what has: of SHOW and SET LOCAL only the server can tell.
         self.wrote = self.changed = False
@@ -75,7 +78,7 @@ class Mark:
             self.token = self.backend.token(position, last=self.report)
         else:
             self.token = Token.unknown(self.report.system, self.report.epoch)
-        self.scope.advance(self.token, since=self._promised, confirmed=confirmed)
+        self.scope.advance(self.token, since=self._promised, confirmed=confirmed, also=self.scopes.current())
 
 
 def attach(connection: PoolProxiedConnection, mark: Mark, *, autocommit: bool) -> None:

@@ -168,7 +168,12 @@ class _Writing:
         return connection is not None and connection.in_transaction()
 
     def begin(self, connection: Connection) -> None:
-        self._mark = _Mark(self._fleet, self._member, self._scope, connection)
+        scope = self._fleet.scopes.current() or self._scope
+        if scope is not self._scope:
+            # Kept for longer than the scope that it was opened in: what it does is of this one.
+            self._scope = scope
+            scope.watch(self)
+        self._mark = _Mark(self._fleet, self._member, scope, connection)
         attach(connection.connection, self._mark, autocommit=self._member.is_autocommit(connection))
 
     def end(self, connection: Connection) -> None:
@@ -190,7 +195,9 @@ class _Mark(Mark):
 
     def __init__(self, fleet: Fleet, member: Member, scope: Scope, connection: Connection) -> None:
         assert member.backend is not None
-        super().__init__(member.name, member.introduction(raw(connection)), scope, member.backend)
+        super().__init__(
+            member.name, member.introduction(raw(connection)), scope, member.backend, fleet.scopes
+        )
         self._fleet, self._member = fleet, member
 
     def committed(self, position: str | None) -> None:

@@ -26,6 +26,7 @@ from scalekit.database.levels import ANY, STRONG, Consistency
 from scalekit.database.member import Member
 from scalekit.database.recovery import Repeat, repeat
 from scalekit.database.scope import Scope, Seen
+from scalekit.database.scopes import Scopes
 from scalekit.database.tokens import Token
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ class Place(Mark):
     Args:
         member: the server.
         scope: the visitor.
+        scopes: tell in which scope it is committed.
         connection: to that server, of this transaction.
         level: how fresh its reads were asked to be; ``STRONG`` on the primary.
         seen: what the visitor had been promised when that was checked.
@@ -49,13 +51,14 @@ class Place(Mark):
         self,
         member: Member,
         scope: Scope,
+        scopes: Scopes,
         connection: Connection,
         *,
         level: Consistency = STRONG,
         seen: Token | None = None,
     ) -> None:
         assert member.backend is not None
-        super().__init__(member.name, member.introduction(raw(connection)), scope, member.backend)
+        super().__init__(member.name, member.introduction(raw(connection)), scope, member.backend, scopes)
         self.member, self.connection, self.engine = member, connection, connection.engine
         self.replica, self.level, self.seen = level is not STRONG, level, seen
         self.streaming = False
@@ -137,7 +140,7 @@ def on_replica(
                 case Repeat.ELSEWHERE:
                     without |= {member}
         else:
-            return Place(member, scope, connection, level=level, seen=promised)
+            return Place(member, scope, fleet.scopes, connection, level=level, seen=promised)
     return None
 
 
@@ -162,7 +165,7 @@ def on_primary(session: "ReadWriteSession", scope: Scope, execution_options: Any
         if member.trouble(error) is Trouble.GONE:
             fleet.suspect(member, describe(error))
         raise
-    place = Place(member, scope, connection)
+    place = Place(member, scope, session.fleet.scopes, connection)
     attach(connection.connection, place, autocommit=member.is_autocommit(connection))
     return place
 

@@ -6,6 +6,7 @@ they set would not be.
 """
 
 import logging
+from collections.abc import Iterator
 from threading import RLock
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 from weakref import ref
@@ -80,17 +81,33 @@ class Scope:
         """Whether this request has committed something, or may have."""
         return self._advanced
 
-    def advance(self, token: Token, *, since: Token | None = None, confirmed: bool = True) -> None:
-        """A commit of this request reached ``token``.
+    def advance(
+        self,
+        token: Token,
+        *,
+        since: Token | None = None,
+        confirmed: bool = True,
+        also: "Scope | None" = None,
+    ) -> None:
+        """A commit of this request reached ``token``. It is one of all scopes around this one, too.
 
         Args:
             token: where it is in the log.
             since: the token of this scope when the transaction began. What it stands for was committed
                 before and so is covered, even where its position was never learned.
             confirmed: false if nobody knows whether it was applied.
+            also: where it was committed, if the transaction began in another scope.
         """
-        if self._parent is not None:
-            self._parent.advance(token, confirmed=confirmed)
+        for scope in dict.fromkeys([*self._around(), *(also._around() if also is not None else ())]):
+            scope._advance(token, since, confirmed=confirmed)
+
+    def _around(self) -> Iterator["Scope"]:
+        scope: Scope | None = self
+        while scope is not None:
+            yield scope
+            scope = scope._parent
+
+    def _advance(self, token: Token, since: Token | None, *, confirmed: bool) -> None:
         # Threads of one request, or of a script, may commit at the same time.
         with self._lock:
             if since is not None and self.token is since and since.same_history(token):
