@@ -46,6 +46,21 @@ async def test_a_wrong_name_is_told_at_once(database: Database, driver: str) -> 
             await session.close()
 
 
+async def test_an_option_that_the_driver_does_not_know(database: Database) -> None:
+    """Bad input: libpq's ``sslmode`` in a URL for asyncpg is told at once, by its name; so in the status."""
+    one, *others = [
+        f"{url}?sslmode=disable"
+        for url in (database.primary_url("asyncpg"), *database.replica_urls("asyncpg"))
+    ]
+    async with AsyncCluster(one, replicas=others, **PATIENT) as cluster:
+        session = cluster.session()
+        with pytest.raises(NoServerAvailable, match="unexpected keyword argument 'sslmode'"):
+            await session.execute(text("SELECT 1"))
+        await session.close()
+        for member in cluster.status().members:
+            assert "'sslmode'" in (member.reason or "")
+
+
 def _in_database(name: str, database: Database, driver: str) -> tuple[str, list[str]]:
     primary = database.cluster.primary.url(driver, name)
     return primary, [replica.url(driver, name) for replica in database.cluster.replicas]

@@ -57,6 +57,9 @@ class Counters:
     cancellations: int = 0
 
 
+# What drivers say to options that they do not know, of a URL for example; nobody else hears of it.
+_MISCONFIGURED = (TypeError, ValueError)
+
 # The errors that a member's trouble shows itself in.
 Errors: TypeAlias = tuple[type[Exception], ...]
 
@@ -109,7 +112,7 @@ class Member:
         self.deadline = math.inf
         self.on_promotion: Callable[[], None] = _nobody_listens
         self.errors: Errors = (DBAPIError, OSError, *(driver.errors if driver else ()))
-        self._probe_errors: Errors = (SQLAlchemyError, *self.errors)
+        self._probe_errors: Errors = (SQLAlchemyError, *_MISCONFIGURED, *self.errors)
         probing = {key: value for key, value in options.items() if not key.startswith(("pool", "max_over"))}
         probing |= {"poolclass": NullPool, "isolation_level": "AUTOCOMMIT", "echo": False}
         self.capacity = _capacity(options)
@@ -217,7 +220,7 @@ class Member:
                 report = yield from self.ask()
             except self._probe_errors as error:
                 failure = describe(error)
-                self.refused = self.refuses(error)
+                self.refused = self.refuses(error) or isinstance(error, _MISCONFIGURED)
             else:
                 self.refused = False
                 return report
