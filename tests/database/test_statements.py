@@ -145,6 +145,32 @@ TEXTS: list[tuple[str, bool]] = [
     ("CREATE TABLE copied AS SELECT * FROM item", False),
     ("SELECT pg_advisory_lock(9), pg_advisory_unlock(9)", False),
     ("SELECT pg_logical_emit_message(true, 'a', 'b')", False),
+    # A replica shows it 32 numbers ahead; as a window function it is a read like any other.
+    ("SELECT last_value FROM numbers", False),
+    ("SELECT log_cnt, is_called FROM numbers", False),
+    ("SELECT n.last_value AS at FROM numbers AS n", False),
+    ("SELECT last_value(id) OVER (ORDER BY id) AS last_value FROM item", True),
+    ("SELECT * FROM pg_sequences", False),
+    ("SELECT pg_sequence_last_value('numbers'::regclass)", False),
+    # A server's own affairs: who asks means the primary.
+    ("SELECT gid FROM pg_prepared_xacts", False),
+    ("SELECT mode FROM pg_catalog.pg_locks", False),
+    ("SELECT state FROM pg_stat_activity", False),
+    ("SELECT application_name FROM pg_stat_replication", False),
+    ("SELECT n_live_tup FROM pg_stat_user_tables", False),
+    ("SELECT heap_blks_hit FROM pg_statio_user_tables", False),
+    ("SELECT slot_name FROM pg_replication_slots", False),
+    ("SELECT pg_stat_get_live_tuples('item'::regclass)", False),
+    ("SELECT pg_blocking_pids(pg_backend_pid())", False),
+    ("SELECT pg_notification_queue_usage()", False),
+    ("SELECT txid_status(3), pg_xact_status('3')", False),
+    ("SELECT count(*) FROM pg_ls_dir('.')", False),
+    # What is in the database's files, and what tells where one is.
+    ("SELECT null_frac FROM pg_stats WHERE tablename = 'item'", True),
+    ("SELECT pg_total_relation_size('item')", True),
+    ("SELECT sequence_name FROM information_schema.sequences", True),
+    ("SELECT pg_backend_pid(), inet_server_port(), pg_is_in_recovery()", True),
+    ("SELECT pg_last_wal_replay_lsn()", True),
 ]
 
 

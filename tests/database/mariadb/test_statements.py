@@ -33,6 +33,11 @@ READS = [
     "SELECT REPLACE(name, 'o', '0') FROM item",
     "SELECT SLEEP(0)",
     "SELECT JSON_OBJECT('a', 1)",
+    # They tell of the statement before, wherever that ran.
+    "SELECT FOUND_ROWS(), ROW_COUNT()",
+    # Where one is.
+    "SELECT CONNECTION_ID(), @@hostname, @@GLOBAL.gtid_slave_pos",
+    "SELECT lasts.identity FROM (SELECT 1 AS identity) AS lasts",
 ]
 WRITES = [
     "SELECT * FROM item FOR UPDATE",
@@ -90,6 +95,19 @@ WRITES = [
     "SELECT /*! SQL_NO_CACHE */ 1",
     "SELECT /*M! 1, */ 2",
     "XA RECOVER",
+    # The numbers that come next: the primary counts those too that were rolled back.
+    "SELECT LASTVAL(numbers)",
+    "SELECT next_not_cached_value FROM numbers",
+    "SELECT auto_increment FROM information_schema.tables WHERE table_name = 'item'",
+    "SELECT @@insert_id, @@identity",
+    "SELECT @@last_insert_id",
+    # A server's own affairs: who asks means the primary.
+    "SELECT @@last_gtid, @@GLOBAL.gtid_binlog_pos, @@GLOBAL.gtid_current_pos",
+    "SELECT IS_USED_LOCK('a')",
+    "SELECT COUNT(*) FROM information_schema.processlist",
+    "SELECT COUNT(*) FROM information_schema.INNODB_TRX",
+    "SELECT COUNT(*) FROM information_schema.GLOBAL_STATUS",
+    "SELECT COUNT(*) FROM performance_schema.threads",
 ]
 
 

@@ -20,7 +20,8 @@ _TOKEN = re.compile(
 )
 
 # Functions that a replica runs without an error although their effect belongs on the primary or in the
-# session that goes on there. The others are refused in a READ ONLY transaction, and retried.
+# session that goes on there. The others are refused in a READ ONLY transaction, and retried. FOUND_ROWS() and
+# ROW_COUNT() are not here: they tell of the statement before, wherever that ran, and so must follow it.
 _WRITING_FUNCTIONS = frozenset(
     {
         "get_lock",
@@ -41,7 +42,43 @@ _WRITING_PREFIXES = (
     "service_",
     "sys_",
 )
-_PAIRS = frozenset({("lock", "in"), (":", "="), ("next", "value"), ("previous", "value")})
+_PAIRS = frozenset(
+    {
+        ("lock", "in"),
+        (":", "="),
+        ("next", "value"),
+        ("previous", "value"),
+        ("@", "identity"),  # @@last_insert_id
+        ("performance_schema", "."),
+        ("sys", "."),
+    }
+)
+
+# Variables and views about a server rather than its data, and what the next number of a table or a sequence
+# will be: the primary counts those that it gave to nobody, too.
+_RELATIONS = frozenset(
+    {
+        "auto_increment",
+        "client_statistics",
+        "currval",
+        "global_status",
+        "gtid_binlog_pos",
+        "gtid_binlog_state",
+        "gtid_current_pos",
+        "gtid_executed",
+        "index_statistics",
+        "insert_id",
+        "last_gtid",
+        "last_insert_id",
+        "metadata_lock_info",
+        "next_not_cached_value",
+        "nextval",
+        "processlist",
+        "session_status",
+        "table_statistics",
+        "user_statistics",
+    }
+)
 
 
 def words(sql: str) -> list[str] | None:
@@ -69,4 +106,11 @@ def words(sql: str) -> list[str] | None:
     return found
 
 
-RULES = TextRules(words=words, functions=_WRITING_FUNCTIONS, prefixes=_WRITING_PREFIXES, pairs=_PAIRS)
+RULES = TextRules(
+    words=words,
+    functions=_WRITING_FUNCTIONS,
+    prefixes=_WRITING_PREFIXES,
+    relations=_RELATIONS,
+    relation_prefixes=("innodb_",),
+    pairs=_PAIRS,
+)

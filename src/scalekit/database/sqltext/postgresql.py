@@ -1,4 +1,4 @@
-"""How PostgreSQL cuts a text into words, and which of its functions only the primary may run."""
+"""How PostgreSQL cuts a text into words, and which of its functions and views are the primary's."""
 
 import re
 
@@ -23,34 +23,48 @@ _TOKEN = re.compile(
 _COMMENT = re.compile(r"/\*|\*/")
 
 # Functions that a standby runs without an error although their effect belongs on the primary or in the
-# session that goes on there, or that only mean something there. The others raise 25006 and are retried.
+# session that goes on there, or that mean the primary: its log, sessions, locks, statistics, files. What
+# became of a transaction (pg_xact_status) a standby does not know before it has replayed it. The others raise
+# 25006 and are retried.
 _WRITING_FUNCTIONS = frozenset(
     {
         "currval",
         "lastval",
         "nextval",
+        "pg_blocking_pids",
         "pg_cancel_backend",
+        "pg_current_logfile",
         "pg_current_snapshot",
         "pg_current_xact_id",
         "pg_current_xact_id_if_assigned",
         "pg_export_snapshot",
+        "pg_get_replication_slots",
+        "pg_get_sequence_data",
+        "pg_last_committed_xact",
+        "pg_lock_status",
         "pg_log_backend_memory_contexts",
         "pg_logical_emit_message",
+        "pg_notification_queue_usage",
         "pg_notify",
+        "pg_prepared_xact",
         "pg_prewarm",
         "pg_promote",
         "pg_reload_conf",
         "pg_rotate_logfile",
+        "pg_safe_snapshot_blocking_pids",
+        "pg_sequence_last_value",
         "pg_switch_wal",
         "pg_terminate_backend",
         "pg_walfile_name",
         "pg_walfile_name_offset",
+        "pg_xact_status",
         "set_config",
         "setseed",
         "setval",
         "txid_current",
         "txid_current_if_assigned",
         "txid_current_snapshot",
+        "txid_status",
     }
 )
 _WRITING_PREFIXES = (
@@ -65,12 +79,28 @@ _WRITING_PREFIXES = (
     "pg_drop_",
     "pg_file_",
     "pg_logical_slot_",
+    "pg_ls_",
+    "pg_read_",
     "pg_replication_",
-    "pg_stat_reset",
-    "pg_stat_statements_reset",
+    "pg_stat_",
     "pg_try_advisory_",
     "pg_wal_replay_",
 )
+
+# Views about a server rather than its data, and where a sequence is: a standby shows that up to 32 numbers
+# ahead, as it is in the log. (last_value() is a window function, and no column.) pg_prepared_xacts is always
+# empty on a standby. Not here: pg_stats and pg_statistic, which are the same everywhere.
+_RELATIONS = frozenset(
+    {
+        "is_called",
+        "last_value",
+        "log_cnt",
+        "pg_locks",
+        "pg_prepared_xacts",
+        "pg_sequences",
+    }
+)
+_RELATION_PREFIXES = ("pg_replication_", "pg_stat_", "pg_statio_")
 
 
 def words(sql: str) -> list[str] | None:
@@ -115,4 +145,10 @@ def _end_of_comment(sql: str, position: int) -> int:
     return -1
 
 
-RULES = TextRules(words=words, functions=_WRITING_FUNCTIONS, prefixes=_WRITING_PREFIXES)
+RULES = TextRules(
+    words=words,
+    functions=_WRITING_FUNCTIONS,
+    prefixes=_WRITING_PREFIXES,
+    relations=_RELATIONS,
+    relation_prefixes=_RELATION_PREFIXES,
+)

@@ -3,8 +3,11 @@
 Rules:
 
 * A statement is a read only if it is one statement, begins with ``SELECT``, ``WITH``, ``VALUES`` or
-  ``TABLE``, and contains no word and no function that could write, lock, or mean something else on a
-  replica.
+  ``TABLE``, and contains no word, no function and no view that could write, lock, or mean something else
+  on a replica.
+* What the database holds is the same on every server, and is read anywhere. What one server is doing is
+  not (its sessions, locks, statistics, log, files): who asks means the primary. Only what says where one is
+  (``pg_is_in_recovery()``, ``@@server_id``, the connection's own number) is answered by wherever that is.
 * Text that is not understood (an open quote, an escape whose meaning depends on a server setting) is
   not a read.
 * Being wrong in one direction costs a little load on the primary; in the other it would cost
@@ -13,7 +16,6 @@ Rules:
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from itertools import pairwise
 
 _READS = frozenset({"select", "with", "values", "table"})
 
@@ -33,15 +35,17 @@ class TextRules:
         functions: names of functions that a replica runs without an error although their effect belongs
             on the primary, or that only mean something there. In lower case.
         prefixes: beginnings of such names.
-        relations: names of views that do so when they are read from. In lower case.
+        relations: names of views, and of columns, that do so when they are read from. In lower case.
+        relation_prefixes: beginnings of such names.
         pairs: words that lock or write when the one follows the other, besides ``FOR UPDATE`` and its like.
     """
 
     words: Callable[[str], list[str] | None]
     functions: frozenset[str]
     prefixes: tuple[str, ...]
+    relations: frozenset[str]
+    relation_prefixes: tuple[str, ...] = ()
     pairs: frozenset[tuple[str, str]] = frozenset()
-    relations: frozenset[str] = frozenset()
 
     def with_names(self, *, functions: frozenset[str], relations: frozenset[str]) -> "TextRules":
         """The same, and these of the application's own, which no server can tell us about."""
@@ -61,16 +65,16 @@ class TextRules:
         if ";" in found:
             return False
         first = next((word for word in found if word != "("), "")
-        return first in _READS and all(self._harmless(*pair) for pair in pairwise(["", *found, ""]))
+        around = zip(["", *found], found, [*found[1:], ""], strict=False)
+        return first in _READS and all(self._harmless(*words) for words in around)
 
-    def _harmless(self, word: str, following: str) -> bool:
-        if following in _WRITING_WORDS and word not in (".", "as"):
+    def _harmless(self, before: str, word: str, after: str) -> bool:
+        if word in _WRITING_WORDS and before not in (".", "as"):
             return False
-        if (word == "for" and following in _LOCKS) or (word, following) in self.pairs:
+        if (before == "for" and word in _LOCKS) or (before, word) in self.pairs:
             return False
-        if self.relations and word.removeprefix('"') in self.relations:
-            return False
-        if following == "(":
-            name = word.removeprefix('"')
+        name = word.removeprefix('"')
+        if after == "(":
             return name not in self.functions and not name.startswith(self.prefixes)
-        return True
+        # What follows AS is a new name for something else.
+        return before == "as" or not (name in self.relations or name.startswith(self.relation_prefixes))
