@@ -13,10 +13,10 @@ import logging
 import time
 
 from scalekit._steps import Steps
-from scalekit.database.fleet import Fleet
 from scalekit.database.identity import SEVERAL
 from scalekit.database.member import Member
 from scalekit.database.report import Report
+from scalekit.database.roles import Roles
 
 _log = logging.getLogger("scalekit.database")
 
@@ -24,7 +24,7 @@ _log = logging.getLogger("scalekit.database")
 GRACE = 0.05
 
 
-def ask(fleet: Fleet, member: Member) -> Steps[None]:
+def ask(roles: Roles, member: Member) -> Steps[None]:
     """One question to one member, and what follows from its answer."""
     asked = time.monotonic()
     before = member.health.report
@@ -41,10 +41,10 @@ def ask(fleet: Fleet, member: Member) -> Steps[None]:
             _log.warning("%s answers again", member.name)
     elif not was_out:
         _log.warning("%s is left out: %s", member.name, outcome)
-    fleet.heard(member, outcome, asked=asked)
+    roles.heard(member, outcome, asked=asked)
     if isinstance(outcome, str):
         # Reads that wait for it would wait for ever; they are repeated elsewhere. Writes are not cut: it
         # may only be slow, and nobody else can take them.
         member.cut_reads()
-    elif member is fleet.primary:
+    elif member is roles.primary:
         yield from member.drop_idle_readers()

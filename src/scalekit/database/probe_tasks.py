@@ -12,21 +12,21 @@ from sqlalchemy.util import await_only
 
 from scalekit._steps import run_async
 from scalekit.database.directory import Directory
-from scalekit.database.fleet import Fleet
 from scalekit.database.member import Member
 from scalekit.database.probe import GRACE, ask
+from scalekit.database.roles import Roles
 
 
 class TaskMonitor:
     """A task for each member on the running event loop, and one that asks who they are.
 
     Args:
-        fleet: whom to ask, and whom to tell.
+        roles: whom to ask, and whom to tell.
         interval: seconds between two questions to a member.
     """
 
-    def __init__(self, fleet: Fleet, *, interval: float) -> None:
-        self._fleet, self._interval = fleet, interval
+    def __init__(self, roles: Roles, *, interval: float) -> None:
+        self._roles, self._interval = roles, interval
         self._process: int | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._watchers: dict[Member, asyncio.Task[None]] = {}
@@ -40,18 +40,18 @@ class TaskMonitor:
         if self._loop is loop and self._process == os.getpid():
             return
         if self._process is not None and self._process != os.getpid():
-            self._fleet.forked()
+            self._roles.forked()
         elif self._loop is not None and self._loop.is_running():
             return  # on another thread's loop: what it learns is known here too
         elif self._loop is not None:
             # The loop ended without our being disposed of, and its connections with it.
-            self._fleet.forked()
+            self._roles.forked()
         self._loop, self._process, self._stopping = loop, os.getpid(), False
         # Those of a loop that has ended are not to be woken.
         self._waiters = {waiter for waiter in self._waiters if waiter.get_loop() is loop}
         self._watchers, self._pokes, self._lister = {}, {}, None
-        if self._fleet.directory is not None:
-            self._lister = loop.create_task(self._list(self._fleet.directory), name="scalekit.database")
+        if self._roles.directory is not None:
+            self._lister = loop.create_task(self._list(self._roles.directory), name="scalekit.database")
         self._watch_all()
 
     def poke(self) -> None:
@@ -63,7 +63,7 @@ class TaskMonitor:
 
     def _watch_all(self) -> None:
         loop = asyncio.get_running_loop()
-        for member in self._fleet.members:
+        for member in self._roles.members:
             if member not in self._watchers and not self._stopping:
                 poke = self._pokes[member] = asyncio.Event()
                 self._watchers[member] = loop.create_task(self._watch(member, poke), name="scalekit.database")
@@ -122,12 +122,12 @@ class TaskMonitor:
 
     async def _watch(self, member: Member, poke: asyncio.Event) -> None:
         try:
-            while not self._stopping and member in self._fleet.members:
+            while not self._stopping and member in self._roles.members:
                 poke.clear()
-                await self._in_time(member, asyncio.ensure_future(run_async(ask(self._fleet, member))))
+                await self._in_time(member, asyncio.ensure_future(run_async(ask(self._roles, member))))
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(poke.wait(), self._interval)
-            if member in self._fleet.members:
+            if member in self._roles.members:
                 await run_async(member.hang_up(broken=False))
             else:
                 await run_async(member.leave())
@@ -142,10 +142,10 @@ class TaskMonitor:
             try:
                 # A plain function may wait for an answer, which the loop must not.
                 found: Any = await _called(directory)
-                self._fleet.set_replicas(directory.read(found))
+                self._roles.set_replicas(directory.read(found))
             except Exception as error:  # noqa: BLE001  the application's function may raise anything
                 directory.failed(error)
-                self._fleet.without_list()
+                self._roles.without_list()
                 self.poke()
             else:
                 self.members_changed()

@@ -8,21 +8,21 @@ from typing import Any
 
 from scalekit._steps import run
 from scalekit.database.directory import Directory
-from scalekit.database.fleet import Fleet
 from scalekit.database.member import Member
 from scalekit.database.probe import GRACE, ask
+from scalekit.database.roles import Roles
 
 
 class ThreadMonitor:
     """A daemon thread for each member, one that watches their deadlines, and one that asks who they are.
 
     Args:
-        fleet: whom to ask, and whom to tell.
+        roles: whom to ask, and whom to tell.
         interval: seconds between two questions to a member.
     """
 
-    def __init__(self, fleet: Fleet, *, interval: float) -> None:
-        self._fleet, self._interval = fleet, interval
+    def __init__(self, roles: Roles, *, interval: float) -> None:
+        self._roles, self._interval = roles, interval
         self._process: int | None = None
         self._renew()
 
@@ -40,7 +40,7 @@ class ThreadMonitor:
         if self._process is not None:
             # A fork: the threads did not come along, locks may be held for ever, and the connections
             # belong to the parent.
-            self._fleet.forked()
+            self._roles.forked()
             self._renew()
         with self._starting:
             if self._process == os.getpid():
@@ -48,8 +48,8 @@ class ThreadMonitor:
             self._stop.clear()
             self._process = os.getpid()
             self._others = [_started(self._guard)]
-            if self._fleet.directory is not None:
-                self._others.append(_started(self._list, self._fleet.directory))
+            if self._roles.directory is not None:
+                self._others.append(_started(self._list, self._roles.directory))
             self._watch_all()
 
     def poke(self) -> None:
@@ -63,7 +63,7 @@ class ThreadMonitor:
         self.poke()
 
     def _watch_all(self) -> None:
-        for member in self._fleet.members:
+        for member in self._roles.members:
             if member not in self._watchers:
                 self._pokes[member] = threading.Event()
                 self._watchers[member] = _started(self._watch, member)
@@ -93,11 +93,11 @@ class ThreadMonitor:
 
     def _watch(self, member: Member) -> None:
         poke = self._pokes[member]
-        while not self._stop.is_set() and member in self._fleet.members:
+        while not self._stop.is_set() and member in self._roles.members:
             poke.clear()
-            run(ask(self._fleet, member))
+            run(ask(self._roles, member))
             poke.wait(self._interval)
-        if member in self._fleet.members:
+        if member in self._roles.members:
             run(member.hang_up(broken=False))
         else:
             run(member.leave())
@@ -108,10 +108,10 @@ class ThreadMonitor:
     def _list(self, directory: Directory) -> None:
         while not self._stop.is_set():
             try:
-                self._fleet.set_replicas(directory.read(directory.find()))
+                self._roles.set_replicas(directory.read(directory.find()))
             except Exception as error:  # noqa: BLE001  the application's function may raise anything
                 directory.failed(error)
-                self._fleet.without_list()
+                self._roles.without_list()
                 self.poke()
             else:
                 self.members_changed()

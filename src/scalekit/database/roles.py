@@ -1,0 +1,241 @@
+"""Who is what right now, from what the members say about themselves.
+
+One object for both colours. The monitor reports every answer, and sessions what they have met; each time the
+roles are decided anew (:mod:`.topology`), under a lock. What came of it is plain attributes, which whoever
+asks reads without one.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Sequence
+
+from sqlalchemy import URL
+
+from scalekit.database.admission import settle
+from scalekit.database.descent import Descent
+from scalekit.database.directory import Directory
+from scalekit.database.first_round import FirstRound
+from scalekit.database.history import History
+from scalekit.database.identity import Identity
+from scalekit.database.losses import tell_losses
+from scalekit.database.member import Member
+from scalekit.database.monitor import Monitor
+from scalekit.database.promotions import Promotions
+from scalekit.database.replicas import Replica
+from scalekit.database.report import Health, Report
+from scalekit.database.scopes import Scopes
+from scalekit.database.tokens import Token
+from scalekit.database.topology import Mistake, Survey, survey
+
+_log = logging.getLogger("scalekit.database")
+
+
+class Roles:
+    """The members of one cluster, and what each of them is.
+
+    Args:
+        members: what is said of each, the configured primary first.
+        make: a member of what is said of it.
+        directory: says which replicas there are now; ``None``: those, always.
+        max_lag: seconds of lag beyond which a replica is left out.
+        readmit_lag: seconds of lag beyond which one that is out stays out.
+    """
+
+    monitor: Monitor
+
+    def __init__(
+        self,
+        members: Sequence[tuple[URL, Replica]],
+        *,
+        make: Callable[[URL, Replica], Member],
+        directory: Directory | None,
+        max_lag: float,
+        readmit_lag: float,
+    ) -> None:
+        self._make, self.directory = make, directory
+        self.members = tuple(self._new(url, said) for url, said in members)
+        self.single = len(self.members) == 1 and directory is None
+        self.listed = directory is None
+        self.scopes = Scopes()
+        self.max_lag, self._readmit_lag = max_lag, readmit_lag
+        # Facts, which outlive what reset() forgets: a primary that was replaced stays so.
+        self.system: str | None = None
+        self.epoch = 0
+        self._primary_epoch = 0
+        self.promotions = Promotions()
+        self.reset()
+
+    def _new(self, url: URL, said: Replica) -> Member:
+        member = self._make(url, said)
+        member.on_promotion = lambda: self.monitor.poke()
+        member.expected = lambda: (self.system, self.epoch)
+        return member
+
+    def reset(self) -> None:
+        """Forget what the members said."""
+        self._lock = threading.Lock()
+        self.history = History()
+        for member in self.members:
+            member.health, member.identity, member.suspected = Health(), Identity(), None
+        self._descents = {member: Descent() for member in self.members}
+        self.primary: Member | None = self.members[0] if self.single else None
+        self.readers: tuple[Member, ...] = ()
+        self._previous: Member | None = None
+        self.reasons: dict[Member, str | None] = {}
+        self.first_round = FirstRound(over=self.single)
+
+    def forked(self) -> None:
+        """This is another process, or another event loop: nothing that is open or known is ours."""
+        for member in self.members:
+            member.forked()
+        self.reset()
+
+    def heard(self, member: Member, outcome: Report | str, *, asked: float) -> None:
+        """``member`` answered with a report, or a text says why it did not."""
+        promotion = None
+        with self._lock:
+            before = self._previous
+            if isinstance(outcome, str):
+                member.health.failed(outcome, asked=asked)
+            else:
+                member.suspected = None
+                known = member.health.report
+                self.promotions.learn(known, outcome)
+                outcome = self.promotions.whole(outcome)
+                member.health.answered(outcome)
+                if known is not None and known.server != outcome.server and not member.identity.several:
+                    member.health.restarted(outcome)
+                if not outcome.epoch:
+                    self._compare(member, outcome)
+            self._survey()
+            if self.primary is member and isinstance(outcome, Report):
+                self.history.add(outcome)
+                if outcome.written is not None:
+                    self.scopes.heard(outcome.written)
+                if 0 < self._primary_epoch < outcome.epoch:
+                    promotion = self.promotions.promoted(member.name, outcome)
+                self._primary_epoch = outcome.epoch
+                self._survey()
+            again = not self.first_round.over and self.first_round.heard(
+                member, failed=isinstance(outcome, str), members=self.members, listed=self.listed
+            )
+            after = self._previous
+            if before is not None and after is not None and before != after:
+                # Without epochs it may be the old one's silence that told.
+                report = after.health.report
+                if report is not None and not report.epoch:
+                    promotion = self.promotions.replaced(after.name, report)
+        if promotion is not None:
+            tell_losses(promotion)
+        if before is not None and after is not None and before != after:
+            _log.warning("%s is the primary now, in place of %s", after.name, before.name)
+            # Whoever still waits on the old one must not be told later that it worked.
+            before.cut_writes()
+        reason, health = self.reasons.get(member), member.health
+        if isinstance(reason, Mistake) and not health.told and self.first_round.over:
+            _log.warning("%s is left out: %s", member.name, reason)
+        health.told = isinstance(reason, Mistake) and self.first_round.over
+        if again:
+            self.monitor.poke()
+        self.monitor.changed()
+
+    def _compare(self, member: Member, report: Report) -> None:
+        """What a replica has, the primary must have too; where epochs are counted, they tell."""
+        if not report.writable:
+            self._descents.setdefault(member, Descent()).heard(report, arrived=time.monotonic())
+        elif member is self.primary:
+            for other, descent in self._descents.items():
+                descent.compare(report)
+                other.health.foreign = descent.foreign
+
+    def committed(self, token: Token, *, since: Token | None) -> None:
+        """A commit of this process was acknowledged.
+
+        Args:
+            token: where the log was afterwards.
+            since: where it was at least when the transaction began, if that is known.
+        """
+        promotion = None
+        with self._lock:
+            self.promotions.acknowledged(token, since=since)
+            if token.epoch < self._primary_epoch:
+                promotion = self.promotions.late()
+        if promotion is not None:
+            tell_losses(promotion)
+        self.scopes.heard(token)
+
+    def suspect(self, member: Member, reason: str) -> None:
+        """A transaction could not use ``member``: nobody reads from it until it answers again."""
+        with self._lock:
+            member.suspected = reason
+            self._survey()
+        self.monitor.poke()
+
+    def _survey(self) -> None:
+        found = self._ask_topology()
+        if found.system != self.system and None not in (found.system, self.system):
+            # The whole database was replaced; its epochs have nothing to do with the old ones.
+            self.epoch, self._previous, self._primary_epoch = 0, None, 0
+            self.promotions = Promotions()
+            found = self._ask_topology()
+        self.system, self.epoch = found.system, found.epoch
+        self.reasons = dict(zip(self.members, found.reasons, strict=True))
+        self.primary = None if found.primary is None else self.members[found.primary]
+        self._previous = self.primary or self._previous
+        readers = [self.members[index] for index in found.readers]
+        self.readers = tuple(member for member in readers if member.suspected is None)
+        for index, member in enumerate(self.members):
+            if index != found.primary and settle(member.health, reads=index in found.readers):
+                member.counters.ejections += 1
+
+    def _ask_topology(self) -> Survey:
+        return survey(
+            [member.health for member in self.members],
+            history=self.history,
+            max_lag=self.max_lag,
+            readmit_lag=min(self._readmit_lag, self.max_lag),
+            epoch=self.epoch,
+            previous=self.members.index(self._previous) if self._previous in self.members else None,
+        )
+
+    def set_replicas(self, wanted: Sequence[tuple[URL, Replica]]) -> list[Member]:
+        """The replicas are these from now on; returns who is no member any more.
+
+        Whoever is the primary stays, and so does the one that was configured as such.
+        """
+        with self._lock:
+            members = [self.members[0]]
+            for url, said in wanted:
+                same = [one for one in self.members[1:] if (one.url, one.pools) == (url, said.pools)]
+                if same:
+                    member = same[0]
+                else:
+                    member = self._new(url, said)
+                    _log.info("%s is a member now", member.name)
+                member.weight, member.zone = said.weight, said.zone
+                members.append(member)
+            if self._previous is not None and self._previous not in members:
+                members.append(self._previous)
+            left = [member for member in self.members if member not in members]
+            self.members, self.listed = tuple(members), True
+            for member in left:
+                self._descents.pop(member, None)
+            self._survey()
+        for member in left:
+            _log.info("%s is no member any more; what runs on it goes on", member.name)
+        return left
+
+    def without_list(self) -> None:
+        """Nobody could say which replicas there are; those that are known are what there is."""
+        self.listed = True
+
+    def explain(self) -> str:
+        """What is known about each member, in one line."""
+        return "; ".join(f"{member.name}: {self.state(member)}" for member in self.members)
+
+    def state(self, member: Member) -> str:
+        """Its role, or why it is left out."""
+        if member is self.primary:
+            return member.suspected or "primary"
+        return self.reasons.get(member) or member.suspected or "replica"
