@@ -7,7 +7,7 @@ from typing import Any, TypeAlias
 from sqlalchemy import URL, Engine, ExceptionContext, create_engine, event
 from sqlalchemy.exc import ArgumentError, DisconnectionError, InvalidRequestError, NoSuchModuleError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
-from sqlalchemy.util import greenlet_spawn
+from sqlalchemy.util import greenlet_spawn, immutabledict
 
 from scalekit.database.backends.protocol import Backend
 from scalekit.database.commits import end_quietly, tell_outcomes
@@ -89,7 +89,11 @@ def watch(
         links.taken(connection)
 
     if promoted is not None:
-        _keep_read_only(engine, driver, name=name, promoted=promoted)
+        # An option that is not known is not obeyed. Not even "read-only": SQLAlchemy sets the mode back to
+        # READ WRITE afterwards. A listener would do, and would make each of SQLAlchemy's own steps slower.
+        dialect: Any = engine.dialect
+        known = dialect.connection_characteristics
+        dialect.connection_characteristics = immutabledict({key: known[key] for key in known if key != _MODE})
 
     @event.listens_for(engine, "handle_error")
     def handle_error(context: ExceptionContext) -> None:
@@ -100,6 +104,12 @@ def watch(
     def checkin(connection: Any, record: Any) -> None:
         give_back(record.info)
         links.given_back(connection)
+        if promoted is not None and connection is not None:
+            told = driver.told(connection)
+            if told.standby is False:
+                promoted()
+            if told.read_only is False:
+                record.close()  # it was set to write, which nobody else shall find
         # The pool was replaced meanwhile, or while somebody waited in it for this connection: nobody would
         # ever close what it is given back now.
         if record.info.pop(_POOL, None) is not engine.pool or links.closing:
@@ -107,25 +117,6 @@ def watch(
 
     for gone in ("close", "close_detached", "invalidate"):
         event.listen(engine, gone, links.closed)
-
-
-def _keep_read_only(engine: Engine, driver: Driver, *, name: str, promoted: Callable[[], None]) -> None:
-    """Let no connection of ``engine`` write, whatever was done to it since it was opened."""
-
-    @event.listens_for(engine, "set_connection_execution_options")
-    def forget_mode(connection: Any, options: dict[str, Any]) -> None:
-        # Not even when it says "read-only": SQLAlchemy sets the mode back to READ WRITE afterwards.
-        options.pop(_MODE, None)
-
-    @event.listens_for(engine, "checkout")
-    def checkout(connection: Any, *_: Any) -> None:
-        if driver.told(connection).read_only is False:
-            raise DisconnectionError(f"a connection to {name} was set to write")
-
-    @event.listens_for(engine, "checkin")
-    def checkin(connection: Any, *_: Any) -> None:
-        if connection is not None and driver.told(connection).standby is False:
-            promoted()
 
 
 def without_mode(options: dict[str, Any]) -> dict[str, Any]:

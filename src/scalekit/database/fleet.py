@@ -130,7 +130,7 @@ class Fleet(Roles):
         if token is not None and level is not ANY and not self._can_compare(token):
             return None
         return choose(
-            [member for member in self.readers if member not in without],
+            [member for member in self.readers if member not in without] if without else self.readers,
             level=level,
             token=token,
             complete_until=self.history.complete_until,

@@ -13,7 +13,7 @@ Rules:
 import time
 from typing import TYPE_CHECKING, Any, cast
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, Executable
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import SessionTransaction
 
@@ -45,7 +45,7 @@ class Place(Mark):
         seen: what the visitor had been promised when that was checked.
     """
 
-    __slots__ = ("_left", "connection", "engine", "level", "member", "replica", "seen", "streaming")
+    __slots__ = ("_left", "connection", "engine", "judged", "level", "member", "replica", "seen", "streaming")
 
     def __init__(
         self,
@@ -62,6 +62,7 @@ class Place(Mark):
         self.member, self.connection, self.engine = member, connection, connection.engine
         self.replica, self.level, self.seen = level is not STRONG, level, seen
         self.streaming = False
+        self.judged: Executable | None = None  # the last statement, which is a read
         self._left: str | None = None
         member.transactions += 1
 

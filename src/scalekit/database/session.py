@@ -106,7 +106,7 @@ class ReadWriteSession(Session):
         if place is None:
             # Something that came past the choice: its transaction must not run where nobody knows of it.
             place = self._use_primary(wrote=not self._is_read(clause))
-        elif place.replica and not self._is_read(clause):
+        elif place.replica and clause is not place.judged and not self._is_read(clause):
             # A hook of the application's replaced the statement that was judged.
             place = self._use_primary(wrote=True)
         return place.engine
@@ -198,8 +198,9 @@ class ReadWriteSession(Session):
             elif not place.still_answers(self.fleet, level or place.level):
                 self._use_primary(fallback=(level or place.level) is not STRONG)
             place = self._place
-            if place is not None and place.replica and is_streamed(statement, options):
-                place.streaming = True
+            if place is not None and place.replica:
+                place.judged = statement
+                place.streaming |= is_streamed(statement, options)
 
     def _is_read(self, statement: Any) -> bool:
         return isinstance(statement, Executable) and self.fleet.verdicts.is_read(statement)

@@ -35,10 +35,11 @@ class Asyncpg:
     implicit_commits = False
 
     def parameters(self, given: dict[str, Any], *, read_only: bool, timeout: float) -> dict[str, Any]:
-        chosen = given.get("connection_class", asyncpg.Connection)
-        changed = {"timeout": timeout, **given, "connection_class": _saying(chosen)}
+        changed = {"timeout": timeout, **given}
         if read_only:
             changed["server_settings"] = {**given.get("server_settings", {}), READ_ONLY: "on"}
+        else:
+            changed["connection_class"] = _saying(given.get("connection_class", asyncpg.Connection))
         return changed
 
     def opened(self, connection: Any, *, read_only: bool) -> None:

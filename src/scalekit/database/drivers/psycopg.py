@@ -51,7 +51,7 @@ class Psycopg:
         if raw(connection).info.transaction_status == TransactionStatus.INERROR:
             plain()  # which means ROLLBACK
             return False, None
-        return drive(connection, _commit)
+        return drive(connection, _commit_what_wrote if wrote else _commit)
 
     def told(self, connection: Any) -> Told:
         driver_connection = raw(connection)
@@ -113,3 +113,11 @@ def _commit(raw: Any) -> Steps[Committed]:
     cursor.nextset()
     (position,) = yield cursor.fetchone()
     return wrote, position
+
+
+def _commit_what_wrote(raw: Any) -> Steps[Committed]:
+    cursor = raw.cursor(row_factory=tuple_row)
+    yield cursor.execute(f"COMMIT; SELECT {POSITION}", prepare=False)
+    cursor.nextset()
+    (position,) = yield cursor.fetchone()
+    return True, position
