@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import ExitStack, asynccontextmanager, contextmanager
 from typing import Any
@@ -266,23 +267,24 @@ async def test_a_cancelled_question_leaves_no_trace(items: Database, driver: str
 
 def test_a_later_commit_covers_one_whose_position_is_unknown() -> None:
     """The visitor is free again; but a transaction that began before the unknown one covers nothing."""
-    unknown = Token.unknown("pg:1", 1)
     scope = Scope()
-    began_before = scope.token
-    scope.advance(unknown, since=None)
-    scope.advance(token(1, 100), since=began_before)
-    assert scope.token is not None
-    assert not scope.token.is_known
-    again = Token.unknown("pg:1", 1)
-    began_between = scope.token
-    scope.advance(again, since=scope.token)
-    scope.advance(token(1, 200), since=began_between)
-    assert scope.token is not None
-    assert not scope.token.is_known
-    scope.advance(token(1, 300), since=scope.token)
-    assert scope.token == token(1, 300)
-    scope.advance(token(0, 400), since=scope.token)
-    assert scope.token == token(1, 300), "an older timeline says nothing"
+
+    def doubt() -> None:
+        scope.advance(Token.unknown("pg:1", 1), confirmed=False)
+
+    def commits(position: int, *, began: float, timeline: int = 1) -> Token:
+        scope.advance(token(timeline, position), began=began)
+        assert scope.token is not None
+        return scope.token
+
+    before = time.monotonic()
+    doubt()
+    assert not commits(100, began=before).is_known
+    between = time.monotonic()
+    doubt()
+    assert not commits(200, began=between).is_known
+    assert commits(300, began=time.monotonic()) == token(1, 300)
+    assert commits(400, began=time.monotonic(), timeline=0) == token(1, 300), "it says nothing"
 
 
 def test_two_threads_that_commit_at_once() -> None:

@@ -222,8 +222,8 @@ class ClusterBase(ABC):
 
         The middlewares open one for each request. For a job, open one yourself, and pass
         ``scope.token`` on to whoever must see what it wrote. Inside another scope, a request's for
-        example, it starts from what that one was promised, and what is written belongs to both. Outside
-        every scope the process is its own visitor.
+        example, it is promised whatever that one is, and what is written belongs to both. Outside
+        every scope the process is its own visitor, who hears of what is written in all of them.
 
         Args:
             token: what the visitor must be shown at least.

@@ -13,6 +13,7 @@ Rules:
 * What was committed without us (AUTOCOMMIT, a ``COMMIT`` in a text) counts when the transaction ends.
 """
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -46,8 +47,8 @@ class Mark:
     """
 
     __slots__ = (
-        "__weakref__", "_promised", "autocommit", "backend", "changed", "handed_out", "name", "report",
-        "scope", "scopes", "statements", "token", "wrote",
+        "__weakref__", "_began", "_promised", "autocommit", "backend", "changed", "handed_out", "name",
+        "report", "scope", "scopes", "statements", "token", "wrote",
     )  # fmt: skip
 
     def __init__(self, name: str, report: Report, scope: Scope, backend: Backend, scopes: Scopes) -> None:
@@ -58,7 +59,7 @@ class Mark:
         self.wrote = self.changed = False
         self.handed_out = self.autocommit = False
         self.token: Token | None = None
-        self._promised = scope.token
+        self._promised, self._began = scope.token, time.monotonic()
 
     @property
     def began(self) -> Token | None:
@@ -78,7 +79,11 @@ class Mark:
             self.token = self.backend.token(position, last=self.report)
         else:
             self.token = Token.unknown(self.report.system, self.report.epoch)
-        self.scope.advance(self.token, since=self._promised, confirmed=confirmed, also=self.scopes.current())
+        told = self.scope.advance(
+            self.token, began=self._began, confirmed=confirmed, also=self.scopes.who_else()
+        )
+        if not self.token.is_known:
+            self.scopes.doubted(told)
 
 
 def attach(connection: PoolProxiedConnection, mark: Mark, *, autocommit: bool) -> None:

@@ -93,7 +93,7 @@ class Roles:
 
     def heard(self, member: Member, outcome: Report | str, *, asked: float) -> None:
         """``member`` answered with a report, or a text says why it did not."""
-        promotion = None
+        promotion = written = None
         with self._lock:
             before = self._previous
             if isinstance(outcome, str):
@@ -111,8 +111,7 @@ class Roles:
             self._survey()
             if self.primary is member and isinstance(outcome, Report):
                 self.history.add(outcome)
-                if outcome.written is not None:
-                    self.scopes.heard(outcome.written)
+                written = outcome.written
                 if 0 < self._primary_epoch < outcome.epoch:
                     promotion = self.promotions.promoted(member.name, outcome)
                 self._primary_epoch = outcome.epoch
@@ -126,6 +125,9 @@ class Roles:
                 report = after.health.report
                 if report is not None and not report.epoch:
                     promotion = self.promotions.replaced(after.name, report)
+        if written is not None:
+            # Not under the lock: whoever holds a scope's may be about to tell of a commit here.
+            self.scopes.heard(written, asked=asked)
         if promotion is not None:
             tell_losses(promotion)
         if before is not None and after is not None and before != after:

@@ -3,18 +3,27 @@
 The object is shared by everything that runs for the request. Child tasks and worker threads get a copy
 of the context and so the same object; what they write is seen by the request, although a variable that
 they set would not be.
+
+Rules:
+
+* What is committed in a scope is promised to the scopes around it, and to all that are open inside those: a
+  child is promised whatever its parent is.
+* The process hears what every scope wrote, and tells none of them.
 """
 
 import logging
-from collections.abc import Iterator
+import math
+import time
+from collections.abc import Callable, Iterable, Iterator
 from threading import RLock
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 from weakref import ref
 
 from scalekit.database.blocks import Block, strictest
 from scalekit.database.levels import Consistency
+from scalekit.database.promise import Promise
 from scalekit.database.report import Report
-from scalekit.database.tokens import Token, latest
+from scalekit.database.tokens import Token
 
 if TYPE_CHECKING:
     from scalekit.database.member import Member
@@ -60,7 +69,6 @@ class Scope:
         parent: "Scope | None" = None,
         visitor: int | None = None,
     ) -> None:
-        self.token: Token | None = token if parent is None else latest(parent.token, token)
         self.visitor: int | None = visitor if visitor is not None or parent is None else parent.visitor
         self.seen: Seen | None = None if parent is None else parent.seen
         self.writes = writes
@@ -70,7 +78,13 @@ class Scope:
         self._advanced = self._warned = False
         self._sessions: set[ref[_Pending]] = set()
         self._blocks: tuple[Block, ...] = ()
+        self._children: set[ref[Scope]] = set()
         self.forked()
+        if parent is None:
+            self._promise = Promise(token, now=time.monotonic())
+        else:
+            self._promise = parent._adopt(self, token)
+        self.token: Token | None = self._promise.token
 
     def forked(self) -> None:
         """A lock of our own: a thread of the parent process may hold the old one for ever."""
@@ -85,35 +99,73 @@ class Scope:
         self,
         token: Token,
         *,
-        since: Token | None = None,
+        began: float = -math.inf,
         confirmed: bool = True,
-        also: "Scope | None" = None,
-    ) -> None:
+        also: Iterable["Scope"] = (),
+        settles: object = None,
+    ) -> list["Scope"]:
         """A commit of this request reached ``token``. It is one of all scopes around this one, too.
+
+        Returns all that are promised it.
 
         Args:
             token: where it is in the log.
-            since: the token of this scope when the transaction began. What it stands for was committed
-                before and so is covered, even where its position was never learned.
+            began: when its transaction began, on the monotonic clock. What had been committed before is
+                covered, even where its position was never learned.
             confirmed: false if nobody knows whether it was applied.
-            also: where it was committed, if the transaction began in another scope.
+            also: other scopes in which it was committed.
+            settles: of whom nothing is in :meth:`doubt` any more.
         """
-        for scope in dict.fromkeys([*self._around(), *(also._around() if also is not None else ())]):
-            scope._advance(token, since, confirmed=confirmed)
+        now = time.monotonic()
 
-    def _around(self) -> Iterator["Scope"]:
-        scope: Scope | None = self
-        while scope is not None:
-            yield scope
-            scope = scope._parent
+        def take(promise: Promise) -> None:
+            promise.relieve(settles)
+            promise.committed(token, now=now, began=began)
 
-    def _advance(self, token: Token, since: Token | None, *, confirmed: bool) -> None:
+        return self._tell(take, also, confirmed=confirmed)
+
+    def doubt(self, whose: object, place: Token, *, also: Iterable["Scope"] = ()) -> list["Scope"]:
+        """A statement of this request has committed something, and nobody knows yet where.
+
+        Returns all that are promised it.
+
+        Args:
+            whose: who will know.
+            place: a place in that database that is not known.
+            also: other scopes in which it was committed.
+        """
+        now = time.monotonic()
+        return self._tell(lambda promise: promise.doubt(whose, place, now=now), also, confirmed=False)
+
+    def relieve(self, whose: object, *, also: Iterable["Scope"] = ()) -> None:
+        """Of ``whose``, nothing that was committed is in doubt any more."""
+        self._tell(lambda promise: promise.relieve(whose), also, confirmed=None)
+
+    def settle(self, written: Token, *, asked: float) -> bool:
+        """The primary's log was at ``written`` when that was asked. Whether nothing is in doubt now."""
+        with self._lock:
+            self._promise.settle(written, asked=asked)
+            self.token = self._promise.token
+            return self._promise.is_certain
+
+    def _tell(
+        self, change: Callable[[Promise], None], also: Iterable["Scope"], *, confirmed: bool | None
+    ) -> list["Scope"]:
+        around = dict.fromkeys(scope for one in (self, *also) for scope in one._around())
+        inside = [scope for scope in dict.fromkeys(_inside(around)) if scope not in around]
+        for scope in around:
+            scope._change(change, confirmed=confirmed)
+        for scope in inside:
+            scope._change(change, confirmed=None)
+        return [*around, *inside]
+
+    def _change(self, change: Callable[[Promise], None], *, confirmed: bool | None) -> None:
         # Threads of one request, or of a script, may commit at the same time.
         with self._lock:
-            if since is not None and self.token is since and since.same_history(token):
-                self.token = since.followed_by(token)
-            else:
-                self.token = latest(self.token, token)
+            change(self._promise)
+            self.token = self._promise.token
+            if confirmed is None:
+                return
             self.commits += confirmed
             self._advanced = True
         if self.sealed and not self._warned:
@@ -123,6 +175,22 @@ class Scope:
                 "could not be updated and their next request may miss this write on a replica; commit "
                 "before the response is sent (in FastAPI: in the endpoint, or Depends(..., scope='function'))"
             )
+
+    def _around(self) -> Iterator["Scope"]:
+        scope: Scope | None = self
+        while scope is not None:
+            yield scope
+            scope = scope._parent
+
+    def _adopt(self, child: "Scope", token: Token | None) -> Promise:
+        """What ``child`` is promised, besides ``token``; it hears of what will be promised here."""
+        with self._lock:
+            self._children.add(ref(child, self._disown))
+            return self._promise.and_also(token, now=time.monotonic())
+
+    def _disown(self, child: "ref[Scope]") -> None:
+        with self._lock:
+            self._children.discard(child)
 
     def counted(self) -> None:
         """A commit of this request happened, on a single server, where nobody needs its position."""
@@ -175,3 +243,14 @@ class Scope:
     def _forget(self, session: "ref[_Pending]") -> None:
         with self._lock:
             self._sessions.discard(session)
+
+
+def _inside(scopes: Iterable[Scope]) -> Iterator[Scope]:
+    """All scopes that are open inside of ``scopes``."""
+    for scope in scopes:
+        with scope._lock:
+            children = [reference() for reference in list(scope._children)]
+        for child in children:
+            if child is not None:
+                yield child
+                yield from _inside([child])

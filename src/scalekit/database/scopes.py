@@ -1,9 +1,10 @@
 """Which scope the running code belongs to: of one cluster, in the current context."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from weakref import ref
 
 from scalekit._forks import renew_in_children
 from scalekit.database.blocks import Block, innermost
@@ -22,14 +23,37 @@ class Scopes:
         self.process = Scope()
         renew_in_children(self.process)
         self._newest: Token | None = None
+        # Never iterated but in a copy: a session that is collected meanwhile may commit in this very thread.
+        self._doubtful: set[ref[Scope]] = set()
 
     def current(self) -> Scope | None:
         """The scope of the running request, or ``None`` outside."""
         return self._current.get()
 
-    def heard(self, token: Token) -> None:
-        """The primary's log has reached ``token``."""
+    def who_else(self) -> tuple[Scope, ...]:
+        """Who hears of what is committed here and now, besides the scope in which the transaction began."""
+        current = self._current.get()
+        return (self.process,) if current is None else (current, self.process)
+
+    def doubted(self, scopes: Iterable[Scope]) -> None:
+        """These have been promised something whose position nobody knows."""
+        self._doubtful.update([ref(scope) for scope in scopes])
+
+    def heard(self, token: Token, *, asked: float | None = None) -> None:
+        """The primary's log has reached ``token``.
+
+        Args:
+            token: where the log is.
+            asked: when it was asked for that, on the monotonic clock; ``None`` if a commit told it.
+        """
         self._newest = latest(self._newest, token)
+        if asked is None or not self._doubtful:
+            return
+        for reference in list(self._doubtful):
+            self._doubtful.discard(reference)  # before, so that what comes meanwhile is not forgotten
+            scope = reference()
+            if scope is not None and not scope.settle(token, asked=asked):
+                self._doubtful.add(reference)
 
     def newest_since(self, token: Token) -> Token:
         """The newest known position in the history of ``token``, at least ``token`` itself."""

@@ -15,7 +15,7 @@ Rules:
 
 import hmac
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass, field
 from urllib.parse import quote, unquote
 
@@ -30,7 +30,7 @@ _VERSION = "2"
 _LONGEST = 640
 _MOST_MARKS = 8
 
-_UNKNOWN = "-"
+UNKNOWN = "-"
 """An origin that nobody has anything from: a visitor whose position is not known reads from the primary."""
 
 
@@ -59,12 +59,12 @@ class Token:
     @classmethod
     def unknown(cls, system: str, epoch: int) -> "Token":
         """Past everything that any server is known to have."""
-        return cls(system, epoch, ((_UNKNOWN, 0),))
+        return cls(system, epoch, ((UNKNOWN, 0),))
 
     @property
     def is_known(self) -> bool:
         """Whether a replica can have what this stands for, as far as anybody can tell."""
-        return all(origin != _UNKNOWN for origin, _ in self.marks)
+        return all(origin != UNKNOWN for origin, _ in self.marks)
 
     def same_history(self, other: "Token") -> bool:
         """Whether both are in one epoch of one system."""
@@ -89,19 +89,24 @@ class Token:
             marks[origin] = max(number, marks.get(origin, number))
         return Token.of(self.system, self.epoch, marks)
 
-    def followed_by(self, later: "Token") -> "Token":
+    def followed_by(self, later: "Token", *, keeping: Set[str] = frozenset()) -> "Token":
         """The token after a commit, in the same history, of a transaction that began after this one.
 
         Where this one's changes are has become known by it, if it was not. Of the same line they are in its
         history, or lost.
+
+        Args:
+            later: the token of that commit.
+            keeping: origins of which it does not tell that, because their changes came meanwhile.
         """
+        keeping = keeping | {origin for origin, _ in later.marks}
         lines = {_line(origin) for origin, _ in later.marks}
         marks = {
             origin: number
             for origin, number in self.marks
-            if origin != _UNKNOWN and _line(origin) not in lines
+            if origin in keeping or (origin != UNKNOWN and _line(origin) not in lines)
         }
-        return Token.of(self.system, self.epoch, {**marks, **dict(later.marks)})
+        return Token.of(self.system, self.epoch, marks).merge(later)
 
     def __str__(self) -> str:
         return f"{self.system} {' '.join(f'{origin}:{number}' for origin, number in self.marks)}"
