@@ -125,6 +125,6 @@ async def test_who_waited_for_a_pool_that_was_replaced_leaves_nothing_open(
         assert not waiting.done()
         await run_async(member.dispose())
     assert await waiting == 3
-    assert not member.read_links.open
+    assert not member.read.links.open
     assert await read() == 3
-    assert len(member.read_links.open) == 1
+    assert len(member.read.links.open) == 1

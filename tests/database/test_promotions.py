@@ -268,7 +268,7 @@ async def test_a_replica_that_is_nearly_there_is_waited_for(
         return (*row[:-1], 190_000) if sql == PostgreSQL.question else row
 
     script.ask = asked
-    await cluster._fleet.members[1].read_engine.dispose()  # type: ignore[union-attr]
+    await cluster._fleet.members[1].read.engine.dispose()  # type: ignore[union-attr]
     with pause_replay(replica), cluster.scope():
         async with cluster.session() as session:
             await session.execute(text("UPDATE item SET stock = 3 WHERE id = 1"))

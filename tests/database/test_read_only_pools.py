@@ -117,7 +117,7 @@ async def test_a_connection_that_is_closed_tells_nothing(
     with cluster.scope():
         async with cluster.session() as session:
             assert (await session.execute(READ)).one() == (0, True)
-            (connection,) = [one for busy in cluster._fleet.members[1:] for one in busy.read_links.busy]
+            (connection,) = [one for busy in cluster._fleet.members[1:] for one in busy.read.links.busy]
             told = member._driver.told  # type: ignore[union-attr]
             assert told(connection) == (True, True)
             await connection.driver_connection.close()

@@ -139,7 +139,7 @@ async def test_replica_connections_cannot_write(
         # A "replica" that is the primary, as it is in the moment after its promotion.
         cluster = make_async(driver)
         member = cluster._fleet.members[0]
-        async with member.read_engine.connect() as connection:  # type: ignore[union-attr]
+        async with member.read.engine.connect() as connection:  # type: ignore[union-attr]
             assert (await connection.execute(text("SHOW transaction_read_only"))).scalar() == "on"
             with pytest.raises(Exception, match="read-only transaction"):
                 await connection.execute(text("UPDATE item SET stock = 1"))

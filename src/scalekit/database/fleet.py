@@ -247,7 +247,7 @@ class Fleet(Roles):
         return self.primary is not None and self.primary.suspected is None
 
     def _is_refused(self) -> bool:
-        return all(member.refused for member in self.members)
+        return all(member.probe.refused for member in self.members)
 
     def any_engine(self) -> Engine:
         """An engine for those who want to know the dialect."""

@@ -4,42 +4,27 @@ Rules:
 
 * A member has an engine for reading and one for writing, whatever its role is today: roles move, and a
   pool of read-only connections must not become a pool of writing ones.
-* Every connection is known from the moment its socket is open, so that one that will never answer can be
-  cut: whoever waits on it gets an error at once and can go elsewhere.
 * Every connection is asked once who is at its other end, and remembered with the answer.
-* A connection is used by the process, and on the event loop, that opened it.
 """
 
-import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, TypeAlias
+from typing import Any
 
-from sqlalchemy import URL, Connection, NullPool, QueuePool
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy import URL, Connection
+from sqlalchemy.exc import DBAPIError
 
-from scalekit._forks import renew_in_children
 from scalekit._steps import Steps
 from scalekit.database.backends.protocol import Backend, Trouble
 from scalekit.database.choice import number
-from scalekit.database.commits import tell_outcomes
-from scalekit.database.conflicts import tell_conflicts
 from scalekit.database.drivers.protocol import Driver
-from scalekit.database.engines import (
-    AnyEngine,
-    close_idle,
-    describe,
-    keep_to_loop,
-    make_engine,
-    name_of,
-    sync_engine,
-    watch,
-    without_mode,
-)
+from scalekit.database.engines import name_of
 from scalekit.database.identity import Identity, objection
 from scalekit.database.links import Links
+from scalekit.database.pools import Pool, capacity, lone_pool, watched_pool
+from scalekit.database.probe_connection import Errors, Probe, options_for_probes
 from scalekit.database.report import Health, Report
 from scalekit.database.tokens import Reached, Token
 from scalekit.types import Colour
@@ -55,13 +40,6 @@ class Counters:
     questions: int = 0
     repeats: int = 0
     cancellations: int = 0
-
-
-# What drivers say to options that they do not know, of a URL for example; nobody else hears of it.
-_MISCONFIGURED = (TypeError, ValueError)
-
-# The errors that a member's trouble shows itself in.
-Errors: TypeAlias = tuple[type[Exception], ...]
 
 
 class Member:
@@ -105,31 +83,52 @@ class Member:
         # Set by whoever knows them: the system and the epoch that a connection must lead to.
         self.expected: Callable[[], tuple[str | None, int]] = lambda: (None, 0)
         self.suspected: str | None = None
-        self.refused = False
         self.transactions = self.commits = 0
-        self.backend, self._driver, self._single = backend, driver, single
-        self._connect_timeout, self._probe_timeout = connect_timeout, probe_timeout
-        self.deadline = math.inf
+        self.backend, self._driver = backend, driver
         self.on_promotion: Callable[[], None] = _nobody_listens
         self.errors: Errors = (DBAPIError, OSError, *(driver.errors if driver else ()))
-        self._probe_errors: Errors = (SQLAlchemyError, *_MISCONFIGURED, *self.errors)
-        probing = {key: value for key, value in options.items() if not key.startswith(("pool", "max_over"))}
-        probing |= {"poolclass": NullPool, "isolation_level": "AUTOCOMMIT", "echo": False}
-        self.capacity = _capacity(options)
+        self.capacity = capacity(options)
         self.pool_timeout = float(options.get("pool_timeout", 30))
+        probing = options_for_probes(options)
         if not single and "poolclass" not in options:
             # SQLAlchemy's pool does not wake those who wait for it when a connection fails to open; in short
             # waits they notice themselves that the member is out.
             options = {**options, "pool_timeout": min(self.pool_timeout, connect_timeout)}
-        self.write_links, self.read_links, self.probe_links = Links(), Links(), Links()
-        self.write_engine = self._engine(url, colour, options, self.write_links, read_only=False)
-        self.writer = sync_engine(self.write_engine)
-        self.read_engine = self.probe_engine = self.write_engine
-        if not single:
-            self.read_engine = self._engine(url, colour, options, self.read_links, read_only=True)
-            self.probe_engine = self._engine(url, colour, probing, self.probe_links, read_only=True)
-        self.reader = sync_engine(self.read_engine)
-        self._probe: Any = None
+        if single or backend is None or driver is None:
+            self.write = self.read = asking = lone_pool(
+                url, colour=colour, options=options, name=self.name, backend=backend, driver=driver
+            )
+        else:
+            pool = partial(
+                watched_pool,
+                url,
+                colour=colour,
+                name=self.name,
+                backend=backend,
+                driver=driver,
+                connect_timeout=connect_timeout,
+            )
+            self.write = pool(
+                options=options, read_only=False, introduce=partial(self._introduce, read_only=False)
+            )
+            self.read = pool(
+                options=options,
+                read_only=True,
+                introduce=partial(self._introduce, read_only=True),
+                promoted=self._promoted,
+                cancelled=self._met_conflict,
+            )
+            asking = pool(options=probing, read_only=True)
+        self.writer, self.reader = self.write.sync, self.read.sync
+        self._writing, self._reading = self.write.links, self.read.links
+        self.probe = Probe(
+            asking,
+            backend=backend,
+            errors=self.errors,
+            refuses=self.refuses,
+            connect_timeout=connect_timeout,
+            timeout=probe_timeout,
+        )
 
     def __repr__(self) -> str:
         return f"<Member {self.name}>"
@@ -137,7 +136,7 @@ class Member:
     @property
     def in_flight(self) -> int:
         """Connections in use."""
-        return len(self.read_links.busy) + len(self.write_links.busy)
+        return len(self._reading.busy) + len(self._writing.busy)
 
     @property
     def load(self) -> int:
@@ -189,45 +188,6 @@ class Member:
             and self.backend.trouble(self._driver.code(cause)) is Trouble.LOGIN
         )
 
-    def ask(self) -> Steps[Report]:
-        """Ask over the connection kept for it; opens one where there is none."""
-        assert self.backend is not None
-        if self._probe is None:
-            # Connecting has its own time-out, but the set-up queries that follow have none.
-            self.deadline = time.monotonic() + self._connect_timeout + self._probe_timeout
-            self._probe = yield self.probe_engine.connect()
-            self._check_version()
-        asked = time.monotonic()
-        self.deadline = asked + self._probe_timeout
-        result = yield self._probe.exec_driver_sql(self.backend.question)
-        self.deadline = math.inf
-        return self.backend.report(tuple(result.one()), asked=asked)
-
-    def _check_version(self) -> None:
-        assert self.backend is not None
-        found = sync_engine(self.probe_engine).dialect.server_version_info
-        if found is not None and found < self.backend.oldest:
-            version, oldest = (".".join(map(str, numbers)) for numbers in (found, self.backend.oldest))
-            raise ConnectionError(
-                f"{self.backend.name} {version} is too old, clusters with replicas need {oldest} or later"
-            )
-
-    def probe(self) -> Steps[Report | str]:
-        """Ask, and when an old connection fails once more over a new one. A text says why both failed."""
-        while True:
-            fresh = self._probe is None
-            try:
-                report = yield from self.ask()
-            except self._probe_errors as error:
-                failure = describe(error)
-                self.refused = self.refuses(error) or isinstance(error, _MISCONFIGURED)
-            else:
-                self.refused = False
-                return report
-            yield from self.hang_up(broken=True)
-            if fresh:
-                return failure
-
     def ask_over(self, connection: Any) -> Report:
         """What is said over the idle DBAPI ``connection`` for reading, outside a transaction."""
         assert self.backend is not None
@@ -266,7 +226,7 @@ class Member:
         Raises:
             ConnectionError: it was closed meanwhile.
         """
-        link = self.read_links.open.get(connection) or self.write_links.open.get(connection)
+        link = self._reading.open.get(connection) or self._writing.open.get(connection)
         if link is None or link.report is None:
             raise ConnectionError(f"the connection to {self.name} was closed")
         return link.report
@@ -283,56 +243,31 @@ class Member:
         links.identified(connection, report)
         self.identity.met(report, self.health.report)
 
-    def hang_up(self, *, broken: bool) -> Steps[None]:
-        """Close the connection that questions go over; a broken one without a farewell."""
-        self.deadline = math.inf
-        connection, self._probe = self._probe, None
-        if connection is not None:
-            if broken:
-                yield connection.invalidate()
-            yield connection.close()
-
-    def time_left(self) -> float:
-        """Seconds until the question under way is late; infinite when none is."""
-        return self.deadline - time.monotonic()
-
-    def is_late(self) -> bool:
-        """Whether the question under way should have been answered."""
-        return self.deadline < time.monotonic()
-
-    def cut_probe(self) -> None:
-        """Break the connection that questions go over: the one under way fails."""
-        if self._driver is not None:
-            self.probe_links.cut(self._driver)
-
     def cut_reads(self) -> None:
         """Break the connections for reading: their server does not answer any more."""
-        if self._driver is not None:
-            self.read_links.cut(self._driver)
+        self.read.cut()
 
     def cut_writes(self) -> None:
         """Break the connections for writing: their server was replaced."""
-        if self._driver is not None:
-            self.write_links.cut(self._driver)
+        self.write.cut()
 
     def cut_older(self, moment: float) -> None:
         """Break the connections opened before ``moment``: the server process they led to is no more.
 
         The pools notice when they are asked for one, and open another.
         """
-        if self._driver is not None:
-            self.read_links.cut(self._driver, opened_before=moment)
-            self.write_links.cut(self._driver, opened_before=moment)
+        self.read.cut(opened_before=moment)
+        self.write.cut(opened_before=moment)
 
     def drop_idle_readers(self) -> Steps[None]:
         """Close what is left in the pool for reading, on a member that became the primary."""
-        if self.read_links.open.keys() - self.read_links.busy:
-            yield close_idle(self.read_engine)
+        if self._reading.open.keys() - self._reading.busy:
+            yield from self.read.close_idle()
 
     def leave(self) -> Steps[None]:
         """It is no member any more: close every connection, those in use when they are given back."""
-        self.read_links.closing = self.write_links.closing = True
-        yield from self.hang_up(broken=False)
+        self._reading.closing = self._writing.closing = True
+        yield from self.probe.hang_up(broken=False)
         yield from self.dispose()
 
     def dispose(self) -> Steps[None]:
@@ -340,49 +275,17 @@ class Member:
         if self.health.failure is not None:
             self.cut_reads()
             self.cut_writes()
-        for engine in self._engines():
-            yield close_idle(engine)
+        for pool in self._every_pool():
+            yield from pool.close_idle()
 
     def forked(self) -> None:
         """Leave the connections to the process, or the event loop, that opened them."""
-        for engine in self._engines():
-            sync_engine(engine).dispose(close=False)
-        for links in (self.write_links, self.read_links, self.probe_links):
-            links.forget()
-        self._probe = None
+        for pool in self._every_pool():
+            pool.forked()
+        self.probe.forget()
 
-    def _engines(self) -> list[AnyEngine]:
-        engines = (self.write_engine, self.read_engine, self.probe_engine)
-        return list({id(engine): engine for engine in engines}.values())
-
-    def _engine(
-        self, url: URL, colour: Colour, options: dict[str, Any], links: Links, *, read_only: bool
-    ) -> AnyEngine:
-        probes = links is self.probe_links  # whose answers say all that is asked of the others
-        engine = make_engine(url, colour=colour, options=without_mode(options) if read_only else options)
-        driver = self._driver
-        sync = sync_engine(engine)
-        if driver is None or self.backend is None or self._single:
-            if driver is not None and self.backend is not None:
-                tell_outcomes(sync, driver, self.backend, name=self.name)
-            if isinstance(sync.pool, QueuePool):  # others, such as an in-memory SQLite's, keep one for ever
-                renew_in_children(self)
-                keep_to_loop(sync)
-            return engine
-        watch(
-            sync,
-            self.backend,
-            driver,
-            links,
-            name=self.name,
-            connect_timeout=self._connect_timeout,
-            read_only=read_only,
-            promoted=self._promoted if read_only and not probes else None,
-            introduce=None if probes else partial(self._introduce, links=links, read_only=read_only),
-        )
-        if read_only and not probes:
-            tell_conflicts(sync, driver, self.backend, name=self.name, met=self._met_conflict)
-        return engine
+    def _every_pool(self) -> list[Pool]:
+        return list(dict.fromkeys((self.write, self.read, self.probe.pool)))
 
     def _met_conflict(self) -> None:
         self.counters.cancellations += 1
@@ -395,10 +298,3 @@ class Member:
 
 def _nobody_listens() -> None:
     """Nobody is told of a promotion, but by asking."""
-
-
-def _capacity(options: dict[str, Any]) -> int | None:
-    """How many connections a pool made with ``options`` may have; ``None``: as many as are asked for."""
-    size, overflow = options.get("pool_size", 5), options.get("max_overflow", 10)
-    limited = issubclass(options.get("poolclass", QueuePool), QueuePool)
-    return size + overflow if limited and size > 0 and overflow >= 0 else None

@@ -29,7 +29,7 @@ def ask(roles: Roles, member: Member) -> Steps[None]:
     asked = time.monotonic()
     before = member.health.report
     was_out = member.health.failure is not None
-    outcome = yield from member.probe()
+    outcome = yield from member.probe.ask()
     if isinstance(outcome, Report):
         if member.identity.probed(outcome):
             _log.warning("%s: %s", member.name, SEVERAL)

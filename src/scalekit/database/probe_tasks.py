@@ -128,14 +128,14 @@ class TaskMonitor:
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(poke.wait(), self._interval)
             if member in self._roles.members:
-                await run_async(member.hang_up(broken=False))
+                await run_async(member.probe.hang_up(broken=False))
             else:
                 await run_async(member.leave())
                 if not self._stopping:
                     del self._watchers[member], self._pokes[member]
         finally:
             # Cancelled, as when the loop ends: the connection must not outlive it.
-            member.cut_probe()
+            member.probe.cut()
 
     async def _list(self, directory: Directory) -> None:
         while not self._stopping:
@@ -153,11 +153,11 @@ class TaskMonitor:
 
     async def _in_time(self, member: Member, question: asyncio.Future[None]) -> None:
         while not question.done():
-            await asyncio.wait({question}, timeout=max(GRACE, min(self._interval, member.time_left())))
-            if not question.done() and member.is_late():
+            await asyncio.wait({question}, timeout=max(GRACE, min(self._interval, member.probe.time_left())))
+            if not question.done() and member.probe.is_late():
                 await asyncio.wait({question}, timeout=GRACE)
-                if member.is_late():
-                    member.cut_probe()
+                if member.probe.is_late():
+                    member.probe.cut()
         await question
 
 

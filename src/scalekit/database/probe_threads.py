@@ -98,7 +98,7 @@ class ThreadMonitor:
             run(ask(self._roles, member))
             poke.wait(self._interval)
         if member in self._roles.members:
-            run(member.hang_up(broken=False))
+            run(member.probe.hang_up(broken=False))
         else:
             run(member.leave())
             with self._starting:
@@ -126,12 +126,12 @@ class ThreadMonitor:
                 self._cut_late()
 
     def _cut_late(self) -> None:
-        late = [member for member in list(self._watchers) if member.is_late()]
+        late = [member for member in list(self._watchers) if member.probe.is_late()]
         if late:
             time.sleep(GRACE)
         for member in late:
-            if member.is_late():
-                member.cut_probe()
+            if member.probe.is_late():
+                member.probe.cut()
 
 
 def _started(target: Callable[..., None], *arguments: Any) -> threading.Thread:

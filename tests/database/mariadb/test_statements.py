@@ -245,7 +245,7 @@ def test_a_function_that_writes_is_refused_once(both: Both) -> None:
 
 def test_connections_for_reading_cannot_write(both: Both) -> None:
     """19. Not even to the primary, as in the moment after a promotion, and not in autocommit mode either."""
-    reader = both.cluster._fleet.members[0].read_engine
+    reader = both.cluster._fleet.members[0].read.engine
 
     def steps(session: Session) -> None:
         for options in ({}, {"isolation_level": "AUTOCOMMIT"}):
