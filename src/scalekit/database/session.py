@@ -20,7 +20,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from sqlalchemy import ClauseElement, Connection, Executable
-from sqlalchemy.exc import DBAPIError, UnboundExecutionError
+from sqlalchemy.exc import DBAPIError, MissingGreenlet, UnboundExecutionError
 from sqlalchemy.orm import Session, SessionTransaction, object_mapper
 
 from scalekit.database.backends.protocol import Trouble
@@ -32,6 +32,7 @@ from scalekit.database.member import Member
 from scalekit.database.options import is_streamed, level_of
 from scalekit.database.place import Place, let_go, on_primary, on_replica
 from scalekit.database.recovery import Repeat, repeat
+from scalekit.database.reloading import explain, reload
 from scalekit.database.scope import Scope
 from scalekit.errors import WriteAfterReplicaReads
 
@@ -58,6 +59,7 @@ class ReadWriteSession(Session):
         self._consistency = consistency
         self._place: Place | None = None
         self._wrote = False  # with a single server, where no place is chosen
+        self._gone: list[str] = []  # loaded from a replica, and not to be had from the primary
         self._left: tuple[Connection, ...] = ()  # to replicas, and rows may still be streaming over them
         # Kept, because a session may be used where its request's context is not: in a thread of the
         # application's own.
@@ -162,7 +164,12 @@ class ReadWriteSession(Session):
                 # Inside a hook of the application's, and so inside a statement that was judged.
                 return call(statement, params, **keywords)
             options = keywords.get("execution_options") or {}
-            return self._perform(lambda: call(statement, params, **keywords), statement, options)
+            try:
+                return self._perform(lambda: call(statement, params, **keywords), statement, options)
+            except MissingGreenlet as error:
+                if self._gone:
+                    error.add_note(explain(self._gone))
+                raise
 
     def _perform(self, call: Callable[[], Any], statement: Executable, options: Mapping[str, Any]) -> Any:
         """Choose where ``statement`` runs, unless that is done, and ``call`` it; again where that is safe.
@@ -290,7 +297,8 @@ class ReadWriteSession(Session):
         if place.read_from is not None:
             place.follows(None)
             if self.writes_after_reads == "expire":
-                expire(self)
+                expired = expire(self)
+                self._gone = reload(self, expired) if place.engine.dialect.is_async else []
 
     def _join(self, connection: Connection, execution_options: Any = None) -> None:
         """The transaction goes on over ``connection``, whatever this class thinks of it."""
