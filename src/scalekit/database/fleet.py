@@ -221,7 +221,8 @@ class Fleet(Roles):
             self.monitor.poke()
             self.monitor.wait(lambda: self._has_primary() or self._is_refused(), self.failover_wait)
         primary = self.primary
-        if primary is None:
+        if primary is None or (primary.suspected and not self.single):
+            # A pooled connection to one that does not answer would be waited on for ever.
             raise NoServerAvailable(f"no primary to write to or read from: {self.explain()}")
         return primary
 

@@ -4,7 +4,8 @@ Rules:
 
 * One question at a time and member; each on its own, so that a server that hangs delays no other.
 * Every question has a deadline. When it passes, the connection is cut, which makes the question fail.
-* A member that fails is asked again at once over a new connection; only when that fails too it is out.
+* A member that fails is asked again at once over a new connection; only when that fails too it is out. Until
+  then nothing new begins on a primary: a frozen one would keep it for as long as it likes.
 * Started with the first transaction, and again after a fork or on a new event loop; stopping leaves
   nothing behind.
 """
@@ -29,7 +30,7 @@ def ask(roles: Roles, member: Member) -> Steps[None]:
     asked = time.monotonic()
     before = member.health.report
     was_out = member.health.failure is not None
-    outcome = yield from member.probe.ask()
+    outcome = yield from member.probe.ask(lambda reason: roles.doubt(member, reason))
     if isinstance(outcome, Report):
         if member.identity.probed(outcome):
             _log.warning("%s: %s", member.name, SEVERAL)

@@ -60,8 +60,12 @@ class Probe:
         self._deadline = math.inf
         self._connection: Any = None
 
-    def ask(self) -> Steps[Report | str]:
-        """Ask, and when an old connection fails once more over a new one. A text says why both failed."""
+    def ask(self, doubt: Callable[[str], None]) -> Steps[Report | str]:
+        """Ask, and when an old connection fails once more over a new one. A text says why both failed.
+
+        Args:
+            doubt: is told why the old one failed, before the new one is tried.
+        """
         while True:
             fresh = self._connection is None
             try:
@@ -72,6 +76,8 @@ class Probe:
             else:
                 self.refused = False
                 return report
+            if not fresh:
+                doubt(failure)
             yield from self.hang_up(broken=True)
             if fresh:
                 return failure

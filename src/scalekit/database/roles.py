@@ -174,6 +174,14 @@ class Roles:
             self._survey()
         self.monitor.poke()
 
+    def doubt(self, member: Member, reason: str) -> None:
+        """``member`` has not answered over an old connection, and is being asked over a new one.
+
+        Reads on a replica are repeated elsewhere if it comes to that. What begins on a primary waits.
+        """
+        if member is self.primary:
+            member.suspected = reason
+
     def _survey(self) -> None:
         found = self._ask_topology()
         if found.system != self.system and None not in (found.system, self.system):
