@@ -139,7 +139,10 @@ def tell_outcomes(engine: Engine, driver: Driver, backend: Backend, *, name: str
     def commit(mark: Mark, connection: PoolProxiedConnection) -> None:
         with outcome(mark, connection, "COMMIT", _APPLIED_OR_NOT):
             committed = driver.commit(
-                connection.dbapi_connection, lambda: plain_commit(connection), wrote=mark.changed
+                connection.dbapi_connection,
+                lambda: plain_commit(connection),
+                wrote=mark.changed,
+                position=backend.position,
             )
         if committed is None:
             learn_position(mark, connection)

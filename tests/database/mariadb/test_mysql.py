@@ -67,7 +67,7 @@ def test_a_commit_is_followed_by_a_question() -> None:
     """1. MySQL has no statement that commits and answers; what was executed is asked for afterwards."""
     connection = Connection(executed=f"{UUID}:1-5")
     driver = opened(connection)
-    assert driver.commit(connection, lambda: connection.execute("COMMIT"), wrote=True) is None
+    assert driver.commit(connection, lambda: connection.execute("COMMIT"), wrote=True, position="x") is None
     assert driver.position(connection, f"SELECT {POSITION}") == (True, f"{UUID}:1-5")
     assert connection.sent == ["COMMIT", "SELECT @@GLOBAL.gtid_executed"]
     # Nobody has committed anything since, so nor has this connection.

@@ -10,7 +10,7 @@ from typing import Any
 
 import asyncpg  # type: ignore[import-untyped]
 
-from scalekit.database.backends.postgresql import HOT_STANDBY, POSITION, READ_ONLY, WROTE, is_on
+from scalekit.database.backends.postgresql import HOT_STANDBY, READ_ONLY, WROTE, is_on
 from scalekit.database.drivers.protocol import NOTHING_TOLD, Committed, Told, raw, sqlstate
 
 _SAID = "scalekit "
@@ -18,7 +18,7 @@ _WROTE, _POSITION, _ROLLED_BACK = "scalekit wrote", "scalekit position ", "scale
 
 _COMMIT = "COMMIT;"
 _BEFORE = f"DO $scalekit$ BEGIN IF {WROTE} THEN RAISE INFO '{_WROTE}'; END IF; END $scalekit$; "
-_AFTER = f" DO $scalekit$ BEGIN RAISE INFO '{_POSITION}%', {POSITION}; END $scalekit$"
+_AFTER = " DO $scalekit$ BEGIN RAISE INFO '{told}%', {position}; END $scalekit$"
 
 _CAN_SAY = "SELECT has_language_privilege(oid, 'USAGE') FROM pg_language WHERE lanname = 'plpgsql'"
 
@@ -52,13 +52,16 @@ class Asyncpg:
     def ask(self, connection: Any, sql: str) -> tuple[Any, ...]:
         return tuple(connection.run_async(lambda raw: raw.fetchrow(sql)))
 
-    def commit(self, connection: Any, plain: Callable[[], None], *, wrote: bool) -> Committed | None:
+    def commit(
+        self, connection: Any, plain: Callable[[], None], *, wrote: bool, position: str
+    ) -> Committed | None:
         driver_connection = raw(connection)
         if not driver_connection.scalekit_can_say:
             plain()
             return None
         # What is known need not be asked. Of a failed transaction, which COMMIT rolls back, it is not true;
         # its token then only points to where the log is anyway.
+        driver_connection.scalekit_position = position
         said = driver_connection.scalekit_said = [_WROTE] if wrote else []
         try:
             plain()
@@ -109,11 +112,12 @@ def _saying(base: type[Any]) -> type[Any]:
     """``base``, an asyncpg connection class, with a COMMIT that says what it did while anyone listens."""
 
     class Saying(base):  # type: ignore[misc]
-        __slots__ = ("scalekit_can_say", "scalekit_said")
+        __slots__ = ("scalekit_can_say", "scalekit_position", "scalekit_said")
 
         def __init__(self, *args: Any, **keywords: Any) -> None:
             super().__init__(*args, **keywords)
             self.scalekit_can_say = False
+            self.scalekit_position = ""
             self.scalekit_said: list[str] | None = None
 
         async def execute(self, query: str, *args: Any, timeout: float | None = None) -> Any:
@@ -122,7 +126,8 @@ def _saying(base: type[Any]) -> type[Any]:
                 return await super().execute(query, *args, timeout=timeout)
             try:
                 before = "" if said else _BEFORE
-                return await super().execute(before + _COMMIT + _AFTER, timeout=timeout)
+                after = _AFTER.format(told=_POSITION, position=self.scalekit_position)
+                return await super().execute(before + _COMMIT + after, timeout=timeout)
             except asyncpg.InFailedSQLTransactionError:
                 # The first DO failed, so COMMIT was not reached. In a failed transaction it means ROLLBACK.
                 said.append(_ROLLED_BACK)

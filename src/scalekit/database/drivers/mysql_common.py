@@ -14,10 +14,10 @@ from collections.abc import Callable
 from typing import Any
 
 from scalekit._steps import Steps
-from scalekit.database.backends import gtids, mariadb
+from scalekit.database.backends import gtids
 from scalekit.database.drivers.protocol import NOTHING_TOLD, Committed, Told, drive, raw
 
-_COMMIT = f"BEGIN NOT ATOMIC COMMIT; SELECT {mariadb.POSITION}; END"
+_COMMIT = "BEGIN NOT ATOMIC COMMIT; SELECT {position}; END"
 _READ_ONLY = "SET SESSION TRANSACTION READ ONLY"
 
 # SERVER_STATUS_AUTOCOMMIT of the protocol.
@@ -70,11 +70,13 @@ class MySQLDriver(ABC):
         (said,) = self.ask(connection, sql)
         return self._committed(raw(connection), said)
 
-    def commit(self, connection: Any, plain: Callable[[], None], *, wrote: bool) -> Committed | None:
+    def commit(
+        self, connection: Any, plain: Callable[[], None], *, wrote: bool, position: str
+    ) -> Committed | None:
         if not self._is_mariadb:
             plain()
             return None
-        (said,) = drive(connection, lambda raw: _ask(raw, _COMMIT))
+        (said,) = drive(connection, lambda raw: _ask(raw, _COMMIT.format(position=position)))
         return self._committed(raw(connection), said)
 
     def _committed(self, raw: Any, said: str) -> Committed:

@@ -47,11 +47,14 @@ class Driver(Protocol):
         """The first row of ``sql``, outside any transaction. The connection must be idle."""
         ...
 
-    def commit(self, connection: Any, plain: Callable[[], None], *, wrote: bool) -> Committed | None:
+    def commit(
+        self, connection: Any, plain: Callable[[], None], *, wrote: bool, position: str
+    ) -> Committed | None:
         """Commit by ``plain``, or by a message that also tells what this transaction did and where.
 
         Called with a transaction in progress. ``wrote``: it is known already that it changed something, if
-        it is not rolled back. Returns ``None`` where only a question afterwards can tell.
+        it is not rolled back. ``position``: :attr:`.Backend.position`. Returns ``None`` where only a
+        question afterwards can tell.
         """
         ...
 

@@ -11,7 +11,7 @@ from psycopg.pq import TransactionStatus
 from psycopg.rows import tuple_row
 
 from scalekit._steps import Steps
-from scalekit.database.backends.postgresql import HOT_STANDBY, POSITION, READ_ONLY, WROTE, is_on
+from scalekit.database.backends.postgresql import HOT_STANDBY, READ_ONLY, WROTE, is_on
 from scalekit.database.drivers import sockets
 from scalekit.database.drivers.protocol import NOTHING_TOLD, Committed, Told, drive, raw, sqlstate
 
@@ -47,11 +47,14 @@ class Psycopg:
     def ask(self, connection: Any, sql: str) -> tuple[Any, ...]:
         return drive(connection, lambda raw: _ask(raw, sql))
 
-    def commit(self, connection: Any, plain: Callable[[], None], *, wrote: bool) -> Committed | None:
+    def commit(
+        self, connection: Any, plain: Callable[[], None], *, wrote: bool, position: str
+    ) -> Committed | None:
         if raw(connection).info.transaction_status == TransactionStatus.INERROR:
             plain()  # which means ROLLBACK
             return False, None
-        return drive(connection, _commit_what_wrote if wrote else _commit)
+        steps = _commit_what_wrote if wrote else _commit
+        return drive(connection, lambda raw: steps(raw, position))
 
     def told(self, connection: Any) -> Told:
         driver_connection = raw(connection)
@@ -105,19 +108,19 @@ def _ask(raw: Any, sql: str) -> Steps[tuple[Any, ...]]:
             yield raw.close()
 
 
-def _commit(raw: Any) -> Steps[Committed]:
+def _commit(raw: Any, position: str) -> Steps[Committed]:
     cursor = raw.cursor(row_factory=tuple_row)
-    yield cursor.execute(f"SELECT {WROTE}; COMMIT; SELECT {POSITION}", prepare=False)
+    yield cursor.execute(f"SELECT {WROTE}; COMMIT; SELECT {position}", prepare=False)
     (wrote,) = yield cursor.fetchone()
     cursor.nextset()
     cursor.nextset()
-    (position,) = yield cursor.fetchone()
-    return wrote, position
+    (said,) = yield cursor.fetchone()
+    return wrote, said
 
 
-def _commit_what_wrote(raw: Any) -> Steps[Committed]:
+def _commit_what_wrote(raw: Any, position: str) -> Steps[Committed]:
     cursor = raw.cursor(row_factory=tuple_row)
-    yield cursor.execute(f"COMMIT; SELECT {POSITION}", prepare=False)
+    yield cursor.execute(f"COMMIT; SELECT {position}", prepare=False)
     cursor.nextset()
-    (position,) = yield cursor.fetchone()
-    return True, position
+    (said,) = yield cursor.fetchone()
+    return True, said
