@@ -36,7 +36,7 @@ def lags(one: Health, *, history: History, watched: bool, max_lag: float, readmi
         return None
     if lag > readmit_lag:
         return f"was out, and catches up: {lag:.1f} s behind, until it is {readmit_lag:g} s"
-    until = history.complete_until(one.report.reached)
+    until = history.complete_until(one.report.reached.furthest)
     if one.returned is not None and (until is None or until < one.returned):
         return "was out, and has not yet all that was committed before it returned"
     return None

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from sqlalchemy import URL, orm
 
 from scalekit._durations import Duration, seconds
-from scalekit.database.backends import backend_for, sqlite
+from scalekit.database.backends import Server, backend_for, sqlite
 from scalekit.database.blocks import Block
 from scalekit.database.configuration import DatabaseURL, check_level, check_shared, count, names_of
 from scalekit.database.core import ClusterEngine
@@ -49,6 +49,7 @@ class ClusterBase(ABC):
         replicas: Sequence[DatabaseURL | Replica] | Find = (),
         refresh: Duration = 30,
         zone: str | None = None,
+        server: Server | None = None,
         consistency: Consistency = CAUSAL,
         writes_after_reads: WritesAfterReads = "expire",
         writing_functions: Collection[str] = (),
@@ -75,6 +76,7 @@ class ClusterBase(ABC):
                 replicas may come and go then.
             refresh: how often that function is asked; 30 seconds by default.
             zone: where this process is; replicas of the same zone come first.
+            server: ``"aurora"``: the servers are Amazon Aurora PostgreSQL's, which the URLs do not tell.
             consistency: of sessions that ask for none in particular, ``CAUSAL`` by default.
             writes_after_reads: what becomes of instances that a transaction has loaded from a replica when it
                 writes. ``"expire"``, the default: they are loaded again when they are next read from;
@@ -113,7 +115,7 @@ class ClusterBase(ABC):
         if not single:
             check_shared(engine_options)
         driver = known_driver(url) if single else driver_for(url)
-        backend = backend_for(url)
+        backend = backend_for(url, server)
         isolation = str(engine_options.get("isolation_level", "")).upper()
         connecting = seconds(connect_timeout, name="connect_timeout", minimum=0.001)
         answering = seconds(probe_timeout, name="probe_timeout", minimum=0.001)

@@ -50,9 +50,12 @@ class History:
         return None
 
     def lag(self, reached: Reached) -> float | None:
-        """Seconds that ``reached`` is behind the primary's newest known one; ``None`` if unknown."""
+        """Seconds that ``reached`` is behind the primary's newest known one; ``None`` if unknown.
+
+        How far behind it seems to be, and so no promise: that is :meth:`complete_until`.
+        """
         if not self._samples:
             return None
-        until = self.complete_until(reached)
+        until = self.complete_until(reached.furthest)
         newest = self._samples[-1].asked
         return float("inf") if until is None else max(0.0, newest - until)

@@ -14,7 +14,7 @@ def tell_losses(promotion: Promotion) -> None:
     if not promotion.timeline:
         _log.error(
             "%s took the place of the primary without all that had been acknowledged here; what it lacks is "
-            "lost. Semi-synchronous replication prevents that",
+            "lost. Semi-synchronous replication, on Aurora synchronous_commit=on, prevents that",
             promotion.member,
         )
         return

@@ -24,8 +24,10 @@ class Report:
         read_only: whether the connections that are opened for reading refuse to write.
         replayed: of a primary that was a replica: up to where it had replayed when it was promoted, as
             :attr:`order` counts and as the server writes it.
-        own: the server in the origins, ``line:server``, of what it writes itself; ``None`` where servers have
-            none of their own.
+        own: its name among the servers of its system, which is the server in the origins, ``line:server``, of
+            what it writes itself; ``None`` where servers have none.
+        peers: the names of those servers, where they know each other, and its own; empty if it was not asked
+            for them. ``None`` where they do not.
         version: of the server, as it counts them; 0 if that does not matter.
     """
 
@@ -42,6 +44,7 @@ class Report:
     read_only: bool = True
     replayed: tuple[int, str] | None = None
     own: str | None = None
+    peers: frozenset[str] | None = None
     version: int = 0
 
     @property
@@ -61,7 +64,7 @@ class Health:
         returned: when it was heard again after it had failed or been restarted.
         away: it is left out, or has to catch up, since it was.
         admitted: when it was read from again.
-        foreign: what it has that the primary has not, or ``None``.
+        foreign: why it does not belong to the primary, or ``None``.
         told: people were told of the mistake for which it is left out.
     """
 

@@ -151,18 +151,26 @@ class Reached:
         system: as in :class:`Token`.
         marks: from each origin how far. After a promotion the new timeline's, and with it the old one's up
             to where they part, if that is known.
+        seen: how far it may have shown something, where that can be further than it has everything;
+            ``None``: no further.
     """
 
     system: str = ""
     marks: Mapping[str, int] = field(default_factory=dict)
+    seen: Mapping[str, int] | None = None
 
     def covers(self, token: Token) -> bool:
         """Whether the server has everything that ``token`` stands for."""
         return self.system == token.system and _includes(self.marks, token.marks)
 
+    @property
+    def furthest(self) -> "Reached":
+        """The most that it can have: no lower bound any more, but the better estimate."""
+        return self if self.seen is None else Reached(self.system, self.seen)
+
     def token(self, epoch: int) -> Token:
         """A promise of all of this, to somebody who has seen it, in ``epoch``."""
-        return Token.of(self.system, epoch, self.marks)
+        return Token.of(self.system, epoch, self.furthest.marks)
 
 
 class TokenSigner:

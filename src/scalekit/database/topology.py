@@ -170,10 +170,7 @@ def _reason(one: Health, members: Sequence[Health], system: str | None, epoch: i
             "parameters; let it pass them on, or connect to the server itself"
         )
     if not report.writable and one.foreign is not None:
-        return Mistake(
-            f"has changes that the primary does not have ({one.foreign}): it belongs to another database, or "
-            "was left behind by a failover"
-        )
+        return Mistake(one.foreign)
     returned = one.returned
     if report.writable and returned is not None and any(m.asked < returned for m in members if m is not one):
         return "was away; the others are being asked whether it was replaced"

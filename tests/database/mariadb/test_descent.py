@@ -19,6 +19,13 @@ def replica(applied: str, logged: str = "", *, asked: float = 1.0) -> Report:
     return MariaDB().report((1, applied, logged, "1", "2 host 3307 17"), asked=asked)
 
 
+def told(beyond: str) -> str:
+    return (
+        f"has changes that the primary does not have ({beyond}): it belongs to another database, or was left "
+        "behind by a failover"
+    )
+
+
 def foreign(held: Report, *answers: Report, arrived: float = 2.0) -> list[str | None]:
     """What is known of a replica that has ``held`` after each of the primary's answers."""
     descent, found = Descent(), []
@@ -38,17 +45,17 @@ def test_a_replica_is_behind_its_primary() -> None:
 
 def test_a_replica_of_another_database() -> None:
     """Its numbers are beyond the primary's, or of servers that the primary never heard of."""
-    assert foreign(replica("0-1-90"), primary("0-1-7", asked=3.0)) == ["0-1-90"]
-    assert foreign(replica("0-5-3,4-1-2"), primary("0-1-7", asked=3.0)) == ["0-5-3, 4-1-2"]
+    assert foreign(replica("0-1-90"), primary("0-1-7", asked=3.0)) == [told("0-1-90")]
+    assert foreign(replica("0-5-3,4-1-2"), primary("0-1-7", asked=3.0)) == [told("0-5-3, 4-1-2")]
     executed: Any = MySQL().report((1, f"{A}:1-5", f"{B} 17"), asked=1.0)
     writer: Any = MySQL().report((0, f"{B}:1-90", f"{B} 17"), asked=3.0)
-    assert foreign(executed, writer) == [f"{A}-5"]
+    assert foreign(executed, writer) == [told(f"{A}-5")]
 
 
 def test_a_replica_that_a_failover_left_behind() -> None:
     """It has what was lost with the old primary; when it follows the new one, it is a replica again."""
     new = primary("0-1-8,0-3-9", applied="0-1-8", asked=3.0)
-    assert foreign(replica("0-1-10"), new) == ["0-1-10"]
+    assert foreign(replica("0-1-10"), new) == [told("0-1-10")]
     assert foreign(replica("0-3-9", "0-1-8,0-3-9"), new) == [None]
     descent = Descent()
     descent.heard(replica("0-1-10"), arrived=2.0)
@@ -70,7 +77,7 @@ def test_nobody_reads_from_it() -> None:
     one, two = Health(), Health()
     one.answered(primary("0-1-7", asked=3.0))
     two.answered(replica("0-1-90"))
-    two.foreign = "0-1-90"
+    two.foreign = told("0-1-90")
     found = survey([one, two], history=History(), max_lag=30, epoch=0, previous=0)
     assert (found.primary, found.readers) == (0, ())
     assert "does not have (0-1-90): it belongs to another database" in str(found.reasons[1])

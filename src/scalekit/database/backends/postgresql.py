@@ -50,6 +50,7 @@ SELECT pg_is_in_recovery(),
        current_setting('wal_segment_size'),
        current_setting('default_transaction_read_only'),
        pg_last_wal_replay_lsn()::text,
+       strpos(current_setting('rds.extensions', true), 'aurora_stat_utils') > 0,
        current_setting('server_version_num')::int
 """  # noqa: S608  (made of constants)
 
@@ -124,7 +125,10 @@ class PostgreSQL:
 
     def report(self, row: tuple[Any, ...], *, asked: float) -> Report:
         recovering, number, timeline, position, flushed, started, writer_delay, segment_size, *more = row
-        read_only, replayed, version = more
+        read_only, replayed, is_aurora, version = more
+        if is_aurora:
+            # What its functions for the log say, where they answer, is not known to be what readers see.
+            raise ConnectionError("this is Amazon Aurora; give the cluster server='aurora'")
         system, segment = f"pg:{number}", int(_setting(segment_size))
         epoch = int(timeline) if recovering else int(timeline[:8], 16)
         ends = [read_lsn(lsn) if lsn is not None else 0 for lsn in (position, flushed)]
