@@ -12,8 +12,12 @@ Rules:
 
 import logging
 import time
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from scalekit._steps import Steps
+from scalekit.database.directory import Directory
 from scalekit.database.identity import SEVERAL
 from scalekit.database.member import Member
 from scalekit.database.report import Report
@@ -49,3 +53,36 @@ def ask(roles: Roles, member: Member) -> Steps[None]:
         member.cut_reads()
     elif member is roles.primary:
         yield from member.drop_idle_readers()
+
+
+class Prober(ABC):
+    """What asks in the background, whatever the colour.
+
+    Args:
+        roles: whom to ask, and whom to tell.
+        interval: seconds between two questions to a member.
+    """
+
+    def __init__(self, roles: Roles, *, interval: float) -> None:
+        self._roles, self._interval = roles, interval
+        self._process: int | None = None
+
+    @abstractmethod
+    def poke(self) -> None:
+        """Ask everyone now."""
+
+    @abstractmethod
+    def members_changed(self) -> None:
+        """Others are to be asked than before."""
+
+    @contextmanager
+    def _listing(self, directory: Directory) -> Iterator[None]:
+        """Inside, ``directory`` is asked who the members are, and the roles are told."""
+        try:
+            yield
+        except Exception as error:  # noqa: BLE001  the application's function may raise anything
+            directory.failed(error)
+            self._roles.without_list()
+            self.poke()
+        else:
+            self.members_changed()

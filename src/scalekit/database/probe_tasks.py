@@ -13,21 +13,15 @@ from sqlalchemy.util import await_only
 from scalekit._steps import run_async
 from scalekit.database.directory import Directory
 from scalekit.database.member import Member
-from scalekit.database.probe import GRACE, ask
+from scalekit.database.probe import GRACE, Prober, ask
 from scalekit.database.roles import Roles
 
 
-class TaskMonitor:
-    """A task for each member on the running event loop, and one that asks who they are.
-
-    Args:
-        roles: whom to ask, and whom to tell.
-        interval: seconds between two questions to a member.
-    """
+class TaskMonitor(Prober):
+    """A task for each member on the running event loop, and one that asks who they are."""
 
     def __init__(self, roles: Roles, *, interval: float) -> None:
-        self._roles, self._interval = roles, interval
-        self._process: int | None = None
+        super().__init__(roles, interval=interval)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._watchers: dict[Member, asyncio.Task[None]] = {}
         self._pokes: dict[Member, asyncio.Event] = {}
@@ -139,16 +133,9 @@ class TaskMonitor:
 
     async def _list(self, directory: Directory) -> None:
         while not self._stopping:
-            try:
+            with self._listing(directory):
                 # A plain function may wait for an answer, which the loop must not.
-                found: Any = await _called(directory)
-                self._roles.set_replicas(directory.read(found))
-            except Exception as error:  # noqa: BLE001  the application's function may raise anything
-                directory.failed(error)
-                self._roles.without_list()
-                self.poke()
-            else:
-                self.members_changed()
+                self._roles.set_replicas(directory.read(await _called(directory)))
             await asyncio.sleep(directory.refresh)
 
     async def _in_time(self, member: Member, question: asyncio.Future[None]) -> None:

@@ -9,21 +9,15 @@ from typing import Any
 from scalekit._steps import run
 from scalekit.database.directory import Directory
 from scalekit.database.member import Member
-from scalekit.database.probe import GRACE, ask
+from scalekit.database.probe import GRACE, Prober, ask
 from scalekit.database.roles import Roles
 
 
-class ThreadMonitor:
-    """A daemon thread for each member, one that watches their deadlines, and one that asks who they are.
-
-    Args:
-        roles: whom to ask, and whom to tell.
-        interval: seconds between two questions to a member.
-    """
+class ThreadMonitor(Prober):
+    """A daemon thread for each member, one that watches their deadlines, and one that asks who they are."""
 
     def __init__(self, roles: Roles, *, interval: float) -> None:
-        self._roles, self._interval = roles, interval
-        self._process: int | None = None
+        super().__init__(roles, interval=interval)
         self._renew()
 
     def _renew(self) -> None:
@@ -107,14 +101,8 @@ class ThreadMonitor:
 
     def _list(self, directory: Directory) -> None:
         while not self._stop.is_set():
-            try:
+            with self._listing(directory):
                 self._roles.set_replicas(directory.read(directory.find()))
-            except Exception as error:  # noqa: BLE001  the application's function may raise anything
-                directory.failed(error)
-                self._roles.without_list()
-                self.poke()
-            else:
-                self.members_changed()
             self._stop.wait(directory.refresh)
 
     def _guard(self) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from scalekit.database.backends.protocol import Trouble
 from scalekit.database.report import Report
 from scalekit.database.sqltext.mysql import RULES
-from scalekit.database.tokens import Token
+from scalekit.database.tokens import Reached, Token
 
 # Of the server: ER_OPTION_PREVENTS_STATEMENT (--read-only), ER_CANT_EXECUTE_IN_READ_ONLY_TRANSACTION,
 # ER_READ_ONLY_MODE.
@@ -57,6 +57,43 @@ class GTIDBackend:
         if code in _CLIENT:
             return Trouble.GONE
         return _TROUBLE.get(code, Trouble.SERVER_SAID_NO)
+
+
+def report(
+    reached: Reached,
+    *,
+    written: Token | None,
+    order: int,
+    asked: float,
+    server: str,
+    shown: str,
+    replayed: tuple[int, str] | None = None,
+) -> Report:
+    """What a server said of itself; nobody counts promotions, and what is in the log is flushed.
+
+    Args:
+        reached: what it has.
+        written: where its log ends; ``None`` on a replica.
+        order: how far that is, to tell which of two replicas is ahead.
+        asked: when the question left (monotonic).
+        server: which process of which server it is, the server's own origin first.
+        shown: its position, for people.
+        replayed: of a primary that was a replica, up to where it had replayed then.
+    """
+    return Report(
+        asked=asked,
+        writable=written is not None,
+        reached=reached,
+        epoch=0,
+        order=order,
+        written=written,
+        flushed=written,
+        flush_delay=0.0,
+        server=server,
+        shown=shown,
+        own=server.split()[0].lower(),
+        replayed=replayed,
+    )
 
 
 def is_on(value: object) -> bool:

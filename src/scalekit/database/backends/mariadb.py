@@ -60,19 +60,13 @@ class MariaDB(gtids.GTIDBackend):
 def _report(applied: str, logged: str, *, writable: bool, server: str, asked: float) -> Report:
     marks = _visible(applied, logged) if not writable else _all(applied, logged)
     ends = gtids.newest(marks)
-    written = _token(ends) if writable else None
-    return Report(
-        asked=asked,
-        writable=writable,
-        reached=Reached(SYSTEM, marks),
-        epoch=0,
+    return gtids.report(
+        Reached(SYSTEM, marks),
+        written=_token(ends) if writable else None,
         order=sum(ends.values()),
-        written=written,
-        flushed=written,
-        flush_delay=0.0,
+        asked=asked,
         server=server,
         shown=",".join(f"{origin.replace(':', '-')}-{number}" for origin, number in sorted(ends.items())),
-        own=server.split()[0],
         # It stays where it was when the server was promoted.
         replayed=(sum(gtids.newest(gtids.mariadb_marks(applied)).values()), applied) if writable else None,
     )

@@ -35,20 +35,14 @@ class MySQL(gtids.GTIDBackend):
 
     def report(self, row: tuple[Any, ...], *, asked: float) -> Report:
         read_only, executed, server = row
-        marks, writable = gtids.mysql_marks(executed, gaps=False), not gtids.is_on(read_only)
-        written = self._token(executed) if writable else None
-        return Report(
-            asked=asked,
-            writable=writable,
-            reached=Reached(SYSTEM, marks),
-            epoch=0,
+        marks = gtids.mysql_marks(executed, gaps=False)
+        return gtids.report(
+            Reached(SYSTEM, marks),
+            written=None if gtids.is_on(read_only) else self._token(executed),
             order=sum(marks.values()),
-            written=written,
-            flushed=written,
-            flush_delay=0.0,
+            asked=asked,
             server=str(server),
             shown=",".join(f"{origin[1:]}:{number}" for origin, number in sorted(marks.items())),
-            own=str(server).split()[0].lower(),
         )
 
     def inline_report(self, row: tuple[Any, ...], *, asked: float, last: Report) -> Report:
