@@ -5,15 +5,15 @@ The server process of one connection is ended, as an operator or a recovery conf
 
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any
 
 import pytest
-from sqlalchemy import event, func, select, text
+from sqlalchemy import func, select, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship, selectinload
 
 from scalekit.database import ANY, AsyncCluster, Cluster
 from tests.conftest import Database
+from tests.database._broken import end_at, end_backend
 from tests.database._lag import meet
 
 
@@ -31,15 +31,6 @@ class Item(Base):
 
 MANY = text("SELECT pg_backend_pid(), pg_is_in_recovery() FROM generate_series(1, 100000)")
 PID = select(func.pg_backend_pid(), func.pg_is_in_recovery())
-
-
-def end_backend(items: Database, pid: int) -> None:
-    """Returns when it is gone; another server's process of that number is none of the database's."""
-    for replica in items.cluster.replicas:
-        replica.sql(
-            f"SELECT pg_terminate_backend(pid, 30000) FROM pg_stat_activity WHERE pid = {pid}",
-            database=items.name,
-        )
 
 
 @pytest.mark.parametrize("driver", ["asyncpg", "psycopg"])
@@ -97,23 +88,3 @@ def test_the_second_half_of_a_first_read(make_sync: Callable[..., Cluster], item
         assert len(item.others) == 2
     assert len(backends) == 4
     assert backends[0] == backends[1] != backends[2] == backends[3]
-
-
-def end_at(cluster: Cluster, items: Database, *, statement: int) -> list[int]:
-    """End the server process of the first connection for reading when it begins its nth ``statement``.
-
-    Returns the processes that statements were sent to, as they are.
-    """
-    backends: list[int] = []
-    ended: list[int] = []
-
-    def before(connection: Any, *_: Any) -> None:
-        pid = connection.connection.dbapi_connection.info.backend_pid
-        backends.append(pid)
-        if backends.count(pid) == statement and not ended:
-            ended.append(pid)
-            end_backend(items, pid)
-
-    for member in cluster._fleet.members:
-        event.listen(member.reader, "before_cursor_execute", before)
-    return backends

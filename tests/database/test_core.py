@@ -1,7 +1,6 @@
 """Connections without a session, in both colours."""
 
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -11,20 +10,12 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.orm import Session
 
 from scalekit.database import STRONG, AsyncCluster, Cluster
-from scalekit.errors import ConfigurationError, NoServerAvailable
+from scalekit.errors import ConfigurationError
 from tests.conftest import Database
-from tests.faults import pause_replay
+from tests.database._lag import lagging
 
 WHERE = text("SELECT stock, pg_is_in_recovery() FROM item WHERE id = 1")
 ADD = text("UPDATE item SET stock = stock + 1 WHERE id = 1")
-
-
-@contextmanager
-def lagging(items: Database) -> Iterator[None]:
-    with ExitStack() as stack:
-        for replica in items.cluster.replicas:
-            stack.enter_context(pause_replay(replica))
-        yield
 
 
 def test_reading_and_writing(make_sync: Callable[..., Cluster], items: Database) -> None:
@@ -90,26 +81,6 @@ def test_a_connection_for_reading_cannot_write(make_sync: Callable[..., Cluster]
             connection.execute(ADD)
     with pytest.raises(ConfigurationError, match="read=True"):
         cluster.connection(consistency=STRONG)
-
-
-def test_a_later_transaction_is_fresh_too(make_sync: Callable[..., Cluster], items: Database) -> None:
-    """1. Over a connection that is kept, a second transaction never misses what the visitor wrote."""
-    cluster = make_sync(failover_wait=0.3)
-    with cluster.scope(), cluster.connection(read=True) as reading:
-        assert tuple(reading.execute(WHERE).one()) == (0, True)
-        reading.rollback()
-        with cluster.connection() as writing:
-            writing.execute(ADD)
-            writing.commit()
-        assert tuple(reading.execute(WHERE).one()) == (1, True)  # waits for it
-        reading.rollback()
-        with lagging(items):
-            with cluster.connection() as writing:
-                writing.execute(ADD)
-                writing.commit()
-            with pytest.raises(NoServerAvailable, match="open another connection"):
-                reading.execute(WHERE)
-            assert reading.closed
 
 
 def test_what_was_committed_past_sqlalchemy(make_sync: Callable[..., Cluster], items: Database) -> None:

@@ -4,10 +4,11 @@ No server needed; a failure here names what a new version of SQLAlchemy has chan
 """
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import ForeignKey, create_engine, func, insert, select, text, update
+from sqlalchemy import ForeignKey, create_engine, event, func, insert, select, text, update
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import (
     DeclarativeBase,
@@ -20,6 +21,7 @@ from sqlalchemy.orm import (
 )
 
 from scalekit.database import AsyncCluster, Cluster, ReadWriteSession
+from scalekit.database.moving import MovingConnection
 
 
 class Base(DeclarativeBase):
@@ -134,6 +136,62 @@ def test_the_connections_of_a_transaction() -> None:
         assert not connection.in_transaction()
         assert session.connection({"bind": connection}) is connection, "it can join again"
     engine.dispose()
+
+
+def test_every_way_over_a_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+    """12. Whatever runs a statement or begins a transaction over one for reading comes past the place where
+    it can be repeated, once; savepoints too."""
+    came: list[Any] = []
+
+    def run(self: Any, call: Callable[[], Any], statement: Any = None) -> Any:
+        came.append(statement)
+        return call()
+
+    monkeypatch.setattr(MovingConnection, "_run", run)
+    one = text("SELECT 1")
+    with Cluster("sqlite://") as cluster, cluster.connection(read=True) as connection:
+        ways: list[Callable[[], Any]] = [
+            lambda: connection.begin().rollback(),
+            lambda: connection.execute(one).all(),
+            lambda: connection.scalar(one),
+            lambda: connection.scalars(one).all(),
+            lambda: connection.exec_driver_sql("SELECT 1").all(),
+            lambda: connection.execute(func.count()).all(),
+            lambda: connection.scalar(func.count()),
+            lambda: Session(connection).scalar(one),
+            lambda: connection.begin_nested().commit(),
+        ]
+        for way in ways:
+            came.clear()
+            way()
+            sent = [statement for statement in came if statement is not None]
+            assert len(sent) == (0 if way is ways[0] else 2 if way is ways[-1] else 1)
+            assert sent or len(came) == 1
+
+
+def test_a_connection_takes_over_anothers_server(tmp_path: Path) -> None:
+    """12. Under its open transaction, which can begin again there."""
+    begun: list[Any] = []
+    with (
+        Cluster(f"sqlite:///{tmp_path}/a") as first,
+        Cluster(f"sqlite:///{tmp_path}/b") as second,
+        first.connection(read=True) as connection,
+    ):
+        assert isinstance(connection, MovingConnection)
+        other = second.connection(read=True)
+        event.listen(connection, "begin", begun.append)
+        transaction = connection.begin()
+        connection._leave()
+        assert not transaction.is_valid
+        connection._take_over(other)  # type: ignore[arg-type]
+        assert transaction.is_valid
+        connection._begin_impl(transaction)
+        assert begun == [connection, connection]
+        assert connection.scalar(text("SELECT file FROM pragma_database_list")).endswith("/b")
+        connection.invalidate()
+        transaction.rollback()
+        assert connection.scalar(text("SELECT file FROM pragma_database_list")).endswith("/a")
+        assert first.status().members[0].in_flight == 0
 
 
 def test_what_a_flush_asks_for(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:

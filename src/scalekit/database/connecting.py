@@ -1,9 +1,10 @@
 """Connections to the member that was chosen, opened and found to be what they are to be."""
 
 import time
+from collections.abc import Callable
 from typing import Any
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from scalekit.database.choice import Choice
@@ -23,7 +24,11 @@ def raw(connection: Connection) -> Any:
 
 
 def connect_to_replica(
-    fleet: Fleet, scope: Scope, level: Consistency, without: frozenset[Member] = frozenset()
+    fleet: Fleet,
+    scope: Scope,
+    level: Consistency,
+    without: frozenset[Member] = frozenset(),
+    connect: Callable[[Engine], Connection] = Engine.connect,
 ) -> tuple[Member, Connection] | None:
     """A replica, and a connection to it, for a read of ``scope``; ``None``: it has to be the primary.
 
@@ -32,13 +37,14 @@ def connect_to_replica(
         scope: the visitor.
         level: how fresh the read must be.
         without: members that failed this transaction already.
+        connect: makes the connection, to the engine of the one that was chosen.
     """
     began = time.monotonic()
     while level is not STRONG and (found := replica_for(fleet, scope, level, without)) is not None:
         choice, token = found
         member = choice.member
         try:
-            connection = open_reader(fleet, choice, level, token)
+            connection = open_reader(fleet, choice, level, token, connect)
         except member.errors as error:
             # Nothing has been sent yet: another may be tried.
             fleet.suspect(member, describe(error))
@@ -53,7 +59,11 @@ def connect_to_replica(
 
 
 def open_reader(
-    fleet: Fleet, choice: Choice[Member], level: Consistency, token: Token | None
+    fleet: Fleet,
+    choice: Choice[Member],
+    level: Consistency,
+    token: Token | None,
+    connect: Callable[[Engine], Connection] = Engine.connect,
 ) -> Connection | None:
     """A connection to the replica that was chosen; ``None``: it has not got what is to be read.
 
@@ -62,8 +72,9 @@ def open_reader(
         choice: what :meth:`.Fleet.choose` answered.
         level: how fresh the read must be.
         token: what the visitor was promised.
+        connect: makes the connection.
     """
-    connection = choice.member.reader.connect()
+    connection = connect(choice.member.reader)
     try:
         fresh = fleet.confirm(choice, level, token, raw(connection))
     except BaseException:  # a cancellation too: an answer may still be on its way over it
@@ -76,23 +87,30 @@ def open_reader(
     return None
 
 
-def open_writer(fleet: Fleet, token: Token | None, *, fallback: bool = False) -> tuple[Member, Connection]:
+def open_writer(
+    fleet: Fleet,
+    token: Token | None,
+    *,
+    fallback: bool = False,
+    connect: Callable[[Engine], Connection] = Engine.connect,
+) -> tuple[Member, Connection]:
     """The primary, and a connection to it.
 
     Args:
         fleet: of the primary.
         token: what the visitor was promised.
         fallback: it is for a read that replicas were to answer.
+        connect: makes the connection.
 
     Raises:
         NoServerAvailable: there is none, and none appeared within the cluster's ``failover_wait``.
         TooManyFallbackReads: no place for this read became free in time.
     """
     if not fallback:
-        return _open_writer(fleet, token)
+        return _open_writer(fleet, token, connect)
     turn = fleet.fallback.enter(fleet.writer(token).pool_timeout)
     try:
-        member, connection = _open_writer(fleet, token)
+        member, connection = _open_writer(fleet, token, connect)
     except BaseException:
         turn.give_back()
         raise
@@ -100,12 +118,14 @@ def open_writer(fleet: Fleet, token: Token | None, *, fallback: bool = False) ->
     return member, connection
 
 
-def _open_writer(fleet: Fleet, token: Token | None) -> tuple[Member, Connection]:
+def _open_writer(
+    fleet: Fleet, token: Token | None, connect: Callable[[Engine], Connection]
+) -> tuple[Member, Connection]:
     began = time.monotonic()
     while True:
         member = fleet.writer(token)
         try:
-            return member, member.writer.connect()
+            return member, connect(member.writer)
         except member.errors as error:
             if fleet.single:
                 raise

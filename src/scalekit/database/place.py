@@ -22,6 +22,7 @@ from scalekit.database.commits import Mark, attach
 from scalekit.database.connecting import connect_to_replica, open_writer, raw
 from scalekit.database.engines import describe
 from scalekit.database.fleet import Fleet
+from scalekit.database.freshness import is_fresh_enough
 from scalekit.database.levels import ANY, STRONG, Consistency
 from scalekit.database.member import Member
 from scalekit.database.recovery import Repeat, repeat
@@ -79,10 +80,6 @@ class Place(Mark):
         """Whether rows may still be on their way from the server."""
         return self.streaming or bool(self.connection.get_execution_options().get("stream_results"))
 
-    def is_repeatable(self) -> bool:
-        """Whether all its reads see one snapshot. Asks the server."""
-        return self.connection.get_isolation_level() in ("REPEATABLE READ", "SERIALIZABLE")
-
     def tell_seen(self) -> None:
         """The transaction is over here, and what it was shown its visitor has seen."""
         if self.replica and self.statements:
@@ -92,21 +89,11 @@ class Place(Mark):
         """Whether this replica, chosen for an earlier statement, is fresh enough for one more.
 
         Another session of the same visitor may have committed since, and a statement may ask for more than
-        the transaction did. On one server, READ COMMITTED would show what was committed meanwhile, and so
-        does this. A snapshot that was promised to last is left alone.
+        the transaction did.
         """
-        promised = self.scope.token
-        if level is ANY or (level == self.level and promised is self.seen):
+        if level is ANY or (level == self.level and self.scope.token is self.seen):
             return True
-        if level is STRONG:
-            return False
-        enough = fleet.knows(self.member, raw(self.connection), level, promised)
-        if level != self.level:
-            return enough and not self.is_repeatable()
-        if not enough and not self.is_repeatable():
-            return False
-        self.seen = promised
-        return True
+        return level is not STRONG and is_fresh_enough(self, self.connection, fleet, level)
 
 
 def on_replica(

@@ -1,0 +1,289 @@
+"""Core connections for reading: to a replica that is fresh enough, or else to the primary.
+
+Rules:
+
+* One for reading cannot write, not on the primary either, where the server can see to it.
+* A transaction runs on one server. Where that is is looked at when it begins, so that a connection which
+  serves several follows its visitor; what was fine when it was opened may be too old by then, or be out.
+* The first statement of a transaction that its replica cannot answer, because it is lost or cancels it, is
+  repeated on another one, or else the primary. What has been read is never repeated: a later one raises.
+* What no replica can do, such as ``SERIALIZABLE``, is done on the primary, unless a snapshot would not last.
+* A later statement is not older than what its visitor has been promised by then. It waits for that, and if
+  the replica does not have it in time, it is an error and never an older read.
+* What was sent and is no read, such as ``SET``, may have set what the next server would not know of. Such a
+  connection stays where it is, and what cannot go on there is an error.
+"""
+
+import time
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any, Self, cast
+
+from sqlalchemy import Connection, Engine, Executable, TwoPhaseTransaction, event, text
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.sql.elements import ReleaseSavepointClause, RollbackToSavepointClause, SavepointClause
+
+from scalekit.database.backends.protocol import Trouble
+from scalekit.database.connecting import connect_to_replica, open_writer, raw
+from scalekit.database.engines import describe
+from scalekit.database.fleet import Fleet
+from scalekit.database.freshness import LASTING, is_fresh_enough
+from scalekit.database.levels import ANY, STRONG, Bounded, Consistency
+from scalekit.database.member import Member
+from scalekit.database.moving import MovingConnection
+from scalekit.database.recovery import Repeat, repeat
+from scalekit.database.report import Report
+from scalekit.database.scope import Scope, Seen
+from scalekit.database.tokens import Token
+from scalekit.errors import NoServerAvailable
+
+_MODE = "postgresql_readonly"
+_SAVEPOINTS = (SavepointClause, ReleaseSavepointClause, RollbackToSavepointClause)
+
+
+@dataclass(slots=True)
+class _At:
+    """Where a connection leads.
+
+    Args:
+        member: the server.
+        scope: the visitor.
+        level: how fresh its reads are to be; ``STRONG`` on the primary.
+        seen: what the visitor had been promised when that was checked.
+        report: what the server has said, if it is a replica.
+        stays: it is the primary, because no replica can do what is asked.
+    """
+
+    member: Member
+    scope: Scope
+    level: Consistency
+    seen: Token | None
+    report: Report | None
+    stays: bool
+
+    unused: bool = True
+    """No transaction has begun there."""
+    statements: int = 0
+    """How many the transaction has run there, with success."""
+
+
+def open_reading(
+    fleet: Fleet,
+    wanted: Consistency | None,
+    options: dict[str, Any],
+    home: Scope | None = None,
+    without: frozenset[Member] = frozenset(),
+    *,
+    primary: bool = False,
+) -> "ReadingConnection":
+    """A connection for reading.
+
+    Args:
+        fleet: of its server.
+        wanted: how fresh what is read must be; ``None`` is the cluster's level.
+        options: execution options of the connection.
+        home: the visitor, where the running code belongs to none; by default the process.
+        without: members that failed this transaction already.
+        primary: no replica can do it.
+
+    Raises:
+        NoServerAvailable: there is no primary, and none appeared within the cluster's ``failover_wait``.
+    """
+    fleet.begin()
+    home = home or fleet.scopes.current() or fleet.scopes.process
+    scope = fleet.scopes.current() or home
+    level, promised = STRONG if primary else _level(fleet, scope, wanted), scope.token
+    connect = partial(ReadingConnection, fleet=fleet, wanted=wanted, home=home)
+    found = connect_to_replica(fleet, scope, level, without, connect)
+    member, connection = found or open_writer(fleet, promised, fallback=level is not STRONG, connect=connect)
+    reading = cast(ReadingConnection, connection)
+    try:
+        report = member.introduction(raw(connection)) if found is not None else None
+        reading.arrived(_At(member, scope, level if found else STRONG, promised, report, primary), options)
+    except BaseException:
+        connection.close()
+        raise
+    if not fleet.single:
+        member.transactions += 1
+    return reading
+
+
+def _level(fleet: Fleet, scope: Scope, wanted: Consistency | None) -> Consistency:
+    block = fleet.scopes.level(scope)
+    if block is STRONG or fleet.single or not fleet.replicas_usable:
+        return STRONG
+    return wanted or block or fleet.consistency
+
+
+class ReadingConnection(MovingConnection):
+    """A connection made by :func:`open_reading`.
+
+    Args:
+        engine: of the server that it leads to first.
+        fleet: of that server.
+        wanted: how fresh what is read must be; ``None`` is the cluster's level.
+        home: the visitor, where the running code belongs to none.
+    """
+
+    _at: _At
+
+    def __init__(self, engine: Engine, *, fleet: Fleet, wanted: Consistency | None, home: Scope) -> None:
+        self._fleet, self._wanted, self._home = fleet, wanted, home
+        self._kept = False  # by something that is set there, of which another server would not know
+        super().__init__(engine)
+
+    def arrived(self, at: _At, options: dict[str, Any]) -> None:
+        """It leads where it is to lead."""
+        self._at = at
+        if at.level is STRONG and self.dialect.name == "postgresql":
+            super().execution_options(**{_MODE: True})
+        if options:
+            self.execution_options(**options)
+        if not self._fleet.single:
+            self._busy = False
+            event.listen(self, "commit", _ends)
+            event.listen(self, "rollback", _ends)
+
+    if not TYPE_CHECKING:  # SQLAlchemy's are overloads
+
+        def execution_options(self, **options):
+            options.pop(_MODE, None)  # it reads only, whatever is asked for
+            return super().execution_options(**options)
+
+        def detach(self):
+            super().detach()
+            self._kept = True
+
+    def _open(self, without: frozenset[Member] = frozenset(), *, primary: bool = False) -> Self:
+        other = open_reading(
+            self._fleet, self._wanted, self._own_options, self._home, without, primary=primary
+        )
+        return cast(Self, other)
+
+    def _take_over(self, other: Self) -> None:
+        super()._take_over(other)
+        self._at, self._kept = other._at, False
+
+    def _where(self) -> Member:
+        return self._at.member
+
+    def _before(self, *, begins: bool) -> None:
+        if not begins:
+            self._keep_up()
+        elif self.invalidated:
+            self._take_over(self._open())
+        else:
+            self._prepare()
+
+    def _prepare(self) -> None:
+        """A transaction begins: it is to run where its visitor's reads belong now."""
+        at, fleet = self._at, self._fleet
+        at.statements, unused, at.unused = 0, at.unused, False
+        at.scope = fleet.scopes.current() or self._home
+        level = _level(fleet, at.scope, self._wanted)
+        if at.level is STRONG:
+            # What was set there is lost with a primary that is replaced; the statement's error says so.
+            if not self._kept and (
+                at.member is not fleet.primary or (not at.stays and self._could_go(level))
+            ):
+                self._move()
+        elif unused and level == at.level and at.scope.token is at.seen and not isinstance(level, Bounded):
+            pass  # asked just now
+        elif level is not STRONG and self._knows(level):
+            at.level = level
+        elif not self._kept:
+            self._move()
+        elif level is STRONG or not self._await(level):
+            raise NoServerAvailable(
+                f"a transaction cannot begin on the replica {at.member.name}, to which this connection "
+                f"leads: {self._lack(level)}; and something that was sent over the connection, such as "
+                "SET, keeps it there; open another connection"
+            )
+
+    def _keep_up(self) -> None:
+        """One more statement of the transaction: it is not to be older than what its visitor has seen."""
+        at = self._at
+        if at.level in (STRONG, ANY) or at.scope.token is at.seen:
+            return
+        if not at.statements and self._may_move():
+            if not self._knows(at.level):
+                self._move()  # nothing has been read, so that there is no snapshot either
+        elif not (
+            (at.statements and is_fresh_enough(at, self, self._fleet, at.level)) or self._await(at.level)
+        ):
+            raise NoServerAvailable(
+                f"the replica {at.member.name}, on which this transaction reads: {self._lack(at.level)}; "
+                "roll back, and repeat the transaction"
+            )
+
+    def _lack(self, level: Consistency) -> str:
+        if level is STRONG:
+            return "it belongs on the primary"
+        wait = self._fleet.failover_wait
+        return f"it has not got what was committed meanwhile, within {wait:g} s"
+
+    def _knows(self, level: Consistency) -> bool:
+        """Whether the replica is fresh enough for what has no snapshot yet."""
+        at, promised = self._at, self._at.scope.token
+        enough = self._fleet.knows(at.member, raw(self), level, promised)
+        if enough:
+            at.seen = promised
+        return enough
+
+    def _await(self, level: Consistency) -> bool:
+        monitor = self._fleet.monitor
+        monitor.poke()
+        monitor.wait(lambda: self._knows(level), self._fleet.failover_wait)
+        return self._knows(level)
+
+    def _could_go(self, level: Consistency) -> bool:
+        """Whether a replica is known to have what is to be read."""
+        scope = self._at.scope
+        if level is STRONG:
+            return False
+        choice = self._fleet.choose(level, scope.token, frozenset(), visitor=scope.visitor)
+        return choice is not None and choice.ask is None
+
+    def _may_move(self) -> bool:
+        """Whether the transaction can go on over another connection as if nothing had happened."""
+        begun = isinstance(self.get_transaction(), TwoPhaseTransaction) or self.in_nested_transaction()
+        return not (self._kept or begun)
+
+    def _move(self) -> None:
+        self._leave()
+        self._take_over(self._open())
+
+    def _after(self, statement: Any) -> None:
+        at = self._at
+        at.statements += 1
+        if at.level is not STRONG and not self._kept and not isinstance(statement, _SAVEPOINTS):
+            known = text(statement) if isinstance(statement, str) else statement
+            self._kept = not (isinstance(known, Executable) and self._fleet.verdicts.is_read(known))
+
+    def _recover(self, error: DBAPIError, failed: frozenset[Member]) -> bool:
+        at = self._at
+        trouble = at.member.trouble(error)
+        if trouble is Trouble.GONE:
+            self._fleet.suspect(at.member, describe(error))
+        where = repeat(trouble, replica=at.level is not STRONG, statements=at.statements)
+        if where is Repeat.NOWHERE or trouble is Trouble.WRITE_REFUSED or not self._may_move():
+            return False
+        if at.statements and self._is_lasting():
+            return False
+        # A transaction that was refused as such, as SERIALIZABLE is, has begun for asyncpg, and for ever.
+        self._leave(broken=trouble in (Trouble.GONE, Trouble.FEATURE_REFUSED))
+        self._take_over(self._open(failed, primary=where is Repeat.ON_PRIMARY))
+        at.member.counters.repeats += 1
+        return True
+
+    def _is_lasting(self) -> bool:
+        """Whether the transaction has a snapshot that lasts. It has failed, and so cannot be asked."""
+        given = self.get_execution_options().get("isolation_level")
+        return (given or self.default_isolation_level) in LASTING
+
+
+def _ends(connection: Connection) -> None:
+    """What a transaction was shown, the visitor has seen."""
+    at = cast(ReadingConnection, connection)._at
+    if at.report is not None and at.statements:
+        at.scope.saw(Seen(at.member, at.report, time.monotonic()))

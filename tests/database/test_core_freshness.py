@@ -1,0 +1,127 @@
+"""A Core connection for reading that is kept: no transaction over it, and no statement, misses what its
+visitor has committed meanwhile."""
+
+import time
+from collections.abc import Callable
+
+import pytest
+from sqlalchemy import Connection, text
+
+from scalekit.database import AsyncCluster, Cluster
+from scalekit.errors import NoServerAvailable
+from tests.conftest import Database
+from tests.database._lag import lagging, meet
+
+WHERE = text("SELECT stock, pg_is_in_recovery() FROM item WHERE id = 1")
+ADD = text("UPDATE item SET stock = stock + 1 WHERE id = 1")
+
+
+def add(cluster: Cluster) -> None:
+    with cluster.connection() as writing:
+        writing.execute(ADD)
+        writing.commit()
+
+
+def where(connection: Connection) -> tuple[int, bool]:
+    return tuple(connection.execute(WHERE).one())  # type: ignore[return-value]
+
+
+def test_a_later_transaction(make_sync: Callable[..., Cluster], items: Database) -> None:
+    """1. It begins where what the visitor wrote is, if need be on the primary, and is back on a replica when
+    one has it; what was set over the connection keeps it, so that it waits, and then is an error."""
+    cluster = make_sync(failover_wait=0.3)
+    meet(cluster)
+    with cluster.scope(), cluster.connection(read=True) as reading:
+        assert where(reading) == (0, True)
+        reading.rollback()
+        with lagging(items):
+            add(cluster)
+            assert where(reading) == (1, False)
+            reading.rollback()
+            assert cluster.status().fallback.in_flight == 1
+        deadline = time.monotonic() + 60
+        while where(reading) != (1, True):
+            assert time.monotonic() < deadline
+            reading.rollback()
+        assert cluster.status().fallback.in_flight == 0
+        reading.rollback()
+        with lagging(items), reading.begin():
+            add(cluster)
+            assert where(reading) == (2, False), "nothing has been read before"
+    with cluster.scope(), cluster.connection(read=True) as reading:
+        reading.execute(text("SET application_name = 'kept'"))
+        reading.rollback()
+        with lagging(items):
+            add(cluster)
+            with pytest.raises(NoServerAvailable, match="open another connection"):
+                where(reading)
+    assert [member.in_flight for member in cluster.status().members] == [0, 0, 0]
+
+
+@pytest.mark.parametrize("level", ["READ COMMITTED", "AUTOCOMMIT", "REPEATABLE READ"])
+def test_a_later_statement(make_sync: Callable[..., Cluster], items: Database, level: str) -> None:
+    """1. In the same transaction: it waits for what was committed meanwhile, and then is an error, never an
+    older read. A snapshot that was promised to last is left alone, and asked about once."""
+    cluster = make_sync(failover_wait=20)
+    meet(cluster)
+    with cluster.scope(), cluster.connection(read=True) as reading:
+        reading.execution_options(isolation_level=level)
+        assert where(reading) == (0, True)
+        add(cluster)
+        assert where(reading) == ((0, True) if level == "REPEATABLE READ" else (1, True))
+        cluster._fleet.failover_wait = 0.3
+        with lagging(items):
+            add(cluster)
+            if level == "REPEATABLE READ":
+                assert where(reading) == (0, True)
+            else:
+                with pytest.raises(NoServerAvailable, match="roll back, and repeat the transaction"):
+                    where(reading)
+            reading.rollback()
+            assert where(reading) == (2, False)
+
+
+async def test_a_later_statement_asynchronously(
+    make_async: Callable[..., AsyncCluster], items: Database
+) -> None:
+    """1. The same over an ``AsyncConnection``."""
+    cluster = make_async(failover_wait=20)
+    async with cluster.session() as session:
+        await session.run_sync(lambda _: meet(cluster))
+    with cluster.scope():
+        async with cluster.connection(read=True) as reading:
+            assert tuple((await reading.execute(WHERE)).one()) == (0, True)
+            async with cluster.connection() as writing, writing.begin():
+                await writing.execute(ADD)
+            assert tuple((await reading.execute(WHERE)).one()) == (1, True)
+            cluster._fleet.failover_wait = 0.3
+            with lagging(items):
+                async with cluster.connection() as writing, writing.begin():
+                    await writing.execute(ADD)
+                with pytest.raises(NoServerAvailable, match="roll back"):
+                    await reading.execute(WHERE)
+                await reading.rollback()
+                assert tuple((await reading.execute(WHERE)).one()) == (2, False)
+
+
+def test_whose_transaction_it_is(make_sync: Callable[..., Cluster], items: Database) -> None:
+    """1. 23. That of the scope in which it begins, and of its blocks, wherever the connection was opened."""
+    cluster = make_sync(failover_wait=0.3)
+    meet(cluster)
+    with cluster.connection(read=True) as reading:
+        assert where(reading) == (0, True)
+        reading.rollback()
+        with cluster.primary():
+            assert where(reading) == (0, False)
+        reading.rollback()
+        assert where(reading) == (0, True)
+        reading.rollback()
+        with lagging(items), cluster.scope():
+            add(cluster)
+            assert where(reading)[0] == 1
+            reading.rollback()
+        with cluster.connection(read=True) as other:
+            other.execute(text("SET application_name = 'kept'"))
+            other.rollback()
+            with cluster.primary(), pytest.raises(NoServerAvailable, match="belongs on the primary"):
+                where(other)
