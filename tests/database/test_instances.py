@@ -1,11 +1,14 @@
 """What becomes of instances that were read from a replica when their transaction writes."""
 
+import gc
+import warnings
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 from sqlalchemy import ForeignKey, create_engine, event, inspect, select, text
-from sqlalchemy.exc import MissingGreenlet
+from sqlalchemy.exc import MissingGreenlet, StatementError
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import (
     DeclarativeBase,
@@ -25,6 +28,7 @@ from scalekit.database import STRONG, AsyncCluster, Cluster
 from scalekit.database.instances import expire
 from scalekit.database.reloading import reload
 from scalekit.errors import ConfigurationError, WriteAfterReplicaReads
+from scalekit.testing.database import recording
 from tests.conftest import Database
 from tests.database._lag import lagging, meet
 
@@ -162,6 +166,30 @@ async def test_they_are_loaded_again_in_asynchronous_code(
         items.cluster.primary.sql("SELECT name, stock FROM item WHERE id = 1", database=items.name)
         == "changed|8"
     )
+
+
+async def test_what_somebody_else_deleted(tmp_path: Path) -> None:
+    """9. Whatever SQLAlchemy makes of it, the error says what has become of the instance."""
+    async with AsyncCluster(f"sqlite+aiosqlite:///{tmp_path}/shop.db") as cluster:
+        async with cluster.primary_engine.begin() as connection:
+            await connection.run_sync(Base.metadata.create_all)
+        async with cluster.session() as session, session.begin():
+            session.add(Item(id=1, name="one"))
+        with recording(cluster):
+            async with cluster.session(expire_on_commit=False) as session:
+                item = await session.get_one(Item, 1)
+                async with cluster.connection() as other:
+                    await other.execute(text("DELETE FROM item"))
+                    await other.commit()
+                await session.run_sync(flush)
+                for _ in ("in the transaction", "after it"):
+                    with warnings.catch_warnings(action="ignore"):  # of what could not be awaited
+                        with pytest.raises((StatementError, MissingGreenlet)) as caught:
+                            print(item.name)
+                        assert "with cluster.primary():" in caught.value.__notes__[0]
+                        del caught
+                        gc.collect()
+                    await session.commit()
 
 
 def test_a_mode_that_is_none() -> None:

@@ -4,6 +4,7 @@ import asyncio
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -216,6 +217,53 @@ async def test_one_transaction_asynchronously(async_cluster: AsyncCluster) -> No
                 assert await session.scalar(COUNT) == 4
     async with async_cluster.session() as session:
         assert await session.scalar(COUNT) == 3
+
+
+def test_an_application_that_ends_within(cluster: Cluster) -> None:
+    """22. Its lifespan disposes of the cluster; what it did is there until the test ends, and then undone."""
+    for _ in range(2):
+        with one_transaction(cluster):
+            with cluster, cluster.session() as session, session.begin():
+                session.add(Item(id=4))
+            with cluster.session() as session:
+                assert session.scalar(COUNT) == 4
+    with cluster.session() as session:
+        assert session.scalar(COUNT) == 3
+
+
+async def test_an_application_that_ends_within_asynchronously(async_cluster: AsyncCluster) -> None:
+    """22. The same for an ``AsyncCluster``, by the lifespan of an application."""
+
+    @asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        async with async_cluster:
+            yield
+
+    app = Starlette(lifespan=lifespan)
+    for _ in range(2):
+        async with one_transaction(async_cluster) as seen:
+            async with app.router.lifespan_context(app), async_cluster.session() as session, session.begin():
+                session.add(Item(id=4))
+            async with async_cluster.session() as session:
+                assert await session.scalar(COUNT) == 4
+            assert roles(seen) == ["primary", "replica"]
+    async with async_cluster.session() as session:
+        assert await session.scalar(COUNT) == 3
+
+
+async def test_a_connection_that_is_closed(tmp_path: Path) -> None:
+    """By whatever closes it: an error, and the next test gets another."""
+    async with AsyncCluster(f"sqlite+aiosqlite:///{tmp_path}/shop.db") as cluster:
+        test = one_transaction(cluster)
+        await test.__aenter__()
+        async with cluster.connection() as connection:
+            raw = await connection.get_raw_connection()
+            assert raw.driver_connection is not None
+            await raw.driver_connection.close()
+        with pytest.raises(RuntimeError, match="a lost connection"):
+            await test.__aexit__(None, None, None)
+        async with one_transaction(cluster), cluster.connection() as connection:
+            assert await connection.scalar(text("SELECT 1")) == 1
 
 
 @pytest.mark.parametrize("replicas", [True, False])

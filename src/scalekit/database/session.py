@@ -20,7 +20,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from sqlalchemy import ClauseElement, Connection, Executable
-from sqlalchemy.exc import DBAPIError, MissingGreenlet, UnboundExecutionError
+from sqlalchemy.exc import DBAPIError, MissingGreenlet, StatementError, UnboundExecutionError
 from sqlalchemy.orm import Session, SessionTransaction, object_mapper
 
 from scalekit.database.backends.protocol import Trouble
@@ -166,8 +166,8 @@ class ReadWriteSession(Session):
             options = keywords.get("execution_options") or {}
             try:
                 return self._perform(lambda: call(statement, params, **keywords), statement, options)
-            except MissingGreenlet as error:
-                if self._gone:
+            except (MissingGreenlet, StatementError) as error:
+                if self._gone and isinstance(getattr(error, "orig", error), MissingGreenlet):
                     error.add_note(explain(self._gone))
                 raise
 

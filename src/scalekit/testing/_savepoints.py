@@ -10,6 +10,7 @@ Rules:
 * Savepoints end in the reverse order of their beginning. Out of order, one that has written nothing waits
   until those inside it have ended; one that has written can still commit, but not roll back.
 * What would undo another transaction's work together with its own is an error.
+* The connection is kept when the cluster is disposed of, as at the end of an application's lifespan.
 """
 
 from dataclasses import dataclass
@@ -60,7 +61,7 @@ class Savepoints:
         # Neither isolation nor modes can change in the middle of a transaction: asking for them does nothing.
         dialect.connection_characteristics = immutabledict()
         self._run(f"SAVEPOINT {_ALL}")  # begins the transaction, by the driver or, in SQLite, by itself
-        pool = StaticPool(lambda: dbapi_connection, dialect=dialect, reset_on_return=None)
+        pool = _Kept(lambda: dbapi_connection, dialect=dialect, reset_on_return=None)
         event.listen(pool, "connect", lambda _, record: record.info.update({_KEY: self}))
         engine.pool = pool
 
@@ -84,6 +85,8 @@ class Savepoints:
             dbapi_connection.rollback()
             if self._autocommit:
                 dialect.reset_isolation_level(dbapi_connection)
+            if not whole:
+                self._run("SELECT 1")  # a connection that is closed may take a rollback
         except dialect.loaded_dbapi.Error as error:
             whole = False
             self._shared.invalidate(error)
@@ -169,6 +172,19 @@ class Savepoints:
             cursor.execute(sql)
         finally:
             cursor.close()
+
+
+class _Kept(StaticPool):
+    """A pool whose connection stays until the test is over.
+
+    The end of an application's lifespan disposes of its cluster, and a test may run as many as it likes.
+    """
+
+    def dispose(self) -> None:
+        """It is closed by whoever opened it."""
+
+    def recreate(self) -> "_Kept":
+        return self
 
 
 def ended() -> RuntimeError:
