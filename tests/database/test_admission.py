@@ -1,6 +1,7 @@
 """A replica that was out: back when it has caught up, and gradually."""
 
 import asyncio
+import logging
 import math
 from collections.abc import Callable
 from typing import Any
@@ -8,7 +9,7 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
-from scalekit.database import ANY, AsyncCluster, Cluster, Replica
+from scalekit.database import ANY, AsyncCluster, Cluster, MemberStatus, Replica
 from scalekit.database.admission import lags, settle, share
 from scalekit.database.history import History
 from scalekit.database.report import Health
@@ -108,10 +109,19 @@ def test_what_is_said_of_one_replica() -> None:
     assert big.reader.pool.size() == 7  # type: ignore[attr-defined]
 
 
+def told(caplog: pytest.LogCaptureFixture, member: MemberStatus) -> list[tuple[str, str]]:
+    """What the log says of ``member``, without what its driver said."""
+    found = [(one.levelname, one.getMessage()) for one in caplog.records if one.name == "scalekit.database"]
+    about = [(level, text.removeprefix(f"{member.name} ")) for level, text in found if member.name in text]
+    return [(level, "is left out: refused" if "refused" in text.lower() else text) for level, text in about]
+
+
 async def test_a_returning_replica_catches_up_first(
-    items: Database, make_async: Callable[..., AsyncCluster]
+    items: Database, make_async: Callable[..., AsyncCluster], caplog: pytest.LogCaptureFixture
 ) -> None:
-    """15. It answers again, but has not replayed what was written while it was out: nobody reads from it."""
+    """15. It answers again, but has not replayed what was written while it was out: nobody reads from it. The
+    log says so, each change once, and nothing else than the status does."""
+    caplog.set_level(logging.INFO, "scalekit.database")
     server = items.cluster.replicas[0]
     async with FaultProxy(server.host, server.port) as way:
         cluster = make_async(replicas=[way.url(items.replica_urls()[0])])
@@ -146,4 +156,39 @@ async def test_a_returning_replica_catches_up_first(
                 assert await read() == (1, False)
         await until("replica")
         assert await read() == (1, True)
-        assert cluster.status().members[1].ejections == 1
+        found = cluster.status().members[1]
+        assert found.ejections == 1
+        out, behind, back = told(caplog, found)
+        assert out == ("WARNING", "is left out: refused")
+        assert behind[0] == "INFO"
+        assert behind[1].startswith("is still left out: was out, and ")
+        assert back == ("WARNING", "is back, and is read from")
+
+
+async def test_a_replica_that_lags(
+    items: Database, make_async: Callable[..., AsyncCluster], caplog: pytest.LogCaptureFixture
+) -> None:
+    """27. It is left out and comes back, each told once; its lag is a number that people can read."""
+    caplog.set_level(logging.INFO, "scalekit.database")
+    cluster = make_async(replicas=items.replica_urls()[:1], max_lag=0.5)
+
+    async def until(role: str) -> None:
+        async with asyncio.timeout(20):
+            while (found := cluster.status().members[1]).role != role:
+                assert found.lag is None or found.lag == round(found.lag, 2)
+                await asyncio.sleep(0.01)
+
+    async with cluster.session(consistency=ANY) as session:
+        await session.execute(READ)
+    await until("replica")
+    with pause_replay(items.cluster.replicas[0]):
+        async with cluster.session() as session:
+            await session.execute(WRITE)
+            await session.commit()
+        await until("out")
+        assert cluster.status().members[1].reason == "lags more than 0.5 s behind"
+    await until("replica")
+    story = told(caplog, cluster.status().members[1])
+    assert [text for _, text in story if "was out" not in text] == [
+        "is left out: lags more than 0.5 s behind", "is back, and is read from",
+    ]  # fmt: skip

@@ -12,12 +12,15 @@ Rules:
 """
 
 from scalekit.database.history import History
+from scalekit.database.reasons import CatchingUp, Reason, Unsettled
 from scalekit.database.report import Health
 
 _LEAST = 0.02
 
 
-def lags(one: Health, *, history: History, watched: bool, max_lag: float, readmit_lag: float) -> str | None:
+def lags(
+    one: Health, *, history: History, watched: bool, max_lag: float, readmit_lag: float
+) -> Reason | None:
     """Why a healthy replica is not read from; ``None`` when it may be.
 
     Args:
@@ -28,17 +31,17 @@ def lags(one: Health, *, history: History, watched: bool, max_lag: float, readmi
         readmit_lag: seconds of lag beyond which one that is out stays out.
     """
     if one.report is None:
-        return "has not answered yet"
+        return Unsettled("has not answered yet")
     lag = history.lag(one.report.reached)
     if lag is not None and lag > max_lag:
-        return f"lags more than {max_lag:g} s behind"
+        return Reason(f"lags more than {max_lag:g} s behind")
     if not one.away or not watched or lag is None:
         return None
     if lag > readmit_lag:
-        return f"was out, and catches up: {lag:.1f} s behind, until it is {readmit_lag:g} s"
+        return CatchingUp(f"was out, and catches up: {lag:.1f} s behind, until it is {readmit_lag:g} s")
     until = history.complete_until(one.report.reached.furthest)
     if one.returned is not None and (until is None or until < one.returned):
-        return "was out, and has not yet all that was committed before it returned"
+        return CatchingUp("was out, and has not yet all that was committed before it returned")
     return None
 
 

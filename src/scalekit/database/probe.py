@@ -33,7 +33,6 @@ def ask(roles: Roles, member: Member) -> Steps[None]:
     """One question to one member, and what follows from its answer."""
     asked = time.monotonic()
     before = member.health.report
-    was_out = member.health.failure is not None
     outcome = yield from member.probe.ask(lambda reason: roles.doubt(member, reason))
     if isinstance(outcome, Report):
         if member.identity.probed(outcome):
@@ -42,10 +41,6 @@ def ask(roles: Roles, member: Member) -> Steps[None]:
             # Restarted: what is in the pools is dead, and would cost one request each an error. What was
             # opened since the last answer of the old process may belong to the new one already.
             member.cut_older(before.asked)
-        if was_out:
-            _log.warning("%s answers again", member.name)
-    elif not was_out:
-        _log.warning("%s is left out: %s", member.name, outcome)
     roles.heard(member, outcome, asked=asked)
     if isinstance(outcome, str):
         # Reads that wait for it would wait for ever; they are repeated elsewhere. Writes are not cut: it

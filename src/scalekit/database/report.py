@@ -65,7 +65,6 @@ class Health:
         away: it is left out, or has to catch up, since it was.
         admitted: when it was read from again.
         foreign: why it does not belong to the primary, or ``None``.
-        told: people were told of the mistake for which it is left out.
     """
 
     report: Report | None = None
@@ -75,7 +74,6 @@ class Health:
     away: bool = False
     admitted: float = float("-inf")
     foreign: str | None = None
-    told: bool = False
 
     def answered(self, report: Report) -> None:
         """A question was answered."""

@@ -9,6 +9,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
+from typing import Literal
 
 from sqlalchemy import URL
 
@@ -22,11 +23,12 @@ from scalekit.database.losses import tell_losses
 from scalekit.database.member import Member
 from scalekit.database.monitor import Monitor
 from scalekit.database.promotions import Promotions
+from scalekit.database.reasons import News, Reason, Silence, Suspicion
 from scalekit.database.replicas import Replica
 from scalekit.database.report import Health, Report
 from scalekit.database.scopes import Scopes
 from scalekit.database.tokens import Token
-from scalekit.database.topology import Mistake, Survey, survey
+from scalekit.database.topology import Survey, survey
 
 _log = logging.getLogger("scalekit.database")
 
@@ -82,7 +84,8 @@ class Roles:
         self.primary: Member | None = self.members[0] if self.single else None
         self.readers: tuple[Member, ...] = ()
         self._previous: Member | None = None
-        self.reasons: dict[Member, str | None] = {}
+        self.reasons: dict[Member, Reason | None] = {}
+        self._news = News()
         self.first_round = FirstRound(over=self.single)
 
     def forked(self) -> None:
@@ -125,6 +128,7 @@ class Roles:
                 report = after.health.report
                 if report is not None and not report.epoch:
                     promotion = self.promotions.replaced(after.name, report)
+            news = self._find_news()
         if written is not None:
             # Not under the lock: whoever holds a scope's may be about to tell of a commit here.
             self.scopes.heard(written, asked=asked)
@@ -134,10 +138,7 @@ class Roles:
             _log.warning("%s is the primary now, in place of %s", after.name, before.name)
             # Whoever still waits on the old one must not be told later that it worked.
             before.cut_writes()
-        reason, health = self.reasons.get(member), member.health
-        if isinstance(reason, Mistake) and not health.told and self.first_round.over:
-            _log.warning("%s is left out: %s", member.name, reason)
-        health.told = isinstance(reason, Mistake) and self.first_round.over
+        _tell(news)
         if again:
             self.monitor.poke()
         self.monitor.changed()
@@ -172,6 +173,8 @@ class Roles:
         with self._lock:
             member.suspected = reason
             self._survey()
+            news = self._find_news()
+        _tell(news)
         self.monitor.poke()
 
     def doubt(self, member: Member, reason: str) -> None:
@@ -198,6 +201,30 @@ class Roles:
         for index, member in enumerate(self.members):
             if index != found.primary and settle(member.health, reads=index in found.readers):
                 member.counters.ejections += 1
+
+    def _find_news(self) -> list[tuple[int, str]]:
+        """What is to be told of the members, and was not; at the start, when all of them have been asked."""
+        found = []
+        for member in self.members:
+            standing = self._standing(member)
+            if (
+                isinstance(standing, Reason)
+                and not isinstance(standing, Silence)
+                and not self.first_round.over
+            ):
+                continue
+            news = self._news.of(member, member.name, standing)
+            if news is not None:
+                found.append(news)
+        return found
+
+    def _standing(self, member: Member) -> Reason | Literal["primary", "replica"]:
+        if member is self.primary:
+            return "primary"
+        reason = self.reasons.get(member)
+        if reason is None and member.suspected is not None:
+            return Suspicion(member.suspected)
+        return "replica" if reason is None else reason
 
     def _ask_topology(self) -> Survey:
         return survey(
@@ -231,7 +258,10 @@ class Roles:
             self.members, self.listed = tuple(members), True
             for member in left:
                 self._descents.pop(member, None)
+                self._news.forget(member)
             self._survey()
+            news = self._find_news()
+        _tell(news)
         for member in left:
             _log.info("%s is no member any more; what runs on it goes on", member.name)
         return left
@@ -249,3 +279,9 @@ class Roles:
         if member is self.primary:
             return member.suspected or "primary"
         return self.reasons.get(member) or member.suspected or "replica"
+
+
+def _tell(news: list[tuple[int, str]]) -> None:
+    """Into the log, and not under a lock, which its handlers need not know of."""
+    for level, text in news:
+        _log.log(level, "%s", text)

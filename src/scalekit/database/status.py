@@ -18,8 +18,8 @@ class MemberStatus:
         role: ``"primary"``; ``"replica"``, which may be read from; ``"out"``, which gets nothing.
         reason: why it is out, or ``None``.
         notice: what is wrong with it though it is used, or ``None``.
-        lag: seconds that its data are behind the primary's newest known position; ``None`` if unknown, as
-            when it is farther behind than this process has watched the primary.
+        lag: seconds, to a hundredth, that its data are behind the primary's newest known position; ``None``
+            if unknown, as when it is farther behind than this process has watched the primary.
         timeline: how many promotions its history has seen; ``None`` if unknown.
         position: of its log, as the server writes it; ``None`` if unknown.
         in_flight: connections in use by this process.
@@ -98,8 +98,9 @@ def snapshot(fleet: Fleet) -> Status:
         elif member in fleet.readers:
             role = "replica"
         lag = fleet.history.lag(report.reached) if report is not None else None
-        if lag == inf:
-            lag = None  # JSON has no infinity, and a status page is read when something is wrong
+        if lag is not None:
+            # JSON has no infinity, and a status page is read when something is wrong.
+            lag = None if lag == inf else round(lag, 2)
         members.append(
             MemberStatus(
                 name=member.name,

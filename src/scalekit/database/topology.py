@@ -22,13 +22,8 @@ from dataclasses import dataclass
 
 from scalekit.database.admission import lags
 from scalekit.database.history import History
+from scalekit.database.reasons import Mistake, Reason, Silence, Unsettled
 from scalekit.database.report import Health
-
-
-class Mistake(str):
-    """Why a member is left out, and will be until somebody changes how it is set up."""
-
-    __slots__ = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +40,7 @@ class Survey:
 
     primary: int | None
     readers: tuple[int, ...]
-    reasons: tuple[str | None, ...]
+    reasons: tuple[Reason | None, ...]
     system: str | None
     epoch: int
 
@@ -89,7 +84,7 @@ def survey(
         if reasons[index] is not None or one.report is None or index == primary:
             continue
         if one.report.writable:
-            reasons[index] = "a second writable server" + (f" on timeline {epoch}" if epoch else "")
+            reasons[index] = Reason("a second writable server" + (f" on timeline {epoch}" if epoch else ""))
         else:
             reasons[index] = lags(
                 one,
@@ -118,7 +113,9 @@ def _option(index: int) -> str:
     return f"replicas[{index - 1}]" if index else "primary="
 
 
-def _first_seen(members: Sequence[Health], writable: Sequence[int], reasons: list[str | None]) -> int | None:
+def _first_seen(
+    members: Sequence[Health], writable: Sequence[int], reasons: list[Reason | None]
+) -> int | None:
     """The primary of servers that count no promotions, for a process that knows of none so far.
 
     An old primary that came back looks like one, so all have to be heard first. The new one has what the old
@@ -132,10 +129,12 @@ def _first_seen(members: Sequence[Health], writable: Sequence[int], reasons: lis
         return ahead[0]
     for index in writable:
         reasons[index] = (
-            "the others are being asked whether it was replaced"
+            Unsettled("the others are being asked whether it was replaced")
             if waiting
-            else "one of several writable servers, and none has what all of them wrote and more; set "
-            "read_only=1 on all but the primary"
+            else Reason(
+                "one of several writable servers, and none has what all of them wrote and more; set "
+                "read_only=1 on all but the primary"
+            )
         )
     return None
 
@@ -148,14 +147,14 @@ def _system(members: Sequence[Health]) -> str | None:
     return systems.pop() if len(systems) == 1 else None
 
 
-def _reason(one: Health, members: Sequence[Health], system: str | None, epoch: int) -> str | None:
+def _reason(one: Health, members: Sequence[Health], system: str | None, epoch: int) -> Reason | None:
     if one.failure is not None:
-        return one.failure
+        return Silence(one.failure)
     report = one.report
     if report is None:
-        return "has not answered yet"
+        return Unsettled("has not answered yet")
     if report.system != system and system is None:
-        return f"belongs to the database system {report.system}, and which is ours is not known"
+        return Reason(f"belongs to the database system {report.system}, and which is ours is not known")
     if report.system != system:
         return Mistake(
             f"belongs to another database system ({report.system}) than the primary ({system}); is its URL "
@@ -163,7 +162,7 @@ def _reason(one: Health, members: Sequence[Health], system: str | None, epoch: i
         )
     if report.epoch != epoch:
         role = "an old primary" if report.writable else "a replica"
-        return f"{role} on timeline {report.epoch}; the current one is {epoch}"
+        return Reason(f"{role} on timeline {report.epoch}; the current one is {epoch}")
     if not report.writable and not report.read_only:
         return Mistake(
             "connections to it do not open read-only, as they do not through a pooler that drops start-up "
@@ -173,5 +172,5 @@ def _reason(one: Health, members: Sequence[Health], system: str | None, epoch: i
         return Mistake(one.foreign)
     returned = one.returned
     if report.writable and returned is not None and any(m.asked < returned for m in members if m is not one):
-        return "was away; the others are being asked whether it was replaced"
+        return Unsettled("was away; the others are being asked whether it was replaced")
     return None
