@@ -43,6 +43,8 @@ class FaultProxy:
         self.port = free_port()
         self.accepted = 0
         """How many connections were made so far."""
+        self.round_trips = 0
+        """How often a client has asked something since it was answered last, over all connections."""
         self._listener: socket.socket | None = None
         self._links: set[_Link] = set()
         self._after: int | None = None
@@ -182,6 +184,7 @@ class _Link:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.passed = 0  # bytes of replies since the mode was chosen
         self.hard = False  # whether to end with RST
+        self.asked = False  # whether what passed last came from the client
         self.task = asyncio.create_task(self._run())
         self.task.add_done_callback(self._close)  # also when it is cancelled before its first step
 
@@ -219,6 +222,9 @@ class _Link:
             data = b"?"
             while data:
                 data = await loop.sock_recv(source, 65536)
+                if data and self.asked is replies:
+                    self.asked = not replies
+                    self.proxy.round_trips += self.asked
                 await queue.put((loop.time(), data))
 
         async def write() -> None:

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 from sqlalchemy import URL, orm
 
 from scalekit._durations import Duration, seconds
+from scalekit.database.autocommit import LEVELS
 from scalekit.database.backends import Server, backend_for, sqlite
 from scalekit.database.blocks import Block
 from scalekit.database.configuration import DatabaseURL, check_level, check_shared, count, names_of
@@ -52,6 +53,7 @@ class ClusterBase(ABC):
         server: Server | None = None,
         consistency: Consistency = CAUSAL,
         writes_after_reads: WritesAfterReads = "expire",
+        autocommit_reads: bool = False,
         writing_functions: Collection[str] = (),
         writing_relations: Collection[str] = (),
         max_lag: Duration = 30,
@@ -81,6 +83,9 @@ class ClusterBase(ABC):
             writes_after_reads: what becomes of instances that a transaction has loaded from a replica when it
                 writes. ``"expire"``, the default: they are loaded again when they are next read from;
                 ``"error"``: ``WriteAfterReplicaReads`` in place of the write; ``"allow"``: they stay.
+            autocommit_reads: what sessions read on replicas is sent without ``BEGIN`` and ``ROLLBACK`` around
+                it, which saves two of three round trips; false by default. For READ COMMITTED, where it shows
+                the same; what needs a transaction has one all the same.
             writing_functions: names of functions of your own that a replica would run without an error
                 although they belong on the primary, because they take an advisory lock, for example. The
                 others need not be named: a replica refuses to write.
@@ -117,6 +122,11 @@ class ClusterBase(ABC):
         driver = known_driver(url) if single else driver_for(url)
         backend = backend_for(url, server)
         isolation = str(engine_options.get("isolation_level", "")).upper()
+        if autocommit_reads and isolation not in LEVELS:
+            raise ConfigurationError(
+                f"autocommit_reads=True and isolation_level={isolation!r}: what keeps a snapshot is in a "
+                "transaction; use 'READ COMMITTED', or leave autocommit_reads out"
+            )
         connecting = seconds(connect_timeout, name="connect_timeout", minimum=0.001)
         answering = seconds(probe_timeout, name="probe_timeout", minimum=0.001)
         colour, often = self._colour, seconds(refresh, name="refresh", minimum=0.001)
@@ -131,6 +141,7 @@ class ClusterBase(ABC):
                 connect_timeout=connecting,
                 probe_timeout=answering,
                 options=engine_options,
+                autocommit_reads=autocommit_reads,
                 weight=said.weight,
                 zone=said.zone,
                 pools=said.pools,
@@ -159,7 +170,9 @@ class ClusterBase(ABC):
         self._fleet.monitor = self._monitor(interval)
         if url.get_backend_name() == "sqlite":
             sqlite.prepare(self._fleet.members[0].writer)
-        self._session_class = session_class(self._fleet, writes_after_reads=writes_after_reads)
+        self._session_class = session_class(
+            self._fleet, writes_after_reads=writes_after_reads, autocommit_reads=autocommit_reads
+        )
         self._session_options = dict(session_options or {})
         check_level(self._session_options.get("consistency", consistency))
 

@@ -17,6 +17,7 @@ from sqlalchemy import URL, Connection
 from sqlalchemy.exc import DBAPIError
 
 from scalekit._steps import Steps
+from scalekit.database.autocommit import send_alone
 from scalekit.database.backends.protocol import Backend, Trouble
 from scalekit.database.choice import number
 from scalekit.database.drivers.protocol import Driver
@@ -54,6 +55,7 @@ class Member:
         connect_timeout: seconds that opening a connection may take.
         probe_timeout: seconds that an answer about its health may take.
         options: for ``create_engine``.
+        autocommit_reads: whether sessions' reads are sent without a transaction around them.
         weight: how many reads it gets, in proportion to the others.
         zone: where it is.
         pools: options of its pools that are its own.
@@ -70,6 +72,7 @@ class Member:
         connect_timeout: float,
         probe_timeout: float,
         options: dict[str, Any],
+        autocommit_reads: bool = False,
         weight: float = 1,
         zone: str | None = None,
         pools: dict[str, int] | None = None,
@@ -118,6 +121,8 @@ class Member:
                 promoted=self._promoted,
                 cancelled=self._met_conflict,
             )
+            if autocommit_reads:
+                send_alone(self.read.sync, driver, backend.rules, name=self.name)
             asking = pool(options=probing, read_only=True)
         self.writer, self.reader = self.write.sync, self.read.sync
         self._writing, self._reading = self.write.links, self.read.links

@@ -23,6 +23,7 @@ from sqlalchemy import ClauseElement, Connection, Executable
 from sqlalchemy.exc import DBAPIError, MissingGreenlet, StatementError, UnboundExecutionError
 from sqlalchemy.orm import Session, SessionTransaction, object_mapper
 
+from scalekit.database.autocommit import ALONE
 from scalekit.database.backends.protocol import Trouble
 from scalekit.database.engines import describe
 from scalekit.database.fleet import Fleet
@@ -51,6 +52,8 @@ class ReadWriteSession(Session):
 
     fleet: ClassVar[Fleet]
     writes_after_reads: ClassVar[WritesAfterReads] = "expire"
+
+    autocommit_reads: ClassVar[bool] = False
 
     _has_binds = False  # before __init__, in which SQLAlchemy adds them
 
@@ -164,6 +167,8 @@ class ReadWriteSession(Session):
                 # Inside a hook of the application's, and so inside a statement that was judged.
                 return call(statement, params, **keywords)
             options = keywords.get("execution_options") or {}
+            if self.autocommit_reads:
+                keywords["execution_options"] = options = {**options, ALONE: True}
             try:
                 return self._perform(lambda: call(statement, params, **keywords), statement, options)
             except (MissingGreenlet, StatementError) as error:

@@ -14,12 +14,15 @@ from scalekit.errors import ConfigurationError
 S = TypeVar("S", bound=Session)
 
 
-def session_class(fleet: Fleet, *, writes_after_reads: WritesAfterReads = "expire") -> type[ReadWriteSession]:
+def session_class(
+    fleet: Fleet, *, writes_after_reads: WritesAfterReads = "expire", autocommit_reads: bool = False
+) -> type[ReadWriteSession]:
     """The session class of one cluster, with the hooks that keep its promises."""
     check_mode(writes_after_reads)
     attributes = {
         "fleet": fleet,
         "writes_after_reads": writes_after_reads,
+        "autocommit_reads": autocommit_reads,
         "__doc__": ReadWriteSession.__doc__,
     }
     made = type("ReadWriteSession", (ReadWriteSession,), attributes)

@@ -4,7 +4,8 @@ Its simple protocol returns no rows, so what we want to know with COMMIT comes b
 which the server sends whatever ``client_min_messages`` says and does not log by default.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any
 
@@ -87,6 +88,21 @@ class Asyncpg:
 
     def is_idle(self, connection: Any) -> bool:
         return not self.is_closed(connection) and not raw(connection).is_in_transaction()
+
+    def is_between(self, connection: Any) -> bool:
+        return self.is_idle(connection)
+
+    @contextmanager
+    def alone(self, connection: Any) -> Iterator[None]:
+        before = connection.autocommit
+        connection.autocommit = True
+        try:
+            yield
+        finally:
+            connection.autocommit = before
+
+    def begin(self, connection: Any) -> None:
+        pass  # SQLAlchemy's adapter does, unless it is told not to
 
     def is_closed(self, connection: Any) -> bool:
         return bool(raw(connection).is_closed())

@@ -10,7 +10,8 @@ Rules:
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from scalekit._steps import Steps
@@ -20,7 +21,8 @@ from scalekit.database.drivers.protocol import NOTHING_TOLD, Committed, Told, dr
 _COMMIT = "BEGIN NOT ATOMIC COMMIT; SELECT {position}; END"
 _READ_ONLY = "SET SESSION TRANSACTION READ ONLY"
 
-# SERVER_STATUS_AUTOCOMMIT of the protocol.
+# SERVER_STATUS_IN_TRANS and SERVER_STATUS_AUTOCOMMIT of the protocol.
+_IN_TRANSACTION = 1
 _AUTOCOMMIT = 2
 
 
@@ -93,6 +95,20 @@ class MySQLDriver(ABC):
     def is_idle(self, connection: Any) -> bool:
         # Not even the server's own status tells: after a SELECT whose function wrote it is that of before.
         return False
+
+    def is_between(self, connection: Any) -> bool:
+        return not raw(connection).server_status & _IN_TRANSACTION
+
+    @contextmanager
+    def alone(self, connection: Any) -> Iterator[None]:
+        if not self.is_autocommit(connection):
+            # Kept: to go to and fro would cost as much as to begin and end.
+            drive(connection, lambda raw: _run(raw, "SET autocommit = 1"))
+        yield
+
+    def begin(self, connection: Any) -> None:
+        if self.is_autocommit(connection) and self.is_between(connection):
+            drive(connection, lambda raw: _run(raw, "START TRANSACTION"))
 
     @abstractmethod
     def is_closed(self, connection: Any) -> bool: ...

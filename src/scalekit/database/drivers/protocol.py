@@ -1,6 +1,7 @@
 """What the members need from a DBAPI driver; one leaf file a driver implements it."""
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Any, NamedTuple, Protocol, TypeAlias, TypeVar
 
 from scalekit._steps import Steps, run, run_async
@@ -78,6 +79,21 @@ class Driver(Protocol):
 
     def is_idle(self, connection: Any) -> bool:
         """Whether the connection is open and the server has no transaction in progress on it, for certain."""
+        ...
+
+    def is_between(self, connection: Any) -> bool:
+        """Whether the next statement is the first of its transaction, on a connection that only reads."""
+        ...
+
+    def alone(self, connection: Any) -> AbstractContextManager[None]:
+        """The one statement that is executed in the block is a transaction of its own.
+
+        The connection only reads and is between two transactions. Nothing is begun and nothing to be ended.
+        """
+        ...
+
+    def begin(self, connection: Any) -> None:
+        """What is executed next is in a transaction, whatever :meth:`alone` has left on the connection."""
         ...
 
     def is_closed(self, connection: Any) -> bool:

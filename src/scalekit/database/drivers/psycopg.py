@@ -2,7 +2,7 @@
 
 import contextlib
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -71,6 +71,23 @@ class Psycopg:
 
     def is_idle(self, connection: Any) -> bool:
         return bool(raw(connection).info.transaction_status == TransactionStatus.IDLE)
+
+    def is_between(self, connection: Any) -> bool:
+        return self.is_idle(connection)
+
+    @contextlib.contextmanager
+    def alone(self, connection: Any) -> Iterator[None]:
+        driver_connection = raw(connection)
+        before = driver_connection.autocommit
+        # Not by set_autocommit(): what that makes sure of is known, and with asyncio it takes two more turns.
+        driver_connection._autocommit = True
+        try:
+            yield
+        finally:
+            driver_connection._autocommit = before
+
+    def begin(self, connection: Any) -> None:
+        pass  # psycopg does, unless it is told not to
 
     def is_closed(self, connection: Any) -> bool:
         driver_connection = raw(connection)
