@@ -10,7 +10,8 @@ Rules:
   leaves the outcome unknown, and who looks for it must not look on a replica. So does a server that says
   that it does not know. The same holds for COMMIT PREPARED.
 * A connection that is lost before COMMIT is sent took its transaction along: an error like any other.
-* What was committed without us (AUTOCOMMIT, a ``COMMIT`` in a text) counts when the transaction ends.
+* Where something is that was committed without us (AUTOCOMMIT, a ``COMMIT`` in a text) is asked when the
+  transaction ends; see :mod:`scalekit.database.implicit`.
 """
 
 import time
@@ -47,8 +48,8 @@ class Mark:
     """
 
     __slots__ = (
-        "__weakref__", "_began", "_promised", "autocommit", "backend", "changed", "handed_out", "name",
-        "report", "scope", "scopes", "statements", "token", "wrote",
+        "__weakref__", "_began", "_doubt", "_promised", "autocommit", "backend", "changed", "handed_out",
+        "name", "report", "scope", "scopes", "statements", "token", "wrote",
     )  # fmt: skip
 
     def __init__(self, name: str, report: Report, scope: Scope, backend: Backend, scopes: Scopes) -> None:
@@ -59,12 +60,33 @@ class Mark:
         self.wrote = self.changed = False
         self.handed_out = self.autocommit = False
         self.token: Token | None = None
+        self._doubt: object | None = None
         self._promised, self._began = scope.token, time.monotonic()
 
     @property
     def began(self) -> Token | None:
         """Where the log was, at least, when the transaction began."""
         return latest(self._promised, self.report.written)
+
+    @property
+    def in_doubt(self) -> bool:
+        """Whether a statement has committed something, and nobody has asked yet where that is."""
+        return self._doubt is not None
+
+    def doubt(self) -> None:
+        """A statement has committed what there was, and what comes is another transaction."""
+        self.wrote = self.changed = True
+        if self._doubt is None:
+            self._doubt = object()
+        place = Token.unknown(self.report.system, self.report.epoch)
+        self.scopes.doubted(self.scope.doubt(self._doubt, place, also=self.scopes.who_else()))
+        self._began = time.monotonic()
+
+    def relieve(self) -> None:
+        """It has turned out that nothing was committed."""
+        doubt, self._doubt = self._doubt, None
+        if doubt is not None:
+            self.scope.relieve(doubt, also=self.scopes.who_else())
 
     def committed(self, position: str | None) -> None:
         """The transaction changed something, and ``position`` is where its log ends, if that is known."""
@@ -75,12 +97,18 @@ class Mark:
         self._advance(None, confirmed=False)
 
     def _advance(self, position: str | None, *, confirmed: bool) -> None:
+        settles = None
         if position is not None:
             self.token = self.backend.token(position, last=self.report)
+            settles, self._doubt = self._doubt, None
         else:
             self.token = Token.unknown(self.report.system, self.report.epoch)
         told = self.scope.advance(
-            self.token, began=self._began, confirmed=confirmed, also=self.scopes.who_else()
+            self.token,
+            began=self._began,
+            confirmed=confirmed,
+            also=self.scopes.who_else(),
+            settles=settles,
         )
         if not self.token.is_known:
             self.scopes.doubted(told)
@@ -120,7 +148,7 @@ def tell_outcomes(engine: Engine, driver: Driver, backend: Backend, *, name: str
         mark = _take(connection)
         dbapi_connection = connection.dbapi_connection
         if (mark is not None and mark.autocommit) or driver.is_idle(dbapi_connection):
-            if mark is not None and mark.wrote:
+            if mark is not None and (mark.wrote or mark.handed_out):
                 learn_position(mark, connection)
             plain_commit(connection)
         elif driver.is_closed(dbapi_connection):
@@ -144,10 +172,12 @@ def tell_outcomes(engine: Engine, driver: Driver, backend: Backend, *, name: str
                 wrote=mark.changed,
                 position=backend.position,
             )
-        if committed is None:
+        if committed is None or (mark.in_doubt and committed[1] is None):
             learn_position(mark, connection)
         elif committed[0]:
             mark.committed(committed[1])
+        else:
+            mark.relieve()
 
     def do_commit_twophase(
         connection: Connection, xid: Any, is_prepared: bool = True, recover: bool = False
@@ -191,10 +221,19 @@ def tell_outcomes(engine: Engine, driver: Driver, backend: Backend, *, name: str
         finally:
             if wrote or mark.autocommit:
                 mark.committed(position)
+            else:
+                mark.relieve()
 
     def do_rollback(connection: PoolProxiedConnection) -> None:
         mark = _take(connection)
-        if mark is not None and mark.wrote and may_have_committed(connection.dbapi_connection):
+        if mark is not None and mark.in_doubt and not driver.is_closed(connection.dbapi_connection):
+            try:
+                plain_rollback(connection)  # first, as another transaction may be in progress
+            finally:
+                learn_position(mark, connection)
+            return
+        wrote = mark is not None and (mark.wrote or mark.handed_out)
+        if mark is not None and wrote and may_have_committed(connection.dbapi_connection):
             learn_position(mark, connection)
         plain_rollback(connection)
 
@@ -224,9 +263,17 @@ def end_quietly(engine: Engine, driver: Driver) -> None:
     dialect.do_commit, dialect.do_rollback = quietly(dialect.do_commit), quietly(dialect.do_rollback)
 
 
-def _take(connection: PoolProxiedConnection) -> Mark | None:
+def mark_on(connection: PoolProxiedConnection) -> Mark | None:
+    """The mark that hears of the transaction on ``connection``, if there is one."""
     try:
-        mark: ref[Mark] | None = connection.info.pop(_KEY, None)
+        mark: ref[Mark] | None = connection.info.get(_KEY)
     except NotImplementedError:
         return None  # what the dialect looks around with on first connect is no pool's connection
     return None if mark is None else mark()
+
+
+def _take(connection: PoolProxiedConnection) -> Mark | None:
+    mark = mark_on(connection)
+    if mark is not None:
+        del connection.info[_KEY]
+    return mark

@@ -13,6 +13,7 @@ from scalekit.database.backends.protocol import Backend
 from scalekit.database.commits import end_quietly, tell_outcomes
 from scalekit.database.drivers.protocol import Driver
 from scalekit.database.fallback import give_back
+from scalekit.database.implicit import tell_doubts
 from scalekit.database.links import Links
 from scalekit.errors import ConfigurationError, WrongColour
 from scalekit.types import Colour
@@ -78,6 +79,7 @@ def watch(
         end_quietly(engine, driver)
     else:
         tell_outcomes(engine, driver, backend, name=name)
+        tell_doubts(engine, driver, backend)
 
     @event.listens_for(engine, "checkout")
     def checkout(connection: Any, record: Any, proxy: Any) -> None:

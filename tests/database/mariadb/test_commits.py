@@ -11,7 +11,7 @@ from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
-from scalekit.database import STRONG
+from scalekit.database import STRONG, Token
 from scalekit.database.backends.mariadb import INLINE
 from scalekit.errors import OutcomeUnknown
 from tests.database.mariadb.conftest import READ, WHERE, WRITE, Both, Item, url
@@ -91,6 +91,41 @@ def test_what_commits_by_itself_gives_a_token(both: Both, mariadb: MariaDBPair) 
     assert token_of(both, write, drop, rollback) == last(mariadb.primary)
     assert token_of(both, write, fails, rollback) == last(mariadb.primary)
     assert token_of(both, write, lambda session: session.execute(text("COMMIT"))) == last(mariadb.primary)
+
+
+def test_what_commits_by_itself_is_read_at_once(both: Both, mariadb: MariaDBPair) -> None:
+    """1. While its session is open nobody knows where it is, so others read from the primary.
+
+    What committed nothing, as it turns out, leaves nothing behind.
+    """
+    seen: list[Token | None] = []
+
+    def look(session: Session) -> None:
+        scope = both.cluster.scopes.current()
+        seen.append(scope.token if scope is not None else None)
+
+    def run(*texts: str) -> str | None:
+        seen.clear()
+        ways = [lambda session, sql=sql: session.execute(text(sql)).close() for sql in texts]  # type: ignore[misc]
+        return token_of(both, *ways, look, lambda session: session.rollback(), look)
+
+    write = "UPDATE item SET stock = stock + 1 WHERE id = 1"
+    for last_one in (
+        "CREATE TABLE passing (id int)",
+        "DROP TABLE passing",
+        "COMMIT AND CHAIN",
+        "BEGIN",
+    ):
+        assert run(write, last_one) == last(mariadb.primary), last_one
+        before, after = seen
+        assert before is not None, last_one
+        assert not before.is_known, last_one
+        assert after is not None
+        assert after.is_known, last_one
+    for harmless in ("CREATE TEMPORARY TABLE passing (id int)", "DROP TEMPORARY TABLE passing"):
+        assert run(harmless) in (None, last(mariadb.primary)), harmless
+    assert run(write, "SET @a = 1") is None
+    assert seen == [None, None], "nothing was committed"
 
 
 def test_connections_without_a_session(both: Both, mariadb: MariaDBPair) -> None:

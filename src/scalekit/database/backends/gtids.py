@@ -9,6 +9,8 @@ from collections.abc import Mapping
 
 from scalekit.database.backends.protocol import Trouble
 from scalekit.database.report import Report
+from scalekit.database.sqltext import endings
+from scalekit.database.sqltext.endings import Ending
 from scalekit.database.sqltext.mysql import RULES
 from scalekit.database.tokens import Reached, Token
 
@@ -39,6 +41,8 @@ _INTERVAL = re.compile(r"(\d+)(?:-(\d+))?")
 GONE = frozenset({*_GONE, *_CLIENT})
 """Codes of errors after which a connection is of no more use."""
 
+_ending = endings.mysql(RULES)
+
 
 class GTIDBackend:
     """What is the same in both kinds of servers."""
@@ -47,6 +51,9 @@ class GTIDBackend:
     # Reads take locks there, which belong on the primary.
     primary_only_isolation = frozenset({"SERIALIZABLE"})
     rules = RULES
+
+    def ending(self, sql: str) -> Ending:
+        return _ending(sql)
 
     def wait(self, token: Token, *, last: Report, timeout: float) -> None:
         return None

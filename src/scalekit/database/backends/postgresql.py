@@ -18,6 +18,8 @@ from typing import Any
 
 from scalekit.database.backends.protocol import Trouble
 from scalekit.database.report import Report
+from scalekit.database.sqltext import endings
+from scalekit.database.sqltext.endings import Ending
 from scalekit.database.sqltext.postgresql import RULES
 from scalekit.database.tokens import Reached, Token
 
@@ -112,6 +114,9 @@ def last_record_end(position: int, *, segment_size: int) -> int:
     return position
 
 
+_ending = endings.postgresql(RULES)
+
+
 class PostgreSQL:
     """PostgreSQL with streaming replication; implements :class:`.protocol.Backend`."""
 
@@ -122,6 +127,9 @@ class PostgreSQL:
     conflict_cure = "set hot_standby_feedback=on there, or raise max_standby_streaming_delay"
     primary_only_isolation = frozenset({"SERIALIZABLE"})
     rules = RULES
+
+    def ending(self, sql: str) -> Ending:
+        return _ending(sql)
 
     def report(self, row: tuple[Any, ...], *, asked: float) -> Report:
         recovering, number, timeline, position, flushed, started, writer_delay, segment_size, *more = row

@@ -7,6 +7,7 @@ from enum import Enum, auto
 from typing import Any, Protocol
 
 from scalekit.database.report import Report
+from scalekit.database.sqltext.endings import Ending
 from scalekit.database.sqltext.rules import TextRules
 from scalekit.database.tokens import Token
 
@@ -63,6 +64,10 @@ class Backend(Protocol):
 
     rules: TextRules
     """What its SQL may do."""
+
+    def ending(self, sql: str) -> Ending:
+        """What may have been committed when ``sql`` has run."""
+        ...
 
     def report(self, row: tuple[Any, ...], *, asked: float) -> Report:
         """The answer to :attr:`question`, which left at ``asked`` on the monotonic clock."""
