@@ -36,7 +36,7 @@ def test_one_sqlite_file(tmp_path: Path) -> None:
             assert session.connection().scalar(text("PRAGMA journal_mode")) == "wal"
         assert cluster.is_single
         (member,) = cluster.status().members
-        assert (member.role, cluster.status().primary) == ("primary", member.name)
+        assert (member.role, member.lag, cluster.status().primary) == ("single", None, member.name)
         assert threading.active_count() == before
 
 

@@ -1,4 +1,4 @@
-"""A single server behaves like a primary with replicas. Without a server: on SQLite."""
+"""A single server behaves like a primary with replicas. Mostly without a server: on SQLite."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -7,12 +7,14 @@ from unittest.mock import Mock
 import httpx
 import pytest
 from sqlalchemy import insert, text
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 from starlette.responses import JSONResponse
 
-from scalekit.database import Cluster
+from scalekit.database import AsyncCluster, Cluster
 from scalekit.database.asgi import ReadYourWritesMiddleware
 from scalekit.database.wsgi import ReadYourWritesMiddleware as WSGIMiddleware
+from tests.conftest import Database
 
 
 class Base(DeclarativeBase):
@@ -180,3 +182,25 @@ async def test_a_session_belongs_to_the_request_that_uses_it(cluster: Cluster) -
         session.rollback()
         assert not third.has_uncommitted_writes()
     session.close()
+
+
+UPDATE = text("UPDATE item SET stock = 1")
+
+
+@pytest.mark.parametrize("driver", ["asyncpg", "psycopg"])
+async def test_the_only_url_leads_to_a_replica(items: Database, driver: str) -> None:
+    """25. Nobody asked what it is, and so nobody says; what it refuses to write is the driver's error,
+    with what it comes from. A transaction that was made read-only on a primary is none of our business."""
+    async with AsyncCluster(items.replica_urls(driver)[0]) as cluster:
+        (member,) = cluster.status().members
+        assert member.role == "single"
+        async with cluster.session() as session:
+            with pytest.raises(DBAPIError) as raised:
+                await session.execute(UPDATE)
+        assert type(raised.value).__module__ == "sqlalchemy.exc"
+        assert f"{member.name} takes no writes: it is a replica, or" in str(raised.value)
+    async with AsyncCluster(items.primary_url(driver)) as cluster, cluster.session() as session:
+        await session.execute(text("SET TRANSACTION READ ONLY"))
+        with pytest.raises(DBAPIError, match="read-only transaction") as raised:
+            await session.execute(UPDATE)
+        assert "takes no writes" not in str(raised.value)

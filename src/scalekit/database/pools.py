@@ -29,6 +29,7 @@ from scalekit.database.engines import (
     without_mode,
 )
 from scalekit.database.links import Links
+from scalekit.database.refusals import tell_refusals
 from scalekit.types import Colour
 
 
@@ -81,6 +82,7 @@ def lone_pool(
     pool = Pool(make_engine(url, colour=colour, options=options), driver)
     if driver is not None and backend is not None:
         tell_outcomes(pool.sync, driver, backend, name=name)
+        tell_refusals(pool.sync, driver, backend, name=name)
     if isinstance(pool.sync.pool, QueuePool):  # others, such as an in-memory SQLite's, keep one for ever
         renew_in_children(pool)
         keep_to_loop(pool.sync)

@@ -2,11 +2,13 @@
 
 from dataclasses import asdict, dataclass
 from math import inf
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 from scalekit.database.fleet import Fleet
 from scalekit.database.identity import SEVERAL
 from scalekit.database.promotions import Promotion
+
+Role: TypeAlias = Literal["primary", "replica", "out", "single"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -15,7 +17,8 @@ class MemberStatus:
 
     Args:
         name: host, port and database.
-        role: ``"primary"``; ``"replica"``, which may be read from; ``"out"``, which gets nothing.
+        role: ``"primary"``; ``"replica"``, which may be read from; ``"out"``, which gets nothing;
+            ``"single"``, which has nobody beside it, gets everything, and is not asked what it is.
         reason: why it is out, or ``None``.
         notice: what is wrong with it though it is used, or ``None``.
         lag: seconds, to a hundredth, that its data are behind the primary's newest known position; ``None``
@@ -32,7 +35,7 @@ class MemberStatus:
     """
 
     name: str
-    role: Literal["primary", "replica", "out"]
+    role: Role
     reason: str | None
     notice: str | None
     lag: float | None
@@ -71,7 +74,7 @@ class Status:
     """A snapshot of a cluster. Counters begin with the process, or with the member, and only grow.
 
     Args:
-        primary: its name, ``None`` while there is none.
+        primary: the name of the member that gets the writes, ``None`` while there is none.
         members: the configured primary first.
         fallback: the reads that the primary has taken over.
         promotions: the last ten that this process has seen, oldest first, with what they lost.
@@ -92,8 +95,10 @@ def snapshot(fleet: Fleet) -> Status:
     members = []
     for member in fleet.members:
         report = member.health.report
-        role: Literal["primary", "replica", "out"] = "out"
-        if member is fleet.primary:
+        role: Role = "out"
+        if fleet.single:
+            role = "single"
+        elif member is fleet.primary:
             role = "primary"
         elif member in fleet.readers:
             role = "replica"

@@ -273,3 +273,10 @@ def test_serializable_transactions_run_on_the_primary(
     """Their reads take locks."""
     both = make([mariadb.primary, mariadb.replica], shop, isolation_level="SERIALIZABLE")
     assert both.run(where) == PRIMARY
+
+
+def test_the_only_url_leads_to_a_replica(make: Callable[..., Both], mariadb: MariaDBPair, shop: str) -> None:
+    """25. Nobody asked what it is, and so nobody says; the refusal of a write tells what it comes from."""
+    both = make([mariadb.replica], shop, wanted=("single",))
+    with pytest.raises(DBAPIError, match="takes no writes: it is a replica, or was set to read only"):
+        both.write()

@@ -16,7 +16,8 @@ from scalekit.database.tokens import Reached, Token
 
 # Of the server: ER_OPTION_PREVENTS_STATEMENT (--read-only), ER_CANT_EXECUTE_IN_READ_ONLY_TRANSACTION,
 # ER_READ_ONLY_MODE.
-_WRITE_REFUSED = (1290, 1792, 1836)
+_OPTION, _READ_ONLY_MODE = 1290, 1836
+_WRITE_REFUSED = (_OPTION, 1792, _READ_ONLY_MODE)
 # ER_CHECKREAD (changed since the snapshot), ER_LOCK_WAIT_TIMEOUT, ER_LOCK_DEADLOCK.
 _CONFLICT = (1020, 1205, 1213)
 # Shutting down, connections that were killed or that the server gave up, too many of them, timed out.
@@ -57,6 +58,10 @@ class GTIDBackend:
 
     def wait(self, token: Token, *, last: Report, timeout: float) -> None:
         return None
+
+    def is_read_only(self, code: str | int | None, message: str) -> bool:
+        # The option that stands in the way is named in every language.
+        return code == _READ_ONLY_MODE or (code == _OPTION and "read-only" in message.replace("_", "-"))
 
     def trouble(self, code: str | int | None) -> Trouble:
         if not isinstance(code, int) or code <= 0:

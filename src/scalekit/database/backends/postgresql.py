@@ -187,6 +187,9 @@ class PostgreSQL:
         end = last_record_end(read_lsn(lsn), segment_size=int(_setting(segment_size)))
         return _token(last.system, int(file[:8], 16), end)
 
+    def is_read_only(self, code: str | int | None, message: str) -> bool:
+        return False  # 25006 is said of a transaction, whoever made it so
+
     def trouble(self, code: str | int | None) -> Trouble:
         state = str(code or "")
         if state in _TROUBLE:

@@ -92,6 +92,10 @@ class Backend(Protocol):
         """The place that :attr:`position` told: after a commit, with the ``last`` report of that server."""
         ...
 
+    def is_read_only(self, code: str | int | None, message: str) -> bool:
+        """Whether the error of a refused write says that the whole server is read-only."""
+        ...
+
     def trouble(self, code: str | int | None) -> Trouble:
         """What the error ``code`` of a driver means; ``None`` where an error has none."""
         ...
