@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import event, text
+from sqlalchemy import NullPool, event, text
 
 from scalekit.database import ANY, STRONG, AsyncCluster, Bounded, Cluster
 from scalekit.database.asgi import ReadYourWritesMiddleware
@@ -126,7 +126,17 @@ async def test_one_postgresql(make_async: Callable[..., AsyncCluster]) -> None:
         ({"primary": "sqlite+aiosqlite:///a", "replicas": ["sqlite+aiosqlite:///b"]}, "replicas= needs"),
         ({"primary": PG.format("a"), "consistency": "strong"}, "use ANY, CAUSAL"),
         ({"primary": PG.format("a"), "max_lag": -1}, "max_lag"),
-        ({"primary": PG.format("a"), "no_such_option": 1}, "no_such_option"),
+        ({"primary": PG.format("a"), "no_such_option": 1}, "'no_such_option' sent to create_engine"),
+        (
+            {"primary": PG.format("a"), "replicas": [PG.format("b")], "max_lags": 3},
+            r"a cluster has no option max_lags=; did you mean max_lag=\?$",
+        ),
+        ({"primary": PG.format("a"), "fail_over_wait": 3}, "did you mean failover_wait="),
+        ({"primary": PG.format("a"), "poolsize": 3}, "did you mean pool_size="),
+        (
+            {"primary": "sqlite+aiosqlite:///:memory:", "pool_size": 3, "poolclass": NullPool},
+            "'pool_size' sent",
+        ),
         ({"primary": PG.format("a"), "replicas": [PG.format("b")], "creator": print}, "creator="),
     ],
 )

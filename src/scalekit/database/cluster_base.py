@@ -7,6 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
+from inspect import signature
 from typing import Any, TypeVar
 
 from sqlalchemy import URL, orm
@@ -29,6 +30,7 @@ from scalekit.database.scope import Scope
 from scalekit.database.scopes import Scopes
 from scalekit.database.session import ReadWriteSession
 from scalekit.database.sessionmakers import mixed, session_class
+from scalekit.database.spelling import check_spelling
 from scalekit.database.status import Status, snapshot
 from scalekit.database.tokens import Token, check_token
 from scalekit.database.visitors import visitor_number
@@ -147,21 +149,26 @@ class ClusterBase(ABC):
                 pools=said.pools,
             )
 
-        self._fleet = Fleet(
-            members,
-            make=make,
-            directory=Directory(find, primary=url, refresh=often, colour=colour) if find else None,
-            backend=backend,
-            consistency=consistency,
-            max_lag=seconds(max_lag, name="max_lag"),
-            readmit_lag=seconds(readmit_lag, name="readmit_lag"),
-            ramp=seconds(ramp, name="ramp"),
-            zone=zone,
-            failover_wait=seconds(failover_wait, name="failover_wait"),
-            fallback_reads=count(fallback_reads, name="fallback_reads"),
-            startup_wait=connecting + answering,
-            replicas_usable=backend is not None and isolation not in backend.primary_only_isolation,
-        )
+        try:
+            self._fleet = Fleet(
+                members,
+                make=make,
+                directory=Directory(find, primary=url, refresh=often, colour=colour) if find else None,
+                backend=backend,
+                consistency=consistency,
+                max_lag=seconds(max_lag, name="max_lag"),
+                readmit_lag=seconds(readmit_lag, name="readmit_lag"),
+                ramp=seconds(ramp, name="ramp"),
+                zone=zone,
+                failover_wait=seconds(failover_wait, name="failover_wait"),
+                fallback_reads=count(fallback_reads, name="fallback_reads"),
+                startup_wait=connecting + answering,
+                replicas_usable=backend is not None and isolation not in backend.primary_only_isolation,
+            )
+        except ConfigurationError as error:
+            own = signature(ClusterBase.__init__).parameters
+            check_spelling(engine_options, refused=error, own=own)
+            raise
         self._fleet.verdicts.add_names(
             functions=names_of(writing_functions, option="writing_functions"),
             relations=names_of(writing_relations, option="writing_relations"),

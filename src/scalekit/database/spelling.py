@@ -1,0 +1,37 @@
+"""Which option was meant by one that SQLAlchemy does not know."""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+from scalekit.errors import ConfigurationError
+
+# Of create_engine(), as its manual has them. It takes others for each dialect, which only it can tell.
+_ENGINE = (
+    "connect_args", "creator", "echo", "echo_pool", "enable_from_linting", "execution_options",
+    "hide_parameters", "insertmanyvalues_page_size", "isolation_level", "json_deserializer",
+    "json_serializer", "label_length", "logging_name", "max_identifier_length", "max_overflow", "module",
+    "paramstyle", "plugins", "pool", "pool_logging_name", "pool_pre_ping", "pool_recycle",
+    "pool_reset_on_return", "pool_size", "pool_timeout", "pool_use_lifo", "poolclass", "query_cache_size",
+    "use_insertmanyvalues",
+)  # fmt: skip
+
+
+def check_spelling(given: Iterable[str], *, refused: ConfigurationError, own: Iterable[str]) -> None:
+    """Say which option was meant, if one is to blame for there being no engine.
+
+    Args:
+        given: names of the options that went to ``create_engine``.
+        refused: why there is none.
+        own: names of the cluster's options.
+
+    Raises:
+        ConfigurationError: a name that was refused is much like one that there is.
+    """
+    known = (*own, *_ENGINE)
+    for name in given:
+        if name not in known and f"'{name}'" in str(refused):
+            close = get_close_matches(name, known, 1)
+            if close:
+                raise ConfigurationError(
+                    f"a cluster has no option {name}=; did you mean {close[0]}=?"
+                ) from refused.__cause__
