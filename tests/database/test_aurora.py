@@ -87,6 +87,12 @@ def test_an_open_transaction_is_no_lag() -> None:
     one.answered(writer(159, asked=59.0))
     two.answered(reader(100, 159, asked=59.0))
     assert survey([one, two], history=history, max_lag=30, epoch=0, previous=0).readers == (1,)
+    # One that was restarted meanwhile is not kept out by it either, once it shows what it came back to.
+    for shows, readers in ((130, ()), (159, (1,))):
+        two.restarted(reader(100, 131, asked=31.5))
+        two.answered(reader(100, shows, asked=59.0))
+        found = survey([one, two], history=history, max_lag=30, readmit_lag=30, epoch=0, previous=0)
+        assert found.readers == readers
 
 
 def test_a_failover_moves_the_writer() -> None:
