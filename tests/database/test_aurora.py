@@ -22,7 +22,9 @@ from scalekit.database.topology import survey
 from scalekit.errors import ConfigurationError, NoServerAvailable
 from tests.conftest import Database
 from tests.database._lag import lagging, meet
-from tests.faults import pause_replay
+from tests.database.conftest import ITEMS
+from tests.faults import kill, pause_replay, promote
+from tests.servers import PostgresCluster
 
 URL = "postgresql+psycopg://db-1.abc.eu-west-1.rds.amazonaws.com/shop"
 LAST = Aurora().report((True, "90", "90", "db-2", "db-1 db-2", 17.0, "on"), asked=0.0)
@@ -158,18 +160,32 @@ FUNCTIONS = (
 @pytest.fixture
 def aurora(items: Database) -> Database:
     """``items`` on three servers that answer as an Aurora's do."""
-    primary, *replicas = [server.port for server in items.cluster.servers]
-    rows = [f"('db-{primary}', 'MASTER_SESSION_ID', 1, NULL)"]
-    rows += [f"('db-{port}', gen_random_uuid()::text, {2**40}, {2**40})" for port in replicas]
-    items.cluster.primary.sql(
-        *FUNCTIONS, f"INSERT INTO servers VALUES {', '.join(rows)}", database=items.name
-    )
-    items.cluster.wait_caught_up()
+    play(items.cluster, items.name)
     return items
+
+
+def play(servers: PostgresCluster, database: str) -> None:
+    rows = [f"('db-{servers.primary.port}', 'MASTER_SESSION_ID', 1, NULL)"]
+    rows += [f"('db-{one.port}', gen_random_uuid()::text, {2**40}, {2**40})" for one in servers.replicas]
+    servers.primary.sql(*FUNCTIONS, f"INSERT INTO servers VALUES {', '.join(rows)}", database=database)
+    servers.wait_caught_up()
 
 
 WHERE = text("SELECT stock, pg_is_in_recovery() FROM item WHERE id = 1")
 WRITE = text("UPDATE item SET stock = stock + 1 WHERE id = 1 RETURNING stock")
+
+
+async def write(cluster: AsyncCluster, *, fast: bool = False) -> tuple[int, Token]:
+    """The stock after a sale, and what its buyer is promised."""
+    with cluster.scope() as scope:
+        async with cluster.session() as session:
+            if fast:
+                await session.execute(text("SET LOCAL synchronous_commit = off"))
+            stock = await session.scalar(WRITE)
+            await session.commit()
+    assert stock is not None
+    assert scope.token is not None
+    return stock, scope.token
 
 
 async def read(cluster: AsyncCluster, promised: Token | None, **options: Any) -> tuple[int, bool]:
@@ -205,20 +221,9 @@ async def test_own_writes_are_read(
     cluster = make_async(driver, server="aurora", ramp=0)
     await from_a_replica(cluster, None)
 
-    async def write(*, fast: bool = False) -> tuple[int, Token]:
-        with cluster.scope() as scope:
-            async with cluster.session() as session:
-                if fast:
-                    await session.execute(text("SET LOCAL synchronous_commit = off"))
-                stock = await session.scalar(WRITE)
-                await session.commit()
-        assert stock is not None
-        assert scope.token is not None
-        return stock, scope.token
-
     with lagging(aurora):
         for fast in (False, True):
-            stock, promised = await write(fast=fast)
+            stock, promised = await write(cluster, fast=fast)
             assert await read(cluster, promised) == (stock, False)
         # Who was promised nothing may have what there is.
         assert (await read(cluster, None))[1]
@@ -226,7 +231,7 @@ async def test_own_writes_are_read(
     with pause_replay(aurora.cluster.replicas[0]):
         answers = []
         for number in range(40):
-            stock, promised = await write(fast=bool(number % 2))
+            stock, promised = await write(cluster, fast=bool(number % 2))
             answers.append((await read(cluster, promised), stock))
             if number % 10 == 9:
                 assert await from_a_replica(cluster, promised) == stock
@@ -296,3 +301,31 @@ def test_what_was_not_said_is_noticed(aurora: Database, make_sync: Callable[...,
     no_aurora = make_sync(server="aurora", failover_wait=0.1)
     with no_aurora.session() as session, pytest.raises(NoServerAvailable, match=r"aurora_replica_status\(\)"):
         session.execute(WHERE)
+
+
+@pytest.mark.slow
+async def test_the_next_writer_goes_on_counting() -> None:
+    """16. It has all that was acknowledged; the reader that is left shows what both have written."""
+    with PostgresCluster() as servers:
+        old, (new, left) = servers.primary, servers.replicas
+        old.sql(ITEMS, "INSERT INTO item VALUES (1, 'one')")
+        play(servers, "postgres")
+        urls = [server.url("asyncpg") for server in (old, new, left)]
+        async with AsyncCluster(
+            urls[0], replicas=urls[1:], server="aurora", probe_interval=0.1, ramp=0, failover_wait=30
+        ) as cluster:
+            stock, promised = await write(cluster)
+            assert await from_a_replica(cluster, promised) == stock
+            servers.wait_caught_up()
+            kill(old)
+            promote(new)
+            left.follow(new)
+            assert await from_a_replica(cluster, promised) == stock
+            for expected in range(stock + 1, stock + 21):
+                stock, promised = await write(cluster)
+                assert stock == expected
+                assert (await read(cluster, promised))[0] == expected
+            assert await from_a_replica(cluster, promised) == stock
+            status = cluster.status()
+            assert [member.role for member in status.members] == ["out", "primary", "replica"]
+            assert [promotion.lost for promotion in status.promotions] == [False]

@@ -5,7 +5,18 @@ the functions for the log (``pg_current_wal_lsn()``, ``pg_last_wal_replay_lsn()`
 logical replication only. ``aurora_replica_status()`` has positions of Aurora's own, and no document says how
 old its row about the writer may be: what it says right after a commit may be from before it.
 
-So the mark is what no row decides, but the snapshot that shows the rows: the numbers of transactions.
+So what counts is the snapshots themselves, and the numbers of transactions in them.
+
+From Amazon's documents and its own drivers:
+
+* ``aurora_replica_status()`` has one row for each server; ``server_id`` names it, and a writer's ``session_id``
+  is ``MASTER_SESSION_ID``. A writer's ``durable_lsn`` is "currently in effect", a reader's is what it has
+  applied, and ``current_read_lsn`` is of the snapshot "that's been applied to all readers". How often rows are
+  refreshed is not said, and a reader's may be stale.
+* ``aurora_db_instance_identifier()`` is the ``server_id`` of whom one has asked; ``pg_is_in_recovery()`` is
+  true on readers; ``aurora_stat_utils`` in ``rds.extensions`` tells an Aurora from Amazon's other PostgreSQL.
+* Storage is shared: a failover loses nothing that was acknowledged, and cuts the old writer off. Readers
+  usually lag by less than 100 ms.
 
 Rules:
 
