@@ -9,10 +9,10 @@ So what counts is the snapshots themselves, and the numbers of transactions in t
 
 From Amazon's documents and its own drivers:
 
-* ``aurora_replica_status()`` has one row for each server; ``server_id`` names it, and a writer's ``session_id``
-  is ``MASTER_SESSION_ID``. A writer's ``durable_lsn`` is "currently in effect", a reader's is what it has
-  applied, and ``current_read_lsn`` is of the snapshot "that's been applied to all readers". How often rows are
-  refreshed is not said, and a reader's may be stale.
+* ``aurora_replica_status()`` has one row for each server; ``server_id`` names it, and the ``session_id`` of a
+  writer is ``MASTER_SESSION_ID``. A writer's ``durable_lsn`` is "currently in effect", a reader's is what it
+  has applied, and ``current_read_lsn`` is of the snapshot "that's been applied to all readers". How often
+  rows are refreshed is not said, and a reader's may be stale.
 * ``aurora_db_instance_identifier()`` is the ``server_id`` of whom one has asked; ``pg_is_in_recovery()`` is
   true on readers; ``aurora_stat_utils`` in ``rds.extensions`` tells an Aurora from Amazon's other PostgreSQL.
 * Storage is shared: a failover loses nothing that was acknowledged, and cuts the old writer off. Readers
