@@ -35,6 +35,7 @@ async def make_async(items: Database) -> AsyncIterator[Callable[..., AsyncCluste
     def make(driver: str = "asyncpg", **options: Any) -> AsyncCluster:
         options.setdefault("replicas", items.replica_urls(driver))
         options.setdefault("probe_interval", 0.1)
+        options.setdefault("ramp", 0)  # whoever comes back gets its reads at once
         made.append(AsyncCluster(items.primary_url(driver), **options))
         return made[-1]
 
@@ -51,6 +52,7 @@ def make_sync(items: Database) -> Iterator[Callable[..., Cluster]]:
     def make(**options: Any) -> Cluster:
         options.setdefault("replicas", items.replica_urls("psycopg"))
         options.setdefault("probe_interval", 0.1)
+        options.setdefault("ramp", 0)  # whoever comes back gets its reads at once
         made.append(Cluster(items.primary_url("psycopg"), **options))
         return made[-1]
 

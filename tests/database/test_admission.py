@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import math
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -163,6 +164,50 @@ async def test_a_returning_replica_catches_up_first(
         assert behind[0] == "INFO"
         assert behind[1].startswith("is still left out: was out, and ")
         assert back == ("WARNING", "is back, and is read from")
+
+
+async def test_the_only_replica_comes_back(items: Database, make_async: Callable[..., AsyncCluster]) -> None:
+    """15. Cold: its visitors move to it one by one, and each of them stays. The primary keeps the rest as far
+    as it has places for them, and nobody waits for one."""
+    cluster = make_async(replicas=items.replica_urls()[:1], fallback_reads=1, ramp=1_000)
+    visitors = [f"visitor {number}" for number in range(40)]
+
+    async def back_since(seconds: float) -> None:
+        member = cluster._fleet.members[1]
+        member.health.admitted = since = time.monotonic() - seconds
+        cluster._fleet.monitor.poke()
+        async with asyncio.timeout(20):
+            while cluster._fleet.returned != since:
+                await asyncio.sleep(0.01)
+
+    async def on_replica() -> set[str]:
+        found = set()
+        for visitor in visitors:
+            with cluster.scope(visitor=visitor):
+                async with cluster.session() as session:
+                    if (await session.execute(READ)).one()[1]:
+                        found.add(visitor)
+        return found
+
+    await on_replica()
+    async with asyncio.timeout(20):
+        while cluster.status().members[1].role != "replica":
+            await asyncio.sleep(0.01)
+    assert await on_replica() == set(visitors), "it has never been out"
+    await back_since(300)
+    first = await on_replica()
+    assert 0 < len(first) < 25
+    await back_since(700)
+    second = await on_replica()
+    assert first < second < set(visitors)
+    (last, *_) = set(visitors) - second
+    with cluster.scope(visitor=last):
+        async with cluster.session() as session:
+            assert not (await session.execute(READ)).one()[1]
+            assert await on_replica() == set(visitors), "the one place on the primary is taken"
+    assert cluster.status().fallback.waits == 0
+    await back_since(1_000)
+    assert await on_replica() == set(visitors)
 
 
 async def test_a_replica_that_lags(

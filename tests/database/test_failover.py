@@ -31,7 +31,9 @@ def servers() -> Iterator[PostgresCluster]:
 
 def over(servers: PostgresCluster, driver: str = "asyncpg", **options: object) -> AsyncCluster:
     replicas = [replica.url(driver) for replica in servers.replicas]
-    return AsyncCluster(servers.primary.url(driver), replicas=replicas, probe_interval=0.1, **options)  # type: ignore[arg-type]
+    # Whoever comes back gets its reads at once.
+    options = {"probe_interval": 0.1, "ramp": 0, **options}
+    return AsyncCluster(servers.primary.url(driver), replicas=replicas, **options)  # type: ignore[arg-type]
 
 
 async def read(cluster: AsyncCluster) -> tuple[int, bool, int]:
@@ -97,6 +99,7 @@ async def test_a_blackholed_replica_costs_the_process_once(servers: PostgresClus
             probe_interval=0.1,
             probe_timeout=0.5,
             connect_timeout=1,
+            ramp=0,
         )
         async with cluster:
             await read(cluster)
@@ -272,7 +275,13 @@ async def test_a_commit_whose_answer_is_lost(servers: PostgresCluster, driver: s
 def test_synchronous_code_survives_the_same(servers: PostgresCluster) -> None:
     """Threads: a frozen replica, a promotion and an old primary that returns."""
     replicas = [replica.url("psycopg") for replica in servers.replicas]
-    options = {"probe_interval": 0.1, "probe_timeout": 0.5, "connect_timeout": 1, "failover_wait": 10}
+    options = {
+        "probe_interval": 0.1,
+        "probe_timeout": 0.5,
+        "connect_timeout": 1,
+        "failover_wait": 10,
+        "ramp": 0,
+    }
     with Cluster(servers.primary.url("psycopg"), replicas=replicas, **options) as cluster:  # type: ignore[arg-type]
 
         def read_now() -> tuple[int, bool]:

@@ -9,6 +9,8 @@ Rules:
 * Without a primary nobody can tell who is behind, and old data are better than none to those who were
   promised nothing newer.
 * It comes back gradually, with cold caches and an empty pool: its share of the reads grows over a while.
+  Where there is no other, the primary keeps the rest as far as it takes over reads. Each visitor moves once,
+  and who is nobody in particular moves with their process.
 """
 
 from scalekit.database.history import History

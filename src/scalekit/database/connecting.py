@@ -39,6 +39,8 @@ def connect_to_replica(
         without: members that failed this transaction already.
         connect: makes the connection, to the engine of the one that was chosen.
     """
+    if not without and level is not STRONG and fleet.spares_replicas(scope.visitor):
+        return None
     began = time.monotonic()
     while level is not STRONG and (found := replica_for(fleet, scope, level, without)) is not None:
         choice, token = found

@@ -5,6 +5,8 @@ Rules:
 * When replicas are out or behind, their reads come to the primary, which was never made for all of them. They
   may hold a part of its pool and no more, so that a write finds a connection at any time.
 * Who finds the part in use waits in a queue, in the order of arrival, and no longer than for any pool.
+* While every replica has just come back, and is cold, the primary goes on with a part of their reads, as long
+  as it has places for them: nobody waits for one who could read from a replica.
 * A place is given back together with the connection, however that comes to its end.
 """
 
@@ -83,6 +85,11 @@ class Fallback:
     def in_flight(self) -> int:
         """How many there are now."""
         return len(self._inside)
+
+    def has_room(self) -> bool:
+        """Whether another one would not have to wait."""
+        limit = self._limit()
+        return not self._queue and (limit is None or len(self._inside) < limit)
 
     def enter(self, timeout: float) -> Turn:
         """A place, when there is one.

@@ -4,12 +4,15 @@ One object for both colours and all sessions of a cluster. What the members are 
 the questions of those who want to read and to write.
 """
 
+import math
+import random
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from sqlalchemy import URL, Engine
 
+from scalekit.database.admission import share
 from scalekit.database.backends.protocol import Backend
 from scalekit.database.choice import Choice, choose
 from scalekit.database.directory import Directory
@@ -84,6 +87,7 @@ class Fleet(Roles):
         """Forget what the members said."""
         super().reset()
         self._awaited: tuple[int, float] | None = None
+        self._drawn = random.random()  # noqa: S311
 
     def forked(self) -> None:
         """This is another process, or another event loop: nothing that is open or known is ours."""
@@ -138,6 +142,21 @@ class Fleet(Roles):
             visitor=visitor,
             zone=self._zone,
             ramp=self._ramp,
+        )
+
+    def spares_replicas(self, visitor: int | None) -> bool:
+        """Whether a read goes to the primary because every replica has just come back, and is cold.
+
+        Args:
+            visitor: who keeps their replica; ``None``: nobody in particular, who moves with the process.
+        """
+        if self.returned == -math.inf:
+            return False
+        drawn = self._drawn if visitor is None else visitor / 2**64
+        return (
+            drawn >= share(self.returned, now=time.monotonic(), ramp=self._ramp)
+            and self._has_primary()
+            and self.fallback.has_room()
         )
 
     def confirm(

@@ -6,6 +6,7 @@ asks reads without one.
 """
 
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -83,6 +84,8 @@ class Roles:
         self._descents = {member: Descent() for member in self.members}
         self.primary: Member | None = self.members[0] if self.single else None
         self.readers: tuple[Member, ...] = ()
+        self.returned = -math.inf
+        """When the first of those that are read from came back; the others are colder."""
         self._previous: Member | None = None
         self.reasons: dict[Member, Reason | None] = {}
         self._news = News()
@@ -196,11 +199,12 @@ class Roles:
         self.reasons = dict(zip(self.members, found.reasons, strict=True))
         self.primary = None if found.primary is None else self.members[found.primary]
         self._previous = self.primary or self._previous
-        readers = [self.members[index] for index in found.readers]
-        self.readers = tuple(member for member in readers if member.suspected is None)
         for index, member in enumerate(self.members):
             if index != found.primary and settle(member.health, reads=index in found.readers):
                 member.counters.ejections += 1
+        readers = [self.members[index] for index in found.readers]
+        self.readers = tuple(member for member in readers if member.suspected is None)
+        self.returned = min((member.admitted for member in self.readers), default=-math.inf)
 
     def _find_news(self) -> list[tuple[int, str]]:
         """What is to be told of the members, and was not; at the start, when all of them have been asked."""

@@ -60,6 +60,7 @@ class Both:
 
     def __init__(self, driver: str, urls: list[str], portal: BlockingPortal, **options: Any) -> None:
         options.setdefault("probe_interval", 0.1)
+        options.setdefault("ramp", 0)  # whoever comes back gets its reads at once
         self._portal = portal
         self.cluster: Cluster | AsyncCluster
         if driver == "pymysql":
