@@ -27,15 +27,16 @@ from tests.faults import kill, pause_replay, promote
 from tests.servers import PostgresCluster
 
 URL = "postgresql+psycopg://db-1.abc.eu-west-1.rds.amazonaws.com/shop"
-LAST = Aurora().report((True, "90", "90", "db-2", "db-1 db-2", 17.0, "on"), asked=0.0)
+LAST = Aurora().report((True, "90", "90", None, "db-2", "db-1 db-2", 17.0, "on"), asked=0.0)
 
 
-def writer(end: int, *, asked: float = 1.0, name: str = "db-1") -> Report:
-    return Aurora().report((False, "1", str(end), name, "db-1 db-2", 17.0, "off"), asked=asked)
+def writer(end: int, *, asked: float = 1.0, name: str = "db-1", under_way: int = 0) -> Report:
+    row = (False, "1", str(end), end + under_way, name, "db-1 db-2", 17.0, "off")
+    return Aurora().report(row, asked=asked)
 
 
 def reader(start: int, end: int, *, asked: float = 1.0, servers: str | None = "db-1 db-2") -> Report:
-    return Aurora().report((True, str(start), str(end), "db-2", servers, 17.0, "on"), asked=asked)
+    return Aurora().report((True, str(start), str(end), None, "db-2", servers, 17.0, "on"), asked=asked)
 
 
 def token(end: int) -> Token:
@@ -66,6 +67,12 @@ def test_what_a_reader_may_have_shown_is_asked_of_the_next_one() -> None:
     seen = reader(50, 100).reached.token(0)
     assert seen == token(100)
     assert not covers(reader(99, 120), seen)
+    # Without a later answer of its own it is all that the writer had begun.
+    busy = writer(100, under_way=5)
+    assert busy.most == token(105)
+    assert busy.written == token(100)
+    assert covers(busy, token(100))
+    assert not covers(busy, token(101))
 
 
 def test_a_later_commit_takes_the_place_of_an_earlier_one() -> None:
@@ -206,6 +213,13 @@ async def from_a_replica(cluster: AsyncCluster, promised: Token | None, **option
             await asyncio.sleep(0.02)
 
 
+def begun(cluster: AsyncCluster, number: int) -> bool:
+    """Whether the writer has said that it has begun that transaction."""
+    primary = cluster._fleet.primary
+    report = primary.health.report if primary is not None else None
+    return report is not None and report.most is not None and report.most.marks[0][1] > number
+
+
 def certain_age(cluster: AsyncCluster) -> float:
     """Seconds since the replicas had all for certain."""
     fleet = cluster._fleet
@@ -251,6 +265,10 @@ async def test_an_open_transaction_keeps_later_writes_on_the_primary(
     await from_a_replica(cluster, None)
     async with cluster.session() as batch:
         await batch.execute(text("UPDATE item SET stock = 7 WHERE id = 3"))
+        under_way = int(await batch.scalar(text("SELECT pg_current_xact_id()::text")))
+        async with asyncio.timeout(60):
+            while not begun(cluster, under_way):
+                await asyncio.sleep(0.02)
         with cluster.scope() as scope:
             async with cluster.session() as session:
                 stock = await session.scalar(WRITE)

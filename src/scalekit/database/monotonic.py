@@ -60,4 +60,4 @@ def _shown(fleet: Fleet, seen: Seen) -> Token | None:
     # A replica has nothing that its primary had not.
     primary = fleet.primary
     now = None if primary is None else primary.health.report
-    return now.written if now is not None and now.asked >= seen.until else None
+    return now.most if now is not None and now.asked >= seen.until else None

@@ -48,6 +48,11 @@ class Report:
     version: int = 0
 
     @property
+    def most(self) -> Token | None:
+        """Of a primary: all that its replicas can have shown by then; ``None`` of a replica."""
+        return self.written if self.reached.seen is None else self.reached.token(self.epoch)
+
+    @property
     def system(self) -> str:
         """Which family of servers it belongs to."""
         return self.reached.system

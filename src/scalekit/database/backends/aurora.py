@@ -29,6 +29,8 @@ Rules:
   be concluded from it. So a transaction that has written and stays open keeps what was written after it began
   on the writer. How far a reader is behind is told from ``xmax``, which such a one does not hold back; that
   is an estimate, and promises nothing.
+* A reader may show a transaction a moment before the writer does, which takes it off its list of those under
+  way last. So what readers can have shown at most is all that the writer has given a number.
 * A new writer has recovered the whole volume before it is one, and goes on counting: there are no epochs, and
   nothing that was acknowledged is lost, but for ``synchronous_commit=off``.
 * Servers name no system. A reader of another cluster, such as a clone, is told by the list that it keeps of
@@ -51,10 +53,14 @@ ORIGIN = "xid"
 _START, _END = (f"pg_snapshot_{edge}(pg_current_snapshot())::text" for edge in ("xmin", "xmax"))
 
 # No function of Aurora's: what the list costs is not documented, and is nothing to ask for before each read.
+# The next number, of which nobody has seen anything: that of its age is how PostgreSQL tells it.
+_NEXT = f"{_END}::int8 + age({_END}::xid)"
+
 INLINE = f"SELECT pg_is_in_recovery(), {_START}, {_END}"
 
 QUESTION = f"""
 SELECT pg_is_in_recovery(), {_START}, {_END},
+       CASE WHEN pg_is_in_recovery() THEN NULL ELSE {_NEXT} END,
        aurora_db_instance_identifier()::text,
        (SELECT string_agg(server_id, ' ') FROM aurora_replica_status()),
        extract(epoch FROM pg_postmaster_start_time())::float8,
@@ -72,12 +78,16 @@ class Aurora(PostgreSQL):
     conflict_cure = "raise max_standby_streaming_delay in the parameter group"
 
     def report(self, row: tuple[Any, ...], *, asked: float) -> Report:
-        recovering, start, end, name, servers, started, read_only = row
+        recovering, start, end, following, name, servers, started, read_only = row
+        if recovering:
+            reached = _reached(start, end)
+        else:
+            reached = Reached(SYSTEM, {ORIGIN: int(end)}, seen={ORIGIN: following})
         written = None if recovering else self._token(int(end))
         return Report(
             asked=asked,
             writable=not recovering,
-            reached=_reached(start, end) if recovering else Reached(SYSTEM, {ORIGIN: int(end)}),
+            reached=reached,
             epoch=0,
             order=int(start if recovering else end),
             written=written,
