@@ -8,12 +8,14 @@ from collections.abc import Callable
 
 import pytest
 from sqlalchemy import text
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from scalekit.database import STRONG, AsyncCluster, Cluster
+from scalekit.database import ANY, STRONG, AsyncCluster, Cluster
 from scalekit.database.fallback import Fallback, Turn, give_back
 from scalekit.errors import ConfigurationError, NoServerAvailable, TooManyFallbackReads
 from tests.conftest import Database
 from tests.servers.ports import free_port
+from tests.servers.waiting import wait_until
 
 READ = text("SELECT stock, pg_is_in_recovery() FROM item WHERE id = 1")
 WRITE = text("UPDATE item SET stock = stock + 1 WHERE id = 1 RETURNING stock")
@@ -166,3 +168,20 @@ def test_synchronous_fallback_reads(items: Database, make_sync: Callable[..., Cl
         assert connection.execute(READ).one() == (0, False)
         assert fallback.in_flight == 1
     assert fallback.in_flight == 0
+
+
+def test_a_full_pool(items: Database, make_sync: Callable[..., Cluster]) -> None:
+    """27. Waited for in several turns, it is one error in the end: which server, how long, and what helps."""
+    options = {"pool_size": 1, "max_overflow": 0, "pool_timeout": 0.3, "connect_timeout": 0.1}
+    cluster = make_sync(replicas=items.replica_urls("psycopg")[:1], fallback_reads=1, **options)
+    with cluster.session() as session:
+        session.execute(READ)
+    wait_until(lambda: cluster.status().members[1].role == "replica", what="the replica is read from")
+    for member, level in zip(cluster.status().members, (STRONG, ANY), strict=True):
+        with cluster.session(consistency=level) as holding, cluster.session(consistency=level) as waiting:
+            holding.execute(READ)
+            with pytest.raises(PoolTimeout) as raised:
+                waiting.execute(READ)
+        assert str(raised.value).startswith(
+            f"no connection to {member.name} became free in 0.3 s: all 1 are in use; shorten"
+        )

@@ -51,9 +51,9 @@ def connect_to_replica(
             # Nothing has been sent yet: another may be tried.
             fleet.suspect(member, describe(error))
             without |= {member}
-        except PoolTimeout:
+        except PoolTimeout as error:
             if member in fleet.readers and time.monotonic() - began >= member.pool_timeout:
-                raise
+                raise _all_in_use(member) from error
         else:
             # Asked once; the primary needs no asking.
             return None if connection is None else (member, connection)
@@ -141,6 +141,15 @@ def _open_writer(
                 raise NoServerAvailable(
                     f"the primary {member.name} does not answer: {describe(error)}"
                 ) from error
-        except PoolTimeout:
+        except PoolTimeout as error:
             if member is fleet.primary and time.monotonic() - began >= member.pool_timeout:
-                raise
+                raise _all_in_use(member) from error
+
+
+def _all_in_use(member: Member) -> PoolTimeout:
+    """As SQLAlchemy's own error, which knows neither the server nor how long this has been waited for."""
+    return PoolTimeout(
+        f"no connection to {member.name} became free in {member.pool_timeout:g} s: all {member.capacity} are "
+        "in use; shorten transactions, or raise pool_size= or max_overflow=",
+        code="3o7r",
+    )

@@ -95,7 +95,7 @@ class Member:
         probing = options_for_probes(options)
         if not single and "poolclass" not in options:
             # SQLAlchemy's pool does not wake those who wait for it when a connection fails to open; in short
-            # waits they notice themselves that the member is out.
+            # waits they notice themselves that the member is out. Each time they stand at the end again.
             options = {**options, "pool_timeout": min(self.pool_timeout, connect_timeout)}
         if single or backend is None or driver is None:
             self.write = self.read = asking = lone_pool(
