@@ -192,6 +192,22 @@ def test_a_commit_in_a_text_is_remembered(
             assert session.execute(READ).one() == (1, False)
 
 
+async def test_a_commit_in_a_text_that_nobody_answers(items: Database) -> None:
+    """17. Its visitor looks for what became of it on the primary, too. (asyncpg prepares it first.)"""
+    async with slow_primary(items, "psycopg") as (proxy, cluster):
+        with lagging(items), cluster.scope() as scope:
+            async with cluster.session() as session:
+                await session.execute(WRITE)
+                proxy.cut(after=0)
+                with pytest.raises(DBAPIError):
+                    await session.execute(text("COMMIT AND CHAIN"))
+            proxy.pass_through()
+            await applied(items)
+            assert scope.token is not None
+            assert not scope.token.is_known
+            assert await read(cluster) == (1, False)
+
+
 @both
 async def test_a_read_on_the_primary_is_not_repeated(items: Database, driver: str) -> None:
     """It may call a function that writes, and in AUTOCOMMIT what that wrote stays: once, or an error."""

@@ -124,6 +124,14 @@ def test_what_commits_by_itself_is_read_at_once(both: Both, mariadb: MariaDBPair
         assert after.is_known, last_one
     for harmless in ("CREATE TEMPORARY TABLE passing (id int)", "DROP TEMPORARY TABLE passing"):
         assert run(harmless) in (None, last(mariadb.primary)), harmless
+
+    def fails(session: Session) -> None:
+        with pytest.raises(DBAPIError, match="already exists"):
+            session.execute(text("CREATE TABLE item (id int)"))
+
+    seen.clear()
+    token_of(both, lambda session: session.execute(WRITE).close(), fails, look)
+    assert seen[0] is not None, "it has committed what came before"
     assert run(write, "SET @a = 1") is None
     assert seen == [None, None], "nothing was committed"
 
