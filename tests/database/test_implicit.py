@@ -15,6 +15,7 @@ from tests.conftest import Database
 from tests.database._lag import lagging, meet
 
 READ = text("SELECT stock, pg_is_in_recovery() FROM item WHERE id = 1")
+PLAIN = text("SELECT count(*) FROM item")
 WRITE = "UPDATE item SET stock = stock + 1 WHERE id = 1"
 
 both = pytest.mark.parametrize("driver", ["asyncpg", "psycopg"])
@@ -45,7 +46,7 @@ async def test_autocommit(make_async: Callable[..., AsyncCluster], items: Databa
             with cluster.scope() as scope:
                 async with cluster.session() as session:
                     with cluster.primary():
-                        await session.execute(READ)
+                        await session.execute(PLAIN)
                     assert scope.token is None, "a plain read"
                     await session.execute(text(write))
                     assert await read(cluster) == (stocks[0], False)
@@ -54,7 +55,7 @@ async def test_autocommit(make_async: Callable[..., AsyncCluster], items: Databa
                 assert scope.token is not None
                 assert scope.token.is_known
             async with cluster.connection() as connection:
-                await connection.execute(READ)
+                await connection.execute(PLAIN)
                 assert process.token == scope.token, "a plain read"
                 await connection.execute(text(write))
                 assert await read(cluster) == (stocks[1], False)
@@ -168,7 +169,7 @@ async def test_reads_leave_no_token(make_async: Callable[..., AsyncCluster]) -> 
 
 PG = [
     ("SELECT count(*) FROM item", Ending.NONE),
-    ("SELECT pg_is_in_recovery(), lower(name) FROM item WHERE id IN (1) /* end */", Ending.NONE),
+    ("SELECT lower(name) FROM item WHERE id IN (1) /* end */", Ending.NONE),
     ("SELECT CASE WHEN a THEN 1 END AS start FROM item", Ending.NONE),
     ("SELECT charge(1)", Ending.ITSELF),
     ("INSERT INTO item VALUES ('commit')", Ending.ITSELF),

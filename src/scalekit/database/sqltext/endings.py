@@ -13,8 +13,8 @@ Rules:
 import re
 from collections.abc import Callable
 from enum import Enum, auto
-from itertools import pairwise
 
+from scalekit.database.sqltext.plain import leaves_nothing
 from scalekit.database.sqltext.rules import TextRules
 
 
@@ -39,20 +39,6 @@ Judge = Callable[[str], Ending]
 _COMMITS = re.compile(r"\b(commit|end|prepare)\b", re.IGNORECASE)
 _GOES_ON = re.compile(r"\b(chain|begin|start)\b", re.IGNORECASE)
 _FIRST = re.compile(r"[\s(]*(\w+)")
-
-# Words of SQL and types, which are no functions before a parenthesis, and functions that only answer.
-_ANSWERS = """
-all and any array as between by case char decimal distinct else except exists filter from group having in
-interval intersect is join lateral like limit not numeric offset on or order over partition row select some
-table then union using values varchar when where with within
-array_agg avg bool_and bool_or count dense_rank first_value group_concat json_agg json_object_agg jsonb_agg
-jsonb_object_agg lag last_value lead max min rank row_number string_agg sum
-abs cast ceil ceiling coalesce concat concat_ws convert date date_format date_part date_trunc extract floor
-generate_series greatest if ifnull json_build_object json_extract jsonb_build_object least left length lower
-ltrim mod now nullif position replace right round rtrim substr substring to_char to_tsquery to_tsvector trim
-unnest upper version
-"""
-_ORDINARY = frozenset(_ANSWERS.split())
 
 # Of MariaDB and MySQL: first words of what neither commits nor ends a transaction.
 _WITHIN = """
@@ -102,13 +88,7 @@ def mysql(rules: TextRules) -> Judge:
 
 
 def _alone(rules: TextRules, sql: str) -> Ending:
-    if not rules.is_read(sql):
-        return Ending.ITSELF
-    words = rules.words(sql) or []
-    called = (word for word, after in pairwise(words) if after == "(" and word[0].isalpha())
-    return (
-        Ending.NONE if all(word in _ORDINARY or word.startswith("pg_") for word in called) else Ending.ITSELF
-    )
+    return Ending.NONE if leaves_nothing(rules, sql) else Ending.ITSELF
 
 
 def _statements(words: list[str]) -> list[list[str]]:
