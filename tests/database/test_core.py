@@ -1,18 +1,21 @@
 """Connections without a session, in both colours."""
 
+import asyncio
+import time
 from collections.abc import Callable
 from typing import Any
 
 import pytest
-from sqlalchemy import Column, Integer, MetaData, Table, inspect, text
+from sqlalchemy import Column, Engine, Integer, MetaData, Table, inspect, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.orm import Session
+from sqlalchemy.util import greenlet_spawn
 
 from scalekit.database import STRONG, AsyncCluster, Cluster
 from scalekit.errors import ConfigurationError
 from tests.conftest import Database
-from tests.database._lag import lagging
+from tests.database._lag import lagging, meet
 
 WHERE = text("SELECT stock, pg_is_in_recovery() FROM item WHERE id = 1")
 ADD = text("UPDATE item SET stock = stock + 1 WHERE id = 1")
@@ -139,3 +142,104 @@ def test_what_takes_an_engine(make_sync: Callable[..., Cluster], monkeypatch: py
     monkeypatch.setattr("scalekit.database.member.objection", lambda *_, **__: None)
     with engine.connect() as connection:
         assert connection.scalar(text("SELECT pg_is_in_recovery()")) is True
+
+
+def test_an_engine_from_a_session(
+    make_sync: Callable[..., Cluster], items: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """1. 16. ``session.get_bind()`` is ``primary_engine``: its writes are read, and it follows a failover.
+
+    Given back to the session it means nothing in particular.
+    """
+    cluster = make_sync()
+    meet(cluster)
+    write, read = ADD, text("SELECT stock, pg_is_in_recovery() FROM item WHERE id = 1")
+    with cluster.session() as session:
+        engine = session.get_bind()
+        assert isinstance(engine, Engine)
+        assert engine is cluster.primary_engine
+        session.execute(read)
+        assert session.get_bind() is engine, "on a replica"
+        session.execute(write)
+        assert session.get_bind() is engine, "on the primary"
+        arguments = {"bind": engine}
+        pids = {
+            session.scalar(text("SELECT pg_backend_pid()")),
+            session.scalar(text("SELECT pg_backend_pid()"), bind_arguments=dict(arguments)),
+            session.connection(bind_arguments=dict(arguments)).scalar(text("SELECT pg_backend_pid()")),
+        }
+        assert len(pids) == 1, "one transaction"
+    with lagging(items), cluster.scope():
+        with engine.begin() as connection:  # as pandas does for to_sql(con=engine)
+            connection.execute(write)
+        with cluster.session() as session:
+            assert tuple(session.execute(read).one()) == (1, False)
+    fleet: Any = cluster._fleet
+    monkeypatch.setattr(fleet, "writer", lambda token: fleet.members[1])
+    monkeypatch.setattr("scalekit.database.member.objection", lambda *_, **__: None)
+    with engine.connect() as connection:
+        assert connection.scalar(text("SELECT pg_is_in_recovery()")) is True
+
+
+async def asked_again(cluster: AsyncCluster) -> None:
+    """Return when the probe has asked the primary once more."""
+    now = time.monotonic()
+    async with asyncio.timeout(60):
+        while cluster._fleet.primary.health.report.asked <= now:  # type: ignore[union-attr]
+            await asyncio.sleep(0.02)
+
+
+@pytest.mark.parametrize("driver", ["asyncpg", "psycopg"])
+async def test_raw_connections(make_async: Callable[..., AsyncCluster], items: Database, driver: str) -> None:
+    """1. What is committed over the driver is read at once; when it is closed its place is known."""
+    cluster = make_async(driver)
+    async with cluster.session() as session:
+        await session.run_sync(lambda _: meet(cluster))
+
+    async def read() -> tuple[int, bool]:
+        async with cluster.session() as session:
+            return tuple((await session.execute(WHERE)).one())  # type: ignore[return-value]
+
+    with lagging(items):
+        for stock, more in ((1, False), (2, True)):
+            with cluster.scope() as scope:
+                proxy = await cluster.primary_engine.raw_connection()
+                raw: Any = proxy.driver_connection
+                await raw.execute(str(ADD))
+                if driver == "psycopg":
+                    await raw.commit()
+                assert await read() == (stock, False)
+                await asked_again(cluster)  # the probe cannot know what is still to come
+                assert scope.token is not None
+                assert not scope.token.is_known
+                if more and driver == "psycopg":
+                    await raw.execute("DELETE FROM item")  # and a transaction that is left open
+                await greenlet_spawn(proxy.close)
+                assert scope.token.is_known
+                assert await read() == (stock, False)
+    with pytest.raises(NotImplementedError, match="use connect"):
+        cluster._engine(read=True).raw_connection()
+
+
+@pytest.mark.parametrize("driver", ["asyncpg", "psycopg"])
+async def test_copies_over_a_session(
+    make_async: Callable[..., AsyncCluster], items: Database, driver: str
+) -> None:
+    """1. COPY over the driver's connection of a session, and its commit: in the visitor's token."""
+    cluster = make_async(driver)
+    async with cluster.session() as session:
+        await session.run_sync(lambda _: meet(cluster))
+    with lagging(items), cluster.scope() as scope:
+        async with cluster.session() as session:
+            proxy = await (await session.connection()).get_raw_connection()
+            raw: Any = proxy.driver_connection
+            if driver == "asyncpg":
+                await raw.copy_records_to_table("item", records=[(9, "nine", 9)])
+            else:
+                async with raw.cursor() as cursor, cursor.copy("COPY item FROM STDIN") as copy:
+                    await copy.write_row((9, "nine", 9))
+            await session.commit()
+        assert scope.token is not None
+        assert scope.token.is_known
+        async with cluster.session() as session:
+            assert await session.scalar(text("SELECT stock FROM item WHERE id = 9")) == 9

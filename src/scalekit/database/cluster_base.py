@@ -10,7 +10,7 @@ from functools import cached_property
 from inspect import signature
 from typing import Any, TypeVar
 
-from sqlalchemy import URL, orm
+from sqlalchemy import URL, Engine, orm
 
 from scalekit._durations import Duration, seconds
 from scalekit.database.autocommit import LEVELS
@@ -271,26 +271,22 @@ class ClusterBase(ABC):
     def _monitor(self, interval: float) -> Monitor:
         """What probes the members every ``interval`` seconds."""
 
-    def _engine(self, *, read: bool, consistency: Consistency | None = None) -> ClusterEngine:
+    def _engine(self, *, read: bool, consistency: Consistency | None = None) -> Engine:
         if consistency is None:
-            return self._reading if read else self._writing
+            return self._reading if read else self._session_class.primary_engine
         check_level(consistency)
         if not read:
             raise ConfigurationError("consistency= is for connections with read=True: others can write")
-        return self._make_engine(read=True, level=consistency)
+        return self._make_engine(level=consistency)
 
     # Kept: to make an engine takes longer than to open a connection from a pool.
     @cached_property
     def _reading(self) -> ClusterEngine:
-        return self._make_engine(read=True)
+        return self._make_engine()
 
-    @cached_property
-    def _writing(self) -> ClusterEngine:
-        return self._make_engine(read=False)
-
-    def _make_engine(self, *, read: bool, level: Consistency | None = None) -> ClusterEngine:
+    def _make_engine(self, *, level: Consistency | None = None) -> ClusterEngine:
         sessions = self._session_class
-        return ClusterEngine(lambda: sessions.fleet, read=read, level=level)
+        return ClusterEngine(lambda: sessions.fleet, read=True, level=level)
 
     def _session_arguments(self, consistency: Consistency | None, options: dict[str, Any]) -> dict[str, Any]:
         if consistency is not None:

@@ -73,13 +73,19 @@ class Mark:
         """Whether a statement has committed something, and nobody has asked yet where that is."""
         return self._doubt is not None
 
-    def doubt(self) -> None:
-        """A statement has committed what there was, and what comes is another transaction."""
+    def doubt(self, *, lasting: bool = False) -> None:
+        """A statement has committed what there was, and what comes is another transaction.
+
+        Args:
+            lasting: until the connection is given back, nobody will hear of what is committed.
+        """
         self.wrote = self.changed = True
         if self._doubt is None:
             self._doubt = object()
         place = Token.unknown(self.report.system, self.report.epoch)
-        self.scopes.doubted(self.scope.doubt(self._doubt, place, also=self.scopes.who_else()))
+        self.scopes.doubted(
+            self.scope.doubt(self._doubt, place, also=self.scopes.who_else(), lasting=lasting)
+        )
         self._began = time.monotonic()
 
     def relieve(self) -> None:
@@ -97,10 +103,9 @@ class Mark:
         self._advance(None, confirmed=False)
 
     def _advance(self, position: str | None, *, confirmed: bool) -> None:
-        settles = None
+        settles, self._doubt = self._doubt, None  # what is not known now counts as an outcome that is not
         if position is not None:
             self.token = self.backend.token(position, last=self.report)
-            settles, self._doubt = self._doubt, None
         else:
             self.token = Token.unknown(self.report.system, self.report.epoch)
         told = self.scope.advance(
@@ -114,18 +119,19 @@ class Mark:
             self.scopes.doubted(told)
 
 
-def attach(connection: PoolProxiedConnection, mark: Mark, *, autocommit: bool) -> None:
+def attach(connection: PoolProxiedConnection, mark: Mark, *, autocommit: bool, keep: bool = False) -> None:
     """Let the end of the transaction on ``connection`` tell ``mark`` its position.
 
     Args:
         connection: to the primary.
         mark: what is to be told.
         autocommit: each statement is a transaction of its own.
+        keep: nobody else does.
     """
     # The function that a SELECT calls may write for good then, and nobody can tell afterwards.
     mark.wrote = mark.autocommit = autocommit
     # Weak: a mark may know the session's connection, and one that was forgotten shall go back to its pool.
-    connection.info[_KEY] = ref(mark)
+    connection.info[_KEY] = (lambda: mark) if keep else ref(mark)
 
 
 def tell_outcomes(engine: Engine, driver: Driver, backend: Backend, *, name: str) -> None:
@@ -266,7 +272,7 @@ def end_quietly(engine: Engine, driver: Driver) -> None:
 def mark_on(connection: PoolProxiedConnection) -> Mark | None:
     """The mark that hears of the transaction on ``connection``, if there is one."""
     try:
-        mark: ref[Mark] | None = connection.info.get(_KEY)
+        mark: Callable[[], Mark | None] | None = connection.info.get(_KEY)
     except NotImplementedError:
         return None  # what the dialect looks around with on first connect is no pool's connection
     return None if mark is None else mark()

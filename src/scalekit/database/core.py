@@ -7,12 +7,12 @@ for reading, :mod:`scalekit.database.writing` those for writing.
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Connection, Engine
+from sqlalchemy import Connection, Engine, PoolProxiedConnection
 
 from scalekit.database.fleet import Fleet
 from scalekit.database.levels import Consistency
 from scalekit.database.reading import open_reading
-from scalekit.database.writing import open_writing
+from scalekit.database.writing import open_raw, open_writing
 
 
 class ClusterEngine(Engine):
@@ -53,6 +53,20 @@ class ClusterEngine(Engine):
             return open_reading(fleet, self._level, self._options)
         connection = open_writing(fleet)
         return connection.execution_options(**self._options) if self._options else connection
+
+    def raw_connection(self) -> PoolProxiedConnection:
+        """A connection of the driver's, from the pool of the primary.
+
+        What it commits nobody hears of. So it counts as a write of the visitor's when it is closed, and until
+        then they read from the primary.
+
+        Raises:
+            NoServerAvailable: there is no primary, and none appeared within the cluster's ``failover_wait``.
+            NotImplementedError: the engine is for reading.
+        """
+        if self._read:
+            raise NotImplementedError("an engine for reading has no raw_connection(); use connect()")
+        return open_raw(self._get_fleet())
 
     if not TYPE_CHECKING:  # SQLAlchemy's are plain attributes, and overloads of every option there is
 

@@ -124,7 +124,9 @@ class Scope:
 
         return self._tell(take, also, confirmed=confirmed)
 
-    def doubt(self, whose: object, place: Token, *, also: Iterable["Scope"] = ()) -> list["Scope"]:
+    def doubt(
+        self, whose: object, place: Token, *, also: Iterable["Scope"] = (), lasting: bool = False
+    ) -> list["Scope"]:
         """A statement of this request has committed something, and nobody knows yet where.
 
         Returns all that are promised it.
@@ -133,8 +135,9 @@ class Scope:
             whose: who will know.
             place: a place in that database that is not known.
             also: other scopes in which it was committed.
+            lasting: there may come more, of which nobody hears before they are told where it is.
         """
-        now = time.monotonic()
+        now = math.inf if lasting else time.monotonic()
         return self._tell(lambda promise: promise.doubt(whose, place, now=now), also, confirmed=False)
 
     def relieve(self, whose: object, *, also: Iterable["Scope"] = ()) -> None:

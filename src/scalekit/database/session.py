@@ -19,7 +19,7 @@ One class serves ``sessionmaker(class_=...)`` and ``async_sessionmaker(sync_sess
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from sqlalchemy import ClauseElement, Connection, Executable
+from sqlalchemy import ClauseElement, Connection, Engine, Executable
 from sqlalchemy.exc import DBAPIError, MissingGreenlet, StatementError, UnboundExecutionError
 from sqlalchemy.orm import Session, SessionTransaction, object_mapper
 
@@ -51,6 +51,7 @@ class ReadWriteSession(Session):
     """
 
     fleet: ClassVar[Fleet]
+    primary_engine: ClassVar[Engine]
     writes_after_reads: ClassVar[WritesAfterReads] = "expire"
 
     autocommit_reads: ClassVar[bool] = False
@@ -93,8 +94,8 @@ class ReadWriteSession(Session):
     def get_bind(self, mapper: Any = None, *, clause: Any = None, bind: Any = None, **keywords: Any) -> Any:
         """The engine of the place that was chosen; confirms the choice for ``clause``.
 
-        Called by SQLAlchemy with what is about to run. Outside a transaction nothing is chosen, and any
-        engine will do for those who want its dialect.
+        Called by SQLAlchemy with what is about to run. For nothing in particular it is the cluster's
+        ``primary_engine``, over which nothing is committed that the visitor does not read.
         """
         bound = self._bound(mapper, clause, bind)
         if bound is not None:
@@ -107,7 +108,8 @@ class ReadWriteSession(Session):
             return flushed.engine
         place = self._place
         if clause is None or (place is None and not self.in_transaction()):
-            return place.engine if place is not None and not place.replica else self.fleet.any_engine()
+            is_here = place is not None and not place.replica and mapper is not None
+            return place.engine if place is not None and is_here else self.primary_engine
         if place is None:
             # Something that came past the choice: its transaction must not run where nobody knows of it.
             place = self._use_primary(wrote=not self._is_read(clause))
@@ -118,6 +120,8 @@ class ReadWriteSession(Session):
 
     def _bound(self, mapper: Any = None, clause: Any = None, bind: Any = None, **_: Any) -> Any:
         """What the application itself has bound this to; ``None``: the cluster's members."""
+        if bind is self.primary_engine:
+            bind = None  # given by get_bind(), for nothing in particular
         if bind is None and (self._has_binds or self.bind is not None):
             clause = clause if isinstance(clause, ClauseElement) else None  # an error that comes later
             try:

@@ -5,6 +5,7 @@ from typing import Any, TypeVar
 from sqlalchemy import event
 from sqlalchemy.orm import Session, SessionTransaction
 
+from scalekit.database.core import ClusterEngine
 from scalekit.database.fleet import Fleet
 from scalekit.database.instances import WritesAfterReads, check_mode
 from scalekit.database.place import Place
@@ -25,7 +26,8 @@ def session_class(
         "autocommit_reads": autocommit_reads,
         "__doc__": ReadWriteSession.__doc__,
     }
-    made = type("ReadWriteSession", (ReadWriteSession,), attributes)
+    made: type[ReadWriteSession] = type("ReadWriteSession", (ReadWriteSession,), attributes)
+    made.primary_engine = ClusterEngine(lambda: made.fleet, read=False)
     # All of them for every cluster: a test may have a single server play that there are replicas.
     event.listen(made, "before_flush", _before_flush)
     event.listen(made, "after_flush", _after_flush)

@@ -2,7 +2,7 @@
 
 from weakref import ref
 
-from sqlalchemy import Connection, event
+from sqlalchemy import Connection, PoolProxiedConnection, event
 
 from scalekit.database.commits import Mark, attach
 from scalekit.database.connecting import open_writer, raw
@@ -31,6 +31,27 @@ def open_writing(fleet: Fleet) -> Connection:
         event.listen(connection, "begin", writing.begin)
         event.listen(connection, "rollback", writing.end)
     return connection
+
+
+def open_raw(fleet: Fleet) -> PoolProxiedConnection:
+    """A connection of the driver's to the primary, which nobody sees into.
+
+    Args:
+        fleet: of the primary.
+
+    Raises:
+        NoServerAvailable: there is none, and none appeared within the cluster's ``failover_wait``.
+    """
+    fleet.begin()
+    scope = fleet.scopes.current() or fleet.scopes.process
+    member, connection = open_writer(fleet, scope.token)
+    proxy = connection.connection
+    if not fleet.single:
+        member.transactions += 1
+        mark = _Mark(fleet, member, scope, connection)
+        attach(proxy, mark, autocommit=False, keep=True)
+        mark.doubt(lasting=True)
+    return proxy
 
 
 class _Writing:
