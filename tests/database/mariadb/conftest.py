@@ -170,7 +170,8 @@ def make(driver: str, portal: BlockingPortal) -> Iterator[Callable[..., Both]]:
             both = Both(driver, urls, portal, **options)
             stack.callback(both.dispose)
             both.run(lambda session: session.execute(WHERE).one())
-            both.wait_for_roles(*(wanted or ("primary", *["replica"] * (len(servers) - 1))))
+            usual = ("primary", *["replica"] * (len(servers) - 1)) if len(servers) > 1 else ("single",)
+            both.wait_for_roles(*(wanted or usual))
             return both
 
         yield make
