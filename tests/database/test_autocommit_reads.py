@@ -212,6 +212,24 @@ async def test_snapshots_are_kept(
     assert (await make(isolation_level="READ COMMITTED")).transactions == [0, 1]
 
 
+def test_connections_of_core_are_left_alone(make_sync: Callable[..., Cluster], items: Database) -> None:
+    """1. They are over the pool of the sessions, and may be at another level."""
+    cluster = make_sync(replicas=items.replica_urls("psycopg")[:1], autocommit_reads=True)
+    for _ in range(3):
+        with cluster.session() as session:
+            assert session.scalar(STOCK) == 0
+    assert cluster.status().members[1].transactions > 0
+    with cluster.connection(read=True) as connection:
+        connection.execution_options(isolation_level="REPEATABLE READ")
+        assert connection.scalar(STOCK) == 0
+        items.cluster.primary.sql("UPDATE item SET stock = 5", database=items.name)
+        items.cluster.wait_caught_up()
+        assert connection.scalar(STOCK) == 0
+    with cluster.session() as session:
+        assert session.scalar(STOCK) == 5
+        assert is_alone(session)
+
+
 async def test_it_reads_only_and_repeats_elsewhere(make: Callable[..., Any], items: Database) -> None:
     """19. A replica refuses to write without a transaction too; the statement is repeated on the primary.
 
