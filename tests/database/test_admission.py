@@ -1,10 +1,10 @@
 """A replica that was out: back when it has caught up, and gradually."""
 
-import asyncio
 import logging
 import math
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -16,6 +16,7 @@ from scalekit.database.history import History
 from scalekit.database.report import Health
 from scalekit.errors import ConfigurationError
 from tests.conftest import Database
+from tests.database._waiting import until, until_roles
 from tests.database.test_topology import report
 from tests.faults import FaultProxy, pause_replay
 
@@ -132,30 +133,27 @@ async def test_a_returning_replica_catches_up_first(
                 stock, replica = (await session.execute(READ)).one()
                 return stock, replica
 
-        async def until(role: str, reason: str = "") -> None:
-            async with asyncio.timeout(20):
-                while (found := cluster.status().members[1]).role != role or reason not in str(found.reason):
-                    await asyncio.sleep(0.01)
+        def is_out(reason: str) -> bool:
+            found = cluster.status().members[1]
+            return found.role == "out" and reason in str(found.reason)
 
         await read()
-        await until("replica")
+        await until_roles(cluster, "primary", "replica")
         way.refuse()
-        await until("out")
+        await until(lambda: is_out(""))
         with pause_replay(server):
             async with cluster.session() as session:
                 await session.execute(WRITE)
                 await session.commit()
             way.pass_through()
-            await until("out", "was out, and")
+            await until(lambda: is_out("was out, and"))
             member = cluster._fleet.members[1]
             for _ in range(5):
                 asked = member.health.asked
-                async with asyncio.timeout(20):
-                    while member.health.asked == asked:
-                        await asyncio.sleep(0.01)
+                await until(partial(lambda asked: member.health.asked != asked, asked))
                 assert cluster.status().members[1].role == "out"
                 assert await read() == (1, False)
-        await until("replica")
+        await until_roles(cluster, "primary", "replica")
         assert await read() == (1, True)
         found = cluster.status().members[1]
         assert found.ejections == 1
@@ -217,22 +215,21 @@ async def test_a_replica_that_lags(
     caplog.set_level(logging.INFO, "scalekit.database")
     cluster = make_async(replicas=items.replica_urls()[:1], max_lag=0.5)
 
-    async def until(role: str) -> None:
-        async with asyncio.timeout(20):
-            while (found := cluster.status().members[1]).role != role:
-                assert found.lag is None or found.lag == round(found.lag, 2)
-                await asyncio.sleep(0.01)
+    def has(role: str) -> bool:
+        found = cluster.status().members[1]
+        assert found.lag is None or found.lag == round(found.lag, 2)
+        return found.role == role
 
     async with cluster.session(consistency=ANY) as session:
         await session.execute(READ)
-    await until("replica")
+    await until(lambda: has("replica"))
     with pause_replay(items.cluster.replicas[0]):
         async with cluster.session() as session:
             await session.execute(WRITE)
             await session.commit()
-        await until("out")
+        await until(lambda: has("out"))
         assert cluster.status().members[1].reason == "lags more than 0.5 s behind"
-    await until("replica")
+    await until(lambda: has("replica"))
     story = told(caplog, cluster.status().members[1])
     assert [text for _, text in story if "was out" not in text] == [
         "is left out: lags more than 0.5 s behind", "is back, and is read from",

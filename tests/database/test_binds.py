@@ -9,17 +9,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
 from scalekit.database import Cluster
 from tests.conftest import Database
-
-
-class Base(DeclarativeBase):
-    pass
-
-
-class Item(Base):
-    __tablename__ = "item"
-    id: Mapped[int] = mapped_column(primary_key=True)
-    name: Mapped[str]
-    stock: Mapped[int] = mapped_column(default=0)
+from tests.database._items import Item
 
 
 class Elsewhere(DeclarativeBase):

@@ -3,8 +3,8 @@
 import asyncio
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import ExitStack, asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
@@ -15,8 +15,10 @@ from scalekit.database import STRONG, AsyncCluster, Cluster, Token
 from scalekit.database.scope import Scope
 from scalekit.errors import OutcomeUnknown
 from tests.conftest import Database
+from tests.database._lag import lagging
+from tests.database._readers import all_readers
 from tests.database._tokens import token
-from tests.faults import FaultProxy, pause_replay
+from tests.faults import FaultProxy
 
 pytestmark = pytest.mark.slow
 
@@ -26,27 +28,9 @@ WRITE = text("UPDATE item SET stock = stock + 1 WHERE id = 1")
 both = pytest.mark.parametrize("driver", ["asyncpg", "psycopg"])
 
 
-@contextmanager
-def lagging(items: Database) -> Iterator[None]:
-    """Both replicas show nothing new."""
-    with ExitStack() as stack:
-        for replica in items.cluster.replicas:
-            stack.enter_context(pause_replay(replica))
-        yield
-
-
-async def replicas_known(cluster: AsyncCluster) -> None:
-    """Return when both replicas are read from."""
-    async with cluster.session() as session:
-        await session.execute(READ)
-    async with asyncio.timeout(20):
-        while sum(member.role == "replica" for member in cluster.status().members) < 2:
-            await asyncio.sleep(0.02)
-
-
 async def read(cluster: AsyncCluster) -> tuple[int, bool]:
     async with cluster.session() as session:
-        return tuple((await session.execute(READ)).one())  # type: ignore[return-value]
+        return tuple((await session.execute(READ)).one())
 
 
 @asynccontextmanager
@@ -58,7 +42,7 @@ async def slow_primary(
     async with FaultProxy(primary.host, primary.port) as proxy:
         urls = proxy.url(items.primary_url(driver)), items.replica_urls(driver)
         async with AsyncCluster(urls[0], replicas=urls[1], probe_interval=30, **options) as cluster:
-            await replicas_known(cluster)
+            await all_readers(cluster)
             yield proxy, cluster
 
 

@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -14,6 +13,7 @@ from scalekit.database.directory import Directory
 from scalekit.database.engines import name_of
 from scalekit.errors import ConfigurationError, WrongColour
 from tests.conftest import Database
+from tests.database._waiting import until, wait
 
 READ = text("SELECT stock, inet_server_port() FROM item WHERE id = 1")
 PRIMARY = "postgresql+psycopg://app@primary/shop"
@@ -122,19 +122,16 @@ async def test_a_replica_is_added_and_removed_without_an_error(
             assert (await session.execute(READ)).one()[1] == first.port
             visitors = [asyncio.create_task(visitor()) for _ in range(4)]
             listed.append(urls[1])
-            while second.port not in ports:
-                await asyncio.sleep(0.01)
+            await until(lambda: second.port in ports)
             del listed[0]
-            while len(cluster.status().members) > 2:
-                await asyncio.sleep(0.01)
+            await until(lambda: len(cluster.status().members) == 2)
             for _ in range(20):
                 assert await read() == second.port
             assert (await session.execute(READ)).one()[1] == first.port
         stop.set()
         await asyncio.gather(*visitors)
         ours = f"SELECT count(*) FROM pg_stat_activity WHERE datname = '{items.name}'"
-        while first.sql(ours) != "0":
-            await asyncio.sleep(0.05)
+        await until(lambda: first.sql(ours) == "0")
     await cluster.dispose()
     assert await read() == second.port, "the list is kept over dispose()"
 
@@ -162,27 +159,21 @@ def test_synchronous_lists(
             port: int = session.execute(READ).one()[1]
             return port
 
-    def until(condition: Callable[[], bool]) -> None:
-        deadline = time.monotonic() + 20
-        while not condition():
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
-
     assert read() == first.port
     with caplog.at_level(logging.WARNING, "scalekit.database"):
         listed = None
-        until(lambda: failures > 2)
+        wait(lambda: failures > 2)
     assert caplog.text.count("the list of replicas stays as it is") == 1
     assert "no such service" in caplog.text
     assert read() == first.port
     listed = [urls[1]]
-    until(lambda: [member.name.split("/")[0] for member in cluster.status().members][1:] == [
+    wait(lambda: [member.name.split("/")[0] for member in cluster.status().members][1:] == [
         f"{second.host}:{second.port}"
     ])  # fmt: skip
-    until(lambda: read() == second.port)
+    wait(lambda: read() == second.port)
     listed = []
-    until(lambda: read() == items.cluster.primary.port)
-    until(lambda: len(cluster._fleet.monitor._watchers) == 1)  # type: ignore[attr-defined]
+    wait(lambda: read() == items.cluster.primary.port)
+    wait(lambda: len(cluster._fleet.monitor._watchers) == 1)  # type: ignore[attr-defined]
     cluster.dispose()
 
 
@@ -202,8 +193,7 @@ async def test_a_list_that_no_engine_can_be_made_of(
     async with cluster.session(consistency=ANY) as session:
         assert (await session.execute(READ)).one()[1] == items.cluster.primary.port
     async with asyncio.timeout(20):
-        while "pool_size" not in caplog.text:
-            await asyncio.sleep(0.01)
+        await until(lambda: "pool_size" in caplog.text)
         wrong = False
         port = 0
         while port != first.port:

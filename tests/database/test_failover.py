@@ -10,6 +10,7 @@ from sqlalchemy import text
 
 from scalekit.database import ANY, STRONG, AsyncCluster, Bounded, Cluster, Consistency
 from scalekit.errors import NoServerAvailable, OutcomeUnknown
+from tests.database._waiting import until, until_roles
 from tests.database.conftest import ITEMS
 from tests.faults import FaultProxy, freeze, kill, promote
 from tests.servers import PostgresCluster
@@ -38,7 +39,7 @@ def over(servers: PostgresCluster, driver: str = "asyncpg", **options: object) -
 
 async def read(cluster: AsyncCluster) -> tuple[int, bool, int]:
     async with cluster.session() as session:
-        return tuple((await session.execute(READ)).one())  # type: ignore[return-value]
+        return tuple((await session.execute(READ)).one())
 
 
 async def write(cluster: AsyncCluster) -> int:
@@ -48,44 +49,38 @@ async def write(cluster: AsyncCluster) -> int:
         return stock
 
 
-async def roles(cluster: AsyncCluster, *wanted: str) -> None:
-    """Return when the members have these roles."""
-    async with asyncio.timeout(20):
-        while tuple(member.role for member in cluster.status().members) != wanted:
-            await asyncio.sleep(0.02)
-
-
 @pytest.mark.parametrize("driver", ["asyncpg", "psycopg"])
 async def test_replicas_killed_under_load(servers: PostgresCluster, driver: str) -> None:
     """Both replicas die, one after the other, while 16 visitors read: no read fails."""
     async with over(servers, driver) as cluster:
         await read(cluster)
-        await roles(cluster, "primary", "replica", "replica")
+        await until_roles(cluster, "primary", "replica", "replica")
         stop = asyncio.Event()
-        served = [0]
+        served = 0
 
         async def visitor() -> None:
+            nonlocal served
             while not stop.is_set():
                 await read(cluster)
-                served[0] += 1
+                served += 1
+
+        async def until_more_served() -> None:
+            enough = served + 100
+            await until(lambda: served >= enough)
 
         visitors = [asyncio.create_task(visitor()) for _ in range(16)]
         for replica in servers.replicas:
-            before = served[0]
-            while served[0] < before + 100:
-                await asyncio.sleep(0.01)
+            await until_more_served()
             await asyncio.to_thread(kill, replica)
-        await roles(cluster, "primary", "out", "out")
-        before = served[0]
-        while served[0] < before + 100:
-            await asyncio.sleep(0.01)
+        await until_roles(cluster, "primary", "out", "out")
+        await until_more_served()
         stop.set()
         await asyncio.gather(*visitors)
         assert (await read(cluster))[1] is False
         assert cluster.status().members[1].reason
 
         servers.replicas[0].start()
-        await roles(cluster, "primary", "replica", "out")
+        await until_roles(cluster, "primary", "replica", "out")
         assert (await read(cluster))[1] is True
 
 
@@ -103,13 +98,13 @@ async def test_a_blackholed_replica_costs_the_process_once(servers: PostgresClus
         )
         async with cluster:
             await read(cluster)
-            await roles(cluster, "primary", "replica")
+            await until_roles(cluster, "primary", "replica")
             assert (await read(cluster))[1] is True
             proxy.blackhole()
             async with asyncio.timeout(15):
                 waiting = await asyncio.gather(*(read(cluster) for _ in range(8)))
             assert [found[1] for found in waiting] == [False] * 8
-            await roles(cluster, "primary", "out")
+            await until_roles(cluster, "primary", "out")
             accepted = proxy.accepted
             started = time.monotonic()
             for _ in range(50):
@@ -117,7 +112,7 @@ async def test_a_blackholed_replica_costs_the_process_once(servers: PostgresClus
             probes = (time.monotonic() - started) / 0.1 + 2
             assert proxy.accepted - accepted <= probes, "only the probe still knocks"
             proxy.pass_through()
-            await roles(cluster, "primary", "replica")
+            await until_roles(cluster, "primary", "replica")
             assert (await read(cluster))[1] is True
 
 
@@ -125,12 +120,12 @@ async def test_a_frozen_replica(servers: PostgresCluster) -> None:
     """SIGSTOP: the kernel accepts for it and nothing is answered; nobody waits longer than the probe."""
     async with over(servers, probe_timeout=0.5, connect_timeout=1) as cluster:
         await read(cluster)
-        await roles(cluster, "primary", "replica", "replica")
+        await until_roles(cluster, "primary", "replica", "replica")
         with freeze(servers.replicas[0]):
             async with asyncio.timeout(15):
                 await asyncio.gather(*(read(cluster) for _ in range(20)))
-            await roles(cluster, "primary", "out", "replica")
-        await roles(cluster, "primary", "replica", "replica")
+            await until_roles(cluster, "primary", "out", "replica")
+        await until_roles(cluster, "primary", "replica", "replica")
 
 
 @pytest.mark.parametrize("driver", ["asyncpg", "psycopg"])
@@ -142,7 +137,7 @@ async def test_promotion(servers: PostgresCluster, driver: str) -> None:
             assert await write(cluster) == 1
             token = scope.token
         await asyncio.to_thread(servers.wait_caught_up)
-        await roles(cluster, "primary", "replica", "replica")
+        await until_roles(cluster, "primary", "replica", "replica")
         kill(servers.primary)
         reading = await read(cluster)
         assert reading[:2] == (1, True), "reads go on while there is no primary"
@@ -161,15 +156,13 @@ async def test_promotion(servers: PostgresCluster, driver: str) -> None:
 
         # The other replica follows the new primary, and is read from again.
         await asyncio.to_thread(servers.replicas[1].follow, servers.replicas[0])
-        await roles(cluster, "out", "primary", "replica")
+        await until_roles(cluster, "out", "primary", "replica")
         with cluster.scope():
             assert (await read(cluster))[:2] == (2, True)
 
         # The old primary does not know, and takes writes from whoever asks it. Nobody does.
         servers.primary.start()
-        async with asyncio.timeout(20):
-            while "old primary" not in str(cluster.status().members[0].reason):
-                await asyncio.sleep(0.02)
+        await until(lambda: "old primary" in str(cluster.status().members[0].reason))
         for expected in range(3, 13):
             assert await write(cluster) == expected
             assert (await read(cluster))[0] == expected
@@ -190,7 +183,7 @@ async def test_no_primary_is_a_clear_error(servers: PostgresCluster) -> None:
     async with over(servers, failover_wait=0.2) as cluster:
         await read(cluster)
         kill(servers.primary)
-        await roles(cluster, "out", "replica", "replica")
+        await until_roles(cluster, "out", "replica", "replica")
         with pytest.raises(NoServerAvailable, match="no primary") as raised:
             await write(cluster)
         assert str(servers.primary.port) in str(raised.value)
@@ -202,11 +195,11 @@ async def test_bounded_and_strong_reads_without_a_primary(servers: PostgresClust
     """5. 6. What nobody can vouch for any more is an error in time, not older data; STRONG is one at once."""
     async with over(servers, failover_wait=0.2) as cluster:
         await read(cluster)
-        await roles(cluster, "primary", "replica", "replica")
+        await until_roles(cluster, "primary", "replica", "replica")
 
         async def at(level: Consistency) -> tuple[int, bool, int]:
             async with cluster.session(consistency=level) as session:
-                return tuple((await session.execute(READ)).one())  # type: ignore[return-value]
+                return tuple((await session.execute(READ)).one())
 
         async def until_refused(level: Consistency) -> None:
             async with asyncio.timeout(20):
@@ -215,7 +208,7 @@ async def test_bounded_and_strong_reads_without_a_primary(servers: PostgresClust
                     await asyncio.sleep(0.05)
 
         kill(servers.primary)
-        await roles(cluster, "out", "replica", "replica")
+        await until_roles(cluster, "out", "replica", "replica")
         with pytest.raises(NoServerAvailable, match="no primary"):
             await at(STRONG)
         assert (await at(Bounded(600)))[1]
@@ -233,7 +226,7 @@ async def test_never_older_even_without_a_primary(servers: PostgresCluster) -> N
         with cluster.scope():
             assert await write(cluster) == 1
             kill(servers.primary)
-            await roles(cluster, "out", "replica", "replica")
+            await until_roles(cluster, "out", "replica", "replica")
             with pytest.raises(NoServerAvailable):
                 await read(cluster)
             async with cluster.session(consistency=ANY) as session:
@@ -245,7 +238,7 @@ async def test_the_primary_restarts(servers: PostgresCluster) -> None:
     async with over(servers, failover_wait=20) as cluster:
         assert await write(cluster) == 1
         kill(servers.primary)
-        await roles(cluster, "out", "replica", "replica")
+        await until_roles(cluster, "out", "replica", "replica")
         waiting = asyncio.create_task(write(cluster))
         await asyncio.to_thread(servers.primary.start)
         assert await waiting == 2
@@ -286,7 +279,7 @@ def test_synchronous_code_survives_the_same(servers: PostgresCluster) -> None:
 
         def read_now() -> tuple[int, bool]:
             with cluster.session() as session:
-                return tuple(session.execute(READ).one()[:2])  # type: ignore[return-value]
+                return tuple(session.execute(READ).one()[:2])
 
         def write_now() -> int:
             with cluster.session() as session:
@@ -375,7 +368,7 @@ async def test_a_server_that_says_goodbye_to_a_new_connection(servers: PostgresC
         replicas = [servers.replicas[0].url(driver)]
         async with AsyncCluster(url, replicas=replicas, probe_interval=30, failover_wait=20) as cluster:
             await read(cluster)
-            await roles(cluster, "primary", "replica")
+            await until_roles(cluster, "primary", "replica")
             way.left = 2
             assert sorted(await asyncio.gather(*(write(cluster) for _ in range(3)))) == [1, 2, 3]
             assert way.left == 0
@@ -394,6 +387,4 @@ async def test_disposal_leaves_nothing(servers: PostgresCluster) -> None:
         await write(cluster)
         await cluster.dispose()
         assert len(asyncio.all_tasks()) == 1
-        async with asyncio.timeout(10):
-            while servers.primary.sql(count) != before:
-                await asyncio.sleep(0.02)
+        await until(lambda: servers.primary.sql(count) == before)

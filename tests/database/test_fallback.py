@@ -3,8 +3,8 @@
 import asyncio
 import gc
 import threading
-import time
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 from sqlalchemy import text
@@ -14,6 +14,7 @@ from scalekit.database import ANY, STRONG, AsyncCluster, Cluster
 from scalekit.database.fallback import Fallback, Turn, give_back
 from scalekit.errors import ConfigurationError, NoServerAvailable, TooManyFallbackReads
 from tests.conftest import Database
+from tests.database._waiting import wait
 from tests.servers.ports import free_port
 from tests.servers.waiting import wait_until
 
@@ -54,9 +55,7 @@ def test_who_came_first_is_first() -> None:
     threads = [threading.Thread(target=visit, args=(number,)) for number in range(10)]
     for number, thread in enumerate(threads):
         thread.start()
-        deadline = time.monotonic() + 20
-        while fallback.waits < number + 1 and time.monotonic() < deadline:
-            time.sleep(0.001)
+        wait(partial(lambda waiting: fallback.waits == waiting, number + 1))
     first.give_back()
     for thread in threads:
         thread.join(20)

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
+from functools import partial
 
 import pytest
 from sqlalchemy import text
@@ -14,6 +15,7 @@ from scalekit.database.report import Report
 from scalekit.database.tokens import Reached
 from scalekit.errors import NoServerAvailable
 from tests.conftest import Database
+from tests.database._waiting import until
 from tests.faults import FaultProxy, pause_replay
 from tests.servers import postgres
 from tests.servers.waiting import wait_until
@@ -80,12 +82,6 @@ async def way(items: Database) -> AsyncIterator[FaultProxy]:
     replica = items.cluster.replicas[0]
     async with FaultProxy(replica.host, replica.port) as proxy:
         yield proxy
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(20):
-        while not condition():
-            await asyncio.sleep(0.01)
 
 
 @pytest.mark.parametrize("driver", ["asyncpg", "psycopg"])
@@ -156,22 +152,21 @@ async def test_disposal_under_a_transaction_that_begins(make_async: Callable[...
     """What the members said is forgotten meanwhile; the transaction runs, or says who does not answer."""
     cluster = make_async()
     stop = asyncio.Event()
+    done = [0] * 4
 
-    async def visitor() -> int:
-        done = 0
+    async def visitor(number: int) -> None:
         while not stop.is_set():
             async with cluster.session() as session:
-                await session.execute(WRITE if done % 2 else READ)
+                await session.execute(WRITE if done[number] % 2 else READ)
                 await session.rollback()
-            done += 1
-        return done
+            done[number] += 1
 
-    visitors = [asyncio.create_task(visitor()) for _ in range(4)]
-    for _ in range(3):
-        await asyncio.sleep(0.05)
+    visitors = [asyncio.create_task(visitor(number)) for number in range(4)]
+    for times in range(1, 4):
+        await until(partial(lambda times: min(done) >= 5 * times, times))
         await cluster.dispose()
     stop.set()
-    assert min(await asyncio.gather(*visitors)) > 0
+    await asyncio.gather(*visitors)
 
 
 def test_the_primary_under_a_second_name(

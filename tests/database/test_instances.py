@@ -30,18 +30,8 @@ from scalekit.database.reloading import reload
 from scalekit.errors import ConfigurationError, WriteAfterReplicaReads
 from scalekit.testing.database import recording
 from tests.conftest import Database
+from tests.database._items import Base, Item
 from tests.database._lag import lagging, meet
-
-
-class Base(DeclarativeBase):
-    pass
-
-
-class Item(Base):
-    __tablename__ = "item"
-    id: Mapped[int] = mapped_column(primary_key=True)
-    name: Mapped[str]
-    stock: Mapped[int] = mapped_column(default=0)
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from sqlalchemy.exc import DBAPIError
 
 from scalekit.database import AsyncCluster, Token
 from scalekit.errors import DatabaseError, OutcomeUnknown
+from tests.database._waiting import until, until_roles
 from tests.database.conftest import ITEMS
 from tests.faults import freeze, kill, promote
 from tests.servers import PostgresCluster, PostgresServer
@@ -42,7 +43,7 @@ def cut_off(replica: PostgresServer) -> None:
 async def read(cluster: AsyncCluster, token: Token | None = None) -> tuple[int, bool]:
     with cluster.scope(token):
         async with cluster.session() as session:
-            return tuple((await session.execute(READ)).one())  # type: ignore[return-value]
+            return tuple((await session.execute(READ)).one())
 
 
 async def write(cluster: AsyncCluster) -> Token:
@@ -54,12 +55,6 @@ async def write(cluster: AsyncCluster) -> Token:
         return scope.token
 
 
-async def until(cluster: AsyncCluster, *roles: str) -> None:
-    async with asyncio.timeout(60):
-        while tuple(member.role for member in cluster.status().members) != roles:
-            await asyncio.sleep(0.02)
-
-
 async def test_a_lost_commit_is_reported(caplog: pytest.LogCaptureFixture) -> None:
     """16. Asynchronous replication: the status and the log say that, where and how much; and a token of the
     old timeline is answered by replicas if they have it, by the primary if nobody has."""
@@ -69,7 +64,7 @@ async def test_a_lost_commit_is_reported(caplog: pytest.LogCaptureFixture) -> No
         async with over(servers, "asyncpg") as cluster:
             kept = await write(cluster)
             await asyncio.to_thread(servers.wait_caught_up)
-            await until(cluster, "primary", "replica", "replica")
+            await until_roles(cluster, "primary", "replica", "replica")
             for replica in servers.replicas:
                 await asyncio.to_thread(cut_off, replica)
             with cluster.scope():  # one visitor: the second write is known to come after the first
@@ -77,7 +72,7 @@ async def test_a_lost_commit_is_reported(caplog: pytest.LogCaptureFixture) -> No
             await asyncio.to_thread(kill, servers.primary)
             with caplog.at_level(logging.WARNING, "scalekit.database"):
                 await asyncio.to_thread(promote, chosen)
-                await until(cluster, "out", "primary", "out")
+                await until_roles(cluster, "out", "primary", "out")
             (promotion,) = cluster.status().promotions
             assert (promotion.timeline, promotion.lost) == (2, True)
             assert promotion.member == cluster.status().primary
@@ -87,7 +82,7 @@ async def test_a_lost_commit_is_reported(caplog: pytest.LogCaptureFixture) -> No
 
             await asyncio.to_thread(other.sql, "ALTER SYSTEM RESET primary_conninfo")
             await asyncio.to_thread(other.follow, chosen)
-            await until(cluster, "out", "primary", "replica")
+            await until_roles(cluster, "out", "primary", "replica")
             assert await read(cluster, kept) == (1, True)
             assert await read(cluster, lost) == (1, False), "lost, and nobody claims to have it"
 
@@ -111,9 +106,7 @@ async def test_no_acknowledged_commit_is_lost_with_synchronous_replication() -> 
                         acknowledged.append(number)
 
             writers = [asyncio.create_task(writer()) for _ in range(8)]
-            async with asyncio.timeout(60):
-                while len(acknowledged) < 200:
-                    await asyncio.sleep(0.01)
+            await until(lambda: len(acknowledged) >= 200)
             await asyncio.to_thread(kill, servers.primary)
             await asyncio.gather(*writers)
 
@@ -122,9 +115,7 @@ async def test_no_acknowledged_commit_is_lost_with_synchronous_replication() -> 
 
             chosen = max(servers.replicas, key=received)
             await asyncio.to_thread(promote, chosen)
-            async with asyncio.timeout(60):
-                while not cluster.status().promotions:
-                    await asyncio.sleep(0.02)
+            await until(lambda: cluster.status().promotions)
             found = chosen.sql("SELECT id FROM item").split()
             assert set(acknowledged) <= set(map(int, found))
             assert cluster.status().promotions[0].lost is not True
@@ -143,7 +134,7 @@ async def test_a_promoted_node_behind_a_pooled_reader_is_noticed_by_its_next_rep
             await asyncio.to_thread(promote, servers.replicas[0])
             before = int(asked)
             assert await read(cluster, token) == (before, False)
-            await until(cluster, "out", "primary")
+            await until_roles(cluster, "out", "primary")
             await write(cluster)
             assert servers.replicas[0].sql("SELECT stock FROM item") == str(before + 1)
             assert servers.primary.sql("SELECT stock FROM item") == str(before)
@@ -160,14 +151,14 @@ async def test_a_primary_that_hangs_and_is_replaced(driver: str) -> None:
         async with over(servers, driver, **impatient) as cluster:
             await write(cluster)
             await asyncio.to_thread(servers.wait_caught_up)
-            await until(cluster, "primary", "replica")
+            await until_roles(cluster, "primary", "replica")
             async with cluster.session() as first, cluster.session() as second:
                 await first.execute(WRITE)
                 await second.execute(text("INSERT INTO item VALUES (2, 'two')"))
                 with freeze(servers.primary):
                     committing = asyncio.create_task(first.commit())
                     asking = asyncio.create_task(second.execute(text("INSERT INTO item VALUES (3, 'three')")))
-                    await until(cluster, "out", "replica")
+                    await until_roles(cluster, "out", "replica")
                     assert not committing.done()
                     waiting = asyncio.create_task(write(cluster))
                     await asyncio.to_thread(promote, servers.replicas[0])
@@ -179,8 +170,6 @@ async def test_a_primary_that_hangs_and_is_replaced(driver: str) -> None:
                             await asking
             for _ in range(5):
                 await write(cluster)
-            async with asyncio.timeout(60):
-                while "old primary" not in str(cluster.status().members[0].reason):
-                    await asyncio.sleep(0.02)
+            await until(lambda: "old primary" in str(cluster.status().members[0].reason))
             assert servers.replicas[0].sql("SELECT stock FROM item WHERE id = 1") == "7"
             assert servers.primary.sql("SELECT count(*) FROM item") == "1"

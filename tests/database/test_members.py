@@ -14,6 +14,7 @@ from scalekit._steps import run_async
 from scalekit.database import ANY, STRONG, AsyncCluster, Cluster
 from scalekit.database.links import Links
 from tests.conftest import Database
+from tests.database._waiting import until
 
 
 class Collecting:
@@ -60,9 +61,7 @@ async def test_a_restart_breaks_only_what_is_older(
     async def asked_again() -> None:
         before = member.health.report
         cluster._fleet.monitor.poke()
-        async with asyncio.timeout(20):
-            while member.health.report is before:
-                await asyncio.sleep(0.01)
+        await until(lambda: member.health.report is not before)
 
     write = text("UPDATE item SET stock = 1 WHERE id = :id")
     async with cluster.session() as older, cluster.session() as newer:

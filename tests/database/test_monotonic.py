@@ -1,6 +1,5 @@
 """Nobody sees time go backwards: one visitor, one replica, and none that shows less than the last one did."""
 
-import asyncio
 from collections.abc import Callable
 from typing import Any
 from unittest.mock import Mock
@@ -20,6 +19,7 @@ from scalekit.database.tokens import Reached, Token, latest
 from tests.conftest import Database
 from tests.database._readers import all_readers
 from tests.database._tokens import token
+from tests.database._waiting import until
 from tests.faults import pause_replay
 
 WHERE = text("SELECT inet_server_port(), pg_is_in_recovery()")
@@ -178,9 +178,7 @@ async def test_a_replica_that_is_behind_does_not_turn_back_time(
                     break
     with pause_replay(behind):
         items.cluster.primary.sql("UPDATE item SET stock = 7 WHERE id = 1", database=items.name)
-        async with asyncio.timeout(20):
-            while fresh.sql("SELECT stock FROM item WHERE id = 1", database=items.name) != "7":
-                await asyncio.sleep(0.02)
+        await until(lambda: fresh.sql("SELECT stock FROM item WHERE id = 1", database=items.name) == "7")
         read = text("SELECT stock, inet_server_port() FROM item WHERE id = 1")
         with cluster.scopes.enter(Scope(visitor=scope.visitor)):
             async with cluster.session() as session:

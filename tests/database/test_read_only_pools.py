@@ -1,6 +1,5 @@
 """Connections for reading never write, whatever is asked of them: not even to a node that was promoted."""
 
-import asyncio
 from collections.abc import Callable
 from typing import Any
 
@@ -12,6 +11,7 @@ from scalekit.database import AsyncCluster, Cluster
 from scalekit.database.drivers.protocol import Told
 from scalekit.database.member import Member
 from tests.conftest import Database
+from tests.database._waiting import until
 
 READ = text("SELECT stock, pg_is_in_recovery() FROM item WHERE id = 1")
 WRITE = "UPDATE item SET stock = 7 WHERE id = 1"
@@ -21,7 +21,7 @@ both = pytest.mark.parametrize("driver", ["asyncpg", "psycopg"])
 
 async def read(cluster: AsyncCluster, **options: Any) -> tuple[int, bool]:
     async with cluster.session(**options) as session:
-        return tuple((await session.execute(READ)).one())  # type: ignore[return-value]
+        return tuple((await session.execute(READ)).one())
 
 
 async def on(engine: Engine, cluster: AsyncCluster, *statements: str, **options: Any) -> None:
@@ -84,9 +84,7 @@ async def test_a_replica_whose_connections_would_write_is_left_out(
     cluster = make_async(driver, replicas=items.replica_urls(driver)[:1])
     drop_options(cluster._fleet.members[0])  # all members share the driver
     assert await read(cluster) == (0, False)
-    async with asyncio.timeout(20):
-        while "do not open read-only" not in str(cluster.status().members[1].reason):
-            await asyncio.sleep(0.02)
+    await until(lambda: "do not open read-only" in str(cluster.status().members[1].reason))
     assert cluster.status().members[0].role == "primary"
     with pytest.raises(DBAPIError, match="does not open connections read-only"):
         await on(cluster._fleet.members[1].reader, cluster, "SELECT 1")

@@ -5,6 +5,7 @@ import os
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -23,7 +24,9 @@ from starlette.routing import Route
 from scalekit.database import ANY, AsyncCluster, Bounded, Cluster, TokenSigner
 from scalekit.database.asgi import ReadYourWritesMiddleware
 from tests.conftest import Database
+from tests.database._readers import all_readers
 from tests.database._tokens import token
+from tests.database._waiting import until
 from tests.faults import pause_replay
 
 pytestmark = pytest.mark.slow
@@ -33,16 +36,6 @@ READ = text("SELECT stock, pg_is_in_recovery() FROM item WHERE id = 1")
 WRITE = text("UPDATE item SET stock = stock + 1 WHERE id = 1")
 
 
-async def eventually_replica(cluster: AsyncCluster) -> None:
-    """Return when both replicas are read from."""
-    async with cluster.session() as session:
-        await session.execute(READ)
-
-    async with asyncio.timeout(10):
-        while sum(member.role == "replica" for member in cluster.status().members) < 2:
-            await asyncio.sleep(0.02)
-
-
 @pytest.mark.parametrize("driver", ["asyncpg", "psycopg"])
 @pytest.mark.parametrize("synchronous_commit", ["on", "off"])
 async def test_a_thousand_reads_with_one_replica_paused(
@@ -50,7 +43,7 @@ async def test_a_thousand_reads_with_one_replica_paused(
 ) -> None:
     """One replica shows nothing new: no read is stale, and the other one still takes reads."""
     cluster = make_async(driver)
-    await eventually_replica(cluster)
+    await all_readers(cluster)
     with pause_replay(items.cluster.replicas[0]):
         written = 0
         on_replica = 0
@@ -73,7 +66,7 @@ async def test_a_thousand_reads_with_one_replica_paused(
 async def test_all_replicas_paused(make_async: Callable[..., AsyncCluster], items: Database) -> None:
     """The primary takes the reads of those who wrote; others may read from the replicas."""
     cluster = make_async()
-    await eventually_replica(cluster)
+    await all_readers(cluster)
     with pause_replay(items.cluster.replicas[0]), pause_replay(items.cluster.replicas[1]):
         with cluster.scope():
             async with cluster.session() as session:
@@ -92,8 +85,9 @@ async def test_bounded_reads_avoid_what_is_too_old(
 ) -> None:
     """Bounded(1) leaves a paused replica within a second; while nothing is written, idle is not old."""
     cluster = make_async()
-    await eventually_replica(cluster)
-    await asyncio.sleep(1.5)  # idle for longer than the bound
+    await all_readers(cluster)
+    primary, idle = cluster._fleet.members[0], time.monotonic()
+    await until(lambda: primary.health.asked > idle + 1.5)  # it has said so for longer than the bound
     async with cluster.session(consistency=Bounded(1)) as session:
         assert (await session.execute(READ)).one() == (0, True)
     with pause_replay(items.cluster.replicas[0]), pause_replay(items.cluster.replicas[1]):
@@ -104,7 +98,7 @@ async def test_bounded_reads_avoid_what_is_too_old(
         async def bounded() -> tuple[int, bool]:
             with cluster.scope():
                 async with cluster.session(consistency=Bounded(1)) as session:
-                    return tuple((await session.execute(READ)).one())  # type: ignore[return-value]
+                    return tuple((await session.execute(READ)).one())
 
         async with asyncio.timeout(10):
             while await bounded() != (1, False):
@@ -119,7 +113,7 @@ async def test_a_replica_that_lags_is_left_out(
 ) -> None:
     """Beyond max_lag a replica gets no reads, and status says why; caught up, it gets them again."""
     cluster = make_async(max_lag=0.5)
-    await eventually_replica(cluster)
+    await all_readers(cluster)
     with pause_replay(items.cluster.replicas[0]):
         async with asyncio.timeout(10):
             while cluster.status().members[1].role != "out":
@@ -128,7 +122,7 @@ async def test_a_replica_that_lags_is_left_out(
                     await session.commit()
                 await asyncio.sleep(0.05)
         assert "lags" in str(cluster.status().members[1].reason)
-    await eventually_replica(cluster)
+    await all_readers(cluster)
 
 
 async def test_tokens_only_when_something_was_committed(make_async: Callable[..., AsyncCluster]) -> None:
@@ -239,7 +233,7 @@ def client(application: Any, **options: Any) -> httpx.AsyncClient:
 async def test_the_cookie(make_async: Callable[..., AsyncCluster], items: Database) -> None:
     """Only a response that follows a commit sets it; it is signed and private, and forged it pins nobody."""
     cluster = make_async()
-    await eventually_replica(cluster)
+    await all_readers(cluster)
     application = app(cluster)
     async with client(application) as browser:
         first = await browser.get("/")
@@ -274,7 +268,7 @@ async def test_a_scope_inside_a_request_is_the_visitors_too(
 ) -> None:
     """It starts from the visitor's token, and what is committed inside it is in the visitor's cookie."""
     cluster = make_async()
-    await eventually_replica(cluster)
+    await all_readers(cluster)
 
     async def order(request: Request) -> Response:
         with cluster.scope():
@@ -437,8 +431,8 @@ async def test_two_tabs_at_once(
     another server process, once this one has asked the primary."""
     one = make_async(probe_interval=0.1 if elsewhere else 30)
     two = make_async() if elsewhere else one
-    await eventually_replica(one)
-    await eventually_replica(two)
+    await all_readers(one)
+    await all_readers(two)
     saved, rendered = asyncio.Event(), asyncio.Event()
 
     async def slow(request: Request) -> Response:
@@ -457,15 +451,14 @@ async def test_two_tabs_at_once(
         await saved.wait()
         await asyncio.to_thread(items.cluster.wait_caught_up)
         with pause_replay(items.cluster.replicas[0]), pause_replay(items.cluster.replicas[1]):
-            other_tab.cookies = {"rw": (await other_tab.post("/")).cookies["rw"]}  # type: ignore[assignment]
+            other_tab.cookies = {"rw": (await other_tab.post("/")).cookies["rw"]}
             written = TokenSigner(SECRET).loads(other_tab.cookies["rw"])
             assert written is not None
-            async with asyncio.timeout(10):
-                while one.scopes.newest_since(token(written.epoch, 0, system=written.system)) != written:
-                    await asyncio.sleep(0.02)
+            start = token(written.epoch, 0, system=written.system)
+            await until(lambda: one.scopes.newest_since(start) == written)
             rendered.set()
             # The browser keeps the one that came last.
-            other_tab.cookies = {"rw": (await slowly).cookies["rw"]}  # type: ignore[assignment]
+            other_tab.cookies = {"rw": (await slowly).cookies["rw"]}
             assert (await other_tab.get("/")).json() == {"stock": 1, "replica": False}
 
 

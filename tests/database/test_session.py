@@ -5,23 +5,12 @@ from collections.abc import Callable
 import pytest
 from sqlalchemy import event, func, select, text, update
 from sqlalchemy.ext.asyncio import AsyncSession
-from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from scalekit.database import ANY, STRONG, AsyncCluster, Bounded, Cluster
 from tests.conftest import Database
+from tests.database._items import Item
 
 WHERE = text("SELECT pg_is_in_recovery(), inet_server_port(), pg_backend_pid()")
-
-
-class Base(DeclarativeBase):
-    pass
-
-
-class Item(Base):
-    __tablename__ = "item"
-    id: Mapped[int] = mapped_column(primary_key=True)
-    name: Mapped[str]
-    stock: Mapped[int] = mapped_column(default=0)
 
 
 async def on_replica(session: AsyncSession) -> bool:

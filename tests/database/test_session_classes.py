@@ -1,26 +1,16 @@
 """Session classes of others, mixed with the cluster's."""
 
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from sqlalchemy import event, func, select, text, update
-from sqlalchemy.orm import DeclarativeBase, Mapped, ORMExecuteState, Session, mapped_column
+from sqlalchemy.orm import ORMExecuteState, Session
 
 from scalekit.database import Cluster
 from tests.conftest import Database
-from tests.faults import pause_replay
-
-
-class Base(DeclarativeBase):
-    pass
-
-
-class Item(Base):
-    __tablename__ = "item"
-    id: Mapped[int] = mapped_column(primary_key=True)
-    stock: Mapped[int]
+from tests.database._items import Item
+from tests.database._lag import lagging
 
 
 class Execs(Session):
@@ -43,14 +33,6 @@ STOCK = select(Item.stock, func.pg_is_in_recovery()).where(Item.id == 1)
 def mixed(cluster: Cluster, other: type[Session], *, ours_first: bool) -> Any:
     bases = (cluster.event_target, other) if ours_first else (other, cluster.event_target)
     return type("Mixed", bases, {})
-
-
-@contextmanager
-def lagging(items: Database) -> Iterator[None]:
-    with ExitStack() as stack:
-        for replica in items.cluster.replicas:
-            stack.enter_context(pause_replay(replica))
-        yield
 
 
 @pytest.mark.parametrize("ours_first", [True, False])

@@ -13,19 +13,9 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, Query, Session, mapped_colum
 
 from scalekit.database import ANY, STRONG, AsyncCluster, Cluster, ReadWriteSession
 from scalekit.errors import ConfigurationError
+from tests.database._items import Item
 
 WHERE = text("SELECT pg_is_in_recovery()")
-
-
-class Base(DeclarativeBase):
-    pass
-
-
-class Item(Base):
-    __tablename__ = "item"
-    id: Mapped[int] = mapped_column(primary_key=True)
-    name: Mapped[str] = mapped_column(default="new")
-    stock: Mapped[int]
 
 
 class Mine(Session):
@@ -100,7 +90,7 @@ async def test_asynchronously(make_async: Callable[..., AsyncCluster]) -> None:
     async with cluster.sessionmaker(sync_session_class=Mine, tenant="red")() as session:
         assert isinstance(session.sync_session, Mine)
     with pytest.raises(ConfigurationError, match="no subclass of AsyncSession"):
-        cluster.sessionmaker(class_=Session)  # type: ignore[type-var]
+        cluster.sessionmaker(class_=Session)
 
 
 def test_scoped_sessions(make_sync: Callable[..., Cluster]) -> None:

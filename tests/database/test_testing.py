@@ -12,7 +12,6 @@ import httpx
 import pytest
 from sqlalchemy import StaticPool, create_engine, func, select, text, update
 from sqlalchemy.exc import DBAPIError, IntegrityError
-from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse
@@ -22,18 +21,7 @@ from scalekit.database import ANY, STRONG, AsyncCluster, Cluster
 from scalekit.database.asgi import ReadYourWritesMiddleware
 from scalekit.testing.database import Recording, one_transaction, recording
 from tests.conftest import Database
-
-
-class Base(DeclarativeBase):
-    pass
-
-
-class Item(Base):
-    __tablename__ = "item"
-    id: Mapped[int] = mapped_column(primary_key=True)
-    name: Mapped[str] = mapped_column(default="new")
-    stock: Mapped[int] = mapped_column(default=0)
-
+from tests.database._items import Base, Item
 
 COUNT = select(func.count(Item.id))
 

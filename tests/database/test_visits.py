@@ -197,7 +197,7 @@ def test_what_is_no_visitor_and_no_token() -> None:
         with (
             pytest.raises(TypeError, match=r"not str; read one by TokenSigner.loads\(text\)"),
             cluster.scope("2.x"),
-        ):  # type: ignore[arg-type]
+        ):
             pass
         with pytest.raises(TypeError, match="not by int"), cluster.scope(visitor=7):  # type: ignore[arg-type]
             pass

@@ -1,7 +1,6 @@
 """Flask-SQLAlchemy, SQLModel and Alembic on a primary and its replicas."""
 
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import alembic.command
@@ -18,7 +17,7 @@ from werkzeug.exceptions import NotFound
 
 from scalekit.database import AsyncCluster, Cluster
 from tests.conftest import Database
-from tests.faults import pause_replay
+from tests.database._lag import lagging
 
 ROOT = Path(__file__).parents[2]
 
@@ -50,14 +49,6 @@ def cluster(notes: Database) -> Iterator[Cluster]:
         notes.primary_url("psycopg"), replicas=notes.replica_urls("psycopg"), probe_interval=0.1
     ) as cluster:
         yield cluster
-
-
-@contextmanager
-def lagging(database: Database) -> Iterator[None]:
-    with ExitStack() as stack:
-        for replica in database.cluster.replicas:
-            stack.enter_context(pause_replay(replica))
-        yield
 
 
 def test_flask_sqlalchemy(cluster: Cluster, notes: Database, tmp_path: Path) -> None:

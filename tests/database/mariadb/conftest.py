@@ -1,6 +1,5 @@
 """Clusters over MariaDB, driven from synchronous tests in both colours."""
 
-import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -10,9 +9,10 @@ import pymysql
 import pytest
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 from sqlalchemy import Connection, text
-from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
+from sqlalchemy.orm import Session
 
 from scalekit.database import AsyncCluster, Cluster
+from tests.database._waiting import wait
 from tests.servers import MariaDBPair, MariaDBServer
 
 T = TypeVar("T")
@@ -25,17 +25,6 @@ _BUMP = """
 CREATE FUNCTION bump(wanted int) RETURNS int MODIFIES SQL DATA
 BEGIN UPDATE item SET stock = stock - 1 WHERE id = wanted; RETURN 1; END
 """
-
-
-class Base(DeclarativeBase):
-    pass
-
-
-class Item(Base):
-    __tablename__ = "item"
-    id: Mapped[int] = mapped_column(primary_key=True)
-    name: Mapped[str]
-    stock: Mapped[int] = mapped_column(default=0)
 
 
 def fill(primary: MariaDBServer, name: str) -> None:
@@ -103,7 +92,7 @@ class Both:
 
     def read(self) -> tuple[int, int]:
         """The stock, and which server told it."""
-        return self.run(lambda session: tuple(session.execute(READ).one()))  # type: ignore[arg-type,return-value]
+        return self.run(lambda session: tuple(session.execute(READ).one()))
 
     def write(self) -> None:
         """Commit one more in stock."""
@@ -119,10 +108,7 @@ class Both:
 
     def wait_for_roles(self, *wanted: str) -> None:
         """Return when the members have these roles."""
-        deadline = time.monotonic() + 20
-        while self.roles() != list(wanted):
-            assert time.monotonic() < deadline, self.cluster.status()
-            time.sleep(0.02)
+        wait(lambda: self.roles() == list(wanted))
 
     def dispose(self) -> None:
         if isinstance(self.cluster, Cluster):

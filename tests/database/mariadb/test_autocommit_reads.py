@@ -10,7 +10,8 @@ from sqlalchemy import select, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
-from tests.database.mariadb.conftest import WRITE, Both, Item, url
+from tests.database._items import Item
+from tests.database.mariadb.conftest import WRITE, Both, url
 from tests.faults import FaultProxy
 from tests.servers import MariaDBPair
 

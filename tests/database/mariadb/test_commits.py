@@ -14,7 +14,8 @@ from sqlalchemy.orm import Session
 from scalekit.database import STRONG, Token
 from scalekit.database.backends.mariadb import INLINE
 from scalekit.errors import OutcomeUnknown
-from tests.database.mariadb.conftest import READ, WHERE, WRITE, Both, Item, url
+from tests.database._items import Item
+from tests.database.mariadb.conftest import READ, WHERE, WRITE, Both, url
 from tests.faults import FaultProxy
 from tests.servers import MariaDBPair, MariaDBServer
 
@@ -71,7 +72,7 @@ def test_only_what_was_committed_gives_a_token(both: Both) -> None:
     ):
         assert token_of(both, lambda session, sql=sql: session.execute(text(sql)).close(), commit) is None, (
             sql
-        )  # type: ignore[misc]
+        )
     with both.cluster.primary():
         assert token_of(both, lambda session: session.execute(READ).one(), commit) is None
 

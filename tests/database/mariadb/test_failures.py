@@ -11,7 +11,9 @@ from sqlalchemy.orm import Session
 
 from scalekit.database import STRONG
 from scalekit.errors import NoServerAvailable, OutcomeUnknown
-from tests.database.mariadb.conftest import READ, Both, Item, fill, url
+from tests.database._items import Item
+from tests.database._waiting import wait
+from tests.database.mariadb.conftest import READ, Both, fill, url
 from tests.faults import FaultProxy, freeze, kill, pause_replay, promote
 from tests.servers import MariaDBPair, MariaDBServer
 
@@ -48,13 +50,6 @@ def trio() -> Iterator[Trio]:
         made = Trio(pair, third)
         made.wait_caught_up()
         yield made
-
-
-def wait(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 30
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 def test_a_thousand_reads_with_one_replica_paused(make: Callable[..., Both], trio: Trio) -> None:

@@ -47,6 +47,6 @@ def test_many_visitors_write_and_read(both: Both) -> None:
             before = both.run(lambda session: session.scalar(STOCK), consistency=STRONG)
             both.write()
             stock, server = both.read()
-            assert stock == before + 1  # type: ignore[operator]
+            assert stock == before + 1
             found[server] += 1
     assert sum(found.values()) == 100

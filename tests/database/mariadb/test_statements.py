@@ -9,7 +9,8 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 from scalekit.database import ANY, STRONG, Bounded
-from tests.database.mariadb.conftest import WHERE, Both, Item
+from tests.database._items import Item
+from tests.database.mariadb.conftest import WHERE, Both
 from tests.servers import MariaDBPair
 
 PRIMARY, REPLICA = 1, 2
@@ -189,7 +190,7 @@ def test_a_transaction_runs_on_one_server(both: Both) -> None:
         for _ in range(5):
             seen.add(tuple(session.execute(WHERE).one()))
             session.scalars(select(Item)).all()
-        return seen  # type: ignore[return-value]
+        return seen
 
     ((server, _),) = both.run(steps)
     assert server == REPLICA
