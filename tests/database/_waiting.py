@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable
 
-from scalekit.database import AsyncCluster
+from scalekit.database import AsyncCluster, Cluster
 from tests.servers.waiting import wait_until
 
 _SECONDS = 60.0
@@ -23,4 +23,19 @@ def wait(condition: Callable[[], object]) -> None:
 
 async def until_roles(cluster: AsyncCluster, *wanted: str) -> None:
     """Return when the members have these roles."""
-    await until(lambda: tuple(member.role for member in cluster.status().members) == wanted)
+    try:
+        await until(lambda: _roles(cluster) == wanted)
+    except TimeoutError:
+        raise AssertionError(f"{wanted} were expected: {cluster.status()}") from None
+
+
+def wait_for_roles(cluster: AsyncCluster | Cluster, *wanted: str) -> None:
+    """As :func:`until_roles`, in a thread."""
+    try:
+        wait(lambda: _roles(cluster) == wanted)
+    except TimeoutError:
+        raise AssertionError(f"{wanted} were expected: {cluster.status()}") from None
+
+
+def _roles(cluster: AsyncCluster | Cluster) -> tuple[str, ...]:
+    return tuple(member.role for member in cluster.status().members)

@@ -12,7 +12,7 @@ from sqlalchemy import Connection, text
 from sqlalchemy.orm import Session
 
 from scalekit.database import AsyncCluster, Cluster
-from tests.database._waiting import wait
+from tests.database._waiting import wait_for_roles
 from tests.servers import MariaDBPair, MariaDBServer
 
 T = TypeVar("T")
@@ -108,7 +108,7 @@ class Both:
 
     def wait_for_roles(self, *wanted: str) -> None:
         """Return when the members have these roles."""
-        wait(lambda: self.roles() == list(wanted))
+        wait_for_roles(self.cluster, *wanted)
 
     def dispose(self) -> None:
         if isinstance(self.cluster, Cluster):
