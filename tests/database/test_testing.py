@@ -239,6 +239,20 @@ async def test_an_application_that_ends_within_asynchronously(async_cluster: Asy
         assert await session.scalar(COUNT) == 3
 
 
+async def test_on_another_event_loop(make_async: Callable[..., AsyncCluster]) -> None:
+    """An error that names the cure, as for those who use Starlette's TestClient; and the test can go on."""
+    cluster = make_async()
+
+    async def count() -> int | None:
+        async with cluster.session() as session:
+            return await session.scalar(COUNT)
+
+    async with one_transaction(cluster):
+        with pytest.raises(RuntimeError, match=r"another event loop .* use httpx\.AsyncClient"):
+            await asyncio.to_thread(asyncio.run, count())
+        assert await count() == 3
+
+
 async def test_a_connection_that_is_closed(tmp_path: Path) -> None:
     """By whatever closes it: an error, and the next test gets another."""
     async with AsyncCluster(f"sqlite+aiosqlite:///{tmp_path}/shop.db") as cluster:

@@ -83,8 +83,9 @@ class ClusterBase(ABC):
             server: ``"aurora"``: the servers are Amazon Aurora PostgreSQL's, which the URLs do not tell.
             consistency: of sessions that ask for none in particular, ``CAUSAL`` by default.
             writes_after_reads: what becomes of instances that a transaction has loaded from a replica when it
-                writes. ``"expire"``, the default: they are loaded again when they are next read from;
-                ``"error"``: ``WriteAfterReplicaReads`` in place of the write; ``"allow"``: they stay.
+                writes. ``"expire"``, the default: they are loaded again, in synchronous code when they are
+                next read from, in asynchronous code at once; ``"error"``: ``WriteAfterReplicaReads`` in
+                place of the write; ``"allow"``: they stay.
             autocommit_reads: what sessions read on replicas is sent without ``BEGIN`` and ``ROLLBACK`` around
                 it, which saves two of three round trips; false by default. For READ COMMITTED, where it shows
                 the same; what needs a transaction has one all the same.

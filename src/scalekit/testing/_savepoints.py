@@ -13,6 +13,7 @@ Rules:
 * The connection is kept when the cluster is disposed of, as at the end of an application's lifespan.
 """
 
+import asyncio
 from dataclasses import dataclass
 from typing import Any
 
@@ -49,6 +50,9 @@ class Savepoints:
         self._entries: list[_Entry] = []
         self._count = 0
         self._over = False
+        # SQLite's asynchronous driver has a thread, and no loop.
+        loops = engine.dialect.is_async and engine.dialect.name != "sqlite"
+        self._loop = asyncio.get_running_loop() if loops else None
         self._pool: Any = engine.pool
         self._shared = engine.raw_connection()
         dialect: Any = engine.dialect
@@ -95,7 +99,16 @@ class Savepoints:
         return whole
 
     def before(self, connection: Connection, sql: str, *, reads: bool) -> None:
-        """``connection`` is about to send ``sql``."""
+        """``connection`` is about to send ``sql``.
+
+        Raises:
+            RuntimeError: on another event loop than that of the test, where its connection cannot be used.
+        """
+        if self._loop is not None and asyncio.get_running_loop() is not self._loop:
+            raise RuntimeError(
+                "one_transaction() was entered on another event loop than the one that the application runs on, "
+                "as in Starlette's TestClient; use httpx.AsyncClient(transport=httpx.ASGITransport(app))"
+            )
         owner: Any = connection.connection
         options = connection.get_execution_options()
         reads |= bool(options.get("postgresql_readonly"))
