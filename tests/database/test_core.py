@@ -24,8 +24,15 @@ ADD = text("UPDATE item SET stock = stock + 1 WHERE id = 1")
 def test_reading_and_writing(make_sync: Callable[..., Cluster], items: Database) -> None:
     """1. Reads lead to a replica; what is committed over the other kind is in the visitor's token."""
     cluster = make_sync()
-    with cluster.connection(read=True) as connection:
+    with cluster.scope(visitor="one") as scope, cluster.connection(read=True) as connection:
+        assert scope.seen is None
         assert tuple(connection.execute(WHERE).one()) == (0, True)
+        connection.commit()
+        seen: Any = scope.seen
+        assert seen.member.reader is connection.engine  # later reads of the visitor are not older
+        connection.execute(WHERE)
+        connection.rollback()
+        assert scope.seen is not seen
     with lagging(items), cluster.scope() as scope:
         with cluster.connection() as connection:
             assert tuple(connection.execute(WHERE).one()) == (0, False)

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from sqlalchemy import Connection, event, text
-from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import DBAPIError, DisconnectionError, OperationalError
 from sqlalchemy.orm import Session
 
 from scalekit.database import ANY, AsyncCluster, Cluster
@@ -138,6 +138,40 @@ def test_what_was_set_is_not_left_behind(make_sync: Callable[..., Cluster], item
         with pytest.raises(OperationalError):
             connection.scalar(PID)
         savepoint.rollback()
+
+
+def test_an_end_that_nobody_answers(make_sync: Callable[..., Cluster], items: Database) -> None:
+    """12. The replica is lost after it has answered: what was read is read, and the connection is of use."""
+    cluster = make_sync()
+    meet(cluster)
+    with cluster.connection(read=True, consistency=ANY) as connection:
+        for end in (connection.rollback, connection.commit):
+            pid = connection.scalar(PID)
+            end_backend(items, pid)
+            end()
+            assert connection.get_isolation_level() == "READ COMMITTED"
+            assert connection.scalar(PID) != pid
+            connection.rollback()
+
+
+def test_a_replica_that_hangs_up_at_once(make_sync: Callable[..., Cluster]) -> None:
+    """12. On each connection before it is used, until SQLAlchemy gives up: it costs no read."""
+    cluster = make_sync()
+    meet(cluster)
+    bad = cluster._fleet.members[1]
+
+    @event.listens_for(bad.reader, "checkout")
+    def checkout(*_: Any) -> None:
+        raise DisconnectionError("hung up")
+
+    for _ in range(8):
+        bad.suspected = None
+        cluster._fleet.readers = tuple(cluster._fleet.members[1:])
+        with cluster.connection(read=True, consistency=ANY) as connection:
+            assert connection.scalar(PID)
+        cluster._fleet.readers = tuple(cluster._fleet.members[1:])
+        with cluster.session(consistency=ANY) as session:
+            assert session.scalar(PID)
 
 
 def test_a_cancelled_first_read(make_sync: Callable[..., Cluster], items: Database) -> None:

@@ -1,10 +1,15 @@
-"""Connections to the member that was chosen, opened and found to be what they are to be."""
+"""Connections to the member that was chosen, opened and found to be what they are to be.
+
+A connection that is hung up on before it is used is replaced by SQLAlchemy's pool. The third time it gives up,
+with an ``InvalidRequestError``, which means no more than any error of connecting.
+"""
 
 import time
 from collections.abc import Callable
 from typing import Any
 
 from sqlalchemy import Connection, Engine
+from sqlalchemy.exc import InvalidRequestError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from scalekit.database.choice import Choice
@@ -47,7 +52,7 @@ def connect_to_replica(
         member = choice.member
         try:
             connection = open_reader(fleet, choice, level, token, connect)
-        except member.errors as error:
+        except (*member.errors, InvalidRequestError) as error:
             # Nothing has been sent yet: another may be tried.
             fleet.suspect(member, describe(error))
             without |= {member}
@@ -128,7 +133,7 @@ def _open_writer(
         member = fleet.writer(token)
         try:
             return member, connect(member.writer)
-        except member.errors as error:
+        except (*member.errors, InvalidRequestError) as error:
             if fleet.single:
                 raise
             fleet.suspect(member, describe(error))

@@ -50,6 +50,10 @@ class MovingConnection(Connection, ABC):
         """``statement`` has run."""
 
     @abstractmethod
+    def _ends(self) -> None:
+        """A transaction is about to end."""
+
+    @abstractmethod
     def _recover(self, error: DBAPIError, failed: frozenset[Member]) -> bool:
         """Whether what ended in ``error`` may be repeated; moves away for that."""
 
@@ -64,6 +68,12 @@ class MovingConnection(Connection, ABC):
         connection, self._dbapi_connection = self._dbapi_connection, None
         if connection is not None:
             connection.close()
+
+    def _look(self) -> None:
+        """The end of a transaction on a server that is gone is no error, and SQLAlchemy not told of it."""
+        connection = self._dbapi_connection
+        if connection is not None and not connection.is_valid:
+            self.invalidate()
 
     def _take_over(self, other: Self) -> None:
         """Lead to where ``other`` does, which is of no use from then on."""
@@ -97,6 +107,19 @@ class MovingConnection(Connection, ABC):
 
         def begin_twophase(self, xid=None):
             return self._run(partial(super().begin_twophase, xid))
+
+        # Not by listeners, which would cost more than all the rest.
+        def _commit_impl(self):
+            if not self._busy:
+                self._ends()
+            super()._commit_impl()
+            self._look()
+
+        def _rollback_impl(self):
+            if not self._busy:
+                self._ends()
+            super()._rollback_impl()
+            self._look()
 
         def _revalidate_connection(self):
             # After an invalidation: not to where it led before, but to where it should lead now.

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Self, cast
 
-from sqlalchemy import Connection, Engine, Executable, TwoPhaseTransaction, event, text
+from sqlalchemy import Engine, Executable, TwoPhaseTransaction, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.sql.elements import ReleaseSavepointClause, RollbackToSavepointClause, SavepointClause
 
@@ -141,8 +141,6 @@ class ReadingConnection(MovingConnection):
             self.execution_options(**options)
         if not self._fleet.single:
             self._busy = False
-            event.listen(self, "commit", _ends)
-            event.listen(self, "rollback", _ends)
 
     if not TYPE_CHECKING:  # SQLAlchemy's are overloads
 
@@ -260,6 +258,13 @@ class ReadingConnection(MovingConnection):
             known = text(statement) if isinstance(statement, str) else statement
             self._kept = not (isinstance(known, Executable) and self._fleet.verdicts.is_read(known))
 
+    def _ends(self) -> None:
+        # What a transaction was shown, the visitor has seen.
+        at = self._at
+        if at.report is not None and at.statements:
+            at.scope.saw(Seen(at.member, at.report, time.monotonic()))
+            at.statements = 0
+
     def _recover(self, error: DBAPIError, failed: frozenset[Member]) -> bool:
         at = self._at
         trouble = at.member.trouble(error)
@@ -280,10 +285,3 @@ class ReadingConnection(MovingConnection):
         """Whether the transaction has a snapshot that lasts. It has failed, and so cannot be asked."""
         given = self.get_execution_options().get("isolation_level")
         return (given or self.default_isolation_level) in LASTING
-
-
-def _ends(connection: Connection) -> None:
-    """What a transaction was shown, the visitor has seen."""
-    at = cast(ReadingConnection, connection)._at
-    if at.report is not None and at.statements:
-        at.scope.saw(Seen(at.member, at.report, time.monotonic()))
