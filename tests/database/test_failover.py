@@ -51,7 +51,8 @@ async def write(cluster: AsyncCluster) -> int:
 
 @pytest.mark.parametrize("driver", ["asyncpg", "psycopg"])
 async def test_replicas_killed_under_load(servers: PostgresCluster, driver: str) -> None:
-    """Both replicas die, one after the other, while 16 visitors read: no read fails."""
+    """Both replicas die, one after the other, while 16 visitors read, half of them over Core's connections,
+    which some keep: no read fails."""
     async with over(servers, driver) as cluster:
         await read(cluster)
         await until_roles(cluster, "primary", "replica", "replica")
@@ -68,7 +69,16 @@ async def test_replicas_killed_under_load(servers: PostgresCluster, driver: str)
             enough = served + 100
             await until(lambda: served >= enough)
 
-        visitors = [asyncio.create_task(visitor()) for _ in range(16)]
+        async def over_core(*, kept: bool) -> None:
+            while not stop.is_set():
+                async with cluster.connection(read=True) as connection:
+                    for _ in range(50 if kept else 1):
+                        async with connection.begin():
+                            await connection.scalar(text("SELECT 1"))
+                        served[0] += 1
+
+        visitors = [asyncio.create_task(visitor()) for _ in range(8)]
+        visitors += [asyncio.create_task(over_core(kept=number % 2 == 0)) for number in range(8)]
         for replica in servers.replicas:
             await until_more_served()
             await asyncio.to_thread(kill, replica)

@@ -1,7 +1,7 @@
 """Connections to the member that was chosen, opened and found to be what they are to be.
 
-A connection that is hung up on before it is used is replaced by SQLAlchemy's pool. The third time it gives up,
-with an ``InvalidRequestError``, which means no more than any error of connecting.
+SQLAlchemy's pool replaces a connection that is hung up on before it is used. After the second it gives up, with
+an ``InvalidRequestError``, which means no more than any error of connecting.
 """
 
 import time
@@ -52,7 +52,7 @@ def connect_to_replica(
         member = choice.member
         try:
             connection = open_reader(fleet, choice, level, token, connect)
-        except (*member.errors, InvalidRequestError) as error:
+        except _failures(member) as error:
             # Nothing has been sent yet: another may be tried.
             fleet.suspect(member, describe(error))
             without |= {member}
@@ -133,7 +133,7 @@ def _open_writer(
         member = fleet.writer(token)
         try:
             return member, connect(member.writer)
-        except (*member.errors, InvalidRequestError) as error:
+        except _failures(member) as error:
             if fleet.single:
                 raise
             fleet.suspect(member, describe(error))
@@ -158,3 +158,8 @@ def _all_in_use(member: Member) -> PoolTimeout:
         "in use; shorten transactions, or raise pool_size= or max_overflow=",
         code="3o7r",
     )
+
+
+def _failures(member: Member) -> tuple[type[Exception], ...]:
+    """What connecting to ``member`` may end in."""
+    return (*member.errors, InvalidRequestError)

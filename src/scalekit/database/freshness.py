@@ -58,5 +58,5 @@ def is_fresh_enough(reader: Reader, connection: Connection, fleet: Fleet, level:
 
 
 def _is_repeatable(member: Member, connection: Connection) -> bool:
-    """Whether the transaction has a snapshot that lasts. Asks the server."""
-    return not member.is_autocommit(connection) and connection.get_isolation_level() in LASTING
+    """Whether the transaction has a snapshot that lasts. Asks the server, unless there is none to last."""
+    return member.is_in_transaction(connection) and connection.get_isolation_level() in LASTING

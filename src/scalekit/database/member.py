@@ -170,6 +170,14 @@ class Member:
         assert self._driver is not None
         return self._driver.is_autocommit(connection.connection.dbapi_connection)
 
+    def is_in_transaction(self, connection: Connection) -> bool:
+        """Whether statements over ``connection``, which only reads, share a transaction. Asks nobody."""
+        assert self._driver is not None
+        dbapi_connection = connection.connection.dbapi_connection
+        return not (
+            self._driver.is_autocommit(dbapi_connection) and self._driver.is_between(dbapi_connection)
+        )
+
     def may_have_committed(self, connection: Connection) -> bool:
         """Whether the transaction on ``connection``, which is open, may have been ended by a statement."""
         assert self._driver is not None

@@ -123,6 +123,9 @@ class StandIn:
     def is_autocommit(self, connection: Any) -> bool:
         return False
 
+    def is_in_transaction(self, connection: Any) -> bool:
+        return True
+
     def may_have_committed(self, connection: Any) -> bool:
         return False
 
