@@ -139,9 +139,9 @@ async def test_a_frozen_replica(servers: PostgresCluster) -> None:
 
 
 @pytest.mark.parametrize("driver", ["asyncpg", "psycopg"])
-async def test_promotion(servers: PostgresCluster, driver: str) -> None:
+async def test_promotion(servers: PostgresCluster, driver: str, caplog: pytest.LogCaptureFixture) -> None:
     """The primary is killed -9 and a replica promoted: writes resume without a restart, and none is lost;
-    the old primary comes back and gets nothing."""
+    the old primary comes back and gets nothing. The log has each of that once."""
     async with over(servers, driver, failover_wait=10) as cluster:
         with cluster.scope() as scope:
             assert await write(cluster) == 1
@@ -177,6 +177,11 @@ async def test_promotion(servers: PostgresCluster, driver: str) -> None:
             assert await write(cluster) == expected
             assert (await read(cluster))[0] == expected
         assert servers.primary.sql("SELECT stock FROM item") == "1"
+        old, new, _ = (member.name for member in cluster.status().members)
+        out, instead, still = (one.getMessage() for one in caplog.records if old in one.getMessage())
+        assert out.startswith(f"{old} is left out: ")
+        assert instead == f"{new} is the primary now, in place of {old}"
+        assert still == f"{old} is still left out: an old primary on timeline 1; the current one is 2"
 
 
 async def test_a_process_that_starts_after_the_failover(servers: PostgresCluster) -> None:
