@@ -132,6 +132,10 @@ async def test_one_postgresql(make_async: Callable[..., AsyncCluster]) -> None:
             r"a cluster has no option max_lags=; did you mean max_lag=\?$",
         ),
         ({"primary": PG.format("a"), "fail_over_wait": 3}, "did you mean failover_wait="),
+        (
+            {"primary": PG.format("a"), "session_options": {"expire_on_comit": False}},
+            r"session_options= has 'expire_on_comit', .*; did you mean 'expire_on_commit'\?",
+        ),
         ({"primary": PG.format("a"), "poolsize": 3}, "did you mean pool_size="),
         (
             {"primary": "sqlite+aiosqlite:///:memory:", "pool_size": 3, "poolclass": NullPool},

@@ -63,6 +63,10 @@ def test_addresses_of_a_name() -> None:
         "127.0.0.1"
     ]
 
+    for wrong, message in (({"weigth": 2}, r"did you mean weight=\?"), ({"weight": 0}, "weight=0")):
+        with pytest.raises(ConfigurationError, match=message):
+            dns(url.format("psycopg"), resolve=resolve, **wrong)
+
 
 def test_the_function_has_the_colour_of_the_cluster() -> None:
     """24. A coroutine function cannot be asked by threads."""

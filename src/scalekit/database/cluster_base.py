@@ -30,7 +30,7 @@ from scalekit.database.scope import Scope
 from scalekit.database.scopes import Scopes
 from scalekit.database.session import ReadWriteSession
 from scalekit.database.sessionmakers import mixed, session_class
-from scalekit.database.spelling import check_spelling
+from scalekit.database.spelling import check_session_options, check_spelling
 from scalekit.database.status import Status, snapshot
 from scalekit.database.tokens import Token, check_token
 from scalekit.database.visitors import visitor_number
@@ -182,6 +182,7 @@ class ClusterBase(ABC):
             self._fleet, writes_after_reads=writes_after_reads, autocommit_reads=autocommit_reads
         )
         self._session_options = dict(session_options or {})
+        check_session_options(self._session_options)
         check_level(self._session_options.get("consistency", consistency))
 
     def __repr__(self) -> str:

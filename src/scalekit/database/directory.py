@@ -17,6 +17,7 @@ from typing import Any, TypeAlias
 
 from sqlalchemy import URL, make_url
 
+from scalekit._options import check_names
 from scalekit.database.configuration import DatabaseURL, place_of
 from scalekit.database.engines import describe
 from scalekit.database.replicas import Replica, members_of
@@ -91,8 +92,13 @@ def dns(
         url: of all of them, with the name as its host.
         resolve: says which addresses a host name and a port have; the system's resolver by default.
         said: arguments of :class:`Replica` for each.
+
+    Raises:
+        ConfigurationError: it has no such argument, or not with such a value.
     """
+    check_names(said, Replica, taker="dns()")
     parsed = make_url(url)
+    Replica(parsed, **said)  # what is wrong with them is wrong now, and not in the background
     find_addresses = resolve or _resolve
 
     def find() -> list[Replica]:

@@ -2,6 +2,10 @@
 
 from collections.abc import Iterable
 from difflib import get_close_matches
+from inspect import signature
+
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import Session
 
 from scalekit.errors import ConfigurationError
 
@@ -35,3 +39,17 @@ def check_spelling(given: Iterable[str], *, refused: ConfigurationError, own: It
                 raise ConfigurationError(
                     f"a cluster has no option {name}=; did you mean {close[0]}=?"
                 ) from refused.__cause__
+
+
+def check_session_options(given: Iterable[str]) -> None:
+    """Refuse what no session takes, before the first one is made.
+
+    Raises:
+        ConfigurationError: there is such a name.
+    """
+    known = ["consistency", *signature(Session).parameters, *signature(AsyncSession).parameters]
+    for name in given:
+        if name not in known:
+            close = get_close_matches(name, known, 1)
+            hint = f"; did you mean {close[0]!r}?" if close else ""
+            raise ConfigurationError(f"session_options= has {name!r}, which no session takes{hint}")
