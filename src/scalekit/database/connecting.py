@@ -1,7 +1,7 @@
 """Connections to the member that was chosen, opened and found to be what they are to be.
 
-SQLAlchemy's pool replaces a connection that is hung up on before it is used. After the second it gives up, with
-an ``InvalidRequestError``, which means no more than any error of connecting.
+SQLAlchemy's pool replaces a connection that is hung up on before it is used. After the second it gives up,
+with an ``InvalidRequestError``, which means no more than any error of connecting.
 """
 
 import time

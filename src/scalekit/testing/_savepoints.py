@@ -106,8 +106,8 @@ class Savepoints:
         """
         if self._loop is not None and asyncio.get_running_loop() is not self._loop:
             raise RuntimeError(
-                "one_transaction() was entered on another event loop than the one that the application runs on, "
-                "as in Starlette's TestClient; use httpx.AsyncClient(transport=httpx.ASGITransport(app))"
+                "one_transaction() was entered on another event loop than the one that the application runs "
+                "on, as in Starlette's TestClient; use httpx.AsyncClient(transport=httpx.ASGITransport(app))"
             )
         owner: Any = connection.connection
         options = connection.get_execution_options()

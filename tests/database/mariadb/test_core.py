@@ -69,8 +69,8 @@ def test_a_replica_that_is_lost(make: Callable[..., Both], mariadb: MariaDBPair,
 def test_a_later_statement(
     make: Callable[..., Both], mariadb: MariaDBPair, shop: str, level: str | None
 ) -> None:
-    """1. It shows what its visitor has committed meanwhile, or is an error. With AUTOCOMMIT each statement has
-    a snapshot of its own, whatever the level; that of a transaction lasts, as is MariaDB's default."""
+    """1. It shows what its visitor has committed meanwhile, or is an error. With AUTOCOMMIT each statement
+    has a snapshot of its own, whatever the level; that of a transaction lasts, as is MariaDB's default."""
     both = make([mariadb.primary, mariadb.replica], shop, failover_wait=0.3)
 
     def steps(connection: Connection) -> None:
