@@ -75,16 +75,8 @@ class Psycopg:
     def is_between(self, connection: Any) -> bool:
         return self.is_idle(connection)
 
-    @contextlib.contextmanager
-    def alone(self, connection: Any) -> Iterator[None]:
-        driver_connection = raw(connection)
-        before = driver_connection.autocommit
-        # Not by set_autocommit(): what that makes sure of is known, and with asyncio it takes two more turns.
-        driver_connection._autocommit = True
-        try:
-            yield
-        finally:
-            driver_connection._autocommit = before
+    def alone(self, connection: Any) -> contextlib.AbstractContextManager[None]:
+        return _alone(raw(connection))
 
     def begin(self, connection: Any) -> None:
         pass  # psycopg does, unless it is told not to
@@ -109,20 +101,30 @@ class Psycopg:
 
 
 def _ask(raw: Any, sql: str) -> Steps[tuple[Any, ...]]:
-    before = raw.autocommit
+    if raw.pgconn.transaction_status in (TransactionStatus.INTRANS, TransactionStatus.INERROR):
+        raise psycopg.ProgrammingError("a question outside of transactions was put in the middle of one")
     try:
-        if not before:
-            yield raw.set_autocommit(True)
-        cursor = raw.cursor(row_factory=tuple_row)
-        yield cursor.execute(sql)
-        row: tuple[Any, ...] = yield cursor.fetchone()
-        if not before:
-            yield raw.set_autocommit(False)
-        return row
+        with _alone(raw):
+            cursor = raw.cursor(row_factory=tuple_row)
+            yield cursor.execute(sql)
+            row: tuple[Any, ...] = yield cursor.fetchone()
+            return row
     finally:
-        if raw.autocommit != before:
-            # Cut short, as by a cancellation: in the pool it would commit each statement by itself.
+        if raw.pgconn.transaction_status == TransactionStatus.ACTIVE:
+            # Cut short, as by a cancellation: the answer may still come, and is nobody's.
             yield raw.close()
+
+
+@contextlib.contextmanager
+def _alone(raw: Any) -> Iterator[None]:
+    before = raw.autocommit
+    # Not by set_autocommit(): what that makes sure of is known, and with asyncio it takes two more turns.
+    raw._autocommit = True
+    try:
+        assert raw.autocommit, "this version of psycopg keeps it elsewhere"
+        yield
+    finally:
+        raw._autocommit = before
 
 
 def _commit(raw: Any, position: str) -> Steps[Committed]:
