@@ -30,7 +30,7 @@ from scalekit.database.reloading import reload
 from scalekit.errors import ConfigurationError, WriteAfterReplicaReads
 from scalekit.testing.database import recording
 from tests.conftest import Database
-from tests.database._items import Base, Item
+from tests.database._items import Base, Item, flush, writes
 from tests.database._lag import lagging, meet
 
 
@@ -42,17 +42,7 @@ def sold(items: Database) -> Iterator[None]:
         yield
 
 
-def flush(session: Session) -> None:
-    session.add(Item(id=9, name="nine"))
-    session.flush()
-
-
-WRITES: list[Callable[[Session], object]] = [
-    flush,
-    lambda session: session.execute(text("UPDATE item SET name = 'two' WHERE id = 2")),
-    lambda session: session.scalar(text("SELECT place_order(2)")),  # known by the replica's refusal only
-    lambda session: session.connection(),
-]
+WRITES = writes("place_order")
 
 
 @pytest.mark.parametrize("write", WRITES)

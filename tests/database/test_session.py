@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import pytest
 from sqlalchemy import event, func, select, text, update
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from scalekit.database import ANY, STRONG, AsyncCluster, Bounded, Cluster
@@ -130,7 +131,7 @@ async def test_replica_connections_cannot_write(
         member = cluster._fleet.members[0]
         async with member.read.engine.connect() as connection:  # type: ignore[union-attr]
             assert (await connection.execute(text("SHOW transaction_read_only"))).scalar() == "on"
-            with pytest.raises(Exception, match="read-only transaction"):
+            with pytest.raises(DBAPIError, match="read-only transaction"):
                 await connection.execute(text("UPDATE item SET stock = 1"))
 
 

@@ -5,11 +5,11 @@ from contextlib import contextmanager
 from functools import partial
 
 import pytest
-from sqlalchemy import inspect, text
+from sqlalchemy import inspect
 from sqlalchemy.orm import Session
 
 from scalekit.errors import WriteAfterReplicaReads
-from tests.database._items import Item
+from tests.database._items import Item, flush, writes
 from tests.database.mariadb.conftest import Both
 from tests.faults import pause_replay
 from tests.servers import MariaDBPair
@@ -17,17 +17,7 @@ from tests.servers import MariaDBPair
 OLD, NEW = 3, 7
 
 
-def flush(session: Session) -> None:
-    session.add(Item(id=9, name="nine"))
-    session.flush()
-
-
-WRITES: list[Callable[[Session], object]] = [
-    flush,
-    lambda session: session.execute(text("UPDATE item SET name = 'two' WHERE id = 2")),
-    lambda session: session.scalar(text("SELECT bump(2)")),  # known by the replica's refusal only
-    lambda session: session.connection(),
-]
+WRITES = writes("bump")
 
 
 @contextmanager
