@@ -4,7 +4,7 @@ import logging
 
 from scalekit.database.reasons import CatchingUp, Mistake, News, Reason, Silence, Suspicion, Unsettled
 
-QUIET, LOUD = logging.INFO, logging.WARNING
+DETAIL, QUIET, LOUD = logging.DEBUG, logging.INFO, logging.WARNING
 
 
 def test_every_change_is_told_once() -> None:
@@ -14,9 +14,9 @@ def test_every_change_is_told_once() -> None:
         (Unsettled("has not answered yet"), None),
         ("replica", None),
         ("replica", None),
-        (Suspicion("hung up"), (QUIET, "one is left out: hung up")),
-        ("replica", (QUIET, "one is back, and is read from")),
-        (Suspicion("hung up"), (QUIET, "one is left out: hung up")),
+        (Suspicion("hung up"), (DETAIL, "one is left out: hung up")),
+        ("replica", (DETAIL, "one is back, and is read from")),
+        (Suspicion("hung up"), (DETAIL, "one is left out: hung up")),
         (Silence("refused"), (LOUD, "one is left out: refused")),
         (Silence("is starting up"), None),
         (CatchingUp("2.0 s behind"), (QUIET, "one is still left out: 2.0 s behind")),

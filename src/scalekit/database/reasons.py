@@ -37,10 +37,10 @@ class Silence(Reason):
 
 
 class Suspicion(Reason):
-    """A transaction could not use it; it is being asked."""
+    """A transaction could not use it; and it is being asked: with every transaction, while it answers."""
 
     __slots__ = ()
-    level, varies = logging.INFO, True
+    level, varies = logging.DEBUG, True
 
 
 class CatchingUp(Reason):
