@@ -70,12 +70,13 @@ async def test_replicas_killed_under_load(servers: PostgresCluster, driver: str)
             await until(lambda: served >= enough)
 
         async def over_core(*, kept: bool) -> None:
+            nonlocal served
             while not stop.is_set():
                 async with cluster.connection(read=True) as connection:
                     for _ in range(50 if kept else 1):
                         async with connection.begin():
                             await connection.scalar(text("SELECT 1"))
-                        served[0] += 1
+                        served += 1
 
         visitors = [asyncio.create_task(visitor()) for _ in range(8)]
         visitors += [asyncio.create_task(over_core(kept=number % 2 == 0)) for number in range(8)]
