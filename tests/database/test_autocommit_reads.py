@@ -209,7 +209,7 @@ async def test_snapshots_are_kept(
     assert both.cluster.status().members[1].name in warning
     with pytest.raises(ConfigurationError, match=r"REPEATABLE READ.*READ COMMITTED"):
         await make(isolation_level="REPEATABLE READ")
-    assert (await make(isolation_level="READ COMMITTED")).transactions == [0, 1]
+    assert (await make(isolation_level="read_committed")).transactions == [0, 1]  # SQLAlchemy takes that too
 
 
 def test_connections_of_core_are_left_alone(make_sync: Callable[..., Cluster], items: Database) -> None:

@@ -124,7 +124,7 @@ class ClusterBase(ABC):
             check_shared(engine_options)
         driver = known_driver(url) if single else driver_for(url)
         backend = backend_for(url, server)
-        isolation = str(engine_options.get("isolation_level", "")).upper()
+        isolation = str(engine_options.get("isolation_level") or "").upper().replace("_", " ")
         if autocommit_reads and isolation not in LEVELS:
             raise ConfigurationError(
                 f"autocommit_reads=True and isolation_level={isolation!r}: what keeps a snapshot is in a "
