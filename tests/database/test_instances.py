@@ -24,7 +24,7 @@ from sqlalchemy.orm import (
 )
 from sqlalchemy.orm.exc import StaleDataError
 
-from scalekit.database import STRONG, AsyncCluster, Cluster
+from scalekit.database import ANY, STRONG, AsyncCluster, Cluster
 from scalekit.database.instances import expire
 from scalekit.database.reloading import reload
 from scalekit.errors import ConfigurationError, WriteAfterReplicaReads
@@ -73,6 +73,51 @@ def test_only_a_write_lets_them_be_loaded_again(make_sync: Callable[..., Cluster
             assert (item.stock, other.stock) == (0, 0)
             other.name = "changed"
         assert (item.stock, other.stock) == (7, 7)
+
+
+def stocks(session: Session, *found: Item) -> list[int | None]:
+    """What is known of them after a write; ``None``: it will be loaded again."""
+    session.execute(text("UPDATE item SET name = 'two' WHERE id = 2"))
+    return [inspect(item).dict.get("stock") for item in found]
+
+
+def test_what_the_primary_has_shown_is_not_loaded_again(
+    make_sync: Callable[..., Cluster], items: Database
+) -> None:
+    """9. By later transactions of the session, as a job's: on one server it would be no newer."""
+    cluster = make_sync()
+    meet(cluster)
+    with sold(items), cluster.session(expire_on_commit=False, consistency=ANY) as session:
+        item, other = session.get_one(Item, 1), session.get_one(Item, 2)
+        assert stocks(session, item, other) == [None, None]
+        assert item.stock == other.stock == 7
+        session.commit()
+        third = session.get_one(Item, 3)
+        assert third.stock == 0
+        assert stocks(session, item, other, third) == [7, 7, None]
+        assert third.stock == 7
+        session.commit()
+        ways: list[Callable[[], object]] = [
+            lambda: session.refresh(item),
+            lambda: session.scalars(
+                select(Item).where(Item.id == 1).execution_options(populate_existing=True)
+            ).all(),
+            lambda: (session.expire(item, ["stock"]), session.scalars(select(Item)).all()),
+            lambda: (session.expire_all(), session.scalars(select(Item)).all()),
+            lambda: (session.rollback(), session.scalars(select(Item)).all()),
+        ]
+        for again in ways:
+            session.scalar(select(Item.name))
+            assert session.in_transaction()
+            again()
+            assert item.stock == 0, "a replica has shown it now"
+            assert stocks(session, item) == [None]
+            assert item.stock == 7
+            session.commit()
+        session.refresh(item)
+        session.commit()  # it has only read, and another transaction writes
+        session.get_one(Item, 3, populate_existing=True)
+        assert stocks(session, item) == [None]
 
 
 @pytest.mark.parametrize("write", WRITES)

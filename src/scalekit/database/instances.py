@@ -8,6 +8,7 @@ Rules:
 * By default (``expire``) instances forget what they have not changed, and it is loaded again, from the
   primary: in synchronous code when it is next read from, in asynchronous code at once, before the write
   (:mod:`scalekit.database.reloading`). There an attribute cannot wait for a server.
+* What the session had before, from the primary, is not read again: on one server it would be no newer.
 * What only its query can tell is kept, as a row's values are: what ``Parent.children.and_(...)`` or
   ``with_loader_criteria()`` has filtered, a ``with_expression()``. SQLAlchemy alone would load the whole
   collection, or nothing.
@@ -39,24 +40,60 @@ def check_mode(mode: str) -> None:
         raise ConfigurationError(f"writes_after_reads={mode!r}; use 'expire', 'error' or 'allow'")
 
 
-def expire(session: "ReadWriteSession") -> list[Expired]:
+class Origins:
+    """Which instances of a session may be from a replica."""
+
+    __slots__ = ("_others", "_replicas")
+
+    def __init__(self) -> None:
+        self._replicas = False  # has shown what no write has expired since
+        # What was there when the first replica was read from: which query has loaded it, and how much of it.
+        self._others: dict[InstanceState[object], tuple[int | None, int]] = {}
+
+    def reading(self, session: "ReadWriteSession") -> None:
+        """A transaction of ``session`` begins to read from a replica."""
+        others = session.identity_map.all_states() if session.identity_map and not self._replicas else ()
+        self._others = {state: (state.runid, len(state.dict)) for state in others}
+        self._replicas = True
+
+    def forget(self) -> None:
+        """Something is expired, and may be loaded again by a query that has not loaded it first."""
+        self._others = {}
+
+    def wrote(self) -> None:
+        """What replicas have shown has been expired."""
+        self._replicas, self._others = False, {}
+
+    def is_other(self, state: InstanceState[object]) -> bool:
+        """Whether nothing of ``state`` was loaded from a replica."""
+        return self._others.get(state) == (state.runid, len(state.dict))
+
+
+def expire(session: "ReadWriteSession", origins: Origins | None = None) -> list[Expired]:
     """Let the instances in ``session`` forget what they have not changed.
+
+    Args:
+        session: whose instances.
+        origins: tell which of them need not; by default all do.
 
     Returns:
         What they have forgotten.
     """
-    expired: list[Expired] = []
+    names_of: list[Expired] = []
     changed = {*map(id, session.dirty), *map(id, session.deleted)}
     for instance in list(session.identity_map.values()):
         state: InstanceState[object] = inspect(instance)
-        if session._bound(state.mapper) is not None:
+        if (origins is not None and origins.is_other(state)) or session._bound(state.mapper) is not None:
             continue  # read elsewhere
         names = state.unmodified.intersection(state.dict) - _kept(state, changed=id(instance) in changed)
         if names:
-            # By name, because without one it would follow cascades, and expire what has been changed there.
-            session.expire(instance, names)
-            expired.append((instance, names))
-    return expired
+            names_of.append((instance, names))
+    for instance, names in names_of:
+        # By name, because without one it would follow cascades, and expire what has been changed there.
+        session.expire(instance, names)
+    if origins is not None:
+        origins.wrote()
+    return names_of
 
 
 def _kept(state: InstanceState[object], *, changed: bool) -> set[str]:

@@ -16,7 +16,7 @@ Rules:
 One class serves ``sessionmaker(class_=...)`` and ``async_sessionmaker(sync_session_class=...)``.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from sqlalchemy import ClauseElement, Connection, Engine, Executable
@@ -27,7 +27,7 @@ from scalekit.database.autocommit import ALONE
 from scalekit.database.backends.protocol import Trouble
 from scalekit.database.engines import describe
 from scalekit.database.fleet import Fleet
-from scalekit.database.instances import WritesAfterReads, expire
+from scalekit.database.instances import Origins, WritesAfterReads, expire
 from scalekit.database.levels import STRONG, Consistency
 from scalekit.database.member import Member
 from scalekit.database.options import is_streamed, level_of
@@ -63,6 +63,7 @@ class ReadWriteSession(Session):
         self._consistency = consistency
         self._place: Place | None = None
         self._wrote = False  # with a single server, where no place is chosen
+        self._origins = Origins()
         self._gone: list[str] = []  # loaded from a replica, and not to be had from the primary
         self._left: tuple[Connection, ...] = ()  # to replicas, and rows may still be streaming over them
         # Kept, because a session may be used where its request's context is not: in a thread of the
@@ -90,6 +91,16 @@ class ReadWriteSession(Session):
         place.handed_out = True
         # SQLAlchemy warns about options that come too late.
         return super().connection({"bind": place.engine}, execution_options if place is before else None)
+
+    def expire(self, instance: object, attribute_names: Iterable[str] | None = None) -> None:
+        """As ``Session.expire()``."""
+        self._origins.forget()
+        super().expire(instance, attribute_names)
+
+    def expire_all(self) -> None:
+        """As ``Session.expire_all()``."""
+        self._origins.forget()
+        super().expire_all()
 
     def get_bind(self, mapper: Any = None, *, clause: Any = None, bind: Any = None, **keywords: Any) -> Any:
         """The engine of the place that was chosen; confirms the choice for ``clause``.
@@ -262,6 +273,8 @@ class ReadWriteSession(Session):
         self._place = on_replica(self, scope, level, without)
         if self._place is None:
             self._use_primary(fallback=level is not STRONG)
+        elif self.writes_after_reads == "expire":
+            self._origins.reading(self)
 
     def _use_primary(
         self, execution_options: Any = None, *, wrote: bool = False, fallback: bool = False
@@ -306,7 +319,7 @@ class ReadWriteSession(Session):
         if place.read_from is not None:
             place.follows(None)
             if self.writes_after_reads == "expire":
-                expired = expire(self)
+                expired = expire(self, self._origins)
                 self._gone = reload(self, expired) if place.engine.dialect.is_async else []
 
     def _join(self, connection: Connection, execution_options: Any = None) -> None:
