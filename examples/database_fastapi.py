@@ -43,9 +43,8 @@ class Note(Base):
 @asynccontextmanager
 async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     async with cluster:
-        async with cluster.session() as session:
-            await (await session.connection()).run_sync(Base.metadata.create_all)
-            await session.commit()
+        async with cluster.primary_engine.begin() as connection:
+            await connection.run_sync(Base.metadata.create_all)
         yield
 
 

@@ -34,9 +34,7 @@ class Note(Base):
     text: Mapped[str]
 
 
-with cluster.session() as setup:
-    Base.metadata.create_all(setup.connection())
-    setup.commit()
+Base.metadata.create_all(cluster.primary_engine)
 
 app = Flask(__name__)
 secret_key = os.environ.get("SECRET_KEY") or secrets.token_urlsafe()  # the same on every server
