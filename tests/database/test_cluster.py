@@ -232,12 +232,17 @@ def pid():
         return session.execute(text("SELECT pg_backend_pid()")).scalar_one()
 
 mine = pid()
+busy = cluster.session()
+busy.execute(text("SELECT 1"))
 child = os.fork()
 if child == 0:
     ok = pid() != mine and pid() != mine and cluster.status().primary is not None
+    ok = ok and not any(member.in_flight for member in cluster.status().members)
     cluster.dispose()
     os._exit(0 if ok else 1)
 assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+busy.execute(text("SELECT 1"))
+busy.close()
 pid()
 cluster.dispose()
 print("done")
@@ -246,7 +251,8 @@ print("done")
 
 @pytest.mark.parametrize("replicas", [0, 2])
 def test_forked_servers(items: Database, replicas: int) -> None:
-    """gunicorn --preload: the child has connections and threads of its own, the parent keeps its own."""
+    """gunicorn --preload: the child has connections and threads of its own, the parent keeps its own,
+    those that are in use too."""
     arguments = [items.primary_url("psycopg"), *items.replica_urls("psycopg")[:replicas]]
     done = subprocess.run(
         [sys.executable, "-c", FORK, *arguments], capture_output=True, text=True, timeout=60, env=os.environ

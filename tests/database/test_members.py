@@ -1,20 +1,25 @@
 """The connections of a member: known, cut when they are dead, and left alone when they are not."""
 
 import asyncio
+import math
+import sqlite3
 import threading
 from collections.abc import Callable
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from sqlalchemy import event, text
+from sqlalchemy import NullPool, event, make_url, text
 from sqlalchemy.exc import DBAPIError
 
-from scalekit._steps import run_async
+from scalekit._steps import run, run_async
 from scalekit.database import ANY, STRONG, AsyncCluster, Cluster
 from scalekit.database.links import Links
+from scalekit.database.pools import lone_pool
+from scalekit.database.probe_connection import Probe
 from tests.conftest import Database
-from tests.database._waiting import until
+from tests.database._waiting import until, wait
 
 
 class Collecting:
@@ -127,3 +132,69 @@ async def test_who_waited_for_a_pool_that_was_replaced_leaves_nothing_open(
     assert not member.read.links.open
     assert await read() == 3
     assert len(member.read.links.open) == 1
+
+
+def test_a_primary_keeps_no_connections_for_reading(make_sync: Callable[..., Cluster]) -> None:
+    """19. One that was promoted has some in its pool, which nobody will ask for; one in use is left alone."""
+    cluster = make_sync(probe_interval=30)
+    with cluster.session() as session:
+        session.execute(text("SELECT 1"))
+    member = cluster._fleet.members[0]
+    busy, idle = member.reader.connect(), member.reader.connect()
+    idle.close()
+    assert len(member.read.links.open) == 2
+    cluster._fleet.monitor.poke()
+    wait(lambda: len(member.read.links.open) == 1)
+    assert busy.scalar(text("SELECT 1")) == 1
+    busy.close()
+    assert not member.read.links.open
+
+
+def test_a_probe_that_is_let_in_again() -> None:
+    """12. A dead connection costs one more question, and a doubt; who was refused once is so no longer."""
+    pool = lone_pool(
+        make_url("sqlite://"),
+        colour="sync",
+        options={"poolclass": NullPool},
+        name="memory",
+        backend=None,
+        driver=None,
+    )
+    open_door = True
+
+    @event.listens_for(pool.sync, "do_connect")
+    def connect(*_: Any) -> None:
+        if not open_door:
+            raise sqlite3.OperationalError("no such user")
+
+    backend: Any = SimpleNamespace(question="SELECT 1", oldest=(3,), report=lambda row, *, asked: row)
+    probe = Probe(
+        pool,
+        backend=backend,
+        errors=(sqlite3.Error,),
+        refuses=lambda error: "no such user" in str(error),
+        connect_timeout=1,
+        timeout=1,
+    )
+    doubts: list[str] = []
+
+    def ask() -> tuple[Any, bool]:
+        return run(probe.ask(doubts.append)), probe.refused
+
+    def break_it() -> None:
+        probe._connection.connection.dbapi_connection.close()
+
+    assert ask() == ((1,), False)
+    assert probe.time_left() == math.inf, "no question is under way"
+    break_it()
+    assert ask() == ((1,), False)
+    assert len(doubts) == 1
+    break_it()
+    open_door = False
+    assert ask() == ("OperationalError: no such user", True)
+    assert len(doubts) == 2
+    assert ask() == ("OperationalError: no such user", True)
+    assert len(doubts) == 2, "there was no connection to doubt"
+    open_door = True
+    assert ask() == ((1,), False)
+    run(probe.hang_up(broken=False))
