@@ -59,14 +59,12 @@ _PAIRS = frozenset(
 _RELATIONS = frozenset(
     {
         "auto_increment",
-        "client_statistics",
         "currval",
         "global_status",
         "gtid_binlog_pos",
         "gtid_binlog_state",
         "gtid_current_pos",
         "gtid_executed",
-        "index_statistics",
         "insert_id",
         "last_gtid",
         "last_insert_id",
@@ -74,9 +72,6 @@ _RELATIONS = frozenset(
         "next_not_cached_value",
         "nextval",
         "processlist",
-        "session_status",
-        "table_statistics",
-        "user_statistics",
     }
 )
 

@@ -87,20 +87,14 @@ _WRITING_PREFIXES = (
     "pg_wal_replay_",
 )
 
-# Views about a server rather than its data, and where a sequence is: a standby shows that up to 32 numbers
-# ahead, as it is in the log. (last_value() is a window function, and no column.) pg_prepared_xacts is always
-# empty on a standby. Not here: pg_stats and pg_statistic, which are the same everywhere.
-_RELATIONS = frozenset(
-    {
-        "is_called",
-        "last_value",
-        "log_cnt",
-        "pg_locks",
-        "pg_prepared_xacts",
-        "pg_sequences",
-    }
-)
+# Views about a server rather than its data. pg_prepared_xacts is always empty on a standby. Not here:
+# pg_stats and pg_statistic, which are the same everywhere.
+_RELATIONS = frozenset({"pg_locks", "pg_prepared_xacts", "pg_sequences"})
 _RELATION_PREFIXES = ("pg_replication_", "pg_stat_", "pg_statio_")
+
+# Where a sequence is: a standby shows that up to 32 numbers ahead, as it is in the log. (last_value() is a
+# window function, and no column.)
+_COLUMNS = frozenset({"is_called", "last_value", "log_cnt"})
 
 
 def words(sql: str) -> list[str] | None:
@@ -151,4 +145,5 @@ RULES = TextRules(
     prefixes=_WRITING_PREFIXES,
     relations=_RELATIONS,
     relation_prefixes=_RELATION_PREFIXES,
+    columns=_COLUMNS,
 )

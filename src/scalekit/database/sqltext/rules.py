@@ -35,8 +35,10 @@ class TextRules:
         functions: names of functions that a replica runs without an error although their effect belongs
             on the primary, or that only mean something there. In lower case.
         prefixes: beginnings of such names.
-        relations: names of views, and of columns, that do so when they are read from. In lower case.
+        relations: names of views and variables that do so when they are read from. In lower case.
         relation_prefixes: beginnings of such names.
+        columns: names that do so where they stand alone. After the name of a table they are the
+            application's, whose tables may well have such columns: SQLAlchemy's statements name the table.
         pairs: words that lock or write when the one follows the other, besides ``FOR UPDATE`` and its like.
     """
 
@@ -45,6 +47,7 @@ class TextRules:
     prefixes: tuple[str, ...]
     relations: frozenset[str]
     relation_prefixes: tuple[str, ...] = ()
+    columns: frozenset[str] = frozenset()
     pairs: frozenset[tuple[str, str]] = frozenset()
 
     def with_names(self, *, functions: frozenset[str], relations: frozenset[str]) -> "TextRules":
@@ -76,5 +79,8 @@ class TextRules:
         name = word.removeprefix('"')
         if after == "(":
             return name not in self.functions and not name.startswith(self.prefixes)
-        # What follows AS is a new name for something else.
-        return before == "as" or not (name in self.relations or name.startswith(self.relation_prefixes))
+        if before == "as":
+            return True  # a new name for something else
+        if before != "." and name in self.columns:
+            return False
+        return name not in self.relations and not name.startswith(self.relation_prefixes)
