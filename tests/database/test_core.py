@@ -84,8 +84,11 @@ def test_a_connection_for_reading_cannot_write(make_sync: Callable[..., Cluster]
         lambda: cluster.connection(read=True, consistency=STRONG),
         lambda: alone.connection(read=True),
     ):
-        with connect() as connection, pytest.raises(DBAPIError, match="read-only transaction"):
-            connection.execute(ADD)
+        with connect() as connection:
+            connection.execution_options(postgresql_readonly=False)
+            with pytest.raises(DBAPIError, match="read-only transaction"):
+                connection.execute(ADD)
+    assert sum(member.repeats for member in cluster.status().members) == 0
     for one in (cluster, alone):
         with one.connection() as connection:  # the pool has not kept the mode
             connection.execute(ADD)

@@ -37,6 +37,7 @@ def test_a_later_transaction(make_sync: Callable[..., Cluster], items: Database)
         with lagging(items):
             add(cluster)
             assert where(reading) == (1, False)
+            assert reading.get_execution_options() == {"postgresql_readonly": True}
             reading.rollback()
             assert cluster.status().fallback.in_flight == 1
         deadline = time.monotonic() + 60
@@ -44,6 +45,7 @@ def test_a_later_transaction(make_sync: Callable[..., Cluster], items: Database)
             assert time.monotonic() < deadline
             reading.rollback()
         assert cluster.status().fallback.in_flight == 0
+        assert reading.get_execution_options() == {}
         reading.rollback()
         with lagging(items), reading.begin():
             add(cluster)
@@ -120,6 +122,11 @@ def test_whose_transaction_it_is(make_sync: Callable[..., Cluster], items: Datab
             add(cluster)
             assert where(reading)[0] == 1
             reading.rollback()
+        with cluster.scope():
+            other = cluster.connection(read=True)
+        with other, lagging(items), cluster.scope():
+            add(cluster)
+            assert where(other)[0] == 2
         with cluster.connection(read=True) as other:
             other.execute(text("SET application_name = 'kept'"))
             other.rollback()

@@ -6,6 +6,7 @@ The server process of one connection is ended; no server dies.
 import asyncio
 from collections.abc import Callable
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from sqlalchemy import Connection, event, text
@@ -116,11 +117,15 @@ async def test_a_first_read_asynchronously(
         await cluster.dispose()
 
 
-def test_what_was_set_is_not_left_behind(make_sync: Callable[..., Cluster], items: Database) -> None:
+def test_what_was_set_is_not_left_behind(
+    make_sync: Callable[..., Cluster], items: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """12. 23. A setting outlives its transaction, and the next server would not know of it: no read is
     repeated without it, nor without a savepoint that is open."""
     cluster = make_sync()
     meet(cluster)
+    suspected = Mock(side_effect=cluster._fleet.suspect)
+    monkeypatch.setattr(cluster._fleet, "suspect", suspected)
     with cluster.connection(read=True, consistency=ANY) as connection:
         connection.execute(text("SET app.tenant = 'seven'"))
         pid = connection.scalar(PID)
@@ -129,8 +134,13 @@ def test_what_was_set_is_not_left_behind(make_sync: Callable[..., Cluster], item
         with pytest.raises(OperationalError):
             connection.scalar(TENANT)
         connection.rollback()
+        suspected.assert_called_once()
         assert connection.scalar(TENANT) is None, "as after every loss that was told of"
         connection.rollback()
+        for _ in range(2):  # it is as new
+            pid = connection.scalar(PID)
+            connection.rollback()
+            end_backend(items, pid)
         pid = connection.scalar(PID)
         connection.rollback()
         savepoint = connection.begin_nested()
@@ -231,6 +241,11 @@ async def test_what_no_replica_can_do(make_async: Callable[..., AsyncCluster], i
         await connection.execute(WHERE)
         with pytest.raises(DBAPIError, match="unlogged"):
             await connection.scalar(hasty)
+    for begin in (lambda one: one.begin_nested(), lambda one: one.begin_twophase()):
+        async with cluster.connection(read=True, consistency=ANY) as connection:
+            await connection.run_sync(begin)
+            with pytest.raises(DBAPIError, match="unlogged"):
+                await connection.scalar(hasty)
     lasting = make_async("asyncpg", isolation_level="REPEATABLE READ")
     async with lasting.session() as session:
         await session.run_sync(lambda _: meet(lasting))
