@@ -227,29 +227,48 @@ async def test_raw_connections(make_async: Callable[..., AsyncCluster], items: D
                 await greenlet_spawn(proxy.close)
                 assert scope.token.is_known
                 assert await read() == (stock, False)
+    for end in ("close", "invalidate"):
+        with cluster.scope() as scope:
+            proxy = await cluster.primary_engine.raw_connection()
+            cluster._fleet.members[0].cut_writes()  # as when its server is gone
+            await greenlet_spawn(getattr(proxy, end))
+            del proxy
+            async with asyncio.timeout(60):
+                while scope.token is None or not scope.token.is_known:
+                    await asyncio.sleep(0.02)
     with pytest.raises(NotImplementedError, match="use connect"):
         cluster._engine(read=True).raw_connection()
 
 
 @pytest.mark.parametrize("driver", ["asyncpg", "psycopg"])
-async def test_copies_over_a_session(
+async def test_copies_over_the_driver(
     make_async: Callable[..., AsyncCluster], items: Database, driver: str
 ) -> None:
-    """1. COPY over the driver's connection of a session, and its commit: in the visitor's token."""
+    """1. COPY over the driver's connection in a transaction of SQLAlchemy's: it is in the visitor's token."""
     cluster = make_async(driver)
     async with cluster.session() as session:
         await session.run_sync(lambda _: meet(cluster))
-    with lagging(items), cluster.scope() as scope:
-        async with cluster.session() as session:
-            proxy = await (await session.connection()).get_raw_connection()
-            raw: Any = proxy.driver_connection
-            if driver == "asyncpg":
-                await raw.copy_records_to_table("item", records=[(9, "nine", 9)])
-            else:
-                async with raw.cursor() as cursor, cursor.copy("COPY item FROM STDIN") as copy:
-                    await copy.write_row((9, "nine", 9))
-            await session.commit()
-        assert scope.token is not None
-        assert scope.token.is_known
-        async with cluster.session() as session:
-            assert await session.scalar(text("SELECT stock FROM item WHERE id = 9")) == 9
+
+    async def copy_to(connection: AsyncConnection, number: int) -> None:
+        raw: Any = (await connection.get_raw_connection()).driver_connection
+        if driver == "asyncpg":
+            await raw.copy_records_to_table("item", records=[(number, "new", 1)])
+        else:
+            async with raw.cursor() as cursor, cursor.copy("COPY item FROM STDIN") as copy:
+                await copy.write_row((number, "new", 1))
+
+    with lagging(items):
+        for number in (8, 9):
+            with cluster.scope() as scope:
+                if number == 8:
+                    async with cluster.session() as session:
+                        await copy_to(await session.connection(), number)
+                        await session.commit()
+                else:
+                    async with cluster.connection() as connection, connection.begin():
+                        await copy_to(connection, number)
+                assert scope.token is not None
+                assert scope.token.is_known
+                async with cluster.session() as session:
+                    count = text(f"SELECT count(*) FROM item WHERE id = {number}")
+                    assert await session.scalar(count) == 1

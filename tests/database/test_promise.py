@@ -1,5 +1,7 @@
 """What a visitor is promised, as it grows. Moments are chosen here: nothing waits."""
 
+import math
+
 from scalekit.database import Token
 from scalekit.database.promise import Promise
 from scalekit.database.scope import Scope
@@ -48,6 +50,13 @@ def test_what_is_in_doubt_until_its_place_is_known() -> None:
     assert not child.is_certain, "an old primary's log, and another system's"
     child.settle(token(2, 90), asked=30)
     assert child.token == token(2, 90), "of another timeline: in its history, or lost"
+    promise.doubt(one, UNKNOWN, now=math.inf)
+    promise.settle(token(1, 90), asked=40)
+    assert not promise.is_certain, "more may come"
+    promise.lapse(one, now=50)
+    promise.lapse(two, now=50)
+    promise.settle(token(1, 95), asked=51)
+    assert promise.token == token(1, 95), "it does not"
 
 
 def test_a_commit_that_nobody_answered_is_over_after_a_minute() -> None:

@@ -18,7 +18,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
-from weakref import ref
+from weakref import finalize, ref
 
 from sqlalchemy import Connection, Engine, PoolProxiedConnection
 from sqlalchemy.exc import OperationalError
@@ -82,10 +82,11 @@ class Mark:
         self.wrote = self.changed = True
         if self._doubt is None:
             self._doubt = object()
-        place = Token.unknown(self.report.system, self.report.epoch)
-        self.scopes.doubted(
-            self.scope.doubt(self._doubt, place, also=self.scopes.who_else(), lasting=lasting)
-        )
+        place, also = Token.unknown(self.report.system, self.report.epoch), self.scopes.who_else()
+        self.scopes.doubted(self.scope.doubt(self._doubt, place, also=also, lasting=lasting))
+        if lasting:
+            # The connection may be lost, or forgotten, and the mark with it.
+            finalize(self, self.scope.lapse, self._doubt, also).atexit = False
         self._began = time.monotonic()
 
     def relieve(self) -> None:
@@ -93,6 +94,11 @@ class Mark:
         doubt, self._doubt = self._doubt, None
         if doubt is not None:
             self.scope.relieve(doubt, also=self.scopes.who_else())
+
+    def lapse(self) -> None:
+        """The connection is lost: nothing more is committed over it, and nobody can ask where the last was."""
+        if self._doubt is not None:
+            self.scope.lapse(self._doubt, self.scopes.who_else())
 
     def committed(self, position: str | None) -> None:
         """The transaction changed something, and ``position`` is where its log ends, if that is known."""
@@ -232,11 +238,15 @@ def tell_outcomes(engine: Engine, driver: Driver, backend: Backend, *, name: str
 
     def do_rollback(connection: PoolProxiedConnection) -> None:
         mark = _take(connection)
-        if mark is not None and mark.in_doubt and not driver.is_closed(connection.dbapi_connection):
+        if mark is not None and mark.in_doubt:
+            lost = driver.is_closed(connection.dbapi_connection)
             try:
                 plain_rollback(connection)  # first, as another transaction may be in progress
             finally:
-                learn_position(mark, connection)
+                if lost:
+                    mark.lapse()
+                else:
+                    learn_position(mark, connection)
             return
         wrote = mark is not None and (mark.wrote or mark.handed_out)
         if mark is not None and wrote and may_have_committed(connection.dbapi_connection):

@@ -80,6 +80,12 @@ class Promise:
         if self._doubts.pop(whose, None) is not None:
             self._show()
 
+    def lapse(self, whose: object, *, now: float) -> None:
+        """``whose`` is gone without a word, and commits nothing any more."""
+        doubt = self._doubts.get(whose)
+        if doubt is not None:
+            self._doubts[whose] = doubt._replace(since=now)
+
     def settle(self, written: Token, *, asked: float) -> None:
         """The primary's log was at ``written`` when that was asked, at the moment ``asked`` or later."""
         known = self._known

@@ -144,6 +144,11 @@ class Scope:
         """Of ``whose``, nothing that was committed is in doubt any more."""
         self._tell(lambda promise: promise.relieve(whose), also, confirmed=None)
 
+    def lapse(self, whose: object, also: Iterable["Scope"]) -> None:
+        """``whose`` is gone without a word, and commits nothing any more."""
+        now = time.monotonic()
+        self._tell(lambda promise: promise.lapse(whose, now=now), also, confirmed=None)
+
     def settle(self, written: Token, *, asked: float) -> bool:
         """The primary's log was at ``written`` when that was asked. Whether nothing is in doubt now."""
         with self._lock:
