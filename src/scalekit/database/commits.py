@@ -20,8 +20,9 @@ from contextlib import contextmanager
 from typing import Any
 from weakref import finalize, ref
 
-from sqlalchemy import Connection, Engine, PoolProxiedConnection
+from sqlalchemy import Connection, Engine, PoolProxiedConnection, event
 from sqlalchemy.exc import OperationalError
+from sqlalchemy.pool import ConnectionPoolEntry
 
 from scalekit.database.backends.protocol import Backend, Trouble
 from scalekit.database.drivers.protocol import Driver
@@ -85,7 +86,7 @@ class Mark:
         place, also = Token.unknown(self.report.system, self.report.epoch), self.scopes.who_else()
         self.scopes.doubted(self.scope.doubt(self._doubt, place, also=also, lasting=lasting))
         if lasting:
-            # The connection may be lost, or forgotten, and the mark with it.
+            # Whatever becomes of the connection, it does not keep the mark for longer than its user.
             finalize(self, self.scope.lapse, self._doubt, also).atexit = False
         self._began = time.monotonic()
 
@@ -96,7 +97,7 @@ class Mark:
             self.scope.relieve(doubt, also=self.scopes.who_else())
 
     def lapse(self) -> None:
-        """The connection is lost: nothing more is committed over it, and nobody can ask where the last was."""
+        """The connection is lost: nothing more is committed over it, and it cannot be asked."""
         if self._doubt is not None:
             self.scope.lapse(self._doubt, self.scopes.who_else())
 
@@ -258,6 +259,11 @@ def tell_outcomes(engine: Engine, driver: Driver, backend: Backend, *, name: str
             return not driver.is_closed(connection)
         return driver.is_idle(connection)
 
+    def leave(connection: Any, record: ConnectionPoolEntry, *_: Any) -> None:
+        record.info.pop(_KEY, None)  # what was not told by now will not be
+
+    for gone in ("checkin", "detach", "invalidate"):
+        event.listen(engine, gone, leave)
     dialect.do_commit, dialect.do_rollback = do_commit, do_rollback
     dialect.do_commit_twophase = do_commit_twophase
 
