@@ -21,11 +21,13 @@ class History:
 
     def __init__(self) -> None:
         self._samples: deque[_Sample] = deque(maxlen=_REMEMBERED)
+        self._since = 0.0
 
     def add(self, report: Report) -> None:
         """Remember what the primary said; a report from another epoch or system starts afresh."""
         if report.written is None or report.flushed is None:
             return
+        merged = False
         if self._samples:
             last = self._samples[-1]
             if not last.written.same_history(report.written):
@@ -35,6 +37,9 @@ class History:
             elif (last.written, last.flushed) == (report.written, report.flushed):
                 # An idle primary: everything up to here was still everything, later.
                 self._samples.pop()
+                merged = True
+        if not self._samples and not merged:
+            self._since = report.asked
         self._samples.append(_Sample(report.asked, report.written, report.flushed, report.flush_delay))
 
     def complete_until(self, reached: Reached) -> float | None:
@@ -59,3 +64,9 @@ class History:
         until = self.complete_until(reached.furthest)
         newest = self._samples[-1].asked
         return float("inf") if until is None else max(0.0, newest - until)
+
+    def reaches_back(self, seconds: float, *, epoch: int) -> bool:
+        """Whether the primary of ``epoch`` has been watched for so long."""
+        if not self._samples or self._samples[-1].written.epoch != epoch:
+            return False
+        return self._samples[-1].asked - self._since >= seconds

@@ -69,6 +69,7 @@ class Health:
         returned: when it was heard again after it had failed or been restarted.
         away: it is left out, or has to catch up, since it was.
         admitted: when it was read from again.
+        served: it has been read from.
         foreign: why it does not belong to the primary, or ``None``.
     """
 
@@ -78,6 +79,7 @@ class Health:
     returned: float | None = None
     away: bool = False
     admitted: float = float("-inf")
+    served: bool = False
     foreign: str | None = None
 
     def answered(self, report: Report) -> None:
