@@ -254,7 +254,7 @@ class ReadingConnection(MovingConnection):
     def _after(self, statement: Any) -> None:
         at = self._at
         at.statements += 1
-        if at.level is not STRONG and not self._kept and not isinstance(statement, _SAVEPOINTS):
+        if not self._kept and not isinstance(statement, _SAVEPOINTS):
             known = text(statement) if isinstance(statement, str) else statement
             self._kept = not (isinstance(known, Executable) and self._fleet.verdicts.is_read(known))
 
