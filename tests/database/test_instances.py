@@ -338,7 +338,7 @@ def test_one_select_a_kind(family: Session) -> None:
 
 
 def test_what_was_moved_by_both(family: Session) -> None:
-    """9. A child that was moved here and there: its old parent's children, of whom nobody asked, stay unread."""
+    """9. A child that was moved here and there: its old parent's children are left for later."""
     family.add(Parent(id=2, name="other"))
     family.commit()
     family.expunge_all()
