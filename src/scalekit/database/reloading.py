@@ -102,8 +102,8 @@ def _with(mapper: Mapper[Any], names: set[str], shapes: _Shapes, seen: set[objec
 def _changed(session: "ReadWriteSession") -> frozenset[object]:
     """The relationships that were changed somewhere, and are loaded for nobody who had not loaded them.
 
-    To a collection that is loaded later, SQLAlchemy does what was done to it before, and fails where that takes
-    out what somebody else has taken out by then.
+    To a collection that is loaded later, SQLAlchemy does what was done to it before, and fails where that
+    takes out what somebody else has taken out by then.
     """
     states: list[InstanceState[Any]] = [inspect(one) for one in (*session.dirty, *session.deleted)]
     return frozenset(
