@@ -110,7 +110,7 @@ class Roles:
                 self.promotions.learn(known, outcome)
                 outcome = self.promotions.whole(outcome)
                 member.health.answered(outcome)
-                if known is not None and known.server != outcome.server and not member.identity.several:
+                if known is not None and known.is_restarted(outcome) and not member.identity.several:
                     member.health.restarted(outcome)
                 if not outcome.epoch:
                     self._compare(member, outcome)
