@@ -13,6 +13,7 @@ from scalekit.database import ANY, AsyncCluster
 from scalekit.database.backends.postgresql import PostgreSQL
 from scalekit.errors import NoServerAvailable
 from tests.conftest import Database
+from tests.database._readers import all_readers
 from tests.servers.postgres import PostgresServer
 from tests.servers.waiting import wait_until
 
@@ -59,6 +60,24 @@ async def test_reads_that_a_replica_cancels(
     assert f"the replica {replica.name} cancelled it" in str(raised.value)
     assert "set hot_standby_feedback=on" in str(raised.value)
     assert replica.cancellations == 2
+
+
+@pytest.mark.parametrize("driver", ["asyncpg", "psycopg"])
+async def test_every_replica_cancels_a_read(
+    make_async: Callable[..., AsyncCluster], items: Database, driver: str
+) -> None:
+    """12. Each is tried once, and then the primary."""
+    items.cluster.primary.sql(
+        "CREATE FUNCTION conflict() RETURNS boolean LANGUAGE plpgsql AS $$ BEGIN IF pg_is_in_recovery() THEN "
+        "RAISE EXCEPTION 'conflict with recovery' USING ERRCODE = '40001'; END IF; RETURN false; END $$",
+        database=items.name,
+    )
+    items.cluster.wait_caught_up()
+    cluster = make_async(driver, consistency=ANY)
+    await all_readers(cluster)
+    async with cluster.session() as session:
+        assert (await session.execute(text("SELECT conflict()"))).scalar_one() is False
+    assert [member.repeats for member in cluster.status().members] == [0, 1, 1]
 
 
 async def test_servers_that_are_too_old(

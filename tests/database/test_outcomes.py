@@ -1,17 +1,19 @@
 """What COMMIT came to, where nobody says so: on one server, and in two phases."""
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
 import pytest
 from sqlalchemy import text
-from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
 
 from scalekit.database import AsyncCluster, Cluster
 from scalekit.database.backends.postgresql import PostgreSQL
 from scalekit.database.backends.protocol import Trouble
 from scalekit.errors import OutcomeUnknown
 from tests.conftest import Database
+from tests.database._waiting import until
 from tests.faults import FaultProxy
 
 READ = text("SELECT stock, pg_is_in_recovery() FROM item WHERE id = 1")
@@ -45,6 +47,39 @@ async def by(items: Database, proxy: FaultProxy) -> AsyncIterator[Callable[[str,
 
 def stock(items: Database) -> str:
     return items.cluster.primary.sql("SELECT stock FROM item WHERE id = 1", database=items.name)
+
+
+@both
+async def test_what_was_sent_along_with_commit_is_cancelled(
+    make_async: Callable[..., AsyncCluster], items: Database, driver: str
+) -> None:
+    """17. Where the log is, is asked in the same message: an error of that question is none of COMMIT's."""
+    cluster = make_async(driver)
+    async with cluster.session() as session:
+        await session.execute(WRITE)
+        backend: Any = cluster._fleet.members[0].backend
+        backend.position = "(SELECT pg_sleep(60)::text)"
+        committing = asyncio.create_task(session.commit())
+        sleeping = "SELECT count(pg_cancel_backend(pid)) FROM pg_stat_activity WHERE wait_event = 'PgSleep'"
+        await until(lambda: items.cluster.primary.sql(sleeping, database=items.name) == "1")
+        with pytest.raises(OutcomeUnknown, match="may or may not have been applied"):
+            await committing
+    assert stock(items) == "1"
+
+
+@both
+async def test_a_commit_that_the_server_refuses(
+    make_async: Callable[..., AsyncCluster], items: Database, driver: str
+) -> None:
+    """17. The server says so, and that is known."""
+    items.cluster.primary.sql(
+        "CREATE TABLE one_each (id int UNIQUE DEFERRABLE INITIALLY DEFERRED)", database=items.name
+    )
+    cluster = make_async(driver)
+    async with cluster.session() as session:
+        await session.execute(text("INSERT INTO one_each VALUES (1), (1)"))
+        with pytest.raises(IntegrityError):
+            await session.commit()
 
 
 @both

@@ -222,9 +222,7 @@ async def test_both_questions_have_one_answer(make_async: Callable[..., AsyncClu
                 asked=short.asked,
             )
         assert short.order <= full.order
-        assert short.since < short.asked, "the connection was open before the question"
-        assert short.run.startswith(f"{short.server} "), "a crash of the replica would change it"
-        kept = {"order": full.order, "reached": full.reached, "shown": full.shown, "since": full.since}
+        kept = {"order": full.order, "reached": full.reached, "shown": full.shown}
         assert replace(short, **kept) == full
 
     async with cluster.session() as session:

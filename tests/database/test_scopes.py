@@ -42,6 +42,22 @@ def test_what_others_of_the_request_commit_meanwhile(
             assert read(cluster) == (1, False)
 
 
+def test_a_scope_that_a_transaction_is_entered_with(
+    make_sync: Callable[..., Cluster], items: Database
+) -> None:
+    """1. A session, or a connection, that was opened before follows: what its scope was promised it reads."""
+    writer, cluster = make_sync(), make_sync()
+    for one in (writer, cluster):
+        meet(one)
+    with cluster.session() as session, cluster.connection(read=True) as connection:
+        assert session.execute(READ).one() == connection.execute(READ).one() == (0, True)
+        with lagging(items), writer.scope() as elsewhere:
+            write(writer)
+            with cluster.scope(elsewhere.token):
+                assert session.execute(READ).one() == (1, False)
+                assert connection.execute(READ).one() == (1, False)
+
+
 def test_the_process_reads_what_its_scopes_wrote(make_sync: Callable[..., Cluster], items: Database) -> None:
     """1. 23. A script after its jobs, a worker that a request gave something to do. No other scope does."""
     cluster = make_sync()

@@ -85,6 +85,33 @@ async def test_the_response_waits_for_a_core_connection(cluster: Cluster, *, fai
         assert (await browser.post("/")).status_code == (500 if fails else 200)
 
 
+async def test_what_a_core_connection_has_committed_is_answered(cluster: Cluster) -> None:
+    """25. The answer that waited for its commit stands, though the application fails after it."""
+    sent: list[str] = []
+
+    async def send(message: Any) -> None:
+        sent.append(message["type"])
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        connection = cluster.connection()
+        connection.execute(insert(Item).values(id=1))
+        await JSONResponse({"saved": True})(scope, receive, send)
+        assert sent == []
+        connection.commit()
+        connection.execute(insert(Item).values(id=2))
+        connection.close()
+        raise RuntimeError("after the commit")
+
+    wrapped = ReadYourWritesMiddleware(app, cluster=cluster, secret_key="s" * 16)
+    with pytest.raises(RuntimeError):
+        await wrapped({"type": "http", "method": "POST", "headers": []}, send, send)  # type: ignore[arg-type]
+    assert sent == ["http.response.start", "http.response.body"]
+    with cluster.scope() as scope, cluster.session() as session:
+        assert session.scalar(text("SELECT count(*) FROM item")) == 1
+        session.commit()
+    assert scope.commits == 0, "nobody's commit is counted for another"
+
+
 async def test_what_is_committed_or_only_read_waits_for_nothing(cluster: Cluster) -> None:
     """25. Such a response leaves at once, and one whose application fails after a commit stands."""
     sent: list[str] = []

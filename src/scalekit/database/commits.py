@@ -33,6 +33,7 @@ from scalekit.database.tokens import Token, latest
 from scalekit.errors import OutcomeUnknown
 
 _KEY = "scalekit.database"
+_COUNTED = "scalekit.database.counted"
 
 _APPLIED_OR_NOT = "the transaction may or may not have been applied; find out before you repeat it"
 
@@ -216,6 +217,8 @@ def tell_outcomes(engine: Engine, driver: Driver, backend: Backend, *, name: str
         except BaseException as error:
             if backend.trouble(driver.code(error)) not in (Trouble.GONE, Trouble.OTHER):
                 raise
+            if connection.is_valid and driver.is_inside(connection.dbapi_connection):
+                raise  # it failed before COMMIT was reached
             if mark is not None:
                 mark.may_have_committed()
             if not isinstance(error, Exception):
@@ -266,6 +269,25 @@ def tell_outcomes(engine: Engine, driver: Driver, backend: Backend, *, name: str
         event.listen(engine, gone, leave)
     dialect.do_commit, dialect.do_rollback = do_commit, do_rollback
     dialect.do_commit_twophase = do_commit_twophase
+
+
+def count_commits(engine: Engine) -> None:
+    """Tell who has asked by :func:`count_next` that a transaction on ``engine`` is committed."""
+    dialect: Any = engine.dialect
+    plain_commit = dialect.do_commit
+
+    def do_commit(connection: PoolProxiedConnection) -> None:
+        plain_commit(connection)
+        counted = connection.info.pop(_COUNTED, None)
+        if counted is not None:
+            counted()
+
+    dialect.do_commit = do_commit
+
+
+def count_next(connection: PoolProxiedConnection, counted: Callable[[], None] | None) -> None:
+    """``counted`` is called when the transaction on ``connection`` is committed; ``None``: nobody is."""
+    connection.info[_COUNTED] = counted
 
 
 def end_quietly(engine: Engine, driver: Driver) -> None:

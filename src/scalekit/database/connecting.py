@@ -12,11 +12,12 @@ from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import InvalidRequestError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
+from scalekit.database.choice import Choice
 from scalekit.database.engines import describe
 from scalekit.database.fleet import Fleet
 from scalekit.database.levels import STRONG, Consistency
 from scalekit.database.member import Member
-from scalekit.database.monotonic import Found, replica_for, shows_again
+from scalekit.database.monotonic import replica_for
 from scalekit.database.scope import Scope
 from scalekit.database.tokens import Token
 from scalekit.errors import NoServerAvailable
@@ -47,9 +48,10 @@ def connect_to_replica(
         return None
     began = time.monotonic()
     while level is not STRONG and (found := replica_for(fleet, scope, level, without)) is not None:
-        member = found.choice.member
+        choice, token = found
+        member = choice.member
         try:
-            connection = open_reader(fleet, found, level, connect)
+            connection = open_reader(fleet, choice, level, token, connect)
         except _failures(member) as error:
             # Nothing has been sent yet: another may be tried.
             fleet.suspect(member, describe(error))
@@ -65,23 +67,23 @@ def connect_to_replica(
 
 def open_reader(
     fleet: Fleet,
-    found: Found,
+    choice: Choice[Member],
     level: Consistency,
+    token: Token | None,
     connect: Callable[[Engine], Connection] = Engine.connect,
 ) -> Connection | None:
     """A connection to the replica that was chosen; ``None``: it has not got what is to be read.
 
     Args:
         fleet: of the replica.
-        found: what :func:`.replica_for` answered.
+        choice: what :meth:`.Fleet.choose` answered.
         level: how fresh the read must be.
+        token: what the visitor was promised.
         connect: makes the connection.
     """
-    connection = connect(found.choice.member.reader)
+    connection = connect(choice.member.reader)
     try:
-        idle = raw(connection)
-        fresh = fleet.confirm(found.choice, level, found.token, idle)
-        fresh = fresh and shows_again(fleet, found, level, idle)
+        fresh = fleet.confirm(choice, level, token, raw(connection))
     except BaseException:  # a cancellation too: an answer may still be on its way over it
         connection.invalidate()
         connection.close()

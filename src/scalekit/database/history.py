@@ -1,6 +1,5 @@
 """The age of a replica's data, from the primary's recent positions. Pure."""
 
-from collections import deque
 from typing import NamedTuple
 
 from scalekit.database.report import Report
@@ -20,27 +19,25 @@ class History:
     """The primary's recent positions, from which the age of a replica's data follows."""
 
     def __init__(self) -> None:
-        self._samples: deque[_Sample] = deque(maxlen=_REMEMBERED)
-        self._since = 0.0
+        # Replaced, never changed: readers go through it while the monitor adds to it.
+        self._samples: tuple[_Sample, ...] = ()
 
     def add(self, report: Report) -> None:
         """Remember what the primary said; a report from another epoch or system starts afresh."""
         if report.written is None or report.flushed is None:
             return
-        merged = False
-        if self._samples:
-            last = self._samples[-1]
+        samples = self._samples
+        if samples:
+            last = samples[-1]
             if not last.written.same_history(report.written):
-                self._samples.clear()
+                samples = ()
             elif report.asked <= last.asked:
                 return
             elif (last.written, last.flushed) == (report.written, report.flushed):
                 # An idle primary: everything up to here was still everything, later.
-                self._samples.pop()
-                merged = True
-        if not self._samples and not merged:
-            self._since = report.asked
-        self._samples.append(_Sample(report.asked, report.written, report.flushed, report.flush_delay))
+                samples = samples[:-1]
+        sample = _Sample(report.asked, report.written, report.flushed, report.flush_delay)
+        self._samples = (*samples[1 - _REMEMBERED :], sample)
 
     def complete_until(self, reached: Reached) -> float | None:
         """The latest moment (monotonic) of which who has ``reached`` has every commit."""
@@ -59,14 +56,9 @@ class History:
 
         How far behind it seems to be, and so no promise: that is :meth:`complete_until`.
         """
-        if not self._samples:
+        samples = self._samples
+        if not samples:
             return None
         until = self.complete_until(reached.furthest)
-        newest = self._samples[-1].asked
+        newest = samples[-1].asked
         return float("inf") if until is None else max(0.0, newest - until)
-
-    def reaches_back(self, seconds: float, *, epoch: int) -> bool:
-        """Whether the primary of ``epoch`` has been watched for so long."""
-        if not self._samples or self._samples[-1].written.epoch != epoch:
-            return False
-        return self._samples[-1].asked - self._since >= seconds

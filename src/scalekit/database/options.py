@@ -36,4 +36,6 @@ def level_of(
 def is_streamed(statement: Executable, given: Mapping[str, Any]) -> bool:
     """Whether the rows of ``statement`` come as they are asked for."""
     own = statement.get_execution_options()
+    if not own and not given:
+        return False  # as nearly always
     return any(options.get("yield_per") or options.get("stream_results") for options in (given, own))

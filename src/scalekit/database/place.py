@@ -83,15 +83,24 @@ class Place(Mark):
     def tell_seen(self) -> None:
         """The transaction is over here, and what it was shown its visitor has seen."""
         if self.replica and self.statements:
-            self.scope.saw(Seen(self.member, self.report, self._began, time.monotonic()))
+            self.scope.saw(Seen(self.member, self.report, time.monotonic()))
 
-    def still_answers(self, fleet: Fleet, level: Consistency) -> bool:
+    def still_answers(self, fleet: Fleet, level: Consistency, scope: Scope) -> bool:
         """Whether this replica, chosen for an earlier statement, is fresh enough for one more.
 
         Another session of the same visitor may have committed since, and a statement may ask for more than
         the transaction did.
+
+        Args:
+            fleet: of the replica.
+            level: how fresh the statement must be.
+            scope: the visitor, as the statement runs.
         """
-        if level is ANY or (level == self.level and self.scope.token is self.seen):
+        if scope is not self.scope:
+            # Entered since this began. What was shown so far, the one before has seen.
+            self.tell_seen()
+            self.scope = scope
+        if level is ANY or (level == self.level and scope.token is self.seen):
             return True
         return level is not STRONG and is_fresh_enough(self, self.connection, fleet, level)
 

@@ -16,7 +16,7 @@ from sqlalchemy import URL, QueuePool
 from scalekit._forks import renew_in_children
 from scalekit._steps import Steps
 from scalekit.database.backends.protocol import Backend
-from scalekit.database.commits import tell_outcomes
+from scalekit.database.commits import count_commits, tell_outcomes
 from scalekit.database.conflicts import tell_conflicts
 from scalekit.database.drivers.protocol import Driver
 from scalekit.database.engines import (
@@ -83,6 +83,7 @@ def lone_pool(
     if driver is not None and backend is not None:
         tell_outcomes(pool.sync, driver, backend, name=name)
         tell_refusals(pool.sync, driver, backend, name=name)
+    count_commits(pool.sync)
     if isinstance(pool.sync.pool, QueuePool):  # others, such as an in-memory SQLite's, keep one for ever
         renew_in_children(pool)
         keep_to_loop(pool.sync)

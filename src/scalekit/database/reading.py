@@ -15,7 +15,7 @@ Rules:
 """
 
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Self, cast
 
@@ -65,8 +65,6 @@ class _At:
     """No transaction has begun there."""
     statements: int = 0
     """How many the transaction has run there, with success."""
-    began: float = field(default_factory=time.monotonic)
-    """When the transaction began (monotonic)."""
 
 
 def open_reading(
@@ -178,7 +176,7 @@ class ReadingConnection(MovingConnection):
     def _prepare(self) -> None:
         """A transaction begins: it is to run where its visitor's reads belong now."""
         at, fleet = self._at, self._fleet
-        at.statements, at.began, unused, at.unused = 0, time.monotonic(), at.unused, False
+        at.statements, unused, at.unused = 0, at.unused, False
         at.scope = fleet.scopes.current() or self._home
         level = _level(fleet, at.scope, self._wanted)
         if at.level is STRONG:
@@ -187,8 +185,14 @@ class ReadingConnection(MovingConnection):
                 at.member is not fleet.primary or (not at.stays and self._could_go(level))
             ):
                 self._move()
-        elif unused and level == at.level and at.scope.token is at.seen and not isinstance(level, Bounded):
-            pass  # asked just now
+        elif (
+            unused
+            and level == at.level
+            and at.scope.token is at.seen
+            and not isinstance(level, Bounded)
+            and at.member in fleet.readers
+        ):
+            pass  # asked when it was opened
         elif level is not STRONG and self._knows(level):
             at.level = level
         elif not self._kept:
@@ -203,7 +207,11 @@ class ReadingConnection(MovingConnection):
     def _keep_up(self) -> None:
         """One more statement of the transaction: it is not to be older than what its visitor has seen."""
         at = self._at
-        if at.level in (STRONG, ANY) or at.scope.token is at.seen:
+        scope = self._fleet.scopes.current() or self._home
+        if scope is not at.scope:
+            self._ends()  # what was shown so far, the one before has seen
+            at.scope = scope
+        if at.level in (STRONG, ANY) or scope.token is at.seen:
             return
         if not at.statements and self._may_move():
             if not self._knows(at.level):
@@ -256,7 +264,7 @@ class ReadingConnection(MovingConnection):
     def _after(self, statement: Any) -> None:
         at = self._at
         at.statements += 1
-        if not self._kept and not isinstance(statement, _SAVEPOINTS):
+        if at.level is not STRONG and not self._kept and not isinstance(statement, _SAVEPOINTS):
             known = text(statement) if isinstance(statement, str) else statement
             self._kept = not (isinstance(known, Executable) and self._fleet.verdicts.is_read(known))
 
@@ -264,7 +272,7 @@ class ReadingConnection(MovingConnection):
         # What a transaction was shown, the visitor has seen.
         at = self._at
         if at.report is not None and at.statements:
-            at.scope.saw(Seen(at.member, at.report, at.began, time.monotonic()))
+            at.scope.saw(Seen(at.member, at.report, time.monotonic()))
             at.statements = 0
 
     def _recover(self, error: DBAPIError, failed: frozenset[Member]) -> bool:

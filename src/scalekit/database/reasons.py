@@ -44,7 +44,7 @@ class Suspicion(Reason):
 
 
 class CatchingUp(Reason):
-    """It answers, and it has not got yet what others have, or nobody can tell."""
+    """It was out and answers, and has not got yet what others have."""
 
     __slots__ = ()
     level, varies = logging.INFO, True

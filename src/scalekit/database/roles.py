@@ -77,7 +77,7 @@ class Roles:
 
     def reset(self) -> None:
         """Forget what the members said."""
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # what is collected meanwhile may commit in this very thread
         self.history = History()
         for member in self.members:
             member.health, member.identity, member.suspected = Health(), Identity(), None
@@ -102,6 +102,8 @@ class Roles:
         promotion = written = None
         with self._lock:
             before = self._previous
+            if member.health.is_overtaken(outcome, asked=asked):
+                return
             if isinstance(outcome, str):
                 member.health.failed(outcome, asked=asked)
             else:
@@ -110,7 +112,7 @@ class Roles:
                 self.promotions.learn(known, outcome)
                 outcome = self.promotions.whole(outcome)
                 member.health.answered(outcome)
-                if known is not None and known.is_restarted(outcome) and not member.identity.several:
+                if known is not None and known.server != outcome.server and not member.identity.several:
                     member.health.restarted(outcome)
                 if not outcome.epoch:
                     self._compare(member, outcome)
@@ -131,7 +133,7 @@ class Roles:
                 report = after.health.report
                 if report is not None and not report.epoch:
                     promotion = self.promotions.replaced(after.name, report)
-            news = self._find_news(told=after if before not in (None, after) else None)
+            news = self._find_news()
         if written is not None:
             # Not under the lock: whoever holds a scope's may be about to tell of a commit here.
             self.scopes.heard(written, asked=asked)
@@ -206,12 +208,8 @@ class Roles:
         self.readers = tuple(member for member in readers if member.suspected is None)
         self.returned = min((member.admitted for member in self.readers), default=-math.inf)
 
-    def _find_news(self, *, told: Member | None = None) -> list[tuple[int, str]]:
-        """What is to be told of the members, and was not; at the start, when all of them have been asked.
-
-        Args:
-            told: of whom people hear that it is the primary now, in place of another.
-        """
+    def _find_news(self) -> list[tuple[int, str]]:
+        """What is to be told of the members, and was not; at the start, when all of them have been asked."""
         found = []
         for member in self.members:
             standing = self._standing(member)
@@ -222,7 +220,7 @@ class Roles:
             ):
                 continue
             news = self._news.of(member, member.name, standing)
-            if news is not None and (member is not told or standing != "primary"):
+            if news is not None:
                 found.append(news)
         return found
 

@@ -205,6 +205,7 @@ class ReadWriteSession(Session):
         else:
             # What is no statement at all ends in SQLAlchemy's error.
             self._use_primary(wrote=True).changed |= getattr(statement, "is_dml", False)
+        failed: frozenset[Member] = frozenset()
         while True:
             if self._place is not None:
                 # Before it runs, so that those that it causes, as a selectinload() does, are not the first.
@@ -212,7 +213,9 @@ class ReadWriteSession(Session):
             try:
                 return call()
             except DBAPIError as error:
-                if not read or not self._recover(error, statement):
+                if self._place is not None:
+                    failed |= {self._place.member}
+                if not read or not self._recover(error, statement, failed):
                     raise
 
     def _choose_reader(self, statement: Executable, options: Mapping[str, Any]) -> None:
@@ -222,7 +225,7 @@ class ReadWriteSession(Session):
             level = level_of(statement, options, getattr(self, "execution_options", _NOTHING))
             if place is None:
                 self._begin_reading(level)
-            elif not place.still_answers(self.fleet, level or place.level):
+            elif not place.still_answers(self.fleet, level or place.level, self._scope()):
                 self._use_primary(fallback=(level or place.level) is not STRONG)
             place = self._place
             if place is not None and place.replica:
@@ -342,8 +345,8 @@ class ReadWriteSession(Session):
         for connection in connections:
             connection.close()
 
-    def _recover(self, error: DBAPIError, statement: Executable) -> bool:
-        """Whether the read that ended in ``error`` may be repeated; prepares that."""
+    def _recover(self, error: DBAPIError, statement: Executable, failed: frozenset[Member]) -> bool:
+        """Whether the read that ended in ``error`` may be repeated, not on ``failed``; prepares that."""
         place = self._place
         if place is None:
             return False
@@ -361,6 +364,6 @@ class ReadWriteSession(Session):
             case Repeat.ELSEWHERE:
                 let_go(self, place.connection, broken=trouble is Trouble.GONE)
                 self._place = None
-                self._begin_reading(place.level, frozenset({place.member}))
+                self._begin_reading(place.level, failed)
         place.member.counters.repeats += 1
         return True

@@ -4,7 +4,7 @@ from weakref import ref
 
 from sqlalchemy import Connection, PoolProxiedConnection, event
 
-from scalekit.database.commits import Mark, attach
+from scalekit.database.commits import Mark, attach, count_next
 from scalekit.database.connecting import open_writer, raw
 from scalekit.database.fleet import Fleet
 from scalekit.database.member import Member
@@ -25,11 +25,14 @@ def open_writing(fleet: Fleet) -> Connection:
     member, connection = open_writer(fleet, scope.token)
     writing = _Writing(fleet, member, scope, connection)
     scope.watch(writing)
+    if fleet.single:
+        event.listen(connection, "begin", writing.begin_alone)
+        event.listen(connection, "rollback", writing.end_alone)
+        return connection
+    member.transactions += 1
+    event.listen(connection, "begin", writing.begin)
     event.listen(connection, "commit", writing.end)
-    if not fleet.single:
-        member.transactions += 1
-        event.listen(connection, "begin", writing.begin)
-        event.listen(connection, "rollback", writing.end)
+    event.listen(connection, "rollback", writing.end)
     return connection
 
 
@@ -68,12 +71,24 @@ class _Writing:
         connection = self._connection()
         return connection is not None and connection.in_transaction()
 
-    def begin(self, connection: Connection) -> None:
+    def _enter_scope(self) -> Scope:
         scope = self._fleet.scopes.current() or self._scope
         if scope is not self._scope:
             # Kept for longer than the scope that it was opened in: what it does is of this one.
             self._scope = scope
             scope.watch(self)
+        return scope
+
+    def begin_alone(self, connection: Connection) -> None:
+        """On a server that has no replicas; nobody needs to know where its log is."""
+        count_next(connection.connection, self._enter_scope().counted)
+
+    def end_alone(self, connection: Connection) -> None:
+        if not connection.invalidated:
+            count_next(connection.connection, None)
+
+    def begin(self, connection: Connection) -> None:
+        scope = self._enter_scope()
         self._mark = _Mark(self._fleet, self._member, scope, connection)
         attach(connection.connection, self._mark, autocommit=self._member.is_autocommit(connection))
 

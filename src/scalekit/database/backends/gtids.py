@@ -105,7 +105,6 @@ def report(
         shown=shown,
         own=server.split()[0].lower(),
         replayed=replayed,
-        run=server,
     )
 
 

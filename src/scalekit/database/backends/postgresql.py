@@ -31,13 +31,6 @@ _RECORDED = (
     "(SELECT min_recovery_end_timeline FROM pg_control_recovery())"
 )
 
-# A crash discards the statistics, which start anew. Those about archiving are hardly ever reset by people.
-# Before version 15 they came from a file, which may be old.
-_RUN = (
-    "CASE WHEN current_setting('server_version_num')::int >= 150000 "
-    "THEN (SELECT stats_reset FROM pg_stat_archiver)::text END"
-)
-
 # A third of what QUESTION costs the server: files are read only where the first answer is not to be had.
 INLINE = (
     "SELECT pg_is_in_recovery(), pg_last_wal_replay_lsn()::text, "
@@ -55,7 +48,6 @@ SELECT pg_is_in_recovery(),
        CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn()
             ELSE pg_current_wal_flush_lsn() END::text,
        extract(epoch FROM pg_postmaster_start_time())::float8,
-       {_RUN},
        current_setting('wal_writer_delay'),
        current_setting('wal_segment_size'),
        current_setting('default_transaction_read_only'),
@@ -91,12 +83,16 @@ _TROUBLE = {
     "40P01": Trouble.CONFLICT,
     # "Statement completion unknown": said by those who stand between us and the server.
     "40003": Trouble.OTHER,
+    # Cancelled, perhaps after a COMMIT that was sent along with a question.
+    "57014": Trouble.OTHER,
     **dict.fromkeys(("57P01", "57P02", "57P03", "57P05", "08000", "08003", "08006"), Trouble.GONE),
 }
 
 # Classes of SQLSTATEs. The rest of 08 is about the connection, not about what was sent over it: PgBouncer
 # says 08P01 for a server that it lost. 3D: no such database.
 _CONNECTION, _LOGIN = "08", ("28", "3D")
+# No memory, no disk, a bug: of what was sent in one message, a part may have been done before.
+_EXHAUSTED = ("53", "58", "XX")
 
 _CAN_WAIT = 190_000
 """The first version with WAIT FOR LSN."""
@@ -140,9 +136,7 @@ class PostgreSQL:
         return _ending(sql)
 
     def report(self, row: tuple[Any, ...], *, asked: float) -> Report:
-        recovering, number, timeline, position, flushed, started, reset, writer_delay, segment_size, *more = (
-            row
-        )
+        recovering, number, timeline, position, flushed, started, writer_delay, segment_size, *more = row
         read_only, replayed, is_aurora, version = more
         if is_aurora:
             # What its functions for the log say, where they answer, is not known to be what readers see.
@@ -167,7 +161,6 @@ class PostgreSQL:
             # Stays where it was when the server was promoted, until that restarts.
             replayed=None if recovering or replayed is None else (read_lsn(replayed), replayed),
             version=version,
-            run=f"{started} {reset}" if reset else "",
         )
 
     def inline_report(self, row: tuple[Any, ...], *, asked: float, last: Report) -> Report | None:
@@ -205,7 +198,7 @@ class PostgreSQL:
         state = str(code or "")
         if state in _TROUBLE:
             return _TROUBLE[state]
-        if not state or state.startswith(_CONNECTION):
+        if not state or state.startswith((_CONNECTION, *_EXHAUSTED)):
             return Trouble.OTHER
         return Trouble.LOGIN if state.startswith(_LOGIN) else Trouble.SERVER_SAID_NO
 

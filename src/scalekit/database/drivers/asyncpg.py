@@ -89,6 +89,9 @@ class Asyncpg:
     def is_idle(self, connection: Any) -> bool:
         return not self.is_closed(connection) and not raw(connection).is_in_transaction()
 
+    def is_inside(self, connection: Any) -> bool:
+        return not self.is_closed(connection) and bool(raw(connection).is_in_transaction())
+
     def is_between(self, connection: Any) -> bool:
         return self.is_idle(connection)
 

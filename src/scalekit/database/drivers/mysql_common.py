@@ -96,6 +96,9 @@ class MySQLDriver(ABC):
         # Not even the server's own status tells: after a SELECT whose function wrote it is that of before.
         return False
 
+    def is_inside(self, connection: Any) -> bool:
+        return False  # as for is_idle()
+
     def is_between(self, connection: Any) -> bool:
         return not raw(connection).server_status & _IN_TRANSACTION
 

@@ -81,6 +81,10 @@ class Driver(Protocol):
         """Whether the connection is open and the server has no transaction in progress on it, for certain."""
         ...
 
+    def is_inside(self, connection: Any) -> bool:
+        """Whether a transaction, perhaps a failed one, is for certain in progress on the connection."""
+        ...
+
     def is_between(self, connection: Any) -> bool:
         """Whether the next statement is the first of its transaction, on a connection that only reads."""
         ...

@@ -72,6 +72,10 @@ class Psycopg:
     def is_idle(self, connection: Any) -> bool:
         return bool(raw(connection).info.transaction_status == TransactionStatus.IDLE)
 
+    def is_inside(self, connection: Any) -> bool:
+        status = raw(connection).info.transaction_status
+        return status in (TransactionStatus.INTRANS, TransactionStatus.INERROR)
+
     def is_between(self, connection: Any) -> bool:
         return self.is_idle(connection)
 

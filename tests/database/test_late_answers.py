@@ -1,0 +1,99 @@
+"""What is told of a member late, by another thread, or in the middle of something else. No server needed."""
+
+import threading
+from collections.abc import Iterator, Mapping
+
+from scalekit.database import Cluster
+from scalekit.database.history import History
+from scalekit.database.report import Report
+from scalekit.database.tokens import Reached
+from tests.database._tokens import token
+from tests.database.test_topology import report
+
+REPLICAS = ["postgresql+psycopg://host2/shop", "postgresql+psycopg://host3/shop"]
+
+
+def of(
+    server: str, *, asked: float, timeline: int = 1, position: int = 100, writable: bool = False
+) -> Report:
+    return report(asked, server=server, timeline=timeline, position=position, writable=writable)
+
+
+def silent() -> Cluster:
+    """A cluster whose members are heard of by the test alone."""
+    cluster = Cluster("postgresql+psycopg://host1/shop", replicas=REPLICAS)
+    cluster._fleet.monitor.poke = lambda: None  # type: ignore[method-assign]
+    return cluster
+
+
+def test_an_answer_that_was_overtaken_changes_no_role() -> None:
+    """18. A session may tell of its replica after the probe has told of its promotion, or its end."""
+    fleet = silent()._fleet
+    first, second, third = fleet.members
+    for asked in (1.0, 2.0):
+        fleet.heard(first, of("a", asked=asked, writable=True), asked=asked)
+        fleet.heard(second, of("b", asked=asked), asked=asked)
+        fleet.heard(third, of("c", asked=asked), asked=asked)
+    assert fleet.primary is first
+    promoted = of("b", asked=3.1, timeline=2, position=120, writable=True)
+    fleet.heard(second, promoted, asked=3.1)
+    fleet.heard(first, "connection refused", asked=3.2)
+    assert fleet.primary is second
+    fleet.heard(second, of("b", asked=3.0), asked=3.0)
+    assert fleet.primary is second
+    fleet.heard(third, "connection refused", asked=4.0)
+    fleet.heard(third, of("c", asked=3.5, timeline=2), asked=3.5)
+    assert fleet.state(third) == "connection refused"
+    fleet.heard(third, of("c", asked=4.1, timeline=2, position=120), asked=4.1)
+    assert fleet.state(third) != "connection refused"
+
+
+def test_an_answer_that_was_overtaken_counts_where_it_tells_the_same() -> None:
+    """3. Of the same server in the same role it is true, and the list of peers may be in it alone."""
+    fleet = silent()._fleet
+    replica = fleet.members[1]
+    fleet.heard(replica, of("b", asked=2.0, position=100), asked=2.0)
+    fleet.heard(replica, of("b", asked=1.5, position=90), asked=1.5)
+    assert replica.health.report is not None
+    assert replica.health.report.asked == 1.5
+
+
+def test_a_commit_in_the_middle_of_what_is_told() -> None:
+    """23. The garbage collector may end a forgotten transaction in the very thread that tells of a member."""
+    fleet = silent()._fleet
+
+    def commit() -> None:
+        with fleet._lock:
+            fleet.committed(token(1, 100, system="pg:7"), since=None)
+
+    thread = threading.Thread(target=commit, daemon=True)
+    thread.start()
+    thread.join(60)
+    assert not thread.is_alive()
+
+
+class _Growing(Mapping[str, int]):
+    """Positions that are read while ``history`` is added to, as by the monitor's thread."""
+
+    def __init__(self, history: History) -> None:
+        self._history, self._asked = history, 10.0
+
+    def __getitem__(self, origin: str) -> int:
+        self._asked += 1
+        self._history.add(of("a", asked=self._asked, position=1000 + int(self._asked), writable=True))
+        return 1
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(("1",))
+
+    def __len__(self) -> int:
+        return 1
+
+
+def test_the_history_is_read_while_it_grows() -> None:
+    """5. Whoever asks how old a replica is goes through what the monitor adds to."""
+    history = History()
+    for asked in range(1, 5):
+        history.add(of("a", asked=float(asked), position=100 + asked, writable=True))
+    assert history.complete_until(Reached("pg:7", _Growing(history))) is None
+    assert history.lag(Reached("pg:7", {"1": 2000})) == 0.0
