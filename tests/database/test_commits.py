@@ -299,7 +299,8 @@ def test_two_threads_that_commit_at_once() -> None:
                 other.join(0.5)  # it is through, or waits for this one
             return int(self) > value
 
-        __lt__ = __gt__
+        def __lt__(self, value: int) -> bool:
+            return int(self) < value
 
         def __eq__(self, value: object) -> bool:
             return int(self) == value

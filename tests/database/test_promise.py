@@ -1,6 +1,7 @@
 """What a visitor is promised, as it grows. Moments are chosen here: nothing waits."""
 
 import math
+from typing import Any
 
 from scalekit.database import Token
 from scalekit.database.promise import Promise
@@ -89,8 +90,9 @@ def test_what_a_parent_is_promised_its_children_are_too() -> None:
     late.advance(token(1, 40), settles=writer, also=scopes.who_else())
     assert {one.token for one in (parent, *children, late, scopes.process)} == {token(1, 40)}
     scopes.doubted(parent.doubt(writer, UNKNOWN))
+    later = Scope(parent=children[1])
     scopes.heard(token(1, 50), asked=float("inf"))
-    assert grandchild.token == token(1, 50), "the primary was asked meanwhile"
+    assert grandchild.token == later.token == token(1, 50), "the primary was asked meanwhile"
     other = Scope()
     assert other.token is None
     assert Scope(parent=other).token is None
@@ -102,3 +104,20 @@ def test_a_scope_that_is_over_is_not_kept() -> None:
     for _ in range(3):
         Scope(parent=parent)
     assert not parent._children
+
+
+def test_a_scope_that_is_opened_meanwhile() -> None:
+    """1. While a commit is told to one scope after the other: it is promised it whenever it is opened."""
+    opened: list[Scope] = []
+
+    class Opening(Scope):
+        def _change(self, *arguments: Any, **keywords: Any) -> None:
+            opened.append(Scope(parent=self))
+            super()._change(*arguments, **keywords)
+            opened.append(Scope(parent=self))
+
+    parent = Opening()
+    child = Opening(parent=parent)
+    parent.advance(token(1, 10))
+    assert len(opened) == 4
+    assert {one.token for one in (parent, child, *opened)} == {token(1, 10)}

@@ -65,6 +65,10 @@ class Promise:
             self._known = latest(old, token)
             if self._known is token:
                 self._since, self._learned = now, {}
+        elif len(old.marks) == 1 == len(token.marks) and old.marks[0][0] == token.marks[0][0] != UNKNOWN:
+            # As on PostgreSQL nearly always.
+            if token.marks[0][1] > old.marks[0][1]:
+                self._known, self._learned[token.marks[0][0]] = token, now
         else:
             later = frozenset(origin for origin, _ in old.marks if self._learned_at(origin) >= began)
             self._follow(old, token, keeping=later, now=now)

@@ -80,11 +80,12 @@ class Scope:
         self._blocks: tuple[Block, ...] = ()
         self._children: set[ref[Scope]] = set()
         self.forked()
-        if parent is None:
-            self._promise = Promise(token, now=time.monotonic())
-        else:
-            self._promise = parent._adopt(self, token)
-        self.token: Token | None = self._promise.token
+        with self._lock:  # a commit may be told to it as soon as its parent knows it
+            if parent is None:
+                self._promise = Promise(token, now=time.monotonic())
+            else:
+                self._promise = parent._adopt(self, token)
+            self.token: Token | None = self._promise.token
 
     def forked(self) -> None:
         """A lock of our own: a thread of the parent process may hold the old one for ever."""
@@ -153,19 +154,25 @@ class Scope:
         """The primary's log was at ``written`` when that was asked. Whether nothing is in doubt now."""
         with self._lock:
             self._promise.settle(written, asked=asked)
-            self.token = self._promise.token
-            return self._promise.is_certain
+            self.token, certain = self._promise.token, self._promise.is_certain
+        for scope in _inside([self]):  # which were opened with the same doubts
+            with scope._lock:
+                scope._promise.settle(written, asked=asked)
+                scope.token = scope._promise.token
+        return certain
 
     def _tell(
         self, change: Callable[[Promise], None], also: Iterable["Scope"], *, confirmed: bool | None
     ) -> list["Scope"]:
-        around = dict.fromkeys(scope for one in (self, *also) for scope in one._around())
-        inside = [scope for scope in dict.fromkeys(_inside(around)) if scope not in around]
-        for scope in around:
+        told = dict.fromkeys(scope for one in (self, *also) for scope in one._around())
+        for scope in told:
             scope._change(change, confirmed=confirmed)
-        for scope in inside:
-            scope._change(change, confirmed=None)
-        return [*around, *inside]
+        # Each before its children are looked for: one that is opened meanwhile takes over what it was told.
+        for scope in _inside(list(told)):
+            if scope not in told:
+                told[scope] = None
+                scope._change(change, confirmed=None)
+        return list(told)
 
     def _change(self, change: Callable[[Promise], None], *, confirmed: bool | None) -> None:
         # Threads of one request, or of a script, may commit at the same time.
