@@ -38,7 +38,7 @@ def why(one: Health, *, watched: bool = True) -> str | None:
 
 def replica(position: int, **facts: Any) -> Health:
     one = Health(away=True)
-    one.answered(report(asked=59.5, position=position))
+    one.answered(report(asked=59.5, position=position, timeline=facts.pop("timeline", 1)))
     for name, value in facts.items():
         setattr(one, name, value)
     return one
@@ -52,6 +52,8 @@ def replica(position: int, **facts: Any) -> Health:
         (replica(570), "was out, and catches up: 2.0 s behind, until it is 1 s"),
         (replica(570, away=False), None),
         (replica(280, away=False), "lags more than 30 s behind"),
+        (replica(-1), "lags more than 30 s behind"),
+        (replica(590, timeline=2), "is behind all that this process has seen of its primary so far"),
         (replica(580, returned=58.0), None),
         (replica(580, returned=58.5), "was out, and has not yet all that was committed before it returned"),
         (replica(580, returned=58.5, away=False), None),
@@ -61,6 +63,29 @@ def replica(position: int, **facts: Any) -> Health:
 def test_who_is_read_from_again(one: Health, expected: str | None) -> None:
     """15. At a small lag, and not before it has what was committed while it was out."""
     assert why(one) == expected
+
+
+def test_a_process_that_has_just_begun() -> None:
+    """15. How old what is behind the little that it knows is, it cannot tell; later it can, of an idle one,
+    too. Who has to wait for that, and was never out, is not cold."""
+    history, one = History(), Health()
+    history.add(report(asked=0.0, writable=True, position=10))
+    one.answered(report(asked=0.1, position=9))
+
+    def why() -> str | None:
+        return lags(one, history=history, watched=True, max_lag=30, readmit_lag=1)
+
+    assert why() == "is behind all that this process has seen of its primary so far"
+    settle(one, reads=False)
+    history.add(report(asked=30.0, writable=True, position=10))
+    assert why() == "lags more than 30 s behind"
+    one.answered(report(asked=30.1, position=10))
+    assert why() is None
+    settle(one, reads=True)
+    assert one.admitted == -math.inf
+    settle(one, reads=False)
+    settle(one, reads=True)
+    assert one.admitted == 30.1
 
 
 def test_nobody_can_catch_up_without_a_primary() -> None:

@@ -3,11 +3,12 @@ visitor has committed meanwhile."""
 
 import time
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from sqlalchemy import Connection, text
 
-from scalekit.database import AsyncCluster, Cluster
+from scalekit.database import STRONG, AsyncCluster, Cluster
 from scalekit.errors import NoServerAvailable
 from tests.conftest import Database
 from tests.database._lag import lagging, meet
@@ -146,3 +147,28 @@ def test_whose_transaction_it_is(make_sync: Callable[..., Cluster], items: Datab
             other.rollback()
             with cluster.primary(), pytest.raises(NoServerAvailable, match="belongs on the primary"):
                 where(other)
+
+
+def test_a_primary_that_is_replaced(
+    make_sync: Callable[..., Cluster], items: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """16. The next transaction over a kept connection to it begins on the new one, except where something is
+    set that the new one would not know of."""
+    cluster = make_sync(probe_interval=60)
+    meet(cluster)
+    fleet: Any = cluster._fleet
+    with (
+        cluster.connection(read=True, consistency=STRONG) as reading,
+        cluster.connection(read=True, consistency=STRONG) as kept,
+    ):
+        kept.execute(text("SET application_name = 'kept'"))
+        kept.rollback()
+        assert where(reading) == (0, False)
+        # One that is a replica still, so that it can be told apart.
+        monkeypatch.setattr(fleet, "primary", fleet.members[1])
+        monkeypatch.setattr(fleet, "writer", lambda token: fleet.members[1])
+        monkeypatch.setattr("scalekit.database.member.objection", lambda *_, **__: None)
+        assert where(reading) == (0, False), "a transaction does not move"
+        reading.rollback()
+        assert where(reading) == (0, True)
+        assert where(kept) == (0, False)

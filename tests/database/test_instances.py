@@ -337,6 +337,23 @@ def test_one_select_a_kind(family: Session) -> None:
     assert (parent.name, [child.id for child in parent.children]) == ("theirs", [2])
 
 
+def test_what_was_moved_by_both(family: Session) -> None:
+    """9. A child that was moved here and there: its old parent's children are left for later."""
+    family.add(Parent(id=2, name="other"))
+    family.commit()
+    family.expunge_all()
+    (other,) = family.scalars(
+        select(Parent).where(Parent.id == 2).options(selectinload(Parent.children))
+    ).all()
+    first, second = family.scalars(select(Child).order_by(Child.id).options(joinedload(Child.parent))).all()
+    first.parent = other
+    family.connection().exec_driver_sql("UPDATE child SET parent_id = 2 WHERE id = 1")
+    assert reload(family, expire(family)) == []  # type: ignore[arg-type]
+    assert inspect(second).dict["parent"].id == 1
+    family.commit()
+    assert (other.children, second.parent.children) == ([first], [second])
+
+
 def test_what_is_gone_and_what_is_hidden(family: Session) -> None:
     """9. What the primary does not have is named; what a hook leaves out of queries is loaded."""
     first, second = family.get_one(Parent, 1).children

@@ -12,7 +12,7 @@ from scalekit.database.choice import Choice
 from scalekit.database.fleet import Fleet
 from scalekit.database.identity import Identity
 from scalekit.database.member import Member
-from scalekit.database.monotonic import replica_for
+from scalekit.database.monotonic import replica_for, shows_again
 from scalekit.database.report import Health, Report
 from scalekit.database.scope import Scope, Seen
 from scalekit.database.tokens import Reached, Token, latest
@@ -25,11 +25,19 @@ from tests.faults import pause_replay
 WHERE = text("SELECT inet_server_port(), pg_is_in_recovery()")
 
 
-def report(position: int, *, asked: float, writable: bool = False, server: str = "one") -> Report:
+def report(
+    position: int,
+    *,
+    asked: float,
+    writable: bool = False,
+    server: str = "one",
+    since: float = 0,
+    run: str = "",
+) -> Report:
     return Report(
         asked=asked, writable=writable, reached=Reached("pg:1", {"1": position}), epoch=1, order=position,
         written=token(1, position) if writable else None, flushed=None, flush_delay=0, server=server,
-        shown="",
+        shown="", since=since, run=run,
     )  # fmt: skip
 
 
@@ -52,6 +60,12 @@ class Two:
         self.fleet.choose = self.choose
         self.scope = Scope(token(1, 5), visitor=1)
         self.wanted: Token | None = None
+        self.confirmed: Token | None = None
+        self.fleet.confirm = self.confirm
+
+    def confirm(self, choice: Choice[Member], level: Consistency, token: Token | None, over: Any) -> bool:
+        self.confirmed = token
+        return True
 
     def choose(self, level: Consistency, wanted: Token | None, *_: Any, **__: Any) -> Choice[Member]:
         self.wanted = wanted
@@ -61,12 +75,17 @@ class Two:
         found = replica_for(self.fleet, self.scope, level, frozenset())
         if found is None:
             return None
-        assert found[1] is self.wanted, "what the connection is asked for is what the choice was made for"
-        return found[0]
+        assert found.token is self.wanted, "what the connection is asked for is what the choice was made for"
+        self.found = found
+        return found.choice
 
     def saw(self, where: Member, *, until: float) -> None:
         assert where.health.report is not None
-        self.scope.saw(Seen(where, where.health.report, until))
+        self.scope.saw(Seen(where, where.health.report, until - 0.5, until))
+
+    def shows_again(self, introduction: Report) -> bool:
+        self.second.introduction = lambda _: introduction  # type: ignore[method-assign]
+        return shows_again(self.fleet, self.found, CAUSAL, "a connection")
 
 
 def test_the_same_replica_shows_it_again() -> None:
@@ -82,6 +101,30 @@ def test_the_same_replica_shows_it_again() -> None:
     two.second.identity.several = False
     two.second.health.answered(report(3, asked=3, server="two"))
     assert two.read() is None
+
+
+def test_the_same_replica_may_have_crashed_and_gone_back() -> None:
+    """4. Only a connection that was open before the last read, or the server, can say that it has not."""
+    two = Two()
+    two.saw(two.second, until=2)
+    assert two.read() == Choice(two.second, None)
+    assert two.shows_again(report(3, asked=1, since=1)), "open since before, and so not cut by a crash"
+    assert two.confirmed is None
+    assert not two.shows_again(report(3, asked=2, since=1.8)), "nobody knows yet what was shown"
+    two.second.health.answered(report(9, asked=3, since=2.5))
+    assert not two.shows_again(report(3, asked=2, since=1.8)), "nor over a connection that is newer itself"
+    assert two.fleet.primary is not None
+    two.fleet.primary.health.answered(report(30, asked=3, writable=True))
+    assert two.shows_again(report(40, asked=2, since=1.8))
+    assert two.confirmed == token(1, 30), "asked whether it has all that can have been shown"
+
+    two.second.health.answered(report(10, asked=4, run="a"))
+    two.saw(two.second, until=5)
+    two.fleet.primary = None
+    assert two.read() == Choice(two.second, None)
+    assert two.shows_again(report(10, asked=6, since=6, run="a")), "the server says that it is the same"
+    assert not two.shows_again(report(10, asked=6, since=6, run="b"))
+    assert not two.shows_again(report(10, asked=6, since=6))
 
 
 def test_another_replica_shows_no_less() -> None:
@@ -110,7 +153,7 @@ def test_another_replica_shows_no_less() -> None:
 def test_what_a_scope_inside_a_request_has_seen() -> None:
     """4. The request has seen it too, and what the request had seen counts inside."""
     outer = Scope(visitor=7)
-    seen = Seen(member("first"), report(1, asked=1), 2)
+    seen = Seen(member("first"), report(1, asked=1), 2, 3)
     Scope(parent=outer).saw(seen)
     assert outer.seen is seen
     inner = Scope(parent=outer)

@@ -222,7 +222,9 @@ async def test_both_questions_have_one_answer(make_async: Callable[..., AsyncClu
                 asked=short.asked,
             )
         assert short.order <= full.order
-        kept = {"order": full.order, "reached": full.reached, "shown": full.shown}
+        assert short.since < short.asked, "the connection was open before the question"
+        assert short.run.startswith(f"{short.server} "), "a crash of the replica would change it"
+        kept = {"order": full.order, "reached": full.reached, "shown": full.shown, "since": full.since}
         assert replace(short, **kept) == full
 
     async with cluster.session() as session:

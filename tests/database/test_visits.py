@@ -56,7 +56,7 @@ def shows(position: int) -> Seen:
     then, now = (
         Mock(Report, reached=Reached("pg:1", {"1": at}), epoch=1, server="one") for at in (1, position)
     )
-    return Seen(Mock(health=Mock(report=now)), then, 0)
+    return Seen(Mock(health=Mock(report=now)), then, 0, 0)
 
 
 def test_pages_that_only_read_set_no_cookie() -> None:

@@ -13,6 +13,8 @@ Rules:
   and who is nobody in particular moves with their process.
 """
 
+from math import inf
+
 from scalekit.database.history import History
 from scalekit.database.reasons import CatchingUp, Reason, Unsettled
 from scalekit.database.report import Health
@@ -35,6 +37,9 @@ def lags(
     if one.report is None:
         return Unsettled("has not answered yet")
     lag = history.lag(one.report.reached)
+    if lag == inf and not history.reaches_back(max_lag, epoch=one.report.epoch):
+        # As when the process starts, or has heard of a promotion, and not yet of the new primary.
+        return CatchingUp("is behind all that this process has seen of its primary so far")
     if lag is not None and lag > max_lag:
         return Reason(f"lags more than {max_lag:g} s behind")
     if not one.away or not watched or lag is None:
@@ -50,9 +55,10 @@ def lags(
 def settle(one: Health, *, reads: bool) -> bool:
     """Remember whether the replica is read from now; whether it is out and was not before."""
     if reads:
-        if one.away and one.report is not None:
+        # Who was only not known well enough when the process began is not cold.
+        if one.away and one.report is not None and (one.served or one.returned is not None):
             one.admitted = one.report.asked
-        one.away = False
+        one.away, one.served = False, True
         return False
     ejected = not one.away and (one.report is not None or one.failure is not None)
     one.away |= ejected

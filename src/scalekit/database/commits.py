@@ -215,11 +215,9 @@ def tell_outcomes(engine: Engine, driver: Driver, backend: Backend, *, name: str
             yield
         # Whatever it is, the command may be on its way, and the visitor must hear of it.
         except BaseException as error:
-            code = driver.code(error)
-            if backend.trouble(code) not in (Trouble.GONE, Trouble.OTHER):
+            if backend.trouble(driver.code(error)) not in (Trouble.GONE, Trouble.OTHER):
                 raise
-            # Only with a word of the server's: a time-out or a cancellation leaves it as it was, too.
-            if code is not None and connection.is_valid and driver.is_inside(connection.dbapi_connection):
+            if connection.is_valid and driver.is_inside(connection.dbapi_connection):
                 raise  # it failed before COMMIT was reached
             if mark is not None:
                 mark.may_have_committed()

@@ -12,12 +12,11 @@ from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import InvalidRequestError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from scalekit.database.choice import Choice
 from scalekit.database.engines import describe
 from scalekit.database.fleet import Fleet
 from scalekit.database.levels import STRONG, Consistency
 from scalekit.database.member import Member
-from scalekit.database.monotonic import replica_for
+from scalekit.database.monotonic import Found, replica_for, shows_again
 from scalekit.database.scope import Scope
 from scalekit.database.tokens import Token
 from scalekit.errors import NoServerAvailable
@@ -48,10 +47,9 @@ def connect_to_replica(
         return None
     began = time.monotonic()
     while level is not STRONG and (found := replica_for(fleet, scope, level, without)) is not None:
-        choice, token = found
-        member = choice.member
+        member = found.choice.member
         try:
-            connection = open_reader(fleet, choice, level, token, connect)
+            connection = open_reader(fleet, found, level, connect)
         except _failures(member) as error:
             # Nothing has been sent yet: another may be tried.
             fleet.suspect(member, describe(error))
@@ -67,23 +65,23 @@ def connect_to_replica(
 
 def open_reader(
     fleet: Fleet,
-    choice: Choice[Member],
+    found: Found,
     level: Consistency,
-    token: Token | None,
     connect: Callable[[Engine], Connection] = Engine.connect,
 ) -> Connection | None:
     """A connection to the replica that was chosen; ``None``: it has not got what is to be read.
 
     Args:
         fleet: of the replica.
-        choice: what :meth:`.Fleet.choose` answered.
+        found: what :func:`.replica_for` answered.
         level: how fresh the read must be.
-        token: what the visitor was promised.
         connect: makes the connection.
     """
-    connection = connect(choice.member.reader)
+    connection = connect(found.choice.member.reader)
     try:
-        fresh = fleet.confirm(choice, level, token, raw(connection))
+        idle = raw(connection)
+        fresh = fleet.confirm(found.choice, level, found.token, idle)
+        fresh = fresh and shows_again(fleet, found, level, idle)
     except BaseException:  # a cancellation too: an answer may still be on its way over it
         connection.invalidate()
         connection.close()

@@ -203,7 +203,10 @@ class Fleet(Roles):
         choice = self.choose(level, token, frozenset(self.members) - {member})
         if choice is None or choice.ask is not None:
             return False
-        return level is ANY or member.known_over(connection) is not None
+        if level is ANY:
+            return True
+        known = member.known_over(connection)
+        return known is not None and self._suffices(known, level, self._comparable(token))
 
     def _suffices(self, report: Report, level: Consistency, token: Token | None) -> bool:
         if isinstance(level, Bounded):

@@ -21,21 +21,24 @@ class History:
     def __init__(self) -> None:
         # Replaced, never changed: readers go through it while the monitor adds to it.
         self._samples: tuple[_Sample, ...] = ()
+        self._since = 0.0
 
     def add(self, report: Report) -> None:
         """Remember what the primary said; a report from another epoch or system starts afresh."""
         if report.written is None or report.flushed is None:
             return
-        samples = self._samples
+        samples, afresh = self._samples, not self._samples
         if samples:
             last = samples[-1]
             if not last.written.same_history(report.written):
-                samples = ()
+                samples, afresh = (), True
             elif report.asked <= last.asked:
                 return
             elif (last.written, last.flushed) == (report.written, report.flushed):
                 # An idle primary: everything up to here was still everything, later.
                 samples = samples[:-1]
+        if afresh:
+            self._since = report.asked
         sample = _Sample(report.asked, report.written, report.flushed, report.flush_delay)
         self._samples = (*samples[1 - _REMEMBERED :], sample)
 
@@ -62,3 +65,10 @@ class History:
         until = self.complete_until(reached.furthest)
         newest = samples[-1].asked
         return float("inf") if until is None else max(0.0, newest - until)
+
+    def reaches_back(self, seconds: float, *, epoch: int) -> bool:
+        """Whether the primary of ``epoch`` has been watched for so long."""
+        samples = self._samples
+        if not samples or samples[-1].written.epoch != epoch:
+            return False
+        return samples[-1].asked - self._since >= seconds

@@ -3,7 +3,7 @@
 import math
 import threading
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from scalekit.database.drivers.protocol import Driver
@@ -55,8 +55,9 @@ class Links:
     def identified(self, connection: Any, report: Report) -> None:
         """The server at the other end has said who it is."""
         with self._lock:
-            if connection in self.open:
-                self.open[connection].report = report
+            link = self.open.get(connection)
+            if link is not None:
+                link.report = replace(report, since=link.opened)
 
     def taken(self, connection: Any) -> None:
         """Somebody uses it. Not before its set-up, after which it may be forgotten, is this sure."""

@@ -9,7 +9,7 @@ Rules:
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -210,10 +210,10 @@ class Member:
         asked = time.monotonic()
         row = self._driver.ask(connection, self.backend.inline)
         report = self.backend.inline_report(row, asked=asked, last=last)
-        if report is not None:
-            return report
-        asked = time.monotonic()
-        return self.backend.report(self._driver.ask(connection, self.backend.question), asked=asked)
+        if report is None:
+            asked = time.monotonic()
+            report = self.backend.report(self._driver.ask(connection, self.backend.question), asked=asked)
+        return report if report.since == last.since else replace(report, since=last.since)
 
     def wait_over(self, connection: Any, token: Token, timeout: float) -> Report | None:
         """As :meth:`ask_over`, once the server has ``token`` or after ``timeout`` seconds.
@@ -229,9 +229,14 @@ class Member:
         return self.ask_over(connection)
 
     def known_over(self, connection: Any) -> Report | None:
-        """What is known of the server behind the DBAPI ``connection``, unless that is not the probe's."""
-        report = self.health.report
-        return report if report and report.server == self.introduction(connection).server else None
+        """What is known of the server behind the DBAPI ``connection``, unless that is not the probe's.
+
+        What somebody was told before the ``connection`` was opened may be from before a crash.
+        """
+        report, own = self.health.report, self.introduction(connection)
+        if report is None or report.server != own.server:
+            return None
+        return report if report.asked >= own.since else own
 
     def introduction(self, connection: Any) -> Report:
         """What the server behind the DBAPI ``connection`` said when that was opened.

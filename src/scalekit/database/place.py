@@ -83,7 +83,7 @@ class Place(Mark):
     def tell_seen(self) -> None:
         """The transaction is over here, and what it was shown its visitor has seen."""
         if self.replica and self.statements:
-            self.scope.saw(Seen(self.member, self.report, time.monotonic()))
+            self.scope.saw(Seen(self.member, self.report, self._began, time.monotonic()))
 
     def still_answers(self, fleet: Fleet, level: Consistency, scope: Scope) -> bool:
         """Whether this replica, chosen for an earlier statement, is fresh enough for one more.

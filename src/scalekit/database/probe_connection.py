@@ -11,6 +11,7 @@ Rules:
 import math
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, TypeAlias
 
 from sqlalchemy import NullPool
@@ -59,6 +60,7 @@ class Probe:
         """It lets nobody in as this user, or the driver does not know an option: asking again is no use."""
         self._deadline = math.inf
         self._connection: Any = None
+        self._opened = math.inf
 
     def ask(self, doubt: Callable[[str], None]) -> Steps[Report | str]:
         """Ask, and when an old connection fails once more over a new one. A text says why both failed.
@@ -88,12 +90,13 @@ class Probe:
             # Connecting has its own time-out, but the set-up queries that follow have none.
             self._deadline = time.monotonic() + self._connect_timeout + self._timeout
             self._connection = yield self.pool.engine.connect()
+            self._opened = time.monotonic()
             self._check_version()
         asked = time.monotonic()
         self._deadline = asked + self._timeout
         result = yield self._connection.exec_driver_sql(self._backend.question)
         self._deadline = math.inf
-        return self._backend.report(tuple(result.one()), asked=asked)
+        return replace(self._backend.report(tuple(result.one()), asked=asked), since=self._opened)
 
     def _check_version(self) -> None:
         assert self._backend is not None

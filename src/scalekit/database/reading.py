@@ -15,7 +15,7 @@ Rules:
 """
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, Self, cast
 
@@ -65,6 +65,8 @@ class _At:
     """No transaction has begun there."""
     statements: int = 0
     """How many the transaction has run there, with success."""
+    began: float = field(default_factory=time.monotonic)
+    """When the transaction began (monotonic)."""
 
 
 def open_reading(
@@ -176,7 +178,7 @@ class ReadingConnection(MovingConnection):
     def _prepare(self) -> None:
         """A transaction begins: it is to run where its visitor's reads belong now."""
         at, fleet = self._at, self._fleet
-        at.statements, unused, at.unused = 0, at.unused, False
+        at.statements, at.began, unused, at.unused = 0, time.monotonic(), at.unused, False
         at.scope = fleet.scopes.current() or self._home
         level = _level(fleet, at.scope, self._wanted)
         if at.level is STRONG:
@@ -264,7 +266,7 @@ class ReadingConnection(MovingConnection):
     def _after(self, statement: Any) -> None:
         at = self._at
         at.statements += 1
-        if at.level is not STRONG and not self._kept and not isinstance(statement, _SAVEPOINTS):
+        if not self._kept and not isinstance(statement, _SAVEPOINTS):
             known = text(statement) if isinstance(statement, str) else statement
             self._kept = not (isinstance(known, Executable) and self._fleet.verdicts.is_read(known))
 
@@ -272,7 +274,7 @@ class ReadingConnection(MovingConnection):
         # What a transaction was shown, the visitor has seen.
         at = self._at
         if at.report is not None and at.statements:
-            at.scope.saw(Seen(at.member, at.report, time.monotonic()))
+            at.scope.saw(Seen(at.member, at.report, at.began, time.monotonic()))
             at.statements = 0
 
     def _recover(self, error: DBAPIError, failed: frozenset[Member]) -> bool:

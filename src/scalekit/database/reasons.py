@@ -44,7 +44,7 @@ class Suspicion(Reason):
 
 
 class CatchingUp(Reason):
-    """It was out and answers, and has not got yet what others have."""
+    """It answers, and it has not got yet what others have, or nobody can tell."""
 
     __slots__ = ()
     level, varies = logging.INFO, True

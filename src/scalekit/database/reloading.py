@@ -39,14 +39,21 @@ def reload(session: "ReadWriteSession", expired: Sequence[Expired]) -> list[str]
         # Those of one query have had the same attributes loaded.
         loaded = frozenset(names | (state.manager.keys() - state.unloaded))
         alike.setdefault((state.mapper, loaded), []).append((instance, names))
+    changed = _changed(session)
     with session.no_autoflush:  # also of the SELECTs that the first one causes
         for (mapper, _), group in alike.items():
             for part in _parts(group):
-                _load(session, mapper, part, list(alike))
+                _load(session, mapper, part, list(alike), changed)
         return [_named(instance) for instance, names in expired if not _is_there(session, instance, names)]
 
 
-def _load(session: "ReadWriteSession", mapper: Mapper[Any], group: list[Expired], shapes: _Shapes) -> None:
+def _load(
+    session: "ReadWriteSession",
+    mapper: Mapper[Any],
+    group: list[Expired],
+    shapes: _Shapes,
+    changed: frozenset[object],
+) -> None:
     keys, missing = list[Any](), set[str]()
     for instance, names in group:
         state: InstanceState[Any] = inspect(instance)
@@ -64,7 +71,7 @@ def _load(session: "ReadWriteSession", mapper: Mapper[Any], group: list[Expired]
         select(mapper.class_)
         .where(of_these)
         .options(lazyload("*"), load_only(*(getattr(mapper.class_, name) for name in columns)))
-        .options(*_with(mapper, related, shapes, set()))
+        .options(*_with(mapper, related, shapes, set(changed)))
     )
     # Whatever the session does by default: what was changed is not undone.
     session.scalars(statement, execution_options={"populate_existing": False}).all()
@@ -90,6 +97,21 @@ def _with(mapper: Mapper[Any], names: set[str], shapes: _Shapes, seen: set[objec
             option = option.options(undefer(getattr(target.class_, key)))
         options.append(option.options(*_with(target, further, shapes, seen)))
     return options
+
+
+def _changed(session: "ReadWriteSession") -> frozenset[object]:
+    """The relationships that were changed somewhere, and are loaded for nobody who had not loaded them.
+
+    To a collection that is loaded later, SQLAlchemy does what was done to it before, and fails where that
+    takes out what somebody else has taken out by then.
+    """
+    states: list[InstanceState[Any]] = [inspect(one) for one in (*session.dirty, *session.deleted)]
+    return frozenset(
+        state.mapper.relationships[key]
+        for state in states
+        for key in state.committed_state
+        if key in state.mapper.relationships
+    )
 
 
 def _is_there(session: "ReadWriteSession", instance: object, names: set[str]) -> bool:

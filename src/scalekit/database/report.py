@@ -1,5 +1,6 @@
 """What a member said about itself, and what this process makes of its silence."""
 
+import math
 from dataclasses import dataclass
 
 from scalekit.database.tokens import Reached, Token
@@ -20,6 +21,11 @@ class Report:
         flushed: up to where a primary's log is flushed; ``None`` on a replica.
         flush_delay: seconds after which a commit is flushed at the latest, even an asynchronous one.
         server: which process of which server this is; another one after a restart.
+        run: another text when that process has started anew within itself, as PostgreSQL does when one of its
+            backends is killed: a replica may be behind then where it was before. Equal texts are of one run;
+            different ones, and empty ones, tell nothing.
+        since: when the connection was opened that this was said over (monotonic). None outlives a run, so
+            that this one had begun by then.
         shown: its position in the server's own notation, for people.
         read_only: whether the connections that are opened for reading refuse to write.
         replayed: of a primary that was a replica: up to where it had replayed when it was promoted, as
@@ -46,6 +52,24 @@ class Report:
     own: str | None = None
     peers: frozenset[str] | None = None
     version: int = 0
+    run: str = ""
+    since: float = math.inf
+
+    def is_of_the_run_of(self, seen: "Report", *, at: float) -> bool:
+        """Whether the server has not been restarted in any way since what was ``seen``. False if unknown.
+
+        Args:
+            seen: what it had said over the connection that was read over.
+            at: a moment (monotonic), not before which that connection has answered.
+        """
+        return self.server == seen.server and (self.since <= at or self.run == seen.run != "")
+
+    def is_restarted(self, later: "Report") -> bool:
+        """Whether the server, or another one in its place, has started anew by what it said ``later``."""
+        if self.server != later.server:
+            return True
+        # Statistics that were reset tell of no restart to whose connection has survived that.
+        return later.since > self.asked and self.run != later.run and "" not in (self.run, later.run)
 
     @property
     def most(self) -> Token | None:
@@ -69,6 +93,7 @@ class Health:
         returned: when it was heard again after it had failed or been restarted.
         away: it is left out, or has to catch up, since it was.
         admitted: when it was read from again.
+        served: it has been read from.
         foreign: why it does not belong to the primary, or ``None``.
     """
 
@@ -78,6 +103,7 @@ class Health:
     returned: float | None = None
     away: bool = False
     admitted: float = float("-inf")
+    served: bool = False
     foreign: str | None = None
 
     def is_overtaken(self, outcome: Report | str, *, asked: float) -> bool:

@@ -112,7 +112,7 @@ class Roles:
                 self.promotions.learn(known, outcome)
                 outcome = self.promotions.whole(outcome)
                 member.health.answered(outcome)
-                if known is not None and known.server != outcome.server and not member.identity.several:
+                if known is not None and known.is_restarted(outcome) and not member.identity.several:
                     member.health.restarted(outcome)
                 if not outcome.epoch:
                     self._compare(member, outcome)
@@ -133,7 +133,7 @@ class Roles:
                 report = after.health.report
                 if report is not None and not report.epoch:
                     promotion = self.promotions.replaced(after.name, report)
-            news = self._find_news()
+            news = self._find_news(told=after if before not in (None, after) else None)
         if written is not None:
             # Not under the lock: whoever holds a scope's may be about to tell of a commit here.
             self.scopes.heard(written, asked=asked)
@@ -208,8 +208,12 @@ class Roles:
         self.readers = tuple(member for member in readers if member.suspected is None)
         self.returned = min((member.admitted for member in self.readers), default=-math.inf)
 
-    def _find_news(self) -> list[tuple[int, str]]:
-        """What is to be told of the members, and was not; at the start, when all of them have been asked."""
+    def _find_news(self, *, told: Member | None = None) -> list[tuple[int, str]]:
+        """What is to be told of the members, and was not; at the start, when all of them have been asked.
+
+        Args:
+            told: of whom people hear that it is the primary now, in place of another.
+        """
         found = []
         for member in self.members:
             standing = self._standing(member)
@@ -220,7 +224,7 @@ class Roles:
             ):
                 continue
             news = self._news.of(member, member.name, standing)
-            if news is not None:
+            if news is not None and (member is not told or standing != "primary"):
                 found.append(news)
         return found
 

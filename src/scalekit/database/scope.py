@@ -40,12 +40,14 @@ class Seen(NamedTuple):
 
     Args:
         member: the replica.
-        report: what it had said before.
-        until: when the transaction ended, on this process's monotonic clock.
+        report: what it had said before, over the connection that was read over.
+        began: when the transaction began, on this process's monotonic clock.
+        until: when the transaction ended, on the same clock.
     """
 
     member: "Member"
     report: Report
+    began: float
     until: float
 
 

@@ -105,6 +105,7 @@ def report(
         shown=shown,
         own=server.split()[0].lower(),
         replayed=replayed,
+        run=server,
     )
 
 

@@ -31,6 +31,13 @@ _RECORDED = (
     "(SELECT min_recovery_end_timeline FROM pg_control_recovery())"
 )
 
+# A crash discards the statistics, which start anew. Those about archiving are hardly ever reset by people.
+# Before version 15 they came from a file, which may be old.
+_RUN = (
+    "CASE WHEN current_setting('server_version_num')::int >= 150000 "
+    "THEN (SELECT stats_reset FROM pg_stat_archiver)::text END"
+)
+
 # A third of what QUESTION costs the server: files are read only where the first answer is not to be had.
 INLINE = (
     "SELECT pg_is_in_recovery(), pg_last_wal_replay_lsn()::text, "
@@ -48,6 +55,7 @@ SELECT pg_is_in_recovery(),
        CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn()
             ELSE pg_current_wal_flush_lsn() END::text,
        extract(epoch FROM pg_postmaster_start_time())::float8,
+       {_RUN},
        current_setting('wal_writer_delay'),
        current_setting('wal_segment_size'),
        current_setting('default_transaction_read_only'),
@@ -136,7 +144,9 @@ class PostgreSQL:
         return _ending(sql)
 
     def report(self, row: tuple[Any, ...], *, asked: float) -> Report:
-        recovering, number, timeline, position, flushed, started, writer_delay, segment_size, *more = row
+        recovering, number, timeline, position, flushed, started, reset, writer_delay, segment_size, *more = (
+            row
+        )
         read_only, replayed, is_aurora, version = more
         if is_aurora:
             # What its functions for the log say, where they answer, is not known to be what readers see.
@@ -161,6 +171,7 @@ class PostgreSQL:
             # Stays where it was when the server was promoted, until that restarts.
             replayed=None if recovering or replayed is None else (read_lsn(replayed), replayed),
             version=version,
+            run=f"{started} {reset}" if reset else "",
         )
 
     def inline_report(self, row: tuple[Any, ...], *, asked: float, last: Report) -> Report | None:
