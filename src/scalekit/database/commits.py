@@ -215,9 +215,11 @@ def tell_outcomes(engine: Engine, driver: Driver, backend: Backend, *, name: str
             yield
         # Whatever it is, the command may be on its way, and the visitor must hear of it.
         except BaseException as error:
-            if backend.trouble(driver.code(error)) not in (Trouble.GONE, Trouble.OTHER):
+            code = driver.code(error)
+            if backend.trouble(code) not in (Trouble.GONE, Trouble.OTHER):
                 raise
-            if connection.is_valid and driver.is_inside(connection.dbapi_connection):
+            # Only with a word of the server's: a time-out or a cancellation leaves it as it was, too.
+            if code is not None and connection.is_valid and driver.is_inside(connection.dbapi_connection):
                 raise  # it failed before COMMIT was reached
             if mark is not None:
                 mark.may_have_committed()
