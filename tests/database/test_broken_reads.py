@@ -68,6 +68,27 @@ def test_a_later_read_of_the_transaction(make_sync: Callable[..., Cluster], item
         assert session.execute(PID).one()[0] != pid
 
 
+@pytest.mark.parametrize("kind", ["session", "connection"])
+def test_a_read_that_ends_its_own_connection(
+    make_sync: Callable[..., Cluster], items: Database, kind: str
+) -> None:
+    """12. As one does that takes all memory: it is tried on two replicas, and never on the primary."""
+    items.cluster.primary.sql("CREATE SEQUENCE deaths", database=items.name)
+    items.cluster.primary.sql(
+        "CREATE FUNCTION die() RETURNS int LANGUAGE plpgsql AS $$ BEGIN IF NOT pg_is_in_recovery() THEN "
+        "PERFORM nextval('deaths'); END IF; PERFORM pg_terminate_backend(pg_backend_pid()); RETURN 1; END $$",
+        database=items.name,
+    )
+    items.cluster.wait_caught_up()
+    cluster = make_sync()
+    meet(cluster)
+    opened = cluster.session(consistency=ANY) if kind == "session" else cluster.connection(read=True)
+    with opened as reading, pytest.raises(DBAPIError):
+        reading.scalar(select(func.die()))
+    assert sum(member.repeats for member in cluster.status().members) == 1
+    assert items.cluster.primary.sql("SELECT is_called FROM deaths", database=items.name) == "f"
+
+
 def test_a_first_read(make_sync: Callable[..., Cluster], items: Database) -> None:
     """12. The replica is gone before it answered anything: the read is repeated, and nobody notices."""
     cluster = make_sync()

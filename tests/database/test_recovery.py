@@ -43,5 +43,7 @@ def test_what_was_read_already_is_not_repeated() -> None:
     for trouble in (Trouble.GONE, Trouble.CONFLICT):
         assert repeat(trouble, replica=True, statements=0) is Repeat.ELSEWHERE
         assert repeat(trouble, replica=True, statements=1) is Repeat.NOWHERE
+    assert repeat(Trouble.CONFLICT, replica=True, statements=0, lost=2) is Repeat.ELSEWHERE
+    assert repeat(Trouble.GONE, replica=True, statements=0, lost=2) is Repeat.NOWHERE
     assert repeat(Trouble.SERVER_SAID_NO, replica=True, statements=0) is Repeat.NOWHERE
     assert repeat(Trouble.OTHER, replica=True, statements=0) is Repeat.NOWHERE

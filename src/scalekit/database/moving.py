@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError
 
+from scalekit.database.backends.protocol import Trouble
 from scalekit.database.member import Member
 
 T = TypeVar("T")
@@ -54,12 +55,8 @@ class MovingConnection(Connection, ABC):
         """A transaction is about to end."""
 
     @abstractmethod
-    def _recover(self, error: DBAPIError, failed: frozenset[Member]) -> bool:
-        """Whether what ended in ``error`` may be repeated; moves away for that."""
-
-    @abstractmethod
-    def _where(self) -> Member:
-        """The server that it leads to."""
+    def _recover(self, error: DBAPIError, met: dict[Member, Trouble]) -> bool:
+        """Whether what ended in ``error`` may be repeated; moves away for that, and adds it to ``met``."""
 
     def _leave(self, *, broken: bool = False) -> None:
         """Give back what it leads to, and not its transaction."""
@@ -136,19 +133,18 @@ class MovingConnection(Connection, ABC):
         self._busy = True
         try:
             self._before(begins=transaction is None)
-            failed: frozenset[Member] = frozenset()
+            met: dict[Member, Trouble] = {}
             while True:
                 try:
                     if self._begins_again and transaction is not None:
                         self._begin_impl(transaction)
-                    elif failed and transaction is None and statement is not None:
+                    elif met and transaction is None and statement is not None:
                         # Once a listener to that has failed, SQLAlchemy does not do it by itself.
                         self.begin()
                     self._begins_again = False
                     result = call()
                 except DBAPIError as error:
-                    failed |= {self._where()}
-                    if not self._recover(error, failed):
+                    if not self._recover(error, met):
                         raise
                     transaction = self.get_transaction()
                 else:

@@ -164,9 +164,6 @@ class ReadingConnection(MovingConnection):
         super()._take_over(other)
         self._at, self._kept = other._at, False
 
-    def _where(self) -> Member:
-        return self._at.member
-
     def _before(self, *, begins: bool) -> None:
         if not begins:
             self._keep_up()
@@ -277,19 +274,20 @@ class ReadingConnection(MovingConnection):
             at.scope.saw(Seen(at.member, at.report, at.began, time.monotonic()))
             at.statements = 0
 
-    def _recover(self, error: DBAPIError, failed: frozenset[Member]) -> bool:
+    def _recover(self, error: DBAPIError, met: dict[Member, Trouble]) -> bool:
         at = self._at
-        trouble = at.member.trouble(error)
+        met[at.member] = trouble = at.member.trouble(error)
         if trouble is Trouble.GONE:
             self._fleet.suspect(at.member, describe(error))
-        where = repeat(trouble, replica=at.level is not STRONG, statements=at.statements)
+        lost = list(met.values()).count(Trouble.GONE)
+        where = repeat(trouble, replica=at.level is not STRONG, statements=at.statements, lost=lost)
         if where is Repeat.NOWHERE or trouble is Trouble.WRITE_REFUSED or not self._may_move():
             return False
         if at.statements and self._is_lasting():
             return False
         # A transaction that was refused as such, as SERIALIZABLE is, has begun for asyncpg, and for ever.
         self._leave(broken=trouble in (Trouble.GONE, Trouble.FEATURE_REFUSED))
-        self._take_over(self._open(failed, primary=where is Repeat.ON_PRIMARY))
+        self._take_over(self._open(frozenset(met), primary=where is Repeat.ON_PRIMARY))
         at.member.counters.repeats += 1
         return True
 

@@ -5,6 +5,8 @@ Rules:
 * What has been read already is never repeated, and a statement on the primary never is: it may have
   written, or call a function that did.
 * What a replica refuses has not been executed, and may run on the primary, whatever was read before.
+* A connection that is lost under a statement may have been lost because of it: what takes memory until the
+  system ends its process would end one on every server. So it is repeated once, and then it is an error.
 """
 
 from enum import Enum, auto
@@ -21,18 +23,19 @@ class Repeat(Enum):
     """On another replica, or else the primary."""
 
 
-def repeat(trouble: Trouble, *, replica: bool, statements: int) -> Repeat:
+def repeat(trouble: Trouble, *, replica: bool, statements: int, lost: int = 1) -> Repeat:
     """Where the statement that ended in ``trouble`` may be repeated.
 
     Args:
         trouble: what its error means.
         replica: whether it ran on a replica.
         statements: how many the transaction had run there before, with success.
+        lost: how many connections have been lost under this statement, with this one.
     """
     if not replica:
         return Repeat.NOWHERE
     if trouble in (Trouble.WRITE_REFUSED, Trouble.FEATURE_REFUSED):
         return Repeat.ON_PRIMARY
-    if trouble in (Trouble.GONE, Trouble.CONFLICT) and not statements:
-        return Repeat.ELSEWHERE
-    return Repeat.NOWHERE
+    if statements or (trouble is Trouble.GONE and lost > 1):
+        return Repeat.NOWHERE
+    return Repeat.ELSEWHERE if trouble in (Trouble.GONE, Trouble.CONFLICT) else Repeat.NOWHERE

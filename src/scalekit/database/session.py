@@ -205,7 +205,7 @@ class ReadWriteSession(Session):
         else:
             # What is no statement at all ends in SQLAlchemy's error.
             self._use_primary(wrote=True).changed |= getattr(statement, "is_dml", False)
-        failed: frozenset[Member] = frozenset()
+        met: dict[Member, Trouble] = {}
         while True:
             if self._place is not None:
                 # Before it runs, so that those that it causes, as a selectinload() does, are not the first.
@@ -213,9 +213,7 @@ class ReadWriteSession(Session):
             try:
                 return call()
             except DBAPIError as error:
-                if self._place is not None:
-                    failed |= {self._place.member}
-                if not read or not self._recover(error, statement, failed):
+                if not read or not self._recover(error, statement, met):
                     raise
 
     def _choose_reader(self, statement: Executable, options: Mapping[str, Any]) -> None:
@@ -345,16 +343,17 @@ class ReadWriteSession(Session):
         for connection in connections:
             connection.close()
 
-    def _recover(self, error: DBAPIError, statement: Executable, failed: frozenset[Member]) -> bool:
-        """Whether the read that ended in ``error`` may be repeated, not on ``failed``; prepares that."""
+    def _recover(self, error: DBAPIError, statement: Executable, met: dict[Member, Trouble]) -> bool:
+        """Whether the read that ended in ``error`` may be repeated; prepares that, and adds it to ``met``."""
         place = self._place
         if place is None:
             return False
         place.statements -= 1  # what failed has read nothing
-        trouble = place.member.trouble(error)
+        met[place.member] = trouble = place.member.trouble(error)
         if trouble is Trouble.GONE:
             self.fleet.suspect(place.member, describe(error))
-        match repeat(trouble, replica=place.replica, statements=place.statements):
+        lost = list(met.values()).count(Trouble.GONE)
+        match repeat(trouble, replica=place.replica, statements=place.statements, lost=lost):
             case Repeat.NOWHERE:
                 return False
             case Repeat.ON_PRIMARY:
@@ -364,6 +363,6 @@ class ReadWriteSession(Session):
             case Repeat.ELSEWHERE:
                 let_go(self, place.connection, broken=trouble is Trouble.GONE)
                 self._place = None
-                self._begin_reading(place.level, failed)
+                self._begin_reading(place.level, frozenset(met))
         place.member.counters.repeats += 1
         return True
