@@ -9,9 +9,11 @@ import pytest
 from sqlalchemy import Connection, text
 
 from scalekit.database import STRONG, AsyncCluster, Cluster
+from scalekit.database.scope import Seen
 from scalekit.errors import NoServerAvailable
 from tests.conftest import Database
 from tests.database._lag import lagging, meet
+from tests.faults import pause_replay
 
 WHERE = text("SELECT stock, pg_is_in_recovery() FROM item WHERE id = 1")
 ADD = text("UPDATE item SET stock = stock + 1 WHERE id = 1")
@@ -147,6 +149,31 @@ def test_whose_transaction_it_is(make_sync: Callable[..., Cluster], items: Datab
             other.rollback()
             with cluster.primary(), pytest.raises(NoServerAvailable, match="belongs on the primary"):
                 where(other)
+
+
+def test_what_was_seen_elsewhere(make_sync: Callable[..., Cluster], items: Database) -> None:
+    """4. The visitor was shown something newer by another replica: the next transaction shows it too."""
+    cluster = make_sync()
+    meet(cluster)
+    members = cluster._fleet.members[1:]
+    with cluster.scope(visitor="one") as scope, cluster.connection(read=True) as reading:
+        assert where(reading) == (0, True)
+        reading.rollback()
+        here = next(index for index, member in enumerate(members) if member.reader is reading.engine)
+        there = items.cluster.replicas[1 - here]
+        with pause_replay(items.cluster.replicas[here]):
+            items.cluster.primary.sql(str(ADD), database=items.name)
+            deadline = time.monotonic() + 60
+            while there.sql("SELECT stock FROM item WHERE id = 1", database=items.name).strip() != "1":
+                assert time.monotonic() < deadline
+            assert where(reading) == (0, True), "nobody has told the visitor"
+            reading.rollback()
+            other, seen = members[1 - here], time.monotonic()
+            while (report := other.health.report) is None or report.asked < seen:
+                assert time.monotonic() < deadline
+                time.sleep(0.01)
+            scope.saw(Seen(other, report, seen, seen))
+            assert where(reading)[0] == 1
 
 
 def test_a_primary_that_is_replaced(

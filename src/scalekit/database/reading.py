@@ -15,6 +15,7 @@ Rules:
 """
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, Self, cast
@@ -30,6 +31,7 @@ from scalekit.database.fleet import Fleet
 from scalekit.database.freshness import LASTING, is_fresh_enough
 from scalekit.database.levels import ANY, STRONG, Bounded, Consistency
 from scalekit.database.member import Member
+from scalekit.database.monotonic import replica_for
 from scalekit.database.moving import MovingConnection
 from scalekit.database.recovery import Repeat, repeat
 from scalekit.database.report import Report
@@ -176,7 +178,7 @@ class ReadingConnection(MovingConnection):
         """A transaction begins: it is to run where its visitor's reads belong now."""
         at, fleet = self._at, self._fleet
         at.statements, at.began, unused, at.unused = 0, time.monotonic(), at.unused, False
-        at.scope = fleet.scopes.current() or self._home
+        before, at.scope = at.scope, fleet.scopes.current() or self._home
         level = _level(fleet, at.scope, self._wanted)
         if at.level is STRONG:
             # What was set there is lost with a primary that is replaced; the statement's error says so.
@@ -184,19 +186,15 @@ class ReadingConnection(MovingConnection):
                 at.member is not fleet.primary or (not at.stays and self._could_go(level))
             ):
                 self._move()
-        elif (
-            unused
-            and level == at.level
-            and at.scope.token is at.seen
-            and not isinstance(level, Bounded)
-            and at.member in fleet.readers
-        ):
+        elif unused and at.scope is before and level == at.level and self._promises_the_same():
             pass  # asked when it was opened
-        elif level is not STRONG and self._knows(level):
+        elif level is not STRONG and self._suits(level):
             at.level = level
         elif not self._kept:
             self._move()
-        elif level is STRONG or not self._await(level):
+        elif level is not STRONG and self._await(lambda: self._suits(level)):
+            at.level = level
+        else:
             raise NoServerAvailable(
                 f"a transaction cannot begin on the replica {at.member.name}, to which this connection "
                 f"leads: {self._lack(level)}; and something that was sent over the connection, such as "
@@ -216,7 +214,8 @@ class ReadingConnection(MovingConnection):
             if not self._knows(at.level):
                 self._move()  # nothing has been read, so that there is no snapshot either
         elif not (
-            (at.statements and is_fresh_enough(at, self, self._fleet, at.level)) or self._await(at.level)
+            (at.statements and is_fresh_enough(at, self, self._fleet, at.level))
+            or self._await(lambda: self._knows(at.level))
         ):
             raise NoServerAvailable(
                 f"the replica {at.member.name}, on which this transaction reads: {self._lack(at.level)}; "
@@ -237,11 +236,32 @@ class ReadingConnection(MovingConnection):
             at.seen = promised
         return enough
 
-    def _await(self, level: Consistency) -> bool:
+    def _suits(self, level: Consistency) -> bool:
+        """Whether a transaction may begin on the replica, which is to show what its visitor has seen, too."""
+        at, others = self._at, frozenset(self._fleet.members) - {self._at.member}
+        found = replica_for(self._fleet, at.scope, level, others)
+        if found is None or found.choice.ask is not None or not self._knows(level):
+            return False
+        again = found.again
+        opened = at.member.introduction(raw(self))
+        return again is None or opened.is_of_the_run_of(again.report, at=again.began)
+
+    def _promises_the_same(self) -> bool:
+        """Whether what made the replica the right one, when the connection was opened, still holds."""
+        at = self._at
+        seen = at.scope.seen
+        return (
+            at.scope.token is at.seen
+            and at.member in self._fleet.readers
+            and not isinstance(at.level, Bounded)
+            and (seen is None or seen.member is at.member)
+        )
+
+    def _await(self, condition: Callable[[], bool]) -> bool:
         monitor = self._fleet.monitor
         monitor.poke()
-        monitor.wait(lambda: self._knows(level), self._fleet.failover_wait)
-        return self._knows(level)
+        monitor.wait(condition, self._fleet.failover_wait)
+        return condition()
 
     def _could_go(self, level: Consistency) -> bool:
         """Whether a replica is known to have what is to be read."""
