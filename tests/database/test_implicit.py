@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from sqlalchemy.orm import Session
 from scalekit.database import AsyncCluster
 from scalekit.database.sqltext import endings, mysql, postgresql
 from scalekit.database.sqltext.endings import Ending
+from scalekit.database.sqltext.plain import leaves_nothing
 from tests.conftest import Database
 from tests.database._lag import lagging, meet
 
@@ -182,7 +184,11 @@ PG = [
     ("PREPARE TRANSACTION 'a'", Ending.COMMIT),
     ("PREPARE a AS SELECT 1", Ending.ITSELF),
     ("UPDATE item SET a = 1; COMMIT", Ending.COMMIT),
+    (r"UPDATE item SET a = '\' WHERE COMMIT", Ending.ITSELF),
     (r"UPDATE item SET a = '\'; COMMIT", Ending.COMMIT),
+    ("insert$ commit", Ending.ITSELF),
+    ("(update item set a = 1;\nend)", Ending.COMMIT),
+    ("DO $$ BEGIN COMMIT; END $$", Ending.ITSELF),
     (r"UPDATE item SET a = '\'; COMMIT; BEGIN", Ending.CHAIN),
     ("/* x */ COMMIT AND CHAIN", Ending.CHAIN),
     ("UPDATE item SET a = 1; COMMIT; SELECT 1", Ending.CHAIN),
@@ -193,6 +199,9 @@ MARIADB = [
     ("SELECT bump(1)", Ending.ITSELF),
     ("INSERT INTO item VALUES ('drop')", Ending.ITSELF),
     (r"INSERT INTO item VALUES ('\n')", Ending.ITSELF),
+    ("INSERT INTO item /*! SELECT 1 */", Ending.ITSELF),
+    ("/*! COMMIT */ INSERT INTO item VALUES (1)", Ending.CHAIN),
+    ("insert$ item", Ending.CHAIN),
     ("SET @a = 1", Ending.ITSELF),
     ("ROLLBACK TO a", Ending.ITSELF),
     ("SET autocommit = 1", Ending.CHAIN),
@@ -210,3 +219,19 @@ def test_which_texts_commit() -> None:
     assert {sql: judge(sql) for sql, _ in PG} == dict(PG)
     judge = endings.mysql(mysql.RULES)
     assert {sql: judge(sql) for sql, _ in MARIADB} == dict(MARIADB)
+
+
+def test_many_rows_are_not_looked_through() -> None:
+    """1. That an INSERT of many rows ends nothing is known by its first word: an event loop is waiting."""
+
+    def cut(sql: str) -> list[str] | None:
+        raise AssertionError(f"cut into words: {sql:.20}")
+
+    sql = f"INSERT INTO item VALUES {', '.join(['(%(id__0)s, %(commit__0)s)'] * 1_000)}"
+    for judge, rules in ((endings.postgresql, postgresql.RULES), (endings.mysql, mysql.RULES)):
+        rules = replace(rules, words=cut)
+        assert judge(rules)(sql) is Ending.ITSELF
+        assert not rules.is_read(sql)
+        assert not leaves_nothing(rules, sql)
+        with pytest.raises(AssertionError):
+            judge(rules)(f"{sql}; COMMIT")

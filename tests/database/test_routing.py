@@ -1,12 +1,16 @@
 """What counts as a read. No server needed."""
 
+from typing import Any
+
 import pytest
 from sqlalchemy import (
     DDL,
     ColumnElement,
     Integer,
     Sequence,
+    create_engine,
     delete,
+    event,
     func,
     insert,
     lambda_stmt,
@@ -22,6 +26,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, selectinload
 from sqlalchemy.sql.compiler import SQLCompiler
 
 from scalekit.database.routing import Verdicts
+from scalekit.database.sqltext.memory import Judgements
 from scalekit.database.sqltext.postgresql import RULES
 
 
@@ -220,8 +225,50 @@ def test_names_of_the_applications_own() -> None:
 
 
 def test_the_memory_of_verdicts_is_bounded() -> None:
-    """An application that makes up its SQL does not grow the memory without end."""
+    """An application that makes up its SQL does not grow the memory without end: not by many, nor by long."""
     verdicts = Verdicts(psycopg.dialect(), RULES)
     for number in range(5_000):
         verdicts.is_read(text(f"SELECT {number}"))
-    assert len(verdicts._known) <= 2_000
+    assert len(verdicts._memory.known) <= 2_000
+    long = "/* " + 100_000 * "x" + " */"
+    for number in range(100):
+        assert verdicts.is_read(text(f"SELECT {number} {long}"))
+        assert not verdicts.is_read(text(f"SELECT {number} {long} FOR UPDATE"))
+    assert sum(map(len, verdicts._memory.known)) < 100_000
+    for number in range(100):
+        assert verdicts.is_read(select(literal_column(f"{number} {long}")))
+    assert len(verdicts._memory.known) < 50, "4 Mi characters"
+    refused = text(f"SELECT place_order(1) {long}")
+    assert verdicts.is_read(refused)
+    verdicts.refused(refused)
+    assert not verdicts.is_read(text(f"SELECT place_order(1) {long}"))
+
+
+def test_texts_are_judged_as_they_were_before_their_lists_were_filled_in() -> None:
+    """A list of another length is no other statement; what a listener makes of it, and many rows, are."""
+    judged: list[str] = []
+
+    def judge(sql: str) -> bool:
+        judged.append(sql)
+        return True
+
+    judgements = Judgements(judge)
+    engine = create_engine("sqlite://")
+    Base.metadata.create_all(engine)
+
+    @event.listens_for(engine, "do_execute")
+    def do_execute(cursor: object, sql: str, parameters: object, context: object) -> None:
+        judgements.of(sql, context)
+
+    with engine.connect() as connection:
+        for length in (1, 2, 3, 500, 501, 0):
+            connection.execute(select(Item.id).where(Item.id.in_(range(length))))
+        assert len(judged) == 1
+        connection.exec_driver_sql("SELECT 1")
+
+        @event.listens_for(connection, "before_cursor_execute", retval=True)
+        def comment(*arguments: Any) -> Any:
+            return f"{arguments[2]} /* mine */", arguments[3]
+
+        connection.execute(select(Item.id).where(Item.id.in_([1])))
+    assert [sql.endswith("/* mine */") for sql in judged] == [False, False, True]

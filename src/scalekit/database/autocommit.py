@@ -16,12 +16,13 @@ Rules:
 
 import logging
 from collections.abc import Callable
-from functools import lru_cache, partial
+from functools import partial
 from typing import Any
 
 from sqlalchemy import Engine
 
 from scalekit.database.drivers.protocol import Driver
+from scalekit.database.sqltext.memory import Judgements
 from scalekit.database.sqltext.plain import leaves_nothing
 from scalekit.database.sqltext.rules import TextRules
 
@@ -32,7 +33,6 @@ LEVELS = ("", "READ COMMITTED", "AUTOCOMMIT")
 """Isolation levels that a cluster may be configured with."""
 
 _LEVEL = "scalekit.isolation"
-_MOST = 2_000
 
 _log = logging.getLogger("scalekit.database")
 
@@ -48,7 +48,7 @@ def send_alone(engine: Engine, driver: Driver, rules: TextRules, *, name: str) -
     """
     dialect: Any = engine.dialect
     plain, many, bare = dialect.do_execute, dialect.do_executemany, dialect.do_execute_no_params
-    is_plain = lru_cache(_MOST)(partial(leaves_nothing, rules))
+    is_plain = Judgements(partial(leaves_nothing, rules)).of
     told: set[str] = set()
 
     def do_execute(cursor: Any, sql: str, parameters: Any, context: Any = None) -> None:
@@ -56,7 +56,7 @@ def send_alone(engine: Engine, driver: Driver, rules: TextRules, *, name: str) -
             context is not None
             and ALONE in context.execution_options
             and not context._is_server_side
-            and is_plain(sql)
+            and is_plain(sql, context)
         ):
             proxy = context.root_connection.connection
             connection = proxy.dbapi_connection

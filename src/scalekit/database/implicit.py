@@ -15,8 +15,7 @@ from scalekit.database.backends.protocol import Backend
 from scalekit.database.commits import Mark, mark_on
 from scalekit.database.drivers.protocol import Driver
 from scalekit.database.sqltext.endings import Ending
-
-_MOST = 2_000
+from scalekit.database.sqltext.memory import Judgements
 
 
 def tell_doubts(engine: Engine, driver: Driver, backend: Backend) -> None:
@@ -27,14 +26,8 @@ def tell_doubts(engine: Engine, driver: Driver, backend: Backend) -> None:
         driver: of its connections.
         backend: the kind of server.
     """
-    known: dict[str, Ending] = {}
-    nothing = Ending.NONE
-
-    def judge(statement: str) -> Ending:
-        if len(known) >= _MOST:
-            known.clear()
-        ending = known[statement] = backend.ending(statement)
-        return ending
+    endings = Judgements(backend.ending)
+    known, nothing = endings.known, Ending.NONE
 
     def ran(ending: Ending, mark: Mark, connection: Any) -> None:
         idle = ending is Ending.COMMIT or mark.in_doubt  # asyncpg sends no BEGIN after a COMMIT in a text
@@ -50,7 +43,7 @@ def tell_doubts(engine: Engine, driver: Driver, backend: Backend) -> None:
             mark.doubt()  # what came before it
 
     def tell(run: Callable[[], None], statement: str, context: Any) -> None:
-        ending = known.get(statement) or judge(statement)
+        ending = endings.of(statement, context)
         connection: Any = context.root_connection.connection
         mark = mark_on(connection) if ending is not nothing else None
         if mark is None:

@@ -6,7 +6,7 @@ Rules:
 * A construct is judged by the SQL it compiles to, because that is what the server will see: prefixes,
   CTEs, row locks, ``text()`` fragments and custom elements included.
 * The verdict is kept under the statement's cache key, the same under which SQLAlchemy keeps the
-  compiled form; equal keys mean equal SQL. What SQLAlchemy cannot cache is known by its SQL.
+  compiled form; equal keys mean equal SQL. A text, and what SQLAlchemy cannot cache, is known by its SQL.
 * What a replica refused once is a write from then on.
 """
 
@@ -16,9 +16,8 @@ from sqlalchemy import Dialect, Executable, TextClause
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.sql.functions import FunctionElement
 
+from scalekit.database.sqltext.memory import Memory, key_of
 from scalekit.database.sqltext.rules import TextRules
-
-_MOST = 2_000
 
 
 class Verdicts:
@@ -31,7 +30,7 @@ class Verdicts:
 
     def __init__(self, dialect: Dialect, rules: TextRules) -> None:
         self._dialect, self._rules = dialect, rules
-        self._known: dict[Any, bool] = {}
+        self._memory: Memory[bool] = Memory()
 
     def add_names(self, *, functions: frozenset[str], relations: frozenset[str]) -> None:
         """These of the application's write, too: names in lower case, without a schema."""
@@ -46,22 +45,29 @@ class Verdicts:
             or isinstance(statement, FunctionElement)
         ):
             return False
-        key = _key(statement)
-        sql = None
-        if key is None:
-            # SQLAlchemy compiles it each time, too.
-            key = sql = self._sql(statement)
-        verdict = self._known.get(key)
+        key, sql = self._key(statement)
+        verdict = self._memory.known.get(key)
         if verdict is None:
             sql = self._sql(statement) if sql is None else sql
             verdict = sql is not None and self._rules.is_read(sql)
-            self._remember(key, verdict)
+            self._remember(key, verdict, sql)
         return verdict
 
     def refused(self, statement: Executable) -> None:
         """A replica refused ``statement`` as a write; the next one like it goes to the primary at once."""
-        key = _key(statement)
-        self._remember(self._sql(statement) if key is None else key, False)
+        key, sql = self._key(statement)
+        self._remember(key, False, self._sql(statement) if sql is None else sql)
+
+    def _key(self, statement: Executable) -> tuple[Any, str | None]:
+        """What stands for the SQL of ``statement``, ``None`` if it has none; and that, where it is known."""
+        if isinstance(statement, TextClause):
+            return key_of(statement.text), statement.text
+        generated = statement._generate_cache_key()  # type: ignore[attr-defined]
+        if generated is not None:
+            return generated.key, None
+        # SQLAlchemy compiles it each time, too.
+        sql = self._sql(statement)
+        return None if sql is None else key_of(sql), sql
 
     def _sql(self, statement: Executable) -> str | None:
         if isinstance(statement, TextClause):
@@ -75,17 +81,8 @@ class Verdicts:
             # It cannot run anywhere; the primary's error is the one to show.
             return None
 
-    def _remember(self, key: Any, verdict: bool) -> None:
-        if key is None:
-            return
-        if len(self._known) >= _MOST:
-            # Oldest first; one at a time would cost more than judging again.
-            for old in list(self._known)[: _MOST // 2]:
-                self._known.pop(old, None)
-        self._known[key] = verdict
-
-
-def _key(statement: Executable) -> Any:
-    """A hashable stand-in for the SQL of ``statement``, or ``None`` where SQLAlchemy knows none."""
-    generated = statement._generate_cache_key()  # type: ignore[attr-defined]
-    return generated.key if generated is not None else None
+    def _remember(self, key: Any, verdict: bool, sql: str | None) -> None:
+        if key is not None:
+            # A cache key holds as much as there is in its statement.
+            held = key if isinstance(key, str | bytes) else sql or ""
+            self._memory.keep(key, verdict, characters=len(held))

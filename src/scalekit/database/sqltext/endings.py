@@ -15,7 +15,7 @@ from collections.abc import Callable
 from enum import Enum, auto
 
 from scalekit.database.sqltext.plain import leaves_nothing
-from scalekit.database.sqltext.rules import TextRules
+from scalekit.database.sqltext.rules import TextRules, first_word
 
 
 class Ending(Enum):
@@ -38,7 +38,7 @@ Judge = Callable[[str], Ending]
 
 _COMMITS = re.compile(r"\b(commit|end|prepare)\b", re.IGNORECASE)
 _GOES_ON = re.compile(r"\b(chain|begin|start)\b", re.IGNORECASE)
-_FIRST = re.compile(r"[\s(]*(\w+)")
+_CHANGES = frozenset({"delete", "insert", "update"})
 
 # Of MariaDB and MySQL: first words of what neither commits nor ends a transaction.
 _WITHIN = """
@@ -53,6 +53,8 @@ def postgresql(rules: TextRules) -> Judge:
     """Judges for PostgreSQL, where whatever ends a transaction says so."""
 
     def judge(sql: str) -> Ending:
+        if _only_changes(sql):
+            return Ending.ITSELF
         if _COMMITS.search(sql) is None:
             return _alone(rules, sql)
         words = rules.words(sql)
@@ -72,11 +74,12 @@ def mysql(rules: TextRules) -> Judge:
     """Judges for MariaDB and MySQL, where much ends a transaction without a word."""
 
     def judge(sql: str) -> Ending:
+        if _only_changes(sql):
+            return Ending.ITSELF
         words = rules.words(sql)
         if words is None:
             # An open literal, or what only some versions execute.
-            first = _FIRST.match(sql)
-            stays = first is not None and first[1].lower() in _STAYS - {"set"} and ";" not in sql
+            stays = first_word(sql) in _STAYS - {"set"} and ";" not in sql
         else:
             stays = all(
                 one[0] in _STAYS and not (one[0] == "set" and _SETS_COMMITS.intersection(one))
@@ -85,6 +88,14 @@ def mysql(rules: TextRules) -> Judge:
         return _alone(rules, sql) if stays else Ending.CHAIN
 
     return judge
+
+
+def _only_changes(sql: str) -> bool:
+    """Whether ``sql`` is one statement, and one that changes rows, however its literals are to be read.
+
+    It is not cut into words for that: with many rows it is long, and many an event loop waits.
+    """
+    return first_word(sql) in _CHANGES and ";" not in sql
 
 
 def _alone(rules: TextRules, sql: str) -> Ending:

@@ -34,8 +34,8 @@ _PLAIN = frozenset(f"{_KEYWORDS} {_TYPES} {_FUNCTIONS}".split())
 
 def leaves_nothing(rules: TextRules, sql: str) -> bool:
     """Whether ``sql`` is a read, by ``rules``, after which nothing is left in its transaction for certain."""
-    words = rules.words(sql)
-    if words is None or not rules.is_read(sql):
+    words = rules.words_of_read(sql)
+    if words is None:
         return False
     before = zip(["", "", *words], ["", *words], words, strict=False)
     return all(_is_plain(*around) for *around, word in before if word == "(")

@@ -14,9 +14,11 @@ Rules:
   correctness. So ``SELECT update FROM t`` goes to the primary, ``SELECT t.update`` need not.
 """
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+_FIRST = re.compile(r"[\s(]*([\w$]+)")
 _READS = frozenset({"select", "with", "values", "table"})
 
 # Verbs of data-modifying CTEs, and SELECT INTO. As a name they follow a dot or AS, or are quoted.
@@ -60,16 +62,21 @@ class TextRules:
         A function that is not on the list counts as harmless: if it writes after all, the replica refuses,
         and the session asks the primary instead and remembers.
         """
-        found = self.words(sql)
+        return self.words_of_read(sql) is not None
+
+    def words_of_read(self, sql: str) -> list[str] | None:
+        """The words of ``sql``, if it :meth:`is_read`; ``None`` otherwise."""
+        word = first_word(sql)
+        found = self.words(sql) if word is None or word in _READS else None
         if found is None:
-            return False
+            return None
         while found and found[-1] == ";":
             found.pop()
         if ";" in found:
-            return False
+            return None
         first = next((word for word in found if word != "("), "")
         around = zip(["", *found], found, [*found[1:], ""], strict=False)
-        return first in _READS and all(self._harmless(*words) for words in around)
+        return found if first in _READS and all(self._harmless(*words) for words in around) else None
 
     def _harmless(self, before: str, word: str, after: str) -> bool:
         if word in _WRITING_WORDS and before not in (".", "as"):
@@ -84,3 +91,13 @@ class TextRules:
         if before != "." and name in self.columns:
             return False
         return name not in self.relations and not name.startswith(self.relation_prefixes)
+
+
+def first_word(sql: str) -> str | None:
+    """The first word of ``sql`` in lower case, where nothing but spaces and parentheses is before it.
+
+    Known in no time, which cutting a text of many rows into its words is not. ``None`` where a comment or
+    anything else is before it.
+    """
+    found = _FIRST.match(sql)
+    return None if found is None else found[1].lower()
