@@ -29,6 +29,13 @@ class Mistake(Reason):
     __slots__ = ()
 
 
+class Astray(Mistake):
+    """It would be the primary, and is of another database."""
+
+    __slots__ = ()
+    level = logging.ERROR
+
+
 class Silence(Reason):
     """It did not answer; what its driver said."""
 

@@ -67,6 +67,9 @@ class Roles:
         self.epoch = 0
         self._primary_epoch = 0
         self.promotions = Promotions()
+        self._settled: str | None = None
+        self._replacement: str | None = None
+        self.first_round = FirstRound(over=self.single)
         self.reset()
 
     def _new(self, url: URL, said: Replica) -> Member:
@@ -89,6 +92,7 @@ class Roles:
         self._previous: Member | None = None
         self.reasons: dict[Member, Reason | None] = {}
         self._news = News()
+        self._settled = self._our_system()
         self.first_round = FirstRound(over=self.single)
 
     def forked(self) -> None:
@@ -194,6 +198,11 @@ class Roles:
         found = self._ask_topology()
         if found.system != self.system and None not in (found.system, self.system):
             # The whole database was replaced; its epochs have nothing to do with the old ones.
+            if self._our_system() is not None:
+                self._replacement = (
+                    f"the database was replaced: its system is {found.system} now, and was {self.system}; "
+                    "what visitors were promised there counts no more"
+                )
             self.epoch, self._previous, self._primary_epoch = 0, None, 0
             self.promotions = Promotions()
             found = self._ask_topology()
@@ -215,6 +224,9 @@ class Roles:
             told: of whom people hear that it is the primary now, in place of another.
         """
         found = []
+        if self._replacement is not None:
+            found.append((logging.WARNING, self._replacement))
+            self._replacement = None
         for member in self.members:
             standing = self._standing(member)
             if (
@@ -236,6 +248,10 @@ class Roles:
             return Suspicion(member.suspected)
         return "replica" if reason is None else reason
 
+    def _our_system(self) -> str | None:
+        """The system that is ours, once everybody has had the time to say so; also of the time before."""
+        return self.system if self.first_round.over else self._settled
+
     def _ask_topology(self) -> Survey:
         return survey(
             [member.health for member in self.members],
@@ -244,6 +260,7 @@ class Roles:
             readmit_lag=min(self._readmit_lag, self.max_lag),
             epoch=self.epoch,
             previous=self.members.index(self._previous) if self._previous in self.members else None,
+            known=self._our_system(),
         )
 
     def set_replicas(self, wanted: Sequence[tuple[URL, Replica]]) -> list[Member]:

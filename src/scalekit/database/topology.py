@@ -10,7 +10,7 @@ Pure: no I/O and no clock of its own. Rules:
   may have been replaced meanwhile.
 * A replica is read from only on the primary's timeline, within ``max_lag``, and while it answers. One that
   was out has to catch up (:mod:`.admission`).
-* A member of another system is never used. Nor is the primary under a second name.
+* A member of another system is never used (:mod:`.systems`). Nor is the primary under a second name.
 * A replica whose connections do not open read-only is not read from: they would write once it is promoted.
 * Lag is measured against the primary's own positions, stamped with this process's clock, so that
   neither an idle primary nor a wrong clock on a server looks like lag.
@@ -24,6 +24,7 @@ from scalekit.database.admission import lags
 from scalekit.database.history import History
 from scalekit.database.reasons import Mistake, Reason, Silence, Unsettled
 from scalekit.database.report import Health
+from scalekit.database.systems import find_system, stranger
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +54,7 @@ def survey(
     readmit_lag: float = math.inf,
     epoch: int,
     previous: int | None,
+    known: str | None = None,
 ) -> Survey:
     """Decide the roles.
 
@@ -63,11 +65,15 @@ def survey(
         readmit_lag: seconds of lag beyond which one that is out stays out.
         epoch: the highest seen so far.
         previous: the member that was primary; it stays so when two claim to be.
+        known: the system that is ours, once that is settled.
     """
-    system = _system(members)
+    system = find_system(members, known=known, previous=previous)
     ours = [one.report for one in members if one.report is not None and one.report.system == system]
     epoch = max([epoch, *(report.epoch for report in ours)])
-    reasons = [_reason(one, members, system, epoch) for one in members]
+    reasons = [
+        _reason(one, members, system, epoch, settled=known is not None and index in (0, previous))
+        for index, one in enumerate(members)
+    ]
     fit = [index for index, reason in enumerate(reasons) if reason is None]
     writable = [index for index in fit if (report := members[index].report) and report.writable]
     for index, other in _twice(members, writable, previous).items():
@@ -139,15 +145,9 @@ def _first_seen(
     return None
 
 
-def _system(members: Sequence[Health]) -> str | None:
-    """The configured primary says which system is ours; without it, its replicas if they agree."""
-    if members[0].report is not None:
-        return members[0].report.system
-    systems = {one.report.system for one in members if one.report is not None}
-    return systems.pop() if len(systems) == 1 else None
-
-
-def _reason(one: Health, members: Sequence[Health], system: str | None, epoch: int) -> Reason | None:
+def _reason(
+    one: Health, members: Sequence[Health], system: str | None, epoch: int, *, settled: bool
+) -> Reason | None:
     if one.failure is not None:
         return Silence(one.failure)
     report = one.report
@@ -155,11 +155,8 @@ def _reason(one: Health, members: Sequence[Health], system: str | None, epoch: i
         return Unsettled("has not answered yet")
     if report.system != system and system is None:
         return Reason(f"belongs to the database system {report.system}, and which is ours is not known")
-    if report.system != system:
-        return Mistake(
-            f"belongs to another database system ({report.system}) than the primary ({system}); is its URL "
-            "right?"
-        )
+    if system is not None and report.system != system:
+        return stranger(report.system, ours=system, settled=settled)
     if report.epoch != epoch:
         role = "an old primary" if report.writable else "a replica"
         return Reason(f"{role} on timeline {report.epoch}; the current one is {epoch}")
