@@ -7,16 +7,22 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import NullPool, event, text
+from sqlalchemy import NullPool, event, orm, text
 
+from scalekit._steps import run
 from scalekit.database import ANY, STRONG, AsyncCluster, Bounded, Cluster
 from scalekit.database.asgi import ReadYourWritesMiddleware
+from scalekit.database.backends.postgresql import PostgreSQL
+from scalekit.database.fleet import Fleet
+from scalekit.database.report import Report
 from scalekit.errors import ConfigurationError, MissingExtra, WrongColour
 from tests.conftest import Database
+from tests.database._waiting import until
 from tests.servers.waiting import wait_until
 
 PG = "postgresql+asyncpg://app:secret-word@{}/shop"
@@ -220,6 +226,85 @@ def test_a_cluster_that_is_dropped_stops(make_sync: Callable[..., Cluster], item
     wait_until(lambda: threads() == 0, what="the threads have ended")
 
 
+@pytest.mark.parametrize("kept", ["sessionmaker", "session_class", "primary_engine"])
+def test_what_outlives_the_cluster_keeps_it_watched(items: Database, kept: str) -> None:
+    """12. A function makes the cluster and returns a sessionmaker: a primary that was gone is found again."""
+
+    def make() -> tuple[Callable[[], AbstractContextManager[Any]], Fleet]:
+        cluster = Cluster(
+            items.primary_url("psycopg"), replicas=items.replica_urls("psycopg"), probe_interval=0.1
+        )
+        if kept == "primary_engine":
+            return cluster.primary_engine.connect, cluster._fleet
+        if kept == "session_class":
+            return cluster.session_class(orm.Session), cluster._fleet
+        return cluster.sessionmaker(), cluster._fleet
+
+    def use() -> list[threading.Thread]:
+        begin, fleet = make()
+        gc.collect()
+        with begin() as transaction:
+            transaction.execute(text("SELECT 1"))
+        fleet.suspect(fleet.members[0], "a connection could not be opened")
+        wait_until(lambda: fleet.members[0].suspected is None, what="it is asked how it is")
+        with begin() as transaction:
+            transaction.execute(text("UPDATE item SET stock = 1"))
+            transaction.commit()
+        for member in fleet.members:
+            run(member.dispose())
+        return list(fleet.monitor._watchers.values())  # type: ignore[attr-defined]
+
+    threads = use()
+    assert len(threads) == 3
+    gc.collect()
+    wait_until(lambda: not any(thread.is_alive() for thread in threads), what="the threads have ended")
+
+
+@pytest.mark.parametrize("colour", ["sync", "async"])
+async def test_an_unforeseen_error_ends_no_watch(
+    make_sync: Callable[..., Cluster],
+    make_async: Callable[..., AsyncCluster],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    colour: str,
+) -> None:
+    """12. It is told once, nobody reads there, and the member is asked again until that works."""
+    asked, report = 0, PostgreSQL.report
+
+    def answer(self: PostgreSQL, row: tuple[Any, ...], *, asked_at: float) -> Report:
+        nonlocal asked
+        if row[0] and broken:
+            asked += 1
+            raise KeyError("nobody thought of this")
+        return report(self, row, asked=asked_at)
+
+    broken = False
+    monkeypatch.setattr(PostgreSQL, "report", lambda self, row, *, asked: answer(self, row, asked_at=asked))
+    cluster: Cluster | AsyncCluster = make_sync() if colour == "sync" else make_async()
+    if isinstance(cluster, Cluster):
+        with cluster.session() as session:
+            await asyncio.to_thread(session.execute, text("SELECT 1"))
+    else:
+        async with cluster.session() as asynchronous:
+            await asynchronous.execute(text("SELECT 1"))
+    fleet = cluster._fleet
+    await until(lambda: len(fleet.readers) == 2)
+    broken = True
+    await until(lambda: not fleet.readers)
+    before = asked
+    await until(lambda: asked > before + 4)
+    assert "nobody thought of this" in str(cluster.status().members[1].reason)
+    told = [record for record in caplog.records if record.exc_info]
+    assert (
+        sorted(record.args[0] for record in told)
+        == sorted(  # type: ignore[index]
+            member.name for member in fleet.members[1:]
+        )
+    )
+    broken = False
+    await until(lambda: len(fleet.readers) == 2)
+
+
 FORK = """
 import os, sys
 from sqlalchemy import text
@@ -247,6 +332,56 @@ pid()
 cluster.dispose()
 print("done")
 """
+
+
+FORK_OF_THREADS = """
+import os, sys, threading, time
+from sqlalchemy import text
+from scalekit.database import Cluster
+
+cluster = Cluster(sys.argv[1], replicas=sys.argv[2:], probe_interval=0.1)
+
+def write():
+    with cluster.session() as session:
+        session.execute(text("UPDATE item SET stock = 1"))
+        session.commit()
+
+write()
+fleet, errors = cluster._fleet, []
+forked = fleet.forked
+
+def slowly():
+    time.sleep(0.1)  # so that both threads of the child are there by now
+    forked()
+
+fleet.forked = slowly
+child = os.fork()
+if child == 0:
+    threading.excepthook = errors.append
+    threads = [threading.Thread(target=write) for _ in range(2)]
+    [thread.start() for thread in threads]
+    [thread.join() for thread in threads]
+    before, deadline = [member.health.asked for member in fleet.members], time.monotonic() + 20
+    while any(member.health.asked in before for member in fleet.members) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    asked = not any(member.health.asked in before for member in fleet.members)
+    names = [thread.name for thread in threading.enumerate()]
+    asked = asked and len(fleet.monitor._watchers) == len(fleet.monitor._pokes) == 3
+    os._exit(0 if asked and not errors and names.count("scalekit.database") == 4 else 1)
+assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+cluster.dispose()
+print("done")
+"""
+
+
+def test_two_threads_begin_in_a_forked_server(items: Database) -> None:
+    """16. At once, as the first thing there: every member is watched, by one thread."""
+    arguments = [items.primary_url("psycopg"), *items.replica_urls("psycopg")]
+    done = subprocess.run(
+        [sys.executable, "-c", FORK_OF_THREADS, *arguments],
+        capture_output=True, text=True, timeout=60, env=os.environ,
+    )  # fmt: skip
+    assert done.stdout == "done\n", done.stderr
 
 
 @pytest.mark.parametrize("replicas", [0, 2])

@@ -3,7 +3,6 @@
 from functools import cached_property
 from types import TracebackType
 from typing import Any, Self, TypeVar, overload
-from weakref import finalize
 
 from sqlalchemy import Connection, Engine, orm
 from sqlalchemy.ext.asyncio import (
@@ -113,8 +112,6 @@ class Cluster(ClusterBase):
 
     def _monitor(self, interval: float) -> Monitor:
         self._threads = ThreadMonitor(self._fleet, interval=interval)
-        # Dropped without dispose(): the background work must not go on for ever.
-        finalize(self, self._threads.signal_stop)
         return self._threads
 
 
@@ -210,5 +207,4 @@ class AsyncCluster(ClusterBase):
 
     def _monitor(self, interval: float) -> Monitor:
         self._tasks = TaskMonitor(self._fleet, interval=interval)
-        finalize(self, self._tasks.signal_stop)
         return self._tasks

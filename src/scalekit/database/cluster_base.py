@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from functools import cached_property
 from inspect import signature
 from typing import Any, TypeVar
+from weakref import finalize
 
 from sqlalchemy import URL, Engine, orm
 
@@ -181,6 +182,9 @@ class ClusterBase(ABC):
         self._session_class = session_class(
             self._fleet, writes_after_reads=writes_after_reads, autocommit_reads=autocommit_reads
         )
+        # Dropped without dispose(): the background work must not go on for ever. But whatever can begin a
+        # transaction, such as a sessionmaker, has this class, and may outlive the cluster.
+        finalize(self._session_class, self._fleet.monitor.signal_stop)
         self._session_options = dict(session_options or {})
         check_session_options(self._session_options)
         check_level(self._session_options.get("consistency", consistency))

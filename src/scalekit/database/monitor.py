@@ -23,6 +23,10 @@ class Monitor(Protocol):
         """Others are to be asked than before."""
         ...
 
+    def signal_stop(self) -> None:
+        """Stop asking, soon."""
+        ...
+
     def changed(self) -> None:
         """Something a waiter may be waiting for has happened."""
         ...

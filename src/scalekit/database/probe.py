@@ -8,6 +8,8 @@ Rules:
   then nothing new begins on a primary: a frozen one would keep it for as long as it likes.
 * Started with the first transaction, and again after a fork or on a new event loop; stopping leaves
   nothing behind.
+* Whatever a question ends in, there is a next one: a member that nobody asks any more would stay what it was
+  said to be last.
 """
 
 import logging
@@ -18,6 +20,7 @@ from contextlib import contextmanager
 
 from scalekit._steps import Steps
 from scalekit.database.directory import Directory
+from scalekit.database.engines import describe
 from scalekit.database.identity import SEVERAL
 from scalekit.database.member import Member
 from scalekit.database.report import Report
@@ -61,6 +64,7 @@ class Prober(ABC):
     def __init__(self, roles: Roles, *, interval: float) -> None:
         self._roles, self._interval = roles, interval
         self._process: int | None = None
+        self._told: dict[Member, str] = {}
 
     @abstractmethod
     def poke(self) -> None:
@@ -69,6 +73,19 @@ class Prober(ABC):
     @abstractmethod
     def members_changed(self) -> None:
         """Others are to be asked than before."""
+
+    def _ask(self, member: Member) -> Steps[None]:
+        """One question to one member, which is left out while nobody knows how to ask it."""
+        try:
+            yield from ask(self._roles, member)
+        except Exception as error:  # noqa: BLE001  unforeseen, or it would be an answer
+            reason = f"it cannot be asked how it is: {describe(error)}"
+            if self._told.get(member) != reason:
+                _log.exception("%s: %s", member.name, reason)
+            self._told[member] = member.suspected = reason
+            member.probe.cut()
+        else:
+            self._told.pop(member, None)
 
     @contextmanager
     def _listing(self, directory: Directory) -> Iterator[None]:

@@ -13,7 +13,7 @@ from sqlalchemy.util import await_only
 from scalekit._steps import run_async
 from scalekit.database.directory import Directory
 from scalekit.database.member import Member
-from scalekit.database.probe import GRACE, Prober, ask
+from scalekit.database.probe import GRACE, Prober
 from scalekit.database.roles import Roles
 
 
@@ -118,7 +118,7 @@ class TaskMonitor(Prober):
         try:
             while not self._stopping and member in self._roles.members:
                 poke.clear()
-                await self._in_time(member, asyncio.ensure_future(run_async(ask(self._roles, member))))
+                await self._in_time(member, asyncio.ensure_future(run_async(self._ask(member))))
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(poke.wait(), self._interval)
             if member in self._roles.members:

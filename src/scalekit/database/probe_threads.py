@@ -6,10 +6,11 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from scalekit._forks import renew_in_children
 from scalekit._steps import run
 from scalekit.database.directory import Directory
 from scalekit.database.member import Member
-from scalekit.database.probe import GRACE, Prober, ask
+from scalekit.database.probe import GRACE, Prober
 from scalekit.database.roles import Roles
 
 
@@ -31,20 +32,24 @@ class ThreadMonitor(Prober):
     def start(self) -> None:
         if self._process == os.getpid():
             return
-        if self._process is not None:
-            # A fork: the threads did not come along, locks may be held for ever, and the connections
-            # belong to the parent.
-            self._roles.forked()
-            self._renew()
+        renew_in_children(self)
         with self._starting:
             if self._process == os.getpid():
                 return
             self._stop.clear()
-            self._process = os.getpid()
-            self._others = [_started(self._guard)]
-            if self._roles.directory is not None:
+            if not self._others:
+                self._others.append(_started(self._guard))
+            if self._roles.directory is not None and len(self._others) == 1:
                 self._others.append(_started(self._list, self._roles.directory))
             self._watch_all()
+            # Only now: where a thread cannot be started, the next transaction tries again.
+            self._process = os.getpid()
+
+    def forked(self) -> None:
+        """Threads do not come along, locks may be held for ever, and the connections are the parent's."""
+        self._roles.forked()
+        self._renew()
+        self._process = None
 
     def poke(self) -> None:
         for poke in list(self._pokes.values()):
@@ -59,8 +64,9 @@ class ThreadMonitor(Prober):
     def _watch_all(self) -> None:
         for member in self._roles.members:
             if member not in self._watchers:
-                self._pokes[member] = threading.Event()
-                self._watchers[member] = _started(self._watch, member)
+                poke = threading.Event()
+                self._watchers[member] = _started(self._watch, member, poke)
+                self._pokes[member] = poke
 
     def wait(self, condition: Callable[[], bool], timeout: float) -> None:
         with self._changed:
@@ -85,11 +91,10 @@ class ThreadMonitor(Prober):
             thread.join()
         self._process, self._watchers, self._pokes, self._others = None, {}, {}, []
 
-    def _watch(self, member: Member) -> None:
-        poke = self._pokes[member]
+    def _watch(self, member: Member, poke: threading.Event) -> None:
         while not self._stop.is_set() and member in self._roles.members:
             poke.clear()
-            run(ask(self._roles, member))
+            run(self._ask(member))
             poke.wait(self._interval)
         if member in self._roles.members:
             run(member.probe.hang_up(broken=False))
