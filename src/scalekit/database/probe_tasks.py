@@ -2,10 +2,11 @@
 
 import asyncio
 import contextlib
+import contextvars
 import inspect
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 from sqlalchemy.util import await_only
@@ -45,7 +46,7 @@ class TaskMonitor(Prober):
         self._waiters = {waiter for waiter in self._waiters if waiter.get_loop() is loop}
         self._watchers, self._pokes, self._lister = {}, {}, None
         if self._roles.directory is not None:
-            self._lister = loop.create_task(self._list(self._roles.directory), name="scalekit.database")
+            self._lister = _started(loop, self._list(self._roles.directory))
         self._watch_all()
 
     def poke(self) -> None:
@@ -60,7 +61,7 @@ class TaskMonitor(Prober):
         for member in self._roles.members:
             if member not in self._watchers and not self._stopping:
                 poke = self._pokes[member] = asyncio.Event()
-                self._watchers[member] = loop.create_task(self._watch(member, poke), name="scalekit.database")
+                self._watchers[member] = _started(loop, self._watch(member, poke))
 
     def wait(self, condition: Callable[[], bool], timeout: float) -> None:
         await_only(self._wait(condition, timeout))
@@ -146,6 +147,11 @@ class TaskMonitor(Prober):
                 if member.probe.is_late():
                     member.probe.cut()
         await question
+
+
+def _started(loop: asyncio.AbstractEventLoop, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+    # Not in the context of the request that happens to be the first: it would be kept, and traced, for ever.
+    return contextvars.Context().run(loop.create_task, work, name="scalekit.database")
 
 
 async def _called(directory: Directory) -> Any:

@@ -1,5 +1,6 @@
 """Asking the members in threads, for synchronous code."""
 
+import contextvars
 import os
 import threading
 import time
@@ -128,6 +129,8 @@ class ThreadMonitor(Prober):
 
 
 def _started(target: Callable[..., None], *arguments: Any) -> threading.Thread:
-    thread = threading.Thread(target=target, args=arguments, daemon=True, name="scalekit.database")
+    # In no request's context, where Python lets threads inherit one.
+    run = contextvars.Context().run
+    thread = threading.Thread(target=run, args=(target, *arguments), daemon=True, name="scalekit.database")
     thread.start()
     return thread
