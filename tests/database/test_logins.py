@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
-from scalekit.database import AsyncCluster, Cluster
+from scalekit.database import STRONG, AsyncCluster, Cluster
 from scalekit.errors import NoServerAvailable
 from tests.conftest import Database
 
@@ -88,3 +88,34 @@ def test_the_same_in_synchronous_code(database: Database) -> None:
         pytest.raises(NoServerAvailable, match=r"no primary .* does not exist"),
     ):
         session.execute(text("SELECT 1"))
+
+
+@both
+async def test_a_primary_with_no_place_for_one_more_is_not_stormed(
+    database: Database, user: str, driver: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """16. It answers its probe over a connection that is open. Who waits for a place tries less and less."""
+    primary, replicas = urls(database, driver, user)
+    database.cluster.primary.sql(f"ALTER ROLE {user} CONNECTION LIMIT 1")
+    database.cluster.wait_caught_up()
+    async with AsyncCluster(primary, replicas=replicas, probe_interval=3600, failover_wait=1) as cluster:
+        attempts = 0
+        dialect: Any = cluster._fleet.members[0].writer.dialect
+        plain = dialect.connect
+
+        def connect(*arguments: Any, **options: Any) -> Any:
+            nonlocal attempts
+            attempts += 1
+            return plain(*arguments, **options)
+
+        monkeypatch.setattr(dialect, "connect", connect)
+
+        async def ask() -> None:
+            async with cluster.session(consistency=STRONG) as session:
+                await session.execute(text("SELECT 1"))
+
+        with pytest.raises(NoServerAvailable, match="too many connections for role"):
+            await ask()
+        assert 1 < attempts < 15
+        database.cluster.primary.sql(f"ALTER ROLE {user} CONNECTION LIMIT 9")
+        await ask()

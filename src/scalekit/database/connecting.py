@@ -4,6 +4,7 @@ SQLAlchemy's pool replaces a connection that is hung up on before it is used. Af
 with an ``InvalidRequestError``, which means no more than any error of connecting.
 """
 
+import random
 import time
 from collections.abc import Callable
 from typing import Any
@@ -20,6 +21,9 @@ from scalekit.database.monotonic import Found, replica_for, shows_again
 from scalekit.database.scope import Scope
 from scalekit.database.tokens import Token
 from scalekit.errors import NoServerAvailable
+
+# Seconds between two attempts to open a connection to the primary, about; each pause is twice the one before.
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.02, 0.5
 
 
 def raw(connection: Connection) -> Any:
@@ -126,7 +130,7 @@ def open_writer(
 def _open_writer(
     fleet: Fleet, token: Token | None, connect: Callable[[Engine], Connection]
 ) -> tuple[Member, Connection]:
-    began = time.monotonic()
+    began, pause = time.monotonic(), _FIRST_PAUSE
     while True:
         member = fleet.writer(token)
         try:
@@ -140,10 +144,18 @@ def _open_writer(
                     f"the primary {member.name} lets nobody in as this user: {describe(error)}"
                 ) from error
             # With a new primary if there is one.
-            if time.monotonic() - began >= fleet.failover_wait:
+            left = began + fleet.failover_wait - time.monotonic()
+            if left <= 0:
                 raise NoServerAvailable(
                     f"the primary {member.name} does not answer: {describe(error)}"
                 ) from error
+            # It may answer its probe, whose connection is open, and have no place for another one. It is not
+            # to be stormed then by all who want to write.
+            fleet.monitor.wait(
+                lambda member=member: fleet.primary is not member,  # type: ignore[misc]
+                min(left, pause * random.uniform(0.5, 1)),  # noqa: S311
+            )
+            pause = min(2 * pause, _LONGEST_PAUSE)
         except PoolTimeout as error:
             if member is fleet.primary and time.monotonic() - began >= member.pool_timeout:
                 raise _all_in_use(member) from error
