@@ -3,11 +3,12 @@
 import asyncio
 import gc
 import os
+import sqlite3
 import subprocess
 import sys
 import threading
 from collections.abc import Callable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, closing
 from pathlib import Path
 from typing import Any
 
@@ -39,11 +40,38 @@ def test_one_sqlite_file(tmp_path: Path) -> None:
                 session.execute(text("INSERT INTO item VALUES (1)"))
         with cluster.primary(), cluster.session() as session:
             assert session.scalar(text("SELECT count(*) FROM item")) == 3
-            assert session.connection().scalar(text("PRAGMA journal_mode")) == "wal"
         assert cluster.is_single
         (member,) = cluster.status().members
         assert (member.role, member.lag, cluster.status().primary) == ("single", None, member.name)
         assert threading.active_count() == before
+
+
+@pytest.mark.parametrize("mode", ["delete", "wal"])
+async def test_a_sqlite_file_is_opened_as_by_sqlalchemy(tmp_path: Path, mode: str) -> None:
+    """25. Its journal stays what it was, the time-out is the one that was given, and it may be read-only."""
+    path = tmp_path / "shop.db"
+
+    def journal() -> str:
+        with closing(sqlite3.connect(path)) as connection:
+            return str(connection.execute("PRAGMA journal_mode").fetchone()[0])
+
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute(f"PRAGMA journal_mode = {mode}")
+        connection.execute("CREATE TABLE item (id int)")
+    busy = text("PRAGMA busy_timeout")
+    with Cluster(f"sqlite:///{path}", connect_args={"timeout": 30}) as cluster, cluster.session() as session:
+        session.execute(text("INSERT INTO item VALUES (1)"))
+        session.commit()
+        assert session.scalar(busy) == 30_000
+    async with AsyncCluster(f"sqlite+aiosqlite:///{path}") as other, other.session() as asynchronous:
+        assert await asynchronous.scalar(busy) == 5_000
+    assert journal() == mode
+    with (
+        Cluster(f"sqlite:///file:{path}?mode=ro&uri=true") as read_only,
+        read_only.session() as session,
+    ):
+        assert session.scalar(text("SELECT count(*) FROM item")) == 1
+    assert journal() == mode
 
 
 async def test_one_sqlite_file_asynchronously(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from sqlalchemy import URL, Engine, orm
 
 from scalekit._durations import Duration, seconds
 from scalekit.database.autocommit import LEVELS
-from scalekit.database.backends import Server, backend_for, sqlite
+from scalekit.database.backends import Server, backend_for
 from scalekit.database.blocks import Block
 from scalekit.database.configuration import DatabaseURL, check_level, check_shared, count, names_of
 from scalekit.database.core import ClusterEngine
@@ -177,8 +177,6 @@ class ClusterBase(ABC):
         )
         interval = seconds(probe_interval, name="probe_interval", minimum=0.001)
         self._fleet.monitor = self._monitor(interval)
-        if url.get_backend_name() == "sqlite":
-            sqlite.prepare(self._fleet.members[0].writer)
         self._session_class = session_class(
             self._fleet, writes_after_reads=writes_after_reads, autocommit_reads=autocommit_reads
         )
