@@ -208,6 +208,23 @@ def test_a_refusal_is_remembered_where_nothing_is_cached() -> None:
     assert verdicts.is_read(select(Unknown(), literal_column("1")))
 
 
+def test_what_no_replica_can_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """11. It stays a read, which changes nothing, and is the primary's for a while: the table may change."""
+    verdicts = Verdicts(psycopg.dialect(), RULES)
+    now = 100.0
+    monkeypatch.setattr("time.monotonic", lambda: now)
+    for statement in (select(Item.id).where(Item.id == 1), text("SELECT 1"), select(Unknown())):
+        now += 100
+        verdicts.unable(statement)
+        assert verdicts.is_read(statement)
+        now += 59
+        assert verdicts.needs_primary(statement)
+        assert not verdicts.needs_primary(select(Item.share))
+        now += 1
+        assert not verdicts.needs_primary(statement)
+    assert verdicts.needs_primary(select(Item.id).where(Item.id == 2)) is False
+
+
 def test_names_of_the_applications_own() -> None:
     """10. A function or a view that writes unseen by the server is known by its name, wherever it stands."""
     rules = RULES.with_names(functions=frozenset({"lock_it"}), relations=frozenset({"locked"}))

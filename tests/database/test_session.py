@@ -1,15 +1,17 @@
 """Where the statements of a session run, on a real primary with two replicas."""
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
-from sqlalchemy import event, func, select, text, update
+from sqlalchemy import TextClause, event, func, select, text, update
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from scalekit.database import ANY, STRONG, AsyncCluster, Bounded, Cluster
 from tests.conftest import Database
 from tests.database._items import Item
+from tests.database._lag import meet
 
 WHERE = text("SELECT pg_is_in_recovery(), inet_server_port(), pg_backend_pid()")
 
@@ -174,3 +176,46 @@ async def test_a_session_outside_a_transaction_knows_its_dialect(
         assert session.get_bind().dialect.name == "postgresql"
         assert "FROM item" in await session.run_sync(lambda sync: str(sync.query(Item)))
         assert not session.in_transaction()
+
+
+def make_serializable(connection: Any, record: object) -> None:
+    """Known to nobody but the server."""
+    connection.cursor().execute("SET default_transaction_isolation = serializable")
+    connection.commit()
+
+
+@pytest.mark.parametrize("driver", ["asyncpg", "psycopg"])
+async def test_what_no_replica_can_answer_is_refused_once(
+    make_async: Callable[..., AsyncCluster], items: Database, driver: str
+) -> None:
+    """11. A read of an unlogged table, which goes to the primary at once the next time, and is no write.
+
+    A transaction that a replica refuses, as it does each that is SERIALIZABLE, is not the statement's fault.
+    """
+    primary = items.cluster.primary
+    primary.sql("CREATE UNLOGGED TABLE hasty (id int)", database=items.name)
+    items.cluster.wait_caught_up()
+    hasty = text("SELECT count(*), pg_is_in_recovery() FROM hasty")
+
+    async def repeats(cluster: AsyncCluster, statement: TextClause, *, times: int) -> int:
+        for _ in range(times):
+            async with cluster.session(consistency=ANY) as session:
+                assert (await session.execute(statement)).one()[-1] is False
+        return sum(member.repeats for member in cluster.status().members)
+
+    cluster = make_async(driver, writes_after_reads="error")
+    async with cluster.session() as session:
+        await session.run_sync(lambda _: meet(cluster))
+    assert await repeats(cluster, hasty, times=5) == 1
+    async with cluster.session() as session:
+        assert await on_replica(session)
+        await session.execute(hasty)
+        assert not await on_replica(session)
+        assert not session.sync_session.has_uncommitted_writes()  # type: ignore[attr-defined]
+    assert await repeats(cluster, hasty, times=1) == 1
+    serializable = make_async(driver)
+    for member in serializable._fleet.members[1:]:
+        event.listen(member.reader, "connect", make_serializable)
+    async with serializable.session() as session:
+        await session.run_sync(lambda _: meet(serializable))
+    assert await repeats(serializable, text("SELECT pg_is_in_recovery()"), times=3) == 3

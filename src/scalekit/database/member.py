@@ -192,6 +192,11 @@ class Member:
             return Trouble.GONE
         return self.backend.trouble(self._driver.code(error.orig)) if error.orig else Trouble.OTHER
 
+    def blames_statement(self, error: DBAPIError) -> bool:
+        """Whether this member would refuse the same statement again, in whatever transaction it is."""
+        assert self._driver is not None
+        return error.orig is not None and self._driver.blames_statement(error.orig)
+
     def refuses(self, error: BaseException) -> bool:
         """Whether ``error``, which came of connecting, will come again: a password or a name is wrong."""
         cause = (error.orig or error) if isinstance(error, DBAPIError) else error

@@ -7,10 +7,12 @@ Rules:
   CTEs, row locks, ``text()`` fragments and custom elements included.
 * The verdict is kept under the statement's cache key, the same under which SQLAlchemy keeps the
   compiled form; equal keys mean equal SQL. A text, and what SQLAlchemy cannot cache, is known by its SQL.
-* What a replica refused once is a write from then on.
+* What a replica refused as a write once is a write from then on. What else no replica can answer, such as an
+  unlogged table, is read on the primary, for a minute: it may be another table by then.
 """
 
-from typing import Any
+import time
+from typing import Any, TypeVar
 
 from sqlalchemy import Dialect, Executable, TextClause
 from sqlalchemy.exc import SQLAlchemyError
@@ -18,6 +20,10 @@ from sqlalchemy.sql.functions import FunctionElement
 
 from scalekit.database.sqltext.memory import Memory, key_of
 from scalekit.database.sqltext.rules import TextRules
+
+T = TypeVar("T")
+
+_A_WHILE = 60.0  # seconds
 
 
 class Verdicts:
@@ -31,6 +37,7 @@ class Verdicts:
     def __init__(self, dialect: Dialect, rules: TextRules) -> None:
         self._dialect, self._rules = dialect, rules
         self._memory: Memory[bool] = Memory()
+        self._unable: Memory[float] = Memory()  # until when
 
     def add_names(self, *, functions: frozenset[str], relations: frozenset[str]) -> None:
         """These of the application's write, too: names in lower case, without a schema."""
@@ -50,13 +57,27 @@ class Verdicts:
         if verdict is None:
             sql = self._sql(statement) if sql is None else sql
             verdict = sql is not None and self._rules.is_read(sql)
-            self._remember(key, verdict, sql)
+            _keep(self._memory, key, verdict, sql)
         return verdict
 
     def refused(self, statement: Executable) -> None:
         """A replica refused ``statement`` as a write; the next one like it goes to the primary at once."""
-        key, sql = self._key(statement)
-        self._remember(key, False, self._sql(statement) if sql is None else sql)
+        self._remember(self._memory, statement, False)
+
+    def unable(self, statement: Executable) -> None:
+        """A replica cannot answer ``statement``, though it is a read: the primary does, for a while."""
+        self._remember(self._unable, statement, time.monotonic() + _A_WHILE)
+
+    def needs_primary(self, statement: Executable) -> bool:
+        """Whether ``statement``, which is a read, is one that no replica can answer."""
+        if not self._unable.known:
+            return False  # as nearly always
+        key, _ = self._key(statement)
+        until = self._unable.known.get(key)
+        if until is not None and until <= time.monotonic():
+            self._unable.known.pop(key, None)
+            return False
+        return until is not None
 
     def _key(self, statement: Executable) -> tuple[Any, str | None]:
         """What stands for the SQL of ``statement``, ``None`` if it has none; and that, where it is known."""
@@ -81,8 +102,13 @@ class Verdicts:
             # It cannot run anywhere; the primary's error is the one to show.
             return None
 
-    def _remember(self, key: Any, verdict: bool, sql: str | None) -> None:
-        if key is not None:
-            # A cache key holds as much as there is in its statement.
-            held = key if isinstance(key, str | bytes) else sql or ""
-            self._memory.keep(key, verdict, characters=len(held))
+    def _remember(self, memory: Memory[T], statement: Executable, found: T) -> None:
+        key, sql = self._key(statement)
+        _keep(memory, key, found, self._sql(statement) if sql is None else sql)
+
+
+def _keep(memory: Memory[T], key: Any, found: T, sql: str | None) -> None:
+    if key is not None:
+        # A cache key holds as much as there is in its statement.
+        held = key if isinstance(key, str | bytes) else sql or ""
+        memory.keep(key, found, characters=len(held))

@@ -221,6 +221,8 @@ class ReadWriteSession(Session):
         place = self._place
         if place is None or place.replica:
             level = level_of(statement, options, getattr(self, "execution_options", _NOTHING))
+            if self.fleet.verdicts.needs_primary(statement):
+                level = STRONG
             if place is None:
                 self._begin_reading(level)
             elif not place.still_answers(self.fleet, level or place.level, self._scope()):
@@ -359,6 +361,8 @@ class ReadWriteSession(Session):
             case Repeat.ON_PRIMARY:
                 if trouble is Trouble.WRITE_REFUSED:
                     self.fleet.verdicts.refused(statement)
+                elif place.member.blames_statement(error):
+                    self.fleet.verdicts.unable(statement)
                 self._use_primary(wrote=trouble is Trouble.WRITE_REFUSED)
             case Repeat.ELSEWHERE:
                 let_go(self, place.connection, broken=trouble is Trouble.GONE)

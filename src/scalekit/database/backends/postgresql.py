@@ -81,6 +81,12 @@ HOT_STANDBY = "in_hot_standby"
 READ_ONLY_STATE = "25006"
 """SQLSTATE of a write in a read-only transaction."""
 
+OTHERS_FAULT = frozenset(
+    # The isolation level of the transaction, or what was set for it, and a plan that the connection has kept.
+    {"GetSerializableTransactionSnapshot", "call_enum_check_hook", "RevalidateCachedQuery"}
+)
+"""Functions of the server's own that refuse what they would not refuse over another connection."""
+
 _TROUBLE = {
     READ_ONLY_STATE: Trouble.WRITE_REFUSED,
     # A feature that a standby lacks: SERIALIZABLE.

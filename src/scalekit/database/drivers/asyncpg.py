@@ -11,7 +11,7 @@ from typing import Any
 
 import asyncpg  # type: ignore[import-untyped]
 
-from scalekit.database.backends.postgresql import HOT_STANDBY, READ_ONLY, WROTE, is_on
+from scalekit.database.backends.postgresql import HOT_STANDBY, OTHERS_FAULT, READ_ONLY, WROTE, is_on
 from scalekit.database.drivers.protocol import NOTHING_TOLD, Committed, Told, raw, sqlstate
 
 _SAID = "scalekit "
@@ -112,6 +112,10 @@ class Asyncpg:
 
     def code(self, error: BaseException) -> str | None:
         return sqlstate(error)
+
+    def blames_statement(self, error: BaseException) -> bool:
+        cause = error.__cause__ or error
+        return getattr(cause, "server_source_function", None) not in OTHERS_FAULT
 
     def lost(self, error: BaseException) -> bool:
         return isinstance(error.__cause__ or error, asyncpg.InternalClientError)

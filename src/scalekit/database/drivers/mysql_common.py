@@ -120,6 +120,9 @@ class MySQLDriver(ABC):
         code = error.args[0] if isinstance(error, self.errors) and error.args else None
         return code if isinstance(code, int) else None
 
+    def blames_statement(self, error: BaseException) -> bool:
+        return True
+
     def lost(self, error: BaseException) -> bool:
         return self.code(error) in gtids.GONE
 

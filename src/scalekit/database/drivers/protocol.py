@@ -108,6 +108,13 @@ class Driver(Protocol):
         """The server's code in the DBAPI ``error``, for :meth:`.Backend.trouble`; ``None`` if it has none."""
         ...
 
+    def blames_statement(self, error: BaseException) -> bool:
+        """Whether the DBAPI ``error`` of something that a replica cannot do is about the statement.
+
+        Not about the transaction that it was in, such as its isolation level, or about the connection.
+        """
+        ...
+
     def lost(self, error: BaseException) -> bool:
         """Whether the DBAPI ``error`` means a lost connection, where SQLAlchemy does not see that."""
         ...

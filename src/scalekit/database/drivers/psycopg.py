@@ -11,7 +11,7 @@ from psycopg.pq import TransactionStatus
 from psycopg.rows import tuple_row
 
 from scalekit._steps import Steps
-from scalekit.database.backends.postgresql import HOT_STANDBY, READ_ONLY, WROTE, is_on
+from scalekit.database.backends.postgresql import HOT_STANDBY, OTHERS_FAULT, READ_ONLY, WROTE, is_on
 from scalekit.database.drivers import sockets
 from scalekit.database.drivers.protocol import NOTHING_TOLD, Committed, Told, drive, raw, sqlstate
 
@@ -94,6 +94,10 @@ class Psycopg:
         if state is None and isinstance(error, psycopg.OperationalError) and _NO_ENTRY.search(str(error)):
             return _LOGIN_FAILED
         return state
+
+    def blames_statement(self, error: BaseException) -> bool:
+        assert isinstance(error, psycopg.Error)
+        return error.diag.source_function not in OTHERS_FAULT
 
     def lost(self, error: BaseException) -> bool:
         return False
