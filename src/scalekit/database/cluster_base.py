@@ -251,8 +251,12 @@ class ClusterBase(ABC):
         example, it is promised whatever that one is, and what is written belongs to both. Outside
         every scope the process is its own visitor, who hears of what is written in all of them.
 
+        It may be left in another context than it was entered in, as around the ``yield`` of a synchronous
+        dependency of FastAPI, whose endpoint runs in the request's scope and not in this one.
+
         Args:
-            token: what the visitor must be shown at least.
+            token: what the visitor must be shown at least; in synchronous code inside a request, the whole
+                rest of the request is.
             writes: begin on the primary.
             visitor: who it is, such as a user's identifier: reads of the same visitor go to the same replica
                 while it is healthy. By default that of the scope around it, or one of its own.
@@ -263,7 +267,8 @@ class ClusterBase(ABC):
         check_token(token)
         parent = self.scopes.current()
         key = None if visitor is None and parent is not None else visitor_number(visitor)
-        with self.scopes.enter(Scope(token, writes=writes, parent=parent, visitor=key)) as scope:
+        scope = Scope(token, writes=writes, parent=parent, visitor=key)
+        with self.scopes.enter(scope, brought=token):
             yield scope
 
     @property

@@ -143,6 +143,17 @@ class Scope:
         now = math.inf if lasting else time.monotonic()
         return self._tell(lambda promise: promise.doubt(whose, place, now=now), also, confirmed=False)
 
+    def promise(self, token: Token) -> None:
+        """Whatever runs in this scope is to be shown ``token``, too."""
+        now = time.monotonic()
+        with self._lock:
+            self._promise = self._promise.and_also(token, now=now)
+            self.token = self._promise.token
+        for scope in _inside([self]):
+            with scope._lock:
+                scope._promise = scope._promise.and_also(token, now=now)
+                scope.token = scope._promise.token
+
     def relieve(self, whose: object, *, also: Iterable["Scope"] = ()) -> None:
         """Of ``whose``, nothing that was committed is in doubt any more."""
         self._tell(lambda promise: promise.relieve(whose), also, confirmed=None)

@@ -70,13 +70,26 @@ class Scopes:
         self._current.set(scope)
 
     @contextmanager
-    def enter(self, scope: Scope) -> Iterator[Scope]:
-        """``scope`` is the current one inside the block."""
+    def enter(self, scope: Scope, *, brought: Token | None = None) -> Iterator[Scope]:
+        """``scope`` is the current one inside the block.
+
+        Args:
+            scope: which has just been made.
+            brought: what its visitor is to be shown, besides what is written around it.
+        """
+        around = self._current.get()
         reset = self._current.set(scope)
+        if around is not None and brought is not None and _in_thread():
+            # Frameworks run a synchronous dependency and the endpoint behind it in two threads.
+            around.promise(brought)
         try:
             yield scope
         finally:
-            self._current.reset(reset)
+            try:
+                self._current.reset(reset)
+            except ValueError:  # it is left in another context, and so in another thread
+                if self._current.get() is scope:
+                    self._current.set(around)
 
     def open(self, block: Block) -> None:
         """``block`` begins, in this context."""
