@@ -76,6 +76,18 @@ def test_two_servers_are_told_from_one_that_was_restarted() -> None:
     assert not two.probed(replace(REPORT, asked=13.0)), "no news any more"
 
 
+def test_a_crash_is_told_from_statistics_that_were_reset() -> None:
+    """15. One that starts anew within itself has to catch up; no connection outlives that."""
+    before = replace(REPORT, since=1.0, run="a 1")
+    later = replace(before, asked=12.0)
+    assert not before.is_restarted(later)
+    assert before.is_restarted(replace(later, server="b"))
+    assert before.is_restarted(replace(later, since=11.0, run="a 2"))
+    assert not before.is_restarted(replace(later, run="a 2")), "said over the same connection"
+    assert not before.is_restarted(replace(later, since=11.0)), "only the connection was lost"
+    assert not before.is_restarted(replace(later, since=11.0, run="")), "nobody can tell"
+
+
 @pytest.fixture
 async def way(items: Database) -> AsyncIterator[FaultProxy]:
     """A name, so to say: it leads to the first replica, until a test changes its ``target``."""

@@ -85,7 +85,8 @@ class Two:
 
     def shows_again(self, introduction: Report) -> bool:
         self.second.introduction = lambda _: introduction  # type: ignore[method-assign]
-        return shows_again(self.fleet, self.found, CAUSAL, "a connection")
+        assert self.found.again is self.scope.seen is not None
+        return shows_again(self.fleet, self.found, self.found.again, CAUSAL, "a connection")
 
 
 def test_the_same_replica_shows_it_again() -> None:

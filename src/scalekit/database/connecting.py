@@ -85,7 +85,8 @@ def open_reader(
     try:
         idle = raw(connection)
         fresh = fleet.confirm(found.choice, level, found.token, idle)
-        fresh = fresh and shows_again(fleet, found, level, idle)
+        if fresh and found.again is not None:
+            fresh = shows_again(fleet, found, found.again, level, idle)
     except BaseException:  # a cancellation too: an answer may still be on its way over it
         connection.invalidate()
         connection.close()

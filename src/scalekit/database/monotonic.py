@@ -60,20 +60,21 @@ def replica_for(fleet: Fleet, scope: Scope, level: Consistency, without: frozens
     return None if choice is None else Found(choice, token)
 
 
-def shows_again(fleet: Fleet, found: Found, level: Consistency, connection: Any) -> bool:
+def shows_again(fleet: Fleet, found: Found, seen: Seen, level: Consistency, connection: Any) -> bool:
     """Whether what was read last from this replica is shown over another ``connection`` to it, too.
 
     Args:
         fleet: of the replica.
         found: where to read.
+        seen: what was read from it last.
         level: how fresh the read must be.
         connection: the DBAPI connection, idle: before the snapshot of what is to be read.
     """
-    choice, token, seen = found
-    if seen is None or choice.member.introduction(connection).is_of_the_run_of(seen.report, at=seen.began):
+    choice = found.choice
+    if choice.member.introduction(connection).is_of_the_run_of(seen.report, at=seen.began):
         return True
     shown = _shown(fleet, seen)
-    return shown is not None and fleet.confirm(choice, level, latest(token, shown), connection)
+    return shown is not None and fleet.confirm(choice, level, latest(found.token, shown), connection)
 
 
 def _is_the_same(member: Member, seen: Seen) -> bool:
