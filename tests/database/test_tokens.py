@@ -49,6 +49,38 @@ def test_a_token_fits_into_a_cookie() -> None:
     assert signer.loads(signer.dumps(group)) == group
 
 
+@given(
+    st.builds(
+        Token,
+        system=names,
+        epoch=st.integers(0, 3),
+        marks=st.dictionaries(
+            st.sampled_from(["-", "0-1", ":" + "é" * 20, *("abcdef"[number] * 110 for number in range(6))]),
+            st.integers(0, 2**64 - 1),
+            min_size=1,
+            max_size=8,
+        ).map(lambda marks: tuple(sorted(marks.items()))),
+    )
+)
+def test_what_is_issued_is_accepted(token: Token) -> None:
+    """1. A longer one would be ignored when it comes back: its visitor reads from the primary instead."""
+    signer = TokenSigner(SECRET)
+    text = signer.dumps(token)
+    assert len(text) <= 832
+    assert signer.loads(text) in (token, Token.unknown(token.system, token.epoch))
+
+
+def test_a_token_of_tagged_transactions() -> None:
+    """1. Eight servers of MySQL, with the longest tags and the highest numbers, are few enough, too."""
+    origins = [f":3e11fa47-71ca-11e1-9e33-c80aa942956{number}:{'t' * 32}" for number in range(8)]
+    group = Token.of("mysql", 0, {origin: 2**63 - 1 for origin in origins})
+    signer = TokenSigner(SECRET)
+    assert group.is_known
+    assert signer.loads(signer.dumps(group)) == group
+    beyond = Token.of("mysql", 0, {origin + "t" * 9: 2**63 - 1 for origin in origins})
+    assert signer.loads(signer.dumps(beyond)) == Token.unknown("mysql", 0)
+
+
 @given(ours, ours, ours)
 def test_tokens_only_move_forward(first: Token, second: Token, third: Token) -> None:
     """Within one system the order of merging does not matter and nothing is lost."""

@@ -26,8 +26,9 @@ from scalekit.types import SecretKey
 
 _SALT = "scalekit.database"
 _VERSION = "2"
-# Eight marks of a UUID and 16 digits, the system, expiry, epoch, and an HMAC-SHA256 in base64.
-_LONGEST = 640
+# Eight marks of a UUID, a tag of 32 letters and 16 digits, the system, expiry, epoch, and an HMAC-SHA256 in
+# base64.
+_LONGEST = 832
 _MOST_MARKS = 8
 
 UNKNOWN = "-"
@@ -190,12 +191,20 @@ class TokenSigner:
         self.max_age = positive(max_age, name="max_age")
 
     def dumps(self, token: Token) -> str:
-        """``token`` as text for a cookie or a header; it expires ``max_age`` from now."""
+        """``token`` as text for a cookie or a header; it expires ``max_age`` from now.
+
+        One that would be too long becomes that of a place which is not known.
+        """
         marks = [text for origin, number in token.marks for text in (_quoted(origin), f"{number:x}")]
         expires = int(time.time() + self.max_age)
         fields = (_VERSION, f"{expires:x}", _quoted(token.system), f"{token.epoch:x}", *marks)
         text = ".".join(fields)
-        return f"{text}.{self._macs[0](text.encode('ascii')).decode('ascii')}"
+        signed = f"{text}.{self._macs[0](text.encode('ascii')).decode('ascii')}"
+        unknown = Token.unknown(token.system, token.epoch)
+        if len(signed) > _LONGEST and token != unknown:
+            # It would be ignored when it comes back, and its visitor might see less than they wrote.
+            return self.dumps(unknown)
+        return signed
 
     def loads(self, text: str) -> Token | None:
         """The token in ``text``, or ``None`` when it is forged, expired or malformed."""
