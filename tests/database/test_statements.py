@@ -168,12 +168,23 @@ TEXTS: list[tuple[str, bool]] = [
     ("SELECT pg_notification_queue_usage()", False),
     ("SELECT txid_status(3), pg_xact_status('3')", False),
     ("SELECT count(*) FROM pg_ls_dir('.')", False),
+    ("SELECT setting FROM pg_settings WHERE name = 'max_connections'", False),
+    ("SELECT pg_conf_load_time(), checkpoint_lsn FROM pg_control_checkpoint()", False),
+    ("SELECT * FROM pg_catalog.pg_shmem_allocations", False),
+    ("SELECT count(*) FROM pg_backend_memory_contexts", False),
+    ("SELECT count(*) FROM pg_hba_file_rules", False),
+    ("SELECT default_version FROM pg_available_extensions WHERE name = 'plpgsql'", False),
+    ("SELECT name FROM pg_prepared_statements", False),
+    ("SELECT pg_listening_channels()", False),
     # What is in the database's files, and what tells where one is.
     ("SELECT null_frac FROM pg_stats WHERE tablename = 'item'", True),
     ("SELECT pg_total_relation_size('item')", True),
     ("SELECT sequence_name FROM information_schema.sequences", True),
     ("SELECT pg_backend_pid(), inet_server_port(), pg_is_in_recovery()", True),
-    ("SELECT pg_last_wal_replay_lsn()", True),
+    ("SELECT pg_last_wal_replay_lsn(), pg_last_xact_replay_timestamp()", True),
+    ("SELECT system_identifier FROM pg_control_system()", True),
+    ("SELECT version(), pg_postmaster_start_time()", True),
+    ("SELECT name FROM pg_timezone_names LIMIT 1", True),
 ]
 
 

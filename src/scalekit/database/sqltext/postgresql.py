@@ -23,29 +23,62 @@ _TOKEN = re.compile(
 _COMMENT = re.compile(r"/\*|\*/")
 
 # Functions that a standby runs without an error although their effect belongs on the primary or in the
-# session that goes on there, or that mean the primary: its log, sessions, locks, statistics, files. What
-# became of a transaction (pg_xact_status) a standby does not know before it has replayed it. The others raise
-# 25006 and are retried.
+# session that goes on there, or that mean the primary: its log, sessions, locks, statistics, memory,
+# settings, files. What became of a transaction (pg_xact_status) a standby does not know before it has
+# replayed it. The others raise 25006 and are retried.
+#
+# Not here: what tells where one is (version(), pg_postmaster_start_time()) and how far that is behind
+# (pg_last_wal_replay_lsn(), pg_last_xact_replay_timestamp(), pg_control_recovery()), to which a primary has
+# no answer; what was set for the transaction, by listeners too (current_setting()); what is the same
+# everywhere (pg_control_system(), pg_control_init(), the sizes of tables).
 _WRITING_FUNCTIONS = frozenset(
     {
         "currval",
         "lastval",
         "nextval",
+        "pg_available_extension_versions",
+        "pg_available_extensions",
+        "pg_available_wal_summaries",
         "pg_blocking_pids",
         "pg_cancel_backend",
+        "pg_collation_actual_version",
+        "pg_conf_load_time",
+        "pg_config",
+        "pg_control_checkpoint",
         "pg_current_logfile",
         "pg_current_snapshot",
         "pg_current_xact_id",
         "pg_current_xact_id_if_assigned",
+        "pg_cursor",
+        "pg_database_collation_actual_version",
         "pg_export_snapshot",
+        "pg_freespace",
+        "pg_get_aios",
+        "pg_get_backend_memory_contexts",
+        "pg_get_loaded_modules",
+        "pg_get_logical_snapshot_info",
+        "pg_get_logical_snapshot_meta",
         "pg_get_replication_slots",
         "pg_get_sequence_data",
+        "pg_get_shmem_allocations",
+        "pg_get_shmem_allocations_numa",
+        "pg_get_wal_block_info",
+        "pg_get_wal_record_info",
+        "pg_get_wal_records_info",
+        "pg_get_wal_records_info_till_end_of_wal",
+        "pg_get_wal_stats",
+        "pg_get_wal_stats_till_end_of_wal",
+        "pg_get_wal_summarizer_state",
+        "pg_hba_file_rules",
+        "pg_ident_file_mappings",
         "pg_last_committed_xact",
+        "pg_listening_channels",
         "pg_lock_status",
         "pg_log_backend_memory_contexts",
         "pg_logical_emit_message",
         "pg_notification_queue_usage",
         "pg_notify",
+        "pg_prepared_statement",
         "pg_prepared_xact",
         "pg_prewarm",
         "pg_promote",
@@ -53,11 +86,16 @@ _WRITING_FUNCTIONS = frozenset(
         "pg_rotate_logfile",
         "pg_safe_snapshot_blocking_pids",
         "pg_sequence_last_value",
+        "pg_show_all_file_settings",
+        "pg_show_all_settings",
+        "pg_show_replication_origin_status",
         "pg_switch_wal",
         "pg_terminate_backend",
+        "pg_wal_summary_contents",
         "pg_walfile_name",
         "pg_walfile_name_offset",
         "pg_xact_status",
+        "pgrowlocks",
         "set_config",
         "setseed",
         "setval",
@@ -68,11 +106,13 @@ _WRITING_FUNCTIONS = frozenset(
     }
 )
 _WRITING_PREFIXES = (
+    "autoprewarm_",
     "dblink",
     "lo_",
     "lowrite",
     "pg_advisory_",
     "pg_backup_",
+    "pg_buffercache",
     "pg_copy_",
     "pg_create_",
     "pg_current_wal_",
@@ -87,10 +127,29 @@ _WRITING_PREFIXES = (
     "pg_wal_replay_",
 )
 
-# Views about a server rather than its data. pg_prepared_xacts is always empty on a standby. Not here:
-# pg_stats and pg_statistic, which are the same everywhere.
-_RELATIONS = frozenset({"pg_locks", "pg_prepared_xacts", "pg_sequences"})
-_RELATION_PREFIXES = ("pg_replication_", "pg_stat_", "pg_statio_")
+# Views about a server rather than its data: its locks, its memory, its settings and files, what it has to
+# install, and what a connection was told by statements that only the primary runs (PREPARE, DECLARE).
+# pg_prepared_xacts is always empty on a standby. Not here: pg_stats, pg_statistic, pg_timezone_names and
+# pg_wait_events, which are the same everywhere.
+_RELATIONS = frozenset(
+    {
+        "pg_aios",
+        "pg_available_extension_versions",
+        "pg_available_extensions",
+        "pg_backend_memory_contexts",
+        "pg_config",
+        "pg_cursors",
+        "pg_file_settings",
+        "pg_hba_file_rules",
+        "pg_ident_file_mappings",
+        "pg_locks",
+        "pg_prepared_statements",
+        "pg_prepared_xacts",
+        "pg_sequences",
+        "pg_settings",
+    }
+)
+_RELATION_PREFIXES = ("pg_buffercache", "pg_replication_", "pg_shmem_allocations", "pg_stat_", "pg_statio_")
 
 # Where a sequence is: a standby shows that up to 32 numbers ahead, as it is in the log. (last_value() is a
 # window function, and no column.)

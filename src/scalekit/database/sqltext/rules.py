@@ -6,8 +6,9 @@ Rules:
   ``TABLE``, and contains no word, no function and no view that could write, lock, or mean something else
   on a replica.
 * What the database holds is the same on every server, and is read anywhere. What one server is doing is
-  not (its sessions, locks, statistics, log, files): who asks means the primary. Only what says where one is
-  (``pg_is_in_recovery()``, ``@@server_id``, the connection's own number) is answered by wherever that is.
+  not (its sessions, locks, statistics, memory, settings, log, files): who asks means the primary. Only what
+  says where one is (``pg_is_in_recovery()``, ``@@server_id``, the connection's own number) is answered by
+  wherever that is.
 * Text that is not understood (an open quote, an escape whose meaning depends on a server setting) is
   not a read.
 * Being wrong in one direction costs a little load on the primary; in the other it would cost
