@@ -1,12 +1,20 @@
 """What is told of a member late, by another thread, or in the middle of something else. No server needed."""
 
 import threading
+from asyncio import CancelledError
 from collections.abc import Iterator, Mapping
+from unittest.mock import Mock
+
+import pytest
+from sqlalchemy import text
+from sqlalchemy.orm import SessionTransaction
 
 from scalekit.database import Cluster
 from scalekit.database.history import History
+from scalekit.database.place import let_go
 from scalekit.database.report import Report
-from scalekit.database.tokens import Reached
+from scalekit.database.scopes import Scopes
+from scalekit.database.tokens import Reached, Token
 from tests.database._tokens import token
 from tests.database.test_topology import report
 
@@ -97,3 +105,72 @@ def test_the_history_is_read_while_it_grows() -> None:
         history.add(of("a", asked=float(asked), position=100 + asked, writable=True))
     assert history.complete_until(Reached("pg:7", _Growing(history))) is None
     assert history.lag(Reached("pg:7", {"1": 2000})) == 0.0
+
+
+def test_the_newest_position_is_that_whoever_tells_it() -> None:
+    """4. While one is told a later one may be, in this thread or in another: neither takes it back."""
+    scopes = Scopes()
+    late = token(1, 300)
+
+    class Interrupted(Token):
+        """Merged with by somebody who is interrupted by the garbage collector, and that by a commit."""
+
+        def merge(self, other: Token) -> Token:
+            merged = super().merge(other)
+            if other.marks[0][1] < 300:
+                scopes.heard(late)
+            return merged
+
+    scopes.heard(Interrupted("pg:1", 1, (("1", 100),)))
+    scopes.heard(token(1, 200))
+    assert scopes.newest_since(token(1, 1)) == late
+
+    class Slow(Token):
+        def merge(self, other: Token) -> Token:
+            merged = super().merge(other)
+            if not others:
+                others.append(threading.Thread(target=scopes.heard, args=(token(1, 900),)))
+                others[0].start()
+                others[0].join(0.05)
+            return merged
+
+    scopes, others = Scopes(), list[threading.Thread]()
+    scopes.heard(Slow("pg:1", 1, (("1", 400),)))
+    scopes.heard(token(1, 500))
+    others[0].join(60)
+    assert scopes.newest_since(token(1, 1)) == token(1, 900)
+
+
+def test_who_waits_holds_nothing() -> None:
+    """14. What a waiter waits for takes locks of its own, under which others may tell of something."""
+    cluster = silent()
+    monitor = cluster._threads
+    found = []
+
+    def told() -> bool:
+        """Not yet; and while that is being found out, another thread tells of it."""
+        other = threading.Thread(target=monitor.changed, daemon=True)
+        other.start()
+        other.join(60)
+        found.append(not other.is_alive())
+        return len(found) == 2
+
+    monitor.wait(told, 600)
+    assert found == [True, True]
+    monitor.wait(lambda: bool(found.append(True)), 0)
+    assert len(found) == 3
+
+
+def test_a_connection_goes_back_whatever_ends_its_transaction() -> None:
+    """23. The end of a transaction may be cancelled, or fail; the connection is given back all the same."""
+    with Cluster("sqlite://") as cluster, cluster.session() as session:
+        session.execute(text("SELECT 1"))
+        held = session.get_transaction()
+        assert isinstance(held, SessionTransaction)
+        connection = session.connection()
+        joined = list(held._connections[connection])
+        joined[1] = Mock(close=Mock(side_effect=CancelledError))
+        held._connections[connection] = tuple(joined)  # type: ignore[assignment]
+        with pytest.raises(CancelledError):
+            let_go(session, connection, broken=False)
+        assert connection.closed

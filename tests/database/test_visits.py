@@ -260,3 +260,20 @@ def test_wrong_options(options: dict[str, Any], message: str) -> None:
         visits(**options)
     with pytest.raises(ConfigurationError, match="name of a cookie"):
         by_cookie(Cookie(name="session"))  # type: ignore[arg-type]
+
+
+def test_a_header_that_came_twice() -> None:
+    """1. A proxy's beside the client's, each in a line or in one as WSGI joins them: the later token of those
+    that count, and of one that nobody knows the text goes back."""
+    made = visits(header="X-RW")
+    first, second = header(token(1, 5)), header(token(1, 8))
+    joined = (b"x-rw", b"what? ," + second[1] + b",," + first[1])
+    for sent in ([first, second], [second, first], [header("forged"), second], [joined], [first, joined]):
+        assert begin(made, *sent).token == token(1, 8)
+    text = signer.dumps(Token.unknown("pg:1", 1))
+    for sent in ([first, header(text)], [header(text), first]):
+        visit = begin(made, *sent)
+        assert visit.token == token(1, 5).merge(Token.unknown("pg:1", 1))
+        assert answer(made, visit)[b"x-rw"] == text.encode()
+    many = (b"x-rw", b"," * 60_000 + first[1])
+    assert begin(made, many).token is None, "work without end for one who forges"

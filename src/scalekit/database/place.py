@@ -188,7 +188,9 @@ def let_go(session: "ReadWriteSession", connection: Connection, *, broken: bool)
     joined = held.pop(connection, None)
     if broken:
         connection.invalidate()
-    if joined is not None:
-        del held[connection.engine]
-        joined[1].close()
-    connection.close()
+    try:
+        if joined is not None:
+            del held[connection.engine]
+            joined[1].close()
+    finally:
+        connection.close()

@@ -24,7 +24,7 @@ class ThreadMonitor(Prober):
 
     def _renew(self) -> None:
         self._starting = threading.Lock()
-        self._changed = threading.Condition()
+        self._changed, self._changes = threading.Condition(), 0
         self._stop = threading.Event()
         self._pokes: dict[Member, threading.Event] = {}
         self._watchers: dict[Member, threading.Thread] = {}
@@ -70,11 +70,22 @@ class ThreadMonitor(Prober):
                 self._pokes[member] = poke
 
     def wait(self, condition: Callable[[], bool], timeout: float) -> None:
-        with self._changed:
-            self._changed.wait_for(condition, timeout)
+        deadline = time.monotonic() + timeout
+        while True:
+            changes = self._changes
+            # Not under the lock: it takes others, under which somebody may be telling us of a change.
+            if condition():
+                return
+            left = deadline - time.monotonic()
+            if left <= 0:
+                return
+            with self._changed:
+                if self._changes == changes:
+                    self._changed.wait(left)
 
     def changed(self) -> None:
         with self._changed:
+            self._changes += 1
             self._changed.notify_all()
 
     def signal_stop(self) -> None:

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from threading import RLock
 from weakref import ref
 
 from scalekit._forks import renew_in_children
@@ -21,10 +22,16 @@ class Scopes:
         self._block: ContextVar[Block | None] = ContextVar("scalekit.database.block", default=None)
         # Outside every request the process is its own visitor: a script reads what it wrote.
         self.process = Scope()
-        renew_in_children(self.process)
         self._newest: Token | None = None
+        self._lock = RLock()  # a session that is collected meanwhile may commit in this very thread
+        renew_in_children(self)
         # Never iterated but in a copy: a session that is collected meanwhile may commit in this very thread.
         self._doubtful: set[ref[Scope]] = set()
+
+    def forked(self) -> None:
+        """Locks of our own: threads of the parent process may hold the old ones for ever."""
+        self._lock = RLock()
+        self.process.forked()
 
     def current(self) -> Scope | None:
         """The scope of the running request, or ``None`` outside."""
@@ -46,7 +53,13 @@ class Scopes:
             token: where the log is.
             asked: when it was asked for that, on the monotonic clock; ``None`` if a commit told it.
         """
-        self._newest = latest(self._newest, token)
+        with self._lock:
+            while True:
+                known = self._newest
+                newest = latest(known, token)
+                if known is self._newest:  # and not of one that was collected meanwhile
+                    self._newest = newest
+                    break
         if asked is None or not self._doubtful:
             return
         for reference in list(self._doubtful):

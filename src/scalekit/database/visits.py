@@ -20,6 +20,7 @@ from scalekit.types import Headers, SecretKey
 _log = logging.getLogger("scalekit.database")
 
 _NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")  # RFC 9110, 5.1
+_MOST_CARRIED = 8  # tokens in one line of the header; each is verified
 _LATE = 60.0  # seconds; a browser that drops a cookie on time is not as late as that
 
 
@@ -134,12 +135,20 @@ class Visits:
         return self._signer.dumps(token) if token.is_known else carried
 
     def _carried(self, headers: Headers) -> tuple[str | None, Token | None]:
+        """The token that came in the header, and its text; somebody on the way may have sent one, too."""
+        carried: str | None = None
+        promised: Token | None = None
         for name, value in headers if self._header is not None else ():
-            if name == self._header:
-                text = value.decode("latin-1")
+            if name != self._header:
+                continue
+            # WSGI joins the lines.
+            for part in value.decode("latin-1").split(",", _MOST_CARRIED)[:_MOST_CARRIED]:
+                text = part.strip()
                 token = self._signer.loads(text)
-                return (text, token) if token is not None else (None, None)
-        return None, None
+                if token is not None and (promised is None or promised.is_known):
+                    carried = text
+                promised = latest(promised, token)
+        return carried, promised
 
     def _read(self, text: str) -> Token | None:
         signed = self._signer.read(text)
