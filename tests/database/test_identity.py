@@ -15,7 +15,7 @@ from scalekit.database.report import Report
 from scalekit.database.tokens import Reached
 from scalekit.errors import NoServerAvailable
 from tests.conftest import Database
-from tests.database._waiting import until
+from tests.database._waiting import until, wait_for_roles
 from tests.faults import FaultProxy, pause_replay
 from tests.servers import postgres
 from tests.servers.waiting import wait_until
@@ -212,7 +212,8 @@ def test_a_replica_of_another_system(
     caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """It is neither read from nor written to, alone or beside a good one, and people are told why."""
+    """It is neither read from nor written to, alone or beside a good one, and people are told why. Nor is it
+    when the name of the primary comes to lead there."""
     # Made like the others, it would be a copy of them.
     monkeypatch.setattr(postgres, "_fresh_data", postgres._fresh_data.__wrapped__)
     system = text("SELECT system_identifier::text FROM pg_control_system()")
@@ -230,3 +231,27 @@ def test_a_replica_of_another_system(
             assert f"than the primary (pg:{ours}); is its URL right?" in str(found.reason)
         line = f"{found.name} is left out: belongs to another database system"
         wait_until(lambda: line in caplog.text, what="the warning")
+        # And a name that leads there later.
+        primary = items.cluster.primary
+        with FaultProxy(primary.host, primary.port) as name:
+            url = name.url(items.primary_url("psycopg"))
+            with Cluster(
+                url, replicas=items.replica_urls("psycopg"), probe_interval=0.1, failover_wait=0.1
+            ) as cluster:
+                with cluster.session(consistency=STRONG) as session:
+                    assert session.execute(system).scalar_one() == ours
+                wait_for_roles(cluster, "primary", "replica", "replica")
+                name.refuse()
+                name.target = foreign.host, foreign.port
+                name.pass_through()
+                wait_until(
+                    lambda: "and gets nothing" in str(cluster.status().members[0].reason),
+                    timeout=60,
+                    what="the reason",
+                )
+                with cluster.session(consistency=STRONG) as session, pytest.raises(NoServerAvailable) as no:
+                    session.execute(system)
+                assert f"than ours (pg:{ours}), and gets nothing" in str(no.value)
+                wait_for_roles(cluster, "out", "replica", "replica")
+                with cluster.session(consistency=ANY) as session:
+                    assert session.execute(system).scalar_one() == ours

@@ -6,9 +6,10 @@ hears of the position; without one, as on a single server, nobody asks for it.
 
 Rules:
 
-* A COMMIT has failed only if the server said so. Whatever else ends it, a time-out or a cancellation too,
-  leaves the outcome unknown, and who looks for it must not look on a replica. So does a server that says
-  that it does not know. The same holds for COMMIT PREPARED.
+* A COMMIT has failed only if the server said so, by an error that the question which is sent along cannot
+  have met. Whatever else ends it, a time-out or a cancellation too, of which nobody can tell which of the two
+  it met, leaves the outcome unknown, and who looks for it must not look on a replica. So does a server that
+  says that it does not know. The same holds for COMMIT PREPARED.
 * A connection that is lost before COMMIT is sent took its transaction along: an error like any other.
 * Where something is that was committed without us (AUTOCOMMIT, a ``COMMIT`` in a text) is asked when the
   transaction ends; see :mod:`scalekit.database.implicit`.

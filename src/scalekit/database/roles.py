@@ -1,8 +1,8 @@
 """Who is what right now, from what the members say about themselves.
 
 One object for both colours. The monitor reports every answer, and sessions what they have met; each time the
-roles are decided anew (:mod:`.topology`), under a lock. What came of it is plain attributes, which whoever
-asks reads without one.
+roles are decided anew (:mod:`.topology`), under a lock that can be taken twice, as those of :mod:`.links` and
+:mod:`.scope` can. What came of it is plain attributes, which whoever asks reads without one.
 """
 
 import logging
