@@ -12,13 +12,16 @@ from contextlib import AbstractContextManager, closing
 from pathlib import Path
 from typing import Any
 
+import asyncpg
 import pytest
-from sqlalchemy import NullPool, event, orm, text
+from sqlalchemy import NullPool, event, make_url, orm, text
 
 from scalekit._steps import run
 from scalekit.database import ANY, STRONG, AsyncCluster, Bounded, Cluster
+from scalekit.database.advice import right_colour
 from scalekit.database.asgi import ReadYourWritesMiddleware
 from scalekit.database.backends.postgresql import PostgreSQL
+from scalekit.database.engines import describe
 from scalekit.database.fleet import Fleet
 from scalekit.database.report import Report
 from scalekit.errors import ConfigurationError, MissingExtra, WrongColour
@@ -110,7 +113,37 @@ async def test_one_postgresql(make_async: Callable[..., AsyncCluster]) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"primary": "no url"}, "cannot be parsed"),
+        ({"primary": "no url"}, "URL in primary= cannot be parsed"),
+        (
+            {"primary": PG.format("a"), "replicas": [PG.format("b"), "c"]},
+            r"in replicas\[1\] cannot be parsed",
+        ),
+        ({"primary": None}, "URL in primary= is None: is the variable set"),
+        ({"primary": PG.format("a"), "replicas": [""]}, r"in replicas\[0\] is empty: is the variable set"),
+        ({"primary": 5}, "of the type int"),
+        ({"primary": PG.format("a"), "replicas": None}, "not NoneType; where there are none, leave it out"),
+        (
+            {"primary": PG.format("a"), "replicas": [f"{PG.format('b')},{PG.format('c')}"]},
+            r"replicas\[0\] has a comma; give each URL as an item of its own$",
+        ),
+        (
+            {"primary": PG.format("a"), "replicas": f"{PG.format('b')}, {PG.format('c')}".split()},
+            r"replicas\[0\] has a comma",
+        ),
+        ({"primary": PG.format("a"), "replicas": f"{PG.format('b')}, {PG.format('c')}"}, "= has a comma"),
+        (
+            {"primary": PG.format("a") + "?sslmode=require"},
+            r"^a/shop has the option sslmode=, which asyncpg has not; write \?ssl=, .* \?ssl=require$",
+        ),
+        (
+            {"primary": PG.format("a"), "replicas": [PG.format("b") + "?options=-cjit=off"]},
+            "^b/shop has .* give connect_args={'server_settings'",
+        ),
+        ({"primary": "postgresql+psycopg://app@a/shop?ssl=true"}, r"psycopg has not; write \?sslmode="),
+        (
+            {"primary": PG.format("a"), "expire_on_commit": False},
+            r"expire_on_commit= is an option of sessions; .* session_options={'expire_on_commit': \.\.\.}",
+        ),
         ({"primary": "postgresql+asyncpg://app:p@ss:secret-word@a/shop"}, "in a password @ is written %40"),
         ({"primary": "postgresql+asyncpg://app:p@ss/secret-word@a/shop"}, "in a password @ is written %40"),
         ({"primary": "postgresql+asyncpg://app@a:secret-word/shop"}, "cannot be parsed"),
@@ -187,11 +220,38 @@ async def test_wrong_configurations(arguments: dict[str, Any], message: str) -> 
 
 
 def test_wrong_colours() -> None:
-    """An asynchronous driver in a Cluster, and the reverse."""
-    with pytest.raises(WrongColour, match="synchronous"):
+    """An asynchronous driver in a Cluster, and the reverse; says what to write, if there is one."""
+    with pytest.raises(
+        WrongColour, match=r"synchronous .*; write postgresql\+psycopg://, or use AsyncCluster$"
+    ):
         Cluster(PG.format("a"))
-    with pytest.raises(WrongColour, match="asynchronous"):
+    with pytest.raises(
+        WrongColour, match=r"an asynchronous driver, .* write sqlite\+aiosqlite://, or use Cluster$"
+    ):
         AsyncCluster("sqlite:///a.db")
+    assert right_colour(make_url("oracle://host/x"), "async") == "use Cluster"
+
+
+@pytest.mark.parametrize(
+    ("make", "cure"), [(Cluster, "psycopg 3: pip"), (AsyncCluster, r"\+asyncpg://: pip")]
+)
+def test_nobody_is_told_to_install_psycopg2(
+    monkeypatch: pytest.MonkeyPatch, make: Callable[[str], object], cure: str
+) -> None:
+    """It could not route: who follows the advice would be refused when the first replica comes."""
+    monkeypatch.setitem(sys.modules, "psycopg2", None)
+    with pytest.raises(ConfigurationError, match=f"read from replicas; write postgresql.*{cure}"):
+        make("postgresql+psycopg2://app@a/shop")
+    monkeypatch.setitem(sys.modules, "asyncmy", None)
+    with pytest.raises(ConfigurationError, match="needs its driver: pip install asyncmy"):
+        AsyncCluster("mysql+asyncmy://app@a/shop")
+
+
+def test_an_option_that_a_driver_does_not_know() -> None:
+    """Its TypeError is the reason why a member is left out: with where such an option comes from."""
+    with pytest.raises(TypeError) as raised:
+        asyncpg.connect(foo=1)
+    assert describe(raised.value).endswith("has no option foo=, which is in the URL or in connect_args=")
 
 
 def test_levels_are_checked_for_each_session(tmp_path: Path) -> None:

@@ -1,16 +1,19 @@
 """What a cluster is configured with: checked before anything is connected to."""
 
+import inspect
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 from sqlalchemy import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
+from scalekit.database.advice import check_options
 from scalekit.database.engines import address, name_of
 from scalekit.database.levels import ANY, CAUSAL, STRONG, Bounded
 from scalekit.errors import ConfigurationError
 
+_NEXT = re.compile(r",\s*([\w+]+://|$)")  # of a list in one text
 _NAME = re.compile(r"(\w+\.)*\w[\w$]*")
 
 DatabaseURL: TypeAlias = str | URL
@@ -22,9 +25,8 @@ _ROLES = "target_session_attrs"
 
 
 def member_urls(primary: DatabaseURL, replicas: Sequence[DatabaseURL]) -> list[URL]:
-    if isinstance(replicas, str | URL):
-        raise ConfigurationError("replicas= takes a list of URLs; put the one replica into a list")
-    urls = [_parsed(url) for url in (primary, *replicas)]
+    urls = [parsed(primary, option="primary=")]
+    urls += [parsed(url, option=f"replicas[{index}]") for index, url in enumerate(replicas)]
     names = [name_of(url) for url in urls]
     places = [place_of(url) for url in urls]
     for index, (url, name, place) in enumerate(zip(urls, names, places, strict=True)):
@@ -43,6 +45,7 @@ def member_urls(primary: DatabaseURL, replicas: Sequence[DatabaseURL]) -> list[U
             raise ConfigurationError(f"{name} is given twice; each server is one member")
         if len(urls) > 1:
             _check_no_role(url.query, of=name)
+        check_options(url, name=name)
         if url.drivername != urls[0].drivername:
             raise ConfigurationError(
                 f"{name} uses {url.drivername}://, {names[0]} {urls[0].drivername}://: members share a driver"
@@ -79,18 +82,63 @@ def place_of(url: URL) -> tuple[str, str, str]:
     return host.lower(), port or _PORTS.get(url.get_backend_name(), ""), url.database or ""
 
 
-def _parsed(text: DatabaseURL) -> URL:
+def check_listed(replicas: object) -> None:
+    """Refuse what is no list of replicas, and no function either.
+
+    Raises:
+        ConfigurationError: it is none; says what was meant.
+    """
+    if isinstance(replicas, str):
+        _check_one(replicas, option="replicas=")
+    if isinstance(replicas, str | URL):
+        raise ConfigurationError("replicas= takes a list of URLs; put the one replica into a list")
+    if inspect.isawaitable(replicas):
+        if inspect.iscoroutine(replicas):
+            replicas.close()  # nobody will await it
+        raise ConfigurationError(
+            "replicas= was given the result of a coroutine function; give the function itself, without ()"
+        )
+    if not isinstance(replicas, Iterable):
+        raise ConfigurationError(
+            f"replicas= takes a list of URLs or a function that returns one, not {type(replicas).__name__}; "
+            "where there are none, leave it out"
+        )
+
+
+def _check_one(text: str, *, option: str) -> None:
+    if _NEXT.search(text):
+        raise ConfigurationError(f"{option} has a comma; give each URL as an item of its own")
+
+
+def parsed(text: object, *, option: str) -> URL:
+    """``text`` as a URL.
+
+    Args:
+        option: where it was given, for messages, which do not quote it.
+
+    Raises:
+        ConfigurationError: it is none, or several.
+    """
+    if text is None or text == "":
+        raise ConfigurationError(
+            f"the URL in {option} is {'None' if text is None else 'empty'}: is the variable set that it is "
+            "read from?"
+        )
+    if not isinstance(text, str | URL):
+        raise ConfigurationError(f"the URL in {option} is of the type {type(text).__name__}, and no text")
+    if isinstance(text, str):
+        _check_one(text, option=option)
     try:
         url = make_url(text)
     except (ArgumentError, ValueError):
         url = None
     if url is None and re.search(r"@[^@/?]*:\d+,[^@/?]*(/|$)", str(text)):
-        raise ConfigurationError(f"a database URL names several servers; {_ONE_EACH}")
+        raise ConfigurationError(f"the URL in {option} names several servers; {_ONE_EACH}")
     # Neither quoted nor the cause of an error: what is parsed wrongly may be a part of a password.
     if url is None or (url.host and "@" in f"{url.host}{url.database}"):
         raise ConfigurationError(
-            "a database URL cannot be parsed; it looks like driver://user:password@host:5432/name, and in a "
-            "password @ is written %40, / %2F and : %3A"
+            f"the URL in {option} cannot be parsed; it looks like driver://user:password@host:5432/name, and "
+            "in a password @ is written %40, / %2F and : %3A"
         )
     return url
 

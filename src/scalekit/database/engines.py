@@ -1,6 +1,7 @@
 """Engines, and what is done at each of their connections' turns."""
 
 import asyncio
+import re
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
@@ -9,6 +10,7 @@ from sqlalchemy.exc import ArgumentError, DisconnectionError, InvalidRequestErro
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.util import greenlet_spawn, immutabledict
 
+from scalekit.database.advice import missing_driver, right_colour
 from scalekit.database.backends.protocol import Backend
 from scalekit.database.commits import end_quietly, tell_outcomes
 from scalekit.database.drivers.protocol import Driver
@@ -24,6 +26,8 @@ _MODE = "postgresql_readonly"
 """SQLAlchemy's option for the mode of a connection's transactions, which goes before what it opened with."""
 
 _POOL = "scalekit.pool"
+
+_UNKNOWN = re.compile(r"unexpected keyword argument '(\w+)'")
 
 
 def watch(
@@ -156,16 +160,28 @@ def make_engine(url: URL, *, colour: Colour, options: dict[str, Any]) -> AnyEngi
     except NoSuchModuleError as error:
         raise ConfigurationError(f"SQLAlchemy knows no {url.drivername}:// databases") from error
     except ModuleNotFoundError as error:
-        raise ConfigurationError(f"{url.drivername}:// needs its driver: pip install {error.name}") from error
+        raise ConfigurationError(missing_driver(url, colour, module=error.name)) from error
     except InvalidRequestError as error:
         if "is not async" not in str(error):
             raise ConfigurationError(f"no engine for {name_of(url)}: {error}") from error
-        raise WrongColour(found="sync", wanted="async", what=f"AsyncCluster ({url.drivername}://)") from error
+        raise _wrong_colour(url, wanted="async") from error
     except (ArgumentError, TypeError) as error:
         raise ConfigurationError(f"no engine for {name_of(url)}: {error}") from error
     if colour == "sync" and engine.dialect.is_async:
-        raise WrongColour(found="async", wanted="sync", what=f"Cluster ({url.drivername}://)")
+        raise _wrong_colour(url, wanted="sync")
     return engine
+
+
+def _wrong_colour(url: URL, *, wanted: Colour) -> WrongColour:
+    found: Colour = "async" if wanted == "sync" else "sync"
+    taker = "Cluster" if wanted == "sync" else "AsyncCluster"
+    return WrongColour(
+        found=found,
+        wanted=wanted,
+        what=f"{taker} ({url.drivername}://)",
+        kind="driver",
+        cure=right_colour(url, wanted),
+    )
 
 
 def name_of(url: URL) -> str:
@@ -188,7 +204,11 @@ def describe(error: BaseException) -> str:
     """An error in one line, for people; drivers put no secrets into the first line."""
     cause = getattr(error, "orig", None) or error
     text = str(cause).strip() or "no answer in time"
-    return f"{type(cause).__name__}: {text.splitlines()[0]:.200}"
+    line = f"{type(cause).__name__}: {text.splitlines()[0]:.200}"
+    unknown = _UNKNOWN.search(line) if isinstance(cause, TypeError) else None
+    if unknown is None:
+        return line
+    return f"{line}; the driver has no option {unknown[1]}=, which is in the URL or in connect_args="
 
 
 def close_idle(engine: AnyEngine) -> Any:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 
 from sqlalchemy import URL
 
-from scalekit.database.configuration import DatabaseURL, count, member_urls
+from scalekit.database.configuration import DatabaseURL, check_listed, count, member_urls
 from scalekit.errors import ConfigurationError
 
 
@@ -56,8 +56,7 @@ def members_of(primary: DatabaseURL, replicas: Sequence[DatabaseURL | Replica]) 
     if isinstance(replicas, Replica):
         replicas = [replicas]
     given = [Replica(primary)]
-    if isinstance(replicas, str | URL):
-        member_urls(primary, replicas)  # says what is wrong
+    check_listed(replicas)
     given += [one if isinstance(one, Replica) else Replica(one) for one in replicas]
     urls = member_urls(primary, [one.url for one in given[1:]])
     return [(url, replace(one, url=url)) for url, one in zip(urls, given, strict=True)]

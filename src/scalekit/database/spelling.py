@@ -32,8 +32,13 @@ def check_spelling(given: Iterable[str], *, refused: ConfigurationError, own: It
         ConfigurationError: a name that was refused is much like one that there is.
     """
     known = (*own, *_ENGINE)
+    of_sessions = _of_sessions()
     for name in given:
         if name not in known and f"'{name}'" in str(refused):
+            if name in of_sessions:
+                raise ConfigurationError(
+                    f"{name}= is an option of sessions; give the cluster session_options={{{name!r}: ...}}"
+                ) from refused.__cause__
             close = get_close_matches(name, known, 1)
             if close:
                 raise ConfigurationError(
@@ -47,9 +52,13 @@ def check_session_options(given: Iterable[str]) -> None:
     Raises:
         ConfigurationError: there is such a name.
     """
-    known = ["consistency", *signature(Session).parameters, *signature(AsyncSession).parameters]
+    known = ["consistency", *_of_sessions()]
     for name in given:
         if name not in known:
             close = get_close_matches(name, known, 1)
             hint = f"; did you mean {close[0]!r}?" if close else ""
             raise ConfigurationError(f"session_options= has {name!r}, which no session takes{hint}")
+
+
+def _of_sessions() -> list[str]:
+    return [*signature(Session).parameters, *signature(AsyncSession).parameters]
