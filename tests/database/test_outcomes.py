@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
+import asyncpg  # type: ignore[import-untyped]
 import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
@@ -11,7 +12,9 @@ from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
 from scalekit.database import AsyncCluster, Cluster
 from scalekit.database.backends.postgresql import PostgreSQL
 from scalekit.database.backends.protocol import Trouble
+from scalekit.database.drivers.asyncpg import Asyncpg
 from scalekit.errors import OutcomeUnknown
+from scalekit.testing.database import recording
 from tests.conftest import Database
 from tests.database._waiting import until
 from tests.faults import FaultProxy
@@ -120,6 +123,54 @@ def test_the_same_in_synchronous_code(items: Database, proxy: FaultProxy) -> Non
             with pytest.raises(OperationalError, match="before COMMIT was sent: nothing was applied"):
                 session.commit()
     assert stock(items) == "1"
+
+
+async def test_an_error_of_nobody_who_was_asked(
+    make_async: Callable[..., AsyncCluster], items: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """17. A mistake in the way of COMMIT stays one, with a note; the visitor reads from the primary."""
+
+    def mistaken(self: Asyncpg, connection: Any, plain: Callable[[], None], **_: Any) -> None:
+        plain()
+        raise AttributeError("no such thing")
+
+    cluster = make_async()
+    monkeypatch.setattr(Asyncpg, "commit", mistaken)
+    with cluster.scope() as scope:
+        async with cluster.session() as session:
+            await session.execute(WRITE)
+            with pytest.raises(AttributeError, match="no such thing") as raised:
+                await session.commit()
+        assert "it ended a COMMIT on" in raised.value.__notes__[0]
+        assert "may or may not have been applied" in raised.value.__notes__[0]
+        assert scope.token is not None
+        assert not scope.token.is_known
+        async with cluster.session() as session:
+            assert (await session.execute(READ)).one() == (1, False)
+
+
+@pytest.mark.parametrize("replicas", [False, True])
+async def test_connections_that_the_application_opens(
+    items: Database, make_async: Callable[..., AsyncCluster], *, replicas: bool
+) -> None:
+    """17. Its creator may ignore which class is asked for, or pass one of its own along."""
+
+    async def open_one(*arguments: Any, connection_class: object = None, **parameters: Any) -> Any:
+        return await asyncpg.connect(*arguments, **parameters)
+
+    class Own(asyncpg.Connection):  # type: ignore[misc]
+        pass
+
+    for given in ({"async_creator_fn": open_one}, {"connection_class": Own}):
+        urls = items.replica_urls("asyncpg")[:1] if replicas else []
+        cluster = make_async(replicas=urls, connect_args=given)
+        with recording(cluster), cluster.scope() as scope:
+            async with cluster.session() as session:
+                await session.execute(WRITE)
+                await session.commit()
+            assert scope.token is not None
+            assert scope.token.is_known
+    assert stock(items) == "2"
 
 
 @both

@@ -207,6 +207,50 @@ async def test_one_transaction_asynchronously(async_cluster: AsyncCluster) -> No
         assert await session.scalar(COUNT) == 3
 
 
+@pytest.mark.parametrize("driver", ["asyncpg", "psycopg"])
+async def test_one_postgresql(make_async: Callable[..., AsyncCluster], items: Database, driver: str) -> None:
+    """8, 22. What is committed on one server, over connections from before the block too."""
+    cluster = make_async(driver, replicas=[])
+
+    async def add(number: int) -> None:
+        async with cluster.session() as session:
+            assert await session.scalar(COUNT) == number - 1
+            session.add(Item(id=number))
+            await session.commit()
+
+    with recording(cluster) as seen:
+        await add(4)
+        async with cluster.connection() as connection:
+            await connection.execute(text("UPDATE item SET stock = 8 WHERE id = 4"))
+            await connection.commit()
+    assert roles(seen) == ["replica", "primary", "primary"]
+    await add(5)
+    with recording(cluster), cluster.scope() as scope:
+        await add(6)
+        async with cluster.session() as session:
+            assert (await session.get_one(Item, 4)).stock == 8
+    assert scope.token is not None
+    async with one_transaction(cluster) as seen:
+        await add(7)
+        assert roles(seen) == ["replica", "primary"]
+    await add(7)
+    assert items.cluster.primary.sql("SELECT count(*) FROM item", database=items.name) == "7"
+
+
+def test_one_postgresql_synchronously(make_sync: Callable[..., Cluster]) -> None:
+    """8, 22. The same for a ``Cluster``."""
+    cluster = make_sync(replicas=[])
+    with recording(cluster) as seen, cluster.session() as session:
+        session.add(Item(id=4))
+        session.commit()
+        assert session.scalar(COUNT) == 4
+    assert roles(seen) == ["primary", "replica"]
+    with one_transaction(cluster), cluster.session() as session, session.begin():
+        session.add(Item(id=5))
+    with cluster.session() as session:
+        assert session.scalar(COUNT) == 4
+
+
 def test_an_application_that_ends_within(cluster: Cluster) -> None:
     """22. Its lifespan disposes of the cluster; what it did is there until the test ends, and then undone."""
     for _ in range(2):

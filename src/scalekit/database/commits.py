@@ -10,6 +10,8 @@ Rules:
   have met. Whatever else ends it, a time-out or a cancellation too, of which nobody can tell which of the two
   it met, leaves the outcome unknown, and who looks for it must not look on a replica. So does a server that
   says that it does not know. The same holds for COMMIT PREPARED.
+* An error that tells nothing of servers, such as a mistake in a program, stays what it is. The visitor's
+  reads go to the primary all the same, as the command may have been on its way.
 * A connection that is lost before COMMIT is sent took its transaction along: an error like any other.
 * Where something is that was committed without us (AUTOCOMMIT, a ``COMMIT`` in a text) is asked when the
   transaction ends; see :mod:`scalekit.database.implicit`.
@@ -22,7 +24,7 @@ from typing import Any
 from weakref import finalize, ref
 
 from sqlalchemy import Connection, Engine, PoolProxiedConnection, event
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from scalekit.database.backends.protocol import Backend, Trouble
@@ -158,6 +160,8 @@ def tell_outcomes(engine: Engine, driver: Driver, backend: Backend, *, name: str
     plain_commit, plain_rollback = dialect.do_commit, dialect.do_rollback
     plain_commit_twophase = dialect.do_commit_twophase
     errors: tuple[type[Exception], ...] = (dialect.loaded_dbapi.Error, *driver.errors, OSError)
+    # Time-outs are of OSError; the last two are what event loops raise where a transport is closed.
+    no_answer = (*errors, DBAPIError, EOFError, RuntimeError)
 
     def do_commit(connection: PoolProxiedConnection) -> None:
         mark = _take(connection)
@@ -228,6 +232,9 @@ def tell_outcomes(engine: Engine, driver: Driver, backend: Backend, *, name: str
                 raise
             if connection.is_valid:  # SQLAlchemy may have found out by itself
                 connection.invalidate(error)
+            if not isinstance(error, no_answer):
+                error.add_note(f"it ended a {command} on {name}: {either}")
+                raise
             raise OutcomeUnknown(f"no answer to {command} came from {name}: {either}") from error
 
     def learn_position(mark: Mark, connection: PoolProxiedConnection) -> None:

@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session
 from scalekit.database import STRONG, Token
 from scalekit.database.backends.mariadb import INLINE
 from scalekit.errors import OutcomeUnknown
+from scalekit.testing.database import recording
 from tests.database._items import Item
 from tests.database.mariadb.conftest import READ, WHERE, WRITE, Both, url
 from tests.faults import FaultProxy
@@ -242,6 +243,20 @@ def test_a_lost_answer_of_a_single_server(
             both.run(steps)
         proxy.pass_through()
         both.dispose()
+
+
+def test_one_server_that_is_recorded(make: Callable[..., Both], mariadb: MariaDBPair, shop: str) -> None:
+    """8. 25. What a test records is committed over connections that were opened before, too."""
+    both = make([mariadb.primary], shop)
+    before = int(mariadb.primary.sql("SELECT stock FROM item WHERE id = 1", database=shop))
+    with recording(both.cluster) as seen, both.cluster.scope() as scope:
+        both.write()
+        assert scope.token is not None
+        both.read()
+        both.write()
+    assert [statement.role for statement in seen.statements] == ["primary", "replica", "primary"]
+    both.write()
+    assert both.read()[0] == before + 3
 
 
 def test_a_connection_lost_before_the_commit(both: Both, mariadb: MariaDBPair) -> None:

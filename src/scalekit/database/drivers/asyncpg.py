@@ -44,7 +44,8 @@ class Asyncpg:
         return changed
 
     def opened(self, connection: Any, *, read_only: bool) -> None:
-        if not read_only:
+        # What a creator of the application's has opened may be of another class.
+        if not read_only and hasattr(raw(connection), "scalekit_can_say"):
             # Before it is needed: a DO that fails would take the transaction down with it.
             can_say = connection.run_async(lambda raw: raw.fetchval(_CAN_SAY))
             raw(connection).scalekit_can_say = bool(can_say)
@@ -57,7 +58,7 @@ class Asyncpg:
         self, connection: Any, plain: Callable[[], None], *, wrote: bool, position: str
     ) -> Committed | None:
         driver_connection = raw(connection)
-        if not driver_connection.scalekit_can_say:
+        if not getattr(driver_connection, "scalekit_can_say", False):
             plain()
             return None
         # What is known need not be asked. Of a failed transaction, which COMMIT rolls back, it is not true;

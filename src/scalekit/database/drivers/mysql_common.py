@@ -82,7 +82,8 @@ class MySQLDriver(ABC):
         return self._committed(raw(connection), said)
 
     def _committed(self, raw: Any, said: str) -> Committed:
-        before, raw.scalekit_position = raw.scalekit_position, said
+        # A server without others beside it has not been asked when the connection was opened.
+        before, raw.scalekit_position = getattr(raw, "scalekit_position", None), said
         # MySQL's position is that of everybody; it has none without gtid_mode, and then may have written.
         return said != before or not (said or self._is_mariadb), said
 

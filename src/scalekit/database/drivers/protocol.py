@@ -28,7 +28,11 @@ NOTHING_TOLD = Told(None, None)
 
 
 class Driver(Protocol):
-    """What differs between drivers. A *connection* is what SQLAlchemy calls the DBAPI connection."""
+    """What differs between drivers. A *connection* is what SQLAlchemy calls the DBAPI connection.
+
+    It may be one that :meth:`parameters` and :meth:`opened` know nothing of, as on a server that has no
+    others beside it: what they leave on it is not there then.
+    """
 
     errors: tuple[type[Exception], ...]
     """What connecting may raise besides SQLAlchemy's own errors and ``OSError``."""
