@@ -215,12 +215,21 @@ def test_where_requests_start() -> None:
             "GET /login/help": "reads",
             "/*": "reads",
             "delete /*": "writes",
+            "/orders/{id}": "writes",
+            "/orders/{order_id:int}/items/{item}": "writes",
+            "GET /orders/new": "reads",
+            "/carts/{id}/*": "writes",
+            "/a+*": "writes",
         },
     )
     expected = {
         "POST /search": False, "POST /search/": False, "DELETE /search": True, "GET /login/callback": True,
         "POST /login/status/now": False, "GET /login/status/now": True, "GET /login/help": False,
         "GET /login": False, "PUT /": False, "DELETE /": True,
+        "GET /orders/7": True, "GET /orders/7/": False, "GET /orders/": False, "GET /orders/7/items/8": True,
+        "GET /orders/7/items/8/9": False, "GET /orders/new": False, "GET /orders/a\nb": True,
+        "GET /carts/7": False, "GET /carts/7/": True, "GET /carts/7/a/b": True, "GET /carts//a": False,
+        "GET /a+b": True, "GET /aab": False,
     }  # fmt: skip
     found = {request: starts.on_primary(*request.split(" ")) for request in expected}
     assert found == expected
@@ -251,6 +260,14 @@ def test_a_request_starts_where_its_route_says() -> None:
         ({"routes": {"search": "reads"}}, r"has 'search'; write '/path'"),
         ({"routes": {"/a*b": "reads"}}, r"has '/a\*b'"),
         ({"routes": {" /a": "reads"}}, "has ' /a'"),
+        ({"routes": {"POST  /a": "reads"}}, "has 'POST  /a'; .* one space after the method"),
+        ({"routes": {"POTS /a": "reads"}}, r"POTS is no HTTP method; did you mean POST\?$"),
+        ({"routes": {"FOO /a": "reads"}}, "FOO is no HTTP method$"),
+        ({"routes": {("POST", "/a"): "reads"}}, "has a tuple as a route; write '/path'"),
+        ({"routes": {"/a/<id>": "reads"}}, r"has '/a/<id>'; .*'/orders/{id}'"),
+        ({"routes": {"/a/{id": "reads"}}, "has '/a/{id'; write"),
+        ({"routes": {"/a/{p:path}": "reads"}}, "has '/a/{p:path}'; .*'/below/\\*'"),
+        ({"routes": {"/a/{id}.json": "reads"}}, "has '/a/{id}.json'"),
         ({"safe_methods": "GET"}, "must be a list"),
     ],
 )

@@ -20,7 +20,7 @@ Rules:
 from typing import Unpack
 
 from scalekit._http import get
-from scalekit._options import check_kind, check_names
+from scalekit._options import check_application, check_kind, check_names
 from scalekit.database.cluster import AsyncCluster, Cluster
 from scalekit.database.visits import Visit, VisitOptions, Visits
 from scalekit.types import ASGIApp, Message, Receive, Scope, SecretKey, Send
@@ -39,8 +39,9 @@ class ReadYourWritesMiddleware:
         options: see :class:`scalekit.database.VisitOptions`.
 
     Raises:
-        ConfigurationError: no cluster, an unknown option, a secret too short, or a ``max_age`` that is
-            not positive.
+        ConfigurationError: no cluster, an unknown option, a secret too short, a ``max_age`` that is not
+            positive, a WSGI application, or one that another cluster's middleware is around, with the same
+            cookie.
     """
 
     def __init__(
@@ -58,9 +59,16 @@ class ReadYourWritesMiddleware:
             option="cluster=",
             wanted="an AsyncCluster or a Cluster, the object that makes the sessions",
         )
+        check_application(
+            app,
+            "ASGI",
+            taker="the ASGI ReadYourWritesMiddleware",
+            cure="use ReadYourWritesMiddleware of scalekit.database.wsgi, with a Cluster",
+        )
         self.app = app
         self._cluster = cluster
         self._visits = Visits(cluster.scopes, secret_key=secret_key, **options)
+        self._visits.check_names(app)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] not in ("http", "websocket"):

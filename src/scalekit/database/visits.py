@@ -21,6 +21,7 @@ _log = logging.getLogger("scalekit.database")
 
 _NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")  # RFC 9110, 5.1
 _MOST_CARRIED = 8  # tokens in one line of the header; each is verified
+_MOST_AROUND = 100  # middlewares around one another
 _LATE = 60.0  # seconds; a browser that drops a cookie on time is not as late as that
 
 
@@ -37,7 +38,8 @@ class VisitOptions(TypedDict, total=False):
       default. Make it longer than the cluster's ``max_lag`` and what the servers' clocks differ by.
     * ``safe_methods``: HTTP methods whose requests may read from replicas from the start; by default GET,
       HEAD, OPTIONS and TRACE.
-    * ``routes``: exceptions from that, by path: ``{"POST /search": "reads", "/login/*": "writes"}``.
+    * ``routes``: exceptions from that, by path: ``{"POST /search": "reads", "/login/*": "writes"}``;
+      ``{id}`` in a path stands for one segment of it.
     """
 
     cookie: Cookie | None
@@ -84,12 +86,39 @@ class Visits:
                 "visitor= must be a function of headers and an address, or by_cookie(...)"
             )
         self._scopes = scopes
+        names = (None if cookie is None else ("cookie", cookie.name), header and ("header", header.lower()))
+        self._names = {name for name in names if name}
         self._signer = TokenSigner(secret_key, max_age=max_age)
         self._cookie = cookie
         self._header = None if header is None else header.lower().encode("ascii")
         self._identify = visitor
         self._starts = Starts(safe_methods, {} if routes is None else routes)
         self._warned = False
+
+    def check_names(self, app: object) -> None:
+        """Refuse that another cluster's middleware inside of ``app`` uses the same names.
+
+        One would overwrite what the other has told the visitor.
+
+        Raises:
+            ConfigurationError: there is one inside of ``app``, directly or behind other middlewares.
+        """
+        for _ in range(_MOST_AROUND):
+            inner = getattr(app, "_visits", None)
+            if isinstance(inner, Visits) and inner._scopes is not self._scopes:
+                for kind, name in self._names & inner._names:
+                    raise ConfigurationError(
+                        f"two clusters have a ReadYourWritesMiddleware around this application, and both use "
+                        f"the {kind} {name!r}; give one of them another, such as "
+                        + (
+                            "cookie=Cookie(name='rw-accounts')"
+                            if kind == "cookie"
+                            else "header='X-RW-Accounts'"
+                        )
+                    )
+            app = getattr(app, "app", None)
+            if app is None:
+                return
 
     def begin(self, headers: Headers, *, method: str, path: str, address: str | None, https: bool) -> Visit:
         """The scope of a request."""

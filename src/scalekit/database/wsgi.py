@@ -10,7 +10,7 @@ from contextvars import Context, copy_context
 from typing import TYPE_CHECKING, Any, Unpack
 
 from scalekit._http import from_wsgi, request_headers, to_wsgi
-from scalekit._options import check_kind, check_names
+from scalekit._options import check_application, check_kind, check_names
 from scalekit.database.cluster import Cluster
 from scalekit.database.visits import Visit, VisitOptions, Visits
 from scalekit.types import Environ, SecretKey
@@ -29,8 +29,9 @@ class ReadYourWritesMiddleware:
         options: see :class:`scalekit.database.VisitOptions`.
 
     Raises:
-        ConfigurationError: no cluster, an unknown option, a secret too short, or a ``max_age`` that is
-            not positive.
+        ConfigurationError: no cluster, an unknown option, a secret too short, a ``max_age`` that is not
+            positive, an ASGI application, or one that another cluster's middleware is around, with the same
+            cookie.
     """
 
     def __init__(
@@ -45,9 +46,16 @@ class ReadYourWritesMiddleware:
         check_kind(
             cluster, Cluster, option="cluster=", wanted="a Cluster, the object that makes the sessions"
         )
+        check_application(
+            app,
+            "WSGI",
+            taker="the WSGI ReadYourWritesMiddleware",
+            cure="use ReadYourWritesMiddleware of scalekit.database.asgi",
+        )
         self.app = app
         self._cluster = cluster
         self._visits = Visits(cluster.scopes, secret_key=secret_key, **options)
+        self._visits.check_names(app)
 
     def __call__(self, environ: Environ, start_response: "StartResponse") -> Iterable[bytes]:
         https = environ["wsgi.url_scheme"] == "https"
