@@ -154,3 +154,29 @@ async def test_several_statements_are_alone_each(make: Any) -> None:
     assert cluster.status().members[1].transactions == _PREPARED + 5
     strong = READ.execution_options(consistency=STRONG)
     assert await contender.cost(lambda session: session.execute(strong).one()) == (3, 0)
+
+
+async def test_what_asyncpg_is_told_with_a_commit(
+    make_async: Callable[..., AsyncCluster], items: Database
+) -> None:
+    """Speed. The message with the position is ours, and the application's listeners hear of their own."""
+    cluster = make_async("asyncpg")
+    heard: list[str] = []
+
+    def listen(connection: object, message: Any) -> None:
+        heard.append(message.message)
+
+    for shout in ("RAISE NOTICE 'mine'", "RAISE INFO 'scalekit position 1'"):
+        with cluster.scope() as scope:
+            async with cluster.session() as session:
+                connection = await (await session.connection()).get_raw_connection()
+                assert connection.driver_connection is not None
+                connection.driver_connection.add_log_listener(listen)
+                await session.execute(text(f"DO $$ BEGIN {shout}; END $$"))
+                await session.execute(WRITE)
+                driver_connection = connection.driver_connection
+                await session.commit()
+                driver_connection.remove_log_listener(listen)
+        assert scope.token is not None
+        assert scope.token.is_known
+    assert heard == ["mine", "scalekit position 1"]

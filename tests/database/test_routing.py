@@ -25,7 +25,7 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, selectinload
 from sqlalchemy.sql.compiler import SQLCompiler
 
-from scalekit.database.routing import Verdicts
+from scalekit.database.routing import Verdicts, changes_rows
 from scalekit.database.sqltext.memory import Judgements
 from scalekit.database.sqltext.postgresql import RULES
 
@@ -243,6 +243,22 @@ def test_names_of_the_applications_own() -> None:
     assert [rules.is_read(sql) for sql in reads] == [True] * len(reads)
     assert [rules.is_read(sql) for sql in writes] == [False] * len(writes)
     assert RULES.is_read("SELECT lock_it() FROM locked")
+
+
+def test_what_changes_rows_for_certain() -> None:
+    """22. Only of the others is a COMMIT to ask whether anything was changed."""
+    rows = [insert(Item), update(Item), delete(Item), text("INSERT INTO item VALUES (1)"), text(" update a")]
+    other = [
+        select(Item),
+        text("SELECT place_order(1)"),
+        text("SET LOCAL a.b = 'update'"),
+        text("UPDATE item SET share = 1; ROLLBACK"),
+        text("WITH a AS (SELECT 1) UPDATE item SET share = 1"),
+        DDL("DROP TABLE item"),
+        "UPDATE item",
+    ]
+    assert [changes_rows(statement) for statement in rows] == [True] * len(rows)
+    assert [changes_rows(statement) for statement in other] == [False] * len(other)
 
 
 def test_the_memory_of_verdicts_is_bounded() -> None:

@@ -19,7 +19,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.sql.functions import FunctionElement
 
 from scalekit.database.sqltext.memory import Memory, key_of
-from scalekit.database.sqltext.rules import TextRules
+from scalekit.database.sqltext.rules import TextRules, only_changes_rows
 
 T = TypeVar("T")
 
@@ -105,6 +105,13 @@ class Verdicts:
     def _remember(self, memory: Memory[T], statement: Executable, found: T) -> None:
         key, sql = self._key(statement)
         _keep(memory, key, found, self._sql(statement) if sql is None else sql)
+
+
+def changes_rows(statement: object) -> bool:
+    """Whether ``statement`` is one that changes rows for certain, or finds none to change."""
+    if isinstance(statement, TextClause):
+        return only_changes_rows(statement.text)
+    return getattr(statement, "is_dml", False)
 
 
 def _keep(memory: Memory[T], key: Any, found: T, sql: str | None) -> None:

@@ -34,6 +34,7 @@ from scalekit.database.options import is_streamed, level_of
 from scalekit.database.place import Place, let_go, on_primary, on_replica
 from scalekit.database.recovery import Repeat, repeat
 from scalekit.database.reloading import explain, reload
+from scalekit.database.routing import changes_rows
 from scalekit.database.scope import Scope
 from scalekit.errors import WriteAfterReplicaReads
 
@@ -204,7 +205,7 @@ class ReadWriteSession(Session):
             self._choose_reader(statement, options)
         else:
             # What is no statement at all ends in SQLAlchemy's error.
-            self._use_primary(wrote=True).changed |= getattr(statement, "is_dml", False)
+            self._use_primary(wrote=True).changed |= changes_rows(statement)
         met: dict[Member, Trouble] = {}
         while True:
             if self._place is not None:

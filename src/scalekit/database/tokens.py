@@ -85,6 +85,11 @@ class Token:
             return other
         if self.epoch > other.epoch:
             return self
+        if len(self.marks) == 1 == len(other.marks):
+            # As on PostgreSQL nearly always: one of the two is all that counts.
+            (mine, number), (origin, later) = self.marks[0], other.marks[0]
+            if mine == origin != UNKNOWN:
+                return self if number > later else other
         marks = dict(self.marks)
         for origin, number in other.marks:
             marks[origin] = max(number, marks.get(origin, number))

@@ -14,6 +14,7 @@ Rules:
 
 import re
 from dataclasses import replace
+from functools import lru_cache
 from typing import Any
 
 from scalekit.database.backends.protocol import Trouble
@@ -240,6 +241,7 @@ def is_on(setting: str | None) -> bool | None:
     return None if setting is None else setting == "on"
 
 
+@lru_cache
 def _setting(text: str) -> float:
     match = re.fullmatch(r"(\d+)(\w+)", text)
     if match is None:

@@ -49,7 +49,6 @@ class Asyncpg:
             # Before it is needed: a DO that fails would take the transaction down with it.
             can_say = connection.run_async(lambda raw: raw.fetchval(_CAN_SAY))
             raw(connection).scalekit_can_say = bool(can_say)
-            raw(connection).add_log_listener(_listen)
 
     def ask(self, connection: Any, sql: str) -> tuple[Any, ...]:
         return tuple(connection.run_async(lambda raw: raw.fetchrow(sql)))
@@ -63,7 +62,7 @@ class Asyncpg:
             return None
         # What is known need not be asked. Of a failed transaction, which COMMIT rolls back, it is not true;
         # its token then only points to where the log is anyway.
-        driver_connection.scalekit_position = position
+        driver_connection.scalekit_after = _after(position)
         said = driver_connection.scalekit_said = [_WROTE] if wrote else []
         try:
             plain()
@@ -126,9 +125,9 @@ class Asyncpg:
         raw(connection).terminate()
 
 
-def _listen(connection: Any, message: Any) -> None:
-    if connection.scalekit_said is not None and message.message.startswith(_SAID):
-        connection.scalekit_said.append(message.message)
+@lru_cache
+def _after(position: str) -> str:
+    return _AFTER.format(told=_POSITION, position=position)
 
 
 @lru_cache
@@ -136,12 +135,12 @@ def _saying(base: type[Any]) -> type[Any]:
     """``base``, an asyncpg connection class, with a COMMIT that says what it did while anyone listens."""
 
     class Saying(base):  # type: ignore[misc]
-        __slots__ = ("scalekit_can_say", "scalekit_position", "scalekit_said")
+        __slots__ = ("scalekit_after", "scalekit_can_say", "scalekit_said")
 
         def __init__(self, *args: Any, **keywords: Any) -> None:
             super().__init__(*args, **keywords)
             self.scalekit_can_say = False
-            self.scalekit_position = ""
+            self.scalekit_after = ""
             self.scalekit_said: list[str] | None = None
 
         async def execute(self, query: str, *args: Any, timeout: float | None = None) -> Any:
@@ -150,11 +149,19 @@ def _saying(base: type[Any]) -> type[Any]:
                 return await super().execute(query, *args, timeout=timeout)
             try:
                 before = "" if said else _BEFORE
-                after = _AFTER.format(told=_POSITION, position=self.scalekit_position)
-                return await super().execute(before + _COMMIT + after, timeout=timeout)
+                return await super().execute(before + _COMMIT + self.scalekit_after, timeout=timeout)
             except asyncpg.InFailedSQLTransactionError:
                 # The first DO failed, so COMMIT was not reached. In a failed transaction it means ROLLBACK.
                 said.append(_ROLLED_BACK)
                 return await super().execute(_COMMIT, timeout=timeout)
+
+        def _process_log_message(self, fields: dict[str, str], last_query: str) -> None:
+            # A listener would hear of it a turn of the loop later, as of an exception that asyncpg made of
+            # it. Where a version does not come by here, the position is asked for after the COMMIT.
+            said = self.scalekit_said
+            if said is not None and fields.get("M", "").startswith(_SAID):
+                said.append(fields["M"])
+            else:
+                super()._process_log_message(fields, last_query)
 
     return Saying

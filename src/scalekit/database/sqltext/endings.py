@@ -15,7 +15,7 @@ from collections.abc import Callable
 from enum import Enum, auto
 
 from scalekit.database.sqltext.plain import leaves_nothing
-from scalekit.database.sqltext.rules import TextRules, first_word
+from scalekit.database.sqltext.rules import TextRules, first_word, only_changes_rows
 
 
 class Ending(Enum):
@@ -38,7 +38,6 @@ Judge = Callable[[str], Ending]
 
 _COMMITS = re.compile(r"\b(commit|end|prepare)\b", re.IGNORECASE)
 _GOES_ON = re.compile(r"\b(chain|begin|start)\b", re.IGNORECASE)
-_CHANGES = frozenset({"delete", "insert", "update"})
 
 # Of MariaDB and MySQL: first words of what neither commits nor ends a transaction.
 _WITHIN = """
@@ -53,7 +52,7 @@ def postgresql(rules: TextRules) -> Judge:
     """Judges for PostgreSQL, where whatever ends a transaction says so."""
 
     def judge(sql: str) -> Ending:
-        if _only_changes(sql):
+        if only_changes_rows(sql):
             return Ending.ITSELF
         if _COMMITS.search(sql) is None:
             return _alone(rules, sql)
@@ -74,7 +73,7 @@ def mysql(rules: TextRules) -> Judge:
     """Judges for MariaDB and MySQL, where much ends a transaction without a word."""
 
     def judge(sql: str) -> Ending:
-        if _only_changes(sql):
+        if only_changes_rows(sql):
             return Ending.ITSELF
         words = rules.words(sql)
         if words is None:
@@ -88,14 +87,6 @@ def mysql(rules: TextRules) -> Judge:
         return _alone(rules, sql) if stays else Ending.CHAIN
 
     return judge
-
-
-def _only_changes(sql: str) -> bool:
-    """Whether ``sql`` is one statement, and one that changes rows, however its literals are to be read.
-
-    It is not cut into words for that: with many rows it is long, and many an event loop waits.
-    """
-    return first_word(sql) in _CHANGES and ";" not in sql
 
 
 def _alone(rules: TextRules, sql: str) -> Ending:

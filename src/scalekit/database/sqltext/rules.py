@@ -20,6 +20,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 _FIRST = re.compile(r"[\s(]*([\w$]+)")
+_CHANGES = frozenset({"delete", "insert", "update"})
 _READS = frozenset({"select", "with", "values", "table"})
 
 # Verbs of data-modifying CTEs, and SELECT INTO. As a name they follow a dot or AS, or are quoted.
@@ -92,6 +93,14 @@ class TextRules:
         if before != "." and name in self.columns:
             return False
         return name not in self.relations and not name.startswith(self.relation_prefixes)
+
+
+def only_changes_rows(sql: str) -> bool:
+    """Whether ``sql`` is one statement, and one that changes rows, however its literals are to be read.
+
+    It is not cut into words for that: with many rows it is long, and many an event loop waits.
+    """
+    return first_word(sql) in _CHANGES and ";" not in sql
 
 
 def first_word(sql: str) -> str | None:
