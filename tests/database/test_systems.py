@@ -7,19 +7,20 @@ from typing import Any
 import pytest
 
 from scalekit.database import Cluster
+from scalekit.database.backends.mariadb import MariaDB
 from scalekit.database.fleet import Fleet
+from scalekit.database.identity import objection
 from scalekit.database.report import Report
 from scalekit.database.systems import FORGOTTEN_AFTER
 from tests.database.test_topology import report
-
-URLS = [f"postgresql+psycopg://host{number}/shop" for number in (1, 2, 3)]
 
 
 class Members:
     """What the members of a cluster say, in the order of its URLs; the test is the only one who asks."""
 
-    def __init__(self) -> None:
-        cluster = Cluster(URLS[0], replicas=URLS[1:], failover_wait=0)
+    def __init__(self, scheme: str = "postgresql+psycopg") -> None:
+        urls = [f"{scheme}://host{number}/shop" for number in (1, 2, 3)]
+        cluster = Cluster(urls[0], replicas=urls[1:], failover_wait=0)
         self.fleet: Fleet = cluster._fleet
         monitor = self.fleet.monitor
         monitor.start = monitor.poke = lambda: None  # type: ignore[method-assign]
@@ -133,3 +134,81 @@ def test_at_the_start_the_configured_primary_says_which_is_ours(caplog: pytest.L
     members.say(FOREIGN, SECOND, THIRD)
     assert (members.roles, fleet.system) == (["primary", "out", "out"], "pg:8")
     assert "was replaced" not in caplog.text
+
+
+def gtids(read_only: int, applied: str, logged: str, *, server: int) -> Callable[..., Report]:
+    return lambda asked: MariaDB().report(
+        (read_only, applied, logged, "0", f"{server} host 3306 17"), asked=asked
+    )
+
+
+@pytest.fixture
+def mariadb() -> Members:
+    """The same of MariaDB, whose servers name no system."""
+    found = Members("mysql+pymysql")
+    for _ in range(3):
+        found.say(gtids(0, "", "0-1-8", server=1), FOLLOWING, FOLLOWING_TOO)
+    assert found.roles == ["primary", "replica", "replica"]
+    return found
+
+
+FOLLOWING, FOLLOWING_TOO = gtids(1, "0-1-8", "0-1-8", server=2), gtids(1, "0-1-8", "", server=3)
+STRANGER = gtids(0, "", "0-7-90,1-7-5", server=7)
+
+
+def test_a_primary_that_has_nothing_of_ours(mariadb: Members, caplog: pytest.LogCaptureFixture) -> None:
+    """20. It gets nothing, over a new connection neither, and no replica is blamed for what it lacks."""
+    for _ in range(3):
+        mariadb.say(STRANGER, FOLLOWING, FOLLOWING_TOO)
+    assert mariadb.roles == ["out", "replica", "replica"]
+    told = [(one.levelname, one.getMessage()) for one in caplog.records if one.levelno >= logging.WARNING]
+    assert [level for level, _ in told] == ["ERROR"]
+    assert "leads to another database, which has nothing of what was written in ours" in told[0][1]
+    system, epoch, origins = mariadb.fleet.members[0].expected()
+    for primary, refused in ((STRANGER, True), (gtids(0, "", "0-1-9", server=1), False)):
+        why = objection(primary(1.0), read_only=False, system=system, epoch=epoch, origins=origins)
+        assert (why is not None) == refused
+    for replica, refused in (
+        (FOLLOWING, False),
+        (gtids(1, "", "", server=4), False),  # it has nothing so far
+        (gtids(1, "0-7-90", "", server=8), True),
+    ):
+        why = objection(replica(1.0), read_only=True, system=system, epoch=epoch, origins=origins)
+        assert (why is not None) == refused
+    mariadb.say(gtids(0, "", "0-1-9", server=1), FOLLOWING, FOLLOWING_TOO)
+    assert mariadb.roles[0] == "primary"
+
+
+@pytest.mark.parametrize(
+    "new",
+    [
+        gtids(0, "", "0-1-9", server=1),
+        gtids(0, "0-1-7", "0-1-7,0-2-8", server=2),  # promoted, without the last change
+        gtids(0, "0-1-8", "0-2-9", server=2),  # without log_slave_updates
+        gtids(0, "", "", server=1),  # RESET MASTER: nobody can tell
+    ],
+)
+def test_a_primary_that_has_something_of_ours(mariadb: Members, new: Callable[..., Report]) -> None:
+    """16. It went on, or was promoted under the name of the old one."""
+    mariadb.say(new, FOLLOWING, FOLLOWING_TOO)
+    mariadb.say(new, FOLLOWING, FOLLOWING_TOO)
+    assert mariadb.roles[0] == "primary"
+
+
+@pytest.mark.parametrize("others", ["the new one's", "fresh", "silent"])
+def test_all_is_replaced_where_nobody_names_a_system(
+    mariadb: Members, caplog: pytest.LogCaptureFixture, others: str
+) -> None:
+    """20. When nobody has anything of ours any more, it is used."""
+    mariadb.say(STRANGER, "refused", "refused")
+    assert mariadb.fleet.primary is None
+    if others == "silent":
+        mariadb.now += FORGOTTEN_AFTER
+        mariadb.say(STRANGER, "refused", "refused")
+    else:
+        applied = "0-7-90,1-7-5" if others == "the new one's" else ""
+        for _ in range(2):
+            mariadb.say(STRANGER, *(gtids(1, applied, "", server=server) for server in (8, 9)))
+    mariadb.say(STRANGER)
+    assert mariadb.roles[0] == "primary"
+    assert [one.levelname for one in caplog.records if "was replaced: its" in one.getMessage()] == ["WARNING"]

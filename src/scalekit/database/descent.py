@@ -58,5 +58,5 @@ def _beyond(held: Report, primary: Report) -> str | None:
     changes = ", ".join(beyond)
     return (
         f"has changes that the primary does not have ({changes}): it belongs to another database, or was "
-        "left behind by a failover; if others have them too, look where the name of the primary leads"
+        "left behind by a failover"
     )

@@ -13,6 +13,7 @@ Rules:
 """
 
 from scalekit.database.report import Report
+from scalekit.database.systems import is_strange
 
 SEVERAL = (
     "several servers answer to this name, so that each read asks how far its own is; give each of them "
@@ -20,7 +21,14 @@ SEVERAL = (
 )
 
 
-def objection(report: Report, *, read_only: bool, system: str | None, epoch: int) -> str | None:
+def objection(
+    report: Report,
+    *,
+    read_only: bool,
+    system: str | None,
+    epoch: int,
+    origins: frozenset[str] = frozenset(),
+) -> str | None:
     """Why a new connection must not be used; ``None`` when it may be.
 
     Args:
@@ -28,6 +36,7 @@ def objection(report: Report, *, read_only: bool, system: str | None, epoch: int
         read_only: what the connection is for.
         system: ours, ``None`` while it is not known.
         epoch: the current one, 0 while it is not known.
+        origins: of what our primary has, where servers name no system.
     """
     if system is not None and report.system != system:
         return f"led to another database system ({report.system}, and ours is {system})"
@@ -35,6 +44,8 @@ def objection(report: Report, *, read_only: bool, system: str | None, epoch: int
         return f"led to a server on timeline {report.epoch}; the current one is {epoch}"
     if not read_only and not report.writable:
         return "led to a replica, where the primary was to be"
+    if is_strange(report, origins=origins):
+        return "led to another database, which has nothing of what was written in ours"
     return None
 
 

@@ -83,8 +83,8 @@ class Member:
         self.seed, self.weight, self.zone = number(self.name), weight, zone
         self.counters = Counters()
         self.health, self.identity = Health(), Identity()
-        # Set by whoever knows them: the system and the epoch that a connection must lead to.
-        self.expected: Callable[[], tuple[str | None, int]] = lambda: (None, 0)
+        # Set by whoever knows them: the system, the epoch and the origins that a connection must lead to.
+        self.expected: Callable[[], tuple[str | None, int, frozenset[str]]] = lambda: (None, 0, frozenset())
         self.suspected: str | None = None
         self.transactions = self.commits = 0
         self.backend, self._driver = backend, driver
@@ -259,8 +259,8 @@ class Member:
         assert self._driver is not None
         asked = time.monotonic()
         report = self.backend.report(self._driver.ask(connection, self.backend.question), asked=asked)
-        system, epoch = self.expected()
-        refused = objection(report, read_only=read_only, system=system, epoch=epoch)
+        system, epoch, origins = self.expected()
+        refused = objection(report, read_only=read_only, system=system, epoch=epoch, origins=origins)
         if refused is not None:
             raise ConnectionError(f"a connection to {self.name} {refused}")
         links.identified(connection, report)

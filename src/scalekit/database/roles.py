@@ -28,6 +28,7 @@ from scalekit.database.reasons import News, Reason, Silence, Suspicion
 from scalekit.database.replicas import Replica
 from scalekit.database.report import Health, Report
 from scalekit.database.scopes import Scopes
+from scalekit.database.systems import STRANGE, has_of, is_left, is_strange
 from scalekit.database.tokens import Token
 from scalekit.database.topology import Survey, survey
 
@@ -68,6 +69,7 @@ class Roles:
         self._primary_epoch = 0
         self.promotions = Promotions()
         self._settled: str | None = None
+        self._origins = frozenset[str]()
         self._replacement: str | None = None
         self.first_round = FirstRound(over=self.single)
         self.reset()
@@ -75,7 +77,7 @@ class Roles:
     def _new(self, url: URL, said: Replica) -> Member:
         member = self._make(url, said)
         member.on_promotion = lambda: self.monitor.poke()
-        member.expected = lambda: (self.system, self.epoch)
+        member.expected = lambda: (self.system, self.epoch, self._origins)
         return member
 
     def reset(self) -> None:
@@ -124,6 +126,8 @@ class Roles:
             if self.primary is member and isinstance(outcome, Report):
                 self.history.add(outcome)
                 written = outcome.written
+                if not outcome.epoch and self.first_round.over:
+                    self._remember_origins(outcome)
                 if 0 < self._primary_epoch < outcome.epoch:
                     promotion = self.promotions.promoted(member.name, outcome)
                 self._primary_epoch = outcome.epoch
@@ -156,10 +160,24 @@ class Roles:
         """What a replica has, the primary must have too; where epochs are counted, they tell."""
         if not report.writable:
             self._descents.setdefault(member, Descent()).heard(report, arrived=time.monotonic())
-        elif member is self.primary:
+            return
+        others = [other.health for other in self.members if other is not member]
+        strange = is_strange(report, origins=self._origins) and is_left(
+            others, lambda other: has_of(self._origins, other)
+        )
+        member.health.foreign = STRANGE if strange else None
+        if member is self.primary and not strange:
             for other, descent in self._descents.items():
                 descent.compare(report)
                 other.health.foreign = descent.foreign
+
+    def _remember_origins(self, report: Report) -> None:
+        """The primary of servers that name no system has what it says."""
+        if is_strange(report, origins=self._origins):
+            self._replacement = (
+                "the database was replaced: its primary has nothing of what was written before"
+            )
+        self._origins = frozenset(report.reached.marks) or self._origins
 
     def committed(self, token: Token, *, since: Token | None) -> None:
         """A commit of this process was acknowledged.

@@ -11,15 +11,27 @@ Rules:
 * When none is left, the whole database was replaced, and whoever is the primary, or is configured as such,
   says which system is ours now. Without those, the others do if all of them agree.
 * A member of another system is never used.
+* Servers that name no system are known by the origins of what they have: one that has something, and nothing
+  of what our primary had, is of another database. For the primary the same holds as for a system.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from scalekit.database.reasons import Astray, Mistake
-from scalekit.database.report import Health
+from scalekit.database.report import Health, Report
 
 FORGOTTEN_AFTER = 60.0
 """Seconds for which a member that does not answer still stands for the system that it belonged to."""
+
+_CURE = (
+    "does its name lead to the right server? If the whole database was replaced, it is used once every "
+    "member is of the new one, once those of the old one have not answered for "
+    f"{FORGOTTEN_AFTER:g} s, or after a restart of this process"
+)
+STRANGE = (
+    f"leads to another database, which has nothing of what was written in ours, and gets nothing; {_CURE}"
+)
+"""Why a server that names no system, and would be the primary, is left out."""
 
 
 def find_system(members: Sequence[Health], *, known: str | None, previous: int | None) -> str | None:
@@ -35,7 +47,7 @@ def find_system(members: Sequence[Health], *, known: str | None, previous: int |
             return members[0].report.system
         systems = {one.report.system for one in members if one.report is not None}
         return systems.pop() if len(systems) == 1 else None
-    if _is_left(known, members):
+    if is_left(members, lambda report: report.system == known):
         return known
     for index in (0 if previous is None else previous, 0):
         one = members[index]
@@ -46,14 +58,31 @@ def find_system(members: Sequence[Health], *, known: str | None, previous: int |
     return only or known
 
 
-def _is_left(system: str, members: Sequence[Health]) -> bool:
-    now = max(one.asked for one in members)
+def is_left(members: Iterable[Health], is_ours: Callable[[Report], bool]) -> bool:
+    """Whether one of ``members`` is, or may be, of our database."""
+    members = list(members)
+    now = max((one.asked for one in members), default=0.0)
     return any(
         one.failure is None
         if one.report is None
-        else one.report.system == system and (one.failure is None or one.report.asked > now - FORGOTTEN_AFTER)
+        else is_ours(one.report) and (one.failure is None or one.report.asked > now - FORGOTTEN_AFTER)
         for one in members
     )
+
+
+def has_of(origins: frozenset[str], report: Report) -> bool:
+    """Whether a server that names no system has something of what was written under these ``origins``."""
+    return not origins.isdisjoint(report.reached.marks)
+
+
+def is_strange(report: Report, *, origins: frozenset[str]) -> bool:
+    """Whether a server that names no system is of another database than ours.
+
+    Args:
+        report: what it says; of one that has nothing nobody can tell.
+        origins: of what our primary has; none where that is not known.
+    """
+    return bool(origins and report.reached.marks) and not has_of(origins, report)
 
 
 def stranger(system: str, *, ours: str, settled: bool) -> Mistake:
@@ -69,8 +98,5 @@ def stranger(system: str, *, ours: str, settled: bool) -> Mistake:
             f"belongs to another database system ({system}) than the primary ({ours}); is its URL right?"
         )
     return Astray(
-        f"leads to another database system ({system}) than ours ({ours}), and gets nothing; does its name "
-        "lead to the right server? If the whole database was replaced, it is used once every member is of "
-        f"the new system, once those of the old one have not answered for {FORGOTTEN_AFTER:g} s, or after a "
-        "restart of this process"
+        f"leads to another database system ({system}) than ours ({ours}), and gets nothing; {_CURE}"
     )

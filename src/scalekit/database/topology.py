@@ -22,7 +22,7 @@ from dataclasses import dataclass
 
 from scalekit.database.admission import lags
 from scalekit.database.history import History
-from scalekit.database.reasons import Mistake, Reason, Silence, Unsettled
+from scalekit.database.reasons import Astray, Mistake, Reason, Silence, Unsettled
 from scalekit.database.report import Health
 from scalekit.database.systems import find_system, stranger
 
@@ -165,8 +165,8 @@ def _reason(
             "connections to it do not open read-only, as they do not through a pooler that drops start-up "
             "parameters; let it pass them on, or connect to the server itself"
         )
-    if not report.writable and one.foreign is not None:
-        return Mistake(one.foreign)
+    if one.foreign is not None:
+        return Astray(one.foreign) if report.writable else Mistake(one.foreign)
     returned = one.returned
     if report.writable and returned is not None and any(m.asked < returned for m in members if m is not one):
         return Unsettled("was away; the others are being asked whether it was replaced")

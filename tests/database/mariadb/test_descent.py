@@ -22,7 +22,7 @@ def replica(applied: str, logged: str = "", *, asked: float = 1.0) -> Report:
 def told(beyond: str) -> str:
     return (
         f"has changes that the primary does not have ({beyond}): it belongs to another database, or was left "
-        "behind by a failover; if others have them too, look where the name of the primary leads"
+        "behind by a failover"
     )
 
 
