@@ -56,6 +56,25 @@ def test_an_answer_that_was_overtaken_changes_no_role() -> None:
     assert fleet.state(third) != "connection refused"
 
 
+def test_two_that_are_promoted_to_the_same_timeline(caplog: pytest.LogCaptureFixture) -> None:
+    """16. The second had not heard of the first, and has nothing of what that wrote: people are told."""
+    fleet = silent()._fleet
+    first, second, third = fleet.members
+    for asked in (1.0, 2.0):
+        fleet.heard(first, of("a", asked=asked, writable=True), asked=asked)
+        fleet.heard(second, of("b", asked=asked), asked=asked)
+        fleet.heard(third, of("c", asked=asked), asked=asked)
+    fleet.heard(first, "connection refused", asked=3.0)
+    fleet.heard(second, of("b", asked=3.1, timeline=2, position=120, writable=True), asked=3.1)
+    before = len(fleet.promotions.known)
+    fleet.heard(second, "connection refused", asked=4.0)
+    fleet.heard(third, of("c", asked=4.1, timeline=2, position=110, writable=True), asked=4.1)
+    assert fleet.primary is third
+    (promotion,) = fleet.promotions.known[before:]
+    assert (promotion.member, promotion.timeline, promotion.lost) == (third.name, 2, None)
+    assert "whether commits that were acknowledged here are lost, nobody here can tell" in caplog.text
+
+
 def test_an_answer_that_was_overtaken_counts_where_it_tells_the_same() -> None:
     """3. Of the same server in the same role it is true, and the list of peers may be in it alone."""
     fleet = silent()._fleet

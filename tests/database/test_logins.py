@@ -10,6 +10,7 @@ from sqlalchemy import text
 from scalekit.database import STRONG, AsyncCluster, Cluster
 from scalekit.errors import NoServerAvailable
 from tests.conftest import Database
+from tests.database._waiting import until
 
 both = pytest.mark.parametrize("driver", ["asyncpg", "psycopg"])
 
@@ -47,18 +48,17 @@ async def test_a_wrong_name_is_told_at_once(database: Database, driver: str) -> 
 
 
 async def test_an_option_that_the_driver_does_not_know(database: Database) -> None:
-    """Bad input: libpq's ``sslmode`` in a URL for asyncpg is told at once, by its name; so in the status."""
+    """Bad input: it is told at once, by its name; so in the status."""
     one, *others = [
-        f"{url}?sslmode=disable"
-        for url in (database.primary_url("asyncpg"), *database.replica_urls("asyncpg"))
+        f"{url}?colour=blue" for url in (database.primary_url("asyncpg"), *database.replica_urls("asyncpg"))
     ]
     async with AsyncCluster(one, replicas=others, **PATIENT) as cluster:
         session = cluster.session()
-        with pytest.raises(NoServerAvailable, match="unexpected keyword argument 'sslmode'"):
+        with pytest.raises(NoServerAvailable, match="unexpected keyword argument 'colour'"):
             await session.execute(text("SELECT 1"))
         await session.close()
         for member in cluster.status().members:
-            assert "'sslmode'" in (member.reason or "")
+            assert "'colour'" in (member.reason or "")
 
 
 def _in_database(name: str, database: Database, driver: str) -> tuple[str, list[str]]:
@@ -88,6 +88,38 @@ def test_the_same_in_synchronous_code(database: Database) -> None:
         pytest.raises(NoServerAvailable, match=r"no primary .* does not exist"),
     ):
         session.execute(text("SELECT 1"))
+
+
+@both
+async def test_a_primary_with_no_place_for_a_question(database: Database, user: str, driver: str) -> None:
+    """16. The connection that it was asked over is lost, and others took its place: it is there still."""
+    primary, replicas = urls(database, driver, user)
+
+    def limit(most: int) -> None:
+        database.cluster.primary.sql(f"ALTER ROLE {user} CONNECTION LIMIT {most}")
+
+    async with AsyncCluster(primary, replicas=replicas, probe_interval=0.05, failover_wait=1) as cluster:
+
+        async def ask() -> int:
+            async with cluster.session(consistency=STRONG) as session:
+                found: int = (await session.execute(text("SELECT pg_backend_pid()"))).scalar_one()
+                return found
+
+        pid = await ask()
+        limit(1)
+        ended = (
+            f"SELECT count(pg_terminate_backend(pid, 30000)) FROM pg_stat_activity WHERE usename = '{user}'"
+        )
+        assert database.cluster.primary.sql(f"{ended} AND pid <> {pid}") == "1"
+        member = cluster._fleet.members[0]
+        await until(lambda: member.told_full)
+        asked = member.health.asked
+        assert cluster.status().members[0].role == "primary"
+        assert await ask() == pid
+        assert member.health.asked == asked
+        limit(9)
+        await until(lambda: member.health.asked > asked)
+        assert not member.told_full
 
 
 @both

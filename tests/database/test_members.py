@@ -15,6 +15,7 @@ from sqlalchemy.exc import DBAPIError
 
 from scalekit._steps import run, run_async
 from scalekit.database import ANY, STRONG, AsyncCluster, Cluster
+from scalekit.database.backends.protocol import Trouble
 from scalekit.database.links import Links
 from scalekit.database.pools import lone_pool
 from scalekit.database.probe_connection import Probe
@@ -180,7 +181,7 @@ def test_a_probe_that_is_let_in_again() -> None:
         pool,
         backend=backend,
         errors=(sqlite3.Error,),
-        refuses=lambda error: "no such user" in str(error),
+        means=lambda error: Trouble.LOGIN if "no such user" in str(error) else Trouble.OTHER,
         connect_timeout=1,
         timeout=1,
     )

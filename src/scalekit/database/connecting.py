@@ -13,6 +13,7 @@ from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import InvalidRequestError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
+from scalekit.database.backends.protocol import Trouble
 from scalekit.database.engines import describe
 from scalekit.database.fleet import Fleet
 from scalekit.database.levels import STRONG, Consistency
@@ -140,7 +141,7 @@ def _open_writer(
             if fleet.single:
                 raise
             fleet.suspect(member, describe(error))
-            if member.refuses(error):
+            if member.means(error) is Trouble.LOGIN:
                 raise NoServerAvailable(
                     f"the primary {member.name} lets nobody in as this user: {describe(error)}"
                 ) from error

@@ -86,6 +86,7 @@ class Member:
         # Set by whoever knows them: the system, the epoch and the origins that a connection must lead to.
         self.expected: Callable[[], tuple[str | None, int, frozenset[str]]] = lambda: (None, 0, frozenset())
         self.suspected: str | None = None
+        self.told_full = False  # people were told that it has no connection left for questions
         self.transactions = self.commits = 0
         self.backend, self._driver = backend, driver
         self.on_promotion: Callable[[], None] = _nobody_listens
@@ -130,7 +131,7 @@ class Member:
             asking,
             backend=backend,
             errors=self.errors,
-            refuses=self.refuses,
+            means=self.means,
             connect_timeout=connect_timeout,
             timeout=probe_timeout,
         )
@@ -197,14 +198,12 @@ class Member:
         assert self._driver is not None
         return error.orig is not None and self._driver.blames_statement(error.orig)
 
-    def refuses(self, error: BaseException) -> bool:
-        """Whether ``error``, which came of connecting, will come again: a password or a name is wrong."""
+    def means(self, error: BaseException) -> Trouble:
+        """What ``error``, which came of connecting, means."""
         cause = (error.orig or error) if isinstance(error, DBAPIError) else error
-        return (
-            self.backend is not None
-            and self._driver is not None
-            and self.backend.trouble(self._driver.code(cause)) is Trouble.LOGIN
-        )
+        if self.backend is None or self._driver is None:
+            return Trouble.OTHER
+        return self.backend.trouble(self._driver.code(cause))
 
     def ask_over(self, connection: Any) -> Report:
         """What is said over the idle DBAPI ``connection`` for reading, outside a transaction."""

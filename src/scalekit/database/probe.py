@@ -6,6 +6,7 @@ Rules:
 * Every question has a deadline. When it passes, the connection is cut, which makes the question fail.
 * A member that fails is asked again at once over a new connection; only when that fails too it is out. Until
   then nothing new begins on a primary: a frozen one would keep it for as long as it likes.
+* A server with no connection left for the question is what it was: who has one uses it.
 * Started with the first transaction, and again after a fork or on a new event loop; stopping leaves
   nothing behind.
 * Whatever a question ends in, there is a next one: a member that nobody asks any more would stay what it was
@@ -37,6 +38,10 @@ def ask(roles: Roles, member: Member) -> Steps[None]:
     asked = time.monotonic()
     before = member.health.report
     outcome = yield from member.probe.ask(lambda reason: roles.doubt(member, reason))
+    if member.probe.full and before is not None and member.health.failure is None:
+        # As for anybody who comes now. Those who have a connection go on, also over ours.
+        roles.full(member, str(outcome))
+        return
     if isinstance(outcome, Report):
         if member.identity.probed(outcome):
             _log.warning("%s: %s", member.name, SEVERAL)

@@ -18,7 +18,7 @@ from sqlalchemy import NullPool
 from sqlalchemy.exc import SQLAlchemyError
 
 from scalekit._steps import Steps
-from scalekit.database.backends.protocol import Backend
+from scalekit.database.backends.protocol import Backend, Trouble
 from scalekit.database.engines import describe
 from scalekit.database.pools import Pool
 from scalekit.database.report import Report
@@ -37,7 +37,7 @@ class Probe:
         pool: of connections for questions.
         backend: what kind of server it is; ``None`` for one that is never asked.
         errors: that its driver raises.
-        refuses: whether such an error, of connecting, will come again.
+        means: what such an error, of connecting, means.
         connect_timeout: seconds that opening a connection may take.
         timeout: seconds that an answer may take.
     """
@@ -48,16 +48,18 @@ class Probe:
         *,
         backend: Backend | None,
         errors: Errors,
-        refuses: Callable[[BaseException], bool],
+        means: Callable[[BaseException], Trouble],
         connect_timeout: float,
         timeout: float,
     ) -> None:
         self.pool, self._backend = pool, backend
         self._errors: Errors = (SQLAlchemyError, *_MISCONFIGURED, *errors)
-        self._refuses = refuses
+        self._means = means
         self._connect_timeout, self._timeout = connect_timeout, timeout
         self.refused = False
         """It lets nobody in as this user, or the driver does not know an option: asking again is no use."""
+        self.full = False
+        """It has no connection left for the question: it is there, and says nothing else."""
         self._deadline = math.inf
         self._connection: Any = None
         self._opened = math.inf
@@ -74,9 +76,11 @@ class Probe:
                 report = yield from self._ask_once()
             except self._errors as error:
                 failure = describe(error)
-                self.refused = self._refuses(error) or isinstance(error, _MISCONFIGURED)
+                trouble = self._means(error)
+                self.refused = trouble is Trouble.LOGIN or isinstance(error, _MISCONFIGURED)
+                self.full = trouble is Trouble.FULL
             else:
-                self.refused = False
+                self.refused = self.full = False
                 return report
             if not fresh:
                 doubt(failure)

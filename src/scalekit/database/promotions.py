@@ -124,6 +124,17 @@ class Promotions:
         self.known = (*self.known, promotion)[-_REMEMBERED:]
         return promotion
 
+    def promoted_beside(self, member: str, report: Report) -> Promotion:
+        """``member`` is the primary of the same epoch as the one before it.
+
+        Both were promoted from the epoch before that, the second one without having heard of the first:
+        what the first one wrote is in no history of the second, and their numbers look alike.
+        """
+        self._acknowledged.pop(report.epoch, None)
+        promotion = Promotion(member=member, timeline=report.epoch, position=None, lost=None, behind=None)
+        self.known = (*self.known, promotion)[-_REMEMBERED:]
+        return promotion
+
     def late(self) -> Promotion | None:
         """The last promotion, if it lost what was acknowledged after it was told of."""
         if not self.known:

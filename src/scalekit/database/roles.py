@@ -113,7 +113,7 @@ class Roles:
             if isinstance(outcome, str):
                 member.health.failed(outcome, asked=asked)
             else:
-                member.suspected = None
+                member.suspected, member.told_full = None, False
                 known = member.health.report
                 self.promotions.learn(known, outcome)
                 outcome = self.promotions.whole(outcome)
@@ -138,9 +138,17 @@ class Roles:
             after = self._previous
             if before is not None and after is not None and before != after:
                 # Without epochs it may be the old one's silence that told.
-                report = after.health.report
+                old, report = before.health.report, after.health.report
                 if report is not None and not report.epoch:
                     promotion = self.promotions.replaced(after.name, report)
+                elif (
+                    report is not None
+                    and old is not None
+                    and old.writable
+                    and (old.system, old.epoch) == (report.system, report.epoch)
+                    and old.server != report.server
+                ):
+                    promotion = self.promotions.promoted_beside(after.name, report)
             news = self._find_news(told=after if before not in (None, after) else None)
         if written is not None:
             # Not under the lock: whoever holds a scope's may be about to tell of a commit here.
@@ -203,6 +211,15 @@ class Roles:
             news = self._find_news()
         _tell(news)
         self.monitor.poke()
+
+    def full(self, member: Member, reason: str) -> None:
+        """``member`` has no connection left to be asked over: what was known of it stays."""
+        if not member.told_full:
+            _log.warning("%s is used as before, and cannot be asked how it is: %s", member.name, reason)
+        with self._lock:
+            member.told_full, member.suspected = True, None
+            self._survey()
+        self.monitor.changed()
 
     def doubt(self, member: Member, reason: str) -> None:
         """``member`` has not answered over an old connection, and is being asked over a new one.

@@ -20,8 +20,10 @@ _OPTION, _READ_ONLY_MODE = 1290, 1836
 _WRITE_REFUSED = (_OPTION, 1792, _READ_ONLY_MODE)
 # ER_CHECKREAD (changed since the snapshot), ER_LOCK_WAIT_TIMEOUT, ER_LOCK_DEADLOCK.
 _CONFLICT = (1020, 1205, 1213)
-# Shutting down, connections that were killed or that the server gave up, too many of them, timed out.
-_GONE = (1040, 1053, 1077, 1079, 1080, 1152, 1158, 1159, 1160, 1161, 1184, 1203, 1927, 4031)
+# Shutting down, connections that were killed or that the server gave up, timed out.
+_GONE = (1053, 1077, 1079, 1080, 1152, 1158, 1159, 1160, 1161, 1184, 1927, 4031)
+# Too many connections: of all, of a user's by the server's limit, by the user's own.
+_FULL = (1040, 1203, 1226)
 # The database, the user, the host, a user without a password.
 _LOGIN = (1044, 1045, 1049, 1129, 1130, 1698)
 # ER_ERROR_DURING_COMMIT, and an interruption, which a COMMIT that waits for a replica survives.
@@ -31,6 +33,7 @@ _TROUBLE = {
     **dict.fromkeys(_WRITE_REFUSED, Trouble.WRITE_REFUSED),
     **dict.fromkeys(_CONFLICT, Trouble.CONFLICT),
     **dict.fromkeys(_GONE, Trouble.GONE),
+    **dict.fromkeys(_FULL, Trouble.FULL),
     **dict.fromkeys(_LOGIN, Trouble.LOGIN),
     **dict.fromkeys(_OUTCOME_NOT_KNOWN, Trouble.OTHER),
 }
@@ -39,7 +42,7 @@ _CLIENT = range(2000, 3000)
 
 _INTERVAL = re.compile(r"(\d+)(?:-(\d+))?")
 
-GONE = frozenset({*_GONE, *_CLIENT})
+GONE = frozenset({*_GONE, *_FULL, *_CLIENT})
 """Codes of errors after which a connection is of no more use."""
 
 _ending = endings.mysql(RULES)

@@ -79,6 +79,9 @@ WROTE = "txid_current_if_assigned() IS NOT NULL"
 READ_ONLY = "default_transaction_read_only"
 HOT_STANDBY = "in_hot_standby"
 
+FULL = "53300"
+"""SQLSTATE of a server, or a role, that has as many connections as it may."""
+
 READ_ONLY_STATE = "25006"
 """SQLSTATE of a write in a read-only transaction."""
 
@@ -98,6 +101,7 @@ _TROUBLE = {
     "40P01": Trouble.CONFLICT,
     # "Statement completion unknown": said by those who stand between us and the server.
     "40003": Trouble.OTHER,
+    FULL: Trouble.FULL,
     # Cancelled, perhaps after a COMMIT that was sent along with a question.
     "57014": Trouble.OTHER,
     **dict.fromkeys(("57P01", "57P02", "57P03", "57P05", "08000", "08003", "08006"), Trouble.GONE),

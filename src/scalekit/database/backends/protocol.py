@@ -27,6 +27,9 @@ class Trouble(Enum):
     GONE = auto()
     """The server is going away or not ready; the connection is of no more use."""
 
+    FULL = auto()
+    """The server is there, and has no connection left to give us."""
+
     LOGIN = auto()
     """The server does not let us in; trying again will not help."""
 

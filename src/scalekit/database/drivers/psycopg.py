@@ -11,7 +11,7 @@ from psycopg.pq import TransactionStatus
 from psycopg.rows import tuple_row
 
 from scalekit._steps import Steps
-from scalekit.database.backends.postgresql import HOT_STANDBY, OTHERS_FAULT, READ_ONLY, WROTE, is_on
+from scalekit.database.backends.postgresql import FULL, HOT_STANDBY, OTHERS_FAULT, READ_ONLY, WROTE, is_on
 from scalekit.database.drivers import sockets
 from scalekit.database.drivers.protocol import NOTHING_TOLD, Committed, Told, drive, raw, sqlstate
 
@@ -22,6 +22,9 @@ _NO_ENTRY = re.compile(
     r"no password supplied"
     r"|FATAL:  (no pg_hba\.conf entry|.*authentication failed for user"
     r'|(role|database) ".*" (does not exist|is not permitted to log in))'
+)
+_NO_PLACE = re.compile(
+    "FATAL:  (sorry, too many clients|too many connections for|remaining connection slots)"
 )
 
 
@@ -91,8 +94,11 @@ class Psycopg:
 
     def code(self, error: BaseException) -> str | None:
         state = sqlstate(error)
-        if state is None and isinstance(error, psycopg.OperationalError) and _NO_ENTRY.search(str(error)):
-            return _LOGIN_FAILED
+        if state is None and isinstance(error, psycopg.OperationalError):
+            if _NO_ENTRY.search(str(error)):
+                return _LOGIN_FAILED
+            if _NO_PLACE.search(str(error)):
+                return FULL
         return state
 
     def blames_statement(self, error: BaseException) -> bool:
