@@ -81,15 +81,19 @@ async def test_reading_and_writing_asynchronously(
 def test_a_connection_for_reading_cannot_write(make_sync: Callable[..., Cluster], items: Database) -> None:
     """19. Not on a replica, nor where it leads to the primary, with or without replicas."""
     cluster, alone = make_sync(), make_sync(replicas=[])
-    for connect in (
-        lambda: cluster.connection(read=True),
-        lambda: cluster.connection(read=True, consistency=STRONG),
-        lambda: alone.connection(read=True),
+    for connect, with_replicas in (
+        (lambda: cluster.connection(read=True), True),
+        (lambda: cluster.connection(read=True, consistency=STRONG), True),
+        (lambda: alone.connection(read=True), False),
     ):
         with connect() as connection:
             connection.execution_options(postgresql_readonly=False)
-            with pytest.raises(DBAPIError, match="read-only transaction"):
+            with pytest.raises(DBAPIError, match="read-only transaction") as raised:
                 connection.execute(ADD)
+        told = "(read=True) has opened, and that reads only, on the primary too; to write, use" in str(
+            raised.value
+        )
+        assert told is with_replicas
     assert sum(member.repeats for member in cluster.status().members) == 0
     for one in (cluster, alone):
         with one.connection() as connection:  # the pool has not kept the mode

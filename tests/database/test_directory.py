@@ -25,7 +25,9 @@ def directory(find: Any = list) -> Directory:
 
 def test_a_replica_does_not_show_its_password() -> None:
     """24. Its ``repr`` may end up in a log."""
-    assert "secret" not in repr(Replica("postgresql+asyncpg://app:secret@replica/shop", weight=2))
+    shown = repr(Replica("postgresql+asyncpg://app:secret@replica:5433/shop", weight=2))
+    assert shown == "Replica(replica:5433/shop, weight=2)"
+    assert repr(Replica("app:secret", zone="a")) == "Replica(a URL that cannot be parsed, zone='a')"
 
 
 def test_each_server_once_and_the_primary_not() -> None:
@@ -40,6 +42,36 @@ def test_who_cannot_be_a_replica(wrong: str) -> None:
     """24. What the constructor would refuse is refused here, and the list stays as it is."""
     with pytest.raises(ConfigurationError, match="one/"):
         directory().read([wrong])
+
+
+async def _nobody() -> list[str]:
+    return []
+
+
+@pytest.mark.parametrize(
+    ("find", "message"),
+    [
+        (lambda: None, "returned no list of URLs, but NoneType$"),
+        (lambda: "postgresql+psycopg://app@one/shop", "returned no list of URLs, but str$"),
+        (lambda: [PRIMARY, None], r"the URL in replicas\(\)\[1\] is None"),
+        (lambda: ["one"], r"the URL in replicas\(\)\[0\] cannot be parsed"),
+        (_nobody, "returned a coroutine; with a Cluster it is a plain function"),
+    ],
+)
+def test_what_is_no_list_of_replicas(find: Callable[[], Any], message: str) -> None:
+    """24. Said in the log as what it is, and not as what went wrong with it."""
+    with pytest.raises(ConfigurationError, match=message):
+        directory().read(find())
+
+
+def test_what_is_no_function_that_finds_replicas() -> None:
+    """24. A coroutine in place of its function, and a name that nobody can look up: told at once."""
+    with pytest.raises(ConfigurationError, match=r"give the function itself, without \(\)$"):
+        Cluster(PRIMARY, replicas=_nobody())  # type: ignore[arg-type]
+    with pytest.raises(ConfigurationError, match=r"the URL in dns\(\) cannot be parsed"):
+        dns("replicas.internal")
+    with pytest.raises(ConfigurationError, match="names no host to look up"):
+        dns("sqlite:///shop.db")
 
 
 def test_addresses_of_a_name() -> None:
@@ -169,8 +201,10 @@ def test_synchronous_lists(
         wait(lambda: failures > 2)
     assert caplog.text.count("the list of replicas stays as it is") == 1
     assert "no such service" in caplog.text
+    assert cluster.status().lookup_failure == "LookupError: no such service"
     assert read() == first.port
     listed = [urls[1]]
+    wait(lambda: cluster.status().lookup_failure is None)
     wait(lambda: [member.name.split("/")[0] for member in cluster.status().members][1:] == [
         f"{second.host}:{second.port}"
     ])  # fmt: skip
@@ -179,6 +213,16 @@ def test_synchronous_lists(
     wait(lambda: read() == items.cluster.primary.port)
     wait(lambda: len(cluster._fleet.monitor._watchers) == 1)  # type: ignore[attr-defined]
     cluster.dispose()
+
+
+def _counting(find: Callable[[], Any]) -> tuple[Callable[[], Any], list[None]]:
+    calls: list[None] = []
+
+    def counting() -> Any:
+        calls.append(None)
+        return find()
+
+    return counting, calls
 
 
 async def test_a_list_that_no_engine_can_be_made_of(
@@ -198,6 +242,11 @@ async def test_a_list_that_no_engine_can_be_made_of(
         assert (await session.execute(READ)).one()[1] == items.cluster.primary.port
     async with asyncio.timeout(20):
         await until(lambda: "pool_size" in caplog.text)
+        asked = cluster._fleet.directory
+        assert asked is not None
+        asked.find, find = _counting(asked.find)
+        await until(lambda: len(find) > 2)
+        assert caplog.text.count("the list of replicas stays as it is") == 1
         wrong = False
         port = 0
         while port != first.port:

@@ -5,9 +5,11 @@ from typing import Any
 
 import pytest
 from sqlalchemy import event, func, select, text, update
+from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import ORMExecuteState, Session
 
-from scalekit.database import Cluster
+from scalekit.database import AsyncCluster, Cluster
+from scalekit.errors import ConfigurationError
 from tests.conftest import Database
 from tests.database._items import Item
 from tests.database._lag import lagging
@@ -97,3 +99,16 @@ def test_a_hook_that_invokes_the_statement_itself(make_sync: Callable[..., Clust
         assert len(invoked) == 1
         assert session.scalar(text("SELECT place_order(1)")) == -1
         assert session.execute(STOCK).one() == (-1, False)
+
+
+def test_an_asynchronous_session_class() -> None:
+    """16. It is no session itself; says what takes it."""
+
+    class Mine(AsyncSession): ...
+
+    for kind in (Cluster, AsyncCluster):
+        cluster = kind("sqlite://" if kind is Cluster else "sqlite+aiosqlite://")
+        with pytest.raises(
+            ConfigurationError, match=r"Mine is an AsyncSession, .*sessionmaker\(class_=.*Mine\)$"
+        ):
+            cluster.session_class(Mine)  # type: ignore[type-var]

@@ -10,8 +10,10 @@ from sqlalchemy.exc import DBAPIError
 from scalekit.database import AsyncCluster, Cluster
 from scalekit.database.backends.postgresql import PostgreSQL
 from scalekit.database.backends.protocol import Trouble
+from scalekit.errors import NoServerAvailable
 from tests.conftest import Database
 from tests.faults import pause_replay
+from tests.servers.waiting import wait_until
 
 READ = text("SELECT stock FROM item WHERE id = 1")
 WRITE = text("UPDATE item SET stock = stock + 1 WHERE id = 1")
@@ -54,3 +56,21 @@ async def test_counters(
                 await session.execute(text("SELECT 1 / 0"))
     _, replica = cluster.status().members
     assert (replica.repeats, replica.cancellations) == (1, 1)
+
+
+def test_no_member_takes_writes(items: Database, caplog: pytest.LogCaptureFixture) -> None:
+    """13. A replica's URL was given as the primary's: the log says so before anybody writes, and once."""
+    one, two = items.replica_urls("psycopg")
+    with Cluster(one, replicas=[two], failover_wait=0.05) as cluster:
+        with cluster.session() as session:
+            assert session.execute(READ).scalar_one() == 0
+        told = "none of the members takes writes, all are replicas; is the primary's URL among them?"
+        wait_until(lambda: caplog.text.count(told) > 0, what="it is told")
+        with cluster.session() as session, pytest.raises(NoServerAvailable) as raised:
+            session.execute(WRITE)
+        assert str(raised.value).endswith(told)
+        assert caplog.text.count(told) == 1
+    with Cluster(one, replicas=[items.primary_url("psycopg")]) as cluster, cluster.session() as session:
+        session.execute(WRITE)
+        session.rollback()
+    assert caplog.text.count(told) == 1

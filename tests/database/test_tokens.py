@@ -194,3 +194,11 @@ def test_bounds_are_checked_when_they_are_written() -> None:
     for wrong in (0, -1, float("nan"), float("inf")):
         with pytest.raises(ConfigurationError):
             Bounded(wrong)
+
+
+def test_where_there_is_no_token() -> None:
+    """1. Nothing was written, or there is one server: the mistake is told, and what to ask before."""
+    with pytest.raises(TypeError, match=r"a scope has no token before .* `if scope.token is not None`"):
+        TokenSigner("a secret that is long enough").dumps(None)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="not NoneType; where there is none, scope"):
+        TokenSigner("a secret that is long enough").loads(None)  # type: ignore[arg-type]

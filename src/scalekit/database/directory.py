@@ -15,13 +15,13 @@ import socket
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any, TypeAlias
 
-from sqlalchemy import URL, make_url
+from sqlalchemy import URL
 
 from scalekit._options import check_names
-from scalekit.database.configuration import DatabaseURL, place_of
+from scalekit.database.configuration import DatabaseURL, parsed, place_of
 from scalekit.database.engines import describe
 from scalekit.database.replicas import Replica, members_of
-from scalekit.errors import WrongColour
+from scalekit.errors import ConfigurationError, WrongColour
 from scalekit.types import Colour
 
 _log = logging.getLogger("scalekit.database")
@@ -47,7 +47,8 @@ class Directory:
     def __init__(self, find: Find, *, primary: URL, refresh: float, colour: Colour) -> None:
         self.find, self.refresh = find, refresh
         self._primary = primary
-        self._failed = False
+        self.failure: str | None = None
+        """Why asking failed the last time; ``None`` if it did not."""
         self.is_async = inspect.iscoroutinefunction(find)
         if self.is_async and colour == "sync":
             raise WrongColour(found="async", wanted="sync", what="Cluster(replicas=...)", kind="function")
@@ -60,22 +61,23 @@ class Directory:
         """
         places = {place_of(self._primary)}
         replicas = []
-        for one in found:
-            place = place_of(make_url(one.url if isinstance(one, Replica) else one))
+        for index, one in enumerate(_checked(found)):
+            url = one.url if isinstance(one, Replica) else one
+            place = place_of(parsed(url, option=f"replicas()[{index}]"))
             if place not in places:
                 places.add(place)
                 replicas.append(one)
-        members = members_of(self._primary, replicas)
-        self._failed = False
-        return members[1:]
+        return members_of(self._primary, replicas)[1:]
 
     def failed(self, error: Exception) -> None:
-        """It could not be asked; said once."""
-        if not self._failed:
-            _log.warning(
-                "the list of replicas stays as it is, since asking for it failed: %s", describe(error)
-            )
-        self._failed = True
+        """It could not be asked, or no member be made of what it said; told once."""
+        told, self.failure = self.failure is not None, describe(error)
+        if not told:
+            _log.warning("the list of replicas stays as it is, since asking for it failed: %s", self.failure)
+
+    def worked(self) -> None:
+        """It was asked, and what it said is so now."""
+        self.failure = None
 
 
 def dns(
@@ -94,18 +96,35 @@ def dns(
         said: arguments of :class:`Replica` for each.
 
     Raises:
-        ConfigurationError: it has no such argument, or not with such a value.
+        ConfigurationError: it has no such argument, or not with such a value; or ``url`` is none, or has no
+            host.
     """
     check_names(said, Replica, taker="dns()")
-    parsed = make_url(url)
-    Replica(parsed, **said)  # what is wrong with them is wrong now, and not in the background
+    whole = parsed(url, option="dns()")
+    if not whole.host:
+        raise ConfigurationError("the URL in dns() names no host to look up")
+    Replica(whole, **said)  # what is wrong with them is wrong now, and not in the background
     find_addresses = resolve or _resolve
 
     def find() -> list[Replica]:
-        addresses = sorted(set(find_addresses(parsed.host or "", parsed.port)))
-        return [Replica(_at(parsed, address), **said) for address in addresses]
+        addresses = sorted(set(find_addresses(whole.host or "", whole.port)))
+        return [Replica(_at(whole, address), **said) for address in addresses]
 
     return find
+
+
+def _checked(found: Any) -> Replicas:
+    if inspect.iscoroutine(found):
+        found.close()  # nobody will await it
+        raise ConfigurationError(
+            "the function in replicas= returned a coroutine; with a Cluster it is a plain function that "
+            "returns the list itself"
+        )
+    if isinstance(found, str | bytes | URL | Replica) or not isinstance(found, Iterable):
+        raise ConfigurationError(
+            f"the function in replicas= returned no list of URLs, but {type(found).__name__}"
+        )
+    return found
 
 
 def _at(url: URL, address: str) -> URL:

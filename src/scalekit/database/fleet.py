@@ -21,7 +21,7 @@ from scalekit.database.levels import ANY, Bounded, Consistency
 from scalekit.database.member import Member
 from scalekit.database.replicas import Replica
 from scalekit.database.report import Report
-from scalekit.database.roles import Roles
+from scalekit.database.roles import NOBODY_WRITES, Roles
 from scalekit.database.routing import Verdicts
 from scalekit.database.sqltext.postgresql import RULES
 from scalekit.database.tokens import Token
@@ -245,7 +245,8 @@ class Fleet(Roles):
         primary = self.primary
         if primary is None or (primary.suspected and not self.single):
             # A pooled connection to one that does not answer would be waited on for ever.
-            raise NoServerAvailable(f"no primary to write to or read from: {self.explain()}")
+            cure = f"; {NOBODY_WRITES}" if self.nobody_writes() else ""
+            raise NoServerAvailable(f"no primary to write to or read from: {self.explain()}{cure}")
         return primary
 
     def _await_epoch(self, epoch: int) -> None:

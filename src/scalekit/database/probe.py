@@ -102,4 +102,5 @@ class Prober(ABC):
             self._roles.without_list()
             self.poke()
         else:
+            directory.worked()
             self.members_changed()

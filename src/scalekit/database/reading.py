@@ -297,6 +297,11 @@ class ReadingConnection(MovingConnection):
     def _recover(self, error: DBAPIError, met: dict[Member, Trouble]) -> bool:
         at = self._at
         met[at.member] = trouble = at.member.trouble(error)
+        if trouble is Trouble.WRITE_REFUSED:
+            error.add_detail(
+                f"over a connection to {at.member.name} that cluster.connection(read=True) has opened, and "
+                "that reads only, on the primary too; to write, use cluster.connection()"
+            )
         if trouble is Trouble.GONE:
             self._fleet.suspect(at.member, describe(error))
         lost = list(met.values()).count(Trouble.GONE)

@@ -2,11 +2,12 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, fields, replace
 
 from sqlalchemy import URL
 
-from scalekit.database.configuration import DatabaseURL, check_listed, count, member_urls
+from scalekit.database.configuration import DatabaseURL, check_listed, count, member_urls, parsed
+from scalekit.database.engines import name_of
 from scalekit.errors import ConfigurationError
 
 
@@ -25,7 +26,7 @@ class Replica:
         ConfigurationError: a weight or a size that cannot be.
     """
 
-    url: DatabaseURL = field(repr=False)  # there may be a password in it
+    url: DatabaseURL
     weight: float = 1
     zone: str | None = None
     pool_size: int | None = None
@@ -39,6 +40,14 @@ class Replica:
             )
         count(self.pool_size, name="pool_size")
         count(self.max_overflow, name="max_overflow", minimum=0)
+
+    def __repr__(self) -> str:
+        try:
+            name = name_of(parsed(self.url, option="url"))  # not the URL: there may be a password in it
+        except ConfigurationError:
+            name = "a URL that cannot be parsed"
+        own = [one for one in fields(self)[1:] if getattr(self, one.name) != one.default]
+        return f"Replica({', '.join([name, *(f'{one.name}={getattr(self, one.name)!r}' for one in own)])})"
 
     @property
     def pools(self) -> dict[str, int]:

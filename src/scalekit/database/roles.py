@@ -34,6 +34,8 @@ from scalekit.database.topology import Survey, survey
 
 _log = logging.getLogger("scalekit.database")
 
+NOBODY_WRITES = "none of the members takes writes, all are replicas; is the primary's URL among them?"
+
 
 class Roles:
     """The members of one cluster, and what each of them is.
@@ -71,6 +73,7 @@ class Roles:
         self._settled: str | None = None
         self._origins = frozenset[str]()
         self._replacement: str | None = None
+        self._told_that_nobody_writes = False
         self.first_round = FirstRound(over=self.single)
         self.reset()
 
@@ -273,7 +276,19 @@ class Roles:
             news = self._news.of(member, member.name, standing)
             if news is not None and (member is not told or standing != "primary"):
                 found.append(news)
+        if not self._told_that_nobody_writes and self.nobody_writes():
+            self._told_that_nobody_writes = True
+            names = ", ".join(member.name for member in self.members)
+            found.append((logging.WARNING, f"{NOBODY_WRITES} ({names})"))
         return found
+
+    def nobody_writes(self) -> bool:
+        """Whether all members are replicas, and none was ever anything else: a mistake in the set-up."""
+        return (
+            self._previous is None
+            and self.first_round.over
+            and all(self._standing(member) == "replica" for member in self.members)
+        )
 
     def _standing(self, member: Member) -> Reason | Literal["primary", "replica"]:
         if member is self.primary:

@@ -201,7 +201,8 @@ class Scope:
             _log.warning(
                 "a transaction was committed after the response headers had left, so the visitor's cookie "
                 "could not be updated and their next request may miss this write on a replica; commit "
-                "before the response is sent (in FastAPI: in the endpoint, or Depends(..., scope='function'))"
+                "before the response is sent (in FastAPI in the endpoint, or by Depends(..., "
+                "scope='function'); in a WSGI application before the first part of a streamed body)"
             )
 
     def _around(self) -> Iterator["Scope"]:

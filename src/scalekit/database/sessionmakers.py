@@ -3,6 +3,7 @@
 from typing import Any, TypeVar
 
 from sqlalchemy import event
+from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session, SessionTransaction
 
 from scalekit.database.core import ClusterEngine
@@ -45,6 +46,11 @@ def mixed(ours: type[ReadWriteSession], base: type[S]) -> type[S]:
     Raises:
         ConfigurationError: ``base`` is no session class, or another cluster's.
     """
+    if isinstance(base, type) and issubclass(base, AsyncSession):
+        raise ConfigurationError(
+            f"{base.__qualname__} is an AsyncSession, which routes by the session behind it; use "
+            f"cluster.sessionmaker(class_={base.__qualname__})"
+        )
     if not (isinstance(base, type) and issubclass(base, Session)):
         raise ConfigurationError(f"{base!r} is no subclass of sqlalchemy.orm.Session")
     if issubclass(base, ours):

@@ -78,12 +78,15 @@ class Status:
         members: the configured primary first.
         fallback: the reads that the primary has taken over.
         promotions: the last ten that this process has seen, oldest first, with what they lost.
+        lookup_failure: why asking which replicas there are failed the last time, so that the list is older;
+            ``None`` if it did not, or ``replicas=`` is a list.
     """
 
     primary: str | None
     members: tuple[MemberStatus, ...]
     fallback: FallbackStatus
     promotions: tuple[Promotion, ...] = ()
+    lookup_failure: str | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """All of it as what JSON can hold, for a status page or a metrics exporter."""
@@ -132,4 +135,5 @@ def snapshot(fleet: Fleet) -> Status:
             refused=fleet.fallback.refused,
         ),
         promotions=fleet.promotions.known,
+        lookup_failure=None if fleet.directory is None else fleet.directory.failure,
     )

@@ -199,7 +199,15 @@ class TokenSigner:
         """``token`` as text for a cookie or a header; it expires ``max_age`` from now.
 
         One that would be too long becomes that of a place which is not known.
+
+        Raises:
+            TypeError: it is no token, as that of a scope in which nothing was written.
         """
+        if token is None:
+            raise TypeError(
+                "TokenSigner.dumps() was given None: a scope has no token before something was written in "
+                "it, and none on one server; sign it `if scope.token is not None`"
+            )
         marks = [text for origin, number in token.marks for text in (_quoted(origin), f"{number:x}")]
         expires = int(time.time() + self.max_age)
         fields = (_VERSION, f"{expires:x}", _quoted(token.system), f"{token.epoch:x}", *marks)
@@ -212,7 +220,16 @@ class TokenSigner:
         return signed
 
     def loads(self, text: str) -> Token | None:
-        """The token in ``text``, or ``None`` when it is forged, expired or malformed."""
+        """The token in ``text``, or ``None`` when it is forged, expired or malformed.
+
+        Raises:
+            TypeError: it is no text, as where there was none to pass on.
+        """
+        if not isinstance(text, str):
+            raise TypeError(
+                f"TokenSigner.loads() takes the text that dumps() made, not {type(text).__name__}; where "
+                "there is none, scope() takes None in place of a token"
+            )
         signed = self.read(text)
         return signed[0] if signed is not None and time.time() < signed[1] else None
 
