@@ -10,7 +10,9 @@ from sqlalchemy import text
 from sqlalchemy.orm import SessionTransaction
 
 from scalekit.database import Cluster
+from scalekit.database.fleet import Fleet
 from scalekit.database.history import History
+from scalekit.database.member import Member
 from scalekit.database.place import let_go
 from scalekit.database.report import Report
 from scalekit.database.scopes import Scopes
@@ -34,14 +36,20 @@ def silent() -> Cluster:
     return cluster
 
 
+def hear_all(fleet: Fleet) -> tuple[Member, ...]:
+    """Both rounds of questions have been answered: by a primary, and two replicas of it."""
+    first, *replicas = fleet.members
+    for asked in (1.0, 2.0):
+        fleet.heard(first, of("a", asked=asked, writable=True), asked=asked)
+        for name, replica in zip("bc", replicas, strict=True):
+            fleet.heard(replica, of(name, asked=asked), asked=asked)
+    return fleet.members
+
+
 def test_an_answer_that_was_overtaken_changes_no_role() -> None:
     """18. A session may tell of its replica after the probe has told of its promotion, or its end."""
     fleet = silent()._fleet
-    first, second, third = fleet.members
-    for asked in (1.0, 2.0):
-        fleet.heard(first, of("a", asked=asked, writable=True), asked=asked)
-        fleet.heard(second, of("b", asked=asked), asked=asked)
-        fleet.heard(third, of("c", asked=asked), asked=asked)
+    first, second, third = hear_all(fleet)
     assert fleet.primary is first
     promoted = of("b", asked=3.1, timeline=2, position=120, writable=True)
     fleet.heard(second, promoted, asked=3.1)
@@ -59,11 +67,7 @@ def test_an_answer_that_was_overtaken_changes_no_role() -> None:
 def test_two_that_are_promoted_to_the_same_timeline(caplog: pytest.LogCaptureFixture) -> None:
     """16. The second had not heard of the first, and has nothing of what that wrote: people are told."""
     fleet = silent()._fleet
-    first, second, third = fleet.members
-    for asked in (1.0, 2.0):
-        fleet.heard(first, of("a", asked=asked, writable=True), asked=asked)
-        fleet.heard(second, of("b", asked=asked), asked=asked)
-        fleet.heard(third, of("c", asked=asked), asked=asked)
+    first, second, third = hear_all(fleet)
     fleet.heard(first, "connection refused", asked=3.0)
     fleet.heard(second, of("b", asked=3.1, timeline=2, position=120, writable=True), asked=3.1)
     before = len(fleet.promotions.known)

@@ -20,16 +20,13 @@ def open_writing(fleet: Fleet) -> Connection:
     Raises:
         NoServerAvailable: there is none, and none appeared within the cluster's ``failover_wait``.
     """
-    fleet.begin()
-    scope = fleet.scopes.current() or fleet.scopes.process
-    member, connection = open_writer(fleet, scope.token)
+    scope, member, connection = _open(fleet)
     writing = _Writing(fleet, member, scope, connection)
     scope.watch(writing)
     if fleet.single:
         event.listen(connection, "begin", writing.begin_alone)
         event.listen(connection, "rollback", writing.end_alone)
         return connection
-    member.transactions += 1
     event.listen(connection, "begin", writing.begin)
     event.listen(connection, "commit", writing.end)
     event.listen(connection, "rollback", writing.end)
@@ -45,16 +42,23 @@ def open_raw(fleet: Fleet) -> PoolProxiedConnection:
     Raises:
         NoServerAvailable: there is none, and none appeared within the cluster's ``failover_wait``.
     """
-    fleet.begin()
-    scope = fleet.scopes.current() or fleet.scopes.process
-    member, connection = open_writer(fleet, scope.token)
+    scope, member, connection = _open(fleet)
     proxy = connection.connection
     if not fleet.single:
-        member.transactions += 1
         mark = _Mark(fleet, member, scope, connection)
         attach(proxy, mark, autocommit=False, keep=True)
         mark.doubt(lasting=True)
     return proxy
+
+
+def _open(fleet: Fleet) -> tuple[Scope, Member, Connection]:
+    """The visitor, the primary, and a connection to it."""
+    fleet.begin()
+    scope = fleet.scopes.current() or fleet.scopes.process
+    member, connection = open_writer(fleet, scope.token)
+    if not fleet.single:
+        member.transactions += 1
+    return scope, member, connection
 
 
 class _Writing:
