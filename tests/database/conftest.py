@@ -36,7 +36,7 @@ async def make_async(items: Database) -> AsyncIterator[Callable[..., AsyncCluste
         options.setdefault("replicas", items.replica_urls(driver))
         options.setdefault("probe_interval", 0.1)
         options.setdefault("ramp", 0)  # whoever comes back gets its reads at once
-        made.append(AsyncCluster(items.primary_url(driver), **options))
+        made.append(AsyncCluster(options.pop("primary", items.primary_url(driver)), **options))
         return made[-1]
 
     yield make

@@ -1,9 +1,10 @@
 """A replica that was out: back when it has caught up, and gradually."""
 
+import asyncio
 import logging
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any
 
@@ -227,6 +228,58 @@ async def test_the_only_replica_comes_back(items: Database, make_async: Callable
     assert cluster.status().fallback.waits == 0
     await back_since(1_000)
     assert await on_replica() == set(visitors)
+
+
+@pytest.mark.parametrize("driver", ["asyncpg", "psycopg"])
+async def test_a_primary_that_fails_while_replicas_are_cold(
+    items: Database, make_async: Callable[..., AsyncCluster], driver: str
+) -> None:
+    """15, 16. It is asked for their sake only: what it cannot answer they do, and nobody waits."""
+    with FaultProxy(items.cluster.primary.host, items.cluster.primary.port) as proxy:
+        cluster = make_async(
+            driver,
+            primary=proxy.url(items.primary_url(driver)),
+            ramp=1_000,
+            failover_wait=60,
+            probe_interval=30,
+        )
+
+        primary: Any = cluster._fleet.members[0]
+
+        async def by_session(visitor: str) -> bool:
+            with cluster.scope(visitor=visitor):
+                async with cluster.session() as session:
+                    return bool((await session.execute(READ)).one()[1])
+
+        async def by_connection(visitor: str) -> bool:
+            with cluster.scope(visitor=visitor):
+                async with cluster.connection(read=True) as connection:
+                    return bool((await connection.execute(READ)).one()[1])
+
+        async def at_once(read: Callable[[str], Awaitable[bool]]) -> list[bool]:
+            async with asyncio.timeout(30):
+                return await asyncio.gather(*(read(f"visitor {number}") for number in range(12)))
+
+        async def come_back() -> None:
+            """The replicas, just now; the primary is there."""
+            await read("somebody")
+            since = time.monotonic()
+
+            def are_back() -> bool:
+                for member in cluster._fleet.members[1:]:
+                    member.health.admitted = since
+                cluster._fleet.monitor.poke()
+                return cluster._fleet.returned == since and cluster._fleet.has_primary()
+
+            await until(are_back)
+
+        for read in (by_session, by_connection):
+            proxy.pass_through()
+            await come_back()
+            assert not all(await at_once(read)), "they are cold"
+            proxy.refuse()
+            await until(lambda: all(map(primary._driver.is_closed, primary.write.links.open)))
+            assert all(await at_once(read))
 
 
 async def test_a_replica_that_lags(

@@ -27,6 +27,18 @@ from scalekit.errors import NoServerAvailable
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.02, 0.5
 
 
+class PrimaryLost(NoServerAvailable):
+    """The primary was to answer a read, and is not to be had at once; a replica may be.
+
+    Attributes:
+        members: the primary, for whoever looks for another.
+    """
+
+    def __init__(self, members: frozenset[Member]) -> None:
+        self.members = members
+        super().__init__("the primary does not answer")
+
+
 def raw(connection: Connection) -> Any:
     """What SQLAlchemy calls the DBAPI connection."""
     return connection.connection.dbapi_connection
@@ -103,6 +115,7 @@ def open_writer(
     token: Token | None,
     *,
     fallback: bool = False,
+    at_once: bool = False,
     connect: Callable[[Engine], Connection] = Engine.connect,
 ) -> tuple[Member, Connection]:
     """The primary, and a connection to it.
@@ -111,17 +124,21 @@ def open_writer(
         fleet: of the primary.
         token: what the visitor was promised.
         fallback: it is for a read that replicas were to answer.
+        at_once: while there is no primary, somebody else may be asked.
         connect: makes the connection.
 
     Raises:
+        PrimaryLost: there is none now, with ``at_once``.
         NoServerAvailable: there is none, and none appeared within the cluster's ``failover_wait``.
         TooManyFallbackReads: no place for this read became free in time.
     """
     if not fallback:
         return _open_writer(fleet, token, connect)
+    if at_once and not fleet.has_primary():
+        raise PrimaryLost(frozenset())
     turn = fleet.fallback.enter(fleet.writer(token).pool_timeout)
     try:
-        member, connection = _open_writer(fleet, token, connect)
+        member, connection = _open_writer(fleet, token, connect, at_once=at_once)
     except BaseException:
         turn.give_back()
         raise
@@ -130,10 +147,12 @@ def open_writer(
 
 
 def _open_writer(
-    fleet: Fleet, token: Token | None, connect: Callable[[Engine], Connection]
+    fleet: Fleet, token: Token | None, connect: Callable[[Engine], Connection], *, at_once: bool = False
 ) -> tuple[Member, Connection]:
     began, pause = time.monotonic(), _FIRST_PAUSE
     while True:
+        if at_once and not fleet.has_primary():
+            raise PrimaryLost(frozenset())
         member = fleet.writer(token)
         try:
             return member, connect(member.writer)
@@ -141,6 +160,8 @@ def _open_writer(
             if fleet.single:
                 raise
             fleet.suspect(member, describe(error))
+            if at_once:
+                raise PrimaryLost(frozenset({member})) from error
             if member.means(error) is Trouble.LOGIN:
                 raise NoServerAvailable(
                     f"the primary {member.name} lets nobody in as this user: {describe(error)}"

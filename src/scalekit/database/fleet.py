@@ -155,7 +155,7 @@ class Fleet(Roles):
         drawn = self._drawn if visitor is None else visitor / 2**64
         return (
             drawn >= share(self.returned, now=time.monotonic(), ramp=self._ramp)
-            and self._has_primary()
+            and self.has_primary()
             and self.fallback.has_room()
         )
 
@@ -241,7 +241,7 @@ class Fleet(Roles):
             self._await_epoch(token.epoch)
         if self.primary is None or (self.primary.suspected and not self.single):
             self.monitor.poke()
-            self.monitor.wait(lambda: self._has_primary() or self._is_refused(), self.failover_wait)
+            self.monitor.wait(lambda: self.has_primary() or self._is_refused(), self.failover_wait)
         primary = self.primary
         if primary is None or (primary.suspected and not self.single):
             # A pooled connection to one that does not answer would be waited on for ever.
@@ -267,7 +267,8 @@ class Fleet(Roles):
                 f"{self.explain()}; is the new primary one of the members, and can it be reached?"
             )
 
-    def _has_primary(self) -> bool:
+    def has_primary(self) -> bool:
+        """Whether there is a primary that answers, as far as is known."""
         return self.primary is not None and self.primary.suspected is None
 
     def _is_refused(self) -> bool:

@@ -141,7 +141,14 @@ def on_replica(
     return None
 
 
-def on_primary(session: "ReadWriteSession", scope: Scope, execution_options: Any, *, fallback: bool) -> Place:
+def on_primary(
+    session: "ReadWriteSession",
+    scope: Scope,
+    execution_options: Any,
+    *,
+    fallback: bool,
+    at_once: bool = False,
+) -> Place:
     """Connect the transaction of ``session`` to the primary.
 
     Args:
@@ -149,13 +156,15 @@ def on_primary(session: "ReadWriteSession", scope: Scope, execution_options: Any
         scope: the visitor.
         execution_options: for the connection.
         fallback: it is for a read that replicas were to answer.
+        at_once: while there is no primary, somebody else may be asked.
 
     Raises:
+        PrimaryLost: there is none now, with ``at_once``.
         NoServerAvailable: there is none, and none appeared within the cluster's ``failover_wait``.
         TooManyFallbackReads: no place for this read became free in time.
     """
     fleet = session.fleet
-    member, connection = open_writer(fleet, scope.token, fallback=fallback)
+    member, connection = open_writer(fleet, scope.token, fallback=fallback, at_once=at_once)
     try:
         _begin(session, connection, execution_options)
     except DBAPIError as error:

@@ -25,7 +25,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.sql.elements import ReleaseSavepointClause, RollbackToSavepointClause, SavepointClause
 
 from scalekit.database.backends.protocol import Trouble
-from scalekit.database.connecting import connect_to_replica, open_writer, raw
+from scalekit.database.connecting import PrimaryLost, connect_to_replica, open_writer, raw
 from scalekit.database.engines import describe
 from scalekit.database.fleet import Fleet
 from scalekit.database.freshness import LASTING, is_fresh_enough
@@ -98,8 +98,15 @@ def open_reading(
     scope = fleet.scopes.current() or home
     level, promised = STRONG if primary else _level(fleet, scope, wanted), scope.token
     connect = partial(ReadingConnection, fleet=fleet, wanted=wanted, home=home)
+    fallback = level is not STRONG
+    write = partial(open_writer, fleet, promised, fallback=fallback, connect=connect)
     found = connect_to_replica(fleet, scope, level, without, connect)
-    member, connection = found or open_writer(fleet, promised, fallback=level is not STRONG, connect=connect)
+    try:
+        member, connection = found or write(at_once=fallback)
+    except PrimaryLost as error:
+        # It may have been asked for the sake of replicas that have just come back.
+        found = connect_to_replica(fleet, scope, level, without | error.members, connect)
+        member, connection = found or write()
     reading = cast(ReadingConnection, connection)
     try:
         report = member.introduction(raw(connection)) if found is not None else None

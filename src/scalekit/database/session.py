@@ -25,6 +25,7 @@ from sqlalchemy.orm import Session, SessionTransaction, object_mapper
 
 from scalekit.database.autocommit import ALONE
 from scalekit.database.backends.protocol import Trouble
+from scalekit.database.connecting import PrimaryLost
 from scalekit.database.engines import describe
 from scalekit.database.fleet import Fleet
 from scalekit.database.instances import Origins, WritesAfterReads, expire
@@ -274,14 +275,25 @@ class ReadWriteSession(Session):
         self.fleet.begin()
         scope = self._scope()
         level = self._level(scope, asked)
-        self._place = on_replica(self, scope, level, without)
-        if self._place is None:
-            self._use_primary(fallback=level is not STRONG)
-        elif self.writes_after_reads == "expire":
+        place = self._place = on_replica(self, scope, level, without)
+        if place is None:
+            fallback = level is not STRONG
+            try:
+                place = self._use_primary(fallback=fallback, at_once=fallback)
+            except PrimaryLost as lost:
+                # It may have been asked for the sake of replicas that have just come back.
+                place = self._place = on_replica(self, scope, level, without | lost.members)
+                place = place or self._use_primary(fallback=fallback)
+        if place.replica and self.writes_after_reads == "expire":
             self._origins.reading(self)
 
     def _use_primary(
-        self, execution_options: Any = None, *, wrote: bool = False, fallback: bool = False
+        self,
+        execution_options: Any = None,
+        *,
+        wrote: bool = False,
+        fallback: bool = False,
+        at_once: bool = False,
     ) -> Place:
         """The rest of the transaction runs on the primary.
 
@@ -289,8 +301,10 @@ class ReadWriteSession(Session):
             execution_options: for its connection.
             wrote: it is a write that goes there.
             fallback: it is a read that replicas were to answer.
+            at_once: while there is no primary, somebody else may be asked.
 
         Raises:
+            PrimaryLost: there is none now, with ``at_once``.
             NoServerAvailable: there is none, and none appeared within the cluster's ``failover_wait``.
         """
         if wrote:
@@ -298,7 +312,8 @@ class ReadWriteSession(Session):
         place = self._place
         if place is None or place.replica:
             self.fleet.begin()
-            left, place = place, on_primary(self, self._scope(), execution_options, fallback=fallback)
+            left = place
+            place = on_primary(self, self._scope(), execution_options, fallback=fallback, at_once=at_once)
             self._place = place
             if left is not None:
                 place.follows(left.read_from)
