@@ -311,6 +311,32 @@ async def test_a_commit_behind_the_endpoint_still_makes_it_into_the_cookie(
         assert failed.status_code == 500
 
 
+async def test_a_commit_before_an_error(
+    make_async: Callable[..., AsyncCluster], caplog: pytest.LogCaptureFixture
+) -> None:
+    """1. Starlette makes its page outside of what add_middleware() adds: the log says so, with the cure."""
+    cluster = make_async()
+
+    async def fail(request: Request) -> Response:
+        async with cluster.session() as session:
+            await session.execute(WRITE)
+            if request.query_params:
+                await session.commit()
+        raise RuntimeError("behind the commit")
+
+    added = Starlette(routes=[Route("/", fail, methods=["POST"])])
+    around = ReadYourWritesMiddleware(Starlette(routes=added.routes), cluster=cluster, secret_key=SECRET)
+    added.add_middleware(ReadYourWritesMiddleware, cluster=cluster, secret_key=SECRET)
+    told = "a request has committed and then failed by RuntimeError"
+    for application, commits, cookies, warnings in (
+        (added, "", 0, 0), (added, "?commit", 0, 1), (around, "?commit", 1, 1),
+    ):  # fmt: skip
+        async with client(application) as browser:
+            answer = await browser.post(f"/{commits}")
+            assert (answer.status_code, len(answer.cookies)) == (500, cookies)
+        assert caplog.text.count(told) == warnings
+
+
 async def test_a_commit_behind_a_stream_is_logged(
     make_async: Callable[..., AsyncCluster], caplog: pytest.LogCaptureFixture
 ) -> None:

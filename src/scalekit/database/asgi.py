@@ -11,12 +11,14 @@ Rules:
   uncommitted writes, the response waits for the application to return: a commit after the last line of
   the endpoint, as in a FastAPI dependency, is still in the cookie, and one that fails still is a 500.
 * A response that streams cannot wait, unless it announces a length that is short enough to be kept. A
-  commit behind it is logged as a warning, and so is one behind the handshake of a websocket.
+  commit behind it is logged as a warning, and so is one behind the handshake of a websocket, or before an
+  error whose page somebody makes outside of the middleware.
 * A browser keeps one cookie, the one that arrives last, and two tabs may write at the same time. So the
   cookie tells of all that this process knows to be in the log when the response leaves. What it does not
   know, a write through another server within the last ``probe_interval``, can be forgotten by that visitor.
 """
 
+import logging
 from typing import Unpack
 
 from scalekit._http import get
@@ -24,6 +26,8 @@ from scalekit._options import check_application, check_kind, check_names
 from scalekit.database.cluster import AsyncCluster, Cluster
 from scalekit.database.visits import Visit, VisitOptions, Visits
 from scalekit.types import ASGIApp, Message, Receive, Scope, SecretKey, Send
+
+_log = logging.getLogger("scalekit.database")
 
 _MOST_HELD = 2**20
 _HANDSHAKE = ("websocket.accept", "websocket.http.response.start")
@@ -91,8 +95,16 @@ class ReadYourWritesMiddleware:
                 return
             try:
                 await self.app(scope, receive, response.send)
-            except BaseException:
+            except BaseException as error:
                 await response.fail()
+                if visit.advanced and not visit.sealed and isinstance(error, Exception):
+                    _log.warning(
+                        "a request has committed and then failed by %s: the error page is made outside of "
+                        "ReadYourWritesMiddleware, without a cookie, and the visitor's next request may miss "
+                        "that write on a replica; commit last, or put the middleware around the whole "
+                        "application: app = ReadYourWritesMiddleware(app, ...)",
+                        type(error).__name__,
+                    )
                 raise
             await response.release()
 
