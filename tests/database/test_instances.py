@@ -15,10 +15,15 @@ from sqlalchemy.orm import (
     Mapped,
     ORMExecuteState,
     Session,
+    aliased,
+    contains_eager,
+    immediateload,
     joinedload,
+    lazyload,
     mapped_column,
     relationship,
     selectinload,
+    subqueryload,
     undefer,
     with_loader_criteria,
 )
@@ -335,6 +340,46 @@ def test_one_select_a_kind(family: Session) -> None:
     change_behind(family)
     assert reload(family, expire(family)) == []  # type: ignore[arg-type]
     assert (parent.name, [child.id for child in parent.children]) == ("theirs", [2])
+
+
+@pytest.mark.parametrize("again", [True, False], ids=["asynchronously", "synchronously"])
+def test_a_collection_that_its_query_has_selected(family: Session, *, again: bool) -> None:
+    """9. By ``contains_eager()``: it stays, and what is in it is loaded again. What other ways have filled is
+    loaded again as a whole."""
+    other = aliased(Child)
+    joined = select(Parent).join(Parent.children).where(Child.id == 2)
+    by_rows = contains_eager(Parent.children)
+    selected = (
+        joined.options(by_rows),
+        joined.options(by_rows.joinedload(Child.parent)),
+        select(Parent).outerjoin(Parent.children).where(Child.id == 2).options(by_rows),
+        select(Parent)
+        .join(Parent.children.of_type(other))
+        .where(other.id == 2)
+        .options(contains_eager(Parent.children.of_type(other))),
+        joined.join(Child.parent.of_type(up := aliased(Parent))).options(
+            by_rows.contains_eager(Child.parent.of_type(up))
+        ),
+    )
+    whole = tuple(
+        select(Parent).options(way(Parent.children))
+        for way in (joinedload, selectinload, subqueryload, immediateload, lazyload)
+    )
+    add = "INSERT INTO child VALUES (3, 'three', '', 1)"
+    for statement, found, expected in (
+        *((one, [2], [(2, "theirs")]) for one in selected),
+        *((one, [1, 2], [(1, "one"), (2, "theirs"), (3, "three")]) for one in whole),
+    ):
+        family.expunge_all()
+        parent = family.scalars(statement).unique().one()
+        assert sorted(child.id for child in parent.children) == found
+        family.connection().exec_driver_sql(add)
+        family.connection().exec_driver_sql("UPDATE child SET name = 'theirs' WHERE id = 2")
+        expired = expire(family)  # type: ignore[arg-type]
+        if again:
+            assert reload(family, expired) == []  # type: ignore[arg-type]
+        assert sorted((child.id, child.name) for child in parent.children) == expected, statement
+        family.rollback()
 
 
 def test_what_was_moved_by_both(family: Session) -> None:

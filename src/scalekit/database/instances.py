@@ -9,18 +9,18 @@ Rules:
   primary: in synchronous code when it is next read from, in asynchronous code at once, before the write
   (:mod:`scalekit.database.reloading`). There an attribute cannot wait for a server.
 * What the session had before, from the primary, is not read again: on one server it would be no newer.
-* What only its query can tell is kept, as a row's values are: what ``Parent.children.and_(...)`` or
-  ``with_loader_criteria()`` has filtered, a ``with_expression()``. SQLAlchemy alone would load the whole
-  collection, or nothing.
+* What only its query can tell is kept, as a row's values are: what ``Parent.children.and_(...)``,
+  ``contains_eager()`` or ``with_loader_criteria()`` has filtered, a ``with_expression()``. SQLAlchemy alone
+  would load the whole collection, or nothing.
 * What was changed stays changed. So does the identity of an instance, which cannot be another by now.
 * The version of a changed or deleted instance stays as it was read: SQLAlchemy compares it with the row
   that is there, and raises ``StaleDataError`` if somebody else was faster.
 """
 
-from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
 from sqlalchemy import inspect
-from sqlalchemy.orm import InstanceState
+from sqlalchemy.orm import InstanceState, RelationshipProperty
 
 from scalekit.database.reloading import Expired
 from scalekit.errors import ConfigurationError
@@ -33,6 +33,7 @@ WritesAfterReads: TypeAlias = Literal["expire", "error", "allow"]
 
 
 _FILLED_IN = (("query_expression", True),)
+_JOINED, _FROM_ROWS = (("lazy", "joined"),), "eager_from_alias"
 
 
 def check_mode(mode: str) -> None:
@@ -108,5 +109,35 @@ def _kept(state: InstanceState[object], *, changed: bool) -> set[str]:
             kept.update(mapper.relationships.keys())
         for element in getattr(option, "context", ()):
             if element._extra_criteria:
-                kept.update(getattr(part, "key", "") for part in element.path.path[1::2])
+                kept.update(_keys(element.path))
+    kept.update(
+        one.key
+        for one in mapper.relationships
+        if one.uselist and one.key in state.dict and one.key not in kept and _is_of_its_query(state, one)
+    )
     return kept
+
+
+def _is_of_its_query(state: InstanceState[object], relationship: RelationshipProperty[object]) -> bool:
+    """Whether a collection of ``state`` has been filled by ``contains_eager()``, with what a query selected.
+
+    SQLAlchemy does not always remember it. But what is in the collection has come with the same rows then, by
+    way of it, which else only a ``joinedload()`` does; and that is remembered, but for ``joinedload("*")``.
+    """
+    adapter = getattr(state.dict[relationship.key], "_sa_adapter", None)
+    if adapter is None or state.runid is None:
+        return False  # of a kind that keeps nothing in memory, or not loaded by a query
+    keys = [*_keys(state.load_path), relationship.key]
+    for option in state.load_options:
+        for element in getattr(option, "context", ()):
+            if element.strategy == _JOINED and _keys(element.path) == keys:
+                return _FROM_ROWS in element.local_opts
+    if relationship.strategy_key == _JOINED:
+        return False
+    others: list[InstanceState[object]] = [inspect(member) for member in adapter]
+    return any(other.runid == state.runid and _keys(other.load_path) == keys for other in others)
+
+
+def _keys(path: Any) -> list[str]:
+    """The relationships that ``path``, by which something was loaded, goes by; whatever their classes."""
+    return [getattr(part, "key", "") for part in path.path[1::2]]
