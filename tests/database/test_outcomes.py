@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import suppress
 from typing import Any
 
 import asyncpg  # type: ignore[import-untyped]
@@ -13,7 +14,7 @@ from scalekit.database import AsyncCluster, Cluster
 from scalekit.database.backends.postgresql import PostgreSQL
 from scalekit.database.backends.protocol import Trouble
 from scalekit.database.drivers.asyncpg import Asyncpg
-from scalekit.errors import OutcomeUnknown
+from scalekit.errors import NoServerAvailable, OutcomeUnknown
 from scalekit.testing.database import recording
 from tests.conftest import Database
 from tests.database._waiting import until
@@ -83,6 +84,22 @@ async def test_a_commit_that_the_server_refuses(
         await session.execute(text("INSERT INTO one_each VALUES (1), (1)"))
         with pytest.raises(IntegrityError):
             await session.commit()
+
+
+@both
+async def test_a_connection_that_dies_under_autocommit_goes_back(
+    items: Database, proxy: FaultProxy, by: Any, driver: str
+) -> None:
+    """23. Its place in the pool is free again, wherever in the answers it died."""
+    cluster = by(driver, items.replica_urls(driver)[:1])
+    for after in (0, 10, 30, 60):
+        proxy.pass_through()
+        with suppress(DBAPIError, NoServerAvailable):
+            async with cluster.connection() as connection:
+                await connection.execution_options(isolation_level="AUTOCOMMIT")
+                proxy.cut(after=after)
+                await connection.execute(WRITE)
+        assert cluster._fleet.members[0].writer.pool.checkedout() == 0
 
 
 @both

@@ -242,8 +242,9 @@ def tell_outcomes(engine: Engine, driver: Driver, backend: Backend, *, name: str
         wrote, position = True, None
         try:
             wrote, position = driver.position(connection.dbapi_connection, f"SELECT {backend.position}")
-        except errors:
-            pass
+        except errors as error:
+            # What SQLAlchemy sets back on its way into the pool would fail, and its place there be lost.
+            connection.invalidate(error)
         finally:
             if wrote or mark.autocommit:
                 mark.committed(position)

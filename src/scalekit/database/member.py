@@ -193,6 +193,14 @@ class Member:
             return Trouble.GONE
         return self.backend.trouble(self._driver.code(error.orig)) if error.orig else Trouble.OTHER
 
+    def fell_silent(self, error: DBAPIError) -> bool:
+        """Whether the connection ended without a word: what ran over it may be the reason."""
+        assert self.backend is not None
+        assert self._driver is not None
+        return self.trouble(error) is Trouble.GONE and not (
+            error.orig is not None and self.backend.is_farewell(self._driver.code(error.orig))
+        )
+
     def blames_statement(self, error: DBAPIError) -> bool:
         """Whether this member would refuse the same statement again, in whatever transaction it is."""
         assert self._driver is not None

@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError
 
-from scalekit.database.backends.protocol import Trouble
 from scalekit.database.member import Member
 
 T = TypeVar("T")
@@ -55,8 +54,13 @@ class MovingConnection(Connection, ABC):
         """A transaction is about to end."""
 
     @abstractmethod
-    def _recover(self, error: DBAPIError, met: dict[Member, Trouble]) -> bool:
-        """Whether what ended in ``error`` may be repeated; moves away for that, and adds it to ``met``."""
+    def _recover(self, error: DBAPIError, met: dict[Member, bool]) -> bool:
+        """Whether what ended in ``error`` may be repeated; moves away for that.
+
+        Args:
+            error: what it ended in.
+            met: which members have failed it, and whether without a word; this one is added.
+        """
 
     def _leave(self, *, broken: bool = False) -> None:
         """Give back what it leads to, and not its transaction."""
@@ -133,7 +137,7 @@ class MovingConnection(Connection, ABC):
         self._busy = True
         try:
             self._before(begins=transaction is None)
-            met: dict[Member, Trouble] = {}
+            met: dict[Member, bool] = {}
             while True:
                 try:
                     if self._begins_again and transaction is not None:

@@ -301,9 +301,9 @@ class ReadingConnection(MovingConnection):
             at.scope.saw(Seen(at.member, at.report, at.began, time.monotonic()))
             at.statements = 0
 
-    def _recover(self, error: DBAPIError, met: dict[Member, Trouble]) -> bool:
+    def _recover(self, error: DBAPIError, met: dict[Member, bool]) -> bool:
         at = self._at
-        met[at.member] = trouble = at.member.trouble(error)
+        trouble, met[at.member] = at.member.trouble(error), at.member.fell_silent(error)
         if trouble is Trouble.WRITE_REFUSED:
             error.add_detail(
                 f"over a connection to {at.member.name} that cluster.connection(read=True) has opened, and "
@@ -311,7 +311,7 @@ class ReadingConnection(MovingConnection):
             )
         if trouble is Trouble.GONE:
             self._fleet.suspect(at.member, describe(error))
-        lost = list(met.values()).count(Trouble.GONE)
+        lost = sum(met.values())
         where = repeat(trouble, replica=at.level is not STRONG, statements=at.statements, lost=lost)
         if where is Repeat.NOWHERE or trouble is Trouble.WRITE_REFUSED or not self._may_move():
             return False

@@ -5,8 +5,9 @@ Rules:
 * What has been read already is never repeated, and a statement on the primary never is: it may have
   written, or call a function that did.
 * What a replica refuses has not been executed, and may run on the primary, whatever was read before.
-* A connection that is lost under a statement may have been lost because of it: what takes memory until the
-  system ends its process would end one on every server. So it is repeated once, and then it is an error.
+* A connection that is lost under a statement, without a word of the server's, may have been lost because of
+  it: what takes memory until the system ends its process would end one on every server. So it is repeated
+  once, and then it is an error.
 """
 
 from enum import Enum, auto
@@ -30,7 +31,7 @@ def repeat(trouble: Trouble, *, replica: bool, statements: int, lost: int = 1) -
         trouble: what its error means.
         replica: whether it ran on a replica.
         statements: how many the transaction had run there before, with success.
-        lost: how many connections have been lost under this statement, with this one.
+        lost: how many connections have been lost under this statement, with this one, without a word.
     """
     if not replica:
         return Repeat.NOWHERE

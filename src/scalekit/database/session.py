@@ -207,7 +207,7 @@ class ReadWriteSession(Session):
         else:
             # What is no statement at all ends in SQLAlchemy's error.
             self._use_primary(wrote=True).changed |= changes_rows(statement)
-        met: dict[Member, Trouble] = {}
+        met: dict[Member, bool] = {}
         while True:
             if self._place is not None:
                 # Before it runs, so that those that it causes, as a selectinload() does, are not the first.
@@ -361,16 +361,22 @@ class ReadWriteSession(Session):
         for connection in connections:
             connection.close()
 
-    def _recover(self, error: DBAPIError, statement: Executable, met: dict[Member, Trouble]) -> bool:
-        """Whether the read that ended in ``error`` may be repeated; prepares that, and adds it to ``met``."""
+    def _recover(self, error: DBAPIError, statement: Executable, met: dict[Member, bool]) -> bool:
+        """Whether the read that ended in ``error`` may be repeated; prepares that.
+
+        Args:
+            error: what it ended in.
+            statement: the read.
+            met: which members have failed it, and whether without a word; this one is added.
+        """
         place = self._place
         if place is None:
             return False
         place.statements -= 1  # what failed has read nothing
-        met[place.member] = trouble = place.member.trouble(error)
+        trouble, met[place.member] = place.member.trouble(error), place.member.fell_silent(error)
         if trouble is Trouble.GONE:
             self.fleet.suspect(place.member, describe(error))
-        lost = list(met.values()).count(Trouble.GONE)
+        lost = sum(met.values())
         match repeat(trouble, replica=place.replica, statements=place.statements, lost=lost):
             case Repeat.NOWHERE:
                 return False

@@ -66,6 +66,9 @@ class GTIDBackend:
         # The option that stands in the way is named in every language.
         return code == _READ_ONLY_MODE or (code == _OPTION and "read-only" in message.replace("_", "-"))
 
+    def is_farewell(self, code: str | int | None) -> bool:
+        return code in _GONE
+
     def trouble(self, code: str | int | None) -> Trouble:
         if not isinstance(code, int) or code <= 0:
             return Trouble.OTHER

@@ -91,6 +91,9 @@ OTHERS_FAULT = frozenset(
 )
 """Functions of the server's own that refuse what they would not refuse over another connection."""
 
+# Shut down; another server process has crashed; starting up; idle for too long.
+_FAREWELLS = ("57P01", "57P02", "57P03", "57P05")
+
 _TROUBLE = {
     READ_ONLY_STATE: Trouble.WRITE_REFUSED,
     # A feature that a standby lacks: SERIALIZABLE.
@@ -104,7 +107,7 @@ _TROUBLE = {
     FULL: Trouble.FULL,
     # Cancelled, perhaps after a COMMIT that was sent along with a question.
     "57014": Trouble.OTHER,
-    **dict.fromkeys(("57P01", "57P02", "57P03", "57P05", "08000", "08003", "08006"), Trouble.GONE),
+    **dict.fromkeys((*_FAREWELLS, "08000", "08003", "08006"), Trouble.GONE),
 }
 
 # Classes of SQLSTATEs. The rest of 08 is about the connection, not about what was sent over it: PgBouncer
@@ -215,6 +218,9 @@ class PostgreSQL:
 
     def is_read_only(self, code: str | int | None, message: str) -> bool:
         return False  # 25006 is said of a transaction, whoever made it so
+
+    def is_farewell(self, code: str | int | None) -> bool:
+        return code in _FAREWELLS
 
     def trouble(self, code: str | int | None) -> Trouble:
         state = str(code or "")

@@ -99,6 +99,10 @@ class Backend(Protocol):
         """Whether the error of a refused write says that the whole server is read-only."""
         ...
 
+    def is_farewell(self, code: str | int | None) -> bool:
+        """Whether the error ``code`` is the server's word that it ends the connection, for a reason of its own."""
+        ...
+
     def trouble(self, code: str | int | None) -> Trouble:
         """What the error ``code`` of a driver means; ``None`` where an error has none."""
         ...
