@@ -139,7 +139,10 @@ class DatabaseError(ScalekitError):
 
 
 class NoServerAvailable(DatabaseError):
-    """No member of the cluster can take the statement."""
+    """No member of the cluster can take the statement.
+
+    Of a cluster of one server, which cannot be connected to, it is the error of SQLAlchemy or the driver too.
+    """
 
 
 class TooManyFallbackReads(NoServerAvailable):

@@ -2,24 +2,28 @@
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
+from copy import copy
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
-from sqlalchemy import insert, select, text, update
-from sqlalchemy.exc import DBAPIError, IntegrityError
+from sqlalchemy import Engine, event, insert, select, text, update
+from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
 from sqlalchemy.ext.asyncio import AsyncSession
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Mount, Route
 
-from scalekit.database import ANY, CAUSAL, STRONG, AsyncCluster, Bounded, Token, TokenSigner
+from scalekit.database import ANY, CAUSAL, STRONG, AsyncCluster, Bounded, Cluster, Token, TokenSigner
 from scalekit.database.asgi import ReadYourWritesMiddleware
-from scalekit.errors import ScalekitError
+from scalekit.errors import NoServerAvailable, ScalekitError
 from tests.conftest import Database
 from tests.database._items import Item
 from tests.database._readers import all_readers
+from tests.faults import FaultProxy
+from tests.servers.ports import free_port
 
 SECRET = "a secret that all servers share"
 LEVELS = {"any": ANY, "causal": CAUSAL, "bounded": Bounded(60), "strong": STRONG}
@@ -154,12 +158,16 @@ VISIT = [
 CARRIES = {"set-cookie", "x-rw", "cache-control"}
 
 
-async def visit(cluster: AsyncCluster, cookies: dict[str, str]) -> tuple[list[Any], list[set[str]]]:
+async def visit(
+    cluster: AsyncCluster, items: Database, cookies: dict[str, str]
+) -> tuple[list[Any], list[set[str]]]:
     """What each request of the visitor was answered, and by which headers their writes were told."""
     transport = httpx.ASGITransport(application(cluster), raise_app_exceptions=False)
     answers, told = [], []
     async with httpx.AsyncClient(transport=transport, base_url="http://shop", cookies=cookies) as browser:
         for method, path in VISIT:
+            if path == "/?level=any":
+                items.cluster.wait_caught_up()  # it may be shown anything that there was
             answer = await browser.request(method, path)
             others = {name: value for name, value in answer.headers.items() if name not in CARRIES}
             answers.append((method, path, answer.status_code, answer.text, others))
@@ -186,7 +194,7 @@ async def test_one_server_answers_as_several_do(
         for cluster in (several, alone):
             items.cluster.primary.sql("UPDATE item SET stock = 0", database=items.name)
             items.cluster.wait_caught_up()
-            found.append(await visit(cluster, cookies))
+            found.append(await visit(cluster, items, cookies))
         (expected, told), (answers, silence) = found
         assert answers == expected
         assert not set().union(*silence)
@@ -198,3 +206,100 @@ async def test_one_server_answers_as_several_do(
     assert '"code":"25006"' in bodies["/error?what=read"]
     assert bodies["/block"] == "[3,3,3]"
     assert sum(member.in_flight for member in alone.status().members) == 0
+
+
+@both
+async def test_a_server_that_is_away(
+    make_async: Callable[..., AsyncCluster], items: Database, driver: str
+) -> None:
+    """25. One server that refuses connections is answered for by the same handler as several, and so is a
+    password that is wrong; when it is there again, it serves."""
+
+    async def busy(request: Request, error: Exception) -> Response:
+        return Response(type(error).__name__, 503)
+
+    with FaultProxy(items.cluster.primary.host, items.cluster.primary.port) as proxy:
+        primary = proxy.url(items.primary_url(driver))
+        alone = make_async(driver, primary=primary, replicas=[])
+        several = make_async(
+            driver,
+            primary=primary,
+            replicas=items.replica_urls(driver)[:1],
+            failover_wait=0,
+            probe_interval=0.1,
+        )
+
+        async def save(request: Request) -> Response:
+            cluster = alone if request.query_params else several
+            async with cluster.session() as session:
+                await add(session)
+                await session.commit()
+                return JSONResponse(await stock(session))
+
+        app = Starlette(routes=[Route("/", save)], exception_handlers={NoServerAvailable: busy})
+        transport = httpx.ASGITransport(app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://shop") as browser:
+
+            async def visit(path: str) -> tuple[int, str]:
+                answer = await browser.get(path)
+                return answer.status_code, answer.text
+
+            proxy.refuse()
+            assert await visit("/") == await visit("/?alone") == (503, "NoServerAvailable")
+            proxy.pass_through()
+            assert await visit("/?alone") == (200, "1")
+    wrong = make_async(driver, primary=items.primary_url(driver) + "_none", replicas=[])
+    for way in (wrong.session, wrong.connection, wrong.primary_engine.connect):
+        with pytest.raises(
+            NoServerAvailable, match=f"no connection to .*{items.name}_none: .*does not exist"
+        ):
+            async with way() as opened:
+                await opened.execute(text("SELECT 1"))
+
+
+AWAY = {
+    "postgresql+asyncpg": ConnectionRefusedError,
+    "postgresql+psycopg": OperationalError,
+    "mariadb+asyncmy": OperationalError,
+    "mariadb+aiomysql": OperationalError,
+    "mysql+pymysql": OperationalError,
+}
+
+
+@pytest.mark.parametrize("scheme", AWAY)
+async def test_what_it_raises_is_still_what_it_was(scheme: str) -> None:
+    """25. Code that was written for SQLAlchemy's or the driver's error catches it; it goes to other processes
+    as what it says. Who listens to connections being opened is asked."""
+    address = f"127.0.0.1:{free_port()}/shop"
+    asked = []
+
+    def listen(engine: Engine) -> None:
+        event.listen(engine, "do_connect", lambda *given: asked.append(given[3]["user"]))
+
+    async def ask() -> None:
+        if scheme == "mysql+pymysql":
+            with Cluster(f"{scheme}://somebody@{address}") as one, one.session() as session:
+                listen(one.primary_engine)
+                session.execute(text("SELECT 1"))
+        else:
+            async with AsyncCluster(f"{scheme}://somebody@{address}") as other, other.session() as opened:
+                listen(other.primary_engine.sync_engine)
+                await opened.execute(text("SELECT 1"))
+
+    with pytest.raises(AWAY[scheme]) as raised:
+        await ask()
+    assert asked == ["somebody"]
+    error: Any = raised.value
+    assert isinstance(error, NoServerAvailable)
+    assert str(error).startswith(f"no connection to {address}: ")
+    assert error.__cause__ is not None
+    again = copy(error)
+    assert (type(again), str(again)) == (NoServerAvailable, str(error))
+
+
+def test_a_file_that_cannot_be_opened(tmp_path: Path) -> None:
+    """25. SQLite is no server: SQLAlchemy's error, and no 503."""
+    with Cluster(f"sqlite:///{tmp_path}/nowhere/shop.db") as cluster, cluster.session() as session:
+        with pytest.raises(OperationalError) as raised:
+            session.execute(text("SELECT 1"))
+        assert not isinstance(raised.value, NoServerAvailable)

@@ -15,6 +15,7 @@ from sqlalchemy import URL, QueuePool
 
 from scalekit._forks import renew_in_children
 from scalekit._steps import Steps
+from scalekit.database.absence import tell_absence
 from scalekit.database.backends.protocol import Backend
 from scalekit.database.commits import count_commits, tell_outcomes
 from scalekit.database.conflicts import tell_conflicts
@@ -83,6 +84,8 @@ def lone_pool(
     if driver is not None and backend is not None:
         tell_outcomes(pool.sync, driver, backend, name=name)
         tell_refusals(pool.sync, driver, backend, name=name)
+    if backend is not None:
+        tell_absence(pool.sync, driver, name=name)
     count_commits(pool.sync)
     if isinstance(pool.sync.pool, QueuePool):  # others, such as an in-memory SQLite's, keep one for ever
         renew_in_children(pool)
