@@ -100,7 +100,7 @@ class Backend(Protocol):
         ...
 
     def is_farewell(self, code: str | int | None) -> bool:
-        """Whether the error ``code`` is the server's word that it ends the connection, for a reason of its own."""
+        """Whether the error ``code`` is the server's word that it ends the connection, for its own reason."""
         ...
 
     def trouble(self, code: str | int | None) -> Trouble:
