@@ -13,11 +13,12 @@ from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
 from scalekit.database import AsyncCluster, Cluster
 from scalekit.database.backends.postgresql import PostgreSQL
 from scalekit.database.backends.protocol import Trouble
+from scalekit.database.connecting import raw
 from scalekit.database.drivers.asyncpg import Asyncpg
 from scalekit.errors import NoServerAvailable, OutcomeUnknown
 from scalekit.testing.database import recording
 from tests.conftest import Database
-from tests.database._waiting import until
+from tests.database._waiting import until, wait
 from tests.faults import FaultProxy
 
 READ = text("SELECT stock, pg_is_in_recovery() FROM item WHERE id = 1")
@@ -99,7 +100,25 @@ async def test_a_connection_that_dies_under_autocommit_goes_back(
                 await connection.execution_options(isolation_level="AUTOCOMMIT")
                 proxy.cut(after=after)
                 await connection.execute(WRITE)
+                await connection.commit()
         assert cluster._fleet.members[0].writer.pool.checkedout() == 0
+
+
+@both
+async def test_what_was_committed_by_itself_is_no_failed_commit(
+    items: Database, proxy: FaultProxy, by: Any, driver: str
+) -> None:
+    """17. In AUTOCOMMIT a write is over with its answer. An error of commit() would have it repeated."""
+    cluster = by(driver, items.replica_urls(driver)[:1])
+    with cluster.scope() as scope:
+        async with cluster.session() as session:
+            await session.connection(execution_options={"isolation_level": "AUTOCOMMIT"})
+            await session.execute(WRITE)
+            proxy.reset()
+            await session.commit()
+        assert scope.token is not None
+        assert not scope.token.is_known
+    assert stock(items) == "1"
 
 
 @both
@@ -137,6 +156,9 @@ def test_the_same_in_synchronous_code(items: Database, proxy: FaultProxy) -> Non
             pid = session.scalar(text("SELECT pg_backend_pid()"))
             session.execute(WRITE)
             items.cluster.primary.sql(f"SELECT pg_terminate_backend({pid}, 20000)")
+            ended, driver = raw(session.connection()), cluster._fleet.members[0]._driver
+            assert driver is not None
+            wait(lambda: driver.is_closed(ended))  # the proxy passes it on
             with pytest.raises(OperationalError, match="before COMMIT was sent: nothing was applied"):
                 session.commit()
     assert stock(items) == "1"

@@ -309,3 +309,4 @@ def test_texts_are_judged_as_they_were_before_their_lists_were_filled_in() -> No
 
         connection.execute(select(Item.id).where(Item.id.in_([1])))
     assert [sql.endswith("/* mine */") for sql in judged] == [False, False, True]
+    engine.dispose()

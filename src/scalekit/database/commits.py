@@ -169,7 +169,8 @@ def tell_outcomes(engine: Engine, driver: Driver, backend: Backend, *, name: str
         if (mark is not None and mark.autocommit) or driver.is_idle(dbapi_connection):
             if mark is not None and (mark.wrote or mark.handed_out):
                 learn_position(mark, connection)
-            plain_commit(connection)
+            if connection.is_valid:  # if not: what was to be committed is
+                plain_commit(connection)
         elif driver.is_closed(dbapi_connection):
             # SQLAlchemy's own kind of error, since whoever repeats a lost transaction waits for that.
             lost = dialect.loaded_dbapi.OperationalError(
@@ -266,7 +267,8 @@ def tell_outcomes(engine: Engine, driver: Driver, backend: Backend, *, name: str
         wrote = mark is not None and (mark.wrote or mark.handed_out)
         if mark is not None and wrote and may_have_committed(connection.dbapi_connection):
             learn_position(mark, connection)
-        plain_rollback(connection)
+        if connection.is_valid:
+            plain_rollback(connection)
 
     def may_have_committed(connection: Any) -> bool:
         if driver.implicit_commits:
