@@ -35,7 +35,8 @@ def level_of(
 
 def is_streamed(statement: Executable, given: Mapping[str, Any]) -> bool:
     """Whether the rows of ``statement`` come as they are asked for."""
-    own = statement.get_execution_options()
-    if not own and not given:
-        return False  # as nearly always
-    return any(options.get("yield_per") or options.get("stream_results") for options in (given, own))
+    return _streams(given) or _streams(statement.get_execution_options())
+
+
+def _streams(options: Mapping[str, Any]) -> bool:
+    return bool(options) and bool(options.get("yield_per") or options.get("stream_results"))
