@@ -213,14 +213,14 @@ async def test_a_server_that_is_away(
     make_async: Callable[..., AsyncCluster], items: Database, driver: str
 ) -> None:
     """25. One server that refuses connections is answered for by the same handler as several, and so is a
-    password that is wrong; when it is there again, it serves."""
+    name that is wrong; when it is there again, it serves."""
 
     async def busy(request: Request, error: Exception) -> Response:
         return Response(type(error).__name__, 503)
 
     with FaultProxy(items.cluster.primary.host, items.cluster.primary.port) as proxy:
         primary = proxy.url(items.primary_url(driver))
-        alone = make_async(driver, primary=primary, replicas=[])
+        alone = make_async(driver, primary=primary, replicas=[], pool_pre_ping=True)
         several = make_async(
             driver,
             primary=primary,
@@ -244,10 +244,11 @@ async def test_a_server_that_is_away(
                 answer = await browser.get(path)
                 return answer.status_code, answer.text
 
+            assert await visit("/?alone") == (200, "1")
             proxy.refuse()
             assert await visit("/") == await visit("/?alone") == (503, "NoServerAvailable")
             proxy.pass_through()
-            assert await visit("/?alone") == (200, "1")
+            assert await visit("/?alone") == (200, "2")
     wrong = make_async(driver, primary=items.primary_url(driver) + "_none", replicas=[])
     for way in (wrong.session, wrong.connection, wrong.primary_engine.connect):
         with pytest.raises(
