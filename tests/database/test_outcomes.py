@@ -225,6 +225,13 @@ async def test_two_phases(items: Database, proxy: FaultProxy, by: Any, driver: s
         async with cluster.session(twophase=True) as session:
             await session.execute(WRITE)
             await session.run_sync(lambda sync: sync.prepare())
+            gone = items.cluster.primary.sql("SELECT gid FROM pg_prepared_xacts", database=items.name)
+            items.cluster.primary.sql(f"ROLLBACK PREPARED '{gone}'", database=items.name)
+            with pytest.raises(DBAPIError, match="does not exist"):
+                await session.commit()
+        async with cluster.session(twophase=True) as session:
+            await session.execute(WRITE)
+            await session.run_sync(lambda sync: sync.prepare())
             proxy.cut()
             with pytest.raises(OutcomeUnknown, match=r"COMMIT PREPARED came from .*the transaction '_sa_"):
                 await session.commit()

@@ -221,7 +221,9 @@ def tell_outcomes(engine: Engine, driver: Driver, backend: Backend, *, name: str
             yield
         # Whatever it is, the command may be on its way, and the visitor must hear of it.
         except BaseException as error:
-            code = driver.code(error)
+            # COMMIT PREPARED is a statement, whose errors SQLAlchemy has wrapped.
+            cause = error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
+            code = driver.code(cause)
             if backend.trouble(code) not in (Trouble.GONE, Trouble.OTHER):
                 raise
             # Only with a word of the server's: a time-out or a cancellation leaves it as it was, too.
