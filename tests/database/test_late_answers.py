@@ -79,6 +79,21 @@ def test_two_that_are_promoted_to_the_same_timeline(caplog: pytest.LogCaptureFix
     assert "whether commits that were acknowledged here are lost, nobody here can tell" in caplog.text
 
 
+def test_a_returning_primary_does_not_wait_for_a_full_replica() -> None:
+    """16. That has been asked since, and has no connection left to say anything over."""
+    fleet = silent()._fleet
+    first, second, third = hear_all(fleet)
+    fleet.heard(first, "connection refused", asked=3.0)
+    assert fleet.primary is None
+    fleet.full(third, "too many clients", asked=3.5)
+    fleet.heard(first, of("a", asked=4.0, writable=True), asked=4.0)
+    assert fleet.primary is None, "it may have been replaced meanwhile"
+    fleet.heard(second, of("b", asked=4.1), asked=4.1)
+    fleet.full(third, "too many clients", asked=4.2)
+    assert fleet.primary is first
+    assert third in fleet.readers
+
+
 def test_an_answer_that_was_overtaken_counts_where_it_tells_the_same() -> None:
     """3. Of the same server in the same role it is true, and the list of peers may be in it alone."""
     fleet = silent()._fleet

@@ -40,7 +40,7 @@ def ask(roles: Roles, member: Member) -> Steps[None]:
     outcome = yield from member.probe.ask(lambda reason: roles.doubt(member, reason))
     if member.probe.full and before is not None and member.health.failure is None:
         # As for anybody who comes now. Those who have a connection go on, also over ours.
-        roles.full(member, str(outcome))
+        roles.full(member, str(outcome), asked=asked)
         return
     if isinstance(outcome, Report):
         if member.identity.probed(outcome):

@@ -215,12 +215,16 @@ class Roles:
         _tell(news)
         self.monitor.poke()
 
-    def full(self, member: Member, reason: str) -> None:
-        """``member`` has no connection left to be asked over: what was known of it stays."""
+    def full(self, member: Member, reason: str, *, asked: float) -> None:
+        """``member`` has no connection left to be asked over: what was known of it stays.
+
+        It was asked all the same, so that a primary which has come back does not wait for its answer.
+        """
         if not member.told_full:
             _log.warning("%s is used as before, and cannot be asked how it is: %s", member.name, reason)
         with self._lock:
             member.told_full, member.suspected = True, None
+            member.health.asked = asked
             self._survey()
         self.monitor.changed()
 
