@@ -1,6 +1,7 @@
 """What COMMIT came to, where nobody says so: on one server, and in two phases."""
 
 import asyncio
+import itertools
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import suppress
 from typing import Any
@@ -93,14 +94,15 @@ async def test_a_connection_that_dies_under_autocommit_goes_back(
 ) -> None:
     """23. Its place in the pool is free again, wherever in the answers it died."""
     cluster = by(driver, items.replica_urls(driver)[:1])
-    for after in (0, 10, 30, 60):
+    for after, commits in itertools.product((0, 10, 30, 60), (False, True)):
         proxy.pass_through()
         with suppress(DBAPIError, NoServerAvailable):
             async with cluster.connection() as connection:
                 await connection.execution_options(isolation_level="AUTOCOMMIT")
                 proxy.cut(after=after)
                 await connection.execute(WRITE)
-                await connection.commit()
+                if commits:
+                    await connection.commit()
         assert cluster._fleet.members[0].writer.pool.checkedout() == 0
 
 
