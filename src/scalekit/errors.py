@@ -21,7 +21,8 @@
     │   └── WriteAfterReplicaReads            what the transaction has read may be older than what it changes
     ├── CacheError
     │   ├── UncacheableArgument (TypeError)   an argument that has no stable key
-    │   └── UncacheableResult (TypeError)     a result that cannot be encoded and read back as it was
+    │   ├── UncacheableResult (TypeError)     a result that cannot be encoded and read back as it was
+    │   └── QueryTimeout (TimeoutError)       the function took longer than its hard time-out
     ├── StorageError
     │   ├── InvalidKey (ValueError)           a key that could escape its prefix
     │   ├── ObjectExists                      a create-only write met an object
@@ -199,6 +200,22 @@ class UncacheableArgument(CacheError, TypeError):
 
 class UncacheableResult(CacheError, TypeError):
     """A result that cannot be encoded, or would not come back as it was."""
+
+
+class QueryTimeout(CacheError, TimeoutError):
+    """A cached function took longer than its ``hard_timeout``, and there was no stale result to give.
+
+    Attributes:
+        function: its name.
+        limit: the time-out, in seconds.
+    """
+
+    def __init__(self, *, function: str, limit: float) -> None:
+        self.function, self.limit = function, limit
+        super().__init__(
+            f"{function} took longer than hard_timeout={limit:g} seconds, and there is no stale result to "
+            "give instead; raise hard_timeout=, or keep results for such times with stale_if_error="
+        )
 
 
 class StorageError(ScalekitError):
