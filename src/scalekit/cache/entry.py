@@ -1,0 +1,138 @@
+"""What is kept under a key, as bytes.
+
+========  =====================================================================================================
+``L``     A lease: its token (16), and the versions under which it was taken. It ends by the back end's clock.
+``E``     An entry: the number of versions (1) and these (8 each), when its query began (8), how long that took
+          (4), when it grows stale (8), and the payload. Milliseconds; the clock is of the server that stored it.
+``R``     An entry that somebody is about to replace: a token (16), when that right ends (8), and the entry.
+``P``     A pass mark: versions as an entry has. Callers compute for themselves, and nobody waits for another.
+========  =====================================================================================================
+
+Versions come in the order of the lookup's tags, the generation first. Pure.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from scalekit.cache.versions import VERSION_BYTES, version_of
+
+TOKEN_BYTES = 16
+_END_BYTES = 8
+_TIMES = 20
+_REFRESH = 1 + TOKEN_BYTES + _END_BYTES
+
+
+class Found(NamedTuple):
+    """What a back end has for a lookup, unjudged."""
+
+    value: bytes | None
+    """What is under the key: one of the four, or nothing."""
+    tags: tuple[bytes | None, ...]
+    """The records of the tags, the generation's first (see :mod:`scalekit.cache.versions`)."""
+
+
+class Hit(NamedTuple):
+    """A result whose tags have not been dropped."""
+
+    payload: memoryview
+    made: int
+    """When its query began: milliseconds since 1970."""
+    delta: int
+    """How long the query took, in milliseconds."""
+    soft_end: int
+    """When it grows stale: milliseconds since 1970."""
+    refreshing: bool
+    """Somebody has the right to replace it."""
+
+
+class Miss(NamedTuple):
+    """Nothing that could be served."""
+
+    token: bytes | None = None
+    """The token of the lease in place, under the present versions."""
+    passes: bool = False
+    """There is a pass mark."""
+
+
+def versions(tags: Sequence[bytes | None]) -> bytes | None:
+    """The versions in these records, as an entry carries them; ``None`` if one is missing or dirty."""
+    found = [version_of(record) for record in tags]
+    present = [version for version in found if version is not None]
+    return b"".join(present) if len(present) == len(found) else None
+
+
+def pack(versions: bytes, *, made: int, delta: int, soft_end: int, payload: bytes) -> bytes:
+    """An entry. ``delta`` is cut off at the seven weeks that four bytes hold."""
+    return b"E%c%b%b%b%b%b" % (
+        len(versions) // VERSION_BYTES,
+        versions,
+        made.to_bytes(8),
+        min(max(delta, 0), 0xFFFFFFFF).to_bytes(4),
+        soft_end.to_bytes(8),
+        payload,
+    )
+
+
+def pack_pass(versions: bytes) -> bytes:
+    """A pass mark."""
+    return b"P%c%b" % (len(versions) // VERSION_BYTES, versions)
+
+
+def pack_lease(token: bytes, versions: bytes) -> bytes:
+    """A lease."""
+    return b"L%b%b" % (token, versions)
+
+
+def pack_refresh(token: bytes, ends: int, entry: bytes) -> bytes:
+    """``entry`` with the right to replace it until ``ends`` (milliseconds since 1970)."""
+    return b"R%b%b%b" % (token, ends.to_bytes(_END_BYTES), entry)
+
+
+def without_refresh(value: bytes) -> bytes:
+    """The entry in a value of the kind ``R``."""
+    return value[_REFRESH:]
+
+
+def refresh_ends(value: bytes) -> int:
+    """When the right to replace ends, of a value of the kind ``R``."""
+    return int.from_bytes(value[1 + TOKEN_BYTES : _REFRESH])
+
+
+def token_of(value: bytes | None) -> bytes | None:
+    """The token of the lease in a value of the kinds ``L`` and ``R``."""
+    if value is not None and value[:1] in (b"L", b"R"):
+        return value[1 : 1 + TOKEN_BYTES]
+    return None
+
+
+def is_under(value: bytes, versions: bytes) -> bool:
+    """Whether an entry, a pass mark, a lease or an ``R`` was made under these versions."""
+    kind = value[:1]
+    if kind == b"L":
+        return value[1 + TOKEN_BYTES :] == versions
+    start = _REFRESH if kind == b"R" else 0
+    head = b"%c%b" % (len(versions) // VERSION_BYTES, versions)
+    return value.startswith(head, start + 1)
+
+
+def judge(found: Found, now: int) -> Hit | Miss:
+    """What ``found`` is worth at ``now`` (milliseconds since 1970)."""
+    value, present = found.value, versions(found.tags)
+    if value is None or present is None or not is_under(value, present):
+        return Miss()
+    kind = value[:1]
+    if kind == b"L":
+        return Miss(token=token_of(value))
+    if kind == b"P":
+        return Miss(passes=True)
+    start = (_REFRESH if kind == b"R" else 0) + 2 + len(present)
+    payload = memoryview(value)[start + _TIMES :]
+    if kind not in (b"E", b"R") or len(value) < start + _TIMES:
+        return Miss()
+    return Hit(
+        payload,
+        made=int.from_bytes(value[start : start + 8]),
+        delta=int.from_bytes(value[start + 8 : start + 12]),
+        soft_end=int.from_bytes(value[start + 12 : start + 20]),
+        refreshing=kind == b"R" and refresh_ends(value) > now,
+    )
