@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -212,16 +212,25 @@ def hangs(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """A thread's id for each time that it waited for a node of a Cluster in vain."""
     waited: list[int] = []
 
-    def exchange(*args: Any, **options: Any) -> Any:
+    @contextlib.contextmanager
+    def noted() -> Iterator[None]:
         try:
-            return cluster_sync_exchange(*args, **options)
+            yield
         except (BackendTimeout, BackendUnavailable) as error:
             if isinstance(error.__cause__, TimeoutError | redis.TimeoutError):
                 waited.append(threading.get_ident())
             raise
 
-    cluster_sync_exchange = cluster_sync.exchange
-    monkeypatch.setattr(cluster_sync, "exchange", exchange)
+    class Watched(cluster_sync.Trip):
+        def __init__(self, *args: Any, **options: Any) -> None:
+            with noted():
+                super().__init__(*args, **options)
+
+        def replies(self, *args: Any, **options: Any) -> list[Any]:
+            with noted():
+                return super().replies(*args, **options)
+
+    monkeypatch.setattr(cluster_sync, "Trip", Watched)
     return waited
 
 

@@ -10,14 +10,17 @@ import threading
 from collections.abc import AsyncGenerator, Sequence
 from typing import Any, Protocol
 
+from redis.exceptions import RedisError
+
 from scalekit._breaker import Breaker
 from scalekit._redis import clients
 from scalekit._redis.cluster import Router
 from scalekit._redis.coalesce import Coalescer, PoolConnections
 from scalekit._redis.follow import MasterConnections
 from scalekit._redis.lane import Call
-from scalekit._redis.script import Script
+from scalekit._redis.script import Request, Script
 from scalekit._redis.wire import Argument, pack
+from scalekit.errors import BackendError
 
 _LANES = 2
 
@@ -97,6 +100,26 @@ class AsyncCommands:
         future = loop.create_future()
         home.submit(Call(args, data, future, source=source))
         return future
+
+    async def pipeline(self, requests: Sequence[Request]) -> list[Any]:
+        futures = [self._submit(*request) for request in requests]
+        failure: Exception | None = None
+        replies = []
+        try:
+            for future in futures:
+                try:
+                    replies.append(await future)
+                except (BackendError, RedisError) as error:
+                    replies.append(None)
+                    failure = failure or error
+        finally:
+            for future in futures[len(replies) :]:
+                # Nobody awaits it: asyncio would log an error in it as never retrieved.
+                if not future.cancel() and not future.cancelled():
+                    future.exception()
+        if failure is not None:
+            raise failure
+        return replies
 
     async def close(self) -> None:
         """Close the connections of this event loop, and have the other running loops close theirs."""

@@ -12,7 +12,7 @@ import contextlib
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from redis import exceptions
@@ -21,10 +21,10 @@ from scalekit._breaker import Breaker
 from scalekit._redis import errors
 from scalekit._redis.clients import Source
 from scalekit._redis.cluster import ASKING, HOPS, PAUSE, SLOTS
-from scalekit._redis.exchange import exchange
+from scalekit._redis.exchange import Trip
 from scalekit._redis.topology import Place, Topology
 from scalekit._redis.wire import Argument, pack
-from scalekit.errors import BackendError
+from scalekit.errors import BackendError, BackendTimeout
 
 
 class SyncRouter:
@@ -60,10 +60,52 @@ class SyncRouter:
                 else:  # a node that does not say where
                     place, prelude = self._owner(args), 0
             except BackendError as error:
-                if error.__cause__ is not None:  # not the breaker's: something was tried
-                    self._stale = True
+                self._suspect(error)
                 raise
         raise errors.unavailable(self._source.name, f"gave up after {HOPS} redirections")
+
+    def execute_all(self, commands: Sequence[tuple[Argument, ...]], packed: Sequence[bytes]) -> list[Any]:
+        """The replies to ``commands``, and errors among them: all are sent before any reply is read."""
+        places: dict[Place, list[int]] = {}
+        for at, args in enumerate(commands):
+            places.setdefault(self._owner(args), []).append(at)
+        outcomes: list[Any] = [None] * len(commands)
+        trips: list[tuple[Trip, list[int]]] = []
+
+        def failed(numbers: list[int], error: BackendError) -> None:
+            self._suspect(error)
+            for at in numbers:
+                outcomes[at] = error
+
+        try:
+            for place, numbers in places.items():
+                try:
+                    trip = self._begin(place, b"".join([packed[at] for at in numbers]))
+                except BackendError as error:
+                    failed(numbers, error)
+                else:
+                    trips.append((trip, numbers))
+            late = False
+            while trips:
+                trip, numbers = trips.pop()
+                try:
+                    replies = trip.replies(len(numbers), hurry=late)  # one time-out is for all
+                except BackendError as error:
+                    late |= isinstance(error, BackendTimeout)
+                    failed(numbers, error)
+                else:
+                    for at, reply in zip(numbers, replies, strict=True):
+                        outcomes[at] = reply
+        finally:
+            for trip, _ in trips:  # the thread was interrupted
+                trip.give_up()
+        for at, outcome in enumerate(outcomes):
+            if isinstance(outcome, errors.REDIRECTS):  # it has not run
+                try:
+                    outcomes[at] = self.execute(commands[at], packed[at])
+                except (BackendError, exceptions.ResponseError) as error:
+                    outcomes[at] = error
+        return outcomes
 
     def close(self) -> None:
         with self._lock:
@@ -84,19 +126,28 @@ class SyncRouter:
             self._stale = True
             raise errors.unavailable(self._source.name, error) from error
 
+    def _suspect(self, error: BackendError) -> None:
+        if error.__cause__ is not None:  # not the breaker's: something was tried
+            self._stale = True
+
     def _send(self, place: Place, data: bytes, prelude: int = 0) -> Any:
+        reply = self._begin(place, data).replies(prelude + 1)[-1]
+        if isinstance(reply, Exception):
+            raise reply
+        return reply
+
+    def _begin(self, place: Place, data: bytes) -> Trip:
         name = _name(place)
         with self._lock:
             pool = self._pools.get(place)
             if pool is None:
                 pool = self._pools[place] = self._source.node_pool("sync", place)
-        return exchange(
+        return Trip(
             pool,
             data,
             backend=f"{self._source.name} node {name}",
             breaker=self._breaker(name),
             timeout=self._source.limits.timeout,
-            prelude=prelude,
         )
 
     def _refresh(self, args: tuple[Argument, ...]) -> None:

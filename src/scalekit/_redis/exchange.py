@@ -1,4 +1,4 @@
-"""One command over one connection of a synchronous pool.
+"""Commands over one connection of a synchronous pool.
 
 redis-py connects, authenticates and sends. What comes back is read here: its socket time-outs begin again
 with every byte. ``timeout`` is for each reply, and begins again with every 64 KiB of a large one.
@@ -14,52 +14,107 @@ from scalekit._redis import errors
 from scalekit._redis.replies import MALFORMED, NOTHING, Arriving, Replies, make_replies
 
 _CHUNK = 1 << 16
+_SOON = 0.01  # seconds
 
 
-def exchange(
-    pool: Any, data: bytes, *, backend: str, breaker: Breaker, timeout: float, prelude: int = 0
-) -> Any:
-    """Send ``data``, skip ``prelude`` replies, return the next; redirections are raised as they come."""
-    if not breaker.allows():
-        raise errors.unavailable(backend, errors.REFUSED)
-    try:
-        # Notices a connection that the server has closed meanwhile, and opens it again.
-        connection = pool.get_connection()
-    except exceptions.MaxConnectionsError as error:  # says nothing about the server
-        raise errors.unavailable(backend, error) from error
-    except errors.FAILURES as error:
-        breaker.failed()
-        raise errors.unavailable(backend, error) from errors.cause(error)
-    whole, replies = False, make_replies()
-    try:
-        connection.send_packed_command([data], check_health=False)
-        for _ in range(prelude):
-            _receive(connection._sock, replies, timeout)
-        reply = _receive(connection._sock, replies, timeout)
-        whole = not replies.has_data()
-    except exceptions.ResponseError as error:
-        if errors.declines(error):
-            # Say, a primary that has become a replica: another connection may find the new one.
-            raise errors.unavailable(backend, error) from error
-        whole = not replies.has_data()
-        # An answer too. A restarted server answers NOSCRIPT first, and what follows must not be refused.
-        breaker.succeeded()
-        raise
-    except errors.FAILURES as error:
-        if errors.is_timeout(error):
-            breaker.failed()
-        raise errors.translate(error, backend, timeout) from errors.cause(error)
-    finally:
-        # Also when the thread was interrupted: the reply that is still to come is nobody else's.
-        if not whole:
-            connection.disconnect()
-        pool.release(connection)
-    breaker.succeeded()
+def exchange(pool: Any, data: bytes, *, backend: str, breaker: Breaker, timeout: float) -> Any:
+    """Send the one command ``data`` and return its reply; raises one that refuses it."""
+    reply = Trip(pool, data, backend=backend, breaker=breaker, timeout=timeout).replies(1)[0]
+    if isinstance(reply, Exception):
+        raise reply
     return reply
 
 
+class Trip:
+    """Commands that were sent over one connection of ``pool``, and whose replies are to come.
+
+    Whoever has made one takes its replies, or gives it up.
+
+    Raises:
+        BackendUnavailable: they could not be sent, or the breaker is open.
+        BackendTimeout: in time.
+    """
+
+    __slots__ = ("_backend", "_breaker", "_connection", "_pool", "_timeout")
+
+    def __init__(self, pool: Any, data: bytes, *, backend: str, breaker: Breaker, timeout: float) -> None:
+        if not breaker.allows():
+            raise errors.unavailable(backend, errors.REFUSED)
+        try:
+            # Notices a connection that the server has closed meanwhile, and opens it again.
+            self._connection = pool.get_connection()
+        except exceptions.MaxConnectionsError as error:  # says nothing about the server
+            raise errors.unavailable(backend, error) from error
+        except errors.FAILURES as error:
+            breaker.failed()
+            raise errors.unavailable(backend, error) from errors.cause(error)
+        self._pool, self._backend, self._breaker, self._timeout = pool, backend, breaker, timeout
+        sent = False
+        try:
+            self._connection.send_packed_command([data], check_health=False)
+            sent = True
+        except errors.FAILURES as error:
+            raise self._failure(error) from errors.cause(error)
+        finally:
+            if not sent:
+                self.give_up()
+
+    def replies(self, count: int, *, hurry: bool = False) -> list[Any]:
+        """The next ``count`` replies, which are all; one that refuses its command is an exception among them.
+
+        With ``hurry`` they are not waited for: another server has used up the time.
+
+        Raises:
+            BackendUnavailable: the server declines to work, or the connection broke.
+            BackendTimeout: no answer in time.
+        """
+        found: list[Any] = []
+        whole, declined, replies = False, None, make_replies()
+        sock = self._connection._sock
+        try:
+            if hurry:
+                sock.settimeout(_SOON)
+            for _ in range(count):
+                reply = _receive(sock, replies, self._timeout)
+                if isinstance(reply, Exception):
+                    if not isinstance(reply, exceptions.ResponseError):
+                        raise reply  # the server refuses to talk to us at all
+                    if errors.declines(reply):
+                        # Say, a primary that has become a replica: another connection may find the new one.
+                        declined = reply
+                        break
+                found.append(reply)
+            else:
+                whole = not replies.has_data()
+            if hurry:
+                sock.settimeout(self._timeout)
+        except errors.FAILURES as error:
+            raise self._failure(error) from errors.cause(error)
+        finally:
+            # Also when the thread was interrupted: the reply that is still to come is nobody else's.
+            if whole:
+                self._pool.release(self._connection)
+            else:
+                self.give_up()
+        if declined is not None:
+            raise errors.unavailable(self._backend, declined) from declined
+        # A refusal is an answer, too. A restarted server says NOSCRIPT first, and what follows must be let
+        # through.
+        self._breaker.succeeded()
+        return found
+
+    def give_up(self) -> None:
+        self._connection.disconnect()
+        self._pool.release(self._connection)
+
+    def _failure(self, error: BaseException) -> Exception:
+        if errors.is_timeout(error):
+            self._breaker.failed()
+        return errors.translate(error, self._backend, self._timeout)
+
+
 def _receive(sock: Any, replies: Replies, timeout: float) -> Any:
-    """The next reply; an error is raised. ``timeout`` is also that of ``sock``, before and after."""
+    """The next reply, which may be an error. ``timeout`` is also that of ``sock``, before and after."""
     reply = _next(replies)
     if reply is NOTHING:
         until = time.monotonic() + timeout
@@ -68,8 +123,6 @@ def _receive(sock: Any, replies: Replies, timeout: float) -> Any:
         if reply is NOTHING:
             reply = _rest(sock, replies, timeout, until)
             sock.settimeout(timeout)
-    if isinstance(reply, Exception):
-        raise reply
     return reply
 
 

@@ -8,7 +8,7 @@ from scalekit._forks import renew_in_children
 from scalekit._options import SECONDS, check_kind
 from scalekit._redis.aio import AsyncCommands
 from scalekit._redis.clients import FromURL, Given, Limits, Source
-from scalekit._redis.script import Script
+from scalekit._redis.script import Request, Script
 from scalekit._redis.sync import SyncCommands
 from scalekit._redis.url import parse
 from scalekit._redis.wire import Argument
@@ -34,6 +34,15 @@ class Commands(Protocol):
 
     def script(self, script: Script, keys: Sequence[str | bytes], args: Sequence[Argument] = ()) -> Any:
         """Run a Lua script with ``keys`` and ``args``; raises what :meth:`execute` raises."""
+
+    def pipeline(self, requests: Sequence[Request]) -> Any:
+        """Send commands in one trip, on a Cluster one to each node at once; the list of their replies.
+
+        They are no transaction: each goes its own way, and all have been answered when this ends.
+
+        Raises:
+            what :meth:`execute` raises, for the first in order that failed; the others may have been applied.
+        """
 
     def close(self) -> Any:
         """Release every connection that the link made; what is in flight fails. May be used again after."""

@@ -1,6 +1,21 @@
-"""Lua scripts by their digest."""
+"""Lua scripts by their digest, and commands to be sent together."""
 
 import hashlib
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from scalekit._redis.wire import Argument
+
+
+class Request(NamedTuple):
+    """A command. ``source`` is the text of the script that it calls by its digest."""
+
+    args: tuple[Argument, ...]
+    source: str | None = None
+
+    def in_full(self) -> tuple[Argument, ...]:
+        """The same script by its text."""
+        return ("EVAL", self.source or "", *self.args[2:])
 
 
 class Script:
@@ -12,3 +27,6 @@ class Script:
         self.source = source
         # Redis names scripts by their SHA-1; nothing here depends on it being hard to forge.
         self.sha = hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest()
+
+    def request(self, keys: Sequence[str | bytes], args: Sequence[Argument] = ()) -> Request:
+        return Request(("EVALSHA", self.sha, len(keys), *keys, *args), self.source)

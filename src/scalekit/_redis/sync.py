@@ -15,10 +15,10 @@ from redis.exceptions import NoScriptError
 from scalekit._breaker import Breaker
 from scalekit._redis import clients, errors
 from scalekit._redis.cluster_sync import SyncRouter, disconnect
-from scalekit._redis.exchange import exchange
+from scalekit._redis.exchange import Trip, exchange
 from scalekit._redis.follow import MasterPool
 from scalekit._redis.kept import KeptConnections
-from scalekit._redis.script import Script
+from scalekit._redis.script import Request, Script
 from scalekit._redis.wire import Argument, pack
 
 
@@ -60,6 +60,33 @@ class SyncCommands:
             return self.execute("EVALSHA", script.sha, len(keys), *keys, *args)
         except NoScriptError:  # after a restart, a failover or SCRIPT FLUSH; nothing has run
             return self.execute("EVAL", script.source, len(keys), *keys, *args)
+
+    def pipeline(self, requests: Sequence[Request]) -> list[Any]:
+        outcomes = self._send([request.args for request in requests])
+        unknown = [at for at, outcome in enumerate(outcomes) if isinstance(outcome, NoScriptError)]
+        if unknown:  # after a restart, a failover or SCRIPT FLUSH; they have not run
+            again = self._send([requests[at].in_full() for at in unknown])
+            for at, outcome in zip(unknown, again, strict=True):
+                outcomes[at] = outcome
+        for outcome in outcomes:
+            if isinstance(outcome, Exception):
+                raise outcome
+        return outcomes
+
+    def _send(self, commands: Sequence[tuple[Argument, ...]]) -> list[Any]:
+        """The replies to ``commands`` in their order, and errors among them."""
+        packed = [pack(args) for args in commands]
+        with self._turn():
+            router, pool = self._open()
+            if router is not None:
+                return router.execute_all(commands, packed)
+            return Trip(
+                pool,
+                b"".join(packed),
+                backend=self._source.name,
+                breaker=self._breaker,
+                timeout=self._source.limits.timeout,
+            ).replies(len(packed))
 
     def close(self) -> None:
         with self._lock:
