@@ -1,77 +1,105 @@
-"""What the cache asks of a back end, and the shape in which entries are kept.
+"""What the cache asks of a back end.
 
 Rules, which make a result that was computed before an invalidation unable to appear after it:
 
-* A miss takes a *lease* on the key. A result is stored only while its lease is in place.
-* Dropping a key voids its lease. Callers who miss under the same versions share one lease; the first to
-  store wins.
-* A tag has a random version. Entries carry the versions that were read *before* the query ran, and are
-  valid while these are the present ones. Dropping a tag takes its version away: one command, however
-  many entries carry it. A version that is missing, dropped or evicted, makes misses; the next
-  one is random again, so no old entry ever matches it.
+* A miss takes a *lease* on its key. A result is stored only while its lease is in place, and there is one
+  lease at a time: who does not have it waits for who has.
+* Dropping a key voids its lease, and what is stored under it.
+* A *tag* has a random version (:mod:`scalekit.cache.versions`). An entry carries the versions that were read
+  *before* its query ran, and is valid while these are the present ones. Dropping a tag gives it another
+  version: one command, however many entries carry it.
+* A writer *marks* the tags it changes before COMMIT and *bumps* them after it. While a tag is marked there is
+  no lease on anything that carries it. A mark ends by itself, so a writer that died leaves misses, never old data.
+* The *generation* is a tag that every lookup carries without naming it: to drop it is to drop everything.
 
-An entry is one value: ``L``, a token and a header is a lease; a header and the payload is a result. The
-header is ``V``, the number of tags and their versions.
+What is under a key is described in :mod:`scalekit.cache.entry`.
 """
 
-import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import wraps
-from typing import Any, ParamSpec, Protocol, TypeVar, runtime_checkable
+from typing import Any, NamedTuple, ParamSpec, Protocol, TypeVar, runtime_checkable
 
 from scalekit._steps import Steps
+from scalekit.cache.entry import Found
 from scalekit.types import Colour
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
-LEASE_TTL = 60.0
-"""Seconds that a lease lasts. The result of a query that takes longer is returned but not stored."""
-
-VERSION_BYTES = 8
-TOKEN_BYTES = 16
 MAX_TAGS = 32
 
 
-@dataclass(frozen=True, slots=True)
-class Miss:
-    """No result. ``versions`` are the tags' present ones, in their order, ``None`` where one is missing;
-    ``token`` is the lease in place, if there is one."""
+class Lookup(NamedTuple):
+    """What is asked for: a key, and the tags that its entry carries besides the generation."""
 
-    versions: tuple[bytes | None, ...] = ()
-    token: bytes | None = None
+    key: str
+    tags: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """The right to store one result: what is under the key meanwhile, and how the result will begin."""
+    """The right to store one result, whoever has it."""
 
+    key: str
     token: bytes
-    header: bytes
-
-    def admits(self, found: Miss) -> bool:
-        """Whether ``found``, read later, shows the same lease and versions."""
-        return found.token == self.token and _header(found.versions) == self.header
+    """What tells it from others: 16 bytes."""
+    versions: bytes
+    """The versions of the tags as they were when it was taken, the generation first: what an entry carries."""
+    mine: bool
+    """Whether whoever asked for it has it now; if not, somebody else had it before."""
+    left: float
+    """Seconds until it ends."""
+    refresh: bool = False
+    """There is an entry beside it, which stays readable."""
+    ages: tuple[float, ...] = ()
+    """Seconds that each tag has had its version, the generation first."""
+    positions: tuple[str | None, ...] = ()
+    """Of each tag, the position of the primary after the commit that gave it its version, if it is known."""
 
 
 class Entries(Protocol):
     """One colour of a back end.
 
     Each method is a generator, driven by :func:`scalekit._steps.run` or ``run_async``. A server that fails
-    raises :class:`~scalekit.errors.BackendError`.
+    raises :class:`~scalekit.errors.BackendError`. Times are seconds.
     """
 
-    def read(self, key: str, tags: Sequence[str]) -> Steps[bytes | Miss]:
-        """The payload under ``key`` if it is valid."""
+    limit: int | None
+    """Bytes of the largest value that can be stored; ``None``: whatever fits."""
+
+    def read(self, lookups: Sequence[Lookup]) -> Steps[list[Found]]:
+        """What is under each key and the records of its tags, in their order; one round trip for all."""
         ...
 
-    def lease(self, key: str, tags: Sequence[str], miss: Miss) -> Steps[bytes | Lease | None]:
-        """A lease for ``key`` after ``miss``, or a payload if there is one by now, or neither."""
+    def acquire(
+        self, lookup: Lookup, found: Found, *, ttl: float, refresh: bool = False
+    ) -> Steps[Lease | Found | None]:
+        """The right to store, after ``found`` was no hit.
+
+        Tags without a version get one. With ``refresh`` there is an entry, which stays readable while it is
+        being replaced.
+
+        Returns:
+            A lease: ``mine``, or another's. ``Found`` if there is a valid entry or pass mark by now (with
+            ``refresh``: if there is none any more). ``None`` if there is no lease to be had: a tag is being
+            changed, or what was written does not stay.
+        """
         ...
 
-    def fill(self, key: str, lease: Lease, payload: bytes, ttl: float) -> Steps[bool]:
-        """Store ``payload`` for ``ttl`` seconds if ``lease`` is in place; whether it was."""
+    def renew(self, lease: Lease, *, ttl: float) -> Steps[Lease | None]:
+        """The lease, to last ``ttl`` from now; ``None`` if it was voided."""
+        ...
+
+    def fill(self, lease: Lease, value: bytes, *, ttl: float) -> Steps[bool]:
+        """Store an entry for ``ttl`` if the lease is in place; whether it was."""
+        ...
+
+    def release(self, lease: Lease, *, mark: bytes = b"", ttl: float = 0.0) -> Steps[None]:
+        """Give the lease back, if it is in place: put ``mark`` there for ``ttl``, or nothing.
+
+        Of a ``refresh`` lease the entry stays, as it was.
+        """
         ...
 
     def drop(self, keys: Sequence[str]) -> Steps[None]:
@@ -79,7 +107,23 @@ class Entries(Protocol):
         ...
 
     def drop_tags(self, tags: Sequence[str]) -> Steps[None]:
-        """Make every result that carries one of ``tags`` a miss."""
+        """Make a miss of every result that carries one of ``tags``; writers' marks stay in place."""
+        ...
+
+    def mark(self, tags: Sequence[str], writer: bytes, *, ttl: float) -> Steps[None]:
+        """``writer`` (8 bytes, random) is about to commit changes of ``tags``: they are dirty, ``ttl`` at most."""
+        ...
+
+    def bump(self, tags: Sequence[str], writer: bytes, *, position: str | None = None) -> Steps[None]:
+        """``writer`` is done: what nobody else is changing has a new version."""
+        ...
+
+    def renew_generation(self, *, older_than: float | None = None) -> Steps[None]:
+        """Drop everything; with ``older_than``, only if that was not done within so many seconds."""
+        ...
+
+    def ping(self) -> Steps[None]:
+        """Nothing, if the server answers."""
         ...
 
     def close(self) -> Any:
@@ -95,43 +139,6 @@ class Backend(Protocol):
     def using(self, colour: Colour) -> Entries:
         """The back end in one colour; raises ``WrongColour`` if its client has the other one."""
         ...
-
-
-def new_version() -> bytes:
-    return secrets.token_bytes(VERSION_BYTES)
-
-
-def header(versions: Sequence[bytes]) -> bytes:
-    """What a value begins with that was computed under these versions of its tags."""
-    return b"V%c%b" % (len(versions), b"".join(versions))
-
-
-def _header(versions: Sequence[bytes | None]) -> bytes | None:
-    present = [version for version in versions if version is not None]
-    return header(present) if len(present) == len(versions) else None
-
-
-def new_lease(start: bytes) -> Lease:
-    return Lease(b"L%b%b" % (secrets.token_bytes(TOKEN_BYTES), start), start)
-
-
-def shared_lease(token: bytes | None, start: bytes) -> Lease | None:
-    """The lease that is in place, if it was taken under the same versions."""
-    if token is not None and token[1 + TOKEN_BYTES :] == start:
-        return Lease(token, start)
-    return None
-
-
-def judge(value: bytes | None, versions: Sequence[bytes | None]) -> bytes | Miss:
-    """What is under a key: a payload, if it is a result and its tags have their versions still."""
-    if value is None:
-        return Miss(tuple(versions))
-    if value.startswith(b"L"):
-        return Miss(tuple(versions), value)
-    start = _header(versions)
-    if start is not None and value.startswith(start):
-        return value[len(start) :]
-    return Miss(tuple(versions))
 
 
 def immediate(function: Callable[P, T]) -> Callable[P, Steps[T]]:

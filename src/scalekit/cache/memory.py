@@ -1,27 +1,33 @@
 """The cache's back end in this process: for tests, for one server, and where Redis would be too far away.
 
-Another server has another one, so an invalidation reaches this process alone.
+Another server has another one, so an invalidation reaches this process alone. It is also the plainest
+reading of the protocol: each of its methods is what a server's script does.
 """
 
+import secrets
 import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 
 from scalekit._forks import renew_in_children
-from scalekit.cache.backend import (
-    LEASE_TTL,
-    Lease,
-    Miss,
-    header,
-    immediate,
-    judge,
-    new_lease,
-    new_version,
-    shared_lease,
+from scalekit.cache import versions
+from scalekit.cache.backend import Lease, Lookup, immediate
+from scalekit.cache.entry import (
+    TOKEN_BYTES,
+    Found,
+    is_under,
+    pack_lease,
+    pack_refresh,
+    refresh_ends,
+    token_of,
+    without_refresh,
 )
+from scalekit.cache.entry import versions as versions_of
 from scalekit.errors import ConfigurationError
 from scalekit.types import Colour
+
+_GENERATION = ""  # a tag that nobody else can have: names are not empty
 
 
 class MemoryBackend:
@@ -36,14 +42,15 @@ class MemoryBackend:
     """
 
     local = True
+    limit: int | None = None
 
-    def __init__(self, *, max_entries: int = 10_000, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, *, max_entries: int = 10_000, clock: Callable[[], float] = time.time) -> None:
         if max_entries < 1:
             raise ConfigurationError(f"max_entries={max_entries!r}: at least 1 is needed")
         self._max_entries = max_entries
         self._clock = clock
         self._values: OrderedDict[str, tuple[float, bytes]] = OrderedDict()  # when it ends, and what it is
-        self._versions: dict[str, bytes] = {}
+        self._records: dict[str, bytes] = {}
         self.forked()
         renew_in_children(self)
 
@@ -54,31 +61,86 @@ class MemoryBackend:
         return self
 
     @immediate
-    def read(self, key: str, tags: Sequence[str]) -> bytes | Miss:
+    def read(self, lookups: Sequence[Lookup]) -> list[Found]:
         with self._lock:
-            return judge(self._get(key), [self._versions.get(tag) for tag in tags])
+            return [
+                Found(self._get(key), tuple(map(self._records.get, (_GENERATION, *tags))))
+                for key, tags in lookups
+            ]
 
     @immediate
-    def lease(self, key: str, tags: Sequence[str], miss: Miss) -> bytes | Lease | None:
+    def acquire(
+        self, lookup: Lookup, found: Found, *, ttl: float, refresh: bool = False
+    ) -> Lease | Found | None:
         with self._lock:
-            versions = [self._versions.setdefault(tag, new_version()) for tag in tags]
-            found = judge(self._get(key), versions)
-            if isinstance(found, bytes):
-                return found
-            start = header(versions)
-            lease = shared_lease(found.token, start)
-            if lease is None:
-                lease = new_lease(start)
-                self._put(key, lease.token, LEASE_TTL)
+            now = self._now()
+            records = tuple([self._record(tag, now) for tag in (_GENERATION, *lookup.tags)])
+            present = versions_of(records)
+            if present is None:
+                return None
+            value = self._get(lookup.key)
+            current = value is not None and is_under(value, present)
+            kind = value[:1] if value is not None and current else b""
+            if refresh and kind not in (b"E", b"R"):
+                return Found(value, records)
+            if not refresh and kind in (b"E", b"R", b"P"):
+                return Found(value, records)
+            token, mine, left = secrets.token_bytes(TOKEN_BYTES), True, ttl
+            if value is not None and kind == b"L":
+                token, mine, left = token_of(value) or b"", False, self._left(lookup.key)
+            elif value is not None and kind == b"R" and refresh_ends(value) > now:
+                token, mine, left = token_of(value) or b"", False, (refresh_ends(value) - now) / 1000
+            elif value is not None and refresh:
+                entry = without_refresh(value) if kind == b"R" else value
+                ends = now + int(ttl * 1000)
+                self._put(lookup.key, pack_refresh(token, ends, entry), self._left(lookup.key))
+            else:
+                self._put(lookup.key, pack_lease(token, present), ttl)
+            known = [versions.parse(record) for record in records]
+            return Lease(
+                key=lookup.key,
+                token=token,
+                versions=present,
+                mine=mine,
+                left=left,
+                refresh=refresh,
+                ages=tuple([(now - one.birth) / 1000 for one in known if one]),
+                positions=tuple([one.position for one in known if one]),
+            )
+
+    @immediate
+    def renew(self, lease: Lease, *, ttl: float) -> Lease | None:
+        with self._lock:
+            value = self._leased(lease)
+            if value is None:
+                return None
+            if lease.refresh:
+                again = pack_refresh(lease.token, self._now() + int(ttl * 1000), without_refresh(value))
+                self._put(lease.key, again, self._left(lease.key))
+            else:
+                self._put(lease.key, value, ttl)
             return lease
 
     @immediate
-    def fill(self, key: str, lease: Lease, payload: bytes, ttl: float) -> bool:
+    def fill(self, lease: Lease, value: bytes, *, ttl: float) -> bool:
         with self._lock:
-            if self._get(key) != lease.token:
+            if self._leased(lease) is None:
                 return False
-            self._put(key, lease.header + payload, ttl)
+            self._put(lease.key, value, ttl)
             return True
+
+    @immediate
+    def release(self, lease: Lease, *, mark: bytes = b"", ttl: float = 0.0) -> None:
+        with self._lock:
+            value = self._leased(lease)
+            if value is None:
+                return
+            if lease.refresh:
+                self._put(lease.key, without_refresh(value), self._left(lease.key))
+            elif mark:
+                self._put(lease.key, mark, ttl)
+            else:
+                del self._values[lease.key]
 
     @immediate
     def drop(self, keys: Sequence[str]) -> None:
@@ -90,13 +152,55 @@ class MemoryBackend:
     def drop_tags(self, tags: Sequence[str]) -> None:
         with self._lock:
             for tag in tags:
-                self._versions.pop(tag, None)
+                self._records[tag] = versions.dropped(self._records.get(tag), now=self._now())
+
+    @immediate
+    def mark(self, tags: Sequence[str], writer: bytes, *, ttl: float) -> None:
+        with self._lock:
+            now = self._now()
+            for tag in tags:
+                record = self._records.get(tag)
+                self._records[tag] = versions.marked(record, writer, now=now, ends=now + int(ttl * 1000))
+
+    @immediate
+    def bump(self, tags: Sequence[str], writer: bytes, *, position: str | None = None) -> None:
+        with self._lock:
+            for tag in tags:
+                self._records[tag] = versions.bumped(
+                    self._records.get(tag), writer, now=self._now(), position=position
+                )
+
+    @immediate
+    def renew_generation(self, *, older_than: float | None = None) -> None:
+        with self._lock:
+            now, known = self._now(), versions.parse(self._records.get(_GENERATION))
+            if known is None or older_than is None or now - known.birth > older_than * 1000:
+                self._records[_GENERATION] = versions.pack(versions.new_version(), now)
+
+    @immediate
+    def ping(self) -> None:
+        return None
 
     def close(self) -> None:
         """Forget everything."""
         with self._lock:
             self._values.clear()
-            self._versions.clear()
+            self._records.clear()
+
+    def _now(self) -> int:
+        return int(self._clock() * 1000)
+
+    def _record(self, tag: str, now: int) -> bytes:
+        """The record of a tag; one without a version, and without marks that last, gets one."""
+        record = self._records.get(tag)
+        if record is None or (record[:1] == b"D" and not versions.writers(record, now)):
+            record = self._records[tag] = versions.pack(versions.new_version(), now)
+        return record
+
+    def _leased(self, lease: Lease) -> bytes | None:
+        """What is under the key of a lease that is in place."""
+        value = self._get(lease.key)
+        return value if token_of(value) == lease.token else None
 
     def _get(self, key: str) -> bytes | None:
         entry = self._values.get(key)
@@ -107,6 +211,9 @@ class MemoryBackend:
             return None
         self._values.move_to_end(key)
         return entry[1]
+
+    def _left(self, key: str) -> float:
+        return self._values[key][0] - self._clock()
 
     def _put(self, key: str, value: bytes, ttl: float) -> None:
         self._values[key] = (self._clock() + ttl, value)
