@@ -313,8 +313,9 @@ async def test_an_entry_ends_after_its_ttl() -> None:
     """It is served up to its ttl, and not from then on."""
     now = 0.0
     cache, calls = Cache(MemoryBackend(clock=lambda: now)), 0
+    cache._core.clock = lambda: now
 
-    @cache.query(ttl=1.5)
+    @cache.query(ttl=1.5, jitter=0)
     async def query() -> int:
         nonlocal calls
         calls += 1

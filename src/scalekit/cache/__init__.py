@@ -25,11 +25,12 @@ from typing import Any, ParamSpec, TypeVar, overload
 from scalekit._durations import Duration, seconds
 from scalekit._options import check_items, check_kind, in_colour
 from scalekit._steps import run, run_async
-from scalekit.cache._core import Core, Query
+from scalekit.cache._core import Core, Query, Via
 from scalekit.cache.backend import MAX_TAGS, Backend
 from scalekit.cache.codecs import Codec
 from scalekit.cache.keys import Keys
 from scalekit.cache.local import Local
+from scalekit.cache.options import Life
 from scalekit.cache.stats import Counter, Stats
 from scalekit.cache.tags import tags_of
 from scalekit.cache.wrappers import AsyncCached, SyncCached, wrap_async, wrap_sync
@@ -99,6 +100,8 @@ class Cache:
         tags: Iterable[str] = (),
         ignore: Iterable[str] = (),
         name: str | None = None,
+        jitter: float = 0.1,
+        cache_if: Callable[[Any], bool] | None = None,
     ) -> "QueryDecorator":
         """Cache what a function returns, a ``def`` or an ``async def``.
 
@@ -112,6 +115,9 @@ class Cache:
             tags: more names to drop them by, with :meth:`invalidate_tags`.
             ignore: parameters that do not change the result; they are left out of the key.
             name: the function's identity in the keys; default its module and qualified name.
+            jitter: the part of ``ttl``, 0 to 0.5, by which it is shortened at random for each result.
+            cache_if: which results are stored, by the result: ``bool`` stores none that is empty, and without
+                it ``None`` and empty lists are results like any other.
 
         Raises:
             ConfigurationError: an option is wrong, the return annotation cannot be used, or another function
@@ -126,9 +132,9 @@ class Cache:
         all_tags = tuple(sorted({*tables, *names}))
         if len(all_tags) > MAX_TAGS:
             raise ConfigurationError(f"{len(all_tags)} tags; a result has at most {MAX_TAGS}")
-        life = seconds(ttl, name="ttl", minimum=0.001)
+        life = Life(ttl, jitter=jitter)
         ignored = check_items(ignore, option="ignore=")
-        return QueryDecorator(self, ttl=life, tags=all_tags, ignore=ignored, name=name)
+        return QueryDecorator(self, life=life, tags=all_tags, ignore=ignored, name=name, cache_if=cache_if)
 
     async def invalidate_tags(self, *things: object) -> None:
         """Drop every result that carries one of these tags or reads one of these tables, on every server.
@@ -140,12 +146,12 @@ class Cache:
             ConfigurationError: one of ``things`` is neither.
         """
         tags = set(tags_of(*things, where="invalidate_tags"))
-        await run_async(self._core.drop(self._backend.using("async"), keys=set(), tags=tags))
+        await run_async(self._core.invalidation.drop(self._via("async"), keys=set(), tags=tags))
 
     def invalidate_tags_sync(self, *things: object) -> None:
         """:meth:`invalidate_tags` for synchronous code."""
         tags = set(tags_of(*things, where="invalidate_tags_sync"))
-        run(self._core.drop(self._backend.using("sync"), keys=set(), tags=tags))
+        run(self._core.invalidation.drop(self._via("sync"), keys=set(), tags=tags))
 
     def watch(self, target: Any) -> None:
         """Drop what reads a table whenever a transaction that changed it has been committed.
@@ -163,6 +169,9 @@ class Cache:
         from scalekit.cache.orm import watch
 
         watch(target, core=self._core, backend=self._backend)
+
+    def _via(self, colour: Colour) -> Via:
+        return Via(self._backend.using(colour), self._core.runtimes[colour])
 
     def stats(self) -> Stats:
         """What was counted since this cache was made, in this process."""
@@ -185,9 +194,17 @@ class QueryDecorator:
     """What :meth:`Cache.query` returns."""
 
     def __init__(
-        self, cache: Cache, *, ttl: float, tags: tuple[str, ...], ignore: tuple[str, ...], name: str | None
+        self,
+        cache: Cache,
+        *,
+        life: Life,
+        tags: tuple[str, ...],
+        ignore: tuple[str, ...],
+        name: str | None,
+        cache_if: Callable[[Any], bool] | None,
     ) -> None:
-        self._cache, self._ttl, self._tags, self._ignore, self._name = cache, ttl, tags, ignore, name
+        self._cache, self._life, self._tags, self._ignore, self._name = cache, life, tags, ignore, name
+        self._cache_if = cache_if
 
     @overload
     def __call__(  # type: ignore[overload-overlap]  # the first that fits is meant
@@ -208,15 +225,16 @@ class QueryDecorator:
         colour: Colour = "async" if inspect.iscoroutinefunction(function) else "sync"
         definition = "an async def" if colour == "async" else "a plain def"
         core = self._cache._core
+        entries = in_colour(self._cache._backend, colour, taker=f"{name}, {definition},")
         query = Query(
-            entries=in_colour(self._cache._backend, colour, taker=f"{name}, {definition},"),
-            flights=core.flights[colour],
+            name=name,
+            via=Via(entries, core.runtimes[colour]),
             codec=codec,
-            tags=self._tags,
-            ttl=self._ttl,
+            life=self._life,
+            cache_if=self._cache_if,
         )
         wrap: Callable[..., Any] = wrap_async if colour == "async" else wrap_sync
-        cached = wrap(function, core=core, query=query, keys=keys)
+        cached = wrap(function, core=core, query=query, keys=keys, tags=self._tags)
         self._register(name, cached, function)
         return cached
 

@@ -2,8 +2,8 @@
 
 Rules:
 
-* Look in this process, then in the back end. On a miss, one caller in this process takes the lease, runs the
-  function and stores the result; the others wait for it.
+* Look in this process, then in the back end. On a miss, one caller in this process leads
+  (:mod:`scalekit.cache.leading`) and the others wait for what it gets.
 * A caller shares a computation under way only if nothing was invalidated since that one began: what it reads
   from the back end on its way tells (see :mod:`scalekit.cache.flights`). So a call made after an invalidation
   never gets a result that was computed before it.
@@ -17,43 +17,30 @@ Rules:
   cache.
 """
 
+import logging
 import time
 import weakref
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from scalekit._steps import Steps
-from scalekit.cache.backend import Entries, Lease, Miss
-from scalekit.cache.codecs import UNREADABLE, Codec
-from scalekit.cache.flights import ABANDONED, RELEASED, AsyncFlights, Flight, Flights, Part, SyncFlights
+from scalekit.cache.backend import Lookup
+from scalekit.cache.codecs import UNREADABLE
+from scalekit.cache.entry import Found, Hit, Miss, judge
+from scalekit.cache.flights import ABANDONED, RELEASED, Part
+from scalekit.cache.invalidation import Invalidation
+from scalekit.cache.leading import Lead
 from scalekit.cache.local import MISSING, Local, Mark
+from scalekit.cache.query import Asked, Call, Query, Via
+from scalekit.cache.runtime import Runtime, runtimes
 from scalekit.cache.sessions import Replicated, has_changes
 from scalekit.cache.stats import Counter
-from scalekit.cache.uses import noted
-from scalekit.errors import BackendError, NoServerAvailable
+from scalekit.cache.uses import note_call
 from scalekit.types import Colour
 
+__all__ = ["Call", "Core", "Query", "Via"]
 
-@dataclass(frozen=True, kw_only=True)
-class Query:
-    """What does not change from call to call."""
-
-    entries: Entries
-    flights: Flights
-    codec: Codec
-    tags: tuple[str, ...]
-    ttl: float
-
-
-@dataclass(frozen=True, kw_only=True)
-class Call:
-    """One call: its key, how to run the function, and what of its arguments belongs to the caller."""
-
-    key: str
-    run: Callable[[], Any]
-    left_out: Sequence[object]
+log = logging.getLogger("scalekit.cache")
 
 
 class Core:
@@ -62,176 +49,113 @@ class Core:
     def __init__(self, *, local: Local, counter: Counter) -> None:
         self.local = local
         self.count = counter.add
-        # Tags that a commit has changed and that are still to be dropped: this process does not read what
-        # carries them before that has succeeded. The object tells one debt from the next.
-        self._owed: dict[str, object] = {}
+        self.runtimes: dict[Colour, Runtime] = runtimes()
+        self.invalidation = Invalidation(local=local, counter=counter, runtimes=self.runtimes)
+        self.or_none = self.invalidation.or_none
         # What sessions are watched (see scalekit.cache.orm).
         self.watched: weakref.WeakSet[Any] = weakref.WeakSet()
         self.replicated: list[Replicated] = []
-        self.flights: dict[Colour, Flights] = {"sync": SyncFlights(), "async": AsyncFlights()}
+        self.clock: Callable[[], float] = time.time
+        self._told: set[str] = set()
 
     def fetch(self, query: Query, call: Call) -> Steps[Any]:
         """The result of ``call``: kept, waited for, or computed."""
+        note_call(call.tags)
         if has_changes(call.left_out):
             self.count("bypasses")
             return (yield call.run())
-        kept = self.local.get(call.key, query.tags)
+        kept = self.local.get(call.key, call.tags)
         if kept is not MISSING:
             self.count("local_hits")
             return kept
         called, counted = time.monotonic(), False
+        flights = query.via.runtime.flights
         while True:
-            mark = self.local.mark(query.tags)
-            found = yield from self._read(query, call.key)
-            if isinstance(found, bytes):
-                try:
-                    result = query.codec.decode(found)
-                except UNREADABLE:
-                    # Not of this return type, whoever wrote it: as if it were not there.
-                    yield from self._or_none(query.entries.drop([call.key]))
-                    found = yield from self._read(query, call.key)
-                    found = None if isinstance(found, bytes) else found
-                else:
-                    self._keep(query, call.key, mark, found, result)
-                    if not counted:
-                        self.count("hits")
+            asked = yield from self.ask(query, call)
+            judged = self.judge(asked.found)
+            if isinstance(judged, Hit) and self.is_fresh(judged):
+                if not counted:
+                    self.count("hits")
+                result, readable = yield from self.read_back(query, call, asked, judged)
+                if readable:
                     return result
+                asked = yield from self.ask(query, call)
             if not counted:
                 self.count("misses")
                 counted = True
+            if isinstance(judged, Miss) and judged.passes:
+                return (yield from self.alone(call))
             if any(source.has_begun(call.left_out) for source in self.replicated):
-                return (yield from self._alone(call))
-            flight, part = query.flights.enter(call.key, query.tags, found, called)
+                return (yield from self.alone(call))
+            flight, part = flights.enter(call.key, call.tags, asked.found, called)
             if part is Part.LEAD:
-                return (yield from self._lead(query, call, flight, mark))
-            if query.flights.is_mine(flight):
-                return (yield from self._alone(call))
+                return (yield from Lead(self, query, call, flight).steps(asked))
+            if flights.is_mine(flight):
+                return (yield from self.alone(call))
             self.count("waits")
             if part is Part.FOLLOW:
-                yield query.flights.wait_end(flight)
+                yield flights.wait_end(flight)
                 continue
-            outcome = yield query.flights.wait(flight)
+            outcome = yield flights.wait(flight)
             if outcome is RELEASED:
-                return (yield from self._alone(call))
+                return (yield from self.alone(call))
             if outcome is not ABANDONED:
                 return query.codec.decode(outcome)
 
-    def drop(self, entries: Entries, *, keys: set[str], tags: set[str]) -> Steps[None]:
-        """Invalidate keys and tags, everywhere.
-
-        Raises:
-            BackendError: the back end could not be told; what it holds is served by others until it expires.
-        """
-        try:
-            for flights in self.flights.values():
-                flights.detach(keys, tags)
-            if keys:
-                yield from entries.drop(sorted(keys))
-            if tags:
-                yield from entries.drop_tags(sorted(tags))
-            self.count("invalidations", len(keys) + len(tags))
-        finally:
-            # Last: a result read from the back end just before must not come in after us.
-            self.local.drop(keys, tags)
-
-    def owe(self, tags: set[str]) -> None:
-        """Note that ``tags`` are to be dropped."""
-        self._owed.update(dict.fromkeys(tags, object()))
-
-    def settle(self, entries: Entries) -> Steps[None]:
-        """Drop the tags that are owed.
-
-        Raises:
-            BackendError: they still are.
-        """
-        owed = dict(self._owed)
-        yield from self.drop(entries, keys=set(), tags=set(owed))
-        for tag, debt in owed.items():
-            if self._owed.get(tag) is debt:  # or it was changed once more meanwhile
-                del self._owed[tag]
-
-    def _lead(self, query: Query, call: Call, flight: Flight, mark: Mark) -> Steps[Any]:
-        try:
-            lease: bytes | Lease | None = None
-            if flight.found is not None:
-                lease = yield from self._or_none(query.entries.lease(call.key, query.tags, flight.found))
-            if isinstance(lease, bytes):  # another process was faster
-                payload, keep = lease, True
-            else:
-                flight.begin(lease)
-                try:
-                    result, shared = yield from self._compute(call)
-                except NoServerAvailable:
-                    if not self.replicated:
-                        raise
-                    # The primary is away: what a replica has is better than nothing.
-                    self.count("discarded")
-                    query.flights.land(flight, RELEASED)
-                    return (yield from self._alone(call))
-                if not shared:
-                    self.count("discarded")
-                    query.flights.land(flight, RELEASED)
-                    return result
-                payload = query.codec.encode(result)
-                mark = self.local.later(mark)
-                keep = yield from self._fill(query, call.key, lease, payload)
-            result = query.codec.decode(payload)
-            if keep:
-                self._keep(query, call.key, mark, payload, result)
-            query.flights.land(flight, payload)
-        except Exception as error:
-            query.flights.crash(flight, error)
-            raise
-        except BaseException:  # cancelled, interrupted: that is this caller's affair
-            query.flights.land(flight, ABANDONED)
-            raise
-        return result
-
-    def _compute(self, call: Call) -> Steps[tuple[Any, bool]]:
-        """Run the function where it reads all that is committed: its result, and whether to share it."""
-        with ExitStack() as stack:
-            uses = stack.enter_context(noted())
-            for source in self.replicated:
-                stack.enter_context(source.primary())
-            result = yield from self._alone(call)
-        # The function itself may have written, through what it was given or through what it found elsewhere.
-        return result, not (has_changes(call.left_out) or uses.are_private(self.replicated))
-
-    def _alone(self, call: Call) -> Steps[Any]:
+    def alone(self, call: Call) -> Steps[Any]:
         """Run the function, for its caller."""
         self.count("computes")
         return (yield call.run())
 
-    def _fill(self, query: Query, key: str, lease: Lease | None, payload: bytes) -> Steps[bool]:
-        """Store a result; whether it may be kept."""
-        if lease is None:
-            return False
-        life = query.ttl - self.local.life(query.ttl)
-        stored = yield from self._or_none(query.entries.fill(key, lease, payload, life))
-        if stored is not None:  # None: the back end has failed, and that is counted
-            self.count("fills" if stored else "discarded")
-        return bool(stored)
+    def ask(self, query: Query, call: Call) -> Steps[Asked]:
+        """What the back end has."""
+        mark = self.local.mark(call.tags)
+        if not (yield from self.invalidation.allow_reading(query.via, call.key, call.tags)):
+            return Asked(None, mark)
+        found = yield from self.or_none(query.via.entries.read([Lookup(call.key, call.tags)]))
+        if found is None:
+            return Asked(None, mark)
+        self.invalidation.outage.answered()
+        return Asked(found[0], mark)
 
-    def _read(self, query: Query, key: str) -> Steps[bytes | Miss | None]:
-        """What the back end has; ``None`` if it cannot be asked, or not be trusted."""
-        if self._owed and not self._owed.keys().isdisjoint(query.tags):
-            try:
-                yield from self.settle(query.entries)
-            except BackendError:
-                self.count("errors")
-                return None
-        found: bytes | Miss | None = yield from self._or_none(query.entries.read(key, query.tags))
-        return found
-
-    def _or_none(self, steps: Steps[Any]) -> Steps[Any]:
+    def read_back(self, query: Query, call: Call, asked: Asked, hit: Hit) -> Steps[tuple[Any, bool]]:
+        """The result of a hit, and whether it could be read."""
         try:
-            return (yield from steps)
-        except BackendError:
-            self.count("errors")
-            return None
+            result = query.codec.decode(hit.payload)
+        except UNREADABLE:
+            # Not of this return type, whoever wrote it: as if it were not there.
+            yield from self.or_none(query.via.entries.drop([call.key]))
+            return None, False
+        self.keep(query, call, asked.mark, hit.payload, result, hit.soft_end)
+        return result, True
 
-    def _keep(self, query: Query, key: str, mark: Mark, payload: bytes, result: Any) -> None:
+    def keep(
+        self, query: Query, call: Call, mark: Mark, payload: bytes | memoryview, result: Any, soft_end: int
+    ) -> None:
+        """Put a result into the first tier, unless something was invalidated since ``mark``."""
+        left = (soft_end - self.now()) / 1000
         if query.codec.immutable:
-            self.local.put(key, query.tags, mark, result, None, query.ttl)
+            self.local.put(call.key, call.tags, mark, result, None, left)
         else:
-            self.local.put(key, query.tags, mark, payload, query.codec.decode, query.ttl)
+            self.local.put(call.key, call.tags, mark, bytes(payload), query.codec.decode, left)
+
+    def now(self) -> int:
+        """Milliseconds since 1970."""
+        return int(self.clock() * 1000)
+
+    def judge(self, found: Found | None) -> Hit | Miss:
+        return judge(found, self.now()) if found is not None else Miss()
+
+    def is_fresh(self, hit: Hit) -> bool:
+        return hit.soft_end > self.now()
+
+    def tell_missing_tags(self, query: Query, missing: Iterable[str]) -> None:
+        """Say once why the results of ``query`` are not stored."""
+        if query.name not in self._told:
+            self._told.add(query.name)
+            log.warning(
+                "%s calls cached functions whose results are dropped with %s, and is not: what it returns is "
+                "not stored. Add these to its reads=[...] or tags=[...]",
+                query.name,
+                ", ".join(sorted(missing)),
+            )

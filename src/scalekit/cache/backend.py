@@ -9,7 +9,7 @@ Rules, which make a result that was computed before an invalidation unable to ap
   *before* its query ran, and is valid while these are the present ones. Dropping a tag gives it another
   version: one command, however many entries carry it.
 * A writer *marks* the tags it changes before COMMIT and *bumps* them after it. While a tag is marked there is
-  no lease on anything that carries it. A mark ends by itself, so a writer that died leaves misses, never old data.
+  no lease on anything that carries it. A mark ends by itself: a writer that died leaves misses, no old data.
 * The *generation* is a tag that every lookup carries without naming it: to drop it is to drop everything.
 
 What is under a key is described in :mod:`scalekit.cache.entry`.
@@ -45,7 +45,7 @@ class Lease:
     token: bytes
     """What tells it from others: 16 bytes."""
     versions: bytes
-    """The versions of the tags as they were when it was taken, the generation first: what an entry carries."""
+    """The versions of the tags when it was taken, the generation first: what an entry carries."""
     mine: bool
     """Whether whoever asked for it has it now; if not, somebody else had it before."""
     left: float
@@ -111,7 +111,7 @@ class Entries(Protocol):
         ...
 
     def mark(self, tags: Sequence[str], writer: bytes, *, ttl: float) -> Steps[None]:
-        """``writer`` (8 bytes, random) is about to commit changes of ``tags``: they are dirty, ``ttl`` at most."""
+        """``writer`` (8 random bytes) is about to commit changes of ``tags``: dirty, for ``ttl`` at most."""
         ...
 
     def bump(self, tags: Sequence[str], writer: bytes, *, position: str | None = None) -> Steps[None]:

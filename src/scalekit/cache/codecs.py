@@ -104,7 +104,7 @@ class Codec:
             raise self._refusal(result, "it would come back as another type or value")
         return payload
 
-    def decode(self, payload: bytes) -> Any:
+    def decode(self, payload: bytes | memoryview) -> Any:
         """What :meth:`encode` was given.
 
         Raises:

@@ -1,12 +1,12 @@
 """What is kept under a key, as bytes.
 
-========  =====================================================================================================
-``L``     A lease: its token (16), and the versions under which it was taken. It ends by the back end's clock.
-``E``     An entry: the number of versions (1) and these (8 each), when its query began (8), how long that took
-          (4), when it grows stale (8), and the payload. Milliseconds; the clock is of the server that stored it.
+========  ===============================================================================================
+``L``     A lease: its token (16), and the versions under which it was taken. The back end ends it.
+``E``     An entry: the number of versions (1) and these (8 each), when its query began (8), how long that
+          took (4), when it grows stale (8), and the payload. Milliseconds, by the clock of who stored it.
 ``R``     An entry that somebody is about to replace: a token (16), when that right ends (8), and the entry.
-``P``     A pass mark: versions as an entry has. Callers compute for themselves, and nobody waits for another.
-========  =====================================================================================================
+``P``     A pass mark: versions as an entry has. Callers compute for themselves; nobody waits for another.
+========  ===============================================================================================
 
 Versions come in the order of the lookup's tags, the generation first. Pure.
 """

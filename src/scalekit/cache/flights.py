@@ -3,7 +3,7 @@
 A place is an event loop, or all the threads of this process together. Rules:
 
 * The leader computes in its own task or thread, with its own arguments: a database session is never used
-  by anybody but its owner.
+  by anybody but its owner. Or it waits for the process that has the lease, for all who wait here.
 * A result is *shared* with a caller if nothing was invalidated between the function's beginning and the call.
   A call made before the function began may always share. One made later shares if what it found in the back
   end shows the leader's lease and versions; if it shows others, it starts another flight. Where the back end
@@ -26,7 +26,9 @@ from enum import Enum
 from typing import Any, Protocol
 
 from scalekit._forks import renew_in_children
-from scalekit.cache.backend import Lease, Miss
+from scalekit.cache.backend import Lease
+from scalekit.cache.entry import Found, token_of, versions
+from scalekit.cache.versions import version_of
 
 ABANDONED = object()
 RELEASED = object()
@@ -44,13 +46,14 @@ class Flight:
     """One computation under way.
 
     ``found`` is what its leader found in the back end (``None``: it could not be asked), ``lease`` the lease
-    it took then; ``begun`` the moment after that, when the function begins to run.
+    it took then, or found taken; ``begun`` the moment after that, when the function begins to run. What
+    another process computes is read from the back end at the end of the flight: the same rules hold for it.
     """
 
     __slots__ = ("begun", "found", "future", "lease", "owner", "place", "tags")
 
     def __init__(
-        self, place: Any, owner: Any, future: Any, tags: tuple[str, ...], found: Miss | None
+        self, place: Any, owner: Any, future: Any, tags: tuple[str, ...], found: Found | None
     ) -> None:
         self.place, self.owner, self.future, self.tags, self.found = place, owner, future, tags, found
         self.lease: Lease | None = None
@@ -59,7 +62,7 @@ class Flight:
     def begin(self, lease: Lease | None) -> None:
         self.lease, self.begun = lease, time.monotonic()
 
-    def part(self, found: Miss | None, called: float) -> Part:
+    def part(self, found: Found | None, called: float) -> Part:
         """Of a call made at ``called`` that found ``found``; ``LEAD`` means another flight than this."""
         if self.begun is None:
             if self.found is None:  # there will be no lease; the function is about to begin
@@ -68,20 +71,21 @@ class Flight:
             # Versions that were missing will be read again.
             if found is None:
                 return Part.FOLLOW
-            versions = zip(self.found.versions, found.versions, strict=True)
-            return Part.SHARE if all(seen is None or seen == now for seen, now in versions) else Part.LEAD
+            both = zip(map(version_of, self.found.tags), map(version_of, found.tags), strict=True)
+            return Part.SHARE if all(seen is None or seen == now for seen, now in both) else Part.LEAD
         if called <= self.begun:
             return Part.SHARE
         if self.lease is None or found is None:
             return Part.FOLLOW
-        return Part.SHARE if self.lease.admits(found) else Part.LEAD
+        same = token_of(found.value) == self.lease.token and versions(found.tags) == self.lease.versions
+        return Part.SHARE if same else Part.LEAD
 
 
 class Flights(Protocol):
     """The computations under way in this process, in one colour."""
 
     def enter(
-        self, key: str, tags: tuple[str, ...], found: Miss | None, called: float
+        self, key: str, tags: tuple[str, ...], found: Found | None, called: float
     ) -> tuple[Flight, Part]:
         """The flight for ``key``, and the caller's part in it.
 
@@ -121,7 +125,7 @@ class _Register(ABC):
         self._flights: dict[Any, Flight] = {}  # what threads of the parent compute never lands here
 
     def enter(
-        self, key: str, tags: tuple[str, ...], found: Miss | None, called: float
+        self, key: str, tags: tuple[str, ...], found: Found | None, called: float
     ) -> tuple[Flight, Part]:
         place = self._place(key)
         with self._lock:  # of two threads that come at the same time one leads
@@ -136,7 +140,7 @@ class _Register(ABC):
         """Where the calls of ``key`` that may share a flight meet."""
 
     @abstractmethod
-    def _new(self, place: Any, tags: tuple[str, ...], found: Miss | None) -> Flight:
+    def _new(self, place: Any, tags: tuple[str, ...], found: Found | None) -> Flight:
         """A flight that nobody else knows yet."""
 
     def land(self, flight: Flight, outcome: object) -> None:
@@ -168,7 +172,7 @@ class AsyncFlights(_Register):
     def _place(self, key: str) -> Any:
         return key, asyncio.get_running_loop()
 
-    def _new(self, place: Any, tags: tuple[str, ...], found: Miss | None) -> Flight:
+    def _new(self, place: Any, tags: tuple[str, ...], found: Found | None) -> Flight:
         return Flight(place, asyncio.current_task(), place[1].create_future(), tags, found)
 
     def is_mine(self, flight: Flight) -> bool:
@@ -188,7 +192,7 @@ class SyncFlights(_Register):
     def _place(self, key: str) -> Any:
         return (key,)
 
-    def _new(self, place: Any, tags: tuple[str, ...], found: Miss | None) -> Flight:
+    def _new(self, place: Any, tags: tuple[str, ...], found: Found | None) -> Flight:
         return Flight(place, threading.get_ident(), concurrent.futures.Future[object](), tags, found)
 
     def is_mine(self, flight: Flight) -> bool:

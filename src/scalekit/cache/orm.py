@@ -24,7 +24,7 @@ from typing import Any
 
 from scalekit._options import in_colour
 from scalekit._steps import run, run_async
-from scalekit.cache._core import Core
+from scalekit.cache._core import Core, Via
 from scalekit.cache.backend import Backend
 from scalekit.cache.sessions import CHANGED, forget_changes, leave_changes, owner, replicated, set_owner
 from scalekit.cache.tags import table_tag
@@ -203,12 +203,12 @@ class _Watcher:
             self._drop(tables, asynchronous=session in self._async)
 
     def _drop(self, tables: set[str], *, asynchronous: bool) -> None:
-        self._core.owe(tables)
+        self._core.invalidation.debts.owe(tags=tables)
         try:
             if asynchronous:
                 await_only(self._drop_async(tables))
             else:
-                run(self._core.settle(self._backend.using("sync")))
+                run(self._core.invalidation.settle(self._via("sync")))
         # No greenlet: an asynchronous connection that nobody has closed is being collected.
         except (BackendError, WrongColour, exc.MissingGreenlet) as error:
             log.warning(
@@ -218,9 +218,12 @@ class _Watcher:
                 error,
             )
 
+    def _via(self, colour: Colour) -> Via:
+        return Via(self._backend.using(colour), self._core.runtimes[colour])
+
     async def _drop_async(self, tables: set[str]) -> None:
         # Shielded: a request that is cancelled now has committed all the same.
-        task = asyncio.ensure_future(run_async(self._core.settle(self._backend.using("async"))))
+        task = asyncio.ensure_future(run_async(self._core.invalidation.settle(self._via("async"))))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         await asyncio.shield(task)

@@ -25,6 +25,8 @@ class Stats:
     discarded: int = 0
     """Results not stored: something was invalidated meanwhile, the transaction had changes of its own, or the
     primary was away."""
+    oversized: int = 0
+    """Results not stored: larger than the back end takes."""
     bypasses: int = 0
     """Calls inside a transaction with changes of its own: the cache was neither read nor written."""
     invalidations: int = 0

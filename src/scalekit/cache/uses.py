@@ -1,10 +1,12 @@
-"""Which sessions a cached function uses, also those that are not among its arguments.
+"""Which sessions and which other cached functions a cached function uses, also those no argument shows.
 
 A function may take its session from a global registry, as with Flask-SQLAlchemy's ``db.session``. Rules:
 
 * A watched session notes itself wherever it sends a statement, with every cached function that is running in
   this task or thread: cached functions call cached functions.
 * What was read through a session with changes of its own is not shared, even if these are gone by the end.
+* What a cached function was given by another one depends on that one's tags, too. Without them among its
+  own, an invalidation would reach the inner result and not the outer one: so that is not stored.
 """
 
 from collections.abc import Iterable, Iterator
@@ -22,6 +24,8 @@ class Uses:
         self._sessions: set[Any] = set()
         self._begun: set[Any] = set()
         self._saw_changes = False
+        self.tags: set[str] = set()
+        """Of the cached functions that it called."""
 
     def note(self, session: Any, *, reads: bool) -> None:
         self._sessions.add(session)
@@ -51,6 +55,17 @@ def noted() -> Iterator[Uses]:
         yield uses
     finally:
         _running.reset(token)
+
+
+def is_inside() -> bool:
+    """Whether a cached function is running in this task or thread."""
+    return bool(_running.get())
+
+
+def note_call(tags: Iterable[str]) -> None:
+    """A cached function with these tags is called."""
+    for uses in _running.get():
+        uses.tags.update(tags)
 
 
 def note(session: Any, *, reads: bool) -> None:

@@ -3,10 +3,10 @@
 An entry carries the versions its tags had *before* its query ran, and is valid while these are the present
 ones. Rules:
 
-* ``V``, a random version of eight bytes, its birth (milliseconds by the server's clock, eight bytes), and the
-  position of the primary when the commit was made that gave it this version (the rest; empty: not known).
-* ``D`` and sixteen bytes for each writer that is in COMMIT: the writer, and when its mark ends by itself. Such
-  a tag is *dirty*: what is computed meanwhile may be the older or the newer truth, so nothing is stored.
+* ``V``, a random version of eight bytes, its birth (milliseconds by the server's clock, eight bytes), and
+  the position of the primary after the commit that gave it this version (the rest; empty: not known).
+* ``D`` and sixteen bytes for each writer that is in COMMIT: the writer, and when its mark ends by itself.
+  Such a tag is *dirty*: what is computed meanwhile may be the older or the newer truth, and is not stored.
 * A mark that has ended is as if it were not there; a tag without a record has no version. Both make misses,
   and the next lease makes a new version: random, so no entry that was ever written matches it.
 * A *drop* gives a new version at once, and leaves the marks of writers in place.

@@ -59,35 +59,42 @@ def _question(keys: Keys) -> Callable[..., str]:
     return key
 
 
-def _call(keys: Keys, function: Callable[..., Any], args: Any, kwargs: Any) -> Call:
+def _call(keys: Keys, tags: tuple[str, ...], function: Callable[..., Any], args: Any, kwargs: Any) -> Call:
     key, left_out = keys.key(keys.bind(args, kwargs))
-    return Call(key=key, run=lambda: function(*args, **kwargs), left_out=left_out)
+    return Call(key=key, local=key, tags=tags, run=lambda: function(*args, **kwargs), left_out=left_out)
 
 
 def wrap_async(
-    function: Callable[P, Coroutine[Any, Any, T]], *, core: Core, query: Query, keys: Keys
+    function: Callable[P, Coroutine[Any, Any, T]],
+    *,
+    core: Core,
+    query: Query,
+    keys: Keys,
+    tags: tuple[str, ...],
 ) -> AsyncCached[P, T]:
     async def cached(*args: P.args, **kwargs: P.kwargs) -> T:
-        result: T = await run_async(core.fetch(query, _call(keys, function, args, kwargs)))
+        result: T = await run_async(core.fetch(query, _call(keys, tags, function, args, kwargs)))
         return result
 
     key = _question(keys)
 
     async def invalidate(*args: Any, **kwargs: Any) -> None:
-        await run_async(core.drop(query.entries, keys={key(*args, **kwargs)}, tags=set()))
+        await run_async(core.invalidation.drop(query.via, keys={key(*args, **kwargs)}, tags=set()))
 
     return cast("AsyncCached[P, T]", _dress(cached, function, invalidate, key))
 
 
-def wrap_sync(function: Callable[P, T], *, core: Core, query: Query, keys: Keys) -> SyncCached[P, T]:
+def wrap_sync(
+    function: Callable[P, T], *, core: Core, query: Query, keys: Keys, tags: tuple[str, ...]
+) -> SyncCached[P, T]:
     def cached(*args: P.args, **kwargs: P.kwargs) -> T:
-        result: T = run(core.fetch(query, _call(keys, function, args, kwargs)))
+        result: T = run(core.fetch(query, _call(keys, tags, function, args, kwargs)))
         return result
 
     key = _question(keys)
 
     def invalidate(*args: Any, **kwargs: Any) -> None:
-        run(core.drop(query.entries, keys={key(*args, **kwargs)}, tags=set()))
+        run(core.invalidation.drop(query.via, keys={key(*args, **kwargs)}, tags=set()))
 
     return cast("SyncCached[P, T]", _dress(cached, function, invalidate, key))
 

@@ -1,0 +1,129 @@
+"""Invalidation, here and everywhere: by hand, by commits, and of what could not be told in time.
+
+Rules:
+
+* In this process it takes effect before the back end is told, for calls that come later (nobody joins a
+  computation under way), and again after it, for what was read from the back end meanwhile.
+* What the back end could not be told is owed (see :mod:`scalekit.cache.debts`): it is not believed here, and
+  told as soon as that is possible. Cancelling whoever invalidates cancels nothing.
+"""
+
+from typing import TypeVar
+
+from scalekit._steps import Steps
+from scalekit.cache.debts import RETRIES, Debts, Outage
+from scalekit.cache.local import Local
+from scalekit.cache.query import Via
+from scalekit.cache.runtime import Runtime
+from scalekit.cache.stats import Counter
+from scalekit.errors import BackendError
+from scalekit.types import Colour
+
+T = TypeVar("T")
+
+MARK_TTL = 30.0
+"""Seconds after which the mark of a writer that never came back ends by itself."""
+
+
+class Invalidation:
+    """What the queries of one cache are told to forget."""
+
+    def __init__(self, *, local: Local, counter: Counter, runtimes: dict[Colour, Runtime]) -> None:
+        self._local = local
+        self._count = counter.add
+        self._runtimes = runtimes
+        self.debts = Debts()
+        self.outage = Outage()
+
+    def drop(self, via: Via, *, keys: set[str], tags: set[str]) -> Steps[None]:
+        """Invalidate keys and tags.
+
+        Raises:
+            BackendError: the back end could not be told. It will be, as soon as it can; what it holds is
+                served by others until then, or until it expires.
+        """
+        self.debts.owe(keys=keys, tags=tags)
+        yield from self.settle(via)
+
+    def settle(self, via: Via) -> Steps[None]:
+        """Drop what is owed.
+
+        Raises:
+            BackendError: it still is.
+        """
+        owed_keys, owed_tags = self.debts.copy()
+        keys, tags = set(owed_keys), set(owed_tags)
+        self._detach(keys, tags)
+        try:
+            if keys:
+                yield from self.noting(via.entries.drop(sorted(keys)))
+            if tags:
+                yield from self.noting(via.entries.drop_tags(sorted(tags)))
+            self.debts.paid(owed_keys, owed_tags)
+            self._count("invalidations", len(keys) + len(tags))
+        finally:
+            # Last: a result read from the back end just before must not come in after us.
+            self._local.drop(keys, tags)
+            self.make_up(via)
+
+    def make_up(self, via: Via) -> None:
+        """If anything is owed, go on trying to drop it, in the background."""
+        if self.debts.begin():
+            via.runtime.background(lambda: self._make_up(via), name="make up for invalidations")
+
+    def mark(self, via: Via, tags: set[str], writer: bytes) -> Steps[None]:
+        """``writer`` is about to commit changes of ``tags``.
+
+        Raises:
+            BackendError: the back end could not be told.
+        """
+        self._detach(set(), tags)
+        try:
+            yield from self.noting(via.entries.mark(sorted(tags), writer, ttl=MARK_TTL))
+        finally:
+            self._local.drop(set(), tags)
+
+    def bump(self, via: Via, tags: set[str], writer: bytes, *, position: str | None = None) -> Steps[None]:
+        """``writer`` has committed, or not. If that cannot be told, its mark ends by itself."""
+        yield from self.or_none(via.entries.bump(sorted(tags), writer, position=position))
+        self._count("invalidations", len(tags))
+
+    def allow_reading(self, via: Via, key: str, tags: tuple[str, ...]) -> Steps[bool]:
+        """Whether what the back end has for a lookup can be believed; what stands against it is settled."""
+        try:
+            if self.debts and self.debts.concern(key, tags):
+                yield from self.settle(via)
+            away = self.outage.seconds
+            if away is not None:
+                yield from self.noting(via.entries.renew_generation(older_than=away))
+        except BackendError:
+            self._count("errors")
+            return False
+        return True
+
+    def noting(self, steps: Steps[T]) -> Steps[T]:
+        """``steps``, noting whether the back end answers."""
+        try:
+            return (yield from steps)
+        except BackendError:
+            self.outage.failed()
+            raise
+
+    def or_none(self, steps: Steps[T]) -> Steps[T | None]:
+        """``steps``; ``None`` if the back end has failed, which is counted."""
+        try:
+            return (yield from self.noting(steps))
+        except BackendError:
+            self._count("errors")
+            return None
+
+    def _detach(self, keys: set[str], tags: set[str]) -> None:
+        for runtime in self._runtimes.values():
+            runtime.flights.detach(keys, tags)
+
+    def _make_up(self, via: Via) -> Steps[None]:
+        attempt = 0
+        while self.debts.go_on():
+            yield via.runtime.pause(RETRIES[min(attempt, len(RETRIES) - 1)])
+            attempt += 1
+            yield from self.or_none(self.settle(via))

@@ -1,0 +1,201 @@
+"""One caller's part in a flight: compute for all who wait here, or wait for the process that does.
+
+Rules:
+
+* The lease decides who computes. Who finds it taken asks again and again, for all who wait in this process
+  (see :mod:`scalekit.cache.waiting`), until there is a result, or nobody who makes one.
+* A lease is given back as soon as there will be no result. Where the next one would fare no better, a *pass
+  mark* stays in its place, and for a while nobody waits.
+* A result is stored if it was computed under the lease, by a transaction that sees what everybody may see,
+  if all that it depends on is among its tags, and if the caller wants it stored.
+"""
+
+import logging
+import random
+import time
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any
+
+from scalekit._steps import Steps
+from scalekit.cache import waiting
+from scalekit.cache.backend import Lease, Lookup
+from scalekit.cache.entry import Found, Hit, Miss, pack, pack_pass, token_of
+from scalekit.cache.flights import ABANDONED, RELEASED, Flight
+from scalekit.cache.local import Mark
+from scalekit.cache.query import Asked, Call, Query
+from scalekit.cache.runtime import LEASE_TTL, Held
+from scalekit.cache.sessions import has_changes
+from scalekit.cache.uses import Uses, noted
+from scalekit.errors import NoServerAvailable
+
+if TYPE_CHECKING:
+    from scalekit.cache._core import Core
+
+log = logging.getLogger("scalekit.cache")
+
+PASS_TTL = 2.0
+"""Seconds for which nobody waits for a result that could not be stored."""
+
+# Of our own: an application may seed the one that all share, in all of its processes alike.
+_random = random.Random().random  # noqa: S311
+
+
+class Lead:
+    """The leader of one flight."""
+
+    def __init__(self, core: "Core", query: Query, call: Call, flight: Flight) -> None:
+        self._core, self._query, self._call, self._flight = core, query, call, flight
+        self._entries, self._runtime = query.via
+        self._since = time.monotonic()
+
+    def steps(self, asked: Asked) -> Steps[Any]:
+        """The result; those who wait in this process have it, too."""
+        flights = self._runtime.flights
+        try:
+            return (yield from self._obtain(asked))
+        except Exception as error:
+            flights.crash(self._flight, error)
+            raise
+        except BaseException:  # cancelled, interrupted: that is this caller's affair
+            self._land(ABANDONED)
+            raise
+        finally:
+            self._land(RELEASED)  # if nothing else was its end
+
+    def _land(self, outcome: object) -> None:
+        self._runtime.flights.land(self._flight, outcome)
+
+    def _obtain(self, asked: Asked) -> Steps[Any]:
+        core, call = self._core, self._call
+        while (found := asked.found) is not None:
+            judged = core.judge(found)
+            if isinstance(judged, Miss) and judged.passes:
+                self._land(RELEASED)
+                return (yield from core.alone(call))
+            if isinstance(judged, Hit) and core.is_fresh(judged):
+                result, readable = yield from core.read_back(self._query, call, asked, judged)
+                if readable:  # another process was faster
+                    self._land(bytes(judged.payload))
+                    return result
+                asked = yield from core.ask(self._query, call)
+                continue
+            lease = yield from core.or_none(
+                self._entries.acquire(
+                    Lookup(call.key, call.tags), found, ttl=LEASE_TTL, refresh=isinstance(judged, Hit)
+                )
+            )
+            if lease is None:
+                break
+            if isinstance(lease, Found):
+                if lease == found:  # neither a hit nor to be replaced: not of our making
+                    yield from core.or_none(self._entries.drop([call.key]))
+                    break
+                asked = asked._replace(found=lease)
+                continue
+            self._flight.begin(lease)
+            if lease.mine:
+                return (yield from self._compute_under(lease, asked.mark))
+            asked = yield from self._wait_for(lease)
+        self._flight.begin(None)
+        return (yield from self._compute(None, asked.mark))
+
+    def _wait_for(self, lease: Lease) -> Steps[Asked]:
+        """What there is once another process does not have ``lease`` any more, or should not."""
+        self._core.count("waits")
+        ends = time.monotonic() + lease.left
+        while True:
+            now = time.monotonic()
+            yield self._runtime.pause(waiting.pause(now - self._since, ends - now, _random()))
+            asked = yield from self._core.ask(self._query, self._call)
+            # At its end it may have been renewed: who asks for it is told its new one.
+            if asked.found is None or token_of(asked.found.value) != lease.token or time.monotonic() >= ends:
+                return asked
+
+    def _compute_under(self, lease: Lease, mark: Mark) -> Steps[Any]:
+        """Run the function, and store its result under ``lease``, which is renewed meanwhile."""
+        held = self._runtime.hold(self._entries, lease)
+        try:
+            return (yield from self._compute(held, mark))
+        except Exception:
+            yield from self._give_back(held)
+            raise
+        except BaseException:
+            held.stop()
+            # Whoever was cancelled does not wait for a server, and others do not wait for the lease's end.
+            self._runtime.background(
+                lambda: self._core.or_none(self._entries.release(held.lease)), name="release a lease"
+            )
+            raise
+
+    def _compute(self, held: Held | None, mark: Mark) -> Steps[Any]:
+        """Run the function for all who wait; store its result if ``held`` and if it may be stored."""
+        core, codec = self._core, self._query.codec
+        made, began = core.now(), time.monotonic()
+        try:
+            result, uses, private = yield from self._run()
+        except NoServerAvailable:
+            if not core.replicated:
+                raise
+            # The primary is away: what a replica has is better than nothing.
+            core.count("discarded")
+            self._land(RELEASED)
+            yield from self._give_back(held)
+            return (yield from core.alone(self._call))
+        if private:
+            core.count("discarded")
+            self._land(RELEASED)
+            yield from self._give_back(held)
+            return result
+        payload = codec.encode(result)
+        result = codec.decode(payload)
+        if held is not None:
+            delta = int((time.monotonic() - began) * 1000)
+            yield from self._store(held, mark, payload, result, uses, made=made, delta=delta)
+        self._land(payload)
+        return result
+
+    def _store(
+        self, held: Held, mark: Mark, payload: bytes, result: Any, uses: Uses, *, made: int, delta: int
+    ) -> Steps[None]:
+        core, query, call = self._core, self._query, self._call
+        missing = uses.tags.difference(call.tags)
+        if missing:
+            core.tell_missing_tags(query, missing)
+        if missing or (query.cache_if is not None and not query.cache_if(result)):
+            core.count("discarded")
+            # What lacks a tag will lack it the next time, too.
+            yield from self._give_back(held, passes=bool(missing))
+            return
+        ends = query.life.ends(core.now(), _random)
+        value = pack(held.lease.versions, made=made, delta=delta, soft_end=ends.soft, payload=payload)
+        if self._entries.limit is not None and len(value) > self._entries.limit:
+            core.count("oversized")
+            yield from self._give_back(held, passes=True)
+            return
+        yield held.stop()
+        ttl = (ends.hard - core.now()) / 1000
+        stored = yield from core.or_none(self._entries.fill(held.lease, value, ttl=ttl))
+        if stored is not None:  # None: the back end has failed, and that is counted
+            core.count("fills" if stored else "discarded")
+        if stored:
+            core.keep(query, call, core.local.later(mark), payload, result, ends.soft)
+
+    def _give_back(self, held: Held | None, *, passes: bool = False) -> Steps[None]:
+        if held is not None:
+            yield held.stop()
+            mark = pack_pass(held.lease.versions) if passes else b""
+            yield from self._core.or_none(self._entries.release(held.lease, mark=mark, ttl=PASS_TTL))
+
+    def _run(self) -> Steps[tuple[Any, Uses, bool]]:
+        """Run the function where it reads all that is committed.
+
+        Returns its result, what it used, and whether it saw what others may not see.
+        """
+        replicated, left_out = self._core.replicated, self._call.left_out
+        with ExitStack() as stack:
+            uses = stack.enter_context(noted())
+            for source in replicated:
+                stack.enter_context(source.primary())
+            result = yield from self._core.alone(self._call)
+        # It may have written, through what it was given or through what it found elsewhere.
+        return result, uses, has_changes(left_out) or uses.are_private(replicated)

@@ -1,0 +1,54 @@
+"""What the core is asked: a cached function, a call of it, and what the back end had for that call."""
+
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from scalekit.cache.backend import Entries
+from scalekit.cache.codecs import Codec
+from scalekit.cache.entry import Found
+from scalekit.cache.local import Mark
+from scalekit.cache.options import Life, Patience
+from scalekit.cache.runtime import Runtime
+
+
+class Via(NamedTuple):
+    """The way to the back end in one colour, and what that colour can do."""
+
+    entries: Entries
+    runtime: Runtime
+
+
+@dataclass(frozen=True, kw_only=True)
+class Query:
+    """What does not change from call to call."""
+
+    name: str
+    via: Via
+    codec: Codec
+    life: Life
+    patience: Patience = field(default_factory=Patience)
+    cache_if: Callable[[Any], bool] | None = None
+    """Which results are stored; ``None``: all."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Call:
+    """One call.
+
+    ``key`` is the back end's, ``local`` the first tier's; ``left_out`` are the arguments that belong to the
+    caller, as sessions do.
+    """
+
+    key: str
+    local: Hashable
+    tags: tuple[str, ...]
+    run: Callable[[], Any]
+    left_out: Sequence[object]
+
+
+class Asked(NamedTuple):
+    """What the back end had (``None``: it could not be asked or trusted), and the mark from before."""
+
+    found: Found | None
+    mark: Mark
