@@ -9,22 +9,27 @@ from scalekit._memcached.errors import Malformed
 from scalekit._memcached.wire import Found, Replies, Reply
 
 LINES = [b"END", b"STORED", b"NOT_STORED", b"EXISTS", b"NOT_FOUND", b"DELETED", b"SERVER_ERROR no"]
+LINES += [b"HD", b"HD c7 t60", b"EN", b"NS", b"EX c0", b"NF", b"MN"]
+values = st.one_of(
+    st.binary(max_size=50), st.sampled_from([b"\r\n", b"END\r\n", b"a\r\nVALUE k 0 1 1\r\nb", b"VA 1\r\nx"])
+)
 replies = st.lists(
     st.one_of(
         st.builds(Reply, st.sampled_from(LINES), st.none()),
         st.builds(
             lambda value, version: Reply(b"END", Found(value, version)),
-            st.one_of(
-                st.binary(max_size=50), st.sampled_from([b"\r\n", b"END\r\n", b"a\r\nVALUE k 0 1 1\r\nb"])
-            ),
+            values,
             st.integers(1, 2**64 - 1),
         ),
+        st.builds(lambda value: Reply(b"VA %d c7 t60" % len(value), Found(value, 0)), values),
     ),
     max_size=6,
 )
 
 
 def spelled(reply: Reply) -> bytes:
+    if reply.line.startswith(b"VA ") and reply.found is not None:
+        return reply.line + b"\r\n" + reply.found.value + b"\r\n"
     head = b""
     if reply.found is not None:
         head = b"VALUE k 0 %d %d\r\n%b\r\n" % (len(reply.found.value), reply.found.version, reply.found.value)
@@ -68,6 +73,11 @@ def test_anything_else_is_told_or_awaited(noise: bytes) -> None:
         b"VALUE k 0 -1 1\r\n",
         b"VALUE k 0 1 1\r\nabc",
         b"VALUE k 0 9999999999 1\r\n",
+        b"VA\r\n",
+        b"VA -1 c1\r\n",
+        b"VA 1 c1 t5\r\nabc",
+        b"VA 9999999999 c1\r\n",
+        b"VALID\r\n",
     ],
 )
 def test_what_is_no_memcached_is_malformed(noise: bytes) -> None:
@@ -82,7 +92,7 @@ def test_a_connection_is_fit_after_what_it_knows() -> None:
     """After an error that may leave the two sides apart it is not."""
     assert all(Reply(line, None).fit for line in LINES)
     assert not any(
-        Reply(line, None).fit for line in (b"ERROR", b"CLIENT_ERROR bad data chunk", b"HTTP/1.1 400")
+        Reply(line, None).fit for line in (b"ERROR", b"CLIENT_ERROR bad data chunk", b"HTTP/1.1 400", b"HDX")
     )
 
 

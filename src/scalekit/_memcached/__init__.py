@@ -29,6 +29,19 @@ except ImportError:
 from scalekit._memcached.contention import Attempt, Outcome, settle
 from scalekit._memcached.errors import Refused
 from scalekit._memcached.link import Commands, Memcached
+from scalekit._memcached.meta import Delete, Get, Item, Set
 from scalekit._memcached.wire import Found
 
-__all__ = ["Attempt", "Commands", "Found", "Memcached", "Outcome", "Refused", "settle"]
+__all__ = [
+    "Attempt",
+    "Commands",
+    "Delete",
+    "Found",
+    "Get",
+    "Item",
+    "Memcached",
+    "Outcome",
+    "Refused",
+    "Set",
+    "settle",
+]

@@ -7,16 +7,17 @@ the asynchronous generators of a loop then, and each home has one that waits for
 import asyncio
 import contextlib
 import threading
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from typing import TypeVar
 
 from scalekit._breaker import Breaker
-from scalekit._memcached import errors
-from scalekit._memcached.commands import CommandSet
+from scalekit._memcached import errors, meta
+from scalekit._memcached.commands import CommandSet, Replies
 from scalekit._memcached.source import Server, Source
 from scalekit._memcached.stream import Stream
 from scalekit._memcached.wire import Reply
 from scalekit._patience import Patience
+from scalekit.errors import BackendError
 
 T = TypeVar("T")
 
@@ -64,6 +65,22 @@ class AsyncCommands(CommandSet):
     async def _ask(self, key: str, data: bytes, read: Callable[[str, Reply], T]) -> T:
         server = self._source.pick(key)
         return read(server.name, await self._home().peers[server].ask(data))
+
+    async def _ask_all(self, parcels: Mapping[Server, Sequence[bytes]], read: Callable[[Replies], T]) -> T:
+        peers = self._home().peers
+        streams = [await peers[server].ready() for server in parcels]
+        for server, stream in zip(parcels, streams, strict=True):
+            if stream.closed:  # while we waited for the connection to another server
+                raise errors.unavailable(server.name, errors.CLOSED)
+        futures = [stream.send_all(parcel) for stream, parcel in zip(streams, parcels.values(), strict=True)]
+        try:
+            replies = [await future for future in futures]
+        finally:
+            for future in futures:
+                # Of no use to anybody now. asyncio would log an error in it as never retrieved.
+                if not future.cancel() and not future.cancelled():
+                    future.exception()
+        return read(dict(zip(parcels, replies, strict=True)))
 
     def _home(self) -> "Home":
         loop = asyncio.get_running_loop()
@@ -117,23 +134,51 @@ class Peer:
         self._server, self._breaker, self._limits, self._tls = server, breaker, source.limits, source.tls
         self._stream: Stream | None = None
         self._opening: asyncio.Task[Stream] | None = None
+        self._probing: asyncio.Task[None] | None = None
 
     async def ask(self, data: bytes) -> Reply:
         """Send a command and return its reply."""
-        if not self._breaker.allows():
-            raise errors.unavailable(self._server.name, errors.DOWN)
-        stream = self._stream
-        if stream is None or not stream.sound():
+        stream = self._usable()
+        if stream is None:
             stream = await self._connect()
         return await stream.send(data)
 
+    async def ready(self) -> Stream:
+        """The connection, for what is sent at once."""
+        return self._usable() or await self._connect()
+
     async def close(self) -> None:
-        if self._opening is not None:
-            self._opening.cancel()
-            await asyncio.wait([self._opening])
+        for task in (self._probing, self._opening):
+            if task is not None:
+                task.cancel()
+                await asyncio.wait([task])
         if self._stream is not None:
             self._stream.close()
             await asyncio.sleep(0)  # the transport closes its socket in the next turn
+
+    def _usable(self) -> Stream | None:
+        """The connection, if there is a sound one; refuses while the server is taken to be down."""
+        if not self._breaker.allows() or (self._limits.aside and self._probe()):
+            raise errors.unavailable(self._server.name, errors.DOWN)
+        stream = self._stream
+        return stream if stream is not None and stream.sound() else None
+
+    def _probe(self) -> bool:
+        """Probe the server aside, if that is what we were let through for."""
+        if not self._breaker.open:
+            return False
+        if self._probing is None:
+            self._probing = asyncio.get_running_loop().create_task(self._knock())
+        return True
+
+    async def _knock(self) -> None:
+        try:
+            stream = self._stream if self._stream is not None and self._stream.sound() else None
+            await (stream or await self._connect()).send(meta.NOOP)
+        except BackendError:
+            pass  # told to the breaker
+        finally:
+            self._probing = None
 
     async def _connect(self) -> Stream:
         """The connection that all wait for. Its task is nobody's own: who is cancelled harms no other."""

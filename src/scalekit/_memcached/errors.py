@@ -24,7 +24,12 @@ def timed_out(backend: str, seconds: float) -> BackendTimeout:
     )
 
 
-def refused(backend: str, line: bytes) -> Refused:
+def without_versions(backend: str) -> BackendUnavailable:
+    return unavailable(backend, "runs without versions (option -C), which keep concurrent writes apart")
+
+
+def refused(backend: str, line: bytes, *, hint: str = "") -> Refused:
     text = line.decode("ascii", "replace")
-    hint = "; the limit is memcached's option -I, by default 1 MiB" if "too large" in text else ""
+    if "too large" in text:
+        hint = "; the limit is memcached's option -I, by default 1 MiB"
     return Refused(f"{backend} refused: {text:.200}{hint}", backend=backend)

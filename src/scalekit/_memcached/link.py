@@ -1,10 +1,11 @@
 """The link: a place where Memcached commands go, in either colour."""
 
 import threading
+from collections.abc import Sequence
 from typing import Any, Protocol, Self
 
 from scalekit._forks import renew_in_children
-from scalekit._memcached import source
+from scalekit._memcached import meta, source
 from scalekit._memcached.aio import AsyncCommands
 from scalekit._memcached.source import Limits, Source
 from scalekit._memcached.sync import SyncCommands
@@ -38,6 +39,13 @@ class Commands(Protocol):
     def delete(self, key: str) -> Any:
         """Whether there was a value."""
 
+    def together(self, commands: Sequence[meta.Command]) -> Any:
+        """The answers to several commands of :mod:`scalekit._memcached.meta`, in their order: one trip to
+        each server. They are not one transaction. If one fails, the others may have been carried out."""
+
+    def ping(self) -> Any:
+        """``None``, once every server has answered."""
+
     def pause(self, seconds: float) -> Any:
         """Wait, as this colour does."""
 
@@ -68,6 +76,7 @@ class Memcached:
         connect_timeout: float = source.CONNECT_TIMEOUT,
         max_connections: int = source.CONNECTIONS,
         cooldown: float = source.COOLDOWN,
+        aside: bool = False,
     ) -> Self:
         """A link to the servers that ``url`` names; see :mod:`scalekit._memcached.url`.
 
@@ -78,6 +87,8 @@ class Memcached:
             max_connections: connections of threads to each server; more threads wait, for ``timeout`` at
                 most. An event loop uses one.
             cooldown: seconds for which the circuit breaker refuses before it lets a probe through.
+            aside: the probe is a question of its own, asked aside: nobody's command waits for a server that
+                has failed. By default it is the next command that comes.
 
         Raises:
             ConfigurationError: the URL or a number is wrong. The message never quotes the URL.
@@ -87,6 +98,7 @@ class Memcached:
             connect_timeout=connect_timeout,
             max_connections=max_connections,
             cooldown=cooldown,
+            aside=aside,
         )
         link = cls.__new__(cls)
         link._begin(source.of_target(parse(url), limits))

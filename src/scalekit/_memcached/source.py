@@ -21,12 +21,13 @@ _UNBOUNDED = 2**31  # what pymemcache calls no limit
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """Seconds, and connections to each server for threads."""
+    """Seconds, and connections to each server for threads; ``aside``: who probes a server that has failed."""
 
     timeout: float = TIMEOUT
     connect_timeout: float = CONNECT_TIMEOUT
     max_connections: int = CONNECTIONS
     cooldown: float = COOLDOWN
+    aside: bool = False
 
     def __post_init__(self) -> None:
         for what in ("timeout", "connect_timeout", "cooldown"):

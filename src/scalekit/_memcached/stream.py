@@ -8,7 +8,8 @@ in slices (see :mod:`scalekit._patience`): when it passes, or the connection bre
 
 import asyncio
 from collections import deque
-from typing import cast
+from collections.abc import Sequence
+from typing import TypeAlias, cast
 
 from scalekit._breaker import Breaker
 from scalekit._memcached import errors
@@ -34,7 +35,7 @@ class Stream(asyncio.Protocol):
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
         self._replies = Replies()
-        self._waiting: deque[asyncio.Future[Reply]] = deque()
+        self._waiting: deque[_Waiting] = deque()
         self._leaving: list[bytes] = []
         self._timer: asyncio.TimerHandle | None = None
         self._slices = 0
@@ -54,16 +55,25 @@ class Stream(asyncio.Protocol):
     def send(self, data: bytes) -> "asyncio.Future[Reply]":
         """The future of the reply to one command."""
         future: asyncio.Future[Reply] = self._loop.create_future()
+        self._send(data, [future])
+        return future
+
+    def send_all(self, commands: Sequence[bytes]) -> "asyncio.Future[list[Reply]]":
+        """The future of the replies to several commands."""
+        future: asyncio.Future[list[Reply]] = self._loop.create_future()
+        self._send(b"".join(commands), [_Several(future, len(commands))] * len(commands))
+        return future
+
+    def _send(self, data: bytes, waiting: "Sequence[_Waiting]") -> None:
         if self._timer is None:
             self._slices = _SLICES
             self._arm()
         elif not self._waiting:
             self._renew()
-        self._waiting.append(future)
+        self._waiting.extend(waiting)
         if not self._leaving:
             self._loop.call_soon(self._flush)
         self._leaving.append(data)
-        return future
 
     def close(self, error: BackendError | None = None) -> None:
         """End the connection; what is in flight fails."""
@@ -131,3 +141,21 @@ class Stream(asyncio.Protocol):
         else:
             self._breaker.failed()
             self.close(errors.timed_out(self._name, self._timeout))
+
+
+class _Several:
+    """Where the replies to several commands wait for the last of them."""
+
+    def __init__(self, future: "asyncio.Future[list[Reply]]", count: int) -> None:
+        self._future, self._count = future, count
+        self._replies: list[Reply] = []
+        self.done = future.done
+        self.set_exception = future.set_exception
+
+    def set_result(self, reply: Reply) -> None:
+        self._replies.append(reply)
+        if len(self._replies) == self._count:
+            self._future.set_result(self._replies)
+
+
+_Waiting: TypeAlias = "asyncio.Future[Reply] | _Several"

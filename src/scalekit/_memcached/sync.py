@@ -1,23 +1,21 @@
 """The synchronous colour: for each server a pool of connections, for which threads wait their turn."""
 
 import contextlib
-import socket
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterator
-from typing import TypeVar
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Self, TypeVar
 
-from scalekit._memcached import errors
-from scalekit._memcached.commands import CommandSet
+from scalekit._memcached import errors, meta
+from scalekit._memcached.commands import CommandSet, Replies
+from scalekit._memcached.connection import Connection
 from scalekit._memcached.errors import Malformed
-from scalekit._memcached.idle import readable
 from scalekit._memcached.source import Server, Source
-from scalekit._memcached.wire import Replies, Reply
+from scalekit._memcached.wire import Reply
+from scalekit.errors import BackendError
 
 T = TypeVar("T")
-
-_CHUNK = 1 << 16
 
 
 class SyncCommands(CommandSet):
@@ -42,35 +40,43 @@ class SyncCommands(CommandSet):
         server = self._source.pick(key)
         return read(server.name, self._pools[server].exchange(data))
 
+    def _ask_all(self, parcels: Mapping[Server, Sequence[bytes]], read: Callable[[Replies], T]) -> T:
+        with contextlib.ExitStack() as stack:
+            # In one order for all threads: those that have a connection to one server and wait for one to
+            # another would wait for each other.
+            trips = {
+                server: stack.enter_context(Trip(pool, parcels[server]))
+                for server, pool in self._pools.items()
+                if server in parcels
+            }
+            return read({server: trip.replies() for server, trip in trips.items()})
+
 
 class Pool:
     """The connections to one server. At most ``max_connections`` commands are on their way at a time."""
 
     def __init__(self, server: Server, source: Source) -> None:
         self._server, self._source, self._limits = server, source, source.limits
+        self.timeout = source.limits.timeout
         self._begin()
 
     def exchange(self, data: bytes) -> Reply:
         """Send a command and return its reply."""
-        with self._turn():
-            if not self._breaker.allows():
-                raise errors.unavailable(self._server.name, errors.DOWN)
-            connection = self._take() or self._connect()
-            fit = False
-            try:
-                reply = connection.ask(data, self._limits.timeout)
-                fit = reply.fit
-            except TimeoutError as error:
-                self._breaker.failed()
-                raise errors.timed_out(self._server.name, self._limits.timeout) from error
-            except (OSError, EOFError, Malformed) as error:
-                raise errors.unavailable(self._server.name, error or type(error).__name__) from error
-            finally:
-                # Also when the thread was interrupted: the reply that is still to come is nobody else's.
-                if fit:
-                    self._idle.append(connection)
-                else:
-                    connection.close()
+        with self.turn():
+            self.admit()
+            return self._exchange(data)
+
+    def _exchange(self, data: bytes) -> Reply:
+        connection = self.take()
+        fit = False
+        try:
+            reply = connection.ask(data, self._limits.timeout)
+            fit = reply.fit
+        except (OSError, EOFError, Malformed) as error:
+            raise self.fault(error) from error
+        finally:
+            # Also when the thread was interrupted: the reply that is still to come is nobody else's.
+            self.give_back(connection, fit=fit)
         self._breaker.succeeded()
         return reply
 
@@ -90,7 +96,7 @@ class Pool:
         self._closing = weakref.finalize(self, _close_all, self._idle)
 
     @contextlib.contextmanager
-    def _turn(self) -> Iterator[None]:
+    def turn(self) -> Iterator[None]:
         limits = self._limits
         if not self._turns.acquire(timeout=limits.timeout):
             raise errors.unavailable(
@@ -103,7 +109,25 @@ class Pool:
         finally:
             self._turns.release()
 
-    def _take(self) -> "Connection | None":
+    def admit(self) -> None:
+        """Refuse while the server is taken to be down."""
+        if not self._breaker.allows() or (self._limits.aside and self._probe()):
+            raise errors.unavailable(self._server.name, errors.DOWN)
+
+    def _probe(self) -> bool:
+        """Probe the server aside, if that is what we were let through for."""
+        if not self._breaker.open:
+            return False
+        # There is none when the interpreter shuts down.
+        with contextlib.suppress(RuntimeError):
+            threading.Thread(target=self._knock, name="scalekit-memcached-probe", daemon=True).start()
+        return True
+
+    def _knock(self) -> None:
+        with contextlib.suppress(BackendError), self.turn():  # told to the breaker
+            self._exchange(meta.NOOP)
+
+    def take(self) -> Connection:
         """The connection that was used last: the others may be closed by the server meanwhile."""
         with contextlib.suppress(IndexError):
             while True:
@@ -111,9 +135,26 @@ class Pool:
                 if connection.sound():
                     return connection
                 connection.close()
-        return None
+        return self._connect()
 
-    def _connect(self) -> "Connection":
+    def give_back(self, connection: Connection, *, fit: bool) -> None:
+        if fit:
+            self._idle.append(connection)
+        else:
+            connection.close()
+
+    def answered(self) -> None:
+        """The server is there."""
+        self._breaker.succeeded()
+
+    def fault(self, error: Exception) -> BackendError:
+        """What a connection raised, in scalekit's words."""
+        if isinstance(error, TimeoutError):
+            self._breaker.failed()
+            return errors.timed_out(self._server.name, self._limits.timeout)
+        return errors.unavailable(self._server.name, error or type(error).__name__)
+
+    def _connect(self) -> Connection:
         limit = self._limits.connect_timeout
         try:
             return Connection(self._server, self._source, limit)
@@ -124,53 +165,46 @@ class Pool:
             raise errors.unavailable(self._server.name, reason) from error
 
 
-class Connection:
-    """One socket. Raises what the socket raises, EOFError, or Malformed."""
+class Trip:
+    """Several commands to one server and their replies: sent when it is entered, read when they are wanted.
 
-    def __init__(self, server: Server, source: Source, timeout: float) -> None:
-        place = server.place
-        if isinstance(place, str):
-            self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        else:
-            self._socket = socket.create_connection(place, timeout)
+    Each Trip has a connection for itself, until it is left.
+    """
+
+    def __init__(self, pool: Pool, commands: Sequence[bytes]) -> None:
+        self._pool, self._commands = pool, commands
+        self._fit = False
+
+    def __enter__(self) -> Self:
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(self._pool.turn())
+            self._pool.admit()
+            self._connection = self._pool.take()
+            stack.callback(self._leave)
+            try:
+                self._connection.send(b"".join(self._commands), self._pool.timeout)
+            except OSError as error:
+                raise self._pool.fault(error) from error
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def replies(self) -> list[Reply]:
         try:
-            self._socket.settimeout(timeout)
-            if isinstance(place, str):
-                self._socket.connect(place)
-            else:
-                self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                if source.tls is not None:
-                    self._socket = source.tls.wrap_socket(self._socket, server_hostname=place[0])
-        except BaseException:
-            self._socket.close()
-            raise
-        self._replies = Replies()
+            replies = [self._connection.receive() for _ in self._commands]
+        except (OSError, EOFError, Malformed) as error:
+            raise self._pool.fault(error) from error
+        self._fit = all(reply.fit for reply in replies)
+        self._pool.answered()
+        return replies
 
-    def ask(self, data: bytes, timeout: float) -> Reply:
-        """Send and receive; ``timeout`` is for both together."""
-        until = time.monotonic() + timeout
-        self._socket.settimeout(timeout)
-        self._socket.sendall(data)
-        while (reply := self._replies.next()) is None:
-            left = until - time.monotonic()
-            if left <= 0:
-                raise TimeoutError
-            self._socket.settimeout(left)
-            received = self._socket.recv(_CHUNK)
-            if not received:
-                raise EOFError("the server has closed the connection")
-            self._replies.feed(received)
-        return reply
-
-    def sound(self) -> bool:
-        """Whether the server has neither closed it nor said something unasked."""
-        return not self._replies.pending and not readable(self._socket)
-
-    def close(self) -> None:
-        self._socket.close()
+    def _leave(self) -> None:
+        self._pool.give_back(self._connection, fit=self._fit)
 
 
-def _close_all(connections: "list[Connection]") -> None:
+def _close_all(connections: list[Connection]) -> None:
     with contextlib.suppress(IndexError):
         while True:
             connections.pop().close()

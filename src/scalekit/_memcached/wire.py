@@ -1,6 +1,7 @@
 """Memcached's text protocol: commands as bytes, and replies as they come in. Pure, no I/O.
 
-The classic commands, not the meta ones: every server and proxy knows them.
+The classic commands, which every server and proxy knows; those that begin with an m are in
+:mod:`scalekit._memcached.meta`.
 """
 
 from typing import NamedTuple, TypeAlias
@@ -28,7 +29,8 @@ class Reply(NamedTuple):
     def fit(self) -> bool:
         """Whether the connection is of further use: after some errors the two sides may disagree where a
         command begins."""
-        return self.line in _LINES or self.line.startswith(b"SERVER_ERROR ")
+        line = self.line
+        return line in _LINES or line.startswith(b"SERVER_ERROR ") or line.split(b" ", 1)[0] in META
 
 
 Stored: TypeAlias = bool | None
@@ -37,6 +39,8 @@ Stored: TypeAlias = bool | None
 STORED: dict[bytes, Stored] = {b"STORED": True, b"NOT_STORED": False, b"EXISTS": False, b"NOT_FOUND": None}
 DELETED: dict[bytes, bool] = {b"DELETED": True, b"NOT_FOUND": False}
 _LINES = {b"END", *STORED, *DELETED}
+META = {b"VA", b"HD", b"EN", b"NS", b"EX", b"NF", b"MN"}
+"""What the reply to a meta command begins with."""
 
 
 def gets(key: bytes) -> bytes:
@@ -63,6 +67,7 @@ class Replies:
         self._size: int | None = None  # of a value whose bytes are still to come
         self._version = 0
         self._found: Found | None = None
+        self._meta: bytes | None = None  # the line of a meta reply whose value is still to come
 
     @property
     def pending(self) -> bool:
@@ -78,18 +83,30 @@ class Replies:
         Raises:
             Malformed: this is no Memcached.
         """
-        while self._take_value() and (line := self._line()) is not None:
-            if line.startswith(b"VALUE "):
+        while self._take_value():
+            line, self._meta = self._meta, None
+            if line is None and (line := self._line()) is None:
+                return None
+            if self._found is None and line.startswith(b"VA"):
                 words = line.split(b" ")
-                if len(words) != 5 or not (words[3].isdigit() and words[4].isdigit()):
-                    raise Malformed("a VALUE without a size and a version")
-                self._size, self._version = int(words[3]), int(words[4])
-                if self._size > _VALUE:
-                    raise Malformed("a VALUE that is larger than any")
-            else:
-                found, self._found = self._found, None
-                return Reply(line, found)
+                if words[0] == b"VALUE" and len(words) == 5:
+                    self._announce(words[3], words[4])
+                    continue
+                if words[0] == b"VA" and len(words) > 1:
+                    self._announce(words[1], b"0")
+                    self._meta = line  # the reply, once its value is here
+                    continue
+                raise Malformed("a VALUE without a size and a version")
+            found, self._found = self._found, None
+            return Reply(line, found)
         return None
+
+    def _announce(self, size: bytes, version: bytes) -> None:
+        if not (size.isdigit() and version.isdigit()):
+            raise Malformed("a VALUE without a size and a version")
+        self._size, self._version = int(size), int(version)
+        if self._size > _VALUE:
+            raise Malformed("a VALUE that is larger than any")
 
     def _take_value(self) -> bool:
         """Take the value that is announced; ``False`` if it has not come completely."""
