@@ -11,6 +11,7 @@ Rules:
 * A caller whose transaction has changes of its own neither reads nor stores: it sees what nobody else may.
   That is asked of the sessions among its arguments. What the function takes from elsewhere shows while it
   runs (see :mod:`scalekit.cache.uses`), and then its result is not stored.
+* A cached function that another one calls is not answered from this process's memory.
 * What is stored was read from the primary. A replica may be behind the last invalidation, and then its data
   would be served as if they were new. What was read there goes to its caller alone.
 * Callers whose results cannot be shared do not queue for each other: each runs the function, as without a
@@ -35,7 +36,7 @@ from scalekit.cache.query import Asked, Call, Query, Via
 from scalekit.cache.runtime import Runtime, runtimes
 from scalekit.cache.sessions import Replicated, has_changes
 from scalekit.cache.stats import Counter
-from scalekit.cache.uses import note_call
+from scalekit.cache.uses import is_inside, note_call
 from scalekit.types import Colour
 
 __all__ = ["Call", "Core", "Query", "Via"]
@@ -64,7 +65,9 @@ class Core:
         if has_changes(call.left_out):
             self.count("bypasses")
             return (yield call.run())
-        kept = self.local.get(call.key, call.tags)
+        # What others invalidate reaches the first tier a little later, and the back end at once: an outer result
+        # made of what is kept here would be stored as if it were new.
+        kept = MISSING if is_inside() else self.local.get(call.key, call.tags)
         if kept is not MISSING:
             self.count("local_hits")
             return kept

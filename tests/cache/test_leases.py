@@ -1,0 +1,229 @@
+"""Who has the lease computes, and the others wait: two caches on one back end are two processes, as to leases.
+
+What needs real processes is in `test_processes`.
+"""
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+
+from scalekit._steps import run
+from scalekit.cache import Cache, leading, runtime
+from scalekit.cache.backend import Backend, Lookup
+from scalekit.cache.entry import Miss, judge
+from scalekit.errors import UncacheableResult
+from tests.servers.waiting import wait_until
+
+
+class Source:
+    """A slow query: how often it was run, and what it returns."""
+
+    def __init__(self) -> None:
+        self.runs = 0
+        self.running = threading.Event()
+        self.go = threading.Event()
+        self.error: Exception | None = None
+
+    def answer(self) -> int:
+        self.runs += 1
+        self.running.set()
+        assert self.go.wait(20)
+        if self.error is not None:
+            raise self.error
+        return self.runs
+
+
+def server(backend: Backend, source: Source, **options: Any) -> tuple[Cache, Callable[[], int]]:
+    """A process."""
+    cache = Cache(backend)
+
+    @cache.query(ttl=60, tags=["t"], name="answer", **options)
+    def answer() -> int:
+        return source.answer()
+
+    return cache, answer
+
+
+@pytest.fixture
+def pool() -> Iterator[ThreadPoolExecutor]:
+    with ThreadPoolExecutor(8) as threads:
+        yield threads
+
+
+def test_others_wait_for_the_holder(backend: Backend, pool: ThreadPoolExecutor) -> None:
+    """1. Whoever comes while another process computes gets what that one has stored; and its own copy."""
+    source = Source()
+    (_, here), (cache, there) = server(backend, source), server(backend, source)
+    first = pool.submit(here)
+    assert source.running.wait(20)
+    others = [pool.submit(there) for _ in range(4)]
+    wait_until(lambda: cache.stats().waits >= 4, what="four waiters")
+    source.go.set()
+    assert [first.result(20), *(other.result(20) for other in others)] == [1] * 5
+    assert source.runs == 1
+
+
+def test_a_query_that_raises(backend: Backend, pool: ThreadPoolExecutor) -> None:
+    """5. All who wait with it see the error, nothing is stored, and who waits elsewhere tries for itself."""
+    source = Source()
+    (cache, here), (_, there) = server(backend, source), server(backend, source)
+    source.error = LookupError("no such product")
+    waiting = [pool.submit(here) for _ in range(3)]
+    wait_until(lambda: cache.stats().waits >= 2, what="two waiters")
+    elsewhere = pool.submit(there)
+    source.go.set()
+    for one in (*waiting, elsewhere):
+        with pytest.raises(LookupError):
+            one.result(20)
+    source.error, runs = None, source.runs
+    assert runs == 2
+    assert here() == there() == 3
+
+
+@pytest.mark.parametrize("kind", ["async def", "def"])
+def test_a_lease_is_renewed_while_the_query_runs(
+    backend: Backend, pool: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    """1. A query that takes several times the lease's time runs once all the same, and is stored."""
+    if not backend.local:
+        monkeypatch.setattr(runtime, "LEASE_TTL", 1.0)  # a back end may count in seconds
+    else:
+        monkeypatch.setattr(runtime, "LEASE_TTL", 0.3)
+    monkeypatch.setattr(leading, "LEASE_TTL", runtime.LEASE_TTL)
+    source = Source()
+    _, there = server(backend, source)
+    cache = Cache(backend)
+    if kind == "def":
+        _, here = server(backend, source)
+    else:
+
+        @cache.query(ttl=60, tags=["t"], name="answer")
+        async def answer() -> int:
+            return await asyncio.to_thread(source.answer)
+
+        def here() -> int:
+            return asyncio.run(answer())
+
+    first = pool.submit(here)
+    assert source.running.wait(20)
+    other = pool.submit(there)
+    time.sleep(3 * runtime.LEASE_TTL)  # the passing of time is what is tested
+    source.go.set()
+    assert (first.result(20), other.result(20), source.runs) == (1, 1, 1)
+
+
+async def test_a_holder_that_is_cancelled(backend: Backend) -> None:
+    """3. Its lease is given back, not waited for: others in this process and elsewhere go on at once."""
+    here, there = Cache(backend), Cache(backend)
+    runs, go = 0, asyncio.Event()
+
+    def define(cache: Cache) -> Any:
+        @cache.query(ttl=60, name="answer")
+        async def answer() -> int:
+            nonlocal runs
+            runs += 1
+            await go.wait()
+            return runs
+
+        return answer
+
+    one, two = define(here), define(there)
+    leader = asyncio.create_task(one())
+    while not runs:
+        await asyncio.sleep(0)
+    waiter, elsewhere = asyncio.create_task(one()), asyncio.create_task(two())
+    while here.stats().waits < 1 or there.stats().waits < 1:
+        await asyncio.sleep(0.001)
+    leader.cancel()
+    go.set()
+    async with asyncio.timeout(runtime.LEASE_TTL / 2):
+        assert await waiter == await elsewhere == 2
+    with pytest.raises(asyncio.CancelledError):
+        await leader
+    await here.close()
+
+
+async def test_a_waiter_that_is_cancelled(backend: Backend) -> None:
+    """3. The others succeed, and the query is not run again."""
+    cache, runs, go = Cache(backend), 0, asyncio.Event()
+
+    @cache.query(ttl=60)
+    async def answer() -> int:
+        nonlocal runs
+        runs += 1
+        await go.wait()
+        return runs
+
+    tasks = [asyncio.create_task(answer()) for _ in range(5)]
+    while cache.stats().waits < 4:
+        await asyncio.sleep(0.001)
+    tasks[2].cancel()
+    await asyncio.sleep(0)
+    go.set()
+    results = await asyncio.gather(*tasks, return_exceptions=True)
+    assert isinstance(results.pop(2), asyncio.CancelledError)
+    assert results == [1] * 4
+    assert runs == 1
+    await cache.close()
+
+
+def test_results_that_are_not_wanted(backend: Backend) -> None:
+    """25. With `cache_if=bool` an empty result is returned and not stored, and others need not wait for one."""
+    cache, runs = Cache(backend), 0
+
+    @cache.query(ttl=60, cache_if=bool, tags=["t"])
+    def found(number: int) -> list[int]:
+        nonlocal runs
+        runs += 1
+        return [] if runs < 3 else [runs]
+
+    assert [found(1), found(1), found(1), found(1)] == [[], [], [3], [3]]
+    assert cache.stats().discarded == 2
+    lookup = Lookup(found.key(2), ("t",))
+    runs = 0
+    found(2)
+    (seen,) = run(backend.using("sync").read([lookup]))
+    assert judge(seen, 0) == Miss()  # no lease stays behind
+
+
+def test_an_uncacheable_result_leaves_no_lease(backend: Backend) -> None:
+    """5. Its error is told to the caller, and the next one does not wait for the lease to end."""
+    cache = Cache(backend)
+
+    @cache.query(ttl=60)
+    def wrong() -> int:
+        return "text"  # type: ignore[return-value]
+
+    for _ in range(2):
+        with pytest.raises(UncacheableResult):
+            wrong()
+    (seen,) = run(backend.using("sync").read([Lookup(wrong.key())]))
+    assert judge(seen, 0) == Miss()
+
+
+def test_a_result_over_the_limit(backend: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
+    """20. It is passed through and counted, and for a while callers do not queue for the next one."""
+    entries = backend.using("sync")
+    monkeypatch.setattr(type(entries), "limit", 1000, raising=False)
+    cache, running, both = Cache(backend), [], threading.Barrier(3)
+
+    @cache.query(ttl=60, tags=["t"])
+    def large(size: int) -> str:
+        if running:
+            both.wait(20)  # the three callers are in here together
+        return "x" * size
+
+    assert len(large(2000)) == 2000
+    running.append(True)
+    with ThreadPoolExecutor(3) as threads:
+        assert [len(text) for text in threads.map(large, [2000] * 3)] == [2000] * 3
+    assert cache.stats().oversized == 1
+    assert cache.stats().fills == 0
+    running.clear()
+    assert large(10) == large(10) == "x" * 10
+    assert cache.stats().fills == 1
