@@ -6,6 +6,8 @@ Rules:
 * Open, everything is refused for ``cooldown`` seconds.
 * Then one caller is let through as the probe; the others are still refused. A probe that
   never reports back (its thread died) is replaced by another one ``patience`` seconds later.
+* With ``first`` the first probe is due after so many seconds, and each further one after twice as
+  many, ``cooldown`` at most: where probes cost no caller anything, a hiccup is to be short.
 * Any answer from the server closes it.
 
 Shared by the threads and event loops of a process.
@@ -17,14 +19,20 @@ from collections.abc import Callable
 
 
 class Breaker:
-    """See the module. ``cooldown`` and ``patience`` are seconds; ``clock`` counts them."""
+    """See the module. ``cooldown``, ``patience`` and ``first`` are seconds; ``clock`` counts them."""
 
-    __slots__ = ("_clock", "_cooldown", "_lock", "_patience", "_retry_at")
+    __slots__ = ("_clock", "_cooldown", "_first", "_lock", "_patience", "_retry_at", "_wait")
 
     def __init__(
-        self, *, cooldown: float, patience: float, clock: Callable[[], float] = time.monotonic
+        self,
+        *,
+        cooldown: float,
+        patience: float,
+        first: float | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._cooldown = cooldown
+        self._first = self._wait = cooldown if first is None else first
         self._patience = max(patience, cooldown)
         self._clock = clock
         self._lock = threading.Lock()
@@ -47,6 +55,7 @@ class Breaker:
                 return False
             # Claimed: the next one is due when this probe must have ended.
             self._retry_at = now + self._patience
+            self._wait = min(self._wait * 2, self._cooldown)
             return True
 
     def succeeded(self) -> None:
@@ -54,8 +63,9 @@ class Breaker:
         if self._retry_at is not None:
             with self._lock:
                 self._retry_at = None
+                self._wait = self._first
 
     def failed(self) -> None:
         """The server could not be reached, or did not answer in time."""
         with self._lock:
-            self._retry_at = self._clock() + self._cooldown
+            self._retry_at = self._clock() + self._wait

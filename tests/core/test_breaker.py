@@ -79,6 +79,22 @@ def test_a_probe_that_never_reports_does_not_keep_it_open_for_ever() -> None:
     assert breaker.allows()
 
 
+def test_early_probes_come_ever_later() -> None:
+    """With `first` the waits double up to `cooldown`, however many failures are reported, and begin anew
+    after a success."""
+    clock = Clock()
+    breaker = Breaker(cooldown=1.0, patience=2.0, first=0.25, clock=clock)
+    for waits in ([0.25, 0.5, 1.0, 1.0], [0.25]):
+        for wait in waits:
+            for _ in range(3):
+                breaker.failed()
+            clock.now += wait - 0.125
+            assert not breaker.allows()
+            clock.now += 0.125
+            assert breaker.allows()
+        breaker.succeeded()
+
+
 def test_threads_send_one_probe() -> None:
     """Of 32 threads that ask at the same moment one is the probe."""
     for _ in range(50):

@@ -67,6 +67,9 @@ def test_a_signal_handler_may_raise_at_any_moment() -> None:
         (("EVALSHA", "sha", 2, "a", "b", "argument"), "a"),
         ((b"evalsha", "sha", 1, b"a"), b"a"),
         (("GET", 7), "7"),
+        (("XREAD", "COUNT", 9, "BLOCK", 10, "STREAMS", "s", "$"), "s"),
+        (("xread", "streams", b"s", "0"), b"s"),
+        (("XREAD", "COUNT", 9), None),
     ],
 )
 def test_the_key_decides_the_node(args: tuple[Argument, ...], key: str | bytes | None) -> None:

@@ -169,13 +169,12 @@ class AsyncCommands:
             backend=self._source.name,
             breaker=self._breaker(self._source.name),
             lanes=lanes,
-            connect_timeout=patience,
+            connect_timeout=patience if not limits.spare_callers else limits.connect_timeout,
+            connecting=limits.connecting * (1 + 2 * len(sentinels)) if limits.spare_callers else None,
             timeout=limits.timeout,
         )
         return _Home(coalescer, (pool, *sentinels))
 
     def _breaker(self, backend: str) -> Breaker:
         """The breaker of one server: what one event loop finds out serves the others."""
-        limits = self._source.limits
-        breaker = Breaker(cooldown=limits.cooldown, patience=limits.timeout + limits.connect_timeout)
-        return self._breakers.setdefault(backend, breaker)
+        return self._breakers.setdefault(backend, self._source.limits.breaker())

@@ -16,7 +16,7 @@ import copy
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import redis
 import redis.asyncio
@@ -26,6 +26,7 @@ import redis.retry
 import redis.sentinel
 from redis.backoff import NoBackoff
 
+from scalekit._breaker import Breaker
 from scalekit._redis.topology import Place
 from scalekit._redis.url import Target
 from scalekit.errors import ConfigurationError
@@ -34,18 +35,38 @@ from scalekit.types import Colour
 PATIENCE = 5.0
 """Seconds for a client that was given without a time-out; what redis-py 8 has as its default."""
 
+# Seconds; a server that is slow to connect to, for a while or over TLS, is to be reached in the end.
+_CONNECTING = 1.0
+
 # Ours are without retries, RESP3, and what goes with it: client-side caching and maintenance notifications.
 _POOLS_OWN = re.compile("retry|cache|maint_|oss_cluster_|orig_|himport_|connection_pool|response_callbacks")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """Seconds and connections; ``None`` leaves the number of connections to redis-py."""
+    """Seconds and connections; ``None`` leaves the number of connections to redis-py.
+
+    ``spare_callers``: no caller is the circuit breaker's probe, see :meth:`scalekit._redis.Redis.from_url`.
+    """
 
     timeout: float
     connect_timeout: float
     max_connections: int | None = None
     cooldown: float = 1.0
+    spare_callers: bool = False
+
+    @property
+    def connecting(self) -> float:
+        """Seconds that an event loop goes on connecting, however long callers wait for that."""
+        return max(self.connect_timeout, _CONNECTING) if self.spare_callers else self.connect_timeout
+
+    def breaker(self) -> Breaker:
+        """A circuit breaker for one server."""
+        return Breaker(
+            cooldown=self.cooldown,
+            patience=self.timeout + self.connecting,
+            first=self.cooldown / 8 if self.spare_callers else None,
+        )
 
 
 class Source(Protocol):
@@ -71,11 +92,15 @@ class Source(Protocol):
         """Where a node that the Cluster calls ``place`` is reached from here."""
         ...
 
+    def limited(self, limits: Limits) -> "Source":
+        """The same place with other limits."""
+        ...
+
 
 class Given:
     """The settings of the user's own client; the connections are ours, see the module."""
 
-    def __init__(self, client: Any) -> None:
+    def __init__(self, client: Any, *, spare_callers: bool = False) -> None:
         self.colour: Colour | None = colour_of(client)
         self.cluster = isinstance(client, redis.asyncio.RedisCluster | redis.RedisCluster)
         self.name = name_of(client)
@@ -88,6 +113,7 @@ class Given:
             timeout=timeout,
             connect_timeout=settings.get("socket_connect_timeout") or timeout,
             max_connections=None if self.cluster else client.connection_pool.max_connections,
+            spare_callers=spare_callers,
         )
 
     @property
@@ -113,6 +139,9 @@ class Given:
         mapped: Place = self._client.nodes_manager.remap_host_port(*place)
         return mapped
 
+    def limited(self, limits: Limits) -> "Given":
+        return _limited(self, limits)
+
 
 class FromURL:
     """A new pool for every event loop, and one for all threads."""
@@ -133,6 +162,18 @@ class FromURL:
 
     def remap(self, place: Place) -> Place:
         return place
+
+    def limited(self, limits: Limits) -> "FromURL":
+        return _limited(self, limits)
+
+
+_Source = TypeVar("_Source", Given, FromURL)
+
+
+def _limited(source: _Source, limits: Limits) -> _Source:
+    other = copy.copy(source)
+    other.limits = limits
+    return other
 
 
 def colour_of(client: Any) -> Colour:
@@ -169,7 +210,7 @@ def _ours(limits: Limits, colour: Colour, *, sentinel: bool = False) -> dict[str
     threads = colour == "sync"
     return {
         "socket_timeout": limits.timeout if threads else None,
-        "socket_connect_timeout": limits.connect_timeout if threads or sentinel else None,
+        "socket_connect_timeout": _connecting(limits, colour) if threads or sentinel else None,
         "max_connections": limits.max_connections,
         "protocol": 2,
         "retry": _module(colour).retry.Retry(NoBackoff(), 0),
@@ -179,7 +220,7 @@ def _ours(limits: Limits, colour: Colour, *, sentinel: bool = False) -> dict[str
 def _asking(limits: Limits, colour: Colour) -> dict[str, Any]:
     """The same for connections to Sentinels."""
     # Asked one after the other: one that is dead must cost little, or the next is never reached.
-    connecting = limits.connect_timeout
+    connecting = _connecting(limits, colour)
     never = _module(colour).retry.Retry(NoBackoff(), 0)
     return {
         "socket_timeout": connecting,
@@ -187,6 +228,10 @@ def _asking(limits: Limits, colour: Colour) -> dict[str, Any]:
         "protocol": 2,
         "retry": never,
     }
+
+
+def _connecting(limits: Limits, colour: Colour) -> float:
+    return limits.connect_timeout if colour == "sync" else limits.connecting
 
 
 def _module(colour: Colour) -> Any:

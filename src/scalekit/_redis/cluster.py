@@ -79,6 +79,7 @@ class Router:
                 breaker=self._breaker(name),
                 lanes=self._lanes,
                 connect_timeout=limits.connect_timeout,
+                connecting=limits.connecting if limits.spare_callers else None,
                 timeout=limits.timeout,
                 redirect=self._redirect,
                 unreachable=self._read_topology,

@@ -148,6 +148,7 @@ class SyncRouter:
             backend=f"{self._source.name} node {name}",
             breaker=self._breaker(name),
             timeout=self._source.limits.timeout,
+            spare_callers=self._source.limits.spare_callers,
         )
 
     def _refresh(self, args: tuple[Argument, ...]) -> None:

@@ -11,6 +11,8 @@ Rules:
   server that answers does not hang, but one that trickles does. When it passes, or the connection breaks,
   what is in flight fails and is never sent again. What still waits is sent over a new connection, or refused
   if the breaker has opened.
+* With ``connecting`` no caller is the breaker's probe: a PING of our own is, and meanwhile all are refused.
+  Nor does a caller wait longer than ``connect_timeout`` for a connection that goes on being made.
 * A batch has at most 256 commands, and none more once it has a mebibyte: sending it and waiting for its first
   reply have one limit, and it fails as one.
 """
@@ -23,10 +25,11 @@ from typing import Any, Protocol
 from redis import exceptions
 
 from scalekit._breaker import Breaker
-from scalekit._patience import Patience
+from scalekit._patience import Alarm, Patience
 from scalekit._redis import errors
 from scalekit._redis.lane import Call, Lane
 from scalekit._redis.topology import Place
+from scalekit._redis.wire import PING
 
 _BATCH = 256  # commands
 _BYTES = 1 << 20
@@ -78,6 +81,7 @@ class Coalescer:
         breaker: told how it went.
         lanes: connections at a time.
         connect_timeout: seconds to get a connected connection.
+        connecting: seconds after which connecting is given up, if callers are to be spared, see the module.
         timeout: seconds for an exchange.
         redirect: takes over a call that the server sent elsewhere (Cluster).
         unreachable: called when the server could not be reached or timed out (Cluster).
@@ -92,6 +96,7 @@ class Coalescer:
         lanes: int,
         connect_timeout: float,
         timeout: float,
+        connecting: float | None = None,
         redirect: Redirect | None = None,
         unreachable: Callable[[], None] | None = None,
     ) -> None:
@@ -100,6 +105,10 @@ class Coalescer:
         self._breaker = breaker
         self._most = lanes
         self._connect_timeout = connect_timeout
+        self._connecting_timeout = connect_timeout if connecting is None else connecting
+        # Strikes when callers have waited long enough for a connection.
+        self._enough = None if connecting is None else Alarm(connect_timeout, self._forsake)
+        self._admits = breaker.allows if connecting is None else self._admits_sparing
         self._timeout = timeout
         self._redirect = redirect
         self._unreachable = unreachable
@@ -112,7 +121,7 @@ class Coalescer:
 
     def submit(self, call: Call) -> None:
         """Send ``call`` as soon as a lane is free; its future gets the reply or the error."""
-        if not self._breaker.allows():
+        if not self._admits():
             call.fail(errors.unavailable(self._backend, errors.REFUSED))
             return
         self._waiting.append(call)
@@ -128,6 +137,17 @@ class Coalescer:
         self._free.clear()
         await asyncio.gather(*(lane.leave() for lane in lanes))
         await self._connections.close()
+
+    def _admits_sparing(self) -> bool:
+        """Whether callers may go on. Where one would be the probe, send one."""
+        if not self._breaker.open:
+            return True
+        if self._breaker.allows():
+            probe = Call(("PING",), PING, self._loop.create_future())
+            probe.future.add_done_callback(_heed)
+            self._waiting.append(probe)
+            self._send_soon()
+        return False
 
     def _send_soon(self) -> None:
         if not self._due:
@@ -163,8 +183,10 @@ class Coalescer:
     async def _connect(self) -> None:
         """Open a lane. Where that fails another one serves those who wait; without one they fail."""
         reason: object = "interrupted"
+        if self._enough is not None:
+            self._enough.begin()
         try:
-            async with Patience(self._connect_timeout):
+            async with Patience(self._connecting_timeout):
                 connection = await self._connections.acquire()
             try:
                 lane = Lane(connection, self, timeout=self._timeout)
@@ -177,14 +199,23 @@ class Coalescer:
             reason = error
         except errors.FAILURES as error:
             late = isinstance(error, TimeoutError)
-            reason = f"no connection within {self._connect_timeout:g} s" if late else error
+            reason = f"no connection within {self._connecting_timeout:g} s" if late else error
             if not self._lanes:
                 self._failed()
         finally:
             self._connecting = None
+            if self._enough is not None:
+                self._enough.end()
             if not self._lanes:
                 self._fail_waiting(reason)
         self._send()
+
+    def _forsake(self) -> None:
+        """Have nobody wait any longer for the connection that is being made."""
+        if self._connecting is not None and not self._lanes and self._enough is not None:
+            self._failed()
+            self._fail_waiting(f"no connection within {self._connect_timeout:g} s")
+            self._enough.begin()
 
     # What a lane reports.
 
@@ -238,3 +269,9 @@ class Coalescer:
         self._waiting.clear()
         for call in waiting:
             call.fail(errors.unavailable(self._backend, reason))
+
+
+def _heed(probe: "asyncio.Future[Any]") -> None:
+    """Nobody awaits a probe: what it met with is the breaker's to know."""
+    if not probe.cancelled():
+        probe.exception()

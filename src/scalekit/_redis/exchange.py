@@ -4,6 +4,8 @@ redis-py connects, authenticates and sends. What comes back is read here: its so
 with every byte. ``timeout`` is for each reply, and begins again with every 64 KiB of a large one.
 """
 
+import contextlib
+import threading
 import time
 from typing import Any
 
@@ -12,14 +14,19 @@ from redis import exceptions
 from scalekit._breaker import Breaker
 from scalekit._redis import errors
 from scalekit._redis.replies import MALFORMED, NOTHING, Arriving, Replies, make_replies
+from scalekit._redis.wire import PING
+from scalekit.errors import BackendError
 
 _CHUNK = 1 << 16
 _SOON = 0.01  # seconds
 
 
-def exchange(pool: Any, data: bytes, *, backend: str, breaker: Breaker, timeout: float) -> Any:
+def exchange(
+    pool: Any, data: bytes, *, backend: str, breaker: Breaker, timeout: float, spare_callers: bool = False
+) -> Any:
     """Send the one command ``data`` and return its reply; raises one that refuses it."""
-    reply = Trip(pool, data, backend=backend, breaker=breaker, timeout=timeout).replies(1)[0]
+    trip = Trip(pool, data, backend=backend, breaker=breaker, timeout=timeout, spare_callers=spare_callers)
+    reply = trip.replies(1)[0]
     if isinstance(reply, Exception):
         raise reply
     return reply
@@ -30,6 +37,10 @@ class Trip:
 
     Whoever has made one takes its replies, or gives it up.
 
+    Args:
+        spare_callers: where one would be the breaker's probe, a thread is that ends with it.
+        probe: this is that thread's.
+
     Raises:
         BackendUnavailable: they could not be sent, or the breaker is open.
         BackendTimeout: in time.
@@ -37,9 +48,23 @@ class Trip:
 
     __slots__ = ("_backend", "_breaker", "_connection", "_pool", "_timeout")
 
-    def __init__(self, pool: Any, data: bytes, *, backend: str, breaker: Breaker, timeout: float) -> None:
-        if not breaker.allows():
-            raise errors.unavailable(backend, errors.REFUSED)
+    def __init__(
+        self,
+        pool: Any,
+        data: bytes,
+        *,
+        backend: str,
+        breaker: Breaker,
+        timeout: float,
+        spare_callers: bool = False,
+        probe: bool = False,
+    ) -> None:
+        if breaker.open and not probe:
+            due = breaker.allows()
+            if due and spare_callers:
+                _probe(pool, backend=backend, breaker=breaker, timeout=timeout)
+            if spare_callers or not due:
+                raise errors.unavailable(backend, errors.REFUSED)
         try:
             # Notices a connection that the server has closed meanwhile, and opens it again.
             self._connection = pool.get_connection()
@@ -111,6 +136,17 @@ class Trip:
         if errors.is_timeout(error):
             self._breaker.failed()
         return errors.translate(error, self._backend, self._timeout)
+
+
+def _probe(pool: Any, *, backend: str, breaker: Breaker, timeout: float) -> None:
+    """Ask the server for a sign of life, while nobody waits for it."""
+
+    def ask() -> None:
+        with contextlib.suppress(BackendError):  # the breaker has been told
+            Trip(pool, PING, backend=backend, breaker=breaker, timeout=timeout, probe=True).replies(1)
+
+    with contextlib.suppress(RuntimeError):  # no thread starts while the interpreter ends
+        threading.Thread(target=ask, name="scalekit-probe", daemon=True).start()
 
 
 def _receive(sock: Any, replies: Replies, timeout: float) -> Any:

@@ -57,8 +57,8 @@ class Redis:
     its owner's.
     """
 
-    def __init__(self, client: Any) -> None:
-        self._begin(Given(client))
+    def __init__(self, client: Any, *, spare_callers: bool = False) -> None:
+        self._begin(Given(client, spare_callers=spare_callers))
 
     @classmethod
     def from_url(
@@ -69,6 +69,7 @@ class Redis:
         connect_timeout: float = 0.5,
         max_connections: int = 32,
         cooldown: float = 1.0,
+        spare_callers: bool = False,
     ) -> Self:
         """A link to the server, Sentinels or Cluster that ``url`` names; see :mod:`scalekit._redis.url`.
 
@@ -80,6 +81,10 @@ class Redis:
             max_connections: connections for threads; more threads wait, for ``timeout`` at most. An event
                 loop uses two at a time (to each node of a Cluster), or one if this is 1.
             cooldown: seconds for which the circuit breaker refuses before it lets a probe through.
+            spare_callers: a server that hangs costs no more callers than those who ask it first. The
+                breaker's probe is then no caller's command but a PING of our own, sent when a caller is
+                refused, the first after an eighth of ``cooldown``. And on an event loop connecting goes on
+                when its callers have given up.
 
         Raises:
             ConfigurationError: the URL or a number is wrong. The message never quotes the URL.
@@ -100,6 +105,7 @@ class Redis:
             connect_timeout=connect_timeout,
             max_connections=max_connections,
             cooldown=cooldown,
+            spare_callers=spare_callers,
         )
         link = cls.__new__(cls)
         link._begin(FromURL(parse(url), limits))
@@ -135,6 +141,28 @@ class Redis:
                     renew_in_children(commands)  # for itself: it may outlive its link
                     self._commands[colour] = commands
         return commands
+
+    def beside(
+        self, *, max_connections: int, timeout: float, connect_timeout: float, cooldown: float
+    ) -> "Redis":
+        """Another link to the same place: a command that blocks holds up all that share its connection."""
+        link = type(self).__new__(type(self))
+        link._begin(
+            self._source.limited(
+                Limits(
+                    timeout=timeout,
+                    connect_timeout=connect_timeout,
+                    max_connections=max_connections,
+                    cooldown=cooldown,
+                )
+            )
+        )
+        return link
+
+    @property
+    def colour(self) -> Colour | None:
+        """The only colour it has, that of the client that was given; ``None``: it has both."""
+        return self._source.colour
 
     def forked(self) -> None:
         # The commands renew themselves: two processes on one socket would read each other's replies.

@@ -53,6 +53,7 @@ class SyncCommands:
                 backend=self._source.name,
                 breaker=self._breaker,
                 timeout=self._source.limits.timeout,
+                spare_callers=self._source.limits.spare_callers,
             )
 
     def script(self, script: Script, keys: Sequence[str | bytes], args: Sequence[Argument] = ()) -> Any:
@@ -86,6 +87,7 @@ class SyncCommands:
                 backend=self._source.name,
                 breaker=self._breaker,
                 timeout=self._source.limits.timeout,
+                spare_callers=self._source.limits.spare_callers,
             ).replies(len(packed))
 
     def close(self) -> None:
@@ -99,9 +101,7 @@ class SyncCommands:
             closing()
 
     def _breaker_of(self, backend: str) -> Breaker:
-        limits = self._source.limits
-        breaker = Breaker(cooldown=limits.cooldown, patience=limits.timeout + limits.connect_timeout)
-        return self._breakers.setdefault(backend, breaker)
+        return self._breakers.setdefault(backend, self._source.limits.breaker())
 
     def forked(self) -> None:
         # Dropped and not closed: their locks may be another thread's of the parent. The parent's sockets stay

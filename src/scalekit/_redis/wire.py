@@ -36,6 +36,9 @@ def pack(args: tuple[Argument, ...]) -> bytes:
     return b"".join(pieces)
 
 
+PING = pack(("PING",))
+
+
 def _spell(arg: Argument) -> bytes:
     if isinstance(arg, bytes):
         return arg
@@ -50,7 +53,8 @@ def _spell(arg: Argument) -> bytes:
 
 
 def key_of(args: tuple[Argument, ...]) -> str | bytes | None:
-    """The key that routes a command in a Cluster: its first argument, or a script's first key."""
+    """The key that routes a command in a Cluster: its first argument, a script's first key, or the first
+    stream of an ``XREAD``."""
     name = args[0]
     if isinstance(name, bytes):
         name = name.decode("ascii", "replace")
@@ -66,6 +70,9 @@ def key_of(args: tuple[Argument, ...]) -> str | bytes | None:
         if len(args) < 4 or int(args[2]) == 0:
             return None
         position = 3
+    elif isinstance(name, str) and name.upper() == "XREAD":
+        words = [arg.upper() if isinstance(arg, str) else arg for arg in args]
+        position = words.index("STREAMS") + 1 if "STREAMS" in words else len(args)
     if len(args) <= position:
         return None
     key = args[position]

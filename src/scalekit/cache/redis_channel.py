@@ -1,0 +1,143 @@
+"""The channel of a :class:`~scalekit.cache.redis.RedisBackend`: a stream, read with ``XREAD BLOCK``.
+
+A stream and not pub/sub, whose messages to a connection that has just broken are gone: here a reader goes on
+after the last one that it had, and finds out if there is something between. And each wait that ends, with or
+without a message, is a sign of life.
+
+An entry is ``n <number>`` and what was dropped: ``t <tag>``, ``k <key>``, ``g 1`` for everything; as many as
+there are. A number is the last entry's plus one, or microseconds since 1970 if the stream is empty: after
+a stream that was deleted, evicted or lost comes no number that follows one that was heard.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from scalekit._redis import Commands, Redis, ResponseError, Script
+from scalekit._steps import Steps
+from scalekit.cache.channel import Cursor, Heard, Lost, Message, follow
+from scalekit.errors import BackendUnavailable
+from scalekit.types import Colour
+
+# So many messages are kept, about 20 kB of them; a reader who is further behind has lost the channel.
+_LENGTH = 1000
+
+SAY = f"""
+local function say(stream, ...)
+    local last = redis.call('XREVRANGE', stream, '+', '-', 'COUNT', 1)[1]
+    local number = last and tonumber(last[2][2])
+    if not number then
+        local now = redis.call('TIME')
+        number = now[1] * 1000000 + now[2]
+    end
+    redis.call('XADD', stream, 'MAXLEN', '~', {_LENGTH}, '*', 'n', string.format('%.0f', number + 1), ...)
+end
+"""
+"""What a script begins with that has something to say: ``say(KEYS[2], 't', 'product', 'k', key)``."""
+
+TELL = Script(SAY + "say(KEYS[1], unpack(ARGV))")
+"""Say it in a script of its own, where the stream is on another node than what was changed."""
+
+_POSITION = Script(
+    SAY
+    + """
+local function last() return redis.call('XREVRANGE', KEYS[1], '+', '-', 'COUNT', 1) end
+if not last()[1] then say(KEYS[1]) end
+return last()
+"""
+)
+
+_COUNT = 100
+
+
+class RedisChannel:
+    """See :class:`~scalekit.cache.channel.Channel`.
+
+    Args:
+        link: the way to the back end; a connection of our own beside it waits for messages.
+        stream: its key.
+        block: the most seconds that :meth:`next` is asked to wait.
+    """
+
+    def __init__(self, link: Redis, colour: Colour, *, stream: str, block: float) -> None:
+        # Nobody waits for this one, so it has time: to connect, and for an answer that is late.
+        beside = link.beside(max_connections=1, timeout=block + 0.5, connect_timeout=1.0, cooldown=0.1)
+        self._commands: Commands = beside.using(colour)
+        self._stream = stream
+        self.name = link.name
+        self.close = self._commands.close
+
+    def position(self) -> Steps[Cursor]:
+        last = _entries((yield from self._ask(self._commands.script, _POSITION, [self._stream])))
+        if not last:
+            raise _malformed()
+        id, message = last[0]
+        return Cursor(id, message.number)
+
+    def next(self, cursor: Cursor, *, block: float) -> Steps[Heard]:
+        wait = max(1, int(block * 1000))  # milliseconds; 0 is for ever
+        execute, stream = self._commands.execute, self._stream
+        reply = yield from self._ask(
+            execute, "XREAD", "COUNT", _COUNT, "BLOCK", wait, "STREAMS", stream, cursor.id
+        )
+        if reply is not None:
+            heard = _entries(_of_one_stream(reply))
+            complete = 0.0 if len(heard) < _COUNT else None
+            return Heard(follow(cursor, heard), [message for _, message in heard], complete)
+        # So is a stream silent that was deleted, and one whose clock is behind what it was, after a failover.
+        last = _entries((yield from self._ask(execute, "XREVRANGE", stream, "+", "-", "COUNT", 1)))
+        if not last:
+            raise Lost("the stream is gone")
+        id, message = last[0]
+        if (id, message.number) == cursor:
+            return Heard(cursor, (), wait / 1000)
+        if message.number <= cursor.number or _order(id) <= _order(cursor.id):
+            raise Lost("the stream is another one, or older than it was")
+        return Heard(cursor, (), None)
+
+    def _ask(self, send: Callable[..., Any], *args: Any) -> Steps[Any]:
+        try:
+            return (yield send(*args))
+        except ResponseError as error:
+            raise BackendUnavailable(f"{self.name}: {error}", backend=self.name) from error
+
+
+def _of_one_stream(reply: Any) -> Any:
+    match reply:
+        case [[bytes(), list(entries)]]:
+            return entries
+    raise _malformed()
+
+
+def _entries(reply: Any) -> list[tuple[bytes, Message]]:
+    if not isinstance(reply, list):
+        raise _malformed()
+    return [_entry(entry) for entry in reply]
+
+
+def _entry(entry: Any) -> tuple[bytes, Message]:
+    match entry:
+        case [bytes(id), [b"n", bytes(number), *rest]] if number.isdigit() and len(rest) % 2 == 0:
+            return id, _message(int(number), rest)
+    raise _malformed()
+
+
+def _message(number: int, fields: Sequence[Any]) -> Message:
+    pairs = list(zip(fields[::2], fields[1::2], strict=True))
+    try:
+        return Message(
+            number,
+            keys=tuple([value.decode() for name, value in pairs if name == b"k"]),
+            tags=tuple([value.decode() for name, value in pairs if name == b"t"]),
+            # What a later version has to say, and we do not know, may be anything.
+            everything=any(name not in (b"k", b"t") for name, _ in pairs),
+        )
+    except (AttributeError, UnicodeDecodeError):
+        raise _malformed() from None
+
+
+def _order(id: bytes) -> tuple[int, ...]:
+    return tuple(map(int, id.split(b"-")))
+
+
+def _malformed() -> BackendUnavailable:
+    return BackendUnavailable("the cache's stream in Redis has an entry of another shape", backend="redis")
