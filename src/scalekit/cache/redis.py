@@ -1,17 +1,291 @@
-"""Being rebuilt on the new protocol."""
+"""The cache's back end in Redis: one server, Sentinels or a Cluster.
 
-from typing import Any
+Keys: ``<prefix><function>:<digest>`` for an entry, ``<prefix>t:<tag>`` for a tag's record, ``<prefix>g`` for
+the generation's, ``<prefix>m`` for the stream of messages. A hit is one command, ``MGET`` of the entry and
+its tags, for however many lookups; everything else is one script.
+
+On a Cluster, where keys live on several nodes, commands are sent to all of them at once: a ``GET`` each, a
+script each. What is said in the stream is said when they have been answered, in a second trip.
+"""
+
+import secrets
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import wraps
+from typing import Any, ParamSpec, TypeVar, Unpack
+
+from scalekit._options import LinkOptions, check_names
+from scalekit._redis import Commands, Redis, Request, ResponseError, Script
+from scalekit._steps import Steps
+from scalekit.cache import redis_scripts as scripts
+from scalekit.cache import versions
+from scalekit.cache.backend import Lease, Lookup
+from scalekit.cache.entry import TOKEN_BYTES, Found
+from scalekit.cache.entry import versions as versions_of
+from scalekit.errors import BackendUnavailable, ConfigurationError
+from scalekit.types import Colour
+
+_MAX_PREFIX = 100
+
+# One script names no more keys, so that its lists fit Lua's stack and other clients are not kept waiting.
+_AT_ONCE = 1000
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 class RedisBackend:
+    """Results in Redis 5 or later, or Valkey.
+
+    Args:
+        client: a redis-py client of either colour: ``redis.Redis``, ``redis.asyncio.Redis``, a
+            ``RedisCluster``, or a Sentinel's ``master_for``. Its settings and time-outs are used.
+        prefix: what every key begins with; at most 100 printable ASCII characters: keys stay below 250.
+
+    Raises:
+        ConfigurationError: ``client`` is no redis-py client, or the prefix is too long.
+    """
+
     local = False
 
     def __init__(self, client: Any, *, prefix: str = "c:") -> None:
-        raise NotImplementedError
+        if len(prefix) > _MAX_PREFIX or not (prefix.isascii() and prefix.isprintable()):
+            raise ConfigurationError(
+                f"prefix={prefix!r:.120}: at most {_MAX_PREFIX} printable ASCII characters"
+            )
+        self._link = client if isinstance(client, Redis) else Redis(client)
+        self._prefix = prefix
 
     @classmethod
-    def from_url(cls, url: str, *, prefix: str = "c:", **options: Any) -> "RedisBackend":
-        raise NotImplementedError
+    def from_url(cls, url: str, *, prefix: str = "c:", **options: Unpack[LinkOptions]) -> "RedisBackend":
+        """A back end at a URL: ``redis``, ``rediss``, ``unix``, ``redis+sentinel`` or ``redis+cluster``.
 
-    def using(self, colour: Any) -> Any:
-        raise NotImplementedError
+        Args:
+            url: for instance ``redis://localhost:6379/1``.
+            prefix: what every key begins with.
+            options: ``timeout`` (1 s) is how long an answer may take; then the query runs without the cache.
+                ``connect_timeout`` (0.5 s), ``max_connections`` (32, for threads), ``cooldown`` (1 s).
+
+        Raises:
+            ConfigurationError: the URL or an option is wrong. The message does not quote the URL.
+        """
+        check_names(options, LinkOptions, taker=f"{cls.__name__}.from_url", named=["prefix"])
+        return cls(Redis.from_url(url, **options), prefix=prefix)
+
+    def using(self, colour: Colour) -> "_Entries":
+        return _Entries(self._link.using(colour), prefix=self._prefix, cluster=self._link.cluster)
+
+
+def _or_unavailable(method: Callable[P, Steps[T]]) -> Callable[P, Steps[T]]:
+    """A server that refuses a command (memory is full, no permission) counts as one that is away."""
+
+    @wraps(method)
+    def steps(*args: P.args, **kwargs: P.kwargs) -> Steps[T]:
+        try:
+            return (yield from method(*args, **kwargs))
+        except ResponseError as error:
+            raise BackendUnavailable(
+                f"Redis refused a command of the cache: {error}", backend="redis"
+            ) from error
+
+    return steps
+
+
+class _Entries:
+    """See :class:`scalekit.cache.backend.Entries`."""
+
+    limit: int | None = 512 << 20
+
+    def __init__(self, commands: Commands, *, prefix: str, cluster: bool) -> None:
+        self._commands = commands
+        self._prefix = prefix
+        self._generation = prefix + "g"
+        self._stream = prefix + "m"
+        self._cluster = cluster
+        self.close = commands.close
+
+    @_or_unavailable
+    def read(self, lookups: Sequence[Lookup]) -> Steps[list[Found]]:
+        asked = [[self._prefix + key, *self._tags(tags)] for key, tags in lookups]
+        if len(asked) == 1:
+            value, *records = yield from self._get(asked[0])
+            return [Found(value, tuple(records))]
+        names = list(dict.fromkeys([name for names in asked for name in names]))
+        values = dict(zip(names, (yield from self._get(names)), strict=True)) if names else {}
+        return [Found(values[name], tuple(map(values.__getitem__, tags))) for name, *tags in asked]
+
+    @_or_unavailable
+    def acquire(
+        self, lookup: Lookup, found: Found, *, ttl: float, refresh: bool = False
+    ) -> Steps[Lease | Found | None]:
+        key, tags = self._prefix + lookup.key, self._tags(lookup.tags)
+        token = secrets.token_bytes(TOKEN_BYTES)
+        wanted = (token, _milliseconds(ttl), int(refresh))
+        if self._cluster:
+            reply = yield from self._acquire_apart(key, tags, found, wanted)
+        else:
+            reply = yield self._commands.script(
+                scripts.ACQUIRE, [key, *tags], [versions.new_version(), *wanted]
+            )
+        match reply:
+            case [[b"dirty"], *_]:
+                return None
+            case [[b"found", bytes() | None as value], _, [*records]]:
+                return Found(value, tuple([_value(record) for record in records]))
+            case [[b"mine", int(left)], now, [*records]]:
+                mine = True
+            case [[b"held", int(left), bytes(token)], now, [*records]]:
+                mine = False
+            case _:
+                raise _malformed()
+        known = [versions.parse(_value(record)) for record in records]
+        clocks = now if isinstance(now, list) else [now] * len(known)
+        if len(known) != len(tags) or None in known or not all(isinstance(clock, int) for clock in clocks):
+            raise _malformed()
+        return Lease(
+            key=lookup.key,
+            token=token,
+            versions=b"".join([one.version for one in known if one]),
+            mine=mine,
+            left=max(0, left) / 1000,
+            refresh=refresh,
+            ages=tuple([(clock - one.birth) / 1000 for one, clock in zip(known, clocks, strict=True) if one]),
+            positions=tuple([one.position for one in known if one]),
+        )
+
+    def _acquire_apart(
+        self, key: str, tags: Sequence[str], found: Found, wanted: tuple[bytes, int, int]
+    ) -> Steps[Any]:
+        """What the script replies, from nodes of a Cluster; the time is a list, of each tag's node."""
+        seen = versions_of(found.tags)
+        asked = [scripts.RECORD.request([tag], [versions.new_version()]) for tag in tags]
+        if seen is not None:  # most likely they still are the tags' versions
+            asked.append(scripts.TAKE.request([key], [seen, *wanted]))
+        replies = yield self._commands.pipeline(asked)
+        try:
+            records, clocks = (list(column) for column in zip(*replies[: len(tags)], strict=True))
+        except (TypeError, ValueError):
+            raise _malformed() from None
+        present = versions_of([_value(record) for record in records])
+        if present is None:
+            return [[b"dirty"], clocks, records]
+        if present == seen:
+            outcome = replies[-1]
+        else:
+            outcome = yield self._commands.script(scripts.TAKE, [key], [present, *wanted])
+        return [outcome, clocks, records]
+
+    @_or_unavailable
+    def renew(self, lease: Lease, *, ttl: float) -> Steps[Lease | None]:
+        renewed = yield from self._if_in_place(scripts.RENEW, lease, _milliseconds(ttl))
+        return replace(lease, left=ttl) if renewed else None
+
+    @_or_unavailable
+    def fill(self, lease: Lease, value: bytes, *, ttl: float) -> Steps[bool]:
+        return (yield from self._if_in_place(scripts.FILL, lease, value, _milliseconds(ttl)))
+
+    @_or_unavailable
+    def release(self, lease: Lease, *, mark: bytes = b"", ttl: float = 0.0) -> Steps[None]:
+        yield from self._if_in_place(scripts.RELEASE, lease, mark, _milliseconds(ttl))
+
+    @_or_unavailable
+    def drop(self, keys: Sequence[str]) -> Steps[None]:
+        names = [self._prefix + key for key in keys]
+        yield from self._change(scripts.DROP, names, [], said="k", called=keys)
+
+    @_or_unavailable
+    def drop_tags(self, tags: Sequence[str]) -> Steps[None]:
+        yield from self._change_tags(scripts.DROP_TAGS, tags, [versions.new_version()])
+
+    @_or_unavailable
+    def mark(self, tags: Sequence[str], writer: bytes, *, ttl: float) -> Steps[None]:
+        yield from self._change_tags(scripts.MARK, tags, [writer, _milliseconds(ttl)])
+
+    @_or_unavailable
+    def bump(self, tags: Sequence[str], writer: bytes, *, position: str | None = None) -> Steps[None]:
+        where = (position or "").encode()
+        if len(where) > versions.MAX_POSITION:
+            where = b""
+        yield from self._change_tags(scripts.BUMP, tags, [writer, versions.new_version(), where])
+
+    @_or_unavailable
+    def renew_generation(self, *, older_than: float | None = None) -> Steps[None]:
+        age = "" if older_than is None else int(older_than * 1000)
+        arguments = [versions.new_version(), age]
+        yield from self._change(
+            scripts.RENEW_GENERATION, [self._generation], arguments, said="g", called=["1"]
+        )
+
+    @_or_unavailable
+    def ping(self) -> Steps[None]:
+        yield self._commands.execute("PING")
+
+    def _tags(self, tags: Sequence[str]) -> list[str]:
+        """Their keys, the generation's first."""
+        return [self._generation, *[f"{self._prefix}t:{tag}" for tag in tags]]
+
+    def _get(self, names: Sequence[str]) -> Steps[list[bytes | None]]:
+        if self._cluster:  # it has no MGET over several slots
+            values = yield self._commands.pipeline([Request(("GET", name)) for name in names])
+        else:
+            values = yield self._commands.execute("MGET", *names)
+        if not isinstance(values, list) or len(values) != len(names):
+            raise _malformed()
+        return [_value(value) for value in values]
+
+    def _if_in_place(self, script: Script, lease: Lease, *args: bytes | int) -> Steps[bool]:
+        """Run a script that does something if ``lease`` is in place; whether it was."""
+        return bool(
+            _number((yield self._commands.script(script, [self._prefix + lease.key], [lease.token, *args])))
+        )
+
+    def _change_tags(self, script: Script, tags: Sequence[str], args: Sequence[bytes | int]) -> Steps[None]:
+        yield from self._change(script, self._tags(tags)[1:], args, said="t", called=tags)
+
+    def _change(
+        self,
+        script: Script,
+        names: Sequence[str],
+        args: Sequence[bytes | int | str],
+        *,
+        said: str,
+        called: Sequence[str],
+    ) -> Steps[None]:
+        """Run a script for ``names``; what it reports is said in the stream, as it is ``called``."""
+        if not names:
+            return
+        if self._cluster:
+            replies = yield self._commands.pipeline([script.request([name], args) for name in names])
+            news = [call for call, reply in zip(called, replies, strict=True) if _number(reply)]
+            for some in _portions(news):
+                words = [word for call in some for word in (said, call)]
+                _number((yield self._commands.script(scripts.TELL, [self._stream], words)))
+            return
+        for some, calls in zip(_portions(names), _portions(called), strict=True):
+            reply = yield self._commands.script(script, [*some, self._stream], [*args, *calls])
+            _number(reply)
+
+
+def _portions(items: Sequence[str]) -> list[Sequence[str]]:
+    return [items[start : start + _AT_ONCE] for start in range(0, len(items), _AT_ONCE)]
+
+
+def _milliseconds(seconds: float) -> int:
+    return max(1, int(seconds * 1000))
+
+
+def _number(reply: Any) -> int:
+    if not isinstance(reply, int):
+        raise _malformed()
+    return reply
+
+
+def _value(reply: Any) -> bytes | None:
+    """What is under a key; no server that runs our commands gives anything else."""
+    if not isinstance(reply, bytes | None):
+        raise _malformed()
+    return reply
+
+
+def _malformed() -> BackendUnavailable:
+    return BackendUnavailable("Redis gave the cache a reply of another shape", backend="redis")

@@ -1,0 +1,322 @@
+"""What the cache's back end has Redis do at one stroke. Redis 5 or later: they ask for the time, and write.
+
+The records of tags are those of :mod:`scalekit.cache.versions`, and what changes them is its twin; what is
+under keys is that of :mod:`scalekit.cache.entry`. Times are the server's own, so that clocks of processes
+that differ do no harm.
+
+A script that drops something says so in the stream that is its first key. An entry there is ``n <number>``
+and what was dropped: ``t <tag>``, ``k <key>``, ``g 1`` for everything; as many as there are. A number is the
+last entry's plus one, or microseconds since 1970 if the stream is empty: after a stream that was deleted,
+evicted or lost comes no number that follows one that was heard.
+"""
+
+from scalekit._redis import Script
+
+KEEP = 30 * 24 * 3600
+"""Seconds. Records that no miss has asked for in so long may go; a result would have to be older to miss
+them."""
+
+# So many messages are kept, about 20 kB of them; a reader who is further behind has lost the channel.
+_LENGTH = 1000
+
+NOW = """
+local clock = redis.call('TIME')
+local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
+"""
+
+SAY = f"""
+local function say(stream, ...)
+    local last = redis.call('XREVRANGE', stream, '+', '-', 'COUNT', 1)[1]
+    local number = last and tonumber(last[2][2])
+    if not number then
+        local time = redis.call('TIME')
+        number = time[1] * 1000000 + time[2]
+    end
+    redis.call('XADD', stream, 'MAXLEN', '~', {_LENGTH}, '*', 'n', string.format('%.0f', number + 1), ...)
+    redis.call('PEXPIRE', stream, {KEEP * 1000})
+end
+"""
+"""What a script begins with that has something to say: ``say(KEYS[1], 't', 'product', 'k', key)``."""
+
+_MARKS = """
+-- The marks in a record that have not ended, with `own` for the one of `writer`; when the last one of the
+-- others ends; and whether there was one of `writer`.
+local function marks(record, writer, own)
+    local rest, last, found = '', 0, false
+    if record and string.sub(record, 1, 1) == 'D' then
+        for at = 2, #record - 15, 16 do
+            local ends = struct.unpack('>I8', record, at + 8)
+            if ends > now then
+                if string.sub(record, at, at + 7) == writer then
+                    found, rest = true, rest .. own
+                else
+                    rest, last = rest .. string.sub(record, at, at + 15), math.max(last, ends)
+                end
+            end
+        end
+    end
+    return rest, last, found
+end
+local function keep_marks(key, rest, last)
+    redis.call('SET', key, 'D' .. rest, 'PX', last - now)
+end
+"""
+
+_RENEW = f"""
+local function renew(key, version, position)
+    local record = 'V' .. version .. struct.pack('>I8', now) .. position
+    redis.call('SET', key, record, 'PX', {KEEP * 1000})
+    return record
+end
+"""
+
+_RECORD = (
+    _RENEW
+    + f"""
+-- The record of a tag. One without a version, and without marks that last, gets one.
+local function record_of(key, version)
+    local record = redis.call('GET', key)
+    if not record or (string.sub(record, 1, 1) == 'D' and marks(record, '', '') == '') then
+        return renew(key, version, '')
+    end
+    redis.call('PEXPIRE', key, {KEEP * 1000})
+    return record
+end
+"""
+)
+
+_TAKE = """
+-- A lease on a key: {what came of it, more about that}.
+local function take(key, versions, token, ttl, refresh)
+    local count = #versions / 8
+    local value = redis.call('GETRANGE', key, 0, 46 + #versions)
+    local kind, start = string.sub(value, 1, 1), 0
+    if kind == 'R' then
+        start = 25
+    end
+    local current
+    if kind == 'L' then
+        current = string.sub(value, 18) == versions
+    elseif kind == 'E' or kind == 'R' or kind == 'P' then
+        current = string.sub(value, start + 2, start + 2 + #versions) == string.char(count) .. versions
+    end
+    local entry = current and (kind == 'E' or kind == 'R') and #value >= start + 22 + #versions
+    if entry and refresh == '1' then
+        local right = token .. struct.pack('>I8', now + ttl)
+        if kind == 'E' then
+            local left, whole = redis.call('PTTL', key), redis.call('GET', key)
+            if left > 0 then
+                redis.call('SET', key, 'R' .. right .. whole, 'PX', left)
+            else
+                redis.call('SET', key, 'R' .. right .. whole)
+            end
+            return {'mine', ttl}
+        end
+        local ends = struct.unpack('>I8', value, 18)
+        if ends > now then
+            return {'held', ends - now, string.sub(value, 2, 17)}
+        end
+        redis.call('SETRANGE', key, 1, right)
+        return {'mine', ttl}
+    end
+    if entry or (current and kind == 'P') or refresh == '1' then
+        return {'found', redis.call('GET', key)}
+    end
+    if current and kind == 'L' then
+        return {'held', redis.call('PTTL', key), string.sub(value, 2, 17)}
+    end
+    redis.call('SET', key, 'L' .. token .. versions, 'PX', ttl)
+    return {'mine', ttl}
+end
+"""
+
+ACQUIRE = Script(
+    NOW
+    + _MARKS
+    + _RECORD
+    + _TAKE
+    + """
+local records, versions = {}, ''
+for at = 2, #KEYS do
+    local record = record_of(KEYS[at], ARGV[1])
+    records[at - 1] = record
+    if string.sub(record, 1, 1) ~= 'V' or #record < 17 then
+        return {{'dirty'}, now, records}
+    end
+    versions = versions .. string.sub(record, 2, 9)
+end
+return {take(KEYS[1], versions, ARGV[2], tonumber(ARGV[3]), ARGV[4]), now, records}
+"""
+)
+"""A lease on ``KEYS[1]`` under the tags that are the other keys. Gives what came of it, the time, and the
+tags' records. ``ARGV``: a version for tags that have none, a token, for how long, and whether to refresh (1,
+0)."""
+
+RECORD = Script(NOW + _MARKS + _RECORD + "return {record_of(KEYS[1], ARGV[1]), now}")
+"""The record of one tag and the time; it gets the version ``ARGV[1]`` if it has none."""
+
+TAKE = Script(NOW + _TAKE + "return take(KEYS[1], ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4])")
+"""What ``ACQUIRE`` does with the key, under the versions ``ARGV[1]``."""
+
+_IN_PLACE = """
+local kind = redis.call('GETRANGE', KEYS[1], 0, 16)
+local token = string.sub(kind, 2)
+kind = string.sub(kind, 1, 1)
+if token ~= ARGV[1] or (kind ~= 'L' and kind ~= 'R') then
+    return 0
+end
+"""
+
+RENEW = Script(
+    NOW
+    + _IN_PLACE
+    + """
+if kind == 'L' then
+    redis.call('PEXPIRE', KEYS[1], ARGV[2])
+else
+    redis.call('SETRANGE', KEYS[1], 17, struct.pack('>I8', now + ARGV[2]))
+end
+return 1
+"""
+)
+"""Whether the lease with the token ``ARGV[1]`` is in place; if so, it lasts ``ARGV[2]`` from now."""
+
+FILL = Script(
+    _IN_PLACE
+    + """
+redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])
+return 1
+"""
+)
+"""Store ``ARGV[2]`` for ``ARGV[3]`` if the lease with the token ``ARGV[1]`` is in place; whether it was."""
+
+RELEASE = Script(
+    _IN_PLACE
+    + """
+if kind == 'R' then
+    local left, entry = redis.call('PTTL', KEYS[1]), string.sub(redis.call('GET', KEYS[1]), 26)
+    if left > 0 then
+        redis.call('SET', KEYS[1], entry, 'PX', left)
+    else
+        redis.call('SET', KEYS[1], entry)
+    end
+elseif ARGV[2] ~= '' then
+    redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])
+else
+    redis.call('DEL', KEYS[1])
+end
+return 1
+"""
+)
+"""Give the lease with the token ``ARGV[1]`` back; ``ARGV[2]``, if it is not empty, is put there for
+``ARGV[3]``."""
+
+
+def _changing(arguments: int, begin: str, each: str, kind: str, end: str = "return 1") -> Script:
+    """A script that changes every key. After the first ``arguments`` come the keys' names, of those that are
+    said in the stream, which is then the last key. On a Cluster that is elsewhere, and no name is given."""
+    return Script(
+        NOW
+        + SAY
+        + _MARKS
+        + _RENEW
+        + f"""
+local count, said = #KEYS, {{}}
+local says = #ARGV > {arguments}
+if says then
+    count = count - 1
+end
+{begin}
+for at = 1, count do
+    local key, news = KEYS[at], true
+    {each}
+    if says and news then
+        said[#said + 1] = '{kind}'
+        said[#said + 1] = ARGV[{arguments} + at]
+    end
+end
+if #said > 0 then
+    say(KEYS[#KEYS], unpack(said))
+end
+{end}
+"""
+    )
+
+
+DROP = _changing(0, "", "redis.call('DEL', key)", "k")
+"""Remove keys, and say so. ``ARGV``: their names in the stream."""
+
+DROP_TAGS = _changing(
+    1,
+    "",
+    """
+    local rest, last = marks(redis.call('GET', key), '', '')
+    if rest ~= '' then
+        keep_marks(key, rest, last)
+    else
+        renew(key, ARGV[1], '')
+    end
+    """,
+    "t",
+)
+"""Give tags the version ``ARGV[1]``, but for those that have marks, and say so."""
+
+MARK = _changing(
+    2,
+    """
+local ends = now + ARGV[2]
+local own = ARGV[1] .. struct.pack('>I8', ends)
+    """,
+    """
+    local rest, last, found = marks(redis.call('GET', key), ARGV[1], own)
+    if not found then
+        rest = rest .. own
+    end
+    keep_marks(key, rest, math.max(last, ends))
+    """,
+    "t",
+)
+"""Mark tags as being changed by the writer ``ARGV[1]`` for ``ARGV[2]``, and say so."""
+
+BUMP = _changing(
+    3,
+    "local lost = 0",
+    """
+    local rest, last, found = marks(redis.call('GET', key), ARGV[1], '')
+    if rest ~= '' then
+        keep_marks(key, rest, last)
+    else
+        renew(key, ARGV[2], ARGV[3])
+    end
+    if found then
+        news = false
+    else
+        lost = lost + 1
+    end
+    """,
+    "t",
+    "return lost",
+)
+"""Take the marks of the writer ``ARGV[1]`` away, and give tags without others the version ``ARGV[2]`` and the
+position ``ARGV[3]``. Where its mark was gone, something older may have been read since: only that is news.
+Gives the number of these."""
+
+RENEW_GENERATION = _changing(
+    2,
+    """
+local record = redis.call('GET', KEYS[1])
+if ARGV[2] ~= '' and record and #record >= 17 then
+    local age = now - struct.unpack('>I8', record, 10)
+    if age <= tonumber(ARGV[2]) then
+        return 0
+    end
+end
+    """,
+    "renew(key, ARGV[1], '')",
+    "g",
+)
+"""Give the generation the version ``ARGV[1]`` if it is older than ``ARGV[2]`` (empty: however old), and say
+so; whether it did."""
+
+TELL = Script(SAY + "say(KEYS[1], unpack(ARGV)) return 1")
+"""Say something, in a script of its own: where the stream is on another node than what was changed."""
