@@ -1,4 +1,4 @@
-"""The HTTP rules that several pieces share: cookies, ``Vary``, ``Cache-Control``.
+"""The HTTP rules that several pieces share: cookies, ``Vary``, ``Cache-Control``, ``ETag``.
 
 Everything here is pure. ASGI header lists (``[(b"vary", b"Cookie")]``) are the one representation;
 :func:`from_wsgi` and :func:`to_wsgi` convert at the border of a WSGI shell.
@@ -155,6 +155,21 @@ def replace(headers: Headers, name: bytes, value: bytes) -> None:
     """Set a header to one value in place, dropping what was there."""
     headers[:] = [pair for pair in headers if pair[0].lower() != name]
     headers.append((name, value))
+
+
+def matches_etag(if_none_match: bytes | None, etag: bytes) -> bool:
+    """Whether ``If-None-Match`` names ``etag``, so that the answer is 304.
+
+    Compared weakly, as RFC 9110 (13.1.2) has it: ``W/"a"`` names ``"a"`` too.
+
+    Args:
+        if_none_match: the header's value, ``None`` if there is none.
+        etag: what would be sent, with its quotes.
+    """
+    if if_none_match is None:
+        return False
+    tags = {tag.strip().removeprefix(b"W/") for tag in if_none_match.split(b",")}
+    return etag.removeprefix(b"W/") in tags or b"*" in tags
 
 
 def for_one_visitor(headers: Headers) -> None:

@@ -11,6 +11,7 @@ from scalekit._http import (
     from_wsgi,
     get,
     make_private,
+    matches_etag,
     read_cookie,
     replace,
     request_headers,
@@ -238,3 +239,21 @@ def test_request_headers_of_an_environ() -> None:
         (b"cookie", b"a=1"),
         (b"x-forwarded-for", b"x"),
     ]
+
+
+@pytest.mark.parametrize(
+    ("asked", "etag", "expected"),
+    [
+        (None, b'"a"', False),
+        (b'"a"', b'"a"', True),
+        (b'W/"a"', b'"a"', True),
+        (b'"a"', b'W/"a"', True),
+        (b'"b" , "a"', b'"a"', True),
+        (b"*", b'"a"', True),
+        (b'"b"', b'"a"', False),
+        (b"", b'"a"', False),
+    ],
+)
+def test_an_entity_tag_that_is_known_is_found(asked: bytes | None, etag: bytes, expected: bool) -> None:
+    """If-None-Match is a list, or anything; weak tags and strong ones are compared alike."""
+    assert matches_etag(asked, etag) is expected

@@ -21,7 +21,7 @@ from dataclasses import KW_ONLY, dataclass
 from stat import S_ISREG
 from typing import BinaryIO
 
-from scalekit._http import get
+from scalekit._http import get, matches_etag
 from scalekit.cdn.assets import Asset, Assets, stamp
 from scalekit.cdn.fingerprint import plain_name
 from scalekit.types import Headers
@@ -151,7 +151,7 @@ class Request:
             b"public, max-age=31536000, immutable" if self.hashed else b"public, max-age=%d" % self.max_age
         )
         headers: Headers = [(b"cache-control", lifetime), (b"etag", etag), *_EVERYWHERE]
-        if _names(get(self.headers, b"if-none-match"), etag):
+        if matches_etag(get(self.headers, b"if-none-match"), etag):
             return Answer(status=304, headers=headers)
         headers += (b"content-type", asset.content_type.encode()), (b"accept-ranges", b"bytes")
 
@@ -179,13 +179,6 @@ def _refusal(status: int, body: bytes, header: tuple[bytes, bytes]) -> Answer:
         header,
     ]
     return Answer(status=status, headers=headers + _EVERYWHERE, body=body)
-
-
-def _names(if_none_match: bytes | None, etag: bytes) -> bool:
-    if if_none_match is None:
-        return False
-    tags = [tag.strip().removeprefix(b"W/") for tag in if_none_match.split(b",")]
-    return etag in tags or b"*" in tags
 
 
 def _span(value: bytes, size: int) -> tuple[int, int] | None:

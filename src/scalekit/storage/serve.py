@@ -11,7 +11,7 @@ from http import HTTPStatus
 
 from anyio import move_on_after
 
-from scalekit._http import get
+from scalekit._http import get, matches_etag
 from scalekit.errors import InvalidKey
 from scalekit.storage._content_type import essence_of, is_content_type
 from scalekit.storage._contract import Opened, Storage, Stored
@@ -81,7 +81,7 @@ class StorageFiles:
             await respond(send, HTTPStatus.NOT_FOUND)
             return True
         headers = self._headers(stored)
-        if _is_known(get(scope["headers"], b"if-none-match"), stored.etag):
+        if matches_etag(get(scope["headers"], b"if-none-match"), f'"{stored.etag}"'.encode("latin-1")):
             await respond(send, HTTPStatus.NOT_MODIFIED, headers)
             return True
         start, end = _wanted(scope, stored)
@@ -138,13 +138,6 @@ async def _hung_up(receive: Receive) -> bool:
     with move_on_after(0):
         kind = (await receive())["type"]
     return kind == "http.disconnect"
-
-
-def _is_known(candidates: bytes | None, etag: str) -> bool:
-    if candidates is None:
-        return False
-    tags = {tag.strip().removeprefix(b"W/") for tag in candidates.split(b",")}
-    return b"*" in tags or f'"{etag}"'.encode("latin-1") in tags
 
 
 def _wanted(scope: Scope, stored: Stored) -> tuple[int, int]:
