@@ -31,7 +31,7 @@ from scalekit.cache.codecs import Codec
 from scalekit.cache.keys import Keys
 from scalekit.cache.local import Local
 from scalekit.cache.options import Life
-from scalekit.cache.stats import Counter, Stats
+from scalekit.cache.stats import Counter, Hook, Stats
 from scalekit.cache.tags import tags_of
 from scalekit.cache.wrappers import AsyncCached, SyncCached, wrap_async, wrap_sync
 from scalekit.errors import ConfigurationError
@@ -176,6 +176,19 @@ class Cache:
     def stats(self) -> Stats:
         """What was counted since this cache was made, in this process."""
         return self._counter.snapshot()
+
+    def on(self, hook: Hook) -> Callable[[], None]:
+        """Call ``hook(name, number)`` whenever a count goes up, for metrics.
+
+        Args:
+            hook: called where it is counted, in that thread or event loop, so it must be quick. ``name`` is
+                one of the fields of :class:`Stats`. ``local_hits`` are not told, for these take less time than
+                a call: read them from :meth:`stats`. What it raises is logged.
+
+        Returns:
+            A function that takes the hook away.
+        """
+        return self._counter.on(hook)
 
     async def close(self) -> None:
         """Release the back end's connections. An event loop that ends does this by itself."""

@@ -119,6 +119,8 @@ class Core:
         if found is None:
             return Asked(None, mark)
         self.invalidation.outage.answered()
+        if found[0].value is not None:
+            self.count("bytes_read", len(found[0].value))
         return Asked(found[0], mark)
 
     def read_back(self, query: Query, call: Call, asked: Asked, hit: Hit) -> Steps[tuple[Any, bool]]:

@@ -112,6 +112,9 @@ class Flights(Protocol):
     def detach(self, keys: set[str], tags: set[str]) -> None:
         """Let nobody join the flights for these keys, or with these tags, any more."""
 
+    def detach_all(self) -> None:
+        """Let nobody join what is under way now."""
+
 
 class _Register(ABC):
     """The flights by place: the key, and for asyncio the loop."""
@@ -164,6 +167,10 @@ class _Register(ABC):
             for place, flight in list(self._flights.items()):
                 if place[0] in keys or not tags.isdisjoint(flight.tags):
                     del self._flights[place]
+
+    def detach_all(self) -> None:
+        with self._lock:
+            self._flights.clear()
 
 
 class AsyncFlights(_Register):

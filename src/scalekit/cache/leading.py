@@ -164,7 +164,7 @@ class Lead:
         if missing or (query.cache_if is not None and not query.cache_if(result)):
             core.count("discarded")
             # What lacks a tag will lack it the next time, too.
-            yield from self._give_back(held, passes=bool(missing))
+            yield from self._give_back(held, passes=bool(missing) or query.refuses_again)
             return
         ends = query.life.ends(core.now(), _random)
         value = pack(held.lease.versions, made=made, delta=delta, soft_end=ends.soft, payload=payload)
@@ -177,6 +177,7 @@ class Lead:
         stored = yield from core.or_none(self._entries.fill(held.lease, value, ttl=ttl))
         if stored is not None:  # None: the back end has failed, and that is counted
             core.count("fills" if stored else "discarded")
+            core.count("bytes_written", len(value))
         if stored:
             core.keep(query, call, core.local.later(mark), payload, result, ends.soft)
 

@@ -30,6 +30,8 @@ class Query:
     patience: Patience = field(default_factory=Patience)
     cache_if: Callable[[Any], bool] | None = None
     """Which results are stored; ``None``: all."""
+    refuses_again: bool = False
+    """Whether what ``cache_if`` refuses it would refuse the next time: then nobody waits for it."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,9 +1,17 @@
 """What a cache counts."""
 
+import logging
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass, fields
+from typing import TypeAlias
 
 from scalekit._forks import renew_in_children
+
+_log = logging.getLogger("scalekit.cache")
+
+Hook: TypeAlias = Callable[[str, int], object]
+"""Called with a count's name, as in :class:`Stats`, and by how much it went up."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,10 +35,16 @@ class Stats:
     primary was away."""
     oversized: int = 0
     """Results not stored: larger than the back end takes."""
+    passes: int = 0
+    """Pages that were not for everybody, and so neither looked up nor stored (see :meth:`Cache.response`)."""
     bypasses: int = 0
     """Calls inside a transaction with changes of its own: the cache was neither read nor written."""
     invalidations: int = 0
     """Keys and tags dropped."""
+    bytes_read: int = 0
+    """Bytes of the results, leases and marks that the back end had."""
+    bytes_written: int = 0
+    """Bytes of the results sent to it."""
     errors: int = 0
     """Operations that the back end failed; the call went on without it."""
 
@@ -46,6 +60,7 @@ class Counter:
 
     def __init__(self) -> None:
         self._counts = {field.name: 0 for field in fields(Stats)}
+        self._hooks: tuple[Hook, ...] = ()
         self.forked()
         renew_in_children(self)
 
@@ -55,6 +70,23 @@ class Counter:
     def add(self, name: str, number: int = 1) -> None:
         with self._lock:  # += on an attribute can lose one between threads
             self._counts[name] += number
+        for hook in self._hooks:
+            try:
+                hook(name, number)
+            # The application's: whatever it raises must not fail a query, nor leave a lease behind.
+            except Exception:  # noqa: BLE001
+                _log.exception("the hook %r failed on %s", hook, name)
+
+    def on(self, hook: Hook) -> Callable[[], None]:
+        """Call ``hook`` with each count from now on. Returns what takes it away."""
+        with self._lock:
+            self._hooks = (*self._hooks, hook)
+
+        def off() -> None:
+            with self._lock:
+                self._hooks = tuple(other for other in self._hooks if other is not hook)
+
+        return off
 
     def snapshot(self) -> Stats:
         with self._lock:
