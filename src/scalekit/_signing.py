@@ -70,7 +70,7 @@ class Mac:
         key = key.ljust(_BLOCK, b"\0")
         self._inner, self._outer = (hashlib.sha256(bytes(byte ^ pad for byte in key)) for pad in (0x36, 0x5C))
 
-    def __call__(self, data: bytes) -> bytes:
+    def __call__(self, data: bytes | memoryview) -> bytes:
         """The signature of ``data``, as URL-safe base64 without padding."""
         inner, outer = self._inner.copy(), self._outer.copy()
         inner.update(data)

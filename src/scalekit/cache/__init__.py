@@ -27,7 +27,7 @@ from scalekit._options import check_items, check_kind, in_colour
 from scalekit._steps import run, run_async
 from scalekit.cache._core import Core, Query, Via
 from scalekit.cache.backend import MAX_TAGS, Backend
-from scalekit.cache.codecs import Codec
+from scalekit.cache.codecs import codec_for
 from scalekit.cache.keys import Keys
 from scalekit.cache.local import Local
 from scalekit.cache.options import Life
@@ -233,7 +233,7 @@ class QueryDecorator:
         if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
             raise ConfigurationError(f"{function.__qualname__} is a generator; return a list")
         name = self._name or f"{function.__module__}.{function.__qualname__}"
-        codec = Codec(function, name=name)
+        codec = codec_for(function, name=name)
         keys = Keys(function, name=name, ignore=self._ignore, fingerprint=codec.fingerprint)
         colour: Colour = "async" if inspect.iscoroutinefunction(function) else "sync"
         definition = "an async def" if colour == "async" else "a plain def"

@@ -2,87 +2,73 @@
 
 Rules:
 
-* The return annotation says how a result is read back. Without one it must be plain data.
+* The return annotation says how a result is read back. What it leaves open (``Any``, or no annotation) is
+  written with what it is: plain data, and scalars such as ``Decimal``, ``UUID`` and dates.
 * What comes back must be what went in: it is read back once before it is stored, and compared. So a list
   stays a list, a ``Decimal`` a ``Decimal``; what would change is refused with ``UncacheableResult``.
   One exception: an aware datetime comes back as the same moment in UTC.
 * Everybody gets what was read back, the caller who ran the function too: a hit and a miss look alike, and
   nobody holds an object that another caller could change.
-* No pickle: reading a cache entry never runs code that it names.
+* No pickle, unless the function asks for it with a secret (see :mod:`scalekit.cache.pickled`): reading a
+  cache entry never runs code that it names.
+* An object of the ORM belongs to a database session, and is refused.
 """
 
-import contextlib
-import dataclasses
-import datetime
-import decimal
-import enum
-import functools
-import types
-import typing
-import uuid
-from collections.abc import Callable
-from typing import Any
+import weakref
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
+from typing import Any, Protocol
 
 import msgspec
 
+from scalekit.cache.annotations import field_names, is_mapped, is_model, is_row, returned, why_not, within
+from scalekit.cache.fingerprint import describe
+from scalekit.cache.immutability import is_immutable
+from scalekit.cache.same import same
+from scalekit.cache.untyped import Buffer, encode, holds_untyped, prepared, read_custom, read_extension
 from scalekit.errors import ConfigurationError, UncacheableResult
+from scalekit.types import SecretKey
 
 _CURE = "return plain data, a dataclass, a NamedTuple, a TypedDict or a msgspec.Struct, and annotate it"
-_encode = msgspec.msgpack.Encoder().encode
 
-# Errors by which msgspec says that it cannot write or read a value.
-UNREADABLE = (msgspec.MsgspecError, ValueError)
+
+# Errors by which it is said that a value cannot be read or written.
+UNREADABLE = (msgspec.MsgspecError, ValueError, RecursionError)
 _UNWRITABLE = (msgspec.MsgspecError, TypeError, ValueError, OverflowError, RecursionError)
 
-_FROZEN = frozenset(
-    {
-        type(None),
-        bool,
-        int,
-        float,
-        str,
-        bytes,
-        decimal.Decimal,
-        uuid.UUID,
-        datetime.datetime,
-        datetime.date,
-        datetime.time,
-        datetime.timedelta,
-    }
-)
+
+class Form(Protocol):
+    """How results of one type are written."""
+
+    def write(self, result: Any) -> Iterator[bytes]:
+        """The ways to write it, best first: the first that comes back as it was is taken."""
+        ...
+
+    def read(self, payload: Buffer, /) -> Any: ...
 
 
 class Codec:
-    """Encodes and decodes the results of one function.
+    """Encodes and decodes the results of one function; :func:`codec_for` makes it.
 
-    Args:
-        function: whose return annotation is used.
-        name: the function's name, for messages.
-
-    Raises:
-        ConfigurationError: the annotation cannot be resolved, or can never be read back.
+    Attributes:
+        immutable: whether one decoded object may be handed to many callers.
+        fingerprint: what the return type looks like; it goes into the keys, so that a change of it is a miss.
+        decode: what :meth:`encode` was given, from bytes or a slice of a buffer. Raises one of
+            ``UNREADABLE``: the bytes are of another type, as after a change of the annotation.
     """
 
-    def __init__(self, function: Callable[..., Any], *, name: str) -> None:
-        self._name = name
-        self._annotated = "return" in getattr(function, "__annotations__", {})
-        self._type = _returned(function, name)
-        orm = _orm_class(self._type)
-        if orm is not None:
-            raise ConfigurationError(
-                f"{name} returns {orm.__name__} objects, which belong to a database session and cannot be "
-                "cached; select the columns and return a dataclass or a NamedTuple"
-            )
-        try:
-            self._decode = msgspec.msgpack.Decoder(self._type).decode
-        except TypeError as error:
-            raise ConfigurationError(
-                f"{name}: its return type cannot be read back ({error}); {_CURE}"
-            ) from None
-        self.immutable = is_immutable(self._type)
-        """Whether one decoded object may be handed to many callers."""
-        self.fingerprint = _describe(self._type, ())
-        """What the return type looks like; it goes into the keys, so that a change of it is a miss."""
+    def __init__(
+        self,
+        form: Form,
+        *,
+        name: str,
+        fingerprint: str,
+        immutable: bool,
+        annotated: bool,
+        alike: Callable[[Any, Any], bool] = same,
+    ) -> None:
+        self._form, self._name, self._annotated, self._alike = form, name, annotated, alike
+        self.fingerprint, self.immutable = fingerprint, immutable
+        self.decode = form.read
 
     def encode(self, result: Any) -> bytes:
         """``result`` as bytes.
@@ -90,150 +76,123 @@ class Codec:
         Raises:
             UncacheableResult: it cannot be written, or would come back as something else.
         """
+        reason = "it would come back as another type or value"
         try:
-            payload = _encode(result)
+            for payload in self._form.write(result):
+                try:
+                    back = self.decode(payload)
+                except UNREADABLE as error:
+                    reason = f"it is not what {self._name} is annotated to return: {error}"
+                else:
+                    if self._alike(result, back):
+                        return payload
         except _UNWRITABLE as error:
-            raise self._refusal(result, str(error)) from None
-        try:
-            back = self._decode(payload)
-        except UNREADABLE as error:
-            raise self._refusal(
-                result, f"it is not what {self._name} is annotated to return: {error}"
-            ) from None
-        if not _same(result, back):
-            raise self._refusal(result, "it would come back as another type or value")
-        return payload
-
-    def decode(self, payload: bytes | memoryview) -> Any:
-        """What :meth:`encode` was given.
-
-        Raises:
-            msgspec.MsgspecError: the bytes are of another type, as after a change of the annotation.
-        """
-        return self._decode(payload)
+            reason = str(error)
+        raise self._refusal(result, reason)
 
     def _refusal(self, result: Any, reason: str) -> UncacheableResult:
+        start = f"{self._name}: a {type(result).__name__} result cannot be cached, "
+        mapped = _mapped_in(result)
+        if mapped is not None:
+            return UncacheableResult(f"{start}it holds {why_not(mapped)}, and annotate it")
         if not self._annotated:
             reason += "; it has no return annotation, so it is read back as plain data"
-        return UncacheableResult(
-            f"{self._name}: a {type(result).__name__} result cannot be cached, {reason}; {_CURE}"
+        return UncacheableResult(f"{start}{reason}; {_CURE}")
+
+
+def codec_for(function: Callable[..., Any], *, name: str, pickle: SecretKey | None = None) -> Codec:
+    """The codec for what ``function`` returns. Functions that return one type share what reads it.
+
+    Args:
+        function: whose return annotation is used.
+        name: the function's name, for messages and signatures.
+        pickle: secrets to sign pickled results with, oldest first; ``None``: no pickle.
+
+    Raises:
+        ConfigurationError: the annotation cannot be resolved, can never be read back, or names a class of the
+            ORM; or the secrets are none.
+    """
+    annotation = returned(function, name=name)
+    for part in within(annotation):
+        if is_mapped(part):
+            raise ConfigurationError(f"{name} cannot be cached: it returns {why_not(part)}")
+    annotated = "return" in getattr(function, "__annotations__", {})
+    if pickle is not None:
+        from scalekit.cache.pickled import Pickled
+
+        return Codec(
+            Pickled(pickle, name=name),
+            name=name,
+            fingerprint=f"pickle:{describe(annotation)}",
+            immutable=is_immutable(annotation),
+            annotated=True,
+            # Objects need not have an equality that tells.
+            alike=lambda result, back: type(result) is type(back),
         )
+    return Codec(
+        _form_for(annotation, name),
+        name=name,
+        fingerprint=describe(annotation),
+        immutable=is_immutable(annotation),
+        annotated=annotated,
+    )
 
 
-def _returned(function: Callable[..., Any], name: str) -> Any:
-    """The return annotation, resolved; the other ones may be for the type checker alone."""
-    raw = getattr(function, "__annotations__", {}).get("return", Any)
-    holder = types.SimpleNamespace(__annotations__={"return": raw})
+_forms: weakref.WeakValueDictionary[Any, Form] = weakref.WeakValueDictionary()
+
+
+def _form_for(annotation: Any, name: str) -> Form:
     try:
-        return typing.get_type_hints(holder, function.__globals__, include_extras=True)["return"]
-    except NameError as error:
-        raise ConfigurationError(
-            f"{name}: its return annotation cannot be resolved ({error}); import what it names, and "
-            "not under TYPE_CHECKING"
-        ) from None
+        shared = _forms.get(annotation)
+    except TypeError:  # something in Annotated that has no hash
+        return _make_form(annotation, name)
+    if shared is None:
+        shared = _forms[annotation] = _make_form(annotation, name)
+    return shared
 
 
-def _describe(annotation: Any, above: tuple[Any, ...]) -> str:
-    """A type and its fields in words that are the same on every server."""
-    name = getattr(annotation, "__qualname__", None)
-    text = f"{annotation.__module__}.{name}" if name is not None else str(typing.get_origin(annotation))
-    if annotation in above:
-        return text
-    above += (annotation,)
-    parts = [
-        _describe(part, above)
-        if isinstance(part, type) or typing.get_origin(part) is not None
-        else repr(part)
-        for part in typing.get_args(annotation)
-    ]
-    if isinstance(annotation, type) and annotation.__module__ != "builtins":
-        with contextlib.suppress(NameError, TypeError):
-            hints = typing.get_type_hints(annotation)
-            parts += [f"{field}:{_describe(hint, above)}" for field, hint in hints.items()]
-    return f"{text}[{','.join(parts)}]"
+def _make_form(annotation: Any, name: str) -> Form:
+    parts = list(within(annotation))
+    if any(map(is_row, parts)):
+        from scalekit.cache.rows import Rows
+
+        return Rows(annotation, name=name)
+    if any(map(is_model, parts)):
+        from scalekit.cache.models import Models
+
+        return Models(annotation, name=name)
+    return _Typed(annotation, name=name)
 
 
-def _same(one: Any, other: Any) -> bool:
-    """Whether ``other`` is ``one`` again, with the same types all the way down."""
-    cls = type(one)
-    if cls is not type(other):  # equality takes a StrEnum for its text, and 1 for 1.0 and True
-        return False
-    if cls in _FROZEN:
-        return bool(one == other) or (one != one and other != other)  # NaN
-    if isinstance(one, list | tuple):
-        return len(one) == len(other) and all(map(_same, one, other))
-    if isinstance(one, dict):  # the order is kept
-        return (
-            len(one) == len(other)
-            and all(map(_same, one, other))
-            and all(map(_same, one.values(), other.values()))
-        )
-    if isinstance(one, set | frozenset):
-        counterparts = {item: item for item in other}
-        return one == other and all(_same(item, counterparts[item]) for item in one)
-    names = _field_names(cls)  # type: ignore[arg-type]  # classes are hashable
-    if names:
-        return all([_same(getattr(one, name), getattr(other, name)) for name in names])
-    return bool(one == other) and _encode(one) == _encode(other)
+class _Typed:
+    """What msgspec reads by itself."""
+
+    def __init__(self, annotation: Any, *, name: str) -> None:
+        self._annotation, self._open = annotation, holds_untyped(annotation)
+        try:
+            self.read = msgspec.msgpack.Decoder(
+                annotation, dec_hook=read_custom, ext_hook=read_extension
+            ).decode
+        except (TypeError, NameError) as error:
+            raise ConfigurationError(
+                f"{name}: its return type cannot be read back ({error}); {_CURE}"
+            ) from None
+
+    def write(self, result: Any) -> Iterator[bytes]:
+        yield encode(prepared(result, self._annotation) if self._open else result)
 
 
-@functools.lru_cache(maxsize=1024)
-def _field_names(cls: Any) -> tuple[str, ...]:
-    if dataclasses.is_dataclass(cls):
-        return tuple(field.name for field in dataclasses.fields(cls))
-    return tuple(getattr(cls, "__struct_fields__", ()))
-
-
-def _parts(annotation: Any) -> list[Any]:
-    """The types an annotation is made of, itself first."""
-    found = [annotation]
-    for part in typing.get_args(annotation):
-        found += _parts(part)
-    return found
-
-
-def _orm_class(annotation: Any) -> type | None:
-    """A class in ``annotation`` that is mapped by SQLAlchemy."""
-    for part in _parts(annotation):
-        if isinstance(part, type) and hasattr(part, "__mapper__"):
-            return part
-    return None
-
-
-def is_immutable(annotation: Any) -> bool:
-    """Whether no value of this type can be changed, however deep one looks."""
-    return _immutable(annotation, frozenset())
-
-
-def _immutable(annotation: Any, above: frozenset[Any]) -> bool:
-    if annotation in _FROZEN or annotation is None:
-        return True
-    if annotation in above:  # a recursive type is as immutable as the rest of it
-        return True
-    above |= {annotation}
-    origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
-    if origin is typing.Literal:
-        return True
-    if origin is typing.Annotated:
-        return _immutable(arguments[0], above)
-    if origin in (typing.Union, types.UnionType):
-        return all(_immutable(part, above) for part in arguments)
-    if origin in (tuple, frozenset):
-        return all(part is Ellipsis or _immutable(part, above) for part in arguments)
-    if not isinstance(annotation, type):
-        return False
-    if issubclass(annotation, enum.Enum):
-        return True
-    if issubclass(annotation, msgspec.Struct):
-        frozen = annotation.__struct_config__.frozen
-    elif dataclasses.is_dataclass(annotation):
-        frozen = annotation.__dataclass_params__.frozen  # type: ignore[attr-defined]
+def _mapped_in(value: Any) -> type | None:
+    """A class of the ORM that ``value`` has an object of."""
+    if is_mapped(type(value)):
+        return type(value)
+    if isinstance(value, Mapping):
+        inside: Iterable[Any] = value.values()
+    elif isinstance(value, str | bytes | bytearray | memoryview):
+        return None
+    elif isinstance(value, Sequence | Set):
+        inside = value
     else:
-        frozen = issubclass(annotation, tuple) and hasattr(annotation, "_fields")
-    if not frozen:
-        return False
-    try:
-        hints = typing.get_type_hints(annotation)
-    except NameError:
-        return False
-    return all(_immutable(part, above) for part in hints.values())
+        cls: Any = type(value)
+        inside = (getattr(value, name, None) for name in field_names(cls))
+    return next(filter(None, map(_mapped_in, inside)), None)
