@@ -1,4 +1,4 @@
-"""Who has the lease computes, and the others wait: two caches on one back end are two processes, as to leases.
+"""Who has the lease computes, and the others wait. As to leases, two caches on a back end are two processes.
 
 What needs real processes is in `test_processes`.
 """
@@ -173,7 +173,7 @@ async def test_a_waiter_that_is_cancelled(backend: Backend) -> None:
 
 
 def test_results_that_are_not_wanted(backend: Backend) -> None:
-    """25. With `cache_if=bool` an empty result is returned and not stored, and others need not wait for one."""
+    """25. With `cache_if=bool` an empty result is returned and not stored, and leaves no lease."""
     cache, runs = Cache(backend), 0
 
     @cache.query(ttl=60, cache_if=bool, tags=["t"])

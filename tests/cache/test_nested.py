@@ -37,7 +37,7 @@ async def test_nothing_old_is_made_new_again() -> None:
 async def test_an_outer_function_without_the_inner_ones_tags(
     kind: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """6. Its result is returned and not stored, which is told once with the cure; nobody waits for another."""
+    """6. Its result is returned and not stored, which is told once with the cure; nobody waits."""
     cache, runs = Cache(MemoryBackend()), 0
 
     if kind == "def":

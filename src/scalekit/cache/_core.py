@@ -65,8 +65,8 @@ class Core:
         if has_changes(call.left_out):
             self.count("bypasses")
             return (yield call.run())
-        # What others invalidate reaches the first tier a little later, and the back end at once: an outer result
-        # made of what is kept here would be stored as if it were new.
+        # What others invalidate reaches this tier a little later than the back end: an outer result made of
+        # what is kept here would be stored as if it were new.
         kept = MISSING if is_inside() else self.local.get(call.key, call.tags)
         if kept is not MISSING:
             self.count("local_hits")

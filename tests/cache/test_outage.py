@@ -1,0 +1,106 @@
+"""A back end that is away for a while: what was invalidated meanwhile is not served afterwards."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from scalekit.cache import Cache, debts
+from scalekit.cache.redis import RedisBackend
+from scalekit.errors import BackendError
+from tests.faults import FaultProxy
+from tests.servers import RedisServer
+
+
+@pytest.fixture
+async def proxy(redis_server: RedisServer) -> AsyncIterator[FaultProxy]:
+    """The network between one process and Redis."""
+    async with FaultProxy(redis_server.host, redis_server.port) as between:
+        yield between
+
+
+class Shop:
+    """A process, and the database that all of them share."""
+
+    source = 1
+
+    def __init__(self, url: str, prefix: str) -> None:
+        self.cache = Cache(RedisBackend.from_url(url, prefix=prefix, cooldown=0.05))
+
+        @self.cache.query(ttl=3600, tags=["t"], name="stock")
+        async def stock() -> int:
+            return Shop.source
+
+        self.stock: Any = stock
+
+
+async def until(reads: Any, value: int) -> None:
+    """Wait for `reads()` to give `value`, and to stay at it."""
+    async with asyncio.timeout(20):
+        while await reads() != value:
+            await asyncio.sleep(0.01)
+
+
+@pytest.mark.parametrize("by", ["key", "tag"])
+async def test_by_hand(redis_url: str, prefix: str, proxy: FaultProxy, by: str) -> None:
+    """15. It raises, is made up for in the background, and not served here before: by key and by tag."""
+    Shop.source = 1
+    here, there = Shop(proxy.url(redis_url), prefix), Shop(redis_url, prefix)
+    assert await here.stock() == await there.stock() == 1
+    await asyncio.to_thread(proxy.refuse)
+    Shop.source = 2
+    with pytest.raises(BackendError):
+        await (here.stock.invalidate() if by == "key" else here.cache.invalidate_tags("t"))
+    assert await here.stock() == 2
+    await asyncio.to_thread(proxy.pass_through)
+    assert await here.stock() == 2  # whether the breaker lets it through already or not
+    await until(there.stock, 2)
+    assert not here.cache._core.invalidation.debts
+    await here.cache.close()
+    await there.cache.close()
+
+
+async def test_who_invalidated_is_gone(
+    redis_url: str, prefix: str, proxy: FaultProxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """15. A process that ends with its debts: whoever saw the outage, too, drops what is from before it."""
+    monkeypatch.setattr(debts, "OUTAGE", 0.2)
+    Shop.source = 1
+    gone, here, there = (
+        Shop(proxy.url(redis_url), prefix),
+        Shop(proxy.url(redis_url), prefix),
+        Shop(redis_url, prefix),
+    )
+    assert await there.stock() == await here.stock() == await gone.stock() == 1
+    await asyncio.to_thread(proxy.refuse)
+    Shop.source = 2
+    with pytest.raises(BackendError):
+        await gone.cache.invalidate_tags("t")
+    while gone.cache._core.invalidation.debts:  # as a process that ends does
+        gone.cache._core.invalidation.debts.paid(*gone.cache._core.invalidation.debts.copy())
+    async with asyncio.timeout(20):
+        while here.cache._core.invalidation.outage.seconds is None:
+            assert await here.stock() == 2
+            await asyncio.sleep(0.02)
+    await asyncio.to_thread(proxy.pass_through)
+    async with asyncio.timeout(20):
+        while here.cache._core.invalidation.outage.seconds is not None:
+            assert await here.stock() == 2
+            await asyncio.sleep(0.02)
+    assert await there.stock() == 2
+    for shop in (gone, here, there):
+        await shop.cache.close()
+
+
+async def test_a_hiccup_drops_nothing(redis_url: str, prefix: str, proxy: FaultProxy) -> None:
+    """15. A time-out, or a connection that was cut, is no outage: what is cached stays."""
+    Shop.source = 1
+    here = Shop(proxy.url(redis_url), prefix)
+    assert await here.stock() == 1
+    await asyncio.to_thread(proxy.refuse)
+    Shop.source = 2
+    assert await here.stock() == 2
+    await asyncio.to_thread(proxy.pass_through)
+    await until(here.stock, 1)
+    await here.cache.close()
