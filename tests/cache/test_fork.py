@@ -26,7 +26,8 @@ SCRIPT = """
         core = cache._core
         with (
             cache._backend._lock, cache._counter._lock, core.local._lock,
-            core.flights["sync"]._lock, core.flights["async"]._lock,
+            core.runtimes["sync"].flights._lock, core.runtimes["async"].flights._lock,
+            core.runtimes["sync"]._keeper._changed, core.invalidation.debts._lock,
         ):
             ready.set()
             done.wait()

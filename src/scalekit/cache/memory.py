@@ -56,6 +56,9 @@ class MemoryBackend:
 
     def forked(self) -> None:
         self._lock = threading.Lock()
+        # Who had them in the parent never comes back here.
+        for key in [key for key, (_, value) in self._values.items() if token_of(value)]:
+            del self._values[key]
 
     def using(self, colour: Colour) -> "MemoryBackend":
         return self
