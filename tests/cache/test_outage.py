@@ -8,6 +8,7 @@ import pytest
 
 from scalekit.cache import Cache, debts
 from scalekit.cache.redis import RedisBackend
+from scalekit.cache.runtime import LEASE_TTL
 from scalekit.errors import BackendError
 from tests.faults import FaultProxy
 from tests.servers import RedisServer
@@ -104,3 +105,24 @@ async def test_a_hiccup_drops_nothing(redis_url: str, prefix: str, proxy: FaultP
     await asyncio.to_thread(proxy.pass_through)
     await until(here.stock, 1)
     await here.cache.close()
+
+
+async def test_a_lease_that_could_not_be_given_back(redis_url: str, prefix: str, proxy: FaultProxy) -> None:
+    """5, 14. The connection broke while the result was stored: others do not wait for the lease's end."""
+    here, there = Shop(proxy.url(redis_url), prefix), Shop(redis_url, prefix)
+
+    @here.cache.query(ttl=60, name="answer")
+    async def answer() -> int:
+        proxy.cut(after=0)
+        return 1
+
+    @there.cache.query(ttl=60, name="answer")
+    async def elsewhere() -> int:
+        return 2
+
+    assert await answer() == 1
+    proxy.pass_through()
+    async with asyncio.timeout(LEASE_TTL / 2):
+        assert await elsewhere() in (1, 2)  # it may have been stored
+    await here.cache.close()
+    await there.cache.close()

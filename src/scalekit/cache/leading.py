@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from scalekit._steps import Steps
 from scalekit.cache import waiting
 from scalekit.cache.backend import Lease, Lookup
+from scalekit.cache.debts import RETRIES
 from scalekit.cache.entry import Found, Hit, Miss, pack, pack_pass, token_of
 from scalekit.cache.flights import ABANDONED, RELEASED, Flight
 from scalekit.cache.local import Mark
@@ -26,7 +27,7 @@ from scalekit.cache.query import Asked, Call, Query
 from scalekit.cache.runtime import LEASE_TTL, Held
 from scalekit.cache.sessions import has_changes
 from scalekit.cache.uses import Uses, noted
-from scalekit.errors import NoServerAvailable
+from scalekit.errors import BackendError, NoServerAvailable
 
 if TYPE_CHECKING:
     from scalekit.cache._core import Core
@@ -121,10 +122,7 @@ class Lead:
             raise
         except BaseException:
             held.stop()
-            # Whoever was cancelled does not wait for a server, and others do not wait for the lease's end.
-            self._runtime.background(
-                lambda: self._core.or_none(self._entries.release(held.lease)), name="release a lease"
-            )
+            self._give_back_later(held)  # whoever was cancelled does not wait for a server
             raise
 
     def _compute(self, held: Held | None, mark: Mark) -> Steps[Any]:
@@ -175,7 +173,9 @@ class Lead:
         yield held.stop()
         ttl = (ends.hard - core.now()) / 1000
         stored = yield from core.or_none(self._entries.fill(held.lease, value, ttl=ttl))
-        if stored is not None:  # None: the back end has failed, and that is counted
+        if stored is None:  # the back end has failed, and that is counted
+            self._give_back_later(held)
+        else:
             core.count("fills" if stored else "discarded")
             core.count("bytes_written", len(value))
         if stored:
@@ -185,7 +185,29 @@ class Lead:
         if held is not None:
             yield held.stop()
             mark = pack_pass(held.lease.versions) if passes else b""
-            yield from self._core.or_none(self._entries.release(held.lease, mark=mark, ttl=PASS_TTL))
+            try:
+                yield from self._core.invalidation.noting(
+                    self._entries.release(held.lease, mark=mark, ttl=PASS_TTL)
+                )
+            except BackendError:
+                self._core.count("errors")
+                self._give_back_later(held)
+
+    def _give_back_later(self, held: Held) -> None:
+        """In the background, while it would last: or others would wait for its end."""
+        self._runtime.background(lambda: self._giving_back(held), name="release a lease")
+
+    def _giving_back(self, held: Held) -> Steps[None]:
+        ends = time.monotonic() + LEASE_TTL
+        for wait in RETRIES:
+            if time.monotonic() > ends:
+                return
+            try:
+                yield from self._core.invalidation.noting(self._entries.release(held.lease))
+            except BackendError:
+                yield self._runtime.pause(wait)
+            else:
+                return
 
     def _run(self) -> Steps[tuple[Any, Uses, bool]]:
         """Run the function where it reads all that is committed.
