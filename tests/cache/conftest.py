@@ -7,6 +7,9 @@ import pytest
 from scalekit.cache.backend import Backend
 from scalekit.cache.memory import MemoryBackend
 from scalekit.cache.redis import RedisBackend
+from tests.patience import be_patient
+
+be_patient()
 
 
 @pytest.fixture(params=["memory", "redis"])

@@ -19,6 +19,10 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
+from tests.patience import be_patient
+
+be_patient()
+
 SNIPPET = """
 from scalekit.cache import Cache
 from scalekit.cache.redis import RedisBackend

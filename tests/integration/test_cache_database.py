@@ -15,7 +15,10 @@ from scalekit.cache.redis import RedisBackend
 from scalekit.database import ANY, AsyncCluster
 from tests.conftest import Database
 from tests.faults import kill, pause_replay
+from tests.patience import be_patient
 from tests.servers import PostgresCluster
+
+be_patient()
 
 
 class Base(DeclarativeBase): ...

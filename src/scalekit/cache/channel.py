@@ -13,9 +13,10 @@ Rules, which keep a process's first tier right:
 """
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from scalekit._steps import Steps
+from scalekit.types import Colour
 
 
 class Lost(Exception):
@@ -43,12 +44,16 @@ class Heard(NamedTuple):
 
     cursor: Cursor
     messages: Sequence[Message]
-    # Seconds after the question was sent of which it is known that nothing is missing; None: there is more.
-    complete: float | None
+    # Whether that is all there was when it was asked for.
+    complete: bool
 
 
 class Channel(Protocol):
-    """One colour of a channel. A server that fails raises :class:`~scalekit.errors.BackendError`."""
+    """A channel in one colour. A server that fails raises :class:`~scalekit.errors.BackendError`."""
+
+    name: str
+    """Where it is, for messages; no credentials."""
+    colour: Colour
 
     def position(self) -> Steps[Cursor]:
         """Where the channel stands now."""
@@ -64,6 +69,15 @@ class Channel(Protocol):
 
     def close(self) -> Any:
         """Release connections, and fail what waits: a value or an awaitable of it."""
+
+
+@runtime_checkable
+class HasChannel(Protocol):
+    """A back end that has one."""
+
+    def channel(self, *, block: float) -> Channel:
+        """The channel, for who waits ``block`` seconds at a time; synchronous if it can be."""
+        ...
 
 
 def follow(cursor: Cursor, heard: Sequence[tuple[bytes, Message]]) -> Cursor:

@@ -22,10 +22,14 @@ from scalekit.cache import versions
 from scalekit.cache.backend import Lease, Lookup
 from scalekit.cache.entry import TOKEN_BYTES, Found
 from scalekit.cache.entry import versions as versions_of
+from scalekit.cache.redis_channel import RedisChannel
 from scalekit.errors import BackendUnavailable, ConfigurationError
 from scalekit.types import Colour
 
 _MAX_PREFIX = 100
+
+# What a server that hangs may cost is little: the query is there for that. A round trip takes a hundredth.
+TIMEOUT = 0.035  # seconds
 
 # One script names no more keys, so that its lists fit Lua's stack and other clients are not kept waiting.
 _AT_ONCE = 1000
@@ -39,7 +43,8 @@ class RedisBackend:
 
     Args:
         client: a redis-py client of either colour: ``redis.Redis``, ``redis.asyncio.Redis``, a
-            ``RedisCluster``, or a Sentinel's ``master_for``. Its settings and time-outs are used.
+            ``RedisCluster``, or a Sentinel's ``master_for``. Its settings and time-outs are used, and are
+            what a server that hangs costs those who ask it first.
         prefix: what every key begins with; at most 100 printable ASCII characters: keys stay below 250.
 
     Raises:
@@ -53,7 +58,7 @@ class RedisBackend:
             raise ConfigurationError(
                 f"prefix={prefix!r:.120}: at most {_MAX_PREFIX} printable ASCII characters"
             )
-        self._link = client if isinstance(client, Redis) else Redis(client)
+        self._link = client if isinstance(client, Redis) else Redis(client, spare_callers=True)
         self._prefix = prefix
 
     @classmethod
@@ -63,17 +68,25 @@ class RedisBackend:
         Args:
             url: for instance ``redis://localhost:6379/1``.
             prefix: what every key begins with.
-            options: ``timeout`` (1 s) is how long an answer may take; then the query runs without the cache.
-                ``connect_timeout`` (0.5 s), ``max_connections`` (32, for threads), ``cooldown`` (1 s).
+            options: ``timeout`` (0.035 s) is how long an answer may take, and ``connect_timeout`` (the same,
+                0.5 s at most) how long a call waits for a connection; both may take a quarter more on an
+                event loop. Then the query runs without the cache. ``max_connections`` (32, for threads),
+                ``cooldown`` (1 s).
 
         Raises:
             ConfigurationError: the URL or an option is wrong. The message does not quote the URL.
         """
         check_names(options, LinkOptions, taker=f"{cls.__name__}.from_url", named=["prefix"])
-        return cls(Redis.from_url(url, **options), prefix=prefix)
+        timeout = options.setdefault("timeout", TIMEOUT)
+        options.setdefault("connect_timeout", min(timeout, 0.5))
+        return cls(Redis.from_url(url, **options, spare_callers=True), prefix=prefix)
 
     def using(self, colour: Colour) -> "_Entries":
         return _Entries(self._link.using(colour), prefix=self._prefix, cluster=self._link.cluster)
+
+    def channel(self, *, block: float) -> RedisChannel:
+        """See :class:`scalekit.cache.channel.HasChannel`."""
+        return RedisChannel(self._link, stream=self._prefix + "m", block=block)
 
 
 def _or_unavailable(method: Callable[P, Steps[T]]) -> Callable[P, Steps[T]]:

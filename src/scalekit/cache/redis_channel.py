@@ -4,9 +4,7 @@ A stream and not pub/sub, whose messages to a connection that has just broken ar
 after the last one that it had, and finds out if there is something between. And each wait that ends, with or
 without a message, is a sign of life.
 
-An entry is ``n <number>`` and what was dropped: ``t <tag>``, ``k <key>``, ``g 1`` for everything; as many as
-there are. A number is the last entry's plus one, or microseconds since 1970 if the stream is empty: after
-a stream that was deleted, evicted or lost comes no number that follows one that was heard.
+What an entry says is described in :mod:`scalekit.cache.redis_scripts`, whose scripts write them.
 """
 
 from collections.abc import Callable, Sequence
@@ -15,27 +13,9 @@ from typing import Any
 from scalekit._redis import Commands, Redis, ResponseError, Script
 from scalekit._steps import Steps
 from scalekit.cache.channel import Cursor, Heard, Lost, Message, follow
+from scalekit.cache.redis_scripts import SAY
 from scalekit.errors import BackendUnavailable
 from scalekit.types import Colour
-
-# So many messages are kept, about 20 kB of them; a reader who is further behind has lost the channel.
-_LENGTH = 1000
-
-SAY = f"""
-local function say(stream, ...)
-    local last = redis.call('XREVRANGE', stream, '+', '-', 'COUNT', 1)[1]
-    local number = last and tonumber(last[2][2])
-    if not number then
-        local now = redis.call('TIME')
-        number = now[1] * 1000000 + now[2]
-    end
-    redis.call('XADD', stream, 'MAXLEN', '~', {_LENGTH}, '*', 'n', string.format('%.0f', number + 1), ...)
-end
-"""
-"""What a script begins with that has something to say: ``say(KEYS[2], 't', 'product', 'k', key)``."""
-
-TELL = Script(SAY + "say(KEYS[1], unpack(ARGV))")
-"""Say it in a script of its own, where the stream is on another node than what was changed."""
 
 _POSITION = Script(
     SAY
@@ -58,12 +38,13 @@ class RedisChannel:
         block: the most seconds that :meth:`next` is asked to wait.
     """
 
-    def __init__(self, link: Redis, colour: Colour, *, stream: str, block: float) -> None:
+    def __init__(self, link: Redis, *, stream: str, block: float) -> None:
+        colour: Colour = link.colour or "sync"
         # Nobody waits for this one, so it has time: to connect, and for an answer that is late.
         beside = link.beside(max_connections=1, timeout=block + 0.5, connect_timeout=1.0, cooldown=0.1)
         self._commands: Commands = beside.using(colour)
         self._stream = stream
-        self.name = link.name
+        self.name, self.colour = link.name, colour
         self.close = self._commands.close
 
     def position(self) -> Steps[Cursor]:
@@ -81,18 +62,17 @@ class RedisChannel:
         )
         if reply is not None:
             heard = _entries(_of_one_stream(reply))
-            complete = 0.0 if len(heard) < _COUNT else None
-            return Heard(follow(cursor, heard), [message for _, message in heard], complete)
+            return Heard(follow(cursor, heard), [message for _, message in heard], len(heard) < _COUNT)
         # So is a stream silent that was deleted, and one whose clock is behind what it was, after a failover.
         last = _entries((yield from self._ask(execute, "XREVRANGE", stream, "+", "-", "COUNT", 1)))
         if not last:
             raise Lost("the stream is gone")
         id, message = last[0]
         if (id, message.number) == cursor:
-            return Heard(cursor, (), wait / 1000)
+            return Heard(cursor, (), True)
         if message.number <= cursor.number or _order(id) <= _order(cursor.id):
             raise Lost("the stream is another one, or older than it was")
-        return Heard(cursor, (), None)
+        return Heard(cursor, (), False)
 
     def _ask(self, send: Callable[..., Any], *args: Any) -> Steps[Any]:
         try:
