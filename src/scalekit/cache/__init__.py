@@ -20,7 +20,7 @@ import weakref
 from collections.abc import Callable, Coroutine, Iterable
 from functools import wraps
 from types import FunctionType
-from typing import Any, ParamSpec, TypeVar, overload
+from typing import Any, Literal, ParamSpec, TypeAlias, TypeVar, overload
 
 from scalekit._durations import Duration, seconds
 from scalekit._options import check_items, check_kind, in_colour
@@ -41,6 +41,9 @@ __all__ = ["AsyncCached", "Cache", "Stats", "SyncCached"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+Unreachable: TypeAlias = Literal["commit", "refuse"]
+"""What becomes of a commit that the back end cannot be told of."""
 
 
 def _with_parentheses(method: Callable[P, T]) -> Callable[P, T]:
@@ -153,13 +156,20 @@ class Cache:
         tags = set(tags_of(*things, where="invalidate_tags_sync"))
         run(self._core.invalidation.drop(self._via("sync"), keys=set(), tags=tags))
 
-    def watch(self, target: Any) -> None:
-        """Drop what reads a table whenever a transaction that changed it has been committed.
+    def watch(self, target: Any, *, unreachable: Unreachable = "commit") -> None:
+        """Drop what reads a table whenever a transaction that changed it is committed.
+
+        Sessions with changes of their own do without the cache, wherever a cached function gets them from.
 
         Args:
-            target: a ``sessionmaker``, an ``async_sessionmaker``, a ``Session`` class or a session; or an
-                object with an attribute ``event_target`` that is one of these, as the clusters of
-                ``scalekit.database`` have.
+            target: a ``sessionmaker``, an ``async_sessionmaker``, a ``scoped_session``, a ``Session`` class
+                or a session; an ``Engine`` or ``AsyncEngine`` with all of its connections; or an object with
+                an attribute ``event_target`` that is one of the former, as the clusters of
+                ``scalekit.database`` have, of which Core connections are watched as well.
+            unreachable: what becomes of a commit that the back end cannot be told of. ``"commit"``, the
+                default: it goes on, it is logged, and told as soon as possible; other servers may serve older
+                results until then. ``"refuse"``: ``commit()`` raises ``BackendError``, and nothing is
+                committed.
 
         Raises:
             MissingExtra: SQLAlchemy is not installed.
@@ -168,7 +178,7 @@ class Cache:
         """
         from scalekit.cache.orm import watch
 
-        watch(target, core=self._core, backend=self._backend)
+        watch(target, core=self._core, backend=self._backend, unreachable=unreachable)
 
     def _via(self, colour: Colour) -> Via:
         return Via(self._backend.using(colour), self._core.runtimes[colour])

@@ -27,6 +27,7 @@ from typing import Any
 from scalekit._steps import Steps
 from scalekit.cache.backend import Lookup
 from scalekit.cache.codecs import UNREADABLE
+from scalekit.cache.dirty import DirtyCount, in_registries
 from scalekit.cache.entry import Found, Hit, Miss, judge
 from scalekit.cache.flights import ABANDONED, RELEASED, Part
 from scalekit.cache.invalidation import Invalidation
@@ -34,7 +35,7 @@ from scalekit.cache.leading import Lead
 from scalekit.cache.local import MISSING, Local, Mark
 from scalekit.cache.query import Asked, Call, Query, Via
 from scalekit.cache.runtime import Runtime, runtimes
-from scalekit.cache.sessions import Replicated, has_changes
+from scalekit.cache.sessions import Replicated, has_changes, is_behind
 from scalekit.cache.stats import Counter
 from scalekit.cache.uses import is_inside, note_call
 from scalekit.types import Colour
@@ -56,13 +57,17 @@ class Core:
         # What sessions are watched (see scalekit.cache.orm).
         self.watched: weakref.WeakSet[Any] = weakref.WeakSet()
         self.replicated: list[Replicated] = []
+        self.registries: list[Any] = []
+        # How many watched transactions here have changes. Only if it is 0 the first tier answers unasked.
+        self.dirty = 0
+        self.dirty_count = DirtyCount(self._set_dirty)
         self.clock: Callable[[], float] = time.time
         self._told: set[str] = set()
 
     def fetch(self, query: Query, call: Call) -> Steps[Any]:
         """The result of ``call``: kept, waited for, or computed."""
         note_call(call.tags)
-        if has_changes(call.left_out):
+        if has_changes(call.left_out) or in_registries(self.registries):
             self.count("bypasses")
             return (yield call.run())
         # What others invalidate reaches this tier a little later than the back end: an outer result made of
@@ -88,7 +93,7 @@ class Core:
                 counted = True
             if isinstance(judged, Miss) and judged.passes:
                 return (yield from self.alone(call))
-            if any(source.has_begun(call.left_out) for source in self.replicated):
+            if is_behind(call.left_out, asked.found, self.replicated):
                 return (yield from self.alone(call))
             flight, part = flights.enter(call.key, call.tags, asked.found, called)
             if part is Part.LEAD:
@@ -104,6 +109,14 @@ class Core:
                 return (yield from self.alone(call))
             if outcome is not ABANDONED:
                 return query.codec.decode(outcome)
+
+    def watch_registry(self, registry: Any) -> None:
+        """Ask ``registry``, such as ``scoped_session``'s, at each call for the session that it has here."""
+        self.registries.append(registry)
+        self.dirty_count.add(1)  # for ever: what is pending in its session tells nobody
+
+    def _set_dirty(self, number: int) -> None:
+        self.dirty = number
 
     def alone(self, call: Call) -> Steps[Any]:
         """Run the function, for its caller."""

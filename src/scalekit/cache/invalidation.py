@@ -11,6 +11,7 @@ Rules:
 from typing import TypeVar
 
 from scalekit._steps import Steps
+from scalekit.cache.bumps import Bumps
 from scalekit.cache.debts import RETRIES, Debts, Outage
 from scalekit.cache.local import Local
 from scalekit.cache.query import Via
@@ -34,6 +35,7 @@ class Invalidation:
         self._runtimes = runtimes
         self.debts = Debts()
         self.outage = Outage()
+        self.bumps = Bumps()
 
     def drop(self, via: Via, *, keys: set[str], tags: set[str]) -> Steps[None]:
         """Invalidate keys and tags.
@@ -80,16 +82,18 @@ class Invalidation:
         self._detach(set(), tags)
         try:
             yield from self.noting(via.entries.mark(sorted(tags), writer, ttl=MARK_TTL))
+            self._count("invalidations", len(tags))
         finally:
             self._local.drop(set(), tags)
 
     def bump(self, via: Via, tags: set[str], writer: bytes, *, position: str | None = None) -> Steps[None]:
         """``writer`` has committed, or not. If that cannot be told, its mark ends by itself."""
         yield from self.or_none(via.entries.bump(sorted(tags), writer, position=position))
-        self._count("invalidations", len(tags))
 
     def allow_reading(self, via: Via, key: str, tags: tuple[str, ...]) -> Steps[bool]:
         """Whether what the back end has for a lookup can be believed; what stands against it is settled."""
+        if self.bumps:
+            yield self.bumps.wait(tags)
         try:
             if self.debts and self.debts.concern(key, tags):
                 yield from self.settle(via)

@@ -23,6 +23,7 @@ from scalekit.cache.debts import RETRIES
 from scalekit.cache.entry import Found, Hit, Miss, pack, pack_pass, token_of
 from scalekit.cache.flights import ABANDONED, RELEASED, Flight
 from scalekit.cache.local import Mark
+from scalekit.cache.positions import may_store
 from scalekit.cache.query import Asked, Call, Query
 from scalekit.cache.runtime import LEASE_TTL, Held
 from scalekit.cache.sessions import has_changes
@@ -130,7 +131,7 @@ class Lead:
         core, codec = self._core, self._query.codec
         made, began = core.now(), time.monotonic()
         try:
-            result, uses, private = yield from self._run()
+            result, uses, private = yield from self._run(held)
         except NoServerAvailable:
             if not core.replicated:
                 raise
@@ -209,16 +210,18 @@ class Lead:
             else:
                 return
 
-    def _run(self) -> Steps[tuple[Any, Uses, bool]]:
+    def _run(self, held: Held | None) -> Steps[tuple[Any, Uses, bool]]:
         """Run the function where it reads all that is committed.
 
-        Returns its result, what it used, and whether it saw what others may not see.
+        Returns its result, what it used, and whether it saw what others may not see, or something older.
         """
         replicated, left_out = self._core.replicated, self._call.left_out
+        lease = held.lease if held is not None else None
         with ExitStack() as stack:
-            uses = stack.enter_context(noted())
+            uses = stack.enter_context(noted(lease))
             for source in replicated:
                 stack.enter_context(source.primary())
             result = yield from self._core.alone(self._call)
         # It may have written, through what it was given or through what it found elsewhere.
-        return result, uses, has_changes(left_out) or uses.are_private(replicated)
+        private = has_changes(left_out) or uses.are_private(replicated)
+        return result, uses, private or (lease is not None and not may_store(uses, lease))

@@ -4,17 +4,19 @@ A *session* here is also a connection that belongs to one. Who watches sessions 
 says whose a connection is, and what was changed on it by sessions that have ended, before its own COMMIT.
 """
 
+import math
 import weakref
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
-# In the `info` of a session: the tables that its transaction has changed so far (see scalekit.cache.orm).
-CHANGED = "scalekit.cache.changed"
+from scalekit.cache import versions
+from scalekit.cache.dirty import is_changed, is_dirty_here, is_pending
+from scalekit.cache.entry import Found
+from scalekit.cache.positions import has_read_past, is_positioned, known_positions
 
 _owners: weakref.WeakKeyDictionary[Any, weakref.ref[Any]] = weakref.WeakKeyDictionary()
-_left_behind: weakref.WeakSet[Any] = weakref.WeakSet()
 
 
 def set_owner(connection: Any, session: Any) -> None:
@@ -28,36 +30,26 @@ def owner(connection: Any) -> Any:
     return reference() if reference is not None else None
 
 
-def leave_changes(connection: Any) -> None:
-    """A session has joined the transaction of ``connection``, changed something and ended."""
-    _left_behind.add(connection)
-
-
-def forget_changes(connection: Any) -> None:
-    """That transaction has ended, too."""
-    _left_behind.discard(connection)
-
-
 def has_changes(values: Iterable[object]) -> bool:
-    """Whether one of ``values`` is a session whose transaction has changes of its own.
+    """Whether the caller has a transaction with changes: one of ``values``, or another of this task.
 
     Either flushed or sent as statements, which only a watched session shows; or pending, which all do.
     What such a session reads, others may not see before COMMIT, and never after ROLLBACK.
     """
-    for value in values:
-        session = _session(value)
-        info = getattr(session, "info", None)
-        if isinstance(info, dict) and info.get(CHANGED):
-            return True
-        if any(getattr(session, pending, None) for pending in ("new", "deleted", "dirty")):
+    return is_dirty_here() or any(_has_changes(value) for value in values)
+
+
+def _has_changes(value: object) -> bool:
+    session = session_of(value)
+    connection: Any = value
+    if not hasattr(session, "dialect"):
+        if is_pending(session):
             return True
         connection = getattr(session, "bind", None) if session is value else value
-        if connection is not None and getattr(connection, "sync_connection", connection) in _left_behind:
-            return True
-    return False
+    return connection is not None and is_changed(getattr(connection, "sync_connection", connection))
 
 
-def _session(value: Any) -> Any:
+def session_of(value: Any) -> Any:
     """The session that a connection belongs to; else ``value`` as it is."""
     if hasattr(value, "dialect"):  # a connection of either colour
         return owner(getattr(value, "sync_connection", value)) or value
@@ -74,17 +66,38 @@ class Replicated:
     sessions: Any
     primary: Callable[[], AbstractContextManager[Any]]
 
-    def has_begun(self, values: Iterable[object]) -> bool:
-        """Whether one of ``values`` is such a session in a transaction: where it reads is decided already."""
-        for value in values:
-            session = _session(value)
-            session = getattr(session, "sync_session", session)
-            if self.is_one(session) and session.in_transaction():
-                return True
-        return False
-
     def is_one(self, session: Any) -> bool:
         return isinstance(self.sessions, type) and isinstance(session, self.sessions)
+
+
+def is_behind(values: Iterable[object], found: Found | None, replicated: Collection[Replicated]) -> bool:
+    """Whether one of ``values`` is in a transaction that may not see what was committed last.
+
+    Where it reads is decided already, so that its result could not be stored: nobody is to wait for it.
+
+    Args:
+        values: sessions and connections, among others.
+        found: what the back end has.
+        replicated: what sessions may read from replicas.
+    """
+    for value in values:
+        session = session_of(value)
+        session = getattr(session, "sync_session", getattr(session, "sync_connection", session))
+        if is_positioned(session):
+            if session.in_transaction() and not has_read_past(session, _positions(found)):
+                return True
+        elif any(source.is_one(session) for source in replicated) and session.in_transaction():
+            return True
+    return False
+
+
+def _positions(found: Found | None) -> tuple[str | None, ...]:
+    """Of each tag, where its last change was committed, by what the back end has."""
+    if found is None:
+        return (None,)
+    known = [versions.parse(record) for record in found.tags]
+    births = [-one.birth if one is not None else math.inf for one in known]
+    return known_positions([one.position if one is not None else None for one in known], births)
 
 
 def replicated(target: object) -> Replicated | None:

@@ -9,47 +9,70 @@ A function may take its session from a global registry, as with Flask-SQLAlchemy
   own, an invalidation would reach the inner result and not the outer one: so that is not stored.
 """
 
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
 
+from scalekit.cache.backend import Lease
+from scalekit.cache.positions import has_read_past, is_positioned, known_positions
 from scalekit.cache.sessions import Replicated, has_changes
 
 
 class Uses:
-    """What one run of a function has used."""
+    """What one run of a function has used.
 
-    def __init__(self) -> None:
+    Args:
+        lease: under which its result is to be stored; ``None``: it is not.
+    """
+
+    def __init__(self, lease: Lease | None = None) -> None:
+        self.started = time.monotonic()
+        self.oldest: float | None = None
+        self.behind = False
+        self._positions = known_positions(lease.positions, lease.ages) if lease is not None else ()
         self._sessions: set[Any] = set()
         self._begun: set[Any] = set()
         self._saw_changes = False
         self.tags: set[str] = set()
         """Of the cached functions that it called."""
 
-    def note(self, session: Any, *, reads: bool) -> None:
+    def note(self, session: Any, *, reads: bool, snapshot: float | None) -> None:
         self._sessions.add(session)
         if reads and has_changes([session]):
             self._saw_changes = True
+        if snapshot is not None and (self.oldest is None or snapshot < self.oldest):
+            self.oldest = snapshot
+        # Now: by the end of the function the transaction may have moved on to the primary, or be over.
+        if self._positions and not self.behind and not has_read_past(session, self._positions):
+            self.behind = True
 
     def note_begun(self, session: Any) -> None:
         self._begun.add(session)
 
     def are_private(self, replicated: Iterable[Replicated]) -> bool:
-        """Whether it saw what others may not see, or a replica: a transaction begun before the function."""
+        """Whether it saw what others may not see, or perhaps a replica that does not say how far it is.
+
+        Which of these it was is decided when a transaction begins: before the function, nobody asked.
+        """
         if self._saw_changes or has_changes(self._sessions):
             return True
         before = self._sessions - self._begun
-        return any(source.is_one(session) for source in replicated for session in before)
+        return any(
+            source.is_one(session) and not is_positioned(session)
+            for source in replicated
+            for session in before
+        )
 
 
 _running: ContextVar[tuple[Uses, ...]] = ContextVar("scalekit.cache.running", default=())
 
 
 @contextmanager
-def noted() -> Iterator[Uses]:
-    """What is used inside the block."""
-    uses = Uses()
+def noted(lease: Lease | None = None) -> Iterator[Uses]:
+    """What is used inside the block, for a result that is to be stored under ``lease``."""
+    uses = Uses(lease)
     token = _running.set((*_running.get(), uses))
     try:
         yield uses
@@ -68,10 +91,17 @@ def note_call(tags: Iterable[str]) -> None:
         uses.tags.update(tags)
 
 
-def note(session: Any, *, reads: bool) -> None:
-    """``session`` sends a statement."""
+def note(session: Any, *, reads: bool, snapshot: float | None = None) -> None:
+    """``session``, or a connection without one, sends a statement.
+
+    Args:
+        session: which.
+        reads: it changes nothing.
+        snapshot: when the snapshot in which it reads began, at the earliest (monotonic); ``None``: it sees
+            all that is committed.
+    """
     for uses in _running.get():
-        uses.note(session, reads=reads)
+        uses.note(session, reads=reads, snapshot=snapshot)
 
 
 def note_begun(session: Any) -> None:

@@ -1,0 +1,280 @@
+"""The listeners of one cache on sessions and engines: what a transaction changes, and when it ends.
+
+=========================  =================================================================================
+event                      what it means here
+=========================  =================================================================================
+before a statement         what it changes is noted: until its end the transaction is dirty, and whoever has
+                           it does without the cache; under AUTOCOMMIT it is marked at once
+before COMMIT, PREPARE     what was changed is marked (see :mod:`scalekit.cache.marking`)
+ROLLBACK, to a savepoint   what was changed is forgotten
+the end of a session's     what was marked is bumped: the session is clean then, its connection back in the
+transaction                pool, and where the primary's log was is known
+any other connection back  the same for what was marked without a session, or by one that was a guest in
+in its pool, or beginning  somebody else's transaction
+once more
+=========================  =================================================================================
+
+* A COMMIT under which the connection was lost may still arrive: then its marks stay, and end by themselves.
+* A text that may commit by itself, as ``COMMIT`` or a procedure does, is one: what was changed is marked
+  first.
+"""
+
+import logging
+import weakref
+from typing import Any
+
+from scalekit.cache._core import Core
+from scalekit.cache.changes import changes_of
+from scalekit.cache.dirty import CHANGED, Dirty, forget_changes, note_changes
+from scalekit.cache.marking import Marking
+from scalekit.cache.positions import keeps_snapshot, position_of
+from scalekit.cache.sessions import owner, set_owner
+from scalekit.cache.texts import shown
+from scalekit.cache.transactions import Transaction, savepoint_of
+from scalekit.cache.uses import note, note_begun
+from scalekit.errors import MissingExtra
+
+try:
+    from sqlalchemy import Connection, Engine, event, exc
+    from sqlalchemy.orm import Session, SessionTransaction
+except ImportError:
+    raise MissingExtra("sqlalchemy", needed_by=__name__) from None
+
+log = logging.getLogger("scalekit.cache")
+
+_MOST_TOLD = 1000
+
+
+class Watcher:
+    """What one cache sees.
+
+    Args:
+        core: of the cache.
+        marking: how it is told.
+    """
+
+    def __init__(self, core: Core, marking: Marking) -> None:
+        self._core, self._marking = core, marking
+        self._engines: weakref.WeakSet[Engine] = weakref.WeakSet()
+        self._whole: weakref.WeakSet[Engine] = weakref.WeakSet()
+        self._connections: weakref.WeakSet[Connection] = weakref.WeakSet()
+        self._open: weakref.WeakKeyDictionary[Connection, Transaction] = weakref.WeakKeyDictionary()
+        self._of: weakref.WeakKeyDictionary[Session, list[tuple[Connection, Transaction]]] = (
+            weakref.WeakKeyDictionary()
+        )
+        self._told: set[str] = set()
+
+    def watch_sessions(self, target: Any) -> None:
+        """Listen to a sessionmaker, a session class or a session."""
+        event.listen(target, "after_begin", self._after_begin)
+        event.listen(target, "after_transaction_end", self._after_transaction_end)
+
+    def watch_engine(self, engine: Engine) -> None:
+        """Listen to all connections of an engine."""
+        self._whole.add(_root(engine))
+        self._listen(engine)
+
+    def watch_connection(self, connection: Connection) -> None:
+        """Listen to one connection, that no transaction was begun on."""
+        self._connections.add(connection)
+        self._listen(connection.engine)
+
+    def _listen(self, engine: Engine) -> None:
+        engine = _root(engine)
+        if engine in self._engines:
+            return
+        self._engines.add(engine)
+        event.listen(engine, "before_cursor_execute", self._before_statement)
+        event.listen(engine, "after_cursor_execute", self._after_statement)
+        event.listen(engine, "begin", self._begin)
+        event.listen(engine, "begin_twophase", self._begin)
+        event.listen(engine, "rollback_savepoint", self._rollback_savepoint)
+        event.listen(engine, "commit", self._commit)
+        event.listen(engine, "prepare_twophase", self._prepare)
+        event.listen(engine, "commit_twophase", self._commit_twophase)
+        event.listen(engine, "rollback", self._rollback)
+        event.listen(engine, "rollback_twophase", self._rollback)
+        event.listen(engine, "invalidate", self._invalidate)
+        event.listen(engine, "checkin", self._checkin)
+
+    def _after_begin(self, session: Session, transaction: SessionTransaction, connection: Connection) -> None:
+        set_owner(connection, session)
+        if transaction.parent is None:
+            note_begun(session)
+        self.watch_connection(connection)
+        current = self._open.get(connection)
+        if current is None:  # the first of its engine
+            current = self._open[connection] = Transaction()
+        current.by_session = True
+        self._of.setdefault(session, []).append((connection, current))
+
+    def _after_transaction_end(self, session: Session, transaction: SessionTransaction) -> None:
+        if transaction.parent is not None:
+            return
+        session.info.pop(CHANGED, None)
+        for connection, current in self._of.pop(session, ()):
+            if connection.in_transaction():  # it was a guest in somebody else's
+                current.by_session = False
+            elif current.marked or current.untold:
+                self._marking.settle(
+                    current, asynchronous=connection.dialect.is_async, position=position_of(session)
+                )
+
+    def _is_watched(self, connection: Connection) -> bool:
+        return connection in self._connections or _root(connection.engine) in self._whole
+
+    def _before_statement(
+        self, connection: Connection, _: Any, statement: str, __: Any, context: Any, ___: bool
+    ) -> None:
+        if not self._is_watched(connection):
+            return
+        session: Any = owner(connection) or connection
+        current = self._open.get(connection)
+        if current is None:  # not in a transaction, as far as SQLAlchemy knows
+            current = self._open[connection] = Transaction()
+        changes = changes_of(context, statement)
+        current.isolation |= changes.isolation
+        if changes or changes.commits:
+            asynchronous = connection.dialect.is_async
+            if connection._is_autocommit_isolation():  # to ask the server would be a round trip
+                if changes.tags:
+                    self._marking.mark(current, changes.tags, asynchronous=asynchronous)
+            else:
+                if changes.commits and current.tags:
+                    self._marking.mark(current, current.tags, asynchronous=asynchronous)
+                if changes:
+                    self._note(connection, current, session)
+                current.add(changes.tags, savepoint_of(connection))
+            if changes.unseen:
+                self._tell(statement)
+        lasting = current.isolation or _keeps_snapshot(connection)
+        note(session, reads=not changes, snapshot=current.began if lasting else None)
+
+    def _note(self, connection: Connection, current: Transaction, session: Any) -> None:
+        note_changes(connection)
+        if isinstance(session, Session):
+            session.info[CHANGED] = True
+        if current.dirty is None:
+            current.dirty = Dirty(self._core.dirty_count)
+
+    def _after_statement(
+        self, connection: Connection, _: Any, __: str, ___: Any, ____: Any, _____: bool
+    ) -> None:
+        current = self._open.get(connection)
+        if (
+            current is not None
+            and (current.marked or current.untold)
+            and not current.outcome_open
+            and connection._is_autocommit_isolation()
+        ):
+            self._marking.settle(current, asynchronous=connection.dialect.is_async)
+
+    def _tell(self, statement: str) -> None:
+        text = shown(statement)
+        if text not in self._told and len(self._told) < _MOST_TOLD:
+            self._told.add(text)
+            log.warning(
+                "nobody knows which tables this changes, so nothing that reads them is dropped: %s ...; say "
+                "it by text(...).execution_options(changes=[Product]), changes=[] if it changes none",
+                text,
+            )
+
+    def _begin(self, connection: Connection, *_: Any) -> None:
+        before = self._open.get(connection)
+        self._open[connection] = Transaction()
+        if before is not None:
+            self._settle(connection, before)
+
+    def _rollback_savepoint(self, connection: Connection, name: str, _: Any) -> None:
+        current = self._open.get(connection)
+        if current is not None:
+            current.rolled_back_to(name)
+
+    def _commit(self, connection: Connection) -> None:
+        self._before_commit(connection, undo=True)
+
+    def _commit_twophase(self, connection: Connection, _: Any, is_prepared: bool) -> None:
+        # The mark that was made before PREPARE may have ended by now.
+        self._before_commit(connection, undo=not is_prepared)
+
+    def _before_commit(self, connection: Connection, *, undo: bool) -> None:
+        current = self._open.get(connection)
+        if current is None:
+            return
+        try:
+            self._mark(connection, current)
+        except BaseException:
+            # SQLAlchemy takes a COMMIT that failed for the end, and would go on in what is still open.
+            if undo:
+                self._ended(connection, current)
+                _undo(connection)
+            raise
+        self._ended(connection, current)
+        current.outcome_open = False
+
+    def _prepare(self, connection: Connection, _: Any) -> None:
+        current = self._open.get(connection)
+        if current is not None:
+            self._mark(connection, current)
+            current.outcome_open = bool(current.marked)
+
+    def _mark(self, connection: Connection, current: Transaction) -> None:
+        tags = current.tags
+        if tags:
+            self._marking.mark(current, tags, asynchronous=connection.dialect.is_async)
+        if current.marked or current.untold:
+            # By ourselves as the key: other caches keep theirs in the same place.
+            connection.info[self] = current, connection.dialect.is_async
+
+    def _rollback(self, connection: Connection, *_: Any) -> None:
+        current = self._open.get(connection)
+        if current is not None:
+            current.outcome_open = False
+            self._ended(connection, current)
+            self._settle(connection, current)
+
+    def _ended(self, connection: Connection, current: Transaction) -> None:
+        forget_changes(connection)
+        current.ended()
+
+    def _settle(self, connection: Connection, current: Transaction) -> None:
+        if current.marked or current.untold:
+            self._marking.settle(current, asynchronous=connection.dialect.is_async)
+
+    def _invalidate(self, _: Any, record: Any, __: Any) -> None:
+        current, _ = record.info.get(self, (None, False))
+        if current is not None:
+            current.outcome_open = True
+
+    def _checkin(self, _: Any, record: Any) -> None:
+        current, asynchronous = record.info.pop(self, (None, False))
+        if current is not None and not current.by_session:
+            self._marking.settle(current, asynchronous=asynchronous)
+
+
+def _root(engine: Engine) -> Engine:
+    """The engine itself, behind ``engine.execution_options(...)``, which shares its events."""
+    while (behind := getattr(engine, "_proxied", None)) is not None:
+        engine = behind
+    return engine
+
+
+def _keeps_snapshot(connection: Connection) -> bool:
+    """Whether what this transaction reads may be as old as its beginning. Asks no server."""
+    isolation = connection.get_execution_options().get("isolation_level")
+    if not keeps_snapshot(isolation or connection.dialect.default_isolation_level):
+        return False
+    # Before Python's driver sends a BEGIN, which it does before the first change, each SELECT is by itself.
+    driver = connection.connection.driver_connection
+    return connection.dialect.name != "sqlite" or getattr(driver, "in_transaction", True)
+
+
+def _undo(connection: Connection) -> None:
+    """Roll back what is open on ``connection``, or lose it."""
+    try:
+        connection.dialect.do_rollback(connection.connection)
+    except (exc.DBAPIError, connection.dialect.loaded_dbapi.Error, OSError) as error:
+        connection.invalidate(error)
+    except BaseException as error:  # cancelled once more, and nobody knows how far it came
+        connection.invalidate(error)
+        raise
