@@ -1,4 +1,5 @@
-"""For tests, with or without pytest: the contracts of stores and storages, and test clients with a session.
+"""For tests, with or without pytest: the contracts of stores, back ends and storages, and test clients with a
+session.
 
 Each is imported when it is asked for, so that none drags in another piece.
 """
@@ -7,6 +8,8 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from scalekit.testing.cache import check_backend as check_backend
+    from scalekit.testing.cache import check_backend_async as check_backend_async
     from scalekit.testing.clients import login as login
     from scalekit.testing.clients import login_async as login_async
     from scalekit.testing.clients import session_of as session_of
@@ -15,6 +18,8 @@ if TYPE_CHECKING:
     from scalekit.testing.storage import check_storage as check_storage
 
 _HOMES = {
+    "check_backend": "scalekit.testing.cache",
+    "check_backend_async": "scalekit.testing.cache",
     "check_storage": "scalekit.testing.storage",
     "check_store": "scalekit.testing.sessions",
     "check_store_async": "scalekit.testing.sessions",
@@ -23,7 +28,16 @@ _HOMES = {
     "session_of": "scalekit.testing.clients",
 }
 
-__all__ = ["check_storage", "check_store", "check_store_async", "login", "login_async", "session_of"]
+__all__ = [
+    "check_backend",
+    "check_backend_async",
+    "check_storage",
+    "check_store",
+    "check_store_async",
+    "login",
+    "login_async",
+    "session_of",
+]
 
 
 def __getattr__(name: str) -> object:
