@@ -1,11 +1,13 @@
 """Freshness: when a result ends, who is given a stale one, and who computes it anew."""
 
+import math
 import random
 from datetime import timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
+from scalekit.cache.freshness import Cooling, Plan, local_end, plan
 from scalekit.cache.options import Life, Patience
 from scalekit.errors import ConfigurationError
 
@@ -88,3 +90,95 @@ def test_jitter_spreads_the_ends_below_the_ttl() -> None:
     assert abs(sum(fresh) / len(fresh) - 95_000) < 5 * 10_000 / 12**0.5 / len(fresh) ** 0.5
     assert Life(100, jitter=0).ends(5, dice.random) == (100_005, 100_005)
     assert Life(0.001, jitter=0.5).ends(5, lambda: 0.999).soft == 6
+
+
+class Aged(NamedTuple):
+    soft_end: int
+    delta: int = 200
+    refreshing: bool = False
+    cooling: bool = False
+
+
+def test_early_refreshes_follow_the_formula() -> None:
+    """21. Of the reads `left` before the end, exp(-left / (beta * delta)) refresh: within 5 sigma."""
+    dice, reads = random.Random(1), 4000
+    for beta in (0.5, 1.0, 3.0):
+        life = Life(60, early_refresh=beta)
+        for left in (10, 100, 200, 700, 2000):
+            begun = sum(
+                plan(Aged(left), life, 0, dice.random) is Plan.SERVE_AND_REFRESH for _ in range(reads)
+            )
+            chance = math.exp(-left / (beta * 200))
+            sigma = math.sqrt(reads * chance * (1 - chance))
+            assert abs(begun - reads * chance) <= max(5 * sigma, 1), (beta, left)
+
+
+def test_the_first_early_refresh_comes_when_the_formula_says() -> None:
+    """21. With 100 reads a second the first refresh begins 0.72 s before the end, on average."""
+    dice, life, cycles = random.Random(2), Life(60, early_refresh=1.0), 1000
+    first = []
+    for _ in range(cycles):
+        left = 3000
+        while left > 0 and plan(Aged(left), life, 0, dice.random) is Plan.SERVE:
+            left -= 10
+        first.append(left)
+    alive, mean, square = 1.0, 0.0, 0.0
+    for left in range(3000, 0, -10):
+        chance = math.exp(-left / 200)
+        mean += alive * chance * left
+        square += alive * chance * left * left
+        alive *= 1 - chance
+    assert 700 < mean < 730
+    assert abs(sum(first) / cycles - mean) < 5 * math.sqrt(square - mean * mean) / math.sqrt(cycles)
+
+
+@pytest.mark.parametrize(
+    ("age", "hit", "planned"),
+    [
+        (-1, {}, Plan.SERVE),
+        (0, {}, Plan.SERVE_AND_REFRESH),
+        (9_999, {}, Plan.SERVE_AND_REFRESH),
+        (9_999, {"refreshing": True}, Plan.SERVE),
+        (10_000, {}, Plan.WAIT),
+        (59_999, {"refreshing": True}, Plan.WAIT),
+        (59_999, {"refreshing": True, "cooling": True}, Plan.SERVE),
+        (60_000, {}, Plan.EXPIRED),
+        (60_000, {"refreshing": True, "cooling": True}, Plan.EXPIRED),
+    ],
+)
+def test_the_windows(age: int, hit: dict[str, bool], planned: Plan) -> None:
+    """21, 23. Fresh, then served and refreshed, then served only if the function fails, then gone."""
+    life = Life(60, stale_while_revalidate=10, stale_if_error=60)
+    assert plan(Aged(1_000_000, **hit), life, 1_000_000 + age, lambda: 0.99) is planned
+
+
+def test_no_option_no_plan() -> None:
+    """21. Without options a result is served until its end and no longer, and no dice are thrown."""
+    life = Life(60)
+    assert plan(Aged(1000), life, 999, pytest.fail) is Plan.SERVE
+    assert plan(Aged(1000), life, 1000, pytest.fail) is Plan.EXPIRED
+    assert plan(Aged(1000, refreshing=True), Life(60, early_refresh=9), 999, pytest.fail) is Plan.SERVE
+
+
+def test_the_first_tier_ends_before_the_early_zone() -> None:
+    """21. What this process serves from memory is past when 2 of 100 reads would refresh."""
+    assert local_end(10_000, 200, Life(60)) == 10_000
+    ends = local_end(10_000, 200, Life(60, early_refresh=2.0))
+    assert ends == 10_000 - 1600
+    assert math.exp(-(10_000 - ends) / (2.0 * 200)) == pytest.approx(0.018, abs=0.001)
+
+
+def test_cooling_lasts_for_the_throttle() -> None:
+    """23. What has failed is not tried again for so long; keys that are over do not pile up."""
+    now = 100.0
+    cooling = Cooling(lambda: now)
+    cooling.failed("a", 1.0)
+    assert not cooling.is_over("a")
+    assert cooling.is_over("b")
+    now += 1.0
+    assert cooling.is_over("a")
+    for key in range(10_000):
+        cooling.failed(str(key), 1.0)
+    now += 1.0
+    cooling.failed("c", 1.0)
+    assert len(cooling._until) == 1

@@ -24,13 +24,14 @@ from typing import Any, Literal, ParamSpec, TypeAlias, TypeVar, overload
 
 from scalekit._durations import Duration, seconds
 from scalekit._options import check_items, check_kind, in_colour
-from scalekit._steps import run, run_async
+from scalekit._steps import Steps, run, run_async
 from scalekit.cache._core import Core, Query, Via
+from scalekit.cache.afresh import Factory, afresh
 from scalekit.cache.backend import MAX_TAGS, Backend
 from scalekit.cache.codecs import codec_for
 from scalekit.cache.keys import Keys
 from scalekit.cache.local import Local
-from scalekit.cache.options import Life
+from scalekit.cache.options import Life, Patience
 from scalekit.cache.stats import Counter, Hook, Stats
 from scalekit.cache.tags import tags_of
 from scalekit.cache.wrappers import AsyncCached, SyncCached, wrap_async, wrap_sync
@@ -69,12 +70,22 @@ class Cache:
             and at most half of a result's ``ttl``. Give all servers the same: it is a part of ``ttl``, the
             back end keeps results for the rest. So long may this process serve a result that *another*
             server has invalidated; what this process invalidates itself is gone at once.
+        session: what makes a session for runs in the background, of functions that take one: a
+            ``sessionmaker``, ``cluster.session``, or a generator function that yields one. See
+            :meth:`query`.
 
     Raises:
         ConfigurationError: ``backend`` is none, or a number is out of range.
     """
 
-    def __init__(self, backend: Backend, *, local_entries: int = 0, local_ttl: Duration = 1.0) -> None:
+    def __init__(
+        self,
+        backend: Backend,
+        *,
+        local_entries: int = 0,
+        local_ttl: Duration = 1.0,
+        session: Factory | None = None,
+    ) -> None:
         if local_entries < 0:
             raise ConfigurationError(
                 f"local_entries={local_entries!r}: give a number of entries, or 0 for none"
@@ -86,6 +97,7 @@ class Cache:
             wanted="a back end, such as RedisBackend.from_url(url), RedisBackend(client) or MemoryBackend()",
         )
         self._backend = backend
+        self._session = session
         self._counter = Counter()
         # In front of this process's own memory a second tier would add nothing but staleness.
         local = Local(
@@ -104,6 +116,13 @@ class Cache:
         ignore: Iterable[str] = (),
         name: str | None = None,
         jitter: float = 0.1,
+        early_refresh: float = 0.0,
+        stale_while_revalidate: Duration = 0.0,
+        stale_if_error: Duration = 0.0,
+        soft_timeout: Duration | None = None,
+        hard_timeout: Duration | None = None,
+        throttle: Duration = 1.0,
+        session: Factory | None = None,
         cache_if: Callable[[Any], bool] | None = None,
     ) -> "QueryDecorator":
         """Cache what a function returns, a ``def`` or an ``async def``.
@@ -119,6 +138,21 @@ class Cache:
             ignore: parameters that do not change the result; they are left out of the key.
             name: the function's identity in the keys; default its module and qualified name.
             jitter: the part of ``ttl``, 0 to 0.5, by which it is shortened at random for each result.
+            early_refresh: how eagerly a result is computed anew in the background before it ends (XFetch's
+                beta): 1 is the usual eagerness, 0 (default) never does.
+            stale_while_revalidate: seconds after its end for which a result is served at once, while it is
+                computed anew in the background.
+            stale_if_error: seconds after its end for which a result is served if the function fails, or takes
+                longer than ``soft_timeout``.
+            soft_timeout: seconds that a caller waits if such a result is at hand. The function goes on in the
+                background.
+            hard_timeout: seconds that a caller waits at all. Then :class:`~scalekit.errors.QueryTimeout`, or
+                what ``stale_if_error`` lets it have. An ``async def`` is cancelled; a ``def`` goes on in its
+                thread, and what it returns is stored.
+            throttle: seconds between two attempts while the function fails and a result is served instead.
+            session: what makes a session for runs in the background, which never use a caller's; default the
+                cache's own. It is entered around each of them: for a function that takes no session it may be
+                ``app.app_context``.
             cache_if: which results are stored, by the result: ``bool`` stores none that is empty, and without
                 it ``None`` and empty lists are results like any other.
 
@@ -135,9 +169,25 @@ class Cache:
         all_tags = tuple(sorted({*tables, *names}))
         if len(all_tags) > MAX_TAGS:
             raise ConfigurationError(f"{len(all_tags)} tags; a result has at most {MAX_TAGS}")
-        life = Life(ttl, jitter=jitter)
+        life = Life(
+            ttl,
+            jitter=jitter,
+            stale_while_revalidate=stale_while_revalidate,
+            stale_if_error=stale_if_error,
+            early_refresh=early_refresh,
+        )
+        patience = Patience(soft_timeout=soft_timeout, hard_timeout=hard_timeout, throttle=throttle)
         ignored = check_items(ignore, option="ignore=")
-        return QueryDecorator(self, life=life, tags=all_tags, ignore=ignored, name=name, cache_if=cache_if)
+        return QueryDecorator(
+            self,
+            life=life,
+            patience=patience,
+            tags=all_tags,
+            ignore=ignored,
+            name=name,
+            cache_if=cache_if,
+            session=session,
+        )
 
     async def invalidate_tags(self, *things: object) -> None:
         """Drop every result that carries one of these tags or reads one of these tables, on every server.
@@ -201,16 +251,19 @@ class Cache:
         return self._counter.on(hook)
 
     async def close(self) -> None:
-        """Release the back end's connections. An event loop that ends does this by itself."""
-        await run_async(_closing(self._backend.using("async")))
+        """End what is computed in the background, and release the back end's connections.
+
+        An event loop that ends does this by itself.
+        """
+        await run_async(self._closing("async"))
 
     def close_sync(self) -> None:
-        """:meth:`close` for synchronous code."""
-        run(_closing(self._backend.using("sync")))
+        """:meth:`close` for synchronous code: it waits for what is being computed, 5 seconds at most."""
+        run(self._closing("sync"))
 
-
-def _closing(entries: Any) -> Any:
-    yield entries.close()
+    def _closing(self, colour: Colour) -> Steps[None]:
+        yield self._core.refreshes.close(colour)
+        yield self._backend.using(colour).close()
 
 
 class QueryDecorator:
@@ -221,13 +274,15 @@ class QueryDecorator:
         cache: Cache,
         *,
         life: Life,
+        patience: Patience,
         tags: tuple[str, ...],
         ignore: tuple[str, ...],
         name: str | None,
         cache_if: Callable[[Any], bool] | None,
+        session: Factory | None,
     ) -> None:
         self._cache, self._life, self._tags, self._ignore, self._name = cache, life, tags, ignore, name
-        self._cache_if = cache_if
+        self._patience, self._cache_if, self._session = patience, cache_if, session
 
     @overload
     def __call__(  # type: ignore[overload-overlap]  # the first that fits is meant
@@ -254,7 +309,17 @@ class QueryDecorator:
             via=Via(entries, core.runtimes[colour]),
             codec=codec,
             life=self._life,
+            patience=self._patience,
             cache_if=self._cache_if,
+            afresh=afresh(
+                function,
+                name=name,
+                colour=colour,
+                life=self._life,
+                patience=self._patience,
+                factory=self._session,
+                default=self._cache._session,
+            ),
         )
         wrap: Callable[..., Any] = wrap_async if colour == "async" else wrap_sync
         cached = wrap(function, core=core, query=query, keys=keys, tags=self._tags)

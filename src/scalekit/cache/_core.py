@@ -14,10 +14,13 @@ Rules:
 * A cached function that another one calls is not answered from this process's memory.
 * What is stored was read from the primary. A replica may be behind the last invalidation, and then its data
   would be served as if they were new. What was read there goes to its caller alone.
+* A result that is valid may have grown stale: :mod:`scalekit.cache.freshness` says what to do then. A caller
+  that may be answered before the function is done has it run apart (:mod:`scalekit.cache.refresh`).
 * Callers whose results cannot be shared do not queue for each other: each runs the function, as without a
   cache.
 """
 
+import concurrent.futures
 import logging
 import time
 import weakref
@@ -29,20 +32,25 @@ from scalekit.cache.backend import Lookup
 from scalekit.cache.codecs import UNREADABLE
 from scalekit.cache.dirty import DirtyCount, in_registries
 from scalekit.cache.entry import Found, Hit, Miss, judge
-from scalekit.cache.flights import ABANDONED, RELEASED, Part
+from scalekit.cache.flights import ABANDONED, LATE, RELEASED, Part
+from scalekit.cache.freshness import Plan, dice, local_end, plan
 from scalekit.cache.invalidation import Invalidation
 from scalekit.cache.leading import Lead
 from scalekit.cache.local import MISSING, Local, Mark
 from scalekit.cache.query import Asked, Call, Query, Via
+from scalekit.cache.refresh import Refreshes
 from scalekit.cache.runtime import Runtime, runtimes
 from scalekit.cache.sessions import Replicated, has_changes, is_behind
 from scalekit.cache.stats import Counter
 from scalekit.cache.uses import is_inside, note_call
+from scalekit.errors import QueryTimeout, UncacheableResult
 from scalekit.types import Colour
 
 __all__ = ["Call", "Core", "Query", "Via"]
 
 log = logging.getLogger("scalekit.cache")
+
+_AGAIN = object()
 
 
 class Core:
@@ -63,6 +71,7 @@ class Core:
         self.dirty_count = DirtyCount(self._set_dirty)
         self.clock: Callable[[], float] = time.time
         self._told: set[str] = set()
+        self.refreshes = Refreshes(self, lambda: self.clock())
 
     def fetch(self, query: Query, call: Call) -> Steps[Any]:
         """The result of ``call``: kept, waited for, or computed."""
@@ -76,39 +85,93 @@ class Core:
         if kept is not MISSING:
             self.count("local_hits")
             return kept
+        if query.afresh is not None:
+            query.afresh.check(call.arguments, call.left_out)
         called, counted = time.monotonic(), False
-        flights = query.via.runtime.flights
         while True:
             asked = yield from self.ask(query, call)
-            judged = self.judge(asked.found)
-            if isinstance(judged, Hit) and self.is_fresh(judged):
-                if not counted:
-                    self.count("hits")
-                result, readable = yield from self.read_back(query, call, asked, judged)
-                if readable:
-                    return result
-                asked = yield from self.ask(query, call)
+            judged, stale = self.judge(asked.found), None
+            if isinstance(judged, Hit):
+                planned = self._plan(query, call, judged)
+                if planned in (Plan.SERVE, Plan.SERVE_AND_REFRESH):
+                    result, readable = yield from self.read_back(query, call, asked, judged)
+                    if readable:
+                        if not counted:
+                            self.count("hits")
+                        if not self.is_fresh(judged):
+                            self.count("stale")
+                        if planned is Plan.SERVE_AND_REFRESH:
+                            self.refreshes.start(query, call, asked, judged)
+                        return result
+                    asked = yield from self.ask(query, call)
+                elif planned is Plan.WAIT:
+                    stale = judged
             if not counted:
                 self.count("misses")
                 counted = True
             if isinstance(judged, Miss) and judged.passes:
-                return (yield from self.alone(call))
-            if is_behind(call.left_out, asked.found, self.replicated):
-                return (yield from self.alone(call))
-            flight, part = flights.enter(call.key, call.tags, asked.found, called)
-            if part is Part.LEAD:
-                return (yield from Lead(self, query, call, flight).steps(asked))
-            if flights.is_mine(flight):
-                return (yield from self.alone(call))
+                return (yield from self.alone(query, call, called))
+            try:
+                result = yield from self._computed(query, call, asked, stale, called)
+            except UncacheableResult:
+                raise
+            except Exception as error:
+                if stale is None:
+                    raise
+                self.refreshes.tell(query, error)
+                result = self._stale(query, stale)
+            if result is not _AGAIN:
+                return result
+
+    def _computed(
+        self, query: Query, call: Call, asked: Asked, stale: Hit | None, called: float
+    ) -> Steps[Any]:
+        """What this caller computes, or another one here or elsewhere; ``_AGAIN`` if nobody has.
+
+        ``stale`` is the result that may be served instead.
+        """
+        flights = query.via.runtime.flights
+        apart = query.leaves_behind or (stale is not None and query.afresh is not None)
+        if not apart and is_behind(call.left_out, asked.found, self.replicated):
+            return (yield from self.alone(query, call, called))
+        flight, part = flights.enter(call.key, call.tags, asked.found, called)
+        if part is Part.LEAD:
+            if not apart:
+                return (yield from Lead(self, query, call, flight, stale).steps(asked))
+            self.refreshes.lead(query, call, flight, asked, stale)
+        elif flights.is_mine(flight):
+            return (yield from self.alone(query, call, called))
+        else:
             self.count("waits")
-            if part is Part.FOLLOW:
-                yield flights.wait_end(flight)
-                continue
-            outcome = yield flights.wait(flight)
-            if outcome is RELEASED:
-                return (yield from self.alone(call))
-            if outcome is not ABANDONED:
-                return query.codec.decode(outcome)
+        soft, hard = query.patience.soft_timeout, query.patience.hard_timeout
+        limit = hard if stale is None or soft is None else soft
+        within = None if limit is None else max(0.0, called + limit - time.monotonic())
+        if part is Part.FOLLOW:
+            yield flights.wait_end(flight, within)
+            outcome: Any = ABANDONED if flight.future.done() else LATE
+        else:
+            outcome = yield flights.wait(flight, within)
+        if outcome is LATE:
+            if stale is not None and soft is not None:
+                return self._stale(query, stale)
+            raise QueryTimeout(function=query.name, limit=limit or 0.0)
+        if outcome is RELEASED:
+            return (yield from self.alone(query, call, called))
+        result: Any = _AGAIN if outcome is ABANDONED else query.codec.decode(outcome)
+        return result
+
+    def _plan(self, query: Query, call: Call, hit: Hit) -> Plan:
+        planned = plan(hit, query.life, self.now(), dice)
+        if is_inside() and not self.is_fresh(hit):
+            # What the outer one makes of it would be stored as if it were new.
+            return Plan.EXPIRED
+        if planned in (Plan.SERVE_AND_REFRESH, Plan.WAIT) and not self.refreshes.cooling.is_over(call.key):
+            return Plan.SERVE
+        return planned
+
+    def _stale(self, query: Query, hit: Hit) -> Any:
+        self.count("stale")
+        return query.codec.decode(hit.payload)
 
     def watch_registry(self, registry: Any) -> None:
         """Ask ``registry``, such as ``scoped_session``'s, at each call for the session that it has here."""
@@ -118,10 +181,29 @@ class Core:
     def _set_dirty(self, number: int) -> None:
         self.dirty = number
 
-    def alone(self, call: Call) -> Steps[Any]:
+    def alone(self, query: Query, call: Call, called: float) -> Steps[Any]:
         """Run the function, for its caller."""
+        limit = query.patience.hard_timeout
+        if limit is None or not query.leaves_behind:
+            return (yield from self.run_here(query, call, since=called))
+        future = self.refreshes.alone(query, call)
+        within = max(0.0, called + limit - time.monotonic())
+        if not concurrent.futures.wait([future], timeout=within).done:
+            raise QueryTimeout(function=query.name, limit=limit)
+        return future.result()
+
+    def run_here(self, query: Query, call: Call, *, since: float) -> Steps[Any]:
+        """Run the function, in this task or thread; its time counts from ``since``."""
         self.count("computes")
-        return (yield call.run())
+        limit = query.patience.hard_timeout
+        if limit is None:
+            return (yield call.run())
+        within = max(0.0, since + limit - time.monotonic())
+        return (
+            yield query.via.runtime.limited(
+                call.run(), within, QueryTimeout(function=query.name, limit=limit)
+            )
+        )
 
     def ask(self, query: Query, call: Call) -> Steps[Asked]:
         """What the back end has."""
@@ -144,14 +226,23 @@ class Core:
             # Not of this return type, whoever wrote it: as if it were not there.
             yield from self.or_none(query.via.entries.drop([call.key]))
             return None, False
-        self.keep(query, call, asked.mark, hit.payload, result, hit.soft_end)
+        self.keep(query, call, asked.mark, hit.payload, result, hit.soft_end, hit.delta)
         return result, True
 
     def keep(
-        self, query: Query, call: Call, mark: Mark, payload: bytes | memoryview, result: Any, soft_end: int
+        self,
+        query: Query,
+        call: Call,
+        mark: Mark,
+        payload: bytes | memoryview,
+        result: Any,
+        soft_end: int,
+        delta: int,
     ) -> None:
         """Put a result into the first tier, unless something was invalidated since ``mark``."""
-        left = (soft_end - self.now()) / 1000
+        left = (local_end(soft_end, delta, query.life) - self.now()) / 1000
+        if left <= 0:
+            return
         if query.codec.immutable:
             self.local.put(call.key, call.tags, mark, result, None, left)
         else:

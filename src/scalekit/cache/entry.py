@@ -5,6 +5,7 @@
 ``E``     An entry: the number of versions (1) and these (8 each), when its query began (8), how long that
           took (4), when it grows stale (8), and the payload. Milliseconds, by the clock of who stored it.
 ``R``     An entry that somebody is about to replace: a token (16), when that right ends (8), and the entry.
+          With the token ``COOLING`` it is nobody's: who tried has failed, and until then nobody tries again.
 ``P``     A pass mark: versions as an entry has. Callers compute for themselves; nobody waits for another.
 ========  ===============================================================================================
 
@@ -17,6 +18,7 @@ from typing import NamedTuple
 from scalekit.cache.versions import VERSION_BYTES, version_of
 
 TOKEN_BYTES = 16
+COOLING = bytes(TOKEN_BYTES)
 _END_BYTES = 8
 _TIMES = 20
 _REFRESH = 1 + TOKEN_BYTES + _END_BYTES
@@ -42,7 +44,9 @@ class Hit(NamedTuple):
     soft_end: int
     """When it grows stale: milliseconds since 1970."""
     refreshing: bool
-    """Somebody has the right to replace it."""
+    """Somebody has the right to replace it, or nobody is to try."""
+    cooling: bool = False
+    """Nobody is to try: the function has just failed."""
 
 
 class Miss(NamedTuple):
@@ -127,6 +131,7 @@ def judge(found: Found, now: int) -> Hit | Miss:
         return Miss(passes=True)
     start = (_REFRESH if kind == b"R" else 0) + 2 + len(present)
     payload = memoryview(value)[start + _TIMES :]
+    refreshing = kind == b"R" and refresh_ends(value) > now
     if kind not in (b"E", b"R") or len(value) < start + _TIMES:
         return Miss()
     return Hit(
@@ -134,5 +139,6 @@ def judge(found: Found, now: int) -> Hit | Miss:
         made=int.from_bytes(value[start : start + 8]),
         delta=int.from_bytes(value[start + 8 : start + 12]),
         soft_end=int.from_bytes(value[start + 12 : start + 20]),
-        refreshing=kind == b"R" and refresh_ends(value) > now,
+        refreshing=refreshing,
+        cooling=refreshing and token_of(value) == COOLING,
     )

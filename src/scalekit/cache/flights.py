@@ -31,6 +31,7 @@ from scalekit.cache.entry import Found, token_of, versions
 from scalekit.cache.versions import version_of
 
 ABANDONED = object()
+LATE = object()
 RELEASED = object()
 
 
@@ -97,11 +98,17 @@ class Flights(Protocol):
         """Whether this task or thread leads it."""
         ...
 
-    def wait(self, flight: Flight) -> Any:
-        """The payload, ``ABANDONED``, ``RELEASED`` or the query's exception: a value or an awaitable."""
+    def take(self, flight: Flight) -> None:
+        """This task or thread leads it from now on."""
 
-    def wait_end(self, flight: Flight) -> Any:
-        """Nothing, when it has ended, however: a value or an awaitable of it."""
+    def wait(self, flight: Flight, within: float | None = None) -> Any:
+        """The payload, ``ABANDONED``, ``RELEASED`` or the query's exception: a value or an awaitable.
+
+        ``LATE`` if there is none of these ``within`` seconds.
+        """
+
+    def wait_end(self, flight: Flight, within: float | None = None) -> Any:
+        """Nothing, when it has ended, however, or ``within`` seconds: a value or an awaitable of it."""
 
     def land(self, flight: Flight, outcome: object) -> None:
         """End it, if it has not; the others get ``outcome``."""
@@ -143,6 +150,16 @@ class _Register(ABC):
         """Where the calls of ``key`` that may share a flight meet."""
 
     @abstractmethod
+    def _me(self) -> Any:
+        """This task or thread."""
+
+    def is_mine(self, flight: Flight) -> bool:
+        return bool(flight.owner == self._me())
+
+    def take(self, flight: Flight) -> None:
+        flight.owner = self._me()
+
+    @abstractmethod
     def _new(self, place: Any, tags: tuple[str, ...], found: Found | None) -> Flight:
         """A flight that nobody else knows yet."""
 
@@ -179,18 +196,22 @@ class AsyncFlights(_Register):
     def _place(self, key: str) -> Any:
         return key, asyncio.get_running_loop()
 
+    def _me(self) -> Any:
+        return asyncio.current_task()
+
     def _new(self, place: Any, tags: tuple[str, ...], found: Found | None) -> Flight:
-        return Flight(place, asyncio.current_task(), place[1].create_future(), tags, found)
+        return Flight(place, self._me(), place[1].create_future(), tags, found)
 
-    def is_mine(self, flight: Flight) -> bool:
-        return flight.owner is asyncio.current_task()
-
-    def wait(self, flight: Flight) -> Any:
+    def wait(self, flight: Flight, within: float | None = None) -> Any:
         # Shielded: a future that is awaited by many would be cancelled for all by the first of them.
-        return asyncio.shield(flight.future)
+        return asyncio.shield(flight.future) if within is None else self._wait(flight, within)
 
-    def wait_end(self, flight: Flight) -> Any:
-        return asyncio.wait([flight.future])
+    async def _wait(self, flight: Flight, within: float) -> Any:
+        await self.wait_end(flight, within)
+        return flight.future.result() if flight.future.done() else LATE
+
+    def wait_end(self, flight: Flight, within: float | None = None) -> Any:
+        return asyncio.wait([flight.future], timeout=within)
 
 
 class SyncFlights(_Register):
@@ -199,14 +220,15 @@ class SyncFlights(_Register):
     def _place(self, key: str) -> Any:
         return (key,)
 
+    def _me(self) -> Any:
+        return threading.get_ident()
+
     def _new(self, place: Any, tags: tuple[str, ...], found: Found | None) -> Flight:
-        return Flight(place, threading.get_ident(), concurrent.futures.Future[object](), tags, found)
+        return Flight(place, self._me(), concurrent.futures.Future[object](), tags, found)
 
-    def is_mine(self, flight: Flight) -> bool:
-        return bool(flight.owner == threading.get_ident())
+    def wait(self, flight: Flight, within: float | None = None) -> Any:
+        self.wait_end(flight, within)
+        return flight.future.result() if flight.future.done() else LATE
 
-    def wait(self, flight: Flight) -> Any:
-        return flight.future.result()
-
-    def wait_end(self, flight: Flight) -> Any:
-        concurrent.futures.wait([flight.future])
+    def wait_end(self, flight: Flight, within: float | None = None) -> Any:
+        concurrent.futures.wait([flight.future], timeout=within)

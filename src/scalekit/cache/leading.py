@@ -6,12 +6,14 @@ Rules:
   (see :mod:`scalekit.cache.waiting`), until there is a result, or nobody who makes one.
 * A lease is given back as soon as there will be no result. Where the next one would fare no better, a *pass
   mark* stays in its place, and for a while nobody waits.
+* Of a result that is there still, and is to be replaced, the lease is of another kind: it stays readable.
+  Whoever gets that lease looks once more whether it was replaced meanwhile. If the function fails then, it is
+  let cool (see :mod:`scalekit.cache.freshness`), and the result stays for those who may have it.
 * A result is stored if it was computed under the lease, by a transaction that sees what everybody may see,
   if all that it depends on is among its tags, and if the caller wants it stored.
 """
 
 import logging
-import random
 import time
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
@@ -20,15 +22,26 @@ from scalekit._steps import Steps
 from scalekit.cache import waiting
 from scalekit.cache.backend import Lease, Lookup
 from scalekit.cache.debts import RETRIES
-from scalekit.cache.entry import Found, Hit, Miss, pack, pack_pass, token_of
+from scalekit.cache.entry import (
+    COOLING,
+    Found,
+    Hit,
+    Miss,
+    pack,
+    pack_pass,
+    pack_refresh,
+    token_of,
+    without_refresh,
+)
 from scalekit.cache.flights import ABANDONED, RELEASED, Flight
+from scalekit.cache.freshness import dice
 from scalekit.cache.local import Mark
 from scalekit.cache.positions import may_store
 from scalekit.cache.query import Asked, Call, Query
 from scalekit.cache.runtime import LEASE_TTL, Held
 from scalekit.cache.sessions import has_changes
 from scalekit.cache.uses import Uses, noted
-from scalekit.errors import BackendError, NoServerAvailable
+from scalekit.errors import BackendError, NoServerAvailable, QueryTimeout
 
 if TYPE_CHECKING:
     from scalekit.cache._core import Core
@@ -38,16 +51,16 @@ log = logging.getLogger("scalekit.cache")
 PASS_TTL = 2.0
 """Seconds for which nobody waits for a result that could not be stored."""
 
-# Of our own: an application may seed the one that all share, in all of its processes alike.
-_random = random.Random().random  # noqa: S311
-
 
 class Lead:
-    """The leader of one flight."""
+    """The leader of one flight; ``replaces`` is the result that is there, if it may be served."""
 
-    def __init__(self, core: "Core", query: Query, call: Call, flight: Flight) -> None:
+    def __init__(
+        self, core: "Core", query: Query, call: Call, flight: Flight, replaces: Hit | None = None
+    ) -> None:
         self._core, self._query, self._call, self._flight = core, query, call, flight
         self._entries, self._runtime = query.via
+        self._replaces = replaces
         self._since = time.monotonic()
 
     def steps(self, asked: Asked) -> Steps[Any]:
@@ -73,8 +86,14 @@ class Lead:
             judged = core.judge(found)
             if isinstance(judged, Miss) and judged.passes:
                 self._land(RELEASED)
-                return (yield from core.alone(call))
-            if isinstance(judged, Hit) and core.is_fresh(judged):
+                return (yield from core.run_here(self._query, call, since=self._since))
+            if isinstance(judged, Hit) and judged.cooling:
+                if self._replaces is None:
+                    break  # nobody has the lease, and nobody will give it back
+                core.count("stale")
+                self._land(ABANDONED)  # they will see it
+                return self._query.codec.decode(judged.payload)
+            if isinstance(judged, Hit) and core.is_fresh(judged) and not self._is_old(judged):
                 result, readable = yield from core.read_back(self._query, call, asked, judged)
                 if readable:  # another process was faster
                     self._land(bytes(judged.payload))
@@ -95,11 +114,28 @@ class Lead:
                 asked = asked._replace(found=lease)
                 continue
             self._flight.begin(lease)
-            if lease.mine:
-                return (yield from self._compute_under(lease, asked.mark))
-            asked = yield from self._wait_for(lease)
+            if not lease.mine:
+                asked = yield from self._wait_for(lease)
+                continue
+            entry = None
+            if lease.refresh:
+                again = yield from core.ask(self._query, call)
+                now_there = core.judge(again.found)
+                if again.found is not None and not (
+                    isinstance(now_there, Hit) and now_there[1:4] == judged[1:4]
+                ):
+                    yield from core.or_none(self._entries.release(lease))
+                    asked = again
+                    continue
+                entry = again.found.value if again.found is not None else None
+            return (yield from self._compute_under(lease, asked.mark, entry))
         self._flight.begin(None)
         return (yield from self._compute(None, asked.mark))
+
+    def _is_old(self, hit: Hit) -> bool:
+        """Whether it is the one to be replaced."""
+        old = self._replaces
+        return old is not None and (hit.made, hit.soft_end) == (old.made, old.soft_end)
 
     def _wait_for(self, lease: Lease) -> Steps[Asked]:
         """What there is once another process does not have ``lease`` any more, or should not."""
@@ -107,24 +143,47 @@ class Lead:
         ends = time.monotonic() + lease.left
         while True:
             now = time.monotonic()
-            yield self._runtime.pause(waiting.pause(now - self._since, ends - now, _random()))
+            limit = self._query.patience.hard_timeout
+            if limit is not None and now >= self._since + limit:
+                raise QueryTimeout(function=self._query.name, limit=limit)
+            yield self._runtime.pause(waiting.pause(now - self._since, ends - now, dice()))
             asked = yield from self._core.ask(self._query, self._call)
             # At its end it may have been renewed: who asks for it is told its new one.
             if asked.found is None or token_of(asked.found.value) != lease.token or time.monotonic() >= ends:
                 return asked
 
-    def _compute_under(self, lease: Lease, mark: Mark) -> Steps[Any]:
-        """Run the function, and store its result under ``lease``, which is renewed meanwhile."""
+    def _compute_under(self, lease: Lease, mark: Mark, entry: bytes | None) -> Steps[Any]:
+        """Run the function, and store its result under ``lease``, which is renewed meanwhile.
+
+        ``entry`` is what it is to replace.
+        """
         held = self._runtime.hold(self._entries, lease)
         try:
             return (yield from self._compute(held, mark))
         except Exception:
-            yield from self._give_back(held)
+            if entry is None or self._replaces is None:
+                yield from self._give_back(held)
+            else:
+                yield from self._let_cool(held, entry, self._replaces)
             raise
         except BaseException:
             held.stop()
             self._give_back_later(held)  # whoever was cancelled does not wait for a server
             raise
+
+    def _let_cool(self, held: Held, entry: bytes, hit: Hit) -> Steps[None]:
+        """Leave the entry, and word that nobody is to try for a while."""
+        core, throttle = self._core, self._query.patience.throttle
+        core.count("failures")
+        core.refreshes.cooling.failed(self._call.key, throttle)
+        now = core.now()
+        left = (hit.soft_end - now) / 1000 + self._query.life.stale
+        if throttle and left > 0:
+            value = pack_refresh(COOLING, now + int(throttle * 1000), without_refresh(entry))
+            yield held.stop()
+            yield from core.or_none(self._entries.fill(held.lease, value, ttl=left))
+        else:
+            yield from self._give_back(held)
 
     def _compute(self, held: Held | None, mark: Mark) -> Steps[Any]:
         """Run the function for all who wait; store its result if ``held`` and if it may be stored."""
@@ -139,7 +198,7 @@ class Lead:
             core.count("discarded")
             self._land(RELEASED)
             yield from self._give_back(held)
-            return (yield from core.alone(self._call))
+            return (yield from core.run_here(self._query, self._call, since=self._since))
         if private:
             core.count("discarded")
             self._land(RELEASED)
@@ -165,7 +224,7 @@ class Lead:
             # What lacks a tag will lack it the next time, too.
             yield from self._give_back(held, passes=bool(missing) or query.refuses_again)
             return
-        ends = query.life.ends(core.now(), _random)
+        ends = query.life.ends(core.now(), dice)
         value = pack(held.lease.versions, made=made, delta=delta, soft_end=ends.soft, payload=payload)
         if self._entries.limit is not None and len(value) > self._entries.limit:
             core.count("oversized")
@@ -180,7 +239,7 @@ class Lead:
             core.count("fills" if stored else "discarded")
             core.count("bytes_written", len(value))
         if stored:
-            core.keep(query, call, core.local.later(mark), payload, result, ends.soft)
+            core.keep(query, call, core.local.later(mark), payload, result, ends.soft, delta)
 
     def _give_back(self, held: Held | None, *, passes: bool = False) -> Steps[None]:
         if held is not None:
@@ -221,7 +280,7 @@ class Lead:
             uses = stack.enter_context(noted(lease))
             for source in replicated:
                 stack.enter_context(source.primary())
-            result = yield from self._core.alone(self._call)
+            result = yield from self._core.run_here(self._query, self._call, since=self._since)
         # It may have written, through what it was given or through what it found elsewhere.
         private = has_changes(left_out) or uses.are_private(replicated)
         return result, uses, private or (lease is not None and not may_store(uses, lease))

@@ -1,9 +1,10 @@
 """What the core is asked: a cached function, a call of it, and what the back end had for that call."""
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from scalekit.cache.afresh import Afresh
 from scalekit.cache.backend import Entries
 from scalekit.cache.codecs import Codec
 from scalekit.cache.entry import Found
@@ -32,6 +33,17 @@ class Query:
     """Which results are stored; ``None``: all."""
     refuses_again: bool = False
     """Whether what ``cache_if`` refuses it would refuse the next time: then nobody waits for it."""
+    afresh: Afresh | None = None
+    """How to run it for nobody's call; ``None``: it never is."""
+
+    @property
+    def leaves_behind(self) -> bool:
+        """Whether callers go after a time-out and leave the function running: threads cannot be stopped."""
+        return (
+            self.patience.hard_timeout is not None
+            and self.afresh is not None
+            and self.afresh.colour == "sync"
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +51,7 @@ class Call:
     """One call.
 
     ``key`` is the back end's, ``local`` the first tier's; ``left_out`` are the arguments that belong to the
-    caller, as sessions do.
+    caller, as sessions do; ``arguments`` are all, by name.
     """
 
     key: str
@@ -47,6 +59,7 @@ class Call:
     tags: tuple[str, ...]
     run: Callable[[], Any]
     left_out: Sequence[object]
+    arguments: Mapping[str, Any]
 
 
 class Asked(NamedTuple):

@@ -42,6 +42,9 @@ class Runtime(Protocol):
     def pause(self, seconds: float) -> Any:
         """Wait: a value or an awaitable of it."""
 
+    def limited(self, result: Any, within: float, error: Exception) -> Any:
+        """``result``; of an awaitable one, raise ``error`` if it takes longer than ``within`` seconds."""
+
     def background(self, steps: Callable[[], Steps[Any]], *, name: str) -> None:
         """Drive these steps, for nobody who waits. Their errors are theirs."""
 
@@ -67,6 +70,16 @@ class AsyncRuntime:
 
     def pause(self, seconds: float) -> Any:
         return asyncio.sleep(seconds)
+
+    async def limited(self, result: Any, within: float, error: Exception) -> Any:
+        scope = asyncio.timeout(within)
+        try:
+            async with scope:
+                return await result
+        except TimeoutError:
+            if scope.expired():
+                raise error from None
+            raise
 
     def background(self, steps: Callable[[], Steps[Any]], *, name: str) -> None:
         try:
@@ -115,6 +128,9 @@ class SyncRuntime:
 
     def pause(self, seconds: float) -> Any:
         return time.sleep(seconds)
+
+    def limited(self, result: Any, within: float, error: Exception) -> Any:
+        return result  # a thread that has it already
 
     def background(self, steps: Callable[[], Steps[Any]], *, name: str) -> None:
         threading.Thread(target=lambda: run(steps()), name=f"scalekit.cache: {name}", daemon=True).start()

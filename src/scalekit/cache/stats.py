@@ -45,6 +45,13 @@ class Stats:
     """Bytes of the results, leases and marks that the back end had."""
     bytes_written: int = 0
     """Bytes of the results sent to it."""
+    stale: int = 0
+    """Calls answered with a result that had grown stale. Those are hits, or misses if the function was asked
+    first."""
+    refreshes: int = 0
+    """Computations begun in the background, for a later call."""
+    failures: int = 0
+    """Computations that raised while a result was at hand."""
     errors: int = 0
     """Operations that the back end failed; the call went on without it."""
 

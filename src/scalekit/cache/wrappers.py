@@ -60,8 +60,16 @@ def _question(keys: Keys) -> Callable[..., str]:
 
 
 def _call(keys: Keys, tags: tuple[str, ...], function: Callable[..., Any], args: Any, kwargs: Any) -> Call:
-    key, left_out = keys.key(keys.bind(args, kwargs))
-    return Call(key=key, local=key, tags=tags, run=lambda: function(*args, **kwargs), left_out=left_out)
+    arguments = keys.bind(args, kwargs)
+    key, left_out = keys.key(arguments)
+    return Call(
+        key=key,
+        local=key,
+        tags=tags,
+        run=lambda: function(*args, **kwargs),
+        left_out=left_out,
+        arguments=arguments,
+    )
 
 
 def wrap_async(

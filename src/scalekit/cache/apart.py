@@ -1,0 +1,116 @@
+"""Work that no caller does: in tasks or threads of its own, in a context of its own.
+
+Rules:
+
+* The context is empty. What a request has set (a database scope, a request id) ends with the request, and
+  must not be found by what outlives it.
+* Tasks are kept by reference, on the loop that was running; threads are few, daemons, and end when idle.
+* An optional piece of work is refused while every thread is busy: who asks next will ask again.
+* A child of ``fork`` has none of its parent's.
+"""
+
+import asyncio
+import contextvars
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from scalekit._forks import renew_in_children
+from scalekit._steps import Steps, run, run_async
+from scalekit.types import Colour
+
+MAX_THREADS = 8
+_IDLE = 10.0  # seconds
+_PREFIX = "scalekit.cache: "
+
+
+class Apart(Protocol):
+    """One colour."""
+
+    def start(self, steps: Callable[[], Steps[Any]], *, name: str, optional: bool = False) -> bool:
+        """Drive these steps, which raise nothing; whether that will be done."""
+        ...
+
+    def close(self, *, within: float) -> Any:
+        """End what is under way: nothing, or an awaitable of it."""
+
+
+class Tasks:
+    """Work on event loops."""
+
+    def __init__(self) -> None:
+        self._tasks: set[asyncio.Task[Any]] = set()
+        renew_in_children(self)
+
+    def forked(self) -> None:
+        self._tasks = set()
+
+    def start(self, steps: Callable[[], Steps[Any]], *, name: str, optional: bool = False) -> bool:
+        task = asyncio.get_running_loop().create_task(
+            run_async(steps()), name=_PREFIX + name, context=contextvars.Context()
+        )
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return True
+
+    async def close(self, *, within: float) -> None:
+        """Cancel the tasks of this loop, and wait for them to put away their sessions, ``within`` seconds."""
+        loop = asyncio.get_running_loop()
+        mine = [task for task in list(self._tasks) if task.get_loop() is loop]
+        for task in mine:
+            task.cancel()
+        if mine:
+            await asyncio.wait(mine, timeout=within)
+
+
+class Threads:
+    """Work in threads: at most ``MAX_THREADS``, the rest waits its turn."""
+
+    def __init__(self) -> None:
+        self.forked()
+        renew_in_children(self)
+
+    def forked(self) -> None:
+        self._changed = threading.Condition()
+        self._waiting: deque[Callable[[], Steps[Any]]] = deque()
+        self._threads = self._idle = 0
+
+    def start(self, steps: Callable[[], Steps[Any]], *, name: str, optional: bool = False) -> bool:
+        with self._changed:
+            free = self._idle - len(self._waiting) > 0
+            if not free and self._threads < MAX_THREADS:
+                self._threads += 1
+                threading.Thread(target=self._work, name=_PREFIX + "background", daemon=True).start()
+            elif not free and optional:
+                return False
+            self._waiting.append(steps)
+            self._changed.notify()
+        return True
+
+    def close(self, *, within: float) -> None:
+        """Wait ``within`` seconds for what is under way: threads cannot be stopped."""
+        ends = time.monotonic() + within
+        with self._changed:
+            while (self._waiting or self._threads > self._idle) and (left := ends - time.monotonic()) > 0:
+                self._changed.wait(left)
+
+    def _work(self) -> None:
+        while (steps := self._next()) is not None:
+            contextvars.Context().run(run, steps())
+
+    def _next(self) -> Callable[[], Steps[Any]] | None:
+        with self._changed:
+            self._idle += 1
+            self._changed.notify_all()
+            self._changed.wait_for(lambda: self._waiting, _IDLE)
+            self._idle -= 1
+            if self._waiting:
+                return self._waiting.popleft()
+            self._threads -= 1
+            return None
+
+
+def places() -> dict[Colour, Apart]:
+    return {"async": Tasks(), "sync": Threads()}
