@@ -1,11 +1,28 @@
 """A busy machine keeps a server from answering in time: that is tested where it is meant, not by chance."""
 
-from scalekit.cache import redis
+import importlib
+from typing import Any
 
-TIMEOUT = redis.TIMEOUT
-"""Seconds that the cache waits for Redis when nobody says how long."""
+from scalekit.errors import MissingExtra
+
+
+def _modules() -> list[Any]:
+    found = []
+    for name in ("redis", "memcached"):
+        try:
+            found.append(importlib.import_module(f"scalekit.cache.{name}"))
+        except MissingExtra:  # with one extra alone
+            continue
+    return found
+
+
+_MODULES = _modules()
+
+TIMEOUTS: dict[str, float] = {module.__name__.rpartition(".")[2]: module.TIMEOUT for module in _MODULES}
+"""Seconds that the cache waits for each server when nobody says how long."""
 
 
 def be_patient() -> None:
-    """Have the cache wait longer for Redis where nobody says how long."""
-    redis.TIMEOUT = 5.0
+    """Have the cache wait longer where nobody says how long."""
+    for module in _MODULES:
+        module.TIMEOUT = 5.0

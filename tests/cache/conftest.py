@@ -6,18 +6,28 @@ import pytest
 
 from scalekit.cache.backend import Backend
 from scalekit.cache.memory import MemoryBackend
-from scalekit.cache.redis import RedisBackend
-from tests.patience import be_patient
+from tests.patience import TIMEOUTS, be_patient
 
 be_patient()
 
+# With one extra alone there are no others' servers.
+BACKENDS = ["memory", *TIMEOUTS]
 
-@pytest.fixture(params=["memory", "redis"])
+
+@pytest.fixture(params=BACKENDS)
 def backend(request: pytest.FixtureRequest, prefix: str) -> Iterator[Backend]:
     """A back end that only this test uses."""
+    made: Backend
     if request.param == "memory":
         yield MemoryBackend()
-    else:
+        return
+    if request.param == "redis":
+        from scalekit.cache.redis import RedisBackend
+
         made = RedisBackend.from_url(request.getfixturevalue("redis_url"), prefix=prefix)
-        yield made
-        made.using("sync").close()
+    else:
+        from scalekit.cache.memcached import MemcachedBackend
+
+        made = MemcachedBackend.from_url(request.getfixturevalue("memcached_server").url, prefix=prefix)
+    yield made
+    made.using("sync").close()

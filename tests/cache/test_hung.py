@@ -16,7 +16,7 @@ from scalekit.cache import Cache
 from scalekit.cache import redis as redis_backend
 from scalekit.cache.redis import RedisBackend
 from tests.faults import FaultProxy
-from tests.patience import TIMEOUT
+from tests.patience import TIMEOUTS
 from tests.servers import RedisServer
 
 _WITHIN = 30.0  # seconds
@@ -52,7 +52,7 @@ def test_a_hung_server_costs_fifty_milliseconds(monkeypatch: pytest.MonkeyPatch)
     """14. By arithmetic: a time-out, and on an event loop a slice of one more. Connecting costs callers as
     much and no more."""
     most = (_patience._SLICES + 1) / _patience._SLICES
-    monkeypatch.setattr(redis_backend, "TIMEOUT", TIMEOUT)
+    monkeypatch.setattr(redis_backend, "TIMEOUT", TIMEOUTS["redis"])
     limits = RedisBackend.from_url("redis://localhost")._link._source.limits
     assert limits.timeout * most <= 0.05
     assert limits.connect_timeout * most <= 0.05

@@ -17,6 +17,7 @@ from scalekit.cache import Cache, leading, runtime
 from scalekit.cache.backend import Backend, Lookup
 from scalekit.cache.entry import Miss, judge
 from scalekit.errors import UncacheableResult
+from scalekit.types import Colour
 from tests.servers.waiting import wait_until
 
 
@@ -208,8 +209,14 @@ def test_an_uncacheable_result_leaves_no_lease(backend: Backend) -> None:
 
 def test_a_result_over_the_limit(backend: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
     """20. It is passed through and counted, and for a while callers do not queue for the next one."""
-    entries = backend.using("sync")
-    monkeypatch.setattr(type(entries), "limit", 1000, raising=False)
+    using = backend.using
+
+    def limited(colour: Colour) -> Any:
+        entries = using(colour)
+        entries.limit = 1000
+        return entries
+
+    monkeypatch.setattr(backend, "using", limited)
     cache, running, both = Cache(backend), [], threading.Barrier(3)
 
     @cache.query(ttl=60, tags=["t"])

@@ -100,7 +100,8 @@ async def test_a_hung_server_costs_all_who_wait_one_timeout() -> None:
         await commands.close()
 
 
-async def test_a_server_that_is_not_reached_in_time(colour: Colour) -> None:
+@pytest.mark.parametrize("spare", [False, True])
+async def test_a_server_that_is_not_reached_in_time(colour: Colour, spare: bool) -> None:
     """A host that lets no connection in is given up after connect_timeout."""
     # A listener whose backlog is full answers no more than a host that is off.
     with contextlib.ExitStack() as stack:
@@ -112,7 +113,9 @@ async def test_a_server_that_is_not_reached_in_time(colour: Colour) -> None:
             filler.setblocking(False)
             filler.connect_ex(full.getsockname())
         url = f"memcached://127.0.0.1:{full.getsockname()[1]}"
-        commands = Memcached.from_url(url, connect_timeout=0.2, timeout=60, cooldown=60).using(colour)
+        commands = Memcached.from_url(
+            url, connect_timeout=0.2, timeout=60, cooldown=60, spare_callers=spare
+        ).using(colour)
         with pytest.raises(BackendUnavailable, match=r"no connection within 0\.2 s"):
             await answer(commands.gets("k"))
         with pytest.raises(BackendUnavailable, match="circuit breaker"):

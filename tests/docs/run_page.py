@@ -34,8 +34,8 @@ async def main(page: Path) -> None:
         module.__dict__.update(GIVEN)
         Path("static").mkdir()
         Path("static/logo.png").write_bytes(b"logo")
-    if "RedisBackend" in page.read_text():
-        from tests.patience import be_patient  # pages that need no Redis run without its client
+    if any(backend in page.read_text() for backend in ("RedisBackend", "MemcachedBackend")):
+        from tests.patience import be_patient  # other pages run without their clients
 
         be_patient()
     for block in python_blocks(page):

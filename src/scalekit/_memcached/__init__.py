@@ -27,7 +27,7 @@ except ImportError:
     raise MissingExtra("memcached", needed_by=__name__) from None
 
 from scalekit._memcached.contention import Attempt, Outcome, settle
-from scalekit._memcached.errors import Refused
+from scalekit._memcached.errors import Full, Refused
 from scalekit._memcached.link import Commands, Memcached
 from scalekit._memcached.meta import Delete, Get, Item, Set
 from scalekit._memcached.wire import Found
@@ -37,6 +37,7 @@ __all__ = [
     "Commands",
     "Delete",
     "Found",
+    "Full",
     "Get",
     "Item",
     "Memcached",

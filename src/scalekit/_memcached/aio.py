@@ -158,13 +158,13 @@ class Peer:
 
     def _usable(self) -> Stream | None:
         """The connection, if there is a sound one; refuses while the server is taken to be down."""
-        if not self._breaker.allows() or (self._limits.aside and self._probe()):
+        if not self._breaker.allows() or (self._limits.spare_callers and self._probe()):
             raise errors.unavailable(self._server.name, errors.DOWN)
         stream = self._stream
         return stream if stream is not None and stream.sound() else None
 
     def _probe(self) -> bool:
-        """Probe the server aside, if that is what we were let through for."""
+        """Ask a question of our own, if we were let through to probe the server."""
         if not self._breaker.open:
             return False
         if self._probing is None:
@@ -174,13 +174,27 @@ class Peer:
     async def _knock(self) -> None:
         try:
             stream = self._stream if self._stream is not None and self._stream.sound() else None
-            await (stream or await self._connect()).send(meta.NOOP)
+            await (stream or await self._opened()).send(meta.NOOP)
         except BackendError:
             pass  # told to the breaker
         finally:
             self._probing = None
 
     async def _connect(self) -> Stream:
+        """The connection, for a caller, who waits no longer than a caller is to."""
+        if not self._limits.spare_callers:
+            return await self._opened()
+        try:
+            async with Patience(self._limits.connect_timeout):
+                return await self._opened()
+        except BackendError:
+            raise
+        except TimeoutError as error:
+            self._breaker.failed()
+            reason = f"no connection within {self._limits.connect_timeout:g} s"
+            raise errors.unavailable(self._server.name, reason) from error
+
+    async def _opened(self) -> Stream:
         """The connection that all wait for. Its task is nobody's own: who is cancelled harms no other."""
         opening = self._opening
         if opening is None:
@@ -193,14 +207,14 @@ class Peer:
             return opening.result()
         if not isinstance(error, OSError):
             raise error
-        limit = self._limits.connect_timeout
+        limit = self._limits.connecting
         late = isinstance(error, TimeoutError)
         reason = f"no connection within {limit:g} s" if late else error
         raise errors.unavailable(self._server.name, reason) from error
 
     async def _open(self) -> Stream:
         try:
-            async with Patience(self._limits.connect_timeout):
+            async with Patience(self._limits.connecting):
                 self._stream = await self._make()
             return self._stream
         except OSError:

@@ -10,6 +10,10 @@ class Refused(BackendUnavailable):
     """The server has answered, and does not do what it was asked. Nothing was stored."""
 
 
+class Full(Refused):
+    """It has no room, and is not allowed to make any (option -M). What was to be replaced may be gone."""
+
+
 class Malformed(Exception):
     """What came is not the Memcached protocol. Internal: becomes :class:`BackendUnavailable`."""
 
@@ -32,4 +36,5 @@ def refused(backend: str, line: bytes, *, hint: str = "") -> Refused:
     text = line.decode("ascii", "replace")
     if "too large" in text:
         hint = "; the limit is memcached's option -I, by default 1 MiB"
-    return Refused(f"{backend} refused: {text:.200}{hint}", backend=backend)
+    kind = Full if "out of memory" in text else Refused
+    return kind(f"{backend} refused: {text:.200}{hint}", backend=backend)

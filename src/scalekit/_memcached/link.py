@@ -76,7 +76,7 @@ class Memcached:
         connect_timeout: float = source.CONNECT_TIMEOUT,
         max_connections: int = source.CONNECTIONS,
         cooldown: float = source.COOLDOWN,
-        aside: bool = False,
+        spare_callers: bool = False,
     ) -> Self:
         """A link to the servers that ``url`` names; see :mod:`scalekit._memcached.url`.
 
@@ -87,8 +87,9 @@ class Memcached:
             max_connections: connections of threads to each server; more threads wait, for ``timeout`` at
                 most. An event loop uses one.
             cooldown: seconds for which the circuit breaker refuses before it lets a probe through.
-            aside: the probe is a question of its own, asked aside: nobody's command waits for a server that
-                has failed. By default it is the next command that comes.
+            spare_callers: no caller is the circuit breaker's probe: a question of our own is, and meanwhile
+                all are refused. Nor does one wait longer than ``connect_timeout`` for a connection that goes
+                on being made. By default the probe is the next command that comes.
 
         Raises:
             ConfigurationError: the URL or a number is wrong. The message never quotes the URL.
@@ -98,7 +99,7 @@ class Memcached:
             connect_timeout=connect_timeout,
             max_connections=max_connections,
             cooldown=cooldown,
-            aside=aside,
+            spare_callers=spare_callers,
         )
         link = cls.__new__(cls)
         link._begin(source.of_target(parse(url), limits))

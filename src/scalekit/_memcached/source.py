@@ -16,18 +16,20 @@ from scalekit._options import SECONDS, check_kind
 from scalekit.errors import ConfigurationError
 
 TIMEOUT, CONNECT_TIMEOUT, CONNECTIONS, COOLDOWN = 1.0, 0.5, 32, 1.0
+# Seconds; a server that is slow to connect to, for a while or over TLS, is to be reached in the end.
+_CONNECTING = 1.0
 _UNBOUNDED = 2**31  # what pymemcache calls no limit
 
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """Seconds, and connections to each server for threads; ``aside``: who probes a server that has failed."""
+    """Seconds, and connections to each server for threads; see :meth:`Memcached.from_url`."""
 
     timeout: float = TIMEOUT
     connect_timeout: float = CONNECT_TIMEOUT
     max_connections: int = CONNECTIONS
     cooldown: float = COOLDOWN
-    aside: bool = False
+    spare_callers: bool = False
 
     def __post_init__(self) -> None:
         for what in ("timeout", "connect_timeout", "cooldown"):
@@ -38,8 +40,17 @@ class Limits:
         if self.max_connections < 1:
             raise ConfigurationError(f"max_connections={self.max_connections!r}: at least 1 is needed")
 
+    @property
+    def connecting(self) -> float:
+        """Seconds that connecting may take, however long callers wait for it."""
+        return max(self.connect_timeout, _CONNECTING) if self.spare_callers else self.connect_timeout
+
     def breaker(self) -> Breaker:
-        return Breaker(cooldown=self.cooldown, patience=self.timeout + self.connect_timeout)
+        return Breaker(
+            cooldown=self.cooldown,
+            patience=self.timeout + self.connecting,
+            first=self.cooldown / 8 if self.spare_callers else None,
+        )
 
 
 @dataclass(frozen=True)

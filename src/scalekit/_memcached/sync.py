@@ -64,10 +64,9 @@ class Pool:
         """Send a command and return its reply."""
         with self.turn():
             self.admit()
-            return self._exchange(data)
+            return self._exchange(data, self.take())
 
-    def _exchange(self, data: bytes) -> Reply:
-        connection = self.take()
+    def _exchange(self, data: bytes, connection: Connection) -> Reply:
         fit = False
         try:
             reply = connection.ask(data, self._limits.timeout)
@@ -111,11 +110,11 @@ class Pool:
 
     def admit(self) -> None:
         """Refuse while the server is taken to be down."""
-        if not self._breaker.allows() or (self._limits.aside and self._probe()):
+        if not self._breaker.allows() or (self._limits.spare_callers and self._probe()):
             raise errors.unavailable(self._server.name, errors.DOWN)
 
     def _probe(self) -> bool:
-        """Probe the server aside, if that is what we were let through for."""
+        """Ask a question of our own, if we were let through to probe the server."""
         if not self._breaker.open:
             return False
         # There is none when the interpreter shuts down.
@@ -125,7 +124,7 @@ class Pool:
 
     def _knock(self) -> None:
         with contextlib.suppress(BackendError), self.turn():  # told to the breaker
-            self._exchange(meta.NOOP)
+            self._exchange(meta.NOOP, self._connect(self._limits.connecting))
 
     def take(self) -> Connection:
         """The connection that was used last: the others may be closed by the server meanwhile."""
@@ -135,7 +134,7 @@ class Pool:
                 if connection.sound():
                     return connection
                 connection.close()
-        return self._connect()
+        return self._connect(self._limits.connect_timeout)
 
     def give_back(self, connection: Connection, *, fit: bool) -> None:
         if fit:
@@ -154,8 +153,7 @@ class Pool:
             return errors.timed_out(self._server.name, self._limits.timeout)
         return errors.unavailable(self._server.name, error or type(error).__name__)
 
-    def _connect(self) -> Connection:
-        limit = self._limits.connect_timeout
+    def _connect(self, limit: float) -> Connection:
         try:
             return Connection(self._server, self._source, limit)
         except OSError as error:
