@@ -24,7 +24,7 @@ import concurrent.futures
 import logging
 import time
 import weakref
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from scalekit._steps import Steps
@@ -177,6 +177,11 @@ class Core:
         """Ask ``registry``, such as ``scoped_session``'s, at each call for the session that it has here."""
         self.registries.append(registry)
         self.dirty_count.add(1)  # for ever: what is pending in its session tells nobody
+
+    def given(self, left_out: Iterable[object]) -> Iterator[object]:
+        """What a cached function has of sessions, by its arguments or by registries."""
+        yield from left_out
+        yield from (registry() for registry in self.registries if registry.has())
 
     def _set_dirty(self, number: int) -> None:
         self.dirty = number

@@ -277,7 +277,9 @@ class Lead:
         replicated, left_out = self._core.replicated, self._call.left_out
         lease = held.lease if held is not None else None
         with ExitStack() as stack:
-            uses = stack.enter_context(noted(lease))
+            uses = stack.enter_context(noted(lease, self._call.tags))
+            for value in self._core.given(left_out):
+                uses.given(value)
             for source in replicated:
                 stack.enter_context(source.primary())
             result = yield from self._core.run_here(self._query, self._call, since=self._since)

@@ -5,6 +5,7 @@ says whose a connection is, and what was changed on it by sessions that have end
 """
 
 import math
+import time
 import weakref
 from collections.abc import Callable, Collection, Iterable
 from contextlib import AbstractContextManager
@@ -15,6 +16,10 @@ from scalekit.cache import versions
 from scalekit.cache.dirty import is_changed, is_dirty_here, is_pending
 from scalekit.cache.entry import Found
 from scalekit.cache.positions import has_read_past, is_positioned, known_positions
+from scalekit.cache.tags import table_tag
+
+# In the `info` of a session: since when it may have loaded what it keeps.
+LOADED = "scalekit.cache.loaded"
 
 _owners: weakref.WeakKeyDictionary[Any, weakref.ref[Any]] = weakref.WeakKeyDictionary()
 
@@ -47,6 +52,30 @@ def _has_changes(value: object) -> bool:
             return True
         connection = getattr(session, "bind", None) if session is value else value
     return connection is not None and is_changed(getattr(connection, "sync_connection", connection))
+
+
+def note_loading(session: Any) -> None:
+    """A transaction of ``session`` begins: from now on it loads what it keeps."""
+    if not len(session.identity_map):
+        session.info.pop(LOADED, None)
+    session.info.setdefault(LOADED, time.monotonic())
+
+
+def loaded_since(value: Any, tags: Collection[str]) -> float | None:
+    """When a session has loaded the oldest instance that it keeps, at the earliest (monotonic).
+
+    ``None``: it keeps none of the tables that have these ``tags``, or nobody watches it.
+    """
+    session = session_of(value)
+    session = getattr(session, "sync_session", session)
+    kept = getattr(session, "identity_map", None)
+    if not kept:
+        return None
+    mappers = {state.mapper for state in kept.all_states() if not state.expired}
+    if not any(table_tag(table) in tags for mapper in mappers for table in mapper.tables):
+        return None
+    since: float | None = session.info.get(LOADED)
+    return since
 
 
 def session_of(value: Any) -> Any:

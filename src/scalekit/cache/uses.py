@@ -4,6 +4,8 @@ A function may take its session from a global registry, as with Flask-SQLAlchemy
 
 * A watched session notes itself wherever it sends a statement, with every cached function that is running in
   this task or thread: cached functions call cached functions.
+* What a session had loaded before the function began counts as read when it was loaded: SQLAlchemy hands out
+  the same instances again, without what was committed meanwhile.
 * What was read through a session with changes of its own is not shared, even if these are gone by the end.
 * What a cached function was given by another one depends on that one's tags, too. Without them among its
   own, an invalidation would reach the inner result and not the outer one: so that is not stored.
@@ -17,7 +19,7 @@ from typing import Any
 
 from scalekit.cache.backend import Lease
 from scalekit.cache.positions import has_read_past, is_positioned, known_positions
-from scalekit.cache.sessions import Replicated, has_changes
+from scalekit.cache.sessions import Replicated, has_changes, loaded_since
 
 
 class Uses:
@@ -25,28 +27,40 @@ class Uses:
 
     Args:
         lease: under which its result is to be stored; ``None``: it is not.
+        tags: of that result.
     """
 
-    def __init__(self, lease: Lease | None = None) -> None:
+    def __init__(self, lease: Lease | None = None, tags: Iterable[str] = ()) -> None:
         self.started = time.monotonic()
         self.oldest: float | None = None
         self.behind = False
         self._positions = known_positions(lease.positions, lease.ages) if lease is not None else ()
+        self._tags = frozenset(tags) if lease is not None else frozenset()
         self._sessions: set[Any] = set()
         self._begun: set[Any] = set()
         self._saw_changes = False
         self.tags: set[str] = set()
         """Of the cached functions that it called."""
 
+    def given(self, session: Any) -> None:
+        """The function has ``session`` before it sends anything over it."""
+        if self._tags:
+            self._note_snapshot(loaded_since(session, self._tags))
+
     def note(self, session: Any, *, reads: bool, snapshot: float | None) -> None:
-        self._sessions.add(session)
+        if session not in self._sessions:
+            self._sessions.add(session)
+            self.given(session)
         if reads and has_changes([session]):
             self._saw_changes = True
-        if snapshot is not None and (self.oldest is None or snapshot < self.oldest):
-            self.oldest = snapshot
+        self._note_snapshot(snapshot)
         # Now: by the end of the function the transaction may have moved on to the primary, or be over.
         if self._positions and not self.behind and not has_read_past(session, self._positions):
             self.behind = True
+
+    def _note_snapshot(self, began: float | None) -> None:
+        if began is not None and (self.oldest is None or began < self.oldest):
+            self.oldest = began
 
     def note_begun(self, session: Any) -> None:
         self._begun.add(session)
@@ -70,9 +84,9 @@ _running: ContextVar[tuple[Uses, ...]] = ContextVar("scalekit.cache.running", de
 
 
 @contextmanager
-def noted(lease: Lease | None = None) -> Iterator[Uses]:
-    """What is used inside the block, for a result that is to be stored under ``lease``."""
-    uses = Uses(lease)
+def noted(lease: Lease | None = None, tags: Iterable[str] = ()) -> Iterator[Uses]:
+    """What is used inside the block, for a result with these tags that is to be stored under ``lease``."""
+    uses = Uses(lease, tags)
     token = _running.set((*_running.get(), uses))
     try:
         yield uses

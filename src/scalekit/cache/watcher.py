@@ -28,7 +28,7 @@ from scalekit.cache.changes import changes_of
 from scalekit.cache.dirty import CHANGED, Dirty, forget_changes, note_changes
 from scalekit.cache.marking import Marking
 from scalekit.cache.positions import keeps_snapshot, position_of
-from scalekit.cache.sessions import owner, set_owner
+from scalekit.cache.sessions import LOADED, note_loading, owner, set_owner
 from scalekit.cache.texts import shown
 from scalekit.cache.transactions import Transaction, savepoint_of
 from scalekit.cache.uses import note, note_begun
@@ -93,7 +93,7 @@ class Watcher:
         event.listen(engine, "prepare_twophase", self._prepare)
         event.listen(engine, "commit_twophase", self._commit_twophase)
         event.listen(engine, "rollback", self._rollback)
-        event.listen(engine, "rollback_twophase", self._rollback)
+        event.listen(engine, "rollback_twophase", self._rollback_twophase)
         event.listen(engine, "invalidate", self._invalidate)
         event.listen(engine, "checkin", self._checkin)
 
@@ -101,6 +101,7 @@ class Watcher:
         set_owner(connection, session)
         if transaction.parent is None:
             note_begun(session)
+            note_loading(session)
         self.watch_connection(connection)
         current = self._open.get(connection)
         if current is None:  # the first of its engine
@@ -112,6 +113,8 @@ class Watcher:
         if transaction.parent is not None:
             return
         session.info.pop(CHANGED, None)
+        if session.expire_on_commit:  # as ROLLBACK does always
+            session.info.pop(LOADED, None)
         for connection, current in self._of.pop(session, ()):
             if connection.in_transaction():  # it was a guest in somebody else's
                 current.by_session = False
@@ -232,6 +235,13 @@ class Watcher:
             current.outcome_open = False
             self._ended(connection, current)
             self._settle(connection, current)
+
+    def _rollback_twophase(self, connection: Connection, _: Any, __: bool) -> None:
+        # Not bumped before it has arrived: what stays prepared may be committed by others.
+        current = self._open.get(connection)
+        if current is not None:
+            current.outcome_open = False
+            self._ended(connection, current)
 
     def _ended(self, connection: Connection, current: Transaction) -> None:
         forget_changes(connection)

@@ -4,14 +4,14 @@ Rule: nothing here waits for a server. What does is in :mod:`.cluster`, once for
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from inspect import signature
 from typing import Any, TypeVar
 from weakref import finalize
 
-from sqlalchemy import URL, Engine, orm
+from sqlalchemy import URL, Connection, Engine, orm
 
 from scalekit._durations import Duration, seconds
 from scalekit.database.autocommit import LEVELS
@@ -205,6 +205,15 @@ class ClusterBase(ABC):
             ConfigurationError: ``base`` is no session class, or another cluster's.
         """
         return mixed(self._session_class, base)
+
+    def on_connection(self, opened: Callable[[Connection], None]) -> None:
+        """Call ``opened`` with each Core connection, before it is used.
+
+        With those of :meth:`connection` and of ``primary_engine``; a session's are not among them. The
+        engines of the servers behind them come and go; this is for whoever has to know all of them, as a
+        cache does that watches what is committed.
+        """
+        self._fleet.openings.append(opened)
 
     @property
     def is_single(self) -> bool:

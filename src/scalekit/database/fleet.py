@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from sqlalchemy import URL, Engine
+from sqlalchemy import URL, Connection, Engine
 
 from scalekit.database.admission import share
 from scalekit.database.backends.protocol import Backend
@@ -80,6 +80,8 @@ class Fleet(Roles):
         # Of another kind, such as SQLite, to tell what a response has to wait for: what looks like no read.
         rules = RULES if backend is None else backend.rules
         self.verdicts = Verdicts(self.members[0].writer.dialect, rules)
+        self.openings: list[Callable[[Connection], None]] = []
+        """Who is told of each Core connection that is opened."""
         self._ramp, self._zone = ramp, zone
         self.failover_wait, self._startup_wait = failover_wait, startup_wait
 

@@ -250,6 +250,13 @@ class Member:
             return None
         return report if report.asked >= own.since else own
 
+    def reached_over(self, connection: Any) -> Reached:
+        """What the server behind the DBAPI ``connection`` is known to have; nothing, if that is closed."""
+        try:
+            return (self.known_over(connection) or self.introduction(connection)).reached
+        except ConnectionError:
+            return Reached()
+
     def introduction(self, connection: Any) -> Report:
         """What the server behind the DBAPI ``connection`` said when that was opened.
 

@@ -28,7 +28,7 @@ from scalekit.database.member import Member
 from scalekit.database.recovery import Repeat, repeat
 from scalekit.database.scope import Scope, Seen
 from scalekit.database.scopes import Scopes
-from scalekit.database.tokens import Token
+from scalekit.database.tokens import Reached, Token
 
 if TYPE_CHECKING:
     from scalekit.database.session import ReadWriteSession
@@ -44,9 +44,13 @@ class Place(Mark):
         connection: to that server, of this transaction.
         level: how fresh its reads were asked to be; ``STRONG`` on the primary.
         seen: what the visitor had been promised when that was checked.
+        reached: what the server was known to have before the transaction began; ``None`` on the primary.
     """
 
-    __slots__ = ("_left", "connection", "engine", "judged", "level", "member", "replica", "seen", "streaming")
+    __slots__ = (
+        "_left", "connection", "engine", "judged", "level", "member", "reached", "replica", "seen",
+        "streaming",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -57,11 +61,12 @@ class Place(Mark):
         *,
         level: Consistency = STRONG,
         seen: Token | None = None,
+        reached: Reached | None = None,
     ) -> None:
         assert member.backend is not None
         super().__init__(member.name, member.introduction(raw(connection)), scope, member.backend, scopes)
         self.member, self.connection, self.engine = member, connection, connection.engine
-        self.replica, self.level, self.seen = level is not STRONG, level, seen
+        self.replica, self.level, self.seen, self.reached = level is not STRONG, level, seen, reached
         self.streaming = False
         self.judged: Executable | None = None  # the last statement, which is a read
         self._left: str | None = None
@@ -123,6 +128,8 @@ def on_replica(
         if found is None:
             break
         member, connection = found
+        # Before there can be a snapshot.
+        reached = member.reached_over(raw(connection))
         try:
             _begin(session, connection)
         except DBAPIError as error:
@@ -137,7 +144,7 @@ def on_replica(
                 case Repeat.ELSEWHERE:
                     without |= {member}
         else:
-            return Place(member, scope, fleet.scopes, connection, level=level, seen=promised)
+            return Place(member, scope, fleet.scopes, connection, level=level, seen=promised, reached=reached)
     return None
 
 

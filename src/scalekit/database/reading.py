@@ -36,7 +36,7 @@ from scalekit.database.moving import MovingConnection
 from scalekit.database.recovery import Repeat, repeat
 from scalekit.database.report import Report
 from scalekit.database.scope import Scope, Seen
-from scalekit.database.tokens import Token
+from scalekit.database.tokens import Reached, Token, covers
 from scalekit.errors import NoServerAvailable
 
 _MODE = "postgresql_readonly"
@@ -65,6 +65,8 @@ class _At:
 
     unused: bool = True
     """No transaction has begun there."""
+    reached: Reached | None = None
+    """What the replica was known to have before the transaction began."""
     statements: int = 0
     """How many the transaction has run there, with success."""
     began: float = field(default_factory=time.monotonic)
@@ -111,6 +113,8 @@ def open_reading(
     try:
         report = member.introduction(raw(connection)) if found is not None else None
         reading.arrived(_At(member, scope, level if found else STRONG, promised, report, primary), options)
+        for opened in fleet.openings:
+            opened(reading)
     except BaseException:
         connection.close()
         raise
@@ -146,12 +150,26 @@ class ReadingConnection(MovingConnection):
     def arrived(self, at: _At, options: dict[str, Any]) -> None:
         """It leads where it is to lead."""
         self._at = at
+        self._note_reached()
         if at.level is STRONG and self.dialect.name == "postgresql":
             super().execution_options(**{_MODE: True})
         if options:
             self.execution_options(**options)
         if not self._fleet.single:
             self._busy = False
+
+    def committed_position(self) -> str | None:
+        """Nothing is committed over it."""
+        return None
+
+    def has_read_past(self, position: str | None) -> bool:
+        """As :meth:`.ReadWriteSession.has_read_past`."""
+        reached = self._at.reached
+        return reached is None or covers(reached, position)
+
+    def _note_reached(self) -> None:
+        at = self._at
+        at.reached = at.member.reached_over(raw(self)) if at.report is not None else None
 
     if not TYPE_CHECKING:  # SQLAlchemy's are overloads
 
@@ -180,6 +198,7 @@ class ReadingConnection(MovingConnection):
             self._take_over(self._open())
         else:
             self._prepare()
+            self._note_reached()
 
     def _prepare(self) -> None:
         """A transaction begins: it is to run where its visitor's reads belong now."""

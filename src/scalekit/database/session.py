@@ -37,6 +37,7 @@ from scalekit.database.recovery import Repeat, repeat
 from scalekit.database.reloading import explain, reload
 from scalekit.database.routing import changes_rows
 from scalekit.database.scope import Scope
+from scalekit.database.tokens import Token, covers
 from scalekit.errors import WriteAfterReplicaReads
 
 _NOTHING: Mapping[str, Any] = {}
@@ -65,6 +66,7 @@ class ReadWriteSession(Session):
         self._consistency = consistency
         self._place: Place | None = None
         self._wrote = False  # with a single server, where no place is chosen
+        self._committed: Token | None = None
         self._origins = Origins()
         self._gone: list[str] = []  # loaded from a replica, and not to be had from the primary
         self._left: tuple[Connection, ...] = ()  # to replicas, and rows may still be streaming over them
@@ -159,6 +161,26 @@ class ReadWriteSession(Session):
         place = self._place
         wrote = self._wrote if place is None else place.wrote or place.handed_out
         return wrote or not self._is_clean()
+
+    def committed_position(self) -> str | None:
+        """Where the last transaction of this session was committed, in the primary's log.
+
+        ``None``: nothing was written, or it is not known where, or there are no replicas to compare with.
+        """
+        token = self._place.token if self._place is not None else self._committed
+        return token.position() if token is not None and token.is_known else None
+
+    def has_read_past(self, position: str | None) -> bool:
+        """Whether what this transaction reads includes what was committed at ``position``.
+
+        Always on the primary. On a replica only if it was known to have it before the transaction began;
+        never of ``None``, which is a position that is not known.
+
+        Args:
+            position: as :meth:`committed_position` of any session of this cluster's servers has said.
+        """
+        place = self._place
+        return place is None or place.reached is None or covers(place.reached, position)
 
     if not TYPE_CHECKING:  # private, with overloads that only SQLAlchemy's own methods are made for
 

@@ -99,6 +99,7 @@ def _after_end(session: ReadWriteSession, transaction: SessionTransaction) -> No
         return
     session._wrote = False
     place, session._place = session._place, None
+    session._committed = place.token if place is not None else None
     try:
         session._give_back(place)
     finally:
@@ -110,6 +111,7 @@ def _tell(session: ReadWriteSession, place: Place) -> None:
     place.tell_seen()
     if place.autocommit and place.token is None:
         place.may_have_committed()  # the connection was lost under what it was told to do
+    session._committed = place.token
     if place.token is not None:
         place.member.commits += 1
         if place.token.is_known:

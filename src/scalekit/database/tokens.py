@@ -114,6 +114,23 @@ class Token:
         }
         return Token.of(self.system, self.epoch, marks).merge(later)
 
+    def position(self) -> str:
+        """This as text, which says what it is and is not signed."""
+        marks = [text for origin, number in self.marks for text in (_quoted(origin), f"{number:x}")]
+        return ".".join((_quoted(self.system), f"{self.epoch:x}", *marks))
+
+    @classmethod
+    def at(cls, position: str) -> "Token":
+        """The token that :meth:`position` has made a text of.
+
+        Raises:
+            ValueError: it has not.
+        """
+        system, epoch, *marks = position.split(".")
+        pairs = zip(marks[::2], marks[1::2], strict=True)
+        places = tuple((unquote(origin), int(number, 16)) for origin, number in pairs)
+        return cls(unquote(system), int(epoch, 16), places)
+
     def __str__(self) -> str:
         return f"{self.system} {' '.join(f'{origin}:{number}' for origin, number in self.marks)}"
 
@@ -179,6 +196,19 @@ class Reached:
         return Token.of(self.system, epoch, self.furthest.marks)
 
 
+def covers(reached: Reached, position: str | None) -> bool:
+    """Whether a server that has ``reached`` has everything up to ``position``, if that is known.
+
+    One that is no position of ours is not known.
+    """
+    if position is None:
+        return False
+    try:
+        return reached.covers(Token.at(position))
+    except ValueError:
+        return False
+
+
 class TokenSigner:
     """Tokens as text that a visitor can carry and not change.
 
@@ -208,10 +238,8 @@ class TokenSigner:
                 "TokenSigner.dumps() was given None: a scope has no token before something was written in "
                 "it, and none on one server; sign it `if scope.token is not None`"
             )
-        marks = [text for origin, number in token.marks for text in (_quoted(origin), f"{number:x}")]
         expires = int(time.time() + self.max_age)
-        fields = (_VERSION, f"{expires:x}", _quoted(token.system), f"{token.epoch:x}", *marks)
-        text = ".".join(fields)
+        text = f"{_VERSION}.{expires:x}.{token.position()}"
         signed = f"{text}.{self._macs[0](text.encode('ascii')).decode('ascii')}"
         unknown = Token.unknown(token.system, token.epoch)
         if len(signed) > _LONGEST and token != unknown:
@@ -244,18 +272,12 @@ class TokenSigner:
         signed, _, signature = text.encode("ascii").rpartition(b".")
         if not any(hmac.compare_digest(mac(signed), signature) for mac in self._macs):
             return None
-        version, *fields = signed.decode("ascii").split(".")
+        version, _, fields = signed.decode("ascii").partition(".")
         # From here on the text is our own, though perhaps another version's.
         if version != _VERSION:
             return None
-        expires, system, epoch, *marks = fields
-        pairs = zip(marks[::2], marks[1::2], strict=True)
-        token = Token(
-            unquote(system),
-            int(epoch, 16),
-            tuple((unquote(origin), int(number, 16)) for origin, number in pairs),
-        )
-        return token, float(int(expires, 16))
+        expires, _, position = fields.partition(".")
+        return Token.at(position), float(int(expires, 16))
 
 
 def _quoted(name: str) -> str:

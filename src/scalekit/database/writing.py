@@ -23,6 +23,8 @@ def open_writing(fleet: Fleet) -> Connection:
     scope, member, connection = _open(fleet)
     writing = _Writing(fleet, member, scope, connection)
     scope.watch(writing)
+    for opened in fleet.openings:
+        opened(connection)
     if fleet.single:
         event.listen(connection, "begin", writing.begin_alone)
         event.listen(connection, "rollback", writing.end_alone)

@@ -1,0 +1,458 @@
+"""A commit and the cache: marked before COMMIT, bumped after it, whatever happens in between."""
+
+import asyncio
+import gc
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine, create_engine, event, insert, select, update
+from sqlalchemy.exc import DBAPIError, IntegrityError
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
+from sqlalchemy.orm import Session, sessionmaker
+from sqlalchemy.pool import NullPool
+
+from scalekit._steps import Steps
+from scalekit.cache import Cache
+from scalekit.cache.memory import MemoryBackend
+from scalekit.cache.redis import RedisBackend
+from scalekit.cache.versions import writers
+from scalekit.errors import BackendError, BackendUnavailable, ConfigurationError
+from tests.cache._shop import Base, Product, define
+from tests.servers import RedisServer, wait_until
+
+
+class Backend(MemoryBackend):
+    """Says what it is told, and waits or fails where a test wants it to."""
+
+    def __init__(self, log: list[str]) -> None:
+        super().__init__()
+        self.log = log
+        self.before: dict[str, Callable[[], Any]] = {}
+
+    def mark(self, tags: Sequence[str], writer: bytes, *, ttl: float) -> Steps[None]:
+        yield from self._said("mark", tags)
+        yield from super().mark(tags, writer, ttl=ttl)
+
+    def bump(self, tags: Sequence[str], writer: bytes, *, position: str | None = None) -> Steps[None]:
+        yield from self._said("bump", tags)
+        yield from super().bump(tags, writer, position=position)
+
+    def _said(self, what: str, tags: Sequence[str]) -> Steps[None]:
+        self.log.append(f"{what} {' '.join(tags)}")
+        if what in self.before:
+            yield self.before[what]()
+
+    @property
+    def dirty(self) -> bool:
+        """Whether somebody is in COMMIT of products."""
+        return bool(writers(self._records.get("product"), 0))
+
+
+@pytest.fixture
+def log() -> list[str]:
+    """What happened, in order."""
+    return []
+
+
+@pytest.fixture
+def engine(tmp_path: Path, log: list[str]) -> Iterator[Engine]:
+    engine = create_engine(f"sqlite:///{tmp_path}/db", poolclass=NullPool)
+    Base.metadata.create_all(engine)
+    with Session(engine) as session:
+        session.add(Product(id=1, price=1))
+        session.commit()
+    _tell_commits(engine, log)
+    yield engine
+    engine.dispose()
+
+
+@pytest.fixture
+async def async_engine(engine: Engine, log: list[str]) -> AsyncIterator[AsyncEngine]:
+    made = create_async_engine(engine.url.set(drivername="sqlite+aiosqlite"), poolclass=NullPool)
+    _tell_commits(made.sync_engine, log)
+    yield made
+    await made.dispose()
+
+
+def _tell_commits(engine: Engine, log: list[str]) -> None:
+    dialect: Any = engine.dialect
+    commit = dialect.do_commit
+
+    def do_commit(connection: Any) -> None:
+        log.append("COMMIT")
+        commit(connection)
+
+    dialect.do_commit = do_commit
+    event.listen(engine, "do_execute", lambda _, sql, *__: log.append(sql.split()[0]))
+
+
+def change(price: int = 2) -> Any:
+    return update(Product).where(Product.id == 1).values(price=price)
+
+
+def price_in(engine: Engine) -> int | None:
+    with Session(engine) as session:
+        return session.scalar(select(Product.price))
+
+
+@pytest.mark.parametrize("way", ["session", "core", "engine"])
+def test_marked_before_and_bumped_after(engine: Engine, log: list[str], way: str) -> None:
+    """8. In this order, by whatever commits; `commit()` returns after both. Nothing is told of reads."""
+    backend = Backend(log)
+    cache, maker = Cache(backend), sessionmaker(engine)
+    cache.watch(engine if way == "engine" else maker)
+    if way == "core":
+        with engine.connect() as connection, maker(bind=connection) as session:
+            session.scalar(select(Product.price))
+            session.execute(change())
+            session.commit()
+            session.close()
+    else:
+        with maker() as session:
+            session.scalar(select(Product.price))
+            session.execute(change())
+            session.commit()
+    assert [said for said in log if said != "SELECT"] == ["UPDATE", "mark product", "COMMIT", "bump product"]
+    log.clear()
+    with maker() as session:
+        session.scalar(select(Product.price))
+        session.commit()
+    assert log == ["SELECT", "COMMIT"]
+
+
+def test_nothing_is_stored_in_between(engine: Engine, log: list[str]) -> None:
+    """8. Between the mark and the bump it is the older or the newer truth: each reads for itself."""
+    backend = Backend(log)
+    cache, maker, other = Cache(backend), sessionmaker(engine), Cache(backend)
+    cache.watch(maker)
+    price = define(other)
+    seen = []
+
+    def read() -> None:
+        with Session(engine) as session:
+            seen.append(price(session))
+
+    read()
+    backend.before["bump"] = read
+    event.listen(engine, "checkin", lambda *_: read() if log[-1] == "COMMIT" else None)
+    with maker.begin() as session:
+        session.execute(change())
+    read()
+    read()
+    assert seen[0] == 1
+    assert set(seen[1:]) == {2}
+    assert (other.stats().fills, other.stats().hits) == (2, 1)
+
+
+def test_autocommit_is_marked_before_the_statement(engine: Engine, log: list[str]) -> None:
+    """8. There is no other moment; and each statement for itself, so that the mark of none can run out."""
+    cache = Cache(Backend(log))
+    maker = sessionmaker(engine.execution_options(isolation_level="AUTOCOMMIT"))
+    cache.watch(maker)
+    with maker() as session:
+        session.execute(change(2))
+        session.execute(change(3))
+    assert log == ["mark product", "UPDATE", "bump product"] * 2
+
+
+def test_a_commit_that_the_server_refuses(engine: Engine, log: list[str]) -> None:
+    """7. It was marked, and is bumped when that is over: nothing stays out of the cache."""
+    backend = Backend(log)
+    cache, maker = Cache(backend), sessionmaker(engine)
+    cache.watch(maker)
+    dialect: Any = engine.dialect
+
+    def do_commit(_: Any) -> None:
+        raise dialect.dbapi.IntegrityError("a deferred constraint")
+
+    dialect.do_commit = do_commit
+    with maker() as session:
+        session.execute(change())
+        with pytest.raises(IntegrityError):
+            session.commit()
+    assert log == ["UPDATE", "mark product", "bump product"]
+    assert (backend.dirty, price_in(engine)) == (False, 1)
+
+
+@pytest.mark.parametrize("by", ["session", "engine"])
+def test_a_commit_under_which_the_connection_is_lost(engine: Engine, log: list[str], by: str) -> None:
+    """8. It may still arrive, so its mark stays, until it ends by itself."""
+    backend = Backend(log)
+    cache = Cache(backend)
+    cache.watch(engine)
+    dialect: Any = engine.dialect
+
+    def do_commit(_: Any) -> None:
+        raise dialect.dbapi.OperationalError("no answer")
+
+    @event.listens_for(engine, "handle_error")
+    def handle_error(context: Any) -> None:
+        context.is_disconnect = True
+
+    dialect.do_commit = do_commit
+
+    def write() -> None:
+        with sessionmaker(engine).begin() if by == "session" else engine.begin() as connection:
+            connection.execute(change())
+
+    with pytest.raises(DBAPIError):
+        write()
+    assert log == ["UPDATE", "mark product"]
+    assert backend.dirty
+
+
+def fail() -> None:
+    raise BackendUnavailable("Redis is away", backend="redis")
+
+
+def test_a_back_end_that_is_away_does_not_stop_a_commit(
+    engine: Engine, log: list[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    """8. By default. What it could not be told is owed from the COMMIT on; before, an old fill could win."""
+    backend = Backend(log)
+    cache, maker = Cache(backend), sessionmaker(engine)
+    cache.watch(maker)
+    price = define(cache)
+    with maker() as session:
+        assert price(session) == 1
+    log.clear()
+    backend.before["mark"] = fail
+    backend.drop_tags = lambda tags: log.append("drop") or MemoryBackend.drop_tags(backend, tags)  # type: ignore
+    with maker.begin() as session:
+        session.execute(change())
+    assert log == ["UPDATE", "mark product", "COMMIT", "drop"]
+    with maker() as session:
+        assert price(session) == 2
+
+
+@pytest.mark.parametrize("by", ["session", "connection"])
+def test_a_commit_may_be_refused_instead(engine: Engine, log: list[str], by: str) -> None:
+    """8. `unreachable="refuse"`: commit() raises before COMMIT, and nothing is committed, later neither."""
+    backend = Backend(log)
+    cache = Cache(backend)
+    cache.watch(engine, unreachable="refuse")
+    backend.before["mark"] = fail
+    if by == "session":
+        with Session(engine) as session:
+            session.execute(change())
+            with pytest.raises(BackendError) as caught:
+                session.commit()
+            session.rollback()
+            assert session.scalar(select(Product.price)) == 1
+            session.commit()
+    else:
+        with engine.connect() as connection:
+            connection.execute(change())
+            with pytest.raises(BackendError) as caught:
+                connection.commit()
+            connection.rollback()
+            del backend.before["mark"]
+            connection.execute(insert(Product).values(id=2))
+            connection.commit()
+    assert "so the changes of product are not committed" in caught.value.__notes__[0]
+    assert price_in(engine) == 1
+
+
+def test_what_may_be_asked_for(engine: Engine) -> None:
+    """Another word is an error at start-up."""
+    with pytest.raises(ConfigurationError, match="unreachable='ignore'; use 'commit' or 'refuse'"):
+        Cache(MemoryBackend()).watch(engine, unreachable="ignore")  # type: ignore[arg-type]
+
+
+async def test_cancelled_in_the_mark(async_engine: AsyncEngine, engine: Engine, log: list[str]) -> None:
+    """7. Nothing is committed, and what may have been marked is cached again."""
+    backend = Backend(log)
+    cache, maker = Cache(backend), async_sessionmaker(async_engine)
+    cache.watch(maker)
+    marking = asyncio.Event()
+
+    def wait() -> Any:
+        marking.set()
+        return asyncio.Event().wait()
+
+    backend.before["mark"] = wait
+
+    async def write() -> None:
+        async with maker() as session:
+            await session.execute(change())
+            await session.commit()
+
+    task = asyncio.create_task(write())
+    await marking.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    await cache._core.invalidation.bumps.end()
+    assert "COMMIT" not in log
+    assert log[-1] == "bump product"
+    assert (price_in(engine), backend.dirty, cache._core.dirty) == (1, False, 0)
+
+
+async def test_asynchronous_commits_do_not_wait_for_the_bump(
+    async_engine: AsyncEngine, log: list[str]
+) -> None:
+    """8. It only switches caching on again; a read of the same tags waits for it, and others do not."""
+    backend = Backend(log)
+    cache, maker = Cache(backend), async_sessionmaker(async_engine)
+    cache.watch(maker)
+    go = asyncio.Event()
+    backend.before["bump"] = lambda: go.wait()
+
+    @cache.query(ttl=60, reads=[Product])
+    async def price(session: AsyncSession) -> int:
+        return await session.scalar(select(Product.price)) or 0
+
+    @cache.query(ttl=60, tags=["other"])
+    async def other() -> int:
+        return 1
+
+    async with maker() as session:
+        await session.execute(change())
+        await session.commit()  # returns
+        reading = asyncio.create_task(price(session))
+        assert await other() == 1
+        assert not reading.done()
+        go.set()
+        assert [await reading, await price(session)] == [2, 2]
+    assert (cache.stats().hits, cache.stats().fills) == (1, 2)
+
+
+async def test_a_request_that_is_cancelled_after_its_commit(
+    async_engine: AsyncEngine, log: list[str]
+) -> None:
+    """The bump goes on without it."""
+    backend = Backend(log)
+    cache, maker = Cache(backend), async_sessionmaker(async_engine)
+    cache.watch(maker)
+
+    async def request() -> None:
+        async with maker() as session:
+            await session.execute(change())
+            await session.commit()
+            asyncio.current_task().cancel()  # type: ignore[union-attr]
+            await asyncio.sleep(0)
+
+    with pytest.raises(asyncio.CancelledError):
+        await asyncio.create_task(request())
+    await cache._core.invalidation.bumps.end()
+    assert log[-1] == "bump product"
+    assert not backend.dirty
+
+
+def test_two_writers_at_a_time(engine: Engine, log: list[str]) -> None:
+    """8. Nothing is cached before the last of them has committed."""
+    backend = Backend(log)
+    cache, maker = Cache(backend), sessionmaker(engine)
+    cache.watch(maker)
+    price, dirty = define(cache), []
+
+    def also() -> None:
+        backend.before.clear()
+        list(MemoryBackend.mark(backend, ["product"], b"another.", ttl=60))
+
+    backend.before["mark"] = also
+    with maker.begin() as session:
+        session.execute(change())
+    for _ in range(2):
+        with maker() as session:
+            price(session)
+        dirty.append((backend.dirty, cache.stats().fills))
+        list(MemoryBackend.bump(backend, ["product"], b"another."))
+    assert dirty == [(True, 0), (False, 1)]
+
+
+@pytest.mark.parametrize("end", ["commit", "rollback", "close", "forgotten", "savepoint"])
+def test_no_transaction_counts_for_ever(engine: Engine, end: str) -> None:
+    """The number that spares the first tier the question comes back to 0, however a transaction ends."""
+    cache, maker = Cache(MemoryBackend()), sessionmaker(engine)
+    cache.watch(maker)
+    session: Session | None = maker()
+    assert session is not None
+    session.execute(change())
+    assert cache._core.dirty == 1
+    if end == "savepoint":
+        with session.begin_nested():
+            session.execute(change())
+        assert cache._core.dirty == 1
+        session.commit()
+    elif end != "forgotten":
+        getattr(session, end)()
+    session = None
+    gc.collect()
+    gc.collect()  # the connection, once the session is gone
+    assert cache._core.dirty == 0
+
+
+COMMON = """
+import os, signal, sys
+from sqlalchemy import create_engine, event
+from sqlalchemy.orm import sessionmaker
+from scalekit.cache import Cache, invalidation
+from scalekit.cache.redis import RedisBackend
+from tests.cache._shop import Product, define
+url, prefix, database, what = sys.argv[1:]
+engine = create_engine(database)
+maker = sessionmaker(engine)
+cache = Cache(RedisBackend.from_url(url, prefix=prefix, timeout=5))
+cache.watch(maker)
+price = define(cache)
+if what == "die":
+    invalidation.MARK_TTL = 1.0
+with maker() as session:
+    print(price(session), flush=True)
+    if what == "die":
+        event.listen(engine, "checkin", lambda *_: os.kill(os.getpid(), signal.SIGKILL))
+        session.get_one(Product, 1).price = 2
+        session.commit()
+"""
+
+
+def test_killed_between_commit_and_bump(engine: Engine, redis_server: RedisServer, prefix: str) -> None:
+    """9. Nobody gets the older result, from the first moment on; and caching comes back after the mark."""
+    arguments = [redis_server.url, prefix, str(engine.url), "die"]
+    died = subprocess.run(
+        [sys.executable, "-c", COMMON, *arguments], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (died.stdout, died.returncode) == ("1\n", -signal.SIGKILL), died.stderr
+    cache = Cache(RedisBackend.from_url(redis_server.url, prefix=prefix))
+    price = define(cache)
+
+    def is_stored() -> bool:
+        with Session(engine) as session:
+            assert price(session) == 2
+        return cache.stats().hits > 0
+
+    wait_until(is_stored, what="caching to come back")
+    cache.close_sync()
+
+
+@pytest.mark.parametrize("prepared", ["commit", "rollback", "lost"])
+def test_two_phases(engine: Engine, prepared: str, log: list[str]) -> None:
+    """8. Marked before PREPARE, which somebody else may commit; and once more before COMMIT PREPARED."""
+    backend = Backend(log)
+    dialect: Any = engine.dialect
+    for step in ("begin", "prepare", "commit", "rollback"):
+        said = f"{step.upper()} PHASE"
+        setattr(dialect, f"do_{step}_twophase", lambda *_, said=said, **__: log.append(said))
+    cache = Cache(backend)
+    cache.watch(engine)
+    with engine.connect() as connection:
+        transaction = connection.begin_twophase("a")
+        connection.execute(change())
+        transaction.prepare()
+        if prepared == "lost":
+            connection.invalidate()
+        else:
+            getattr(transaction, prepared)()
+    tail = {
+        "commit": ["mark product", "COMMIT PHASE", "bump product", "bump product"],
+        "rollback": ["ROLLBACK PHASE", "bump product"],
+        "lost": [],
+    }[prepared]
+    assert log == ["BEGIN PHASE", "UPDATE", "mark product", "PREPARE PHASE", *tail]
+    assert backend.dirty is (prepared == "lost")
