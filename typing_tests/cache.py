@@ -52,3 +52,55 @@ async def use(session: AsyncSession) -> None:
     assert_type(await cache.close(), None)
     await top(session, 1)  # type: ignore[arg-type]
     double("1")  # type: ignore[arg-type]
+
+
+class Shop:
+    @cache.query(ttl=60, identity=lambda self: self.tenant, tags=["category:{category}"])
+    async def top(self, category: str) -> list[Row]:
+        return []
+
+    @cache.query(ttl=60)
+    def count(self, category: str) -> int:
+        return 1
+
+    @cache.query(ttl=60)
+    @classmethod
+    async def every(cls, category: str) -> list[Row]:
+        return []
+
+    @cache.query(ttl=60)
+    @staticmethod
+    def plain(category: str) -> int:
+        return 1
+
+    @property
+    @cache.query(ttl=60)
+    def total(self) -> int:
+        return 1
+
+
+async def use_methods(shop: Shop) -> None:
+    assert_type(await shop.top("books"), list[Row])
+    assert_type(await shop.top.refresh("books"), list[Row])
+    assert_type(await shop.top.bypass(category="books"), list[Row])
+    assert_type(shop.count("books"), int)
+    assert_type(shop.count.refresh("books"), int)
+    assert_type(shop.count.invalidate("books"), None)
+    assert_type(await Shop.every("books"), list[Row])
+    assert_type(await Shop.every.refresh("books"), list[Row])
+    assert_type(Shop.plain("books"), int)
+    assert_type(await shop.every("books"), list[Row])
+    assert_type(await Shop.top(shop, "books"), list[Row])
+    assert_type(shop.total, int)
+    await shop.top(1)  # type: ignore[arg-type]
+    await shop.top.refresh()  # type: ignore[call-arg]
+    Shop.plain(1)  # type: ignore[arg-type]
+
+
+@cache.query(ttl=60)
+def loose(session: Any, number: int) -> int:
+    return number
+
+
+loose(None, 1)
+loose(session=None, number=1)

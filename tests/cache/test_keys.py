@@ -4,6 +4,7 @@ import dataclasses
 import datetime as dt
 import decimal
 import enum
+import os
 import subprocess
 import sys
 import uuid
@@ -208,7 +209,7 @@ def test_keys_are_the_same_on_every_server() -> None:
     made = {
         subprocess.run(
             [sys.executable, "-c", code],
-            env={"PYTHONHASHSEED": seed},
+            env={**os.environ, "PYTHONHASHSEED": seed},
             capture_output=True,
             text=True,
             check=True,

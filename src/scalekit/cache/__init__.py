@@ -15,12 +15,10 @@ The guarantees and their limits are in the how-to; the rules that make them hold
 :mod:`~scalekit.cache.codecs` and :mod:`~scalekit.cache.local` (the first tier).
 """
 
-import inspect
 import weakref
 from collections.abc import Callable, Coroutine, Iterable
 from functools import wraps
-from types import FunctionType
-from typing import Any, Literal, ParamSpec, TypeAlias, TypeVar, overload
+from typing import Any, Concatenate, Literal, ParamSpec, TypeAlias, TypeVar, overload
 
 from scalekit._durations import Duration, seconds
 from scalekit._options import check_items, check_kind, in_colour
@@ -29,18 +27,21 @@ from scalekit.cache._core import Core, Query, Via
 from scalekit.cache.afresh import Factory, afresh
 from scalekit.cache.backend import MAX_TAGS, Backend
 from scalekit.cache.codecs import codec_for
+from scalekit.cache.functions import decorated
 from scalekit.cache.keys import Keys
 from scalekit.cache.local import Local
 from scalekit.cache.options import Life, Patience
 from scalekit.cache.stats import Counter, Hook, Stats
 from scalekit.cache.tags import tags_of
-from scalekit.cache.wrappers import AsyncCached, SyncCached, wrap_async, wrap_sync
+from scalekit.cache.templates import Templates
+from scalekit.cache.wrappers import AsyncCached, InClass, SyncCached, wrap
 from scalekit.errors import ConfigurationError
 from scalekit.types import Colour
 
 __all__ = ["AsyncCached", "Cache", "Stats", "SyncCached"]
 
 P = ParamSpec("P")
+S = TypeVar("S")
 T = TypeVar("T")
 
 Unreachable: TypeAlias = Literal["commit", "refuse"]
@@ -66,10 +67,11 @@ class Cache:
         backend: a ``RedisBackend`` or a ``MemoryBackend``.
         local_entries: how many results this process also keeps in its own memory, in front of the back end; 0
             (default) keeps none.
-        local_ttl: seconds for which one of those is served before the back end is asked again, 1 by default,
-            and at most half of a result's ``ttl``. Give all servers the same: it is a part of ``ttl``, the
-            back end keeps results for the rest. So long may this process serve a result that *another*
-            server has invalidated; what this process invalidates itself is gone at once.
+        local_bytes: how many bytes these may take together, 64 MiB by default. Estimated: 600 each, and the
+            result's size in the back end, five times that for one that is kept as an object.
+        local_ttl: seconds for which one of those is served before the back end is asked again, 1 by default.
+            So long may this process serve a result that *another* server has invalidated; what this process
+            invalidates itself is gone at once.
         session: what makes a session for runs in the background, of functions that take one: a
             ``sessionmaker``, ``cluster.session``, or a generator function that yields one. See
             :meth:`query`.
@@ -83,6 +85,7 @@ class Cache:
         backend: Backend,
         *,
         local_entries: int = 0,
+        local_bytes: int = 64 * 1024 * 1024,
         local_ttl: Duration = 1.0,
         session: Factory | None = None,
     ) -> None:
@@ -90,6 +93,8 @@ class Cache:
             raise ConfigurationError(
                 f"local_entries={local_entries!r}: give a number of entries, or 0 for none"
             )
+        if local_bytes < 1:
+            raise ConfigurationError(f"local_bytes={local_bytes!r}: give a number of bytes")
         check_kind(
             backend,
             Backend,
@@ -101,7 +106,9 @@ class Cache:
         self._counter = Counter()
         # In front of this process's own memory a second tier would add nothing but staleness.
         local = Local(
-            max_entries=0 if backend.local else local_entries, ttl=seconds(local_ttl, name="local_ttl")
+            max_entries=0 if backend.local else local_entries,
+            max_bytes=local_bytes,
+            ttl=seconds(local_ttl, name="local_ttl"),
         )
         self._core = Core(local=local, counter=self._counter)
         self._functions: weakref.WeakValueDictionary[str, Any] = weakref.WeakValueDictionary()
@@ -115,6 +122,7 @@ class Cache:
         tags: Iterable[str] = (),
         ignore: Iterable[str] = (),
         name: str | None = None,
+        identity: Callable[[Any], Any] | None = None,
         jitter: float = 0.1,
         early_refresh: float = 0.0,
         stale_while_revalidate: Duration = 0.0,
@@ -134,9 +142,12 @@ class Cache:
             ttl: seconds that a result is served at most.
             reads: what the function reads: mapped classes, tables, or names of tables. A commit that changes
                 one of them, in a session that :meth:`watch` knows, drops the results.
-            tags: more names to drop them by, with :meth:`invalidate_tags`.
+            tags: more names to drop them by, with :meth:`invalidate_tags`. ``"product:{id}"`` is another one
+                for each value of the parameter ``id``.
             ignore: parameters that do not change the result; they are left out of the key.
             name: the function's identity in the keys; default its module and qualified name.
+            identity: of a method: what of ``self`` (or ``cls``) enters the key, as in
+                ``identity=lambda self: self.tenant``. Without it all instances share results.
             jitter: the part of ``ttl``, 0 to 0.5, by which it is shortened at random for each result.
             early_refresh: how eagerly a result is computed anew in the background before it ends (XFetch's
                 beta): 1 is the usual eagerness, 0 (default) never does.
@@ -185,6 +196,7 @@ class Cache:
             tags=all_tags,
             ignore=ignored,
             name=name,
+            identity=identity,
             cache_if=cache_if,
             session=session,
         )
@@ -242,8 +254,8 @@ class Cache:
 
         Args:
             hook: called where it is counted, in that thread or event loop, so it must be quick. ``name`` is
-                one of the fields of :class:`Stats`. ``local_hits`` are not told, for these take less time than
-                a call: read them from :meth:`stats`. What it raises is logged.
+                one of the fields of :class:`Stats`. ``local_hits`` are not told, for these take less time
+                than a call: read them from :meth:`stats`. What it raises is logged.
 
         Returns:
             A function that takes the hook away.
@@ -278,11 +290,22 @@ class QueryDecorator:
         tags: tuple[str, ...],
         ignore: tuple[str, ...],
         name: str | None,
+        identity: Callable[[Any], Any] | None,
         cache_if: Callable[[Any], bool] | None,
         session: Factory | None,
     ) -> None:
         self._cache, self._life, self._tags, self._ignore, self._name = cache, life, tags, ignore, name
         self._patience, self._cache_if, self._session = patience, cache_if, session
+        self._identity = identity
+
+    # Type checkers take a classmethod for the function that takes the class.
+    @overload
+    def __call__(  # type: ignore[overload-overlap]
+        self, function: Callable[Concatenate[type[S], P], Coroutine[Any, Any, T]]
+    ) -> InClass[AsyncCached[P, T]]: ...
+
+    @overload
+    def __call__(self, function: Callable[Concatenate[type[S], P], T]) -> InClass[SyncCached[P, T]]: ...
 
     @overload
     def __call__(  # type: ignore[overload-overlap]  # the first that fits is meant
@@ -292,15 +315,23 @@ class QueryDecorator:
     @overload
     def __call__(self, function: Callable[P, T]) -> SyncCached[P, T]: ...
 
-    def __call__(self, function: Callable[..., Any]) -> Any:
-        if not isinstance(function, FunctionType):
-            raise ConfigurationError(f"cache.query wraps a function, not a {type(function).__name__}")
-        if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
-            raise ConfigurationError(f"{function.__qualname__} is a generator; return a list")
-        name = self._name or f"{function.__module__}.{function.__qualname__}"
-        codec = codec_for(function, name=name)
-        keys = Keys(function, name=name, ignore=self._ignore, fingerprint=codec.fingerprint)
-        colour: Colour = "async" if inspect.iscoroutinefunction(function) else "sync"
+    @overload
+    def __call__(self, function: property) -> property: ...
+
+    def __call__(self, function: Any) -> Any:
+        this = decorated(function)
+        name = self._name or f"{this.function.__module__}.{this.function.__qualname__}"
+        codec = codec_for(this.function, name=name)
+        keys = Keys(
+            this.function,
+            name=name,
+            ignore=self._ignore,
+            fingerprint=codec.fingerprint,
+            takes_self=this.takes_self,
+            identity=self._identity,
+        )
+        templates = Templates(self._tags, keys=keys)
+        colour: Colour = "async" if this.is_async else "sync"
         definition = "an async def" if colour == "async" else "a plain def"
         core = self._cache._core
         entries = in_colour(self._cache._backend, colour, taker=f"{name}, {definition},")
@@ -312,7 +343,7 @@ class QueryDecorator:
             patience=self._patience,
             cache_if=self._cache_if,
             afresh=afresh(
-                function,
+                this.function,
                 name=name,
                 colour=colour,
                 life=self._life,
@@ -321,12 +352,11 @@ class QueryDecorator:
                 default=self._cache._session,
             ),
         )
-        wrap: Callable[..., Any] = wrap_async if colour == "async" else wrap_sync
-        cached = wrap(function, core=core, query=query, keys=keys, tags=self._tags)
-        self._register(name, cached, function)
-        return cached
+        cached, in_place = wrap(this, core=core, query=query, keys=keys, templates=templates)
+        self._register(name, cached, this.function)
+        return in_place
 
-    def _register(self, name: str, cached: Any, function: FunctionType) -> None:
+    def _register(self, name: str, cached: Any, function: Callable[..., Any]) -> None:
         functions = self._cache._functions
         other = functions.get(name)
         # The same code again is a module that was reloaded, unless it closes over something else.
@@ -335,9 +365,8 @@ class QueryDecorator:
         functions[name] = cached
 
 
-def _same_code(one: FunctionType, other: FunctionType) -> bool:
+def _same_code(one: Any, other: Any) -> bool:
     place, again = one.__code__, other.__code__
     closes_over_something = one.__closure__ or other.__closure__
-    return (place.co_filename, place.co_firstlineno) == (again.co_filename, again.co_firstlineno) and not (
-        closes_over_something
-    )
+    same_place: bool = (place.co_filename, place.co_firstlineno) == (again.co_filename, again.co_firstlineno)
+    return same_place and not closes_over_something

@@ -2,7 +2,8 @@
 
 Rules:
 
-* Look in this process, then in the back end. On a miss, one caller in this process leads
+* Look in the back end; what this process has was looked at before (:mod:`scalekit.cache.compiled`). On a miss
+  one caller in this process leads
   (:mod:`scalekit.cache.leading`) and the others wait for what it gets.
 * A caller shares a computation under way only if nothing was invalidated since that one began: what it reads
   from the back end on its way tells (see :mod:`scalekit.cache.flights`). So a call made after an invalidation
@@ -36,13 +37,13 @@ from scalekit.cache.flights import ABANDONED, LATE, RELEASED, Part
 from scalekit.cache.freshness import Plan, dice, local_end, plan
 from scalekit.cache.invalidation import Invalidation
 from scalekit.cache.leading import Lead
-from scalekit.cache.local import MISSING, Local, Mark
+from scalekit.cache.local import Local, Mark
 from scalekit.cache.query import Asked, Call, Query, Via
 from scalekit.cache.refresh import Refreshes
 from scalekit.cache.runtime import Runtime, runtimes
 from scalekit.cache.sessions import Replicated, has_changes, is_behind
 from scalekit.cache.stats import Counter
-from scalekit.cache.uses import is_inside, note_call
+from scalekit.cache.uses import note_call, running
 from scalekit.errors import QueryTimeout, UncacheableResult
 from scalekit.types import Colour
 
@@ -58,6 +59,7 @@ class Core:
 
     def __init__(self, *, local: Local, counter: Counter) -> None:
         self.local = local
+        self.counter = counter
         self.count = counter.add
         self.runtimes: dict[Colour, Runtime] = runtimes()
         self.invalidation = Invalidation(local=local, counter=counter, runtimes=self.runtimes)
@@ -79,12 +81,6 @@ class Core:
         if has_changes(call.left_out) or in_registries(self.registries):
             self.count("bypasses")
             return (yield call.run())
-        # What others invalidate reaches this tier a little later than the back end: an outer result made of
-        # what is kept here would be stored as if it were new.
-        kept = MISSING if is_inside() else self.local.get(call.key, call.tags)
-        if kept is not MISSING:
-            self.count("local_hits")
-            return kept
         if query.afresh is not None:
             query.afresh.check(call.arguments, call.left_out)
         called, counted = time.monotonic(), False
@@ -162,7 +158,7 @@ class Core:
 
     def _plan(self, query: Query, call: Call, hit: Hit) -> Plan:
         planned = plan(hit, query.life, self.now(), dice)
-        if is_inside() and not self.is_fresh(hit):
+        if running() and not self.is_fresh(hit):
             # What the outer one makes of it would be stored as if it were new.
             return Plan.EXPIRED
         if planned in (Plan.SERVE_AND_REFRESH, Plan.WAIT) and not self.refreshes.cooling.is_over(call.key):
@@ -248,10 +244,17 @@ class Core:
         left = (local_end(soft_end, delta, query.life) - self.now()) / 1000
         if left <= 0:
             return
-        if query.codec.immutable:
-            self.local.put(call.key, call.tags, mark, result, None, left)
-        else:
-            self.local.put(call.key, call.tags, mark, bytes(payload), query.codec.decode, left)
+        immutable = query.codec.immutable
+        self.local.put(
+            call.local,
+            call.key,
+            mark,
+            result if immutable else bytes(payload),
+            ends=self.local.clock() + left,
+            size=len(payload),
+            tags=call.tags,
+            decode=None if immutable else query.codec.decode,
+        )
 
     def now(self) -> int:
         """Milliseconds since 1970."""

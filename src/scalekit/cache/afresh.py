@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager
 from typing import Any
 
-from scalekit.cache.keys import _hints, _says_callers_own, is_callers_own
+from scalekit.cache.functions import hints_of, is_callers_own, says_callers_own
 from scalekit.cache.options import Life, Patience
 from scalekit.errors import ConfigurationError, WrongColour
 from scalekit.types import Colour
@@ -73,11 +73,11 @@ class Afresh:
         self._factory, self._default = factory, default
         self._signature = inspect.signature(function)
         self._has_self = next(iter(self._signature.parameters), None) == "self"
-        hints = _hints(function)
+        hints = hints_of(function)
         self._sessions = {each for each in self._signature.parameters if _says(hints.get(each), _SESSIONS)}
         for parameter in self._signature.parameters:
             hint = hints.get(parameter)
-            if _says_callers_own(hint) and not _says(hint, _SESSIONS | _ENGINES):
+            if says_callers_own(hint) and not _says(hint, _SESSIONS | _ENGINES):
                 raise self._cannot(parameter, getattr(hint, "__name__", str(hint)))
         self._enter = self._factory_for(self._sessions)
         self._seen: set[tuple[type, ...]] = set()

@@ -3,58 +3,37 @@
 Rules:
 
 * Arguments are bound to the function's signature first: ``f(1)``, ``f(a=1)`` and ``f(1, b=default)`` are
-  one call. How values are told apart: :mod:`scalekit.cache.spelling`.
+  one call.
 * What belongs to the caller and not to the question (a database session or connection, a request, a
   response) is left out. ``None`` is left out with it: a session that may be missing does not make two keys.
   Anything else that has no stable spelling is an error that names the parameter.
+* Where every value is a plain scalar, exactly and not a subclass, the values are written by msgpack, which
+  tells them apart as well and is quicker; all others are spelled (:mod:`scalekit.cache.spelling`). The two
+  begin differently. Which one it is depends on the values alone, so a call has one key all the same.
 * A question (an invalidation) may do without the parameters that by their annotation take such a value and
   nothing else, and without those in ``ignore``. What it means depends on the signature alone, never on
   earlier calls.
 """
 
 import inspect
-import re
-import types
-import typing
 from collections.abc import Callable, Iterable
 from hashlib import blake2b
 from typing import Any
 
+import msgspec
+
+from scalekit.cache.functions import Parameter, is_callers_own, parameters_of
 from scalekit.cache.spelling import SCALARS, Unspeakable, spell
 from scalekit.errors import ConfigurationError, UncacheableArgument
 
 _READABLE = 100  # characters of the function's name that a key shows; all of it is in the digest
 
-# By the package and the class name, anywhere among the bases: nothing is imported to recognise them.
-_CALLERS_OWN = {
-    ("sqlalchemy", "Session"),
-    ("sqlalchemy", "AsyncSession"),
-    ("sqlalchemy", "scoped_session"),
-    ("sqlalchemy", "async_scoped_session"),
-    ("sqlalchemy", "Connection"),
-    ("sqlalchemy", "AsyncConnection"),
-    ("sqlalchemy", "Engine"),
-    ("sqlalchemy", "AsyncEngine"),
-    ("starlette", "HTTPConnection"),
-    ("starlette", "Response"),
-    ("starlette", "BackgroundTask"),
-    ("werkzeug", "Request"),
-    ("werkzeug", "Response"),
-    ("django", "HttpRequest"),
-    ("django", "HttpResponseBase"),
-}
-_callers_own: dict[type, bool] = {}
+QUICK = frozenset({type(None), bool, int, float, str, bytes})
+"""The types that msgpack tells apart, value by value."""
 
-
-def is_callers_own(cls: type) -> bool:
-    """Whether values of ``cls`` belong to one caller (a session, a request): they never enter a key."""
-    known = _callers_own.get(cls)
-    if known is None:
-        known = any(
-            (base.__module__.partition(".")[0], base.__name__) in _CALLERS_OWN for base in cls.__mro__
-        )
-        _callers_own[cls] = known
-    return known
+write = msgspec.msgpack.Encoder().encode
+UNWRITABLE = (OverflowError, UnicodeEncodeError)
+"""An int of more than 64 bits, half of a surrogate pair."""
 
 
 def _needs_no_key(value: Any) -> bool:
@@ -69,47 +48,68 @@ class Keys:
         name: the function's identity, the same on every server.
         ignore: parameters that never enter the key.
         fingerprint: of the return type; another one makes other keys.
+        takes_self: whether the first parameter is the instance or the class that a method is called on.
+        identity: what of that enters the key.
 
     Raises:
-        ConfigurationError: ``ignore`` names no parameter.
+        ConfigurationError: ``ignore`` names no parameter, or there is nothing for ``identity``.
     """
 
     def __init__(
-        self, function: Callable[..., Any], *, name: str, ignore: Iterable[str] = (), fingerprint: str = ""
+        self,
+        function: Callable[..., Any],
+        *,
+        name: str,
+        ignore: Iterable[str] = (),
+        fingerprint: str = "",
+        takes_self: bool = False,
+        identity: Callable[[Any], Any] | None = None,
     ) -> None:
-        self._signature = inspect.signature(function)
-        parameters = self._signature.parameters
-        self._ignored = frozenset(ignore)
-        unknown = self._ignored - parameters.keys()
-        if unknown:
-            raise ConfigurationError(f"ignore={sorted(unknown)!r}: {name} has no such parameter")
+        if identity is not None and not (takes_self and callable(identity)):
+            raise ConfigurationError(
+                f"identity= of {name}: a function of self, for a method, such as lambda self: self.tenant"
+            )
         self.name = name
+        self.identity = identity
+        self.parameters = parameters_of(function, name=name, ignore=ignore, takes_self=takes_self)
+        self._signature = inspect.signature(function)
         readable = "".join(
             char if char.isascii() and (char.isalnum() or char in "._") else "-" for char in name
         )
-        self._start = f"{readable[:_READABLE]}:"
-        self._seed = spell((name, fingerprint))
-        hints = _hints(function)
-        self._optional = self._ignored | {name for name in parameters if _says_callers_own(hints.get(name))}
-        kinds = [parameter.kind for parameter in parameters.values()]
-        self._simple = not {inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD}.intersection(
+        self.start = f"{readable[:_READABLE]}:"
+        self._spelled = blake2b(b"s%b" % spell((name, fingerprint)), digest_size=20)
+        names = tuple(parameter.name for parameter in self.parameters)
+        self.quick = blake2b(b"q%b" % spell((name, fingerprint, names)), digest_size=20)
+        """The beginning of a digest to which all values are added as one msgpack array."""
+        self._roles = {parameter.name: parameter.role for parameter in self.parameters}
+        # Parameters that a question may leave out.
+        self._optional = {name for name, role in self._roles.items() if role in ("ignored", "caller")}
+        kinds = [parameter.kind for parameter in self.parameters]
+        self.simple = not {inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD}.intersection(
             kinds
         )
-        self._names = tuple(parameters)
+        """Whether the parameters are all there is: no ``*args``, no ``**kwargs``."""
+        self._names = names
         self._positional = len(kinds) - kinds.count(inspect.Parameter.KEYWORD_ONLY)
         self._places = [
-            name
-            for name, value in parameters.items()
-            if value.kind in (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+            parameter.name
+            for parameter in self.parameters
+            if parameter.kind in (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
         ]
         self._by_keyword = {
-            name for name, value in parameters.items() if value.kind is not inspect.Parameter.POSITIONAL_ONLY
+            parameter.name
+            for parameter in self.parameters
+            if parameter.kind is not inspect.Parameter.POSITIONAL_ONLY
         }
         self._defaults = {
-            name: value.default
-            for name, value in parameters.items()
-            if value.default is not inspect.Parameter.empty
+            parameter.name: parameter.default
+            for parameter in self.parameters
+            if parameter.default is not inspect.Parameter.empty
         }
+
+    def asks(self, parameter: Parameter) -> bool:
+        """Whether what is given for ``parameter`` enters the key."""
+        return parameter.role == "key" or (parameter.role == "self" and self.identity is not None)
 
     def bind(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
         """The arguments of a call by name, defaults applied.
@@ -117,7 +117,7 @@ class Keys:
         Raises:
             TypeError: the function cannot be called so; the message is Python's own.
         """
-        if self._simple and len(args) <= self._positional:
+        if self.simple and len(args) <= self._positional:
             arguments = dict(zip(self._names, args, strict=False))
             taken = 0
             for name in self._names[len(args) :]:
@@ -145,7 +145,7 @@ class Keys:
         named = {
             name: value
             for name, value in kwargs.items()
-            if name not in self._optional or not (name in self._ignored or _needs_no_key(value))
+            if name not in self._optional or not (self._roles[name] == "ignored" or _needs_no_key(value))
         }
         asked = [
             value
@@ -180,37 +180,38 @@ class Keys:
         Raises:
             UncacheableArgument: names the parameter.
         """
-        digest = blake2b(self._seed, digest_size=20)
+        asked, left_out = self.question(arguments)
+        values = asked.values()
+        if QUICK.issuperset(map(type, values)):
+            digest = self.quick.copy()
+            try:
+                digest.update(write(tuple(values)))
+            except UNWRITABLE:
+                pass
+            else:
+                return self.start + digest.hexdigest(), left_out
+        digest = self._spelled.copy()
+        for name, value in asked.items():
+            if value is None:
+                continue
+            try:
+                digest.update(b"%b=%b" % (name.encode(), spell(value)))
+            except Unspeakable as unspeakable:
+                raise UncacheableArgument(
+                    function=self.name, parameter=name, type_name=str(unspeakable)
+                ) from None
+        return self.start + digest.hexdigest(), left_out
+
+    def question(self, arguments: dict[str, Any]) -> tuple[dict[str, Any], list[Any]]:
+        """What enters the key, and what of it belongs to the caller and enters it as ``None``."""
+        asked: dict[str, Any] = {}
         left_out: list[Any] = []
-        for name, value in arguments.items():
-            if _needs_no_key(value):
+        for name, role in self._roles.items():
+            value = arguments.get(name)
+            if role == "self":
+                value = None if self.identity is None else self.identity(value)
+            if value is not None and _needs_no_key(value):
                 left_out.append(value)
-            elif name not in self._ignored:
-                try:
-                    digest.update(b"%b=%b" % (name.encode(), spell(value)))
-                except Unspeakable as unspeakable:
-                    raise UncacheableArgument(
-                        function=self.name, parameter=name, type_name=str(unspeakable)
-                    ) from None
-        return self._start + digest.hexdigest(), left_out
-
-
-def _hints(function: Callable[..., Any]) -> dict[str, Any]:
-    """Annotations, resolved if they can be; names imported for the type checker alone stay strings."""
-    try:
-        return typing.get_type_hints(function)
-    except (NameError, TypeError, AttributeError):
-        return dict(getattr(function, "__annotations__", {}))
-
-
-def _says_callers_own(annotation: Any) -> bool:
-    if isinstance(annotation, str):
-        return not {name for _, name in _CALLERS_OWN}.isdisjoint(re.findall(r"\w+", annotation))
-    origin = typing.get_origin(annotation)
-    if origin in (typing.Union, types.UnionType):
-        # One that may also be data has to be given, or the question would not say which.
-        return all(part is type(None) or _says_callers_own(part) for part in typing.get_args(annotation))
-    if origin is typing.Annotated:
-        return _says_callers_own(typing.get_args(annotation)[0])
-    cls = annotation if origin is None else origin
-    return isinstance(cls, type) and is_callers_own(cls)
+                value = None
+            asked[name] = None if role == "ignored" else value
+        return asked, left_out

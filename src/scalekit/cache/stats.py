@@ -1,5 +1,6 @@
 """What a cache counts."""
 
+import itertools
 import logging
 import threading
 from collections.abc import Callable
@@ -68,6 +69,10 @@ class Counter:
     def __init__(self) -> None:
         self._counts = {field.name: 0 for field in fields(Stats)}
         self._hooks: tuple[Hook, ...] = ()
+        # Counting without a lock what is counted all the time; looking counts, too.
+        self.local_hit: Callable[[], int] = itertools.count().__next__
+        """Adds one to ``local_hits``."""
+        self._looks = 0
         self.forked()
         renew_in_children(self)
 
@@ -97,4 +102,10 @@ class Counter:
 
     def snapshot(self) -> Stats:
         with self._lock:
-            return Stats(**self._counts)
+            # Only a tick shows how many there were.
+            counts = {
+                **self._counts,
+                "local_hits": self._counts["local_hits"] + self.local_hit() - self._looks,
+            }
+            self._looks += 1
+            return Stats(**counts)

@@ -94,9 +94,8 @@ def noted(lease: Lease | None = None, tags: Iterable[str] = ()) -> Iterator[Uses
         _running.reset(token)
 
 
-def is_inside() -> bool:
-    """Whether a cached function is running in this task or thread."""
-    return bool(_running.get())
+running = _running.get
+"""The cached functions that are running in this task or thread."""
 
 
 def note_call(tags: Iterable[str]) -> None:

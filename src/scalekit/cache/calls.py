@@ -1,0 +1,110 @@
+"""From the arguments of a call to its keys and tags, and to what this process has for it."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from scalekit.cache._core import Core
+from scalekit.cache.compiled import Compiled, can_compile, compile_for
+from scalekit.cache.dirty import in_registries
+from scalekit.cache.functions import Decorated, is_callers_own
+from scalekit.cache.keys import UNWRITABLE, Keys
+from scalekit.cache.local import Entry
+from scalekit.cache.query import Call
+from scalekit.cache.sessions import has_changes
+from scalekit.cache.templates import Templates
+from scalekit.cache.uses import running
+
+
+class Calls:
+    """Makes the :class:`Call` of what a cached function is called with, and looks for it in this process."""
+
+    def __init__(self, decorated: Decorated, *, core: Core, keys: Keys, templates: Templates) -> None:
+        self._decorated = decorated
+        self._core, self._keys, self._templates = core, keys, templates
+        self._names = [parameter.name for parameter in keys.parameters]
+        # Where a caller's session may be that no key shows.
+        self._unasked = [
+            place
+            for place, parameter in enumerate(keys.parameters)
+            if parameter.role in ("caller", "ignored")
+        ]
+        self.compiled: Compiled | None = None
+        self.key: Callable[..., str] = self.question
+
+    def compile(self, slow: Callable[..., Any]) -> Callable[..., Any] | None:
+        """The cached function, if its signature lets it be generated.
+
+        Args:
+            slow: called with the values of all parameters in order after a miss.
+        """
+        if can_compile(self._decorated.function, self._keys):
+            compiled = self.compiled = compile_for(
+                self._decorated.function,
+                self._keys,
+                is_async=self._decorated.is_async,
+                core=self._core,
+                running=running,
+                slow=slow,
+                question=self.question,
+            )
+            self.key = compiled.key
+        return None if self.compiled is None else self.compiled.cached
+
+    def of(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call:
+        arguments = self._keys.bind(args, kwargs)
+        if self.compiled is not None:
+            return self.of_values(*arguments.values())
+        return self._spelled(arguments, partial(self._decorated.function, *args, **kwargs))
+
+    def of_values(self, *values: Any) -> Call:
+        compiled = self.compiled
+        assert compiled is not None
+        run = partial(compiled.run, *values)
+        try:
+            key = compiled.quick(*values)
+        except UNWRITABLE:
+            key = None
+        if key is None or self._templates.fixed is None:
+            return self._spelled(dict(zip(self._names, values, strict=True)), run)
+        left_out = [
+            value
+            for place in self._unasked
+            if (value := values[place]) is not None and is_callers_own(type(value))
+        ]
+        local = compiled.local(*values)
+        return Call(
+            arguments=dict(zip(self._names, values, strict=True)),
+            key=key,
+            local=key if local is None else local,
+            tags=self._templates.fixed,
+            run=run,
+            left_out=left_out,
+        )
+
+    def _spelled(self, arguments: dict[str, Any], run: Callable[[], Any]) -> Call:
+        key, left_out = self._keys.key(arguments)
+        tags = self._templates.fixed
+        if tags is None:
+            tags = self._templates.of(self._keys.question(arguments)[0])
+        local = None if self.compiled is None else self.compiled.local(*arguments.values())
+        return Call(
+            key=key,
+            local=key if local is None else local,
+            tags=tags,
+            run=run,
+            left_out=left_out,
+            arguments=arguments,
+        )
+
+    def kept(self, call: Call) -> Entry | None:
+        """The entry for ``call`` in the first tier, for calls that the generated code does not look for."""
+        # What others invalidate reaches the first tier a little later, and the back end at once: an outer
+        # result made of what is kept here would be stored as if it were new.
+        if running() or has_changes(call.left_out) or in_registries(self._core.registries):
+            return None
+        return self._core.local.get(call.local)
+
+    def question(self, *args: Any, **kwargs: Any) -> str:
+        """The key that a question is about, where what does not enter it may be missing."""
+        return self._keys.key(self._keys.bind_question(args, kwargs))[0]
