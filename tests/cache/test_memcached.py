@@ -305,8 +305,9 @@ def test_writers_that_overlap(memcached_server: Memcached, prefix: str) -> None:
     lease = acquire(entries)
     assert lease.mine
     assert lease.positions == (None, "0/16B3748", None)
-    assert 10 < lease.ages[1] < 20
-    assert lease.ages[2] < 5
+    # A second less than by our clock: that of who made the version may be ahead.
+    assert 9 < lease.ages[1] < 15
+    assert lease.ages[2] == -1.0
     run(entries.bump(["b"], OTHER))
     assert int(memcached_server.call(f"mg {prefix}t:b t")[0].removeprefix("HD t")) > 24 * 3600
     # It had not: what was read since its mark ended is not valid.

@@ -1,23 +1,30 @@
 """A back end that is away for a while: what was invalidated meanwhile is not served afterwards."""
 
 import asyncio
+import importlib
 from collections.abc import AsyncIterator
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
 from scalekit.cache import Cache, debts
-from scalekit.cache.redis import RedisBackend
 from scalekit.cache.runtime import LEASE_TTL
 from scalekit.errors import BackendError
 from tests.faults import FaultProxy
-from tests.servers import RedisServer
+from tests.patience import TIMEOUTS
+
+
+@pytest.fixture(params=TIMEOUTS)
+def server(request: pytest.FixtureRequest) -> Any:
+    """Redis, or Memcached."""
+    return request.getfixturevalue(f"{request.param}_server")
 
 
 @pytest.fixture
-async def proxy(redis_server: RedisServer) -> AsyncIterator[FaultProxy]:
-    """The network between one process and Redis."""
-    async with FaultProxy(redis_server.host, redis_server.port) as between:
+async def proxy(server: Any) -> AsyncIterator[FaultProxy]:
+    """The network between one process and the server."""
+    async with FaultProxy(server.host, server.port) as between:
         yield between
 
 
@@ -27,7 +34,9 @@ class Shop:
     source = 1
 
     def __init__(self, url: str, prefix: str) -> None:
-        self.cache = Cache(RedisBackend.from_url(url, prefix=prefix, cooldown=0.05))
+        kind = urlsplit(url).scheme
+        made = getattr(importlib.import_module(f"scalekit.cache.{kind}"), f"{kind.title()}Backend")
+        self.cache = Cache(made.from_url(url, prefix=prefix, cooldown=0.05))
 
         @self.cache.query(ttl=3600, tags=["t"], name="stock")
         async def stock() -> int:
@@ -44,10 +53,10 @@ async def until(reads: Any, value: int) -> None:
 
 
 @pytest.mark.parametrize("by", ["key", "tag"])
-async def test_by_hand(redis_url: str, prefix: str, proxy: FaultProxy, by: str) -> None:
+async def test_by_hand(server: Any, prefix: str, proxy: FaultProxy, by: str) -> None:
     """15. It raises, is made up for in the background, and not served here before: by key and by tag."""
     Shop.source = 1
-    here, there = Shop(proxy.url(redis_url), prefix), Shop(redis_url, prefix)
+    here, there = Shop(proxy.url(server.url), prefix), Shop(server.url, prefix)
     assert await here.stock() == await there.stock() == 1
     await asyncio.to_thread(proxy.refuse)
     Shop.source = 2
@@ -63,15 +72,15 @@ async def test_by_hand(redis_url: str, prefix: str, proxy: FaultProxy, by: str) 
 
 
 async def test_who_invalidated_is_gone(
-    redis_url: str, prefix: str, proxy: FaultProxy, monkeypatch: pytest.MonkeyPatch
+    server: Any, prefix: str, proxy: FaultProxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """15. A process that ends with its debts: whoever saw the outage, too, drops what is from before it."""
     monkeypatch.setattr(debts, "OUTAGE", 0.2)
     Shop.source = 1
     gone, here, there = (
-        Shop(proxy.url(redis_url), prefix),
-        Shop(proxy.url(redis_url), prefix),
-        Shop(redis_url, prefix),
+        Shop(proxy.url(server.url), prefix),
+        Shop(proxy.url(server.url), prefix),
+        Shop(server.url, prefix),
     )
     assert await there.stock() == await here.stock() == await gone.stock() == 1
     await asyncio.to_thread(proxy.refuse)
@@ -94,10 +103,10 @@ async def test_who_invalidated_is_gone(
         await shop.cache.close()
 
 
-async def test_a_hiccup_drops_nothing(redis_url: str, prefix: str, proxy: FaultProxy) -> None:
+async def test_a_hiccup_drops_nothing(server: Any, prefix: str, proxy: FaultProxy) -> None:
     """15. A time-out, or a connection that was cut, is no outage: what is cached stays."""
     Shop.source = 1
-    here = Shop(proxy.url(redis_url), prefix)
+    here = Shop(proxy.url(server.url), prefix)
     assert await here.stock() == 1
     await asyncio.to_thread(proxy.refuse)
     Shop.source = 2
@@ -107,9 +116,9 @@ async def test_a_hiccup_drops_nothing(redis_url: str, prefix: str, proxy: FaultP
     await here.cache.close()
 
 
-async def test_a_lease_that_could_not_be_given_back(redis_url: str, prefix: str, proxy: FaultProxy) -> None:
+async def test_a_lease_that_could_not_be_given_back(server: Any, prefix: str, proxy: FaultProxy) -> None:
     """5, 14. The connection broke while the result was stored: others do not wait for the lease's end."""
-    here, there = Shop(proxy.url(redis_url), prefix), Shop(redis_url, prefix)
+    here, there = Shop(proxy.url(server.url), prefix), Shop(server.url, prefix)
 
     @here.cache.query(ttl=60, name="answer")
     async def answer() -> int:

@@ -28,6 +28,7 @@ from scalekit.cache.versions import Version
 _DAYS = 30 * 24 * 3600  # seconds; beyond, Memcached takes a number for a moment since 1970
 _LAST = (1 << 31) - 1  # seconds since 1970; it reads a moment as 32 bits with a sign
 _GONE = -1  # what is stored for so long is gone at once
+_CLOCKS = 1.0  # seconds; so much may those of two of our machines differ: ages are the least that they can be
 _LEASE = 2  # seconds, at least: a single one may be over at once
 
 
@@ -184,7 +185,7 @@ class MemcachedEntries:
         joined = b"".join([version.version for version in known])
 
         def lease(token: bytes, left: float, number: int = 0) -> Taken:
-            ages = tuple([max(0, now - version.birth) / 1000 for version in known])
+            ages = tuple([(now - version.birth) / 1000 - _CLOCKS for version in known])
             positions = tuple([version.position for version in known])
             mine = number > 0
             return Taken(lookup.key, token, joined, mine, left, refresh, ages, positions, number)
