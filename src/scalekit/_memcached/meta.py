@@ -37,8 +37,12 @@ class Get(NamedTuple):
             if reply.line.split(b" ", 1)[0] != b"EN":
                 raise _refused(name, reply.line)
             return None
-        flags = _flags(reply.line)
-        version, left = flags.get(b"c", b""), flags.get(b"t", b"")
+        words = reply.line.split(b" ")
+        if len(words) == 4 and words[2][:1] == b"c" and words[3][:1] == b"t":  # as we have asked
+            version, left = words[2][1:], words[3][1:]
+        else:
+            flags = _flags(reply.line)
+            version, left = flags.get(b"c", b""), flags.get(b"t", b"")
         if not left.removeprefix(b"-").isdigit():
             raise _refused(name, reply.line)
         return Item(reply.found.value, _version(name, version), None if left == b"-1" else int(left))

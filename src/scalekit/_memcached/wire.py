@@ -30,7 +30,7 @@ class Reply(NamedTuple):
         """Whether the connection is of further use: after some errors the two sides may disagree where a
         command begins."""
         line = self.line
-        return line in _LINES or line.startswith(b"SERVER_ERROR ") or line.split(b" ", 1)[0] in META
+        return line in _LINES or line.split(b" ", 1)[0] in META or line.startswith(b"SERVER_ERROR ")
 
 
 Stored: TypeAlias = bool | None
