@@ -10,6 +10,7 @@ from pathlib import Path
 
 from tests.servers import scratch
 from tests.servers.base import Server
+from tests.servers.pgwire import query
 from tests.servers.postgres_binaries import postgres_bin
 from tests.servers.programs import run
 from tests.servers.waiting import wait_until
@@ -98,11 +99,9 @@ class PostgresServer(Server):
         return f"{scheme}://{USER}@{self.host}:{self.port}/{database}"
 
     def sql(self, *statements: str, database: str = "postgres", timeout: float = 30.0) -> str:
-        """Run each statement in a transaction of its own by psql; the output, without headers."""
-        arguments = [part for statement in statements for part in ("-c", statement)]
-        return self._run(
-            "psql", "-XAtq", "-v", "ON_ERROR_STOP=1", *arguments, self.url(None, database), timeout=timeout
-        ).strip()
+        """Run each statement in a transaction of its own; a line for each row, ``|`` between its columns."""
+        rows = query(self.host, self.port, *statements, user=USER, database=database, timeout=timeout)
+        return "\n".join(rows).strip()
 
     def make_standby(self, primary: PostgresServer) -> None:
         """Make this server, which was never started, a replica of `primary`, which neither was.
@@ -156,9 +155,6 @@ class PostgresServer(Server):
         left = self.data / "postmaster.pid"
         if left.exists() and len(lines := left.read_text().splitlines()) >= 7 and shutil.which("ipcrm"):
             subprocess.run(["ipcrm", "-m", lines[6].split()[1]], stderr=subprocess.DEVNULL)
-
-    def _run(self, program: str, *arguments: str, timeout: float = 60.0) -> str:
-        return run(str(postgres_bin() / program), *arguments, cwd=self.directory, timeout=timeout)
 
 
 def conninfo(primary: PostgresServer, replica: PostgresServer) -> str:

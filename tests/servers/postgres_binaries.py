@@ -14,7 +14,7 @@ from tests.servers.scratch import reachable_by_all
 
 @cache
 def postgres_bin() -> Path:
-    """The folder with postgres, initdb and psql, which the account that servers run as can execute.
+    """The folder with postgres and initdb, which the account that servers run as can execute.
 
     SCALEKIT_POSTGRES_BIN names another folder to prefer, such as ``/usr/lib/postgresql/15/bin``.
     """

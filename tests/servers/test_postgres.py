@@ -77,3 +77,26 @@ def test_a_stopped_server_keeps_its_data() -> None:
         assert not server.running
         server.start()
         assert (server.port, server.sql("SELECT id FROM t")) == (port, "1")
+
+
+def test_a_database_that_is_emptied() -> None:
+    """Nothing of a test stays for the next one: relations, schemas, settings, prepared transactions."""
+    with PostgresCluster(replicas=1) as cluster:
+        primary = cluster.primary
+        primary.sql("CREATE DATABASE shop")
+        primary.sql(
+            "CREATE TABLE item (id int)",
+            "CREATE SCHEMA other CREATE TABLE item (id int)",
+            "ALTER DATABASE shop SET default_transaction_isolation = 'serializable'",
+            "BEGIN",
+            "INSERT INTO item VALUES (1)",
+            "PREPARE TRANSACTION 'half done'",
+            database="shop",
+        )
+        cluster.empty("shop")
+        cluster.wait_caught_up()
+        left = "SELECT count(*) FROM pg_class WHERE relname = 'item'"
+        for server in cluster.servers:
+            assert server.sql(left, "SHOW transaction_isolation", database="shop") == "0\nread committed"
+        assert primary.sql("SELECT count(*) FROM pg_prepared_xacts") == "0"
+        primary.sql("CREATE TABLE item (id int)", database="shop")
