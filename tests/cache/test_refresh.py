@@ -85,12 +85,10 @@ async def test_a_fresh_session(async_engine: AsyncEngine) -> None:
         async with sessions() as callers:
             assert await answer(callers, other=2) == 42
         clock.now += 60
-    await until(lambda: cache.stats().fills == 2)
-    await cache.close()
-    assert len(used) == 2
+    await until(lambda: len(used) == 2 and used[1].sync_session.said == ["commit", "close"])
+    assert cache.stats().fills == 2
     assert used[1].sync_session is not used[0].sync_session
     assert used[1].sync_session is not callers.sync_session
-    assert used[1].sync_session.said == ["commit", "close"]
     assert used[0].sync_session.said == ["close"]
 
 
@@ -119,6 +117,53 @@ def test_a_fresh_session_in_a_thread(engine: Engine) -> None:
     assert len(used) == 2
     assert used[1] is not callers
     assert used[1].closed
+
+
+class Pending(Session):
+    pending = False
+
+    @property
+    def new(self) -> Any:
+        return [object()] if self.pending else super().new
+
+
+def test_what_the_caller_does_meanwhile_does_not_matter(engine: Engine) -> None:
+    """21. The caller goes on with its session and changes something: that is not what the run has seen."""
+    clock, changed = Clock(), threading.Event()
+    cache = clocked(clock, session=sessionmaker(engine, class_=Pending))
+
+    @cache.query(ttl=60, stale_while_revalidate=600)
+    def answer(session: Session) -> int:
+        if session is not callers:
+            assert changed.wait(DEADLINE)
+        return 1
+
+    with Pending(engine) as callers:
+        assert answer(callers) == 1
+        clock.now += 60
+        assert answer(callers) == 1
+        callers.pending = True
+        changed.set()
+        asyncio.run(until(lambda: cache.stats().fills == 2))
+
+
+def test_a_failed_run_in_a_thread_is_not_committed(engine: Engine) -> None:
+    """21. The same for a plain def."""
+    clock, used = Clock(), []
+    cache = clocked(clock, session=sessionmaker(engine, class_=Noted))
+
+    @cache.query(ttl=60, stale_while_revalidate=600)
+    def answer(session: Session) -> int:
+        used.append(session)
+        if len(used) == 2:
+            raise Down
+        return 1
+
+    with Session(engine) as callers:
+        answer(callers)
+        clock.now += 60
+        assert answer(callers) == 1
+    asyncio.run(until(lambda: len(used) == 2 and used[1].said == ["close"]))  # type: ignore[attr-defined]
 
 
 async def test_a_failed_run_is_not_committed(async_engine: AsyncEngine) -> None:
@@ -155,16 +200,17 @@ async def test_nothing_of_the_request_is_left(clock_cache: tuple[Clock, Cache]) 
     @cache.query(ttl=60, stale_while_revalidate=600)
     def plain() -> int:
         seen.append(request_id.get())
+        if len(seen) > 2:
+            request_id.set("left behind")
         return 1
 
     request_id.set("mine")
-    await answer()
-    plain()
-    clock.now += 60
-    await answer()
-    plain()
-    await until(lambda: cache.stats().fills == 4)
-    assert seen == ["mine", "mine", "none", "none"]
+    for round in (1, 2, 3):
+        await answer()
+        plain()
+        await until(lambda: cache.stats().fills == 2 * round)  # noqa: B023
+        clock.now += 60
+    assert seen == ["mine", "mine", "none", "none", "none", "none"]
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from scalekit.cache import Cache
+from scalekit.cache.apart import MAX_THREADS
 from scalekit.cache.memory import MemoryBackend
 from scalekit.errors import QueryTimeout
 
@@ -181,6 +182,66 @@ def test_failures_in_threads(make: Callable[..., Cache], clock: Clock) -> None:
         answer()
 
 
+async def test_many_failures_are_told_once(
+    make: Callable[..., Cache], clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    """23. However many keys of a function fail, that is logged once a throttle, and counted."""
+    cache, failing = make(), False
+
+    @cache.query(ttl=60, stale_if_error=600)
+    async def answer(number: int) -> int:
+        if failing:
+            raise Down
+        return number
+
+    for number in range(20):
+        await answer(number)
+    failing = True
+    clock.now += 60
+    with caplog.at_level(logging.WARNING, "scalekit.cache"):
+        assert [await answer(number) for number in range(20)] == list(range(20))
+        assert len(caplog.records) == 1
+        clock.now += 1
+        await asyncio.gather(*[answer(number) for number in range(20)])
+        assert len(caplog.records) == 2
+    assert (cache.stats().failures, cache.stats().stale) == (40, 40)
+
+
+@pytest.mark.parametrize("fails", [False, True])
+async def test_what_another_process_tries_is_waited_for(
+    fails: bool, make: Callable[..., Cache], clock: Clock
+) -> None:
+    """23. While another process asks the function, it may succeed; if it fails, nobody tries again."""
+    runs, gate = 0, asyncio.Event()
+    gate.set()
+
+    def process() -> Callable[[], Any]:
+        @make().query(ttl=60, jitter=0, stale_if_error=600, name="answer")
+        async def answer() -> int:
+            nonlocal runs
+            runs += 1
+            run = runs
+            await gate.wait()
+            if run == 2 and fails:
+                raise Down
+            return run
+
+        return answer
+
+    one, other = process(), process()
+    assert await one() == 1
+    clock.now += 60
+    gate.clear()
+    first = asyncio.create_task(one())
+    await until(lambda: runs == 2)
+    others = [asyncio.create_task(other()) for _ in range(3)]
+    await asyncio.sleep(0.03)
+    assert not any(task.done() for task in others)
+    gate.set()
+    assert await asyncio.gather(first, *others) == [1 if fails else 2] * 4
+    assert runs == 2
+
+
 async def test_invalidated_is_not_stale(make: Callable[..., Cache], clock: Clock) -> None:
     """6, 23. What was invalidated is never served, though the query fails: stale is about age."""
     cache, failing = make(), False
@@ -292,6 +353,31 @@ def test_a_hard_timeout_in_threads(make: Callable[..., Cache]) -> None:
     assert answer() == 1
 
 
+def test_a_run_that_has_to_wait_for_its_thread_is_one(make: Callable[..., Cache]) -> None:
+    """22. Who asks again before the run of its first call has begun waits for that one."""
+    cache, runs, gate = make(), 0, threading.Event()
+
+    def busy() -> Any:
+        yield gate.wait(DEADLINE)
+
+    for _ in range(MAX_THREADS):
+        cache._core.refreshes._places["sync"].start(busy, name="test")
+
+    @cache.query(ttl=60, hard_timeout=0.01)
+    def answer() -> int:
+        nonlocal runs
+        runs += 1
+        return runs
+
+    for _ in range(3):
+        with pytest.raises(QueryTimeout):
+            answer()
+    gate.set()
+    asyncio.run(until(lambda: cache.stats().fills == 1))
+    cache.close_sync()
+    assert runs == 1
+
+
 async def test_the_functions_own_timeout_is_its_own(make: Callable[..., Cache]) -> None:
     """22. A TimeoutError that the query itself raises is not taken for ours."""
 
@@ -351,11 +437,13 @@ async def test_inside_another_cached_function_nothing_stale_is_used(
     make: Callable[..., Cache], clock: Clock
 ) -> None:
     """21. What is made of a stale result would be stored as new: inside a function it is computed."""
-    cache, runs = make(), 0
+    cache, runs, failing = make(), 0, False
 
-    @cache.query(ttl=60, jitter=0, stale_while_revalidate=600)
+    @cache.query(ttl=60, jitter=0, stale_while_revalidate=600, throttle=3600)
     async def inner() -> int:
         nonlocal runs
+        if failing:
+            raise Down
         runs += 1
         return runs
 
@@ -366,3 +454,9 @@ async def test_inside_another_cached_function_nothing_stale_is_used(
     assert await outer() == 1
     clock.now += 61
     assert await outer() == 2
+    failing = True
+    clock.now += 61
+    assert await inner() == 2
+    await until(lambda: cache.stats().failures == 1)
+    with pytest.raises(Down):
+        await outer()  # at once: that nobody is to try is for who has something else

@@ -72,6 +72,7 @@ class Refreshes:
     ) -> None:
         """Have a flight led apart from everybody who waits for it."""
         assert query.afresh is not None
+        flight.owner = None  # until somebody takes it: not who has asked for it, and who may ask again
         flights, opened = query.via.runtime.flights, query.afresh.open(call.arguments)
         own = replace(call, run=opened.run, left_out=opened.own)
 
