@@ -1,7 +1,8 @@
-"""Cached queries under FastAPI: computed once, and dropped when a product is committed.
+"""Cached queries and pages under FastAPI: computed once, and dropped when a product is committed.
 
     python -m examples.cache_fastapi
     curl localhost:8000/products/books                 # the first one runs the query
+    curl -i localhost:8000/pages/books                 # the whole page is kept, with an ETag
     curl -X POST localhost:8000/products/books/Emma    # and drops what it changed
     curl localhost:8000/stats
 
@@ -12,9 +13,11 @@ import dataclasses
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from html import escape
 
 import uvicorn
 from fastapi import Depends, FastAPI
+from fastapi.responses import HTMLResponse
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
@@ -69,6 +72,13 @@ async def session() -> AsyncIterator[AsyncSession]:
 @app.get("/products/{category}")
 async def show(category: str, session: AsyncSession = Depends(session)) -> tuple[ProductRow, ...]:
     return await products(session, category)
+
+
+@app.get("/pages/{category}", response_class=HTMLResponse)
+@cache.response(ttl=60, reads=[Product])
+async def page(category: str, session: AsyncSession = Depends(session)) -> str:
+    items = "".join(f"<li>{escape(row.name)}" for row in await products(session, category))
+    return f"<h1>{escape(category)}</h1><ul>{items}</ul>"
 
 
 @app.post("/products/{category}/{name}")

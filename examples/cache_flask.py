@@ -1,7 +1,8 @@
-"""Cached queries under Flask: a plain function, a plain sessionmaker, the same cache.
+"""Cached queries and pages under Flask: plain functions, a plain sessionmaker, the same cache.
 
     python -m examples.cache_flask
     curl localhost:8000/products/books
+    curl -i localhost:8000/pages/books                 # the whole page is kept, with an ETag
     curl -X POST localhost:8000/products/books/Emma
     curl localhost:8000/stats
 
@@ -10,6 +11,7 @@ REDIS_URL says where Redis is; start it on two ports (PORT) to see that both ser
 
 import dataclasses
 import os
+from html import escape
 from wsgiref.simple_server import make_server
 
 from flask import Flask
@@ -55,6 +57,14 @@ app = Flask(__name__)
 def show(category: str) -> list[dict[str, object]]:
     with sessions() as session:
         return [dataclasses.asdict(row) for row in products(session, category)]
+
+
+@app.get("/pages/<category>")
+@cache.response(ttl=60, reads=[Product])
+def page(category: str) -> str:
+    with sessions() as session:
+        items = "".join(f"<li>{escape(row.name)}" for row in products(session, category))
+    return f"<h1>{escape(category)}</h1><ul>{items}</ul>"
 
 
 @app.post("/products/<category>/<name>")

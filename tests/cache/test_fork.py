@@ -25,7 +25,7 @@ SCRIPT = """
     def hold():
         core = cache._core
         with (
-            cache._backend._lock, cache._counter._lock, core.local._lock,
+            cache._backend.own._lock, cache._counter._lock, core.local._lock,
             core.runtimes["sync"].flights._lock, core.runtimes["async"].flights._lock,
             core.runtimes["sync"]._keeper._changed, core.invalidation.debts._lock,
         ):

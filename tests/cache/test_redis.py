@@ -88,7 +88,7 @@ async def test_another_return_type_is_a_miss(redis_url: str, prefix: str) -> Non
         return "one"
 
     assert (await before(), await after(), await before()) == (1, "one", 1)
-    entries = two._backend.using("async")
+    entries = two._backend.own.using("async")
     await entries._commands.execute("SET", prefix + after.key(), b"V\x00\xc1rubbish")  # type: ignore[attr-defined]
     assert await after() == "one"
     assert (await after(), two.stats().computes) == ("one", 2)

@@ -27,10 +27,14 @@ from scalekit.cache._core import Core, Query, Via
 from scalekit.cache.afresh import Factory, afresh
 from scalekit.cache.backend import MAX_TAGS, Backend
 from scalekit.cache.codecs import codec_for
+from scalekit.cache.endpoints import ResponseDecorator
 from scalekit.cache.functions import decorated
 from scalekit.cache.keys import Keys
 from scalekit.cache.local import Local
+from scalekit.cache.memory import MemoryBackend
+from scalekit.cache.namespaces import Block, Switch, disabled, forget, isolated
 from scalekit.cache.options import Life, Patience
+from scalekit.cache.response import rules
 from scalekit.cache.stats import Counter, Hook, Stats
 from scalekit.cache.tags import tags_of
 from scalekit.cache.templates import Templates
@@ -101,7 +105,7 @@ class Cache:
             option="backend=",
             wanted="a back end, such as RedisBackend.from_url(url), RedisBackend(client) or MemoryBackend()",
         )
-        self._backend = backend
+        self._backend = Switch(backend)
         self._session = session
         self._counter = Counter()
         # In front of this process's own memory a second tier would add nothing but staleness.
@@ -201,6 +205,55 @@ class Cache:
             session=session,
         )
 
+    @_with_parentheses
+    def response(
+        self,
+        *,
+        ttl: Duration,
+        reads: Iterable[object] = (),
+        tags: Iterable[str] = (),
+        vary: Iterable[str] = (),
+        ignore_cookies: Iterable[str] = (),
+        max_age: Duration = 0,
+        max_size: int = 1_048_576,
+        name: str | None = None,
+    ) -> "ResponseDecorator":
+        """Cache the page that an endpoint of FastAPI or Starlette, or a view of Flask, makes.
+
+        For pages that are the same for everybody. What is not is not kept, and is returned as it is: requests
+        with ``Authorization`` or cookies, responses that set a cookie or are private, runs that read the
+        session (all rules: :mod:`scalekit.cache.response`). Put it under the route's decorator.
+
+        Args:
+            ttl: seconds that a page is kept at most.
+            reads: as of :meth:`query`.
+            tags: as of :meth:`query`.
+            vary: request headers that the page depends on, such as ``"accept-language"``.
+            ignore_cookies: cookies that do not change the page; ``"_ga*"`` stands for all that begin so.
+            max_age: seconds that browsers and proxies may keep the page without asking. 0 (default) has them
+                ask each time, and get a 304: nobody can recall what they keep.
+            max_size: bytes of the largest body that is kept, 1 MiB by default.
+            name: the endpoint's identity in the keys; default its module and qualified name.
+
+        Returns:
+            A decorator. What it makes has a method ``invalidate("/path", ...)`` besides, which drops all
+            variants of these pages.
+
+        Raises:
+            ConfigurationError: an option is wrong.
+        """
+        return ResponseDecorator(
+            self,
+            rules=rules(
+                vary=check_items(vary, option="vary="),
+                ignore_cookies=check_items(ignore_cookies, option="ignore_cookies="),
+                max_age=seconds(max_age, name="max_age"),
+                max_size=max_size,
+            ),
+            name=name,
+            options={"ttl": ttl, "reads": check_items(reads, option="reads="), "tags": tags},
+        )
+
     async def invalidate_tags(self, *things: object) -> None:
         """Drop every result that carries one of these tags or reads one of these tables, on every server.
 
@@ -217,6 +270,46 @@ class Cache:
         """:meth:`invalidate_tags` for synchronous code."""
         tags = set(tags_of(*things, where="invalidate_tags_sync"))
         run(self._core.invalidation.drop(self._via("sync"), keys=set(), tags=tags))
+
+    async def clear(self) -> None:
+        """Drop every result of this cache, on every server. One command, however many there are.
+
+        It is for operators, after the data were changed behind the application's back: the next calls all run
+        their functions.
+
+        Raises:
+            BackendError: the back end could not be told.
+        """
+        await run_async(self._clear("async"))
+
+    def clear_sync(self) -> None:
+        """:meth:`clear` for synchronous code."""
+        run(self._clear("sync"))
+
+    def _clear(self, colour: Colour) -> Steps[None]:
+        forget(self._core)
+        yield from self._backend.using(colour).renew_generation()
+        forget(self._core)  # what was read meanwhile, too
+
+    def isolated(self, backend: Backend | None = None) -> Block:
+        """A namespace of its own: ``with cache.isolated():`` or ``async with``, for a test.
+
+        Inside, this process begins with an empty cache, and what it stores or drops stays in the block. It
+        needs no server: results are kept in memory, written and read back as they are for any back end.
+
+        Args:
+            backend: where they are kept instead.
+
+        The block is for the whole process, threads and all.
+        """
+        return Block(lambda: isolated(self._core, self._backend, backend or MemoryBackend()))
+
+    def disabled(self) -> Block:
+        """No cache: ``with cache.disabled():`` or ``async with``. Functions run at each call.
+
+        What is stored stays, and invalidations reach it. The block is for the whole process.
+        """
+        return Block(lambda: disabled(self._core))
 
     def watch(self, target: Any, *, unreachable: Unreachable = "commit") -> None:
         """Drop what reads a table whenever a transaction that changed it is committed.
@@ -297,6 +390,7 @@ class QueryDecorator:
         self._cache, self._life, self._tags, self._ignore, self._name = cache, life, tags, ignore, name
         self._patience, self._cache_if, self._session = patience, cache_if, session
         self._identity = identity
+        self.refuses_again = False
 
     # Type checkers take a classmethod for the function that takes the class.
     @overload
@@ -351,6 +445,7 @@ class QueryDecorator:
                 factory=self._session,
                 default=self._cache._session,
             ),
+            refuses_again=self.refuses_again,
         )
         cached, in_place = wrap(this, core=core, query=query, keys=keys, templates=templates)
         self._register(name, cached, this.function)

@@ -71,6 +71,8 @@ class Core:
         # How many watched transactions here have changes. Only if it is 0 the first tier answers unasked.
         self.dirty = 0
         self.dirty_count = DirtyCount(self._set_dirty)
+        # How many blocks have switched the cache off.
+        self.disabled = 0
         self.clock: Callable[[], float] = time.time
         self._told: set[str] = set()
         self.refreshes = Refreshes(self, lambda: self.clock())
@@ -78,6 +80,8 @@ class Core:
     def fetch(self, query: Query, call: Call) -> Steps[Any]:
         """The result of ``call``: kept, waited for, or computed."""
         note_call(call.tags)
+        if self.disabled:
+            return (yield from self.alone(query, call, time.monotonic()))
         if has_changes(call.left_out) or in_registries(self.registries):
             self.count("bypasses")
             return (yield call.run())

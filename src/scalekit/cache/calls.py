@@ -101,9 +101,10 @@ class Calls:
         """The entry for ``call`` in the first tier, for calls that the generated code does not look for."""
         # What others invalidate reaches the first tier a little later, and the back end at once: an outer
         # result made of what is kept here would be stored as if it were new.
-        if running() or has_changes(call.left_out) or in_registries(self._core.registries):
+        core = self._core
+        if core.disabled or running() or has_changes(call.left_out) or in_registries(core.registries):
             return None
-        return self._core.local.get(call.local)
+        return core.local.get(call.local)
 
     def question(self, *args: Any, **kwargs: Any) -> str:
         """The key that a question is about, where what does not enter it may be missing."""

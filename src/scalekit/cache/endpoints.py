@@ -1,0 +1,288 @@
+"""``@cache.response``: a cached page, in front of the function that makes it.
+
+It stands where the function stands, so all that a framework does before still happens for each request:
+dependencies are resolved, guards may refuse. Only the function and the making of the response are left out.
+Rules about what is kept: :mod:`scalekit.cache.response`.
+
+* Pages go through a cached function like any other: leases, tags and commits work as they do there.
+* What is not kept goes to the one caller whose request made it, never to those who wait for it: each of them
+  runs the function for itself.
+* A call outside of a request runs the function, as without a cache.
+"""
+
+import inspect
+import logging
+import sys
+import time
+from collections.abc import Callable, Coroutine
+from functools import update_wrapper
+from hashlib import blake2b
+from types import FunctionType
+from typing import Any, NamedTuple, ParamSpec, Protocol, TypeVar, overload
+
+from scalekit._options import check_items
+from scalekit._steps import Steps, run, run_async
+from scalekit.cache.response import Kept, Rules, answer, keep, refusal, takes_part, variant
+from scalekit.errors import ConfigurationError
+from scalekit.types import Colour, Headers
+
+P = ParamSpec("P")
+T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
+
+_log = logging.getLogger("scalekit.cache")
+_NOT_RUN = object()
+
+
+class Parts(NamedTuple):
+    """What a response is made of."""
+
+    status: int
+    headers: Headers
+    body: bytes
+
+
+class Exchange(Protocol):
+    """One request, whatever framework brought it."""
+
+    method: str
+    origin: str
+    """Scheme and host."""
+    path: str
+    """As the visitor sees it, with what the application is mounted at."""
+    query: str
+    headers: Headers
+    """The request's."""
+
+    def is_personal(self) -> bool:
+        """Whether the session was looked at, or a cookie is about to be set."""
+        ...
+
+    def parts(self, result: Any, /) -> Any:
+        """:class:`Parts` of what the function returned, or ``None`` if there is no body at hand; a value
+        or an awaitable of it.
+        """
+
+    def make(self, parts: Parts) -> Any:
+        """A response that the framework takes."""
+
+
+class _Visit:
+    """One run of the function, if it comes to that."""
+
+    def __init__(self, exchange: Exchange, call: Callable[[], Any], rules: Rules, name: str) -> None:
+        self.exchange, self._call, self._rules, self._name = exchange, call, rules, name
+        self.result: Any = _NOT_RUN
+
+    def steps(self) -> Steps[Kept | None]:
+        self.result = yield self._call()
+        parts: Parts | None = yield self.exchange.parts(self.result)
+        if parts is None:
+            why: str | None = "it is streamed, or does more when it has been sent"
+        elif self.exchange.is_personal():
+            why = "the session was read"
+        else:
+            why = refusal(parts.status, parts.headers, self._rules, size=len(parts.body))
+        if why is not None or parts is None:
+            _log.debug("%s: the response to %s is not kept: %s", self._name, self.exchange.path, why)
+            return None
+        return keep(parts.status, parts.headers, parts.body, self._rules, now=time.time())
+
+
+class Pages:
+    """The pages of one function in a cache: ``lookup`` is cached, and asked with what tells pages apart."""
+
+    def __init__(
+        self, cache: Any, *, name: str, colour: Colour, rules: Rules, options: dict[str, Any]
+    ) -> None:
+        self.name, self.rules, self.colour = name, rules, colour
+        self.count: Callable[[str], None] = cache._core.count
+        self._cache = cache
+        # One tag for a page: all of its hosts, queries and variants.
+        tags = check_items(options.pop("tags"), option="tags=")
+        decorator = cache.query(
+            **options,
+            tags=(*tags, "page:{place}"),
+            name=f"{name} (page)",
+            ignore=("visit",),
+            cache_if=_is_kept,
+        )
+        decorator.refuses_again = True  # what is one visitor's today will be so tomorrow
+        self._lookup: Any = decorator(_lookup_async if colour == "async" else _lookup_sync)
+
+    def serve(self, exchange: Exchange, call: Callable[[], Any]) -> Steps[Any]:
+        """The response to a request; ``call`` runs the function."""
+        if exchange.is_personal() or not takes_part(exchange.method, exchange.headers, self.rules):
+            self.count("passes")
+            return (yield call())
+        visit = _Visit(exchange, call, self.rules, self.name)
+        kept = yield self._lookup(
+            self.place(exchange.path),
+            exchange.method,
+            exchange.origin,
+            exchange.query,
+            variant(exchange.headers, self.rules),
+            visit,
+        )
+        if kept is not None:
+            return exchange.make(Parts(*answer(kept, exchange.headers, now=time.time())))
+        self.count("passes")
+        if visit.result is not _NOT_RUN:
+            return visit.result
+        # Somebody else's run, and what it made was theirs.
+        return (yield call())
+
+    def place(self, path: str) -> str:
+        return blake2b(f"{self.name}\0{path}".encode(), digest_size=16).hexdigest()
+
+    def tag(self, path: str) -> str:
+        return f"page:{self.place(path)}"
+
+
+def _is_kept(kept: Kept | None) -> bool:
+    return kept is not None
+
+
+async def _lookup_async(
+    place: str, method: str, origin: str, query: str, variant: str, visit: Any
+) -> Kept | None:
+    kept: Kept | None = await run_async(visit.steps())
+    return kept
+
+
+def _lookup_sync(place: str, method: str, origin: str, query: str, variant: str, visit: Any) -> Kept | None:
+    kept: Kept | None = run(visit.steps())
+    return kept
+
+
+class AsyncPage(Protocol[P, T_co]):
+    """An ``async def`` whose pages are kept."""
+
+    __name__: str
+    __wrapped__: Callable[..., Any]
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, T_co]: ...
+
+    async def invalidate(self, *paths: str) -> None:
+        """Drop all variants of these pages, on every server. Paths are as in the address bar.
+
+        Raises:
+            BackendError: the back end could not be told.
+        """
+
+
+class SyncPage(Protocol[P, T_co]):
+    """A ``def`` whose pages are kept."""
+
+    __name__: str
+    __wrapped__: Callable[..., Any]
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> T_co: ...
+
+    def invalidate(self, *paths: str) -> None:
+        """Drop all variants of these pages, on every server; see :meth:`AsyncPage.invalidate`."""
+
+
+class ResponseDecorator:
+    """What ``Cache.response`` returns."""
+
+    def __init__(self, cache: Any, *, rules: Rules, name: str | None, options: dict[str, Any]) -> None:
+        self._cache, self._rules, self._name, self._options = cache, rules, name, options
+
+    def pages(self, name: str, colour: Colour) -> Pages:
+        """The pages of what is called ``name``, unless the user has called it something else."""
+        options = dict(self._options)
+        return Pages(self._cache, name=self._name or name, colour=colour, rules=self._rules, options=options)
+
+    @overload
+    def __call__(  # type: ignore[overload-overlap]  # the first that fits is meant
+        self, function: Callable[P, Coroutine[Any, Any, T]]
+    ) -> AsyncPage[P, T]: ...
+
+    @overload
+    def __call__(self, function: Callable[P, T]) -> SyncPage[P, T]: ...
+
+    def __call__(self, function: Callable[..., Any]) -> Any:
+        if not isinstance(function, FunctionType):
+            raise ConfigurationError(
+                f"cache.response wraps a function, not a {type(function).__name__}: put it under the "
+                "route's decorator"
+            )
+        if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+            raise ConfigurationError(f"{function.__qualname__} is a generator; what is streamed is not kept")
+        colour: Colour = "async" if inspect.iscoroutinefunction(function) else "sync"
+        pages = self.pages(f"{function.__module__}.{function.__qualname__}", colour)
+        find = _finder(function, colour)
+        wrap = _wrap_async if colour == "async" else _wrap_sync
+        cached = wrap(function, pages, find.exchange)
+        update_wrapper(cached, function)
+        find.sign(cached)
+        return cached
+
+
+def _wrap_async(function: Callable[..., Any], pages: Pages, find: Callable[..., Any]) -> Any:
+    async def cached(*args: Any, **kwargs: Any) -> Any:
+        exchange = find(args, kwargs)
+        if exchange is None:
+            return await function(*args, **kwargs)
+        return await run_async(pages.serve(exchange, lambda: function(*args, **kwargs)))
+
+    async def invalidate(*paths: str) -> None:
+        await pages._cache.invalidate_tags(*map(pages.tag, paths))
+
+    cached.invalidate = invalidate  # type: ignore[attr-defined]
+    return cached
+
+
+def _wrap_sync(function: Callable[..., Any], pages: Pages, find: Callable[..., Any]) -> Any:
+    def cached(*args: Any, **kwargs: Any) -> Any:
+        exchange = find(args, kwargs)
+        if exchange is None:
+            return function(*args, **kwargs)
+        return run(pages.serve(exchange, lambda: function(*args, **kwargs)))
+
+    def invalidate(*paths: str) -> None:
+        pages._cache.invalidate_tags_sync(*map(pages.tag, paths))
+
+    cached.invalidate = invalidate  # type: ignore[attr-defined]
+    return cached
+
+
+class _Finder(Protocol):
+    def exchange(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Exchange | None:
+        """The request that a call belongs to; takes out of ``kwargs`` what the function has not asked for."""
+        ...
+
+    def sign(self, cached: Any) -> None:
+        """Let the framework give the wrapper what it needs."""
+
+
+class _Frameworks:
+    """Looks for a request of Starlette or FastAPI among the arguments, then for Flask's."""
+
+    def __init__(self, starlette: Any) -> None:
+        self._starlette = starlette
+
+    def sign(self, cached: Any) -> None:
+        if self._starlette is not None:
+            self._starlette.sign(cached)
+
+    def exchange(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Exchange | None:
+        if self._starlette is not None:
+            found: Exchange | None = self._starlette.exchange(args, kwargs)
+            if found is not None:
+                return found
+        if "flask" in sys.modules:
+            from scalekit.cache.flask import exchange
+
+            return exchange()
+        return None
+
+
+def _finder(function: FunctionType, colour: Colour) -> _Finder:
+    # An application on Starlette has imported it by now; where there is none, this does not either.
+    if "starlette.requests" not in sys.modules:
+        return _Frameworks(None)
+    from scalekit.cache.starlette import Endpoint
+
+    return _Frameworks(Endpoint(function, colour))

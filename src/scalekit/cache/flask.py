@@ -1,0 +1,45 @@
+"""Cached pages under Flask: the request of the context, and what Flask makes of a view's result."""
+
+from typing import Any
+from urllib.parse import quote
+
+import flask
+from flask.globals import request_ctx
+
+from scalekit._http import from_wsgi, request_headers, to_wsgi
+from scalekit.cache.endpoints import Parts
+from scalekit.types import Headers
+
+
+def exchange() -> "FlaskExchange | None":
+    """The request that is being answered, if one is."""
+    return FlaskExchange() if flask.has_request_context() else None
+
+
+class FlaskExchange:
+    """One request."""
+
+    def __init__(self) -> None:
+        request = flask.request
+        self.method = request.method
+        self.headers: Headers = request_headers(request.environ)
+        self.origin = f"{request.scheme}://{request.host.lower()}"
+        self.path = quote(request.root_path + request.path)
+        self.query = request.query_string.decode("latin-1")
+
+    def is_personal(self) -> bool:
+        # The attribute behind ``session``: asking for that itself counts as having read it.
+        session = getattr(request_ctx, "_session", None)
+        return bool(getattr(session, "accessed", False))
+
+    def parts(self, result: Any) -> Parts | None:
+        response = flask.make_response(result)
+        if response.is_streamed or response.direct_passthrough:
+            return None
+        return Parts(response.status_code, from_wsgi(response.headers), response.get_data())
+
+    def make(self, parts: Parts) -> flask.Response:
+        made: flask.Response = flask.current_app.response_class(
+            parts.body, status=parts.status, headers=to_wsgi(parts.headers)
+        )
+        return made

@@ -1,0 +1,511 @@
+"""Pages: what is kept, for whom, and how it is answered."""
+
+import asyncio
+import os
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Callable, Iterator
+from typing import Annotated, Any
+
+import flask
+import httpx
+import pytest
+from fastapi import APIRouter, Depends, FastAPI, Request, Response
+from fastapi.responses import HTMLResponse, JSONResponse, StreamingResponse
+from pydantic import BaseModel
+from starlette.applications import Starlette
+from starlette.background import BackgroundTask
+from starlette.middleware.sessions import SessionMiddleware
+from starlette.responses import PlainTextResponse
+from starlette.routing import Route
+
+from scalekit.cache import Cache
+from scalekit.cache import asgi as cache_asgi
+from scalekit.cache import wsgi as cache_wsgi
+from scalekit.cache.backend import Backend
+from scalekit.cache.memory import MemoryBackend
+from scalekit.cache.response import Rules, answer, keep, refusal, takes_part
+from scalekit.errors import ConfigurationError
+from scalekit.sessions import asgi as session_asgi
+from scalekit.sessions import wsgi as session_wsgi
+from scalekit.sessions.memory import MemoryStore
+
+RULES = Rules(vary=(b"accept-language",), ignore_cookies=("_ga*", "theme"))
+
+
+def client(app: Any) -> httpx.AsyncClient:
+    return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://shop")
+
+
+def wsgi(app: Any) -> httpx.Client:
+    return httpx.Client(transport=httpx.WSGITransport(app), base_url="http://shop")
+
+
+@pytest.fixture
+def cache() -> Cache:
+    return Cache(MemoryBackend())
+
+
+@pytest.mark.parametrize(
+    ("method", "headers", "expected"),
+    [
+        ("GET", [], True),
+        ("HEAD", [], True),
+        ("POST", [], False),
+        ("GET", [(b"authorization", b"Bearer x")], False),
+        ("GET", [(b"range", b"bytes=0-1")], False),
+        ("GET", [(b"cookie", b"session=1")], False),
+        ("GET", [(b"cookie", b"_ga=1; _ga_X=2; theme=dark")], True),
+        ("GET", [(b"cookie", b"theme=dark"), (b"cookie", b"themes=1")], False),
+    ],
+)
+def test_requests_that_may_be_ones_own_take_no_part(method: str, headers: Any, expected: bool) -> None:
+    """30. Neither Authorization nor a cookie, unless it is ignored, is answered with a page for everybody."""
+    assert takes_part(method, headers, RULES) is expected
+
+
+@pytest.mark.parametrize(
+    ("status", "headers", "kept"),
+    [
+        (200, [], True),
+        (404, [(b"cache-control", b"public, max-age=60")], True),
+        (301, [(b"vary", b"Accept-Language")], True),
+        (500, [], False),
+        (302, [], False),
+        (206, [], False),
+        (200, [(b"Set-Cookie", b"a=1")], False),
+        (200, [(b"cache-control", b"max-age=60, Private")], False),
+        (200, [(b"cache-control", b'no-cache="x"')], False),
+        (200, [(b"cdn-cache-control", b"no-store")], False),
+        (200, [(b"vary", b"*")], False),
+        (200, [(b"vary", b"Accept-Language, Cookie")], False),
+        (200, [(b"vary", b"Origin")], False),
+    ],
+)
+def test_responses_that_may_be_ones_own_are_not_kept(status: int, headers: Any, kept: bool) -> None:
+    """30. Set-Cookie, private, no-store, Vary by what is not in the key, and errors are refused."""
+    assert (refusal(status, headers, RULES) is None) is kept
+
+
+def test_a_page_says_what_it_depends_on_and_how_old_it_is() -> None:
+    """30. Vary and Cache-Control are added, Age is told, what the application said stays."""
+    kept = keep(
+        200, [(b"Vary", b"Accept-Language"), (b"date", b"x"), (b"x-a", b"1")], b"body", RULES, now=100.0
+    )
+    status, headers, body = answer(kept, [], now=107.9)
+    assert (status, body) == (200, b"body")
+    assert dict(headers) == {
+        b"vary": b"Accept-Language",
+        b"x-a": b"1",
+        b"cache-control": b"no-cache",
+        b"etag": b'"07b9eeb2ec29ed6d6f3d1c8e9a1f2d56"',
+        b"age": b"7",
+        b"content-length": b"4",
+    } | {b"etag": dict(headers)[b"etag"]}
+    told = keep(200, [(b"cache-control", b"max-age=9"), (b"etag", b'W/"own"')], b"", RULES, now=0)
+    assert told.headers == (
+        (b"cache-control", b"max-age=9"),
+        (b"etag", b'W/"own"'),
+        (b"vary", b"accept-language"),
+    )
+    assert (
+        dict(keep(200, [], b"", Rules(max_age=60), now=0).headers)[b"cache-control"] == b"public, max-age=60"
+    )
+
+
+@pytest.mark.parametrize("asked", [b'"own"', b'W/"own"', b'"x", W/"own"', b"*"])
+def test_who_has_the_page_is_told_so(asked: bytes) -> None:
+    """30. 304 by If-None-Match, compared weakly, without what describes a body."""
+    headers = [(b"etag", b'W/"own"'), (b"content-type", b"text/html"), (b"x-a", b"1")]
+    kept = keep(200, headers, b"body", Rules(), now=0)
+    status, sent, body = answer(kept, [(b"if-none-match", asked)], now=0)
+    assert (status, body) == (304, b"")
+    assert dict(sent) == {b"etag": b'W/"own"', b"x-a": b"1", b"cache-control": b"no-cache"}
+    assert answer(kept, [(b"if-none-match", b'"other"')], now=0)[0] == 200
+
+
+@pytest.mark.parametrize(
+    "options", [{"vary": ["cookie"]}, {"vary": ["Authorization"]}, {"vary": ["*"]}, {"max_size": 0}]
+)
+def test_options_that_would_keep_what_is_ones_own_are_refused(cache: Cache, options: dict[str, Any]) -> None:
+    """30. A key with a person in it is no key of a public page."""
+    with pytest.raises(ConfigurationError):
+        cache.response(ttl=60, **options)
+
+
+def test_entity_tags_are_the_same_in_every_process() -> None:
+    """30. ETag from content: two processes with other hash seeds, the same page."""
+    code = (
+        "from scalekit.cache.response import *\n"
+        "print(dict(keep(200, [], b'<h1>shop</h1>', Rules(vary=(b'b', b'a')), now=1.0).headers)[b'etag'])"
+    )
+    seen = {
+        subprocess.run(
+            [sys.executable, "-c", code],
+            env={**os.environ, "PYTHONHASHSEED": seed},
+            capture_output=True,
+            check=True,
+        ).stdout
+        for seed in ("1", "2")
+    }
+    assert len(seen) == 1
+    assert len(seen.pop()) > 30
+
+
+class Row(BaseModel):
+    id: int
+    name: str
+    secret: str = "hidden"
+
+
+class Out(BaseModel):
+    id: int
+    name: str
+
+
+Runs = list[str]
+
+
+def fastapi_app(cache: Cache, runs: Runs) -> FastAPI:
+    app, router = FastAPI(), APIRouter(prefix="/shop", default_response_class=HTMLResponse)
+    page = cache.response(ttl=60, vary=["accept-language"])
+
+    def guard(request: Request, response: Response) -> None:
+        runs.append("guard")
+        response.headers["x-request"] = request.headers.get("x-request", "")
+        if request.headers.get("x-key") == "none":
+            response.set_cookie("visitor", "1")
+
+    @app.get("/rows/{number}", response_model=Out, dependencies=[Depends(guard)])
+    @page
+    async def row(number: int, response: Response) -> Any:
+        runs.append(f"row {number}")
+        response.headers["x-own"] = "yes"
+        response.status_code = 404 if number == 0 else 200
+        return Row(id=number, name="Emma")
+
+    @app.get("/plain/{number}")
+    @cache.response(ttl=60)
+    def plain(number: int) -> Out:
+        runs.append("plain")
+        return Out(id=number, name="Emma")
+
+    @router.get("/page")
+    @page
+    async def html() -> str:
+        runs.append("html")
+        return "<p>Emma"
+
+    @app.get("/given")
+    @page
+    async def given(request: Annotated[Request, "used"], kind: str = "json") -> Response:
+        runs.append(kind)
+        if kind == "stream":
+            return StreamingResponse(iter([b"a", b"b"]))
+        if kind == "task":
+            return JSONResponse("", background=BackgroundTask(runs.append, "task done"))
+        if kind == "session":
+            request.session.get("user")
+        if kind == "cookie":
+            return PlainTextResponse("yours", headers={"set-cookie": "a=1"})
+        if kind == "large":
+            return PlainTextResponse("x" * 1_100_000)
+        return JSONResponse({"for": str(request.url)}, headers={"vary": "Accept-Language"})
+
+    app.include_router(router)
+    app.add_middleware(SessionMiddleware, secret_key="k")
+    return app
+
+
+async def test_fastapi_makes_the_very_response_it_would_make(cache: Cache) -> None:
+    """30. Response model, the included router's class, status, headers; dependencies run every time."""
+    runs: Runs = []
+    async with client(fastapi_app(cache, runs)) as browser:
+        first = await browser.get("/rows/7", headers={"x-request": "a"})
+        again = await browser.get("/rows/7", headers={"x-request": "b"})
+        assert first.json() == again.json() == {"id": 7, "name": "Emma"}
+        assert runs == ["guard", "row 7", "guard"]
+        assert (again.headers["x-own"], again.headers["x-request"]) == ("yes", "b")
+        assert again.headers["content-type"] == "application/json"
+        missing = [(await browser.get("/rows/0")).status_code for _ in range(2)]
+        pages = [await browser.get("/shop/page") for _ in range(2)]
+        assert missing == [404, 404]
+        assert [page.headers["content-type"] for page in pages] == ["text/html; charset=utf-8"] * 2
+        assert [(await browser.get("/plain/1")).json() for _ in range(2)] == [{"id": 1, "name": "Emma"}] * 2
+        assert [runs.count(name) for name in ("row 0", "html", "plain")] == [1, 1, 1]
+        known = await browser.get("/rows/7", headers={"if-none-match": first.headers["etag"]})
+        assert (known.status_code, known.content) == (304, b"")
+
+
+async def test_pages_differ_by_what_their_key_has(cache: Cache) -> None:
+    """30. Host, query and the headers in vary make pages of their own; Vary says so to other caches."""
+    runs: Runs = []
+    async with client(fastapi_app(cache, runs)) as browser:
+        for _ in range(2):
+            german = await browser.get("/given?kind=a", headers={"accept-language": "de"})
+            await browser.get("/given?kind=a", headers={"accept-language": "en"})
+            await browser.get("/given?kind=b")
+            other = await browser.get("/given?kind=b", headers={"host": "other"})
+        assert sorted(runs) == ["a", "a", "b", "b"]
+        assert other.json()["for"].startswith("http://other/")
+        assert german.headers["vary"].lower() == "accept-language"
+
+
+@pytest.mark.parametrize("kind", ["stream", "task", "session", "cookie", "large"])
+async def test_what_is_ones_own_runs_each_time(cache: Cache, kind: str) -> None:
+    """30. Session read, Set-Cookie, streams, tasks for afterwards and large bodies: as without a cache."""
+    runs: Runs = []
+    async with client(fastapi_app(cache, runs)) as browser:
+        answers = [await browser.get("/given", params={"kind": kind}) for _ in range(2)]
+    assert runs.count(kind) == 2
+    assert runs.count("task done") == (2 if kind == "task" else 0)
+    assert answers[0].content == answers[1].content
+    assert "etag" not in answers[0].headers
+    assert (cache.stats().passes, cache.stats().fills) == (2, 0)
+
+
+async def test_visitors_who_are_known_get_what_is_theirs(cache: Cache) -> None:
+    """30. A cookie, Authorization, or a cookie that a dependency sets: neither from the cache nor into it."""
+    runs: Runs = []
+    async with client(fastapi_app(cache, runs)) as browser:
+        await browser.get("/rows/1")
+        for headers in ({"cookie": "session=x"}, {"authorization": "Basic x"}, {"x-key": "none"}):
+            for _ in range(2):
+                await browser.get("/rows/1", headers=headers)
+    assert runs.count("row 1") == 7
+    assert cache.stats().passes == 6
+
+
+async def test_one_visitors_response_never_reaches_those_who_waited(cache: Cache) -> None:
+    """30. Ten come at once; what the first is given sets a cookie: the other nine run for themselves."""
+    given: list[int] = []
+
+    async def page(request: Request) -> Response:
+        number = len(given)
+        given.append(number)
+        await asyncio.sleep(0.01)
+        return PlainTextResponse(str(number), headers={"set-cookie": f"visitor={number}"})
+
+    app = Starlette(routes=[Route("/", cache.response(ttl=60)(page))])
+    async with client(app) as browser:
+        answers = await asyncio.gather(*(browser.get("/") for _ in range(10)))
+    assert sorted(int(one.text) for one in answers) == list(range(10))
+    assert all(one.headers["set-cookie"] == f"visitor={one.text}" for one in answers)
+
+
+async def test_a_burst_makes_a_page_once(cache: Cache) -> None:
+    """30. A hundred visitors of a cold page: the endpoint runs once."""
+    runs: Runs = []
+
+    async def page(request: Request) -> Response:
+        runs.append("run")
+        await asyncio.sleep(0.01)
+        return PlainTextResponse("page")
+
+    app = Starlette(routes=[Route("/", cache.response(ttl=60)(page))])
+    async with client(app) as browser:
+        answers = await asyncio.gather(*(browser.get("/") for _ in range(100)))
+    assert {one.text for one in answers} == {"page"}
+    assert runs == ["run"]
+
+
+async def test_pages_are_dropped_with_their_data(backend: Backend) -> None:
+    """30. By a tag, by a table, and by their path, in whatever variant."""
+    cache, runs = Cache(backend), []
+
+    @cache.response(ttl=60, reads=["product"], tags=["prices"], vary=["accept-language"], name="page")
+    async def page(request: Request) -> Response:
+        runs.append(request.url.path)
+        return PlainTextResponse(str(len(runs)))
+
+    app = Starlette(routes=[Route("/a/{x}", page)])
+    async with client(app) as browser:
+
+        async def seen() -> list[str]:
+            return [
+                (await browser.get(path, headers={"accept-language": language})).text
+                for path in ("/a/1", "/a/1?q=1", "/a/2")
+                for language in ("de", "en")
+            ]
+
+        assert await seen() == await seen() == list("123456")
+        await page.invalidate("/a/1")
+        assert await seen() == ["7", "8", "9", "10", "5", "6"]
+        await cache.invalidate_tags("prices")
+        assert await seen() == ["11", "12", "13", "14", "15", "16"]
+        await cache.invalidate_tags("product")
+        assert await seen() == ["17", "18", "19", "20", "21", "22"]
+    await cache.close()
+
+
+def flask_app(cache: Cache, runs: Runs) -> flask.Flask:
+    app = flask.Flask(__name__)
+    app.secret_key = "k"
+
+    @app.get("/rows/<int:number>")
+    @cache.response(ttl=60, ignore_cookies=["_ga"])
+    def row(number: int) -> Any:
+        runs.append(f"row {number}")
+        return {"id": number}, 404 if number == 0 else 200, {"X-Own": "yes"}
+
+    @app.get("/given/<kind>")
+    @cache.response(ttl=60)
+    def given(kind: str) -> Any:
+        runs.append(kind)
+        if kind == "session":
+            flask.session.get("user")
+        if kind == "stream":
+            return iter(["a", "b"])
+        if kind == "private":
+            return "yours", {"Cache-Control": "private"}
+        return flask.render_template_string("<p>{{ request.path }}")
+
+    @app.get("/guarded")
+    def guarded() -> Any:
+        if "user" not in flask.session:
+            return cached()
+        return "never"
+
+    @cache.response(ttl=60, name="guarded")
+    def cached() -> str:
+        runs.append("guarded")
+        return "page"
+
+    return app
+
+
+def test_flask_views(cache: Cache) -> None:
+    """30. What Flask makes of a view's result is kept, but not if the session was read, before or in it."""
+    runs: Runs = []
+    with wsgi(flask_app(cache, runs)) as browser:
+        for _ in range(2):
+            assert browser.get("/rows/7", headers={"cookie": "_ga=1"}).json() == {"id": 7}
+            missing = browser.get("/rows/0")
+            template = browser.get("/given/template")
+            for kind in ("session", "stream", "private"):
+                assert "etag" not in browser.get(f"/given/{kind}").headers
+            browser.get("/guarded")
+        assert (missing.status_code, missing.headers["x-own"]) == (404, "yes")
+        assert template.text == "<p>/given/template"
+        counts = {name: runs.count(name) for name in runs}
+        assert counts == {
+            "row 7": 1, "row 0": 1, "template": 1, "session": 2, "stream": 2, "private": 2, "guarded": 2,
+        }  # fmt: skip
+        known = browser.get("/rows/7", headers={"if-none-match": browser.get("/rows/7").headers["etag"]})
+        assert (known.status_code, known.content) == (304, b"")
+
+
+def test_a_function_called_outside_of_a_request_is_just_called(cache: Cache) -> None:
+    """30. As from a shell or a test."""
+    runs: Runs = []
+
+    @cache.response(ttl=60)
+    def view(number: int) -> int:
+        runs.append("run")
+        return number
+
+    assert [view(1), view(1)] == [1, 1]
+    assert runs == ["run", "run"]
+
+
+async def _endless() -> AsyncIterator[bytes]:
+    while True:
+        yield b"tick"
+        await asyncio.sleep(0)
+
+
+@pytest.mark.parametrize("outside", [True, False], ids=["session outside", "session inside"])
+async def test_any_asgi_application(cache: Cache, outside: bool) -> None:
+    """30. The middleware keeps whole pages, and lets through what is not one, wherever the session stands."""
+    runs: Runs = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        runs.append(scope["path"])
+        headers = [(b"content-type", b"text/plain")]
+        if scope["path"] == "/pages/session":
+            scope["session"].get("user")
+        if scope["path"] == "/pages/chunks":
+            headers.append((b"content-length", b"2"))
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        if scope["path"] in ("/pages/chunks", "/pages/stream"):
+            await send({"type": "http.response.body", "body": b"a", "more_body": True})
+            await send({"type": "http.response.body", "body": b"b"})
+        else:
+            await send({"type": "http.response.body", "body": scope["path"].encode()})
+
+    def sessions(inner: Any) -> Any:
+        return session_asgi.SessionMiddleware(inner, store=MemoryStore(), secret_key="k" * 32)
+
+    def pages(inner: Any) -> Any:
+        return cache_asgi.ResponseMiddleware(inner, cache=cache, ttl=60, paths=["/pages/", "/one"])
+
+    whole = sessions(pages(app)) if outside else pages(sessions(app))
+    async with client(whole) as browser:
+        for path in ("/pages/a", "/one", "/one/more", "/pages/session", "/pages/chunks", "/pages/stream"):
+            answers = [await browser.get(path) for _ in range(2)]
+            assert answers[0].content == answers[1].content
+            kept = path in ("/pages/a", "/one", "/pages/chunks")
+            assert runs.count(path) == (1 if kept else 2), path
+            assert ("etag" in answers[0].headers) is kept
+        assert answers[0].text == "ab"
+        assert (await browser.post("/one")).text == "/one"
+
+
+async def test_an_endless_stream_goes_on_as_it_comes(cache: Cache) -> None:
+    """30. Nothing waits for its end: neither its visitor nor the next one."""
+    app = Starlette(routes=[Route("/", lambda request: StreamingResponse(_endless()))])
+    whole = cache_asgi.ResponseMiddleware(app, cache=cache, ttl=60, paths=["/"])
+    for _ in range(2):
+        got = asyncio.Event()
+
+        async def send(message: Any, got: asyncio.Event = got) -> None:
+            if message.get("body"):
+                got.set()
+
+        async def receive() -> Any:
+            await asyncio.Event().wait()
+
+        scope = {
+            "type": "http", "method": "GET", "path": "/", "raw_path": b"/", "query_string": b"",
+            "headers": [], "scheme": "http", "root_path": "",
+        }  # fmt: skip
+        task = asyncio.ensure_future(whole(scope, receive, send))
+        await asyncio.wait_for(got.wait(), 5)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+
+def test_any_wsgi_application(cache: Cache) -> None:
+    """30. The same for WSGI: lists are pages, iterators without a length are streams."""
+    runs: Runs = []
+
+    def app(environ: Any, start_response: Callable[..., Any]) -> Any:
+        path = environ["PATH_INFO"]
+        runs.append(path)
+        if path == "/pages/session":
+            environ["scalekit.session"].get("user")
+        start_response("200 OK", [("Content-Type", "text/plain")])
+        return iter([b"a", b"b"]) if path == "/pages/stream" else [path.encode()]
+
+    def generator(environ: Any, start_response: Callable[..., Any]) -> Iterator[bytes]:
+        runs.append("generator")
+        start_response("200 OK", [("Content-Type", "text/plain")])
+        yield b"a"
+        yield b"b"
+
+    def pages(inner: Any) -> Any:
+        return cache_wsgi.ResponseMiddleware(
+            inner, cache=cache, ttl=60, paths=["/pages/"], name=inner.__name__
+        )
+
+    whole = session_wsgi.SessionMiddleware(pages(app), store=MemoryStore(), secret_key="k" * 32)
+    with wsgi(whole) as browser:
+        for path in ("/pages/a", "/other", "/pages/session", "/pages/stream"):
+            answers = [browser.get(path) for _ in range(2)]
+            assert answers[0].content == answers[1].content
+            assert runs.count(path) == (1 if path == "/pages/a" else 2), path
+        assert answers[0].content == b"ab"
+    with wsgi(pages(generator)) as browser:
+        assert [browser.get("/pages/a").content for _ in range(2)] == [b"ab", b"ab"]
+    assert runs.count("generator") == 2
