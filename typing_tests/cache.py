@@ -9,6 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from scalekit.cache import Cache, Stats
 from scalekit.cache.backend import Backend
+from scalekit.cache.memcached import MemcachedBackend
 from scalekit.cache.memory import MemoryBackend
 from scalekit.cache.redis import RedisBackend
 
@@ -24,6 +25,8 @@ cache = Cache(
 memory: Backend = MemoryBackend(max_entries=10)
 redis: Backend = RedisBackend.from_url("redis://localhost")
 RedisBackend.from_url("redis://localhost", time_out=0.5)  # type: ignore[call-arg]
+memcached: Backend = MemcachedBackend.from_url("memcached://localhost", max_item_size=1 << 21, timeout=0.1)
+MemcachedBackend.from_url("memcached://localhost", time_out=0.5)  # type: ignore[call-arg]
 
 
 @cache.query(ttl=60, reads=["product"], ignore=("session",))

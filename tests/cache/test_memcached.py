@@ -396,6 +396,21 @@ def test_a_large_value(entries: Any, backend: MemcachedBackend) -> None:
     assert read(entries).value is None
 
 
+def test_a_large_result(backend: MemcachedBackend) -> None:
+    """20. One over Memcached's limit is passed through and counted, and no error."""
+    cache = Cache(backend)
+
+    @cache.query(ttl=60)
+    def query(size: int) -> str:
+        return "x" * size
+
+    sizes = [2_000_000, 2_000_000, 1_000_000]
+    assert [len(query(size)) for size in sizes] == sizes
+    stats = cache.stats()
+    assert (stats.oversized, stats.fills, stats.errors) == (1, 1, 0)  # of the second it was known
+    cache.close_sync()
+
+
 def test_a_larger_item(prefix: str) -> None:
     """20. A server that takes more, and is known to."""
     with Memcached(max_item_size=2 << 20) as server:
@@ -563,6 +578,23 @@ async def test_a_hung_memcached_costs_one_timeout(prefix: str, monkeypatch: pyte
                 await query(0)
                 await asyncio.sleep(0.002)
         await cache.close()
+
+
+def test_a_hung_memcached_and_a_client_that_was_given(prefix: str) -> None:
+    """14. Its own time-out is what the first caller waits, and no other: also while the server is probed."""
+    with Memcached() as server:
+        client = Client((server.host, server.port), timeout=0.3, connect_timeout=30)
+        entries = MemcachedBackend(client, prefix=prefix).using("sync")
+        run(entries.ping())
+        with freeze(server):
+            with pytest.raises(BackendTimeout, match=r"within 0\.3 s"):
+                run(entries.read([LOOKUP]))
+            until = time.monotonic() + 0.7  # for two probes; more change nothing
+            while time.monotonic() < until:
+                with pytest.raises(BackendUnavailable, match="breaker"):
+                    run(entries.read([LOOKUP]))
+                time.sleep(0.002)
+        entries.close()
 
 
 async def test_a_restart_makes_nothing_old_valid(prefix: str) -> None:

@@ -113,6 +113,9 @@ async def serving(
     writers: list[asyncio.StreamWriter] = []
     async with await asyncio.start_server(accept, "127.0.0.1", 0) as server:
         yield f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        server.close()
+        for _ in range(10):  # turns of the loop: whoever has just been let in has a writer then
+            await asyncio.sleep(0)
         for writer in writers:
             writer.close()
         await asyncio.gather(*(writer.wait_closed() for writer in writers), return_exceptions=True)

@@ -58,14 +58,14 @@ class Memcached:
 
     ``Memcached(client)`` takes the servers, time-outs, key prefix and TLS of a pymemcache client, for
     synchronous code; connections are our own, and what ``client`` does to values is left out. Time-outs that
-    it does not have are those of :meth:`from_url`.
+    it does not have, and ``spare_callers``, are those of :meth:`from_url`.
 
     Raises:
         ConfigurationError: ``client`` is none of pymemcache.
     """
 
-    def __init__(self, client: Any) -> None:
-        self._begin(source.of_client(client))
+    def __init__(self, client: Any, *, spare_callers: bool = False) -> None:
+        self._begin(source.of_client(client, spare_callers=spare_callers))
 
     @classmethod
     def from_url(

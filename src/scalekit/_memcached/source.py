@@ -110,7 +110,7 @@ def of_target(target: Target, limits: Limits) -> Source:
     )
 
 
-def of_client(client: Any) -> Source:
+def of_client(client: Any, *, spare_callers: bool = False) -> Source:
     """What ``client`` is set up with; it is not used itself.
 
     Raises:
@@ -121,12 +121,14 @@ def of_client(client: Any) -> Source:
         if not servers:
             raise ConfigurationError("the given HashClient has no servers")
         # A copy: the client would take a server out of its own when it fails, and our keys would move.
-        return _of_settings(servers, client.default_kwargs, copy.deepcopy(client.hasher))
+        hasher = copy.deepcopy(client.hasher)
+        return _of_settings(servers, client.default_kwargs, hasher, spare_callers=spare_callers)
     if isinstance(client, Client | PooledClient):
         settings = dict(vars(client))
         if isinstance(client, PooledClient):
             settings["max_pool_size"] = client.client_pool.max_size
-        return _of_settings([Server(_node(client.server), client.server)], settings, RendezvousHash())
+        servers = [Server(_node(client.server), client.server)]
+        return _of_settings(servers, settings, RendezvousHash(), spare_callers=spare_callers)
     kind = f"{type(client).__module__}.{type(client).__qualname__}"
     if kind.startswith("emcache."):
         raise ConfigurationError(
@@ -138,7 +140,9 @@ def of_client(client: Any) -> Source:
     )
 
 
-def _of_settings(servers: Sequence[Server], settings: dict[str, Any], hasher: Any) -> Source:
+def _of_settings(
+    servers: Sequence[Server], settings: dict[str, Any], hasher: Any, *, spare_callers: bool
+) -> Source:
     pool = settings.get("max_pool_size") or _UNBOUNDED
     prefix = settings["key_prefix"]
     # pymemcache has no time limits unless it is told some; ours always have.
@@ -148,6 +152,7 @@ def _of_settings(servers: Sequence[Server], settings: dict[str, Any], hasher: An
             timeout=settings["timeout"] or TIMEOUT,
             connect_timeout=settings["connect_timeout"] or CONNECT_TIMEOUT,
             max_connections=CONNECTIONS if pool >= _UNBOUNDED else pool,
+            spare_callers=spare_callers,
         ),
         hasher=hasher,
         given=True,

@@ -62,7 +62,7 @@ class MemcachedBackend:
         max_item_size: int = _ITEM,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self._memcached = client if isinstance(client, Memcached) else Memcached(client)
+        self._memcached = client if isinstance(client, Memcached) else Memcached(client, spare_callers=True)
         room = _KEY - len(self._memcached.key_prefix) - len(prefix)
         if room < _OWN or not all("!" <= character <= "~" for character in prefix):
             raise ConfigurationError(
