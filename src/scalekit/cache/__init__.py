@@ -115,6 +115,7 @@ class Cache:
             ttl=seconds(local_ttl, name="local_ttl"),
         )
         self._core = Core(local=local, counter=self._counter)
+        self._vias: dict[Colour, Via] = {}
         self._functions: weakref.WeakValueDictionary[str, Any] = weakref.WeakValueDictionary()
 
     @_with_parentheses
@@ -336,7 +337,13 @@ class Cache:
         watch(target, core=self._core, backend=self._backend, unreachable=unreachable)
 
     def _via(self, colour: Colour) -> Via:
-        return Via(self._backend.using(colour), self._core.runtimes[colour])
+        via = self._vias.get(colour)
+        if via is None:
+            # One for all functions, so that their lookups can travel together.
+            entries = self._backend.using(colour)
+            via = Via(entries, self._core.runtimes[colour], distant=not self._backend.local)
+            self._vias[colour] = via
+        return via
 
     def stats(self) -> Stats:
         """What was counted since this cache was made, in this process."""
@@ -428,10 +435,10 @@ class QueryDecorator:
         colour: Colour = "async" if this.is_async else "sync"
         definition = "an async def" if colour == "async" else "a plain def"
         core = self._cache._core
-        entries = in_colour(self._cache._backend, colour, taker=f"{name}, {definition},")
+        in_colour(self._cache._backend, colour, taker=f"{name}, {definition},")
         query = Query(
             name=name,
-            via=Via(entries, core.runtimes[colour]),
+            via=self._cache._via(colour),
             codec=codec,
             life=self._life,
             patience=self._patience,

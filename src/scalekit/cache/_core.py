@@ -215,13 +215,13 @@ class Core:
         mark = self.local.mark(call.tags)
         if not (yield from self.invalidation.allow_reading(query.via, call.key, call.tags)):
             return Asked(None, mark)
-        found = yield from self.or_none(query.via.entries.read([Lookup(call.key, call.tags)]))
+        found = yield from self.or_none(query.via.look(Lookup(call.key, call.tags)))
         if found is None:
             return Asked(None, mark)
         self.invalidation.outage.answered()
-        if found[0].value is not None:
-            self.count("bytes_read", len(found[0].value))
-        return Asked(found[0], mark)
+        if found.value is not None:
+            self.count("bytes_read", len(found.value))
+        return Asked(found, mark)
 
     def read_back(self, query: Query, call: Call, asked: Asked, hit: Hit) -> Steps[tuple[Any, bool]]:
         """The result of a hit, and whether it could be read."""

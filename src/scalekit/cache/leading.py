@@ -59,7 +59,7 @@ class Lead:
         self, core: "Core", query: Query, call: Call, flight: Flight, replaces: Hit | None = None
     ) -> None:
         self._core, self._query, self._call, self._flight = core, query, call, flight
-        self._entries, self._runtime = query.via
+        self._entries, self._runtime = query.via.entries, query.via.runtime
         self._replaces = replaces
         self._since = time.monotonic()
 

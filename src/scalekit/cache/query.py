@@ -4,8 +4,9 @@ from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from scalekit._steps import Steps
 from scalekit.cache.afresh import Afresh
-from scalekit.cache.backend import Entries
+from scalekit.cache.backend import Entries, Lookup
 from scalekit.cache.codecs import Codec
 from scalekit.cache.entry import Found
 from scalekit.cache.local import Mark
@@ -18,6 +19,18 @@ class Via(NamedTuple):
 
     entries: Entries
     runtime: Runtime
+    distant: bool = True
+    """Whether it is worth while to ask for several keys together."""
+
+    def look(self, lookup: Lookup) -> Steps[Found]:
+        """What the back end has for ``lookup``.
+
+        Raises:
+            BackendError: it could not be asked.
+        """
+        if self.distant:
+            return (yield from self.runtime.look(self.entries, lookup))
+        return (yield from self.entries.read([lookup]))[0]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,8 +16,10 @@ from typing import Any, Protocol
 
 from scalekit._forks import renew_in_children
 from scalekit._steps import Steps, run, run_async
-from scalekit.cache.backend import Entries, Lease
+from scalekit.cache.backend import Entries, Lease, Lookup
+from scalekit.cache.entry import Found
 from scalekit.cache.flights import AsyncFlights, Flights, SyncFlights
+from scalekit.cache.lookups import Lookups
 from scalekit.errors import BackendError
 from scalekit.types import Colour
 
@@ -38,6 +40,10 @@ class Runtime(Protocol):
     """One colour."""
 
     flights: Flights
+
+    def look(self, entries: Entries, lookup: Lookup) -> Steps[Found]:
+        """What ``entries`` has, asked for with what others ask for at this moment."""
+        ...
 
     def pause(self, seconds: float) -> Any:
         """Wait: a value or an awaitable of it."""
@@ -66,6 +72,7 @@ class AsyncRuntime:
 
     def __init__(self) -> None:
         self.flights: Flights = AsyncFlights()
+        self.look = Lookups().look
         self._tasks: set[asyncio.Task[Any]] = set()
 
     def pause(self, seconds: float) -> Any:
@@ -125,6 +132,9 @@ class SyncRuntime:
     def __init__(self) -> None:
         self.flights: Flights = SyncFlights()
         self._keeper = _Keeper()
+
+    def look(self, entries: Entries, lookup: Lookup) -> Steps[Found]:
+        return (yield from entries.read([lookup]))[0]
 
     def pause(self, seconds: float) -> Any:
         return time.sleep(seconds)
