@@ -6,17 +6,25 @@ import subprocess
 import sys
 import textwrap
 import threading
+from collections.abc import Callable, Sequence
+from itertools import groupby
 from pathlib import Path
+from typing import Any
 
 import pytest
 import redis.asyncio
 
+from scalekit._redis import Script, cluster_sync
+from scalekit._steps import run, run_async
 from scalekit.cache import Cache
+from scalekit.cache.backend import Lookup
+from scalekit.cache.entry import Found, Hit, Miss, judge
 from scalekit.cache.redis import RedisBackend
+from scalekit.cache.versions import version_of
 from scalekit.errors import BackendError, ConfigurationError, WrongColour
 from tests.faults import FaultProxy, freeze, kill
 from tests.patience import TIMEOUTS
-from tests.servers import RedisServer
+from tests.servers import RedisCluster, RedisServer
 
 
 async def test_what_is_in_redis(redis_server: RedisServer, redis_url: str, prefix: str) -> None:
@@ -60,7 +68,7 @@ async def test_a_hit_is_one_command(redis_url: str, prefix: str) -> None:
 async def test_an_evicted_tag_version_makes_misses(
     redis_server: RedisServer, redis_url: str, prefix: str
 ) -> None:
-    """A version that Redis has thrown away never makes an old result valid again."""
+    """12. A version that Redis has thrown away never makes an old result valid again; nor a mark."""
     cache, calls = Cache(RedisBackend.from_url(redis_url, prefix=prefix)), 0
 
     @cache.query(ttl=60, reads=["product"])
@@ -72,7 +80,225 @@ async def test_an_evicted_tag_version_makes_misses(
     assert [await query(), await query()] == [1, 1]
     redis_server.call("DEL", prefix + "t:product")
     assert [await query(), await query()] == [2, 2]
+    redis_server.call("DEL", prefix + "g")
+    assert [await query(), await query()] == [3, 3]
+    entries = cache._backend.using("async")
+    await run_async(entries.mark(["product"], b"w" * 8, ttl=60))
+    redis_server.call("DEL", prefix + "t:product")
+    assert [await query(), await query()] == [4, 4]
+    await run_async(entries.bump(["product"], b"w" * 8))  # read since, perhaps before the commit
+    assert [await query(), await query()] == [5, 5]
     await cache.close()
+
+
+async def test_a_version_that_is_evicted_while_a_query_runs(
+    redis_server: RedisServer, redis_url: str, prefix: str
+) -> None:
+    """12. What it returns is stored under the version that was read before, and is a miss."""
+    cache, calls = Cache(RedisBackend.from_url(redis_url, prefix=prefix)), 0
+
+    @cache.query(ttl=60, tags=["product"])
+    async def query() -> int:
+        nonlocal calls
+        calls += 1
+        if calls == 1:
+            await asyncio.to_thread(redis_server.call, "DEL", prefix + "t:product")
+        return calls
+
+    assert [await query(), await query(), await query()] == [1, 2, 2]
+    await cache.close()
+
+
+@pytest.mark.parametrize("server", ["redis_server", "redis_cluster"])
+def test_what_the_stream_says(server: str, prefix: str, request: pytest.FixtureRequest) -> None:
+    """16. Keys and tags that were dropped, numbered; of a bump only what had no mark any more."""
+    backend = RedisBackend.from_url(request.getfixturevalue(server).url, prefix=prefix)
+    entries, writer = backend.using("sync"), b"w" * 8
+    for step in (
+        entries.drop(["f:1", "f:2"]),
+        entries.drop_tags(["ü", "b"]),
+        entries.mark(["a", "b"], writer, ttl=60),
+        entries.bump(["a", "b", "c"], writer),  # nobody had marked c
+        entries.bump(["a"], writer),
+        entries.renew_generation(older_than=3600),  # there is none yet
+        entries.renew_generation(older_than=3600),
+        entries.renew_generation(),
+        entries.drop([]),
+    ):
+        run(step)
+    said = entries._commands.execute("XRANGE", prefix + "m", "-", "+")
+    assert [fields[2:] for _, fields in said] == [
+        [b"k", b"f:1", b"k", b"f:2"],
+        [b"t", "ü".encode(), b"t", b"b"],
+        [b"t", b"a", b"t", b"b"],
+        [b"t", b"c"],
+        [b"t", b"a"],
+        [b"g", b"1"],
+        [b"g", b"1"],
+    ]
+    numbers = [int(fields[1]) for _, fields in said]
+    assert [fields[0] for _, fields in said] == [b"n"] * len(said)
+    assert numbers == list(range(numbers[0], numbers[0] + len(said)))
+    entries._commands.execute("DEL", prefix + "m")
+    run(entries.drop(["f:1"]))
+    (_, again), *_ = entries._commands.execute("XRANGE", prefix + "m", "-", "+")
+    assert int(again[1]) > numbers[-1] + 1, "a stream that was lost does not go on as if it were there"
+    entries.close()
+
+
+def test_thousands_at_once(redis_url: str, prefix: str) -> None:
+    """More than fit into one script are changed by several."""
+    entries = RedisBackend.from_url(redis_url, prefix=prefix).using("sync")
+    tags, writer = [f"t{number}" for number in range(9_000)], b"w" * 8
+    run(entries.mark(tags, writer, ttl=60))
+    found = run(entries.read([Lookup("f:1", tuple(tags))]))[0]
+    assert {(record or b"")[:9] for record in found.tags[1:]} == {b"D" + writer}
+    run(entries.bump(tags, writer, position="p"))
+    run(entries.drop(tags))
+    found = run(entries.read([Lookup("f:1", tuple(tags))]))[0]
+    assert len({version_of(record) for record in found.tags[1:]} - {None}) == len(tags)
+    entries.close()
+
+
+def test_a_record_that_is_in_use_stays(redis_server: RedisServer, redis_url: str, prefix: str) -> None:
+    """Tags and the generation do not end while there are misses that ask for them."""
+    entries = RedisBackend.from_url(redis_url, prefix=prefix).using("sync")
+    for key in ("f:1", "f:2"):
+        lookup = Lookup(key, ("a",))
+        run(entries.acquire(lookup, run(entries.read([lookup]))[0], ttl=5))
+        for record in ("g", "t:a"):
+            assert redis_server.call("PTTL", prefix + record) > 24 * 3600 * 1000
+            redis_server.call("PEXPIRE", prefix + record, 60_000)
+    entries.close()
+
+
+def test_what_is_no_entry_is_replaced(redis_server: RedisServer, redis_url: str, prefix: str) -> None:
+    """24. Something cut off, or of a kind that is not known, is a miss and stands in nobody's way."""
+    entries: Any = RedisBackend.from_url(redis_url, prefix=prefix).using("sync")
+    lookup = Lookup("f:1", ("a",))
+    lease = run(entries.acquire(lookup, Found(None, (None, None)), ttl=60))
+    head = bytes([2]) + lease.versions
+    for value in (
+        b"",
+        b"E",
+        b"E" + head + bytes(19),
+        b"X" + head + bytes(30),
+        b"R" + bytes(24) + b"E" + head,
+    ):
+        entries._commands.execute("SET", prefix + "f:1", value)
+        assert isinstance(judge(run(entries.read([lookup]))[0], 0), Miss)
+        lease = run(entries.acquire(lookup, Found(None, (None, None)), ttl=60))
+        assert lease.mine
+    entries.close()
+
+
+def test_many_lookups_are_one_command(redis_url: str, prefix: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """26. One MGET for all, in which each key is named once."""
+    entries = RedisBackend.from_url(redis_url, prefix=prefix).using("sync")
+    sent: list[tuple[Any, ...]] = []
+    execute = entries._commands.execute
+    monkeypatch.setattr(entries._commands, "execute", lambda *args: sent.append(args) or execute(*args))
+    lookups = [Lookup(f"f:{number}", ("a", f"b{number % 2}")) for number in [*range(30), 0]]
+    assert run(entries.read(lookups)) == [Found(None, (None,) * 3)] * 31
+    (command,) = sent
+    assert command[0] == "MGET"
+    assert sorted(command[1:]) == sorted(
+        [
+            prefix + "g",
+            *(f"{prefix}t:{tag}" for tag in ("a", "b0", "b1")),
+            *(f"{prefix}f:{n}" for n in range(30)),
+        ]
+    )
+    entries.close()
+
+
+def test_a_hit_on_a_cluster_is_one_trip(
+    redis_cluster: RedisCluster, prefix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A thread asks all the nodes before it waits for one; and so does one who stores."""
+    cache, steps = Cache(RedisBackend.from_url(redis_cluster.url, prefix=prefix)), list[str]()
+
+    class Watched(cluster_sync.Trip):
+        def __init__(self, *args: Any, **options: Any) -> None:
+            steps.append("send")
+            super().__init__(*args, **options)
+
+        def replies(self, *args: Any, **options: Any) -> list[Any]:
+            steps.append("read")
+            return super().replies(*args, **options)
+
+    @cache.query(ttl=60, tags=list("abcdefgh"))
+    def query(number: int) -> int:
+        return number
+
+    for number in range(30):  # so that each node has the scripts
+        query(number)
+    monkeypatch.setattr(cluster_sync, "Trip", Watched)
+    query(1)
+    assert 1 <= steps.count("send") <= 3
+    assert [step for step, _ in groupby(steps)] == ["send", "read"]
+    steps.clear()
+    query(30)
+    # Asked, leased (the tags with the lease), filled.
+    assert [step for step, _ in groupby(steps)] == ["send", "read"] * 3
+    cache.close_sync()
+
+
+MILLION = Script("""
+local value = 'E' .. string.char(2) .. ARGV[2] .. string.rep(string.char(127), 20) .. ARGV[3]
+for number = ARGV[4], ARGV[5] do
+    redis.call('SET', ARGV[1] .. number, value)
+end
+return 1""")
+
+
+def test_dropping_is_as_much_for_a_million_entries(prefix: str) -> None:
+    """13. A tag, everything, a commit: as many commands for 10^6 entries as for one, as the server counts."""
+    with RedisServer() as server:
+        backend = RedisBackend.from_url(server.url, prefix=prefix, timeout=10)
+        cache = Cache(backend)
+        entries: Any = backend.using("sync")
+
+        def commands() -> int:
+            return int(server.info("stats")["total_commands_processed"])
+
+        def fill(count: int, numbers: Sequence[int]) -> None:
+            lookup = Lookup("f:lease", ("product",))
+            lease = run(entries.acquire(lookup, run(entries.read([lookup]))[0], ttl=60))
+            run(entries.release(lease))
+            for first in numbers:
+                ends = [first, min(first + count - 1, 1_000_000)]
+                entries._commands.script(MILLION, [], [prefix + "f:", lease.versions, b"payload", *ends])
+
+        def hits(numbers: Sequence[int]) -> int:
+            lookups = [Lookup(f"f:{number}", ("product",)) for number in numbers]
+            return sum(isinstance(judge(found, 0), Hit) for found in run(entries.read(lookups)))
+
+        def cost(drop: Callable[[], None], numbers: Sequence[int]) -> int:
+            assert hits(numbers) == len(numbers)
+            before = commands()
+            drop()
+            spent = commands() - before
+            assert hits(numbers) == 0
+            return spent
+
+        drops = [
+            lambda: cache.invalidate_tags_sync("product"),
+            lambda: run(entries.renew_generation()),
+            lambda: run(entries.mark(["product"], b"w" * 8, ttl=60)),
+        ]
+        costs = []
+        for some in ([1], [1], [1, 500_000, 1_000_000]):  # the first time scripts are sent in full
+            if len(some) > 1:
+                fill(100_000, range(1, 1_000_000, 100_000))
+                assert server.call("DBSIZE") > 1_000_000
+            costs.append([])
+            for drop in drops:
+                fill(1, some)  # by the drop before all the others are none any more
+                costs[-1].append(cost(drop, some))
+            run(entries.bump(["product"], b"w" * 8))
+        assert costs[1] == costs[2]
+        cache.close_sync()
 
 
 async def test_another_return_type_is_a_miss(redis_url: str, prefix: str) -> None:

@@ -9,6 +9,7 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from scalekit._forks import renew_in_children
 from scalekit.cache import versions
@@ -122,7 +123,7 @@ class MemoryBackend:
                 self._put(lease.key, again, self._left(lease.key))
             else:
                 self._put(lease.key, value, ttl)
-            return lease
+            return replace(lease, left=ttl)
 
     @immediate
     def fill(self, lease: Lease, value: bytes, *, ttl: float) -> bool:

@@ -12,7 +12,7 @@ import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import wraps
-from typing import Any, ParamSpec, TypeVar, Unpack
+from typing import Any, ParamSpec, TypeAlias, TypeVar, Unpack
 
 from scalekit._options import LinkOptions, check_names
 from scalekit._redis import Commands, Redis, Request, ResponseError, Script
@@ -138,7 +138,7 @@ class _Entries:
             reply = yield from self._acquire_apart(key, tags, found, wanted)
         else:
             reply = yield self._commands.script(
-                scripts.ACQUIRE, [key, *tags], [versions.new_version(), *wanted]
+                scripts.ACQUIRE, [key, *tags], [_new_versions(len(tags)), *wanted]
             )
         match reply:
             case [[b"dirty"], *_]:
@@ -171,7 +171,7 @@ class _Entries:
     ) -> Steps[Any]:
         """What the script replies, from nodes of a Cluster; the time is a list, of each tag's node."""
         seen = versions_of(found.tags)
-        asked = [scripts.RECORD.request([tag], [versions.new_version()]) for tag in tags]
+        asked = [scripts.RECORD.request([tag], [_new_versions(1)]) for tag in tags]
         if seen is not None:  # most likely they still are the tags' versions
             asked.append(scripts.TAKE.request([key], [seen, *wanted]))
         replies = yield self._commands.pipeline(asked)
@@ -204,29 +204,32 @@ class _Entries:
     @_or_unavailable
     def drop(self, keys: Sequence[str]) -> Steps[None]:
         names = [self._prefix + key for key in keys]
-        yield from self._change(scripts.DROP, names, [], said="k", called=keys)
+        yield from self._change(scripts.DROP, names, lambda count: [], said="k", called=keys)
 
     @_or_unavailable
     def drop_tags(self, tags: Sequence[str]) -> Steps[None]:
-        yield from self._change_tags(scripts.DROP_TAGS, tags, [versions.new_version()])
+        yield from self._change_tags(scripts.DROP_TAGS, tags, lambda count: [_new_versions(count)])
 
     @_or_unavailable
     def mark(self, tags: Sequence[str], writer: bytes, *, ttl: float) -> Steps[None]:
-        yield from self._change_tags(scripts.MARK, tags, [writer, _milliseconds(ttl)])
+        yield from self._change_tags(scripts.MARK, tags, lambda count: [writer, _milliseconds(ttl)])
 
     @_or_unavailable
     def bump(self, tags: Sequence[str], writer: bytes, *, position: str | None = None) -> Steps[None]:
         where = (position or "").encode()
         if len(where) > versions.MAX_POSITION:
             where = b""
-        yield from self._change_tags(scripts.BUMP, tags, [writer, versions.new_version(), where])
+        yield from self._change_tags(scripts.BUMP, tags, lambda count: [writer, _new_versions(count), where])
 
     @_or_unavailable
     def renew_generation(self, *, older_than: float | None = None) -> Steps[None]:
         age = "" if older_than is None else int(older_than * 1000)
-        arguments = [versions.new_version(), age]
         yield from self._change(
-            scripts.RENEW_GENERATION, [self._generation], arguments, said="g", called=["1"]
+            scripts.RENEW_GENERATION,
+            [self._generation],
+            lambda count: [_new_versions(count), age],
+            said="g",
+            called=["1"],
         )
 
     @_or_unavailable
@@ -252,14 +255,14 @@ class _Entries:
             _number((yield self._commands.script(script, [self._prefix + lease.key], [lease.token, *args])))
         )
 
-    def _change_tags(self, script: Script, tags: Sequence[str], args: Sequence[bytes | int]) -> Steps[None]:
+    def _change_tags(self, script: Script, tags: Sequence[str], args: "_Arguments") -> Steps[None]:
         yield from self._change(script, self._tags(tags)[1:], args, said="t", called=tags)
 
     def _change(
         self,
         script: Script,
         names: Sequence[str],
-        args: Sequence[bytes | int | str],
+        args: "_Arguments",
         *,
         said: str,
         called: Sequence[str],
@@ -268,15 +271,23 @@ class _Entries:
         if not names:
             return
         if self._cluster:
-            replies = yield self._commands.pipeline([script.request([name], args) for name in names])
+            replies = yield self._commands.pipeline([script.request([name], args(1)) for name in names])
             news = [call for call, reply in zip(called, replies, strict=True) if _number(reply)]
             for some in _portions(news):
                 words = [word for call in some for word in (said, call)]
                 _number((yield self._commands.script(scripts.TELL, [self._stream], words)))
             return
         for some, calls in zip(_portions(names), _portions(called), strict=True):
-            reply = yield self._commands.script(script, [*some, self._stream], [*args, *calls])
+            reply = yield self._commands.script(script, [*some, self._stream], [*args(len(some)), *calls])
             _number(reply)
+
+
+_Arguments: TypeAlias = Callable[[int], Sequence[bytes | int | str]]
+"""A script's arguments, for so many keys."""
+
+
+def _new_versions(count: int) -> bytes:
+    return secrets.token_bytes(count * versions.VERSION_BYTES)
 
 
 def _portions(items: Sequence[str]) -> list[Sequence[str]]:

@@ -138,7 +138,7 @@ ACQUIRE = Script(
     + """
 local records, versions = {}, ''
 for at = 2, #KEYS do
-    local record = record_of(KEYS[at], ARGV[1])
+    local record = record_of(KEYS[at], string.sub(ARGV[1], at * 8 - 15, at * 8 - 8))
     records[at - 1] = record
     if string.sub(record, 1, 1) ~= 'V' or #record < 17 then
         return {{'dirty'}, now, records}
@@ -149,7 +149,7 @@ return {take(KEYS[1], versions, ARGV[2], tonumber(ARGV[3]), ARGV[4]), now, recor
 """
 )
 """A lease on ``KEYS[1]`` under the tags that are the other keys. Gives what came of it, the time, and the
-tags' records. ``ARGV``: a version for tags that have none, a token, for how long, and whether to refresh (1,
+tags' records. ``ARGV``: versions for tags that have none, a token, for how long, and whether to refresh (1,
 0)."""
 
 RECORD = Script(NOW + _MARKS + _RECORD + "return {record_of(KEYS[1], ARGV[1]), now}")
@@ -254,12 +254,12 @@ DROP_TAGS = _changing(
     if rest ~= '' then
         keep_marks(key, rest, last)
     else
-        renew(key, ARGV[1], '')
+        renew(key, string.sub(ARGV[1], at * 8 - 7, at * 8), '')
     end
     """,
     "t",
 )
-"""Give tags the version ``ARGV[1]``, but for those that have marks, and say so."""
+"""Give tags the versions ``ARGV[1]``, but for those that have marks, and say so."""
 
 MARK = _changing(
     2,
@@ -286,7 +286,7 @@ BUMP = _changing(
     if rest ~= '' then
         keep_marks(key, rest, last)
     else
-        renew(key, ARGV[2], ARGV[3])
+        renew(key, string.sub(ARGV[2], at * 8 - 7, at * 8), ARGV[3])
     end
     if found then
         news = false
@@ -297,9 +297,9 @@ BUMP = _changing(
     "t",
     "return lost",
 )
-"""Take the marks of the writer ``ARGV[1]`` away, and give tags without others the version ``ARGV[2]`` and the
-position ``ARGV[3]``. Where its mark was gone, something older may have been read since: only that is news.
-Gives the number of these."""
+"""Take the marks of the writer ``ARGV[1]`` away, and give tags without others the versions ``ARGV[2]`` and
+the position ``ARGV[3]``. Where its mark was gone, something older may have been read since: only that is
+news. Gives the number of these."""
 
 RENEW_GENERATION = _changing(
     2,

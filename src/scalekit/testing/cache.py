@@ -543,6 +543,7 @@ def _check_lease_time(entries: Entries) -> Steps[None]:
     dead = yield from _leased(entries, ended, ttl=_SHORT)
     alive = yield from _leased(entries, kept, ttl=_SHORT)
     alive = yield from _in_place(entries, alive, "renew: a lease that is in place is renewed")
+    assert alive.left > _SHORT, "renew: left is the time that the lease lasts from now on"
     passing = yield from _leased(entries, marked)
     yield from entries.release(passing, mark=pack_pass(passing.versions), ttl=_SHORT)
     yield from _wait_for(_is_free(entries, ended), "acquire: a lease must end when its time has passed")
@@ -608,13 +609,20 @@ def _check_refresh_time(entries: Entries) -> Steps[None]:
     yield from _filled(entries, lookup)
     dead = yield from _leased(entries, lookup, ttl=_SHORT, refresh=True)
 
+    mine: Lease | None = None
+
     def free() -> Steps[bool]:
-        lease = yield from _acquire(entries, lookup, refresh=True)
-        return isinstance(lease, Lease) and lease.mine
+        nonlocal mine
+        told = yield from _acquire(entries, lookup, refresh=True)
+        mine = told if isinstance(told, Lease) and told.mine else None
+        return mine is not None
 
     yield from _wait_for(free, "acquire: the right to refresh must end when its time has passed")
     yield from _voided(entries, dead, "a lease that has ended is none when another has it")
     assert (yield from _payload(entries, lookup)) == b"payload", "acquire: an entry stays readable"
+    assert mine is not None
+    stored = yield from entries.fill(mine, _entry(mine, b"new"), ttl=_LONG)
+    assert stored is True, "acquire: the right to refresh that was taken over is one"
 
 
 def _check_generation(entries: Entries) -> Steps[None]:
