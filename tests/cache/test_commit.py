@@ -33,6 +33,7 @@ class Backend(MemoryBackend):
         super().__init__()
         self.log = log
         self.before: dict[str, Callable[[], Any]] = {}
+        self.after: dict[str, Callable[[], Any]] = {}
 
     def mark(self, tags: Sequence[str], writer: bytes, *, ttl: float) -> Steps[None]:
         yield from self._said("mark", tags)
@@ -41,6 +42,7 @@ class Backend(MemoryBackend):
     def bump(self, tags: Sequence[str], writer: bytes, *, position: str | None = None) -> Steps[None]:
         yield from self._said("bump", tags)
         yield from super().bump(tags, writer, position=position)
+        self.after.get("bump", lambda: None)()
 
     def _said(self, what: str, tags: Sequence[str]) -> Steps[None]:
         self.log.append(f"{what} {' '.join(tags)}")
@@ -123,6 +125,17 @@ def test_marked_before_and_bumped_after(engine: Engine, log: list[str], way: str
         session.scalar(select(Product.price))
         session.commit()
     assert log == ["SELECT", "COMMIT"]
+
+
+def test_a_connection_that_is_kept(engine: Engine, log: list[str]) -> None:
+    """8. Nobody tells us when its COMMIT is over: its next transaction, or the pool, is the first to know."""
+    cache = Cache(Backend(log))
+    cache.watch(engine)
+    with engine.connect() as connection:
+        for _ in range(2):
+            connection.execute(change())
+            connection.commit()
+    assert log == ["UPDATE", "mark product", "COMMIT", "bump product"] * 2
 
 
 def test_nothing_is_stored_in_between(engine: Engine, log: list[str]) -> None:
@@ -300,8 +313,13 @@ async def test_asynchronous_commits_do_not_wait_for_the_bump(
     backend = Backend(log)
     cache, maker = Cache(backend), async_sessionmaker(async_engine)
     cache.watch(maker)
-    go = asyncio.Event()
-    backend.before["bump"] = lambda: go.wait()
+    bumping, go = asyncio.Event(), asyncio.Event()
+
+    def wait() -> Any:
+        bumping.set()
+        return go.wait()
+
+    backend.before["bump"] = wait
 
     @cache.query(ttl=60, reads=[Product])
     async def price(session: AsyncSession) -> int:
@@ -314,12 +332,16 @@ async def test_asynchronous_commits_do_not_wait_for_the_bump(
     async with maker() as session:
         await session.execute(change())
         await session.commit()  # returns
+        await bumping.wait()
+        assert await other() == 1
+        backend.after["bump"] = lambda: log.append("bumped")
+        backend.read = lambda lookups: log.append("read") or MemoryBackend.read(backend, lookups)  # type: ignore
         reading = asyncio.create_task(price(session))
         assert await other() == 1
-        assert not reading.done()
         go.set()
         assert [await reading, await price(session)] == [2, 2]
-    assert (cache.stats().hits, cache.stats().fills) == (1, 2)
+    assert (cache.stats().hits, cache.stats().fills) == (2, 2)
+    assert log[log.index("bumped") :].count("read") == 2
 
 
 async def test_a_request_that_is_cancelled_after_its_commit(

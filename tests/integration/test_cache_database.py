@@ -3,16 +3,19 @@
 import asyncio
 import dataclasses
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import func, select
-from sqlalchemy.ext.asyncio import AsyncSession
-from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+from sqlalchemy import func, insert, select, text
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
+from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
 from scalekit.cache import Cache
+from scalekit.cache.memory import MemoryBackend
 from scalekit.cache.redis import RedisBackend
-from scalekit.database import ANY, AsyncCluster
+from scalekit.database import ANY, AsyncCluster, Cluster
+from scalekit.errors import ConfigurationError
 from tests.conftest import Database
 from tests.faults import kill, pause_replay
 from tests.patience import be_patient
@@ -103,6 +106,121 @@ async def test_a_transaction_that_began_on_a_replica_stores_nothing(
             assert theirs == Seen(1)
         async with cluster.session() as session:
             assert await count(session) == Seen(1)
+    await cache.close()
+
+
+def of_connection(cache: Cache) -> Any:
+    @cache.query(ttl=600, reads=[Product], name="of connection")
+    async def count(connection: AsyncConnection) -> Seen:
+        return Seen(await connection.scalar(select(func.count()).select_from(Product)) or 0)
+
+    return count
+
+
+async def test_a_replica_that_has_what_was_committed_fills(
+    cluster: AsyncCluster, database: Database, redis_url: str, prefix: str
+) -> None:
+    """10. The position of the commit is kept with the tag: whoever reads past it may store."""
+    cache = Cache(RedisBackend.from_url(redis_url, prefix=prefix))
+    cache.watch(cluster)
+    by_session, by_connection = define(cache), of_connection(cache)
+    async with cluster.session() as session:
+        assert await by_session(session) == Seen(0)
+    async with cluster.session() as session:
+        session.add(Product(name="x"))
+        await session.commit()
+        position = session.sync_session.committed_position()  # type: ignore[attr-defined]
+        assert position is not None
+    await cache._core.invalidation.bumps.end()
+    fills = cache.stats().fills
+
+    async def on_replica(connection: AsyncSession | AsyncConnection) -> bool:
+        return bool(await connection.scalar(text("SELECT pg_is_in_recovery()")))
+
+    async with asyncio.timeout(30):
+        while cache.stats().fills == fills:
+            async with cluster.session() as session:
+                assert await on_replica(session)
+                if session.sync_session.has_read_past(position):  # type: ignore[attr-defined]
+                    assert await by_session(session) == Seen(1)
+        while cache.stats().fills == fills + 1:
+            async with cluster.connection(read=True) as connection:
+                assert await on_replica(connection)
+                if connection.sync_connection.has_read_past(position):  # type: ignore[union-attr]
+                    assert await by_connection(connection) == Seen(1)
+    assert cache.stats().fills == fills + 2
+    await cache.close()
+
+
+async def test_a_connection_for_reading_that_is_behind(
+    cluster: AsyncCluster, database: Database, redis_url: str, prefix: str
+) -> None:
+    """10. As an argument of a cached function: one in a transaction on a replica that stands still."""
+    cache = Cache(RedisBackend.from_url(redis_url, prefix=prefix))
+    cache.watch(cluster)
+    count = of_connection(cache)
+    async with cluster.connection(read=True) as connection:
+        assert await count(connection) == Seen(0)
+    one, two = database.cluster.replicas
+    with pause_replay(one), pause_replay(two):
+        await add(cluster)
+        async with cluster.connection(read=True) as connection:
+            assert await connection.scalar(text("SELECT pg_is_in_recovery()"))
+            assert not connection.sync_connection.has_read_past(None)  # type: ignore[union-attr]
+            assert await count(connection) == Seen(0)
+        async with cluster.connection(read=True) as connection:
+            assert await count(connection) == Seen(1)  # on the primary, for it had not begun
+    await cache.close()
+
+
+@pytest.mark.parametrize("by", ["connection", "primary_engine"])
+def test_what_a_clusters_core_connections_change(tmp_path: Path, by: str) -> None:
+    """8. cluster.watch() sees them, and their COMMIT drops what reads the tables."""
+    cluster = Cluster(f"sqlite:///{tmp_path}/db")
+    Base.metadata.create_all(cluster.primary_engine)
+    cache = Cache(MemoryBackend())
+    cache.watch(cluster)
+
+    @cache.query(ttl=600, reads=[Product])
+    def count(session: Session) -> int:
+        return session.scalar(select(func.count()).select_from(Product)) or 0
+
+    def seen() -> int:
+        with cluster.session() as session:
+            return count(session)
+
+    assert [seen(), seen()] == [0, 0]
+    with cluster.connection() if by == "connection" else cluster.primary_engine.connect() as connection:
+        connection.execute(insert(Product).values(name="x"))
+        assert seen() == 0  # without the cache
+        connection.commit()
+    assert [seen(), seen()] == [1, 1]
+    stats = cache.stats()
+    assert (stats.invalidations, stats.fills, stats.bypasses) == (1, 2, 1)
+    with pytest.raises(ConfigurationError, match="ClusterEngine has no connections of its own; give cache"):
+        cache.watch(cluster.primary_engine)
+    cluster.dispose()
+
+
+async def test_what_an_asynchronous_clusters_connections_change(
+    cluster: AsyncCluster, redis_url: str, prefix: str
+) -> None:
+    """8. The same, over PostgreSQL and Redis."""
+    cache = Cache(RedisBackend.from_url(redis_url, prefix=prefix))
+    cache.watch(cluster)
+    count = define(cache)
+
+    async def ask() -> Seen:
+        async with cluster.session() as session:
+            seen: Seen = await count(session)
+            return seen
+
+    assert [await ask(), await ask()] == [Seen(0)] * 2
+    async with cluster.connection() as connection:
+        await connection.execute(insert(Product).values(name="x"))
+        await connection.commit()
+    assert [await ask(), await ask()] == [Seen(1)] * 2
+    assert (cache.stats().fills, cache.stats().invalidations) == (2, 1)
     await cache.close()
 
 

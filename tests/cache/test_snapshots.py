@@ -1,0 +1,249 @@
+"""What was read in an old snapshot, or loaded before, is nobody else's: it would outlive the commit."""
+
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine, create_engine, event, select, text, update
+from sqlalchemy.orm import Session, scoped_session, sessionmaker
+from sqlalchemy.pool import NullPool
+
+from scalekit.cache import Cache
+from scalekit.cache.backend import Lease
+from scalekit.cache.memory import MemoryBackend
+from scalekit.cache.positions import Positioned, keeps_snapshot, known_positions, may_store
+from scalekit.cache.uses import Uses
+from tests.cache._shop import Base, Product, define
+from tests.conftest import Database
+from tests.servers import MariaDBPair
+
+
+@contextmanager
+def sqlite(path: Path) -> Iterator[Engine]:
+    """With transactions that begin with BEGIN, which Python's driver has to be told to."""
+    engine = create_engine(f"sqlite:///{path}/db", poolclass=NullPool)
+
+    @event.listens_for(engine, "connect")
+    def connect(connection: Any, _: Any) -> None:
+        connection.isolation_level = None
+        connection.execute("PRAGMA journal_mode=WAL")
+
+    event.listen(engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN"))
+    yield engine
+    engine.dispose()
+
+
+@pytest.fixture(params=["sqlite", "postgresql", "mariadb"])
+def engine(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Engine]:
+    """Each with an isolation level that keeps a snapshot; MariaDB's and SQLite's is the default."""
+    if request.param == "sqlite":
+        with sqlite(tmp_path) as engine:
+            Base.metadata.create_all(engine)
+            yield engine
+        return
+    if request.param == "postgresql":
+        database: Database = request.getfixturevalue("database")
+        engine = create_engine(database.primary_url("psycopg"), isolation_level="REPEATABLE READ")
+    else:
+        pair: MariaDBPair = request.getfixturevalue("mariadb")
+        name = f"test_{uuid.uuid4().hex[:12]}"
+        pair.primary.sql(f"CREATE DATABASE {name}")
+        engine = create_engine(pair.primary.url("pymysql", name))
+    Base.metadata.create_all(engine)
+    yield engine
+    engine.dispose()
+    if request.param == "mariadb":
+        pair.primary.sql(f"DROP DATABASE {name}")
+
+
+def filled(engine: Engine) -> tuple[sessionmaker[Session], Cache, Any]:
+    """With a product, whose price is cached once already."""
+    maker, cache = sessionmaker(engine), Cache(MemoryBackend())
+    cache.watch(maker)
+    price = define(cache)
+    with maker.begin() as session:
+        session.add(Product(id=1, price=1))
+    with maker() as session:
+        assert price(session) == 1
+    return maker, cache, price
+
+
+def commit(maker: sessionmaker[Session], price: int) -> None:
+    with maker.begin() as session:
+        session.execute(update(Product).values(price=price))
+
+
+def test_a_snapshot_from_before_a_commit(engine: Engine) -> None:
+    """6, 8. Its owner gets what it shows, and everybody else what was committed."""
+    maker, cache, price = filled(engine)
+    with maker() as old:
+        old.scalar(select(Product.id))
+        commit(maker, 2)
+        assert price(old) == 1
+        assert (cache.stats().fills, cache.stats().discarded) == (1, 1)
+    with maker() as session:
+        assert [price(session), price(session)] == [2, 2]
+    assert (cache.stats().fills, cache.stats().hits) == (2, 1)
+
+
+def test_a_snapshot_from_after_a_commit(tmp_path: Path) -> None:
+    """It is stored, also if the transaction began before the function."""
+    now = [time.time()]
+    cache = Cache(MemoryBackend(clock=lambda: now[0]))
+    with sqlite(tmp_path) as engine:
+        Base.metadata.create_all(engine)
+        maker = sessionmaker(engine)
+        cache.watch(maker)
+        price = define(cache)
+        with maker.begin() as session:
+            session.add(Product(id=1, price=1))
+        now[0] += 1
+        with maker() as session:
+            session.scalar(select(Product.id))
+            # The generation is made with the first lease, and so is younger than this snapshot.
+            assert (price(session), cache.stats().fills) == (1, 0)
+        now[0] += 1
+        with maker() as session:
+            session.scalar(select(Product.id))
+            assert (price(session), cache.stats().fills) == (1, 1)
+
+
+def test_each_statement_for_itself(database: Database) -> None:
+    """6. Under READ COMMITTED a transaction sees what is committed meanwhile, and may store it."""
+    engine = create_engine(database.primary_url("psycopg"))
+    Base.metadata.create_all(engine)
+    maker, cache, price = filled(engine)
+    with maker() as old:
+        old.scalar(select(Product.id))
+        commit(maker, 2)
+        assert [price(old), price(old)] == [2, 2]
+    with maker() as old:
+        old.execute(text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ"))
+        old.scalar(select(Product.id))
+        commit(maker, 3)
+        assert price(old) == 2  # its own snapshot, which it has asked for in a text
+    with maker() as session:
+        assert price(session) == 3
+    assert cache.stats().fills == 3
+    engine.dispose()
+
+
+@pytest.mark.parametrize("given", ["argument", "registry"])
+def test_what_a_session_keeps(tmp_path: Path, given: str) -> None:
+    """6, 8. SQLAlchemy hands out the same instance again, without what was committed since it was loaded."""
+    engine = create_engine(f"sqlite:///{tmp_path}/db", poolclass=NullPool)
+    Base.metadata.create_all(engine)
+    maker, cache = sessionmaker(engine), Cache(MemoryBackend())
+    db = scoped_session(maker)
+    cache.watch(db)
+
+    @cache.query(ttl=3600, reads=[Product])
+    def by_argument(session: Session) -> int:
+        return session.get_one(Product, 1).price
+
+    @cache.query(ttl=3600, reads=[Product])
+    def by_registry() -> int:
+        return db.get_one(Product, 1).price
+
+    def price(session: Session) -> int:
+        return by_argument(session) if given == "argument" else by_registry()
+
+    with maker.begin() as session:
+        session.add(Product(id=1, price=1))
+    kept = db.get_one(Product, 1)
+    commit(maker, 2)
+    assert (price(db()), kept.price) == (1, 1)
+    assert cache.stats().fills == 0
+    db.rollback()  # it forgets what it has loaded
+    assert [price(db()), price(db())] == [2, 2]
+    assert (cache.stats().fills, cache.stats().hits) == (1, 1)
+    db.remove()
+    engine.dispose()
+
+
+@pytest.mark.parametrize(
+    ("ages", "began", "stored"),
+    [
+        ((60, 60), -10, True),
+        ((60, 9), -10, False),  # the tag was changed since
+        ((9, 60), -10, False),  # everything was dropped since
+        ((60, 10.01), -10, False),  # too close to tell
+        ((60, 0), 0.5, True),  # it began inside of the function
+        ((60, 0), None, True),
+    ],
+)
+def test_which_snapshots_may_be_stored(ages: tuple[float, ...], began: float | None, stored: bool) -> None:
+    """6. All of the versions are older than the snapshot, by more than a clock's inaccuracy."""
+    lease = Lease("k", b"", b"", mine=True, left=1, ages=ages, positions=(None, None))
+    uses = Uses(lease)
+    uses.oldest = None if began is None else uses.started + began
+    assert may_store(uses, lease) is stored
+
+
+def test_levels_that_keep_a_snapshot() -> None:
+    """What nobody knows may."""
+    assert [level for level in ("SERIALIZABLE", "REPEATABLE READ", None) if not keeps_snapshot(level)] == []
+    for level in ("READ COMMITTED", "read_uncommitted", "AUTOCOMMIT"):
+        assert not keeps_snapshot(level)
+
+
+def test_positions_from_before_the_generation_are_not_known() -> None:
+    """10. A commit that nobody could be told of may have come after them."""
+    assert known_positions([None, "a", "b", None], [10, 9, 11, 1]) == ("a", None, None)
+
+
+class OnReplica(Session):
+    """As anybody may write one, for replicas of their own."""
+
+    reached = 0
+
+    def committed_position(self) -> str | None:
+        return str(self.reached)
+
+    def has_read_past(self, position: str | None) -> bool:
+        return position is not None and int(position) <= self.reached
+
+
+def test_sessions_that_say_how_far_they_have_read(tmp_path: Path) -> None:
+    """10. One that is behind the last commit of the tables gets its result, and nothing is stored."""
+    engine = create_engine(f"sqlite:///{tmp_path}/db", poolclass=NullPool)
+    Base.metadata.create_all(engine)
+    maker, cache = sessionmaker(engine, class_=OnReplica), Cache(MemoryBackend())
+    assert isinstance(maker(), Positioned)
+    cache.watch(maker)
+    price = define(cache)
+    fills = []
+    with maker() as session:
+        price(session)
+    for reached in (None, 4, 5, 5):
+        with maker() as session:
+            if reached is None:
+                session.reached = 5
+                session.add(Product(id=1, price=1))
+                session.commit()  # at 5
+            else:
+                session.reached = reached
+                assert price(session) == 1
+        fills.append(cache.stats().fills)
+    assert (fills, cache.stats().hits) == ([0, 0, 1, 1], 1)
+    engine.dispose()
+
+
+def test_a_position_that_is_not_known(tmp_path: Path) -> None:
+    """10, 12. A version that an invalidation by hand has made, or a miss, has none: no replica fills it."""
+    engine = create_engine(f"sqlite:///{tmp_path}/db", poolclass=NullPool)
+    Base.metadata.create_all(engine)
+    maker, cache = sessionmaker(engine, class_=OnReplica), Cache(MemoryBackend())
+    cache.watch(maker)
+    price = define(cache)
+    with maker() as session:
+        session.reached = 5
+        price(session)
+        cache.invalidate_tags_sync(Product)
+        price(session)
+    assert cache.stats().fills == 0
+    engine.dispose()
