@@ -12,6 +12,7 @@ import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import wraps
+from types import NoneType
 from typing import Any, ParamSpec, TypeAlias, TypeVar, Unpack
 
 from scalekit._options import LinkOptions, check_names
@@ -33,6 +34,9 @@ TIMEOUT = 0.035  # seconds
 
 # One script names no more keys, so that its lists fit Lua's stack and other clients are not kept waiting.
 _AT_ONCE = 1000
+
+# Of what is under a key; no server that runs our commands gives anything else.
+_VALUES = frozenset([bytes, NoneType])
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -119,13 +123,16 @@ class _Entries:
 
     @_or_unavailable
     def read(self, lookups: Sequence[Lookup]) -> Steps[list[Found]]:
-        asked = [[self._prefix + key, *self._tags(tags)] for key, tags in lookups]
-        if len(asked) == 1:
-            value, *records = yield from self._get(asked[0])
+        if len(lookups) == 1:
+            key, tags = lookups[0]
+            value, *records = yield from self._get([self._prefix + key, *self._tags(tags)])
             return [Found(value, tuple(records))]
-        names = list(dict.fromkeys([name for names in asked for name in names]))
+        keys = [self._prefix + key for key, _ in lookups]
+        named = {tags: self._tags(tags) for tags in {tags for _, tags in lookups}}
+        names = list(dict.fromkeys([*keys, *[name for names in named.values() for name in names]]))
         values = dict(zip(names, (yield from self._get(names)), strict=True)) if names else {}
-        return [Found(values[name], tuple(map(values.__getitem__, tags))) for name, *tags in asked]
+        records_of = {tags: tuple([values[name] for name in names]) for tags, names in named.items()}
+        return [Found(values[key], records_of[tags]) for key, (_, tags) in zip(keys, lookups, strict=True)]
 
     @_or_unavailable
     def acquire(
@@ -245,9 +252,13 @@ class _Entries:
             values = yield self._commands.pipeline([Request(("GET", name)) for name in names])
         else:
             values = yield self._commands.execute("MGET", *names)
-        if not isinstance(values, list) or len(values) != len(names):
+        if (
+            not isinstance(values, list)
+            or len(values) != len(names)
+            or not _VALUES.issuperset(map(type, values))
+        ):
             raise _malformed()
-        return [_value(value) for value in values]
+        return values
 
     def _if_in_place(self, script: Script, lease: Lease, *args: bytes | int) -> Steps[bool]:
         """Run a script that does something if ``lease`` is in place; whether it was."""
@@ -305,7 +316,6 @@ def _number(reply: Any) -> int:
 
 
 def _value(reply: Any) -> bytes | None:
-    """What is under a key; no server that runs our commands gives anything else."""
     if not isinstance(reply, bytes | None):
         raise _malformed()
     return reply
