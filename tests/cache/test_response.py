@@ -10,11 +10,12 @@ from typing import Annotated, Any
 import flask
 import httpx
 import pytest
-from fastapi import APIRouter, Depends, FastAPI, Request, Response
+from fastapi import APIRouter, BackgroundTasks, Depends, FastAPI, Request, Response
 from fastapi.responses import HTMLResponse, JSONResponse, StreamingResponse
 from pydantic import BaseModel
 from starlette.applications import Starlette
 from starlette.background import BackgroundTask
+from starlette.exceptions import HTTPException
 from starlette.middleware.sessions import SessionMiddleware
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
@@ -175,6 +176,8 @@ def fastapi_app(cache: Cache, runs: Runs) -> FastAPI:
         response.headers["x-request"] = request.headers.get("x-request", "")
         if request.headers.get("x-key") == "none":
             response.set_cookie("visitor", "1")
+        if request.headers.get("x-key") == "vary":
+            response.headers["vary"] = "x-key"
 
     @app.get("/rows/{number}", response_model=Out, dependencies=[Depends(guard)])
     @page
@@ -198,8 +201,12 @@ def fastapi_app(cache: Cache, runs: Runs) -> FastAPI:
 
     @app.get("/given")
     @page
-    async def given(request: Annotated[Request, "used"], kind: str = "json") -> Response:
+    async def given(
+        request: Annotated[Request, "used"], tasks: BackgroundTasks, kind: str = "json"
+    ) -> Response:
         runs.append(kind)
+        if kind == "tasks":
+            tasks.add_task(runs.append, "task done")
         if kind == "stream":
             return StreamingResponse(iter([b"a", b"b"]))
         if kind == "task":
@@ -251,29 +258,34 @@ async def test_pages_differ_by_what_their_key_has(cache: Cache) -> None:
         assert german.headers["vary"].lower() == "accept-language"
 
 
-@pytest.mark.parametrize("kind", ["stream", "task", "session", "cookie", "large"])
+@pytest.mark.parametrize("kind", ["stream", "task", "tasks", "session", "cookie", "large"])
 async def test_what_is_ones_own_runs_each_time(cache: Cache, kind: str) -> None:
     """30. Session read, Set-Cookie, streams, tasks for afterwards and large bodies: as without a cache."""
     runs: Runs = []
     async with client(fastapi_app(cache, runs)) as browser:
         answers = [await browser.get("/given", params={"kind": kind}) for _ in range(2)]
     assert runs.count(kind) == 2
-    assert runs.count("task done") == (2 if kind == "task" else 0)
+    assert runs.count("task done") == (2 if kind in ("task", "tasks") else 0)
     assert answers[0].content == answers[1].content
     assert "etag" not in answers[0].headers
     assert (cache.stats().passes, cache.stats().fills) == (2, 0)
 
 
 async def test_visitors_who_are_known_get_what_is_theirs(cache: Cache) -> None:
-    """30. A cookie, Authorization, or a cookie that a dependency sets: neither from the cache nor into it."""
+    """30. A cookie, Authorization, a dependency's cookie or Vary: neither from the cache nor into it."""
     runs: Runs = []
     async with client(fastapi_app(cache, runs)) as browser:
         await browser.get("/rows/1")
-        for headers in ({"cookie": "session=x"}, {"authorization": "Basic x"}, {"x-key": "none"}):
+        for headers in (
+            {"cookie": "a=x"},
+            {"authorization": "Basic x"},
+            {"x-key": "none"},
+            {"x-key": "vary"},
+        ):
             for _ in range(2):
                 await browser.get("/rows/1", headers=headers)
-    assert runs.count("row 1") == 7
-    assert cache.stats().passes == 6
+    assert runs.count("row 1") == 9
+    assert cache.stats().passes == 8
 
 
 async def test_one_visitors_response_never_reaches_those_who_waited(cache: Cache) -> None:
@@ -291,6 +303,26 @@ async def test_one_visitors_response_never_reaches_those_who_waited(cache: Cache
         answers = await asyncio.gather(*(browser.get("/") for _ in range(10)))
     assert sorted(int(one.text) for one in answers) == list(range(10))
     assert all(one.headers["set-cookie"] == f"visitor={one.text}" for one in answers)
+
+
+@pytest.mark.parametrize(("headers", "expected"), [({"set-cookie": "a=1"}, 10), (None, 1)])
+async def test_an_error_with_headers_is_not_shared(
+    cache: Cache, headers: dict[str, str] | None, expected: int
+) -> None:
+    """30. One that sets a cookie is its visitor's; any other is raised for all who wait, as of a query."""
+    given: list[int] = []
+
+    async def page(request: Request) -> Response:
+        given.append(1)
+        await asyncio.sleep(0.01)
+        raise HTTPException(403, headers=headers)
+
+    app = Starlette(routes=[Route("/", cache.response(ttl=60)(page))])
+    async with client(app) as browser:
+        answers = await asyncio.gather(*(browser.get("/") for _ in range(10)))
+    assert {one.status_code for one in answers} == {403}
+    assert len(given) == expected
+    assert cache.stats().fills == 0
 
 
 async def test_a_burst_makes_a_page_once(cache: Cache) -> None:

@@ -119,6 +119,7 @@ class _Exchange:
     def __init__(self, app: ASGIApp, scope: Scope, receive: Receive, send: Send, pages: Pages) -> None:
         self._app, self._scope, self._receive, self._send, self._pages = app, scope, receive, send, pages
         self.headers: Headers = list(scope["headers"])
+        self.given: Headers = []
         self.origin, self.path, self.query = address(scope)
         self._capture: _Capture | None = None
 

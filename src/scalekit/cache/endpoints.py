@@ -6,7 +6,7 @@ Rules about what is kept: :mod:`scalekit.cache.response`.
 
 * Pages go through a cached function like any other: leases, tags and commits work as they do there.
 * What is not kept goes to the one caller whose request made it, never to those who wait for it: each of them
-  runs the function for itself.
+  runs the function for itself. So it is with an error, if it may be one visitor's.
 * A call outside of a request runs the function, as without a cache.
 """
 
@@ -53,9 +53,11 @@ class Exchange(Protocol):
     query: str
     headers: Headers
     """The request's."""
+    given: Headers
+    """Of the response, set before the function is called: they belong to this request."""
 
     def is_personal(self) -> bool:
-        """Whether the session was looked at, or a cookie is about to be set."""
+        """Whether the session was looked at."""
         ...
 
     def parts(self, result: Any, /) -> Any:
@@ -73,9 +75,17 @@ class _Visit:
     def __init__(self, exchange: Exchange, call: Callable[[], Any], rules: Rules, name: str) -> None:
         self.exchange, self._call, self._rules, self._name = exchange, call, rules, name
         self.result: Any = _NOT_RUN
+        self.error: Exception | None = None
 
     def steps(self) -> Steps[Kept | None]:
-        self.result = yield self._call()
+        try:
+            self.result = yield self._call()
+        except Exception as error:
+            # An HTTP error may have headers. Others see only what they could have been told themselves.
+            if not (self.exchange.is_personal() or getattr(error, "headers", None)):
+                raise
+            self.error = error
+            return None
         parts: Parts | None = yield self.exchange.parts(self.result)
         if parts is None:
             why: str | None = "it is streamed, or does more when it has been sent"
@@ -112,7 +122,7 @@ class Pages:
 
     def serve(self, exchange: Exchange, call: Callable[[], Any]) -> Steps[Any]:
         """The response to a request; ``call`` runs the function."""
-        if exchange.is_personal() or not takes_part(exchange.method, exchange.headers, self.rules):
+        if not self._is_public(exchange):
             self.count("passes")
             return (yield call())
         visit = _Visit(exchange, call, self.rules, self.name)
@@ -127,10 +137,19 @@ class Pages:
         if kept is not None:
             return exchange.make(Parts(*answer(kept, exchange.headers, now=time.time())))
         self.count("passes")
+        if visit.error is not None:
+            raise visit.error
         if visit.result is not _NOT_RUN:
             return visit.result
         # Somebody else's run, and what it made was theirs.
         return (yield call())
+
+    def _is_public(self, exchange: Exchange) -> bool:
+        return (
+            takes_part(exchange.method, exchange.headers, self.rules)
+            and not exchange.is_personal()
+            and refusal(200, exchange.given, self.rules) is None
+        )
 
     def place(self, path: str) -> str:
         return blake2b(f"{self.name}\0{path}".encode(), digest_size=16).hexdigest()

@@ -23,6 +23,7 @@ class FlaskExchange:
         request = flask.request
         self.method = request.method
         self.headers: Headers = request_headers(request.environ)
+        self.given: Headers = []
         self.origin = f"{request.scheme}://{request.host.lower()}"
         self.path = quote(request.root_path + request.path)
         self.query = request.query_string.decode("latin-1")

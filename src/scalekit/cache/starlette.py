@@ -10,6 +10,7 @@ import typing
 from collections.abc import Callable
 from typing import Any
 
+from starlette.background import BackgroundTasks
 from starlette.requests import HTTPConnection, Request
 from starlette.responses import Response
 
@@ -61,7 +62,8 @@ class Endpoint:
         if request is None or request.scope["type"] != "http":
             return None
         response = next((value for value in values if isinstance(value, Response)), None)
-        return StarletteExchange(self, request, response)
+        tasks = next((value for value in values if isinstance(value, BackgroundTasks)), None)
+        return StarletteExchange(self, request, response, tasks)
 
     def present(self, request: HTTPConnection, result: Any) -> Any:
         """What FastAPI makes of ``result``: a response, or an awaitable of it."""
@@ -73,21 +75,29 @@ class Endpoint:
 class StarletteExchange:
     """One request."""
 
-    def __init__(self, endpoint: Endpoint, request: HTTPConnection, response: Response | None) -> None:
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        request: HTTPConnection,
+        response: Response | None,
+        tasks: BackgroundTasks | None,
+    ) -> None:
         scope = request.scope
         self._endpoint, self._request, self._response = endpoint, request, response
         self._session = scope.get("session")
         self.method: str = scope["method"]
         self.headers: Headers = list(scope["headers"])
         self.origin, self.path, self.query = address(scope)
-        self._given: Headers = [] if response is None else list(response.headers.raw)
+        self.given: Headers = [] if response is None else list(response.headers.raw)
+        self._tasks = tasks
+        self._begun = len(tasks.tasks) if tasks is not None else 0
 
     def is_personal(self) -> bool:
-        if any(name == b"set-cookie" for name, _ in self._given):
-            return True
         return session_was_read(self._session)
 
-    def parts(self, result: Any) -> Any:
+    def parts(self, result: Any, /) -> Any:
+        if self._tasks is not None and len(self._tasks.tasks) > self._begun:
+            return None
         if isinstance(result, Response):
             return _parts(result)
         return self._presented(result)
@@ -106,7 +116,7 @@ class StarletteExchange:
         parts = _parts(made)
         if parts is None or self._response is None:
             return parts
-        added = [pair for pair in self._response.headers.raw if pair not in self._given]
+        added = [pair for pair in self._response.headers.raw if pair not in self.given]
         # Not set, FastAPI leaves it None.
         return parts._replace(
             status=self._response.status_code or parts.status, headers=[*parts.headers, *added]
@@ -114,7 +124,9 @@ class StarletteExchange:
 
     def make(self, parts: Parts) -> Response:
         response = Response(parts.body, status_code=parts.status)
-        response.raw_headers = [*parts.headers, *self._given]
+        # What the function has set stands, as it would without a cache.
+        names = {name for name, _ in parts.headers} - {b"vary"}
+        response.raw_headers = [*parts.headers, *(pair for pair in self.given if pair[0] not in names)]
         return response
 
 

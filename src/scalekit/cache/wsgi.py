@@ -89,6 +89,7 @@ class _Exchange:
     def __init__(self, app: "WSGIApplication", environ: Environ, pages: Pages) -> None:
         self._app, self._environ, self._pages = app, environ, pages
         self.headers: Headers = request_headers(environ)
+        self.given: Headers = []
         base = application_uri(environ).rstrip("/")
         scheme, _, rest = base.partition("://")
         self.origin = f"{scheme}://{rest.partition('/')[0].lower()}"
