@@ -236,6 +236,12 @@ def fills_at_two_strokes(self: MemoryBackend, lease: Lease, value: bytes, *, ttl
     return True
 
 
+@breach("fill", "is stored with that word")
+def fills_entries_alone(self: MemoryBackend, lease: Lease, value: bytes, *, ttl: float) -> Any:
+    plain = entry.without_refresh(value) if value[:1] == b"R" else value
+    return real("fill", self, lease, plain, ttl=ttl)
+
+
 @breach("fill", "what was stored must be read as it is")
 def cuts_at_a_line(self: MemoryBackend, lease: Lease, value: bytes, *, ttl: float) -> Any:
     return real("fill", self, lease, value.split(b"\r\n")[0], ttl=ttl)

@@ -92,7 +92,10 @@ class Entries(Protocol):
         ...
 
     def fill(self, lease: Lease, value: bytes, *, ttl: float) -> Steps[bool]:
-        """Store an entry for ``ttl`` if the lease is in place; whether it was."""
+        """Store ``value`` for ``ttl`` if the lease is in place; whether it was.
+
+        It is an entry; under a ``refresh`` lease also one of the kind ``R``, with the word ``COOLING``.
+        """
         ...
 
     def release(self, lease: Lease, *, mark: bytes = b"", ttl: float = 0.0) -> Steps[None]:

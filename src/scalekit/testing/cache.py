@@ -9,7 +9,7 @@ from typing import Any
 
 from scalekit._steps import Steps, run, run_async
 from scalekit.cache.backend import Backend, Entries, Lease, Lookup
-from scalekit.cache.entry import Found, Hit, Miss, judge, pack, pack_pass, versions
+from scalekit.cache.entry import COOLING, Found, Hit, Miss, judge, pack, pack_pass, pack_refresh, versions
 from scalekit.cache.versions import VERSION_BYTES, WRITER_BYTES
 
 _LONG = 60.0  # seconds; outlives the check
@@ -439,6 +439,20 @@ def _check_refreshing(entries: Entries) -> Steps[None]:
             yield from entries.release(lease)
         served_late = yield from _payload(entries, lookup)
         assert served_late is None, f"{end}: what was computed before its tags were dropped must not be valid"
+
+    yield from _filled(entries, lookup, b"old")
+    plain = (yield from _read(entries, lookup)).value or b""
+    lease = yield from _leased(entries, lookup, refresh=True)
+    value = pack_refresh(COOLING, _now() + int(_LONG * 1000), plain)
+    stored = yield from entries.fill(lease, value, ttl=_LONG)
+    hit = yield from _judged(entries, lookup)
+    rule = "fill: an entry with word that nobody is to replace it is stored with that word"
+    assert stored, rule
+    assert isinstance(hit, Hit), rule
+    assert (bytes(hit.payload), hit.cooling) == (b"old", True), rule
+    other = yield from _acquire(entries, lookup, refresh=True)
+    assert isinstance(other, Lease), "acquire: that nobody is to replace an entry is told as another's lease"
+    assert not other.mine, "acquire: nobody may replace an entry that says so"
 
 
 def _check_races(entries: Entries, together: Together) -> Steps[None]:
