@@ -51,3 +51,60 @@ SCRIPT = """
 def test_a_child_waits_for_no_thread_of_its_parent() -> None:
     """Neither for one that computes, nor for one that holds a lock at that moment."""
     subprocess.run([sys.executable, "-c", textwrap.dedent(SCRIPT)], check=True, timeout=60)
+
+
+HEARING = """
+    import os, signal, sys, time
+    from scalekit.cache import Cache
+    from scalekit.cache.redis import RedisBackend
+
+    url, prefix = sys.argv[1:]
+    source, ends = 1, time.monotonic() + 30
+
+    def make(**options):
+        return Cache(RedisBackend.from_url(url, prefix=prefix, timeout=5), **options)
+
+    here, there = make(local_entries=9, local_ttl=60), make()
+
+    @here.query(ttl=600, tags=["t"])
+    def query() -> int:
+        return source
+
+    def wait_until(condition):
+        while not condition():
+            assert time.monotonic() < ends
+            time.sleep(0.002)
+
+    def is_local():
+        before = here.stats().local_hits
+        query()
+        return here.stats().local_hits > before
+
+    wait_until(is_local)
+    begin, ready = os.pipe()
+    child = os.fork()
+    if child == 0:
+        signal.alarm(40)  # ends a child that hangs
+        assert not is_local()  # nobody listens here yet
+    wait_until(is_local)
+    source = 2
+    if child == 0:
+        os.write(ready, b"!")  # both have it in their memories now
+        wait_until(lambda: query() == 2)
+        os._exit(0)
+    os.read(begin, 1)
+    there.invalidate_tags_sync("t")
+    wait_until(lambda: query() == 2)
+    here.close_sync()
+    there.close_sync()
+    sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_child_hears_for_itself(redis_url: str, prefix: str) -> None:
+    """16. A child has no listener: its memory is empty until it has one of its own. Both hear what is
+    dropped."""
+    subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(HEARING), redis_url, prefix], check=True, timeout=90
+    )

@@ -162,8 +162,9 @@ class Endless:
 
     name = "redis://somewhere"
 
-    def __init__(self, colour: Colour) -> None:
+    def __init__(self, colour: Colour, wait: float = 0.005) -> None:
         self.colour: Colour = colour
+        self.wait = wait
         self.waits: list[object] = []
         self.requests: set[str | None] = set()
         self.closed = threading.Event()
@@ -175,7 +176,7 @@ class Endless:
     def next(self, cursor: Cursor, *, block: float) -> Steps[Heard]:
         self.waits.append(threading.current_thread() if self.colour == "sync" else asyncio.current_task())
         self.requests.add(REQUEST.get())
-        yield self.closed.wait(0.005) if self.colour == "sync" else asyncio.sleep(0.005)
+        yield self.closed.wait(self.wait) if self.colour == "sync" else asyncio.sleep(self.wait)
         if self.closed.is_set():
             raise BackendUnavailable("the client was closed", backend="redis")
         return silence()
@@ -200,7 +201,7 @@ async def until_async(condition: Callable[[], object]) -> None:
 def test_one_thread_listens_for_all(caplog: pytest.LogCaptureFixture) -> None:
     """One daemon, whoever uses the tier; stopped it ends without a word, and use begins it again."""
     channel, ear = Endless("sync"), Ear()
-    listener = Listener(ear, channel, ttl=60.0, hits=lambda: 0)
+    listener = Listener(ear, channel, ttl=60.0, hits=lambda: 0, owner=channel)
     users = [threading.Thread(target=listener.use) for _ in range(8)]
     for user in users:
         user.start()
@@ -220,11 +221,37 @@ def test_one_thread_listens_for_all(caplog: pytest.LogCaptureFixture) -> None:
     listener.stop()
 
 
+def test_who_waits_for_a_message_is_stopped() -> None:
+    """Closing ends the wait of a task, which nothing else would. A thread ends its own, and closes then."""
+    channel = Endless("sync", wait=0.05)
+    listener = Listener(Ear(), channel, ttl=60.0, hits=lambda: 0, owner=channel)
+    listener.use()
+    until(lambda: channel.waits)
+    (thread,) = channel.waits
+    listener.stop()
+    assert not channel.closed.is_set()
+    assert isinstance(thread, threading.Thread)
+    until(lambda: not thread.is_alive())
+    assert channel.closed.is_set()
+
+    async def in_a_task() -> None:
+        channel = Endless("async", wait=2 * _WITHIN)
+        listener = Listener(Ear(), channel, ttl=60.0, hits=lambda: 0, owner=channel)
+        listener.use()
+        await until_async(lambda: channel.waits)
+        (task,) = channel.waits
+        listener.stop()
+        assert isinstance(task, asyncio.Task)
+        await until_async(task.done)
+
+    asyncio.run(in_a_task())
+
+
 def test_it_listens_while_the_tier_answers(monkeypatch: pytest.MonkeyPatch) -> None:
     """Unused for a minute it ends. Answers from the tier are use, too, though nobody calls for them."""
     monkeypatch.setattr(listening, "IDLE", 0.02)
     channel, hits = Endless("sync"), 0
-    listener = Listener(Ear(), channel, ttl=60.0, hits=lambda: hits)
+    listener = Listener(Ear(), channel, ttl=60.0, hits=lambda: hits, owner=channel)
     listener.use()
     for _ in range(60):
         hits += 1
@@ -241,7 +268,7 @@ def test_it_listens_while_the_tier_answers(monkeypatch: pytest.MonkeyPatch) -> N
 async def test_a_task_listens_where_only_loops_can() -> None:
     """With an asynchronous client: one task; not in the context of the caller that started it."""
     channel, ear = Endless("async"), Ear()
-    listener = Listener(ear, channel, ttl=60.0, hits=lambda: 0)
+    listener = Listener(ear, channel, ttl=60.0, hits=lambda: 0, owner=channel)
     REQUEST.set("the first one")
     for _ in range(8):
         listener.use()
@@ -257,7 +284,7 @@ def test_another_loop_takes_over() -> None:
     """A loop that has ended, or just stands still, listens no more: the next one that uses the tier does,
     once its horizon has passed. Two that run have one listener."""
     channel, ear = Endless("async"), Ear()
-    listener = Listener(ear, channel, ttl=60.0, hits=lambda: 0)
+    listener = Listener(ear, channel, ttl=60.0, hits=lambda: 0, owner=channel)
 
     async def use(expected: int) -> None:
         listener.use()
@@ -272,15 +299,30 @@ def test_another_loop_takes_over() -> None:
     ear.horizon = -math.inf
     asyncio.run(use(3))
     assert ear.told.count("flush") == 1  # it went on where it was
+    told = len(ear.told)
     still.run_until_complete(asyncio.sleep(0.02))  # the first one is not wanted any more
     assert not asyncio.all_tasks(still)
+    assert len(ear.told) == told
     still.close()
+
+
+def test_a_cache_that_is_dropped_is_not_kept_right() -> None:
+    """Without being closed: its thread ends, and closes the channel."""
+    channel, owner = Endless("sync"), Ear()
+    listener = Listener(Ear(), channel, ttl=60.0, hits=lambda: 0, owner=owner)
+    listener.use()
+    until(lambda: channel.waits)
+    (thread,) = set(channel.waits)
+    assert isinstance(thread, threading.Thread)
+    del owner
+    until(lambda: not thread.is_alive())
+    assert channel.closed.is_set()
 
 
 def test_a_child_listens_for_itself() -> None:
     """After a fork there is no thread, and what its tier has heard is nobody's to say: it begins anew."""
     channel, ear = Endless("sync"), Ear()
-    listener = Listener(ear, channel, ttl=60.0, hits=lambda: 0)
+    listener = Listener(ear, channel, ttl=60.0, hits=lambda: 0, owner=channel)
     listener.use()
     until(lambda: channel.waits)
     parent = listener._run

@@ -1,6 +1,7 @@
 """Caches of their own for a while, and none."""
 
 import asyncio
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -47,6 +48,22 @@ def test_a_test_has_a_cache_of_its_own(cache: Cache) -> None:
     with pytest.raises(ZeroDivisionError), cache.isolated():
         _ = number("a") / 0
     assert number("a") == 1
+
+
+def test_a_test_needs_no_server(prefix: str, caplog: pytest.LogCaptureFixture) -> None:
+    """28. Nothing answers at the cache's address: in the block nobody asks, also not for what others
+    invalidate, and this process's memory is used at once."""
+    cache = Cache(
+        RedisBackend.from_url("redis://127.0.0.1:1", prefix=prefix), local_entries=100, local_ttl=60
+    )
+    number, before = numbers(cache), set(threading.enumerate())
+    with cache.isolated():
+        assert [number("a"), number("a")] == [1, 1]
+        assert (cache.stats().local_hits, cache.stats().errors) == (1, 0)
+    new = set(threading.enumerate()) - before
+    assert not [thread for thread in new if thread.name == "scalekit-cache"]
+    assert not caplog.records
+    cache.close_sync()
 
 
 async def test_the_block_in_asyncio(cache: Cache) -> None:

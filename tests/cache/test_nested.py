@@ -17,7 +17,7 @@ class Elsewhere(MemoryBackend):
 async def test_nothing_old_is_made_new_again() -> None:
     """6, 8. What this process still has in its memory does not become a part of what is stored for all."""
     backend, source = Elsewhere(), 1
-    here, there = Cache(backend, local_entries=10, local_ttl=60), Cache(backend)
+    here, there = Cache(backend, local_entries=10, local_ttl=60, channel=False), Cache(backend)
 
     @here.query(ttl=3600, tags=["p"])
     async def inner() -> int:

@@ -708,7 +708,10 @@ def test_a_cache_that_cannot_be_told(engine: Engine, prefix: str, caplog: pytest
     with RedisServer(appendonly="yes", appendfsync="always") as server:
         maker = sessionmaker(engine)
         cache = Cache(
-            RedisBackend.from_url(server.url, prefix=prefix, cooldown=0.01), local_entries=10, local_ttl=60
+            RedisBackend.from_url(server.url, prefix=prefix, cooldown=0.01),
+            local_entries=10,
+            local_ttl=60,
+            channel=False,
         )
         cache.watch(maker)
         reader = Reader(cache)

@@ -62,7 +62,7 @@ def test_synchronous_functions(backend: Backend) -> None:
 
 async def test_callers_share_no_object(backend: Backend) -> None:
     """What one caller changes nobody else sees: neither those who computed or waited, nor later ones."""
-    cache = Cache(backend, local_entries=10)
+    cache = Cache(backend, local_entries=10, channel=False)
 
     @cache.query(ttl=60)
     async def rows() -> list[Row]:
@@ -228,7 +228,7 @@ async def test_a_function_may_call_itself(backend: Backend) -> None:
 
 async def test_invalidate(backend: Backend) -> None:
     """By the arguments that make the key; other results stay."""
-    cache, calls = Cache(backend, local_entries=10), []
+    cache, calls = Cache(backend, local_entries=10, channel=False), []
 
     @cache.query(ttl=60)
     async def top(category: str) -> int:
@@ -244,7 +244,7 @@ async def test_invalidate(backend: Backend) -> None:
 
 async def test_tags(backend: Backend) -> None:
     """Dropping a tag drops every result that carries it, and no other."""
-    cache, calls = Cache(backend, local_entries=10), []
+    cache, calls = Cache(backend, local_entries=10, channel=False), []
 
     @cache.query(ttl=60, reads=["product"], tags=["front"])
     async def one(number: int) -> int:
@@ -285,7 +285,7 @@ def test_tags_for_synchronous_code(backend: Backend) -> None:
 @pytest.mark.parametrize("by", ["key", "tag"])
 async def test_a_fill_after_an_invalidation_is_never_visible(backend: Backend, by: str) -> None:
     """What began to compute before is returned to its caller, and served to nobody who comes after."""
-    cache = Cache(backend, local_entries=10)
+    cache = Cache(backend, local_entries=10, channel=False)
     source = 1
     read, release = asyncio.Event(), asyncio.Event()
 

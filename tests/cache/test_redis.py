@@ -572,7 +572,7 @@ async def test_an_answer_that_is_lost_on_the_way(prefix: str) -> None:
 async def test_the_local_tier(redis_server: RedisServer, redis_url: str, prefix: str) -> None:
     """No round trip for local_ttl seconds; invalidated here it is gone at once, elsewhere by then."""
     here, there = (
-        Cache(RedisBackend.from_url(redis_url, prefix=prefix), local_entries=10, local_ttl=ttl)
+        Cache(RedisBackend.from_url(redis_url, prefix=prefix), local_entries=10, local_ttl=ttl, channel=False)
         for ttl in (60, 0.05)
     )
     source = 1

@@ -279,7 +279,7 @@ def test_an_early_refresh_reaches_past_the_first_tier(
 ) -> None:
     """21. The first tier serves until the early zone, and there each read asks the back end."""
     filler, cache = (
-        Cache(RedisBackend.from_url(redis_url, prefix=prefix), local_entries=10, local_ttl=600)
+        Cache(RedisBackend.from_url(redis_url, prefix=prefix), local_entries=10, local_ttl=600, channel=False)
         for _ in range(2)
     )
     monkeypatch.setattr(

@@ -97,6 +97,8 @@ class Trip:
         whole, declined, replies = False, None, make_replies()
         sock = self._connection._sock
         try:
+            if sock is None:
+                raise exceptions.ConnectionError("another thread has closed the client")
             if hurry:
                 sock.settimeout(_SOON)
             for _ in range(count):

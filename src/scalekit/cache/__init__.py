@@ -26,10 +26,12 @@ from scalekit._steps import Steps, run, run_async
 from scalekit.cache._core import Core, Query, Via
 from scalekit.cache.afresh import Factory, afresh
 from scalekit.cache.backend import MAX_TAGS, Backend
+from scalekit.cache.channel import HasChannel
 from scalekit.cache.codecs import codec_for
 from scalekit.cache.endpoints import ResponseDecorator
 from scalekit.cache.functions import decorated
 from scalekit.cache.keys import Keys
+from scalekit.cache.listening import Listener, block_of
 from scalekit.cache.local import Local
 from scalekit.cache.memory import MemoryBackend
 from scalekit.cache.namespaces import Block, Switch, disabled, forget, isolated
@@ -73,9 +75,11 @@ class Cache:
             (default) keeps none.
         local_bytes: how many bytes these may take together, 64 MiB by default. Estimated: 600 each, and the
             result's size in the back end, five times that for one that is kept as an object.
-        local_ttl: seconds for which one of those is served before the back end is asked again, 1 by default.
-            So long may this process serve a result that *another* server has invalidated; what this process
-            invalidates itself is gone at once.
+        local_ttl: how stale those may be, in seconds: so long may this process serve a result that *another*
+            server has invalidated; what this process invalidates itself is gone at once. 1 by default.
+        channel: whether to listen for what other servers invalidate, where the back end can tell (Redis).
+            Mostly that is gone within milliseconds then, ``local_ttl`` is for when the connection is lost,
+            and results stay in memory for their whole ``ttl``. Without it they stay for ``local_ttl``.
         session: what makes a session for runs in the background, of functions that take one: a
             ``sessionmaker``, ``cluster.session``, or a generator function that yields one. See
             :meth:`query`.
@@ -91,6 +95,7 @@ class Cache:
         local_entries: int = 0,
         local_bytes: int = 64 * 1024 * 1024,
         local_ttl: Duration = 1.0,
+        channel: bool = True,
         session: Factory | None = None,
     ) -> None:
         if local_entries < 0:
@@ -107,14 +112,21 @@ class Cache:
         )
         self._backend = Switch(backend)
         self._session = session
-        self._counter = Counter()
+        self._counter = counter = Counter()
         # In front of this process's own memory a second tier would add nothing but staleness.
-        local = Local(
-            max_entries=0 if backend.local else local_entries,
-            max_bytes=local_bytes,
-            ttl=seconds(local_ttl, name="local_ttl"),
-        )
-        self._core = Core(local=local, counter=self._counter)
+        entries = 0 if backend.local else local_entries
+        bound = seconds(local_ttl, name="local_ttl")
+        speaking = backend if channel and entries and bound and isinstance(backend, HasChannel) else None
+        local = Local(max_entries=entries, max_bytes=local_bytes, ttl=bound, reported=speaking is not None)
+        self._core = core = Core(local=local, counter=self._counter)
+        if speaking is not None:
+            core.listener = Listener(
+                local,
+                speaking.channel(block=block_of(bound)),
+                ttl=bound,
+                hits=lambda: counter.snapshot().local_hits,  # not by way of self, which may go
+                owner=core,
+            )
         self._vias: dict[Colour, Via] = {}
         self._functions: weakref.WeakValueDictionary[str, Any] = weakref.WeakValueDictionary()
 
@@ -363,9 +375,9 @@ class Cache:
         return self._counter.on(hook)
 
     async def close(self) -> None:
-        """End what is computed in the background, and release the back end's connections.
+        """End what is computed in the background, hear no more, and release the back end's connections.
 
-        An event loop that ends does this by itself.
+        An event loop that ends does what concerns it by itself. The cache may be used again after.
         """
         await run_async(self._closing("async"))
 
@@ -375,7 +387,10 @@ class Cache:
 
     def _closing(self, colour: Colour) -> Steps[None]:
         yield self._core.refreshes.close(colour)
-        yield self._backend.using(colour).close()
+        entries = self._backend.using(colour)
+        if self._core.listener is not None:
+            yield self._core.listener.stop()
+        yield entries.close()
 
 
 class QueryDecorator:

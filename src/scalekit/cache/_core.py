@@ -37,6 +37,7 @@ from scalekit.cache.flights import ABANDONED, LATE, RELEASED, Part
 from scalekit.cache.freshness import Plan, dice, local_end, plan
 from scalekit.cache.invalidation import Invalidation
 from scalekit.cache.leading import Lead
+from scalekit.cache.listening import Listener
 from scalekit.cache.local import Local, Mark
 from scalekit.cache.query import Asked, Call, Query, Via
 from scalekit.cache.refresh import Refreshes
@@ -59,6 +60,7 @@ class Core:
 
     def __init__(self, *, local: Local, counter: Counter) -> None:
         self.local = local
+        self.listener: Listener | None = None  # keeps the first tier right, where the back end can tell
         self.counter = counter
         self.count = counter.add
         self.runtimes: dict[Colour, Runtime] = runtimes()
@@ -212,6 +214,8 @@ class Core:
 
     def ask(self, query: Query, call: Call) -> Steps[Asked]:
         """What the back end has."""
+        if self.listener is not None:
+            self.listener.use()
         mark = self.local.mark(call.tags)
         if not (yield from self.invalidation.allow_reading(query.via, call.key, call.tags)):
             return Asked(None, mark)

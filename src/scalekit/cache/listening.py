@@ -18,6 +18,7 @@ import logging
 import random
 import threading
 import time
+import weakref
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -147,9 +148,13 @@ class Listener:
         channel: where from.
         ttl: seconds that the ear is trusted.
         hits: how often it has answered so far.
+        owner: when that is gone, nobody asks any more.
     """
 
-    def __init__(self, ear: Ear, channel: Channel, *, ttl: float, hits: Callable[[], int]) -> None:
+    def __init__(
+        self, ear: Ear, channel: Channel, *, ttl: float, hits: Callable[[], int], owner: object
+    ) -> None:
+        self._owner = weakref.ref(owner)
         self._ear, self._channel, self._ttl, self._hits = ear, channel, ttl, hits
         self._clock = time.monotonic
         self._used = 0.0
@@ -169,11 +174,15 @@ class Listener:
             self._see_to_it()
 
     def stop(self) -> Any:
-        """End listening, and close the channel: a value or an awaitable of it. ``use`` begins again."""
-        with self._lock:
-            stopped, self._run = self._run, None
+        """End listening, and close the channel: a value or an awaitable of it. ``use`` begins again.
+
+        A thread closes it by itself when its wait ends, within a second: what it waits with stays open.
+        """
+        stopped = self._run
         if stopped is not None:
             stopped.over.set()
+            if stopped.thread is not None:
+                return None
             if stopped.task is not None and stopped.task.get_loop().is_running():
                 stopped.task.get_loop().call_soon_threadsafe(stopped.task.cancel)
         return self._channel.close()
@@ -203,9 +212,8 @@ class Listener:
                 )
             )
         finally:
+            self._channel.close()  # before the next one may begin
             self._ended(current)
-            if current.over.is_set():  # it may have connected once more
-                self._channel.close()
 
     async def _listen_async(self, current: _Run) -> None:
         try:
@@ -216,7 +224,7 @@ class Listener:
             self._ended(current)
 
     def _wanted(self, current: _Run) -> bool:
-        if self._run is not current or current.over.is_set():
+        if self._run is not current or current.over.is_set() or self._owner() is None:
             return False
         now = self._clock()
         if now - self._used < IDLE:

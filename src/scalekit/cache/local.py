@@ -209,7 +209,8 @@ class Local:
 
     def trust(self, until: float) -> None:
         """The invalidations of other servers are known up to ``until``, in monotonic seconds."""
-        self.horizon = until
+        if self.reported:
+            self.horizon = until
 
     def __len__(self) -> int:
         return len(self._entries)

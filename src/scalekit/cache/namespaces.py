@@ -124,6 +124,9 @@ def isolated(core: "Core", switch: Switch, backend: Backend) -> Iterator[None]:
     """``backend`` stands behind ``switch``, and nothing of before is seen."""
     invalidation = core.invalidation
     aside = switch.exchange(backend), invalidation.debts, invalidation.outage
+    # Nobody else invalidates what is in here, so nobody has to listen for that.
+    listener, reported = core.listener, core.local.reported
+    core.listener, core.local.reported = None, False
     invalidation.debts, invalidation.outage = Debts(), Outage()
     forget(core)
     try:
@@ -131,6 +134,7 @@ def isolated(core: "Core", switch: Switch, backend: Backend) -> Iterator[None]:
     finally:
         switch.exchange(aside[0])
         invalidation.debts, invalidation.outage = aside[1:]
+        core.listener, core.local.reported = listener, reported
         forget(core)
 
 
