@@ -75,6 +75,7 @@ def peers(url: str | None, *, lock: bool = False) -> Iterator[Peers]:
             "port": place.port,
             "serializer": PickleSerializer(),
             "pool_max_size": _CONNECTIONS,
+            "timeout": 60,
         }
     stampede = aiocache.cached_stampede(lease=2, ttl=600, **options) if lock else None
     try:
