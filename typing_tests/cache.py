@@ -107,3 +107,24 @@ def loose(session: Any, number: int) -> int:
 
 loose(None, 1)
 loose(session=None, number=1)
+
+
+@cache.batch(ttl=60, reads=["product"], tags=["product:{id}"])
+async def rows_of(session: AsyncSession, ids: list[int]) -> dict[int, Row]:
+    return {}
+
+
+@cache.batch(ttl=60, over="ids", pickle_key="secret")
+def names(ids: list[str], lang: str = "en") -> dict[str, str | None]:
+    return {}
+
+
+async def use_batches(session: AsyncSession) -> None:
+    assert_type(await rows_of(session, [1]), dict[int, Row])
+    assert_type(await rows_of.invalidate(1, 2), None)
+    assert_type(await rows_of.refresh(session, [1]), dict[int, Row])
+    assert_type(names(["a"], lang="de"), dict[str, str | None])
+    assert_type(names.bypass(["a"]), dict[str, str | None])
+    assert_type(names.invalidate("a", lang="de"), None)
+    assert_type(names.key("a"), str)
+    await rows_of(session, ["a"])  # type: ignore[list-item]

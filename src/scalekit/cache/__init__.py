@@ -26,10 +26,11 @@ from scalekit._steps import Steps, run, run_async
 from scalekit.cache._core import Core, Query, Via
 from scalekit.cache.afresh import Factory, afresh
 from scalekit.cache.backend import MAX_TAGS, Backend
+from scalekit.cache.batch import AsyncBatch, BatchDecorator, SyncBatch
 from scalekit.cache.channel import HasChannel
 from scalekit.cache.codecs import codec_for
 from scalekit.cache.endpoints import ResponseDecorator
-from scalekit.cache.functions import decorated
+from scalekit.cache.functions import Decorated, decorated
 from scalekit.cache.keys import Keys
 from scalekit.cache.listening import Listener, block_of
 from scalekit.cache.local import Local
@@ -42,9 +43,9 @@ from scalekit.cache.tags import tags_of
 from scalekit.cache.templates import Templates
 from scalekit.cache.wrappers import AsyncCached, InClass, SyncCached, wrap
 from scalekit.errors import ConfigurationError
-from scalekit.types import Colour
+from scalekit.types import Colour, SecretKey
 
-__all__ = ["AsyncCached", "Cache", "Stats", "SyncCached"]
+__all__ = ["AsyncBatch", "AsyncCached", "Cache", "Stats", "SyncBatch", "SyncCached"]
 
 P = ParamSpec("P")
 S = TypeVar("S")
@@ -60,7 +61,8 @@ def _with_parentheses(method: Callable[P, T]) -> Callable[P, T]:
     @wraps(method)
     def checked(*args: P.args, **kwargs: P.kwargs) -> T:
         if len(args) > 1:
-            raise ConfigurationError("cache.query takes its options by name: write @cache.query(ttl=60)")
+            name = method.__name__
+            raise ConfigurationError(f"cache.{name} takes its options by name: write @cache.{name}(ttl=60)")
         return method(*args, **kwargs)
 
     return checked
@@ -149,6 +151,7 @@ class Cache:
         throttle: Duration = 1.0,
         session: Factory | None = None,
         cache_if: Callable[[Any], bool] | None = None,
+        pickle_key: SecretKey | None = None,
     ) -> "QueryDecorator":
         """Cache what a function returns, a ``def`` or an ``async def``.
 
@@ -183,6 +186,8 @@ class Cache:
                 ``app.app_context``.
             cache_if: which results are stored, by the result: ``bool`` stores none that is empty, and without
                 it ``None`` and empty lists are results like any other.
+            pickle_key: one secret or several (the last one signs, all are accepted): results are pickled and
+                signed. For what nothing else can write; without it nothing is ever unpickled.
 
         Raises:
             ConfigurationError: an option is wrong, the return annotation cannot be used, or another function
@@ -192,11 +197,7 @@ class Cache:
         Calls raise :class:`~scalekit.errors.UncacheableArgument` for an argument that has no stable key, and
         :class:`~scalekit.errors.UncacheableResult` for a result that would not come back as it was.
         """
-        tables = tags_of(*check_items(reads, option="reads="), where="reads=")
-        names = tags_of(*check_items(tags, option="tags="), where="tags=")
-        all_tags = tuple(sorted({*tables, *names}))
-        if len(all_tags) > MAX_TAGS:
-            raise ConfigurationError(f"{len(all_tags)} tags; a result has at most {MAX_TAGS}")
+        all_tags = _all_tags(reads, tags)
         life = Life(
             ttl,
             jitter=jitter,
@@ -216,6 +217,47 @@ class Cache:
             identity=identity,
             cache_if=cache_if,
             session=session,
+            pickle_key=pickle_key,
+        )
+
+    @_with_parentheses
+    def batch(
+        self,
+        *,
+        ttl: Duration,
+        reads: Iterable[object] = (),
+        tags: Iterable[str] = (),
+        over: str | None = None,
+        ignore: Iterable[str] = (),
+        name: str | None = None,
+        jitter: float = 0.1,
+        cache_if: Callable[[Any], bool] | None = None,
+        pickle_key: SecretKey | None = None,
+    ) -> "BatchDecorator":
+        """Cache what a function returns for many ids, each by itself.
+
+        The function takes a list of ids, besides a session or whatever else, and returns a dict of results by
+        id. A call asks the back end once for all ids, and the function once for those it does not have. Ids
+        that another process or task is computing are waited for. An id that is not in the function's dict is
+        not in the result either, and is remembered as absent.
+
+        Args:
+            over: the parameter that takes the ids; by default the only one that is annotated as a list, a
+                tuple, a set or another series.
+            tags: as for :meth:`query`. ``"product:{id}"`` is another one for each id.
+            cache_if: as for :meth:`query`; ``None`` stands for what is absent.
+
+        The other options and errors are those of :meth:`query`. Counts are by id.
+        """
+        return BatchDecorator(
+            self,
+            life=Life(ttl, jitter=jitter),
+            tags=_all_tags(reads, tags),
+            ignore=check_items(ignore, option="ignore="),
+            over=over,
+            name=name,
+            cache_if=cache_if,
+            pickle_key=pickle_key,
         )
 
     @_with_parentheses
@@ -357,6 +399,20 @@ class Cache:
             self._vias[colour] = via
         return via
 
+    def _via_for(self, this: Decorated, name: str) -> Via:
+        colour: Colour = "async" if this.is_async else "sync"
+        definition = "an async def" if colour == "async" else "a plain def"
+        in_colour(self._backend, colour, taker=f"{name}, {definition},")
+        return self._via(colour)
+
+    def _register(self, name: str, cached: Any, function: Callable[..., Any]) -> None:
+        functions = self._functions
+        other = functions.get(name)
+        # The same code again is a module that was reloaded, unless it closes over something else.
+        if other is not None and not (_same_code(other.__wrapped__, function)):
+            raise ConfigurationError(f"two cached functions are called {name}; give one of them a name=")
+        functions[name] = cached
+
     def stats(self) -> Stats:
         """What was counted since this cache was made, in this process."""
         return self._counter.snapshot()
@@ -393,6 +449,15 @@ class Cache:
         yield entries.close()
 
 
+def _all_tags(reads: Iterable[object], tags: Iterable[str]) -> tuple[str, ...]:
+    tables = tags_of(*check_items(reads, option="reads="), where="reads=")
+    names = tags_of(*check_items(tags, option="tags="), where="tags=")
+    found = tuple(sorted({*tables, *names}))
+    if len(found) > MAX_TAGS:
+        raise ConfigurationError(f"{len(found)} tags; a result has at most {MAX_TAGS}")
+    return found
+
+
 class QueryDecorator:
     """What :meth:`Cache.query` returns."""
 
@@ -408,10 +473,11 @@ class QueryDecorator:
         identity: Callable[[Any], Any] | None,
         cache_if: Callable[[Any], bool] | None,
         session: Factory | None,
+        pickle_key: SecretKey | None,
     ) -> None:
         self._cache, self._life, self._tags, self._ignore, self._name = cache, life, tags, ignore, name
         self._patience, self._cache_if, self._session = patience, cache_if, session
-        self._identity = identity
+        self._identity, self._pickle_key = identity, pickle_key
         self.refuses_again = False
 
     # Type checkers take a classmethod for the function that takes the class.
@@ -437,7 +503,7 @@ class QueryDecorator:
     def __call__(self, function: Any) -> Any:
         this = decorated(function)
         name = self._name or f"{this.function.__module__}.{this.function.__qualname__}"
-        codec = codec_for(this.function, name=name)
+        codec = codec_for(this.function, name=name, pickle=self._pickle_key)
         keys = Keys(
             this.function,
             name=name,
@@ -448,12 +514,10 @@ class QueryDecorator:
         )
         templates = Templates(self._tags, keys=keys)
         colour: Colour = "async" if this.is_async else "sync"
-        definition = "an async def" if colour == "async" else "a plain def"
         core = self._cache._core
-        in_colour(self._cache._backend, colour, taker=f"{name}, {definition},")
         query = Query(
             name=name,
-            via=self._cache._via(colour),
+            via=self._cache._via_for(this, name),
             codec=codec,
             life=self._life,
             patience=self._patience,
@@ -470,16 +534,8 @@ class QueryDecorator:
             refuses_again=self.refuses_again,
         )
         cached, in_place = wrap(this, core=core, query=query, keys=keys, templates=templates)
-        self._register(name, cached, this.function)
+        self._cache._register(name, cached, this.function)
         return in_place
-
-    def _register(self, name: str, cached: Any, function: Callable[..., Any]) -> None:
-        functions = self._cache._functions
-        other = functions.get(name)
-        # The same code again is a module that was reloaded, unless it closes over something else.
-        if other is not None and not (_same_code(other.__wrapped__, function)):
-            raise ConfigurationError(f"two cached functions are called {name}; give one of them a name=")
-        functions[name] = cached
 
 
 def _same_code(one: Any, other: Any) -> bool:

@@ -112,16 +112,27 @@ def codec_for(function: Callable[..., Any], *, name: str, pickle: SecretKey | No
         ConfigurationError: the annotation cannot be resolved, can never be read back, or names a class of the
             ORM; or the secrets are none.
     """
-    annotation = returned(function, name=name)
+    annotated = "return" in getattr(function, "__annotations__", {})
+    return codec_of(returned(function, name=name), name=name, annotated=annotated, pickle=pickle)
+
+
+def codec_of(
+    annotation: Any,
+    *,
+    name: str,
+    annotated: bool = True,
+    pickle: SecretKey | None = None,
+    around: Callable[[Form], Form] = lambda form: form,
+) -> Codec:
+    """The codec for results of a type; see :func:`codec_for`. ``around`` makes another form of theirs."""
     for part in within(annotation):
         if is_mapped(part):
             raise ConfigurationError(f"{name} cannot be cached: it returns {why_not(part)}")
-    annotated = "return" in getattr(function, "__annotations__", {})
     if pickle is not None:
         from scalekit.cache.pickled import Pickled
 
         return Codec(
-            Pickled(pickle, name=name),
+            around(Pickled(pickle, name=name)),
             name=name,
             fingerprint=f"pickle:{describe(annotation)}",
             immutable=is_immutable(annotation),
@@ -130,7 +141,7 @@ def codec_for(function: Callable[..., Any], *, name: str, pickle: SecretKey | No
             alike=lambda result, back: type(result) is type(back),
         )
     return Codec(
-        _form_for(annotation, name),
+        around(_form_for(annotation, name)),
         name=name,
         fingerprint=describe(annotation),
         immutable=is_immutable(annotation),
