@@ -1,0 +1,49 @@
+"""A replica takes over that has not heard of the last invalidation: Redis replicates behind."""
+
+import asyncio
+from contextlib import ExitStack
+
+import pytest
+
+from scalekit.cache import Cache
+from scalekit.cache.redis import RedisBackend
+from tests.faults import freeze, kill
+from tests.servers import RedisSentinel
+
+pytestmark = pytest.mark.slow
+
+
+async def test_an_invalidation_that_a_failover_has_lost(prefix: str) -> None:
+    """15. Who called meanwhile has seen the outage, and drops everything: nothing old comes back."""
+    with RedisSentinel(down_after=1000) as service:
+        source = 1
+
+        def server() -> tuple[Cache, object]:
+            cache = Cache(RedisBackend.from_url(service.url, prefix=prefix))
+
+            @cache.query(ttl=3600, tags=["product"], name="query")
+            async def query() -> int:
+                return source
+
+            return cache, query
+
+        (here, _), (there, query) = server(), server()
+        assert await query() == 1  # type: ignore[operator]
+        await asyncio.to_thread(service.wait_ok)
+        old = service.master
+        with ExitStack() as frozen:
+            for replica in service.replicas:
+                frozen.enter_context(freeze(replica))
+            await asyncio.to_thread(old.call, "CLIENT", "KILL", "TYPE", "replica")
+            source = 2
+            await here.invalidate_tags("product")
+            await asyncio.to_thread(kill, old)
+        async with asyncio.timeout(60):
+            while not there.stats().hits:
+                assert await query() == 2  # type: ignore[operator]
+                await asyncio.sleep(0.02)
+        new = await asyncio.to_thread(service.wait_failover, old)
+        said = new.call("XRANGE", prefix + "m", "-", "+")
+        assert [fields[2] for _, fields in said] == [b"g"]  # and of the tag nothing: it was lost
+        for cache in (here, there):
+            await cache.close()
