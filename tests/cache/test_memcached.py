@@ -235,12 +235,13 @@ def test_a_right_to_replace_ends(memcached_server: Memcached, prefix: str) -> No
 
 
 class Clock:
-    """Seconds since 1970, and some more."""
+    """Seconds since 1970 that pass as they are told to."""
 
-    ahead = 0.0
+    def __init__(self) -> None:
+        self.start, self.ahead = time.time(), 0.0
 
     def __call__(self) -> float:
-        return time.time() + self.ahead
+        return self.start + self.ahead
 
 
 def test_what_a_lease_leaves_behind(entries: Any, memcached_server: Memcached, prefix: str) -> None:
@@ -341,6 +342,21 @@ def test_many_commits_at_a_time(entries: Any, backend: MemcachedBackend) -> None
     after = read(entries).tags
     assert all(versions.version_of(record) for record in after)
     assert [old == new for old, new in zip(before, after, strict=True)] == [True, False, False]
+
+
+def test_who_writes_helps_the_others(entries: Any, backend: MemcachedBackend) -> None:
+    """8. What several do to one record at a time is one write; a child of this process is at none of it."""
+    filled(entries)
+    waiting = entries.mark(["a", "b"], WRITER, ttl=30)
+    next(waiting)  # it has asked, and stands still, for longer than others have patience
+    run(entries.mark(["a"], OTHER, ttl=30))
+    run(entries.bump(["a"], OTHER))
+    assert set(versions.writers(read(entries).tags[1], now())) == {WRITER}
+    assert versions.version_of(read(entries).tags[2])
+    backend._under_way.forked()
+    run(entries.drop_tags(["b"]))
+    assert versions.version_of(read(entries).tags[2])
+    waiting.close()
 
 
 def test_the_generation_is_renewed_once_an_outage(entries: Any) -> None:

@@ -7,8 +7,8 @@ one piece. A miss that is stored is two trips more, a lease and a fill.
 What Memcached cannot do, and what becomes of it:
 
 * It runs no scripts. What is under a key is replaced on the condition that nobody has written meanwhile, by
-  the number that it gives to each write (CAS). A tag's record is read and then replaced, again if others were
-  faster: two trips for a mark, and two for a bump.
+  the number that it gives to each write (CAS). A tag's record is read and then replaced, again if other
+  processes were faster: two trips for a mark, and two for a bump.
 * It may drop any item. Without its entry, or the record of one of its tags, a result is computed again.
   Without its lease one is computed twice, and stored once. Without the mark of a writer its tags are taken
   for unchanged until the bump: if the writer dies just then, after COMMIT, what others have stored meanwhile
@@ -25,6 +25,7 @@ from scalekit._memcached import Memcached
 from scalekit._options import LinkOptions, check_kind, check_names
 from scalekit.cache.entry import TOKEN_BYTES, pack_refresh
 from scalekit.cache.memcached_entries import MemcachedEntries
+from scalekit.cache.memcached_records import UnderWay
 from scalekit.errors import ConfigurationError
 from scalekit.types import Colour
 
@@ -76,6 +77,7 @@ class MemcachedBackend:
         self._prefix, self._room = prefix, room
         self._limit = max_item_size - _OVERHEAD - _RIGHT
         self._clock = clock
+        self._under_way = UnderWay()
 
     @classmethod
     def from_url(
@@ -122,4 +124,5 @@ class MemcachedBackend:
             room=self._room,
             limit=self._limit,
             clock=self._clock,
+            under_way=self._under_way,
         )

@@ -2,7 +2,7 @@
 
 import hashlib
 import secrets
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from math import ceil
@@ -23,6 +23,7 @@ from scalekit.cache.entry import (
     token_of,
     without_refresh,
 )
+from scalekit.cache.memcached_records import Records, UnderWay
 from scalekit.cache.versions import Version
 
 _DAYS = 30 * 24 * 3600  # seconds; beyond, Memcached takes a number for a moment since 1970
@@ -53,6 +54,7 @@ class MemcachedEntries:
         name: the link's, for messages.
         room: bytes that a key can have after the prefix.
         clock: seconds since 1970.
+        under_way: what is being done to the records of tags.
     """
 
     def __init__(
@@ -64,12 +66,14 @@ class MemcachedEntries:
         room: int,
         limit: int,
         clock: Callable[[], float],
+        under_way: UnderWay,
     ) -> None:
         self._commands, self._name, self._prefix, self._room = commands, name, prefix, room
         self.limit: int | None = limit
         self._limit = limit
         self._clock = clock
         self.close = commands.close
+        self._records = Records(commands, name=name, under_way=under_way, now=self._now, seconds=self._keep)
 
     def read(self, lookups: Sequence[Lookup]) -> Steps[list[Found]]:
         return [*(yield from self._see(lookups))]
@@ -124,28 +128,30 @@ class MemcachedEntries:
         yield self._commands.together([Delete(self._prefix + key) for key in keys])
 
     def drop_tags(self, tags: Sequence[str]) -> Steps[None]:
-        return self._change(map(self._tag, tags), lambda record, now: versions.dropped(record, now=now))
+        return self._records.change(
+            map(self._tag, tags), lambda record, now: versions.dropped(record, now=now)
+        )
 
     def mark(self, tags: Sequence[str], writer: bytes, *, ttl: float) -> Steps[None]:
         def marked(record: bytes | None, now: int) -> bytes:
             return versions.marked(record, writer, now=now, ends=now + int(ttl * 1000))
 
-        return self._change(map(self._tag, tags), marked)
+        return self._records.change(map(self._tag, tags), marked)
 
     def bump(self, tags: Sequence[str], writer: bytes, *, position: str | None = None) -> Steps[None]:
         def bumped(record: bytes | None, now: int) -> bytes:
             return versions.bumped(record, writer, now=now, position=position)
 
-        return self._change(map(self._tag, tags), bumped)
+        return self._records.change(map(self._tag, tags), bumped)
 
     def renew_generation(self, *, older_than: float | None = None) -> Steps[None]:
         def renewed(record: bytes | None, now: int) -> bytes | None:
             known = versions.parse(record)
             if known is not None and older_than is not None and now - known.birth <= older_than * 1000:
-                return None
+                return record
             return versions.pack(versions.new_version(), now)
 
-        return self._change([self._generation], renewed)
+        return self._records.change([self._generation], renewed)
 
     def ping(self) -> Steps[None]:
         yield self._commands.ping()
@@ -237,30 +243,6 @@ class MemcachedEntries:
         item: Item | None
         (item,) = yield self._commands.together([Get(self._prefix + lease.key)])
         return item if token_of(_value(item)) == lease.token else None
-
-    def _change(
-        self, places: Iterable[str], edit: Callable[[bytes | None, int], bytes | None]
-    ) -> Steps[None]:
-        """Edit records, each as nobody else does meanwhile. What ``edit`` gives no other record for stays."""
-        left = set(places)
-
-        def attempt() -> Steps[Outcome[None]]:
-            wanted, now = sorted(left), self._now()
-            items: list[Item | None] = yield self._commands.together([Get(place) for place in wanted])
-            commands = []
-            for place, item in zip(wanted, items, strict=True):
-                record = edit(_value(item), now)
-                if record is None:
-                    left.discard(place)
-                else:
-                    commands.append(Set(place, record, self._keep(record, now), _number(item)))
-            numbers = yield self._commands.together(commands)
-            left.difference_update(
-                [done.key for done, number in zip(commands, numbers, strict=True) if number]
-            )
-            return Attempt.FAILED if left else None
-
-        return settle(self._commands, self._name, attempt)
 
     def _keep(self, record: bytes, now: int) -> int:
         """How long to keep a record, for Memcached."""
