@@ -344,6 +344,24 @@ def test_many_commits_at_a_time(entries: Any, backend: MemcachedBackend) -> None
     assert [old == new for old, new in zip(before, after, strict=True)] == [True, False, False]
 
 
+def test_processes_do_not_overwrite_each_other(
+    entries: Any, memcached_server: Memcached, prefix: str
+) -> None:
+    """8. What another has written since the record was read is kept: it is read once more."""
+    elsewhere: Any = MemcachedBackend.from_url(memcached_server.url, prefix=prefix, **PATIENT).using("sync")
+    filled(entries)
+    for first in ("a record", "nothing"):
+        steps = entries.mark(["a"], WRITER, ttl=30)
+        answered = next(steps)
+        run(elsewhere.mark(["a"], OTHER, ttl=30))
+        with pytest.raises(StopIteration):
+            while True:
+                answered = steps.send(answered)
+        assert set(versions.writers(read(entries).tags[1], now())) == {WRITER, OTHER}, first
+        memcached_server.call(f"md {prefix}t:a")
+    elsewhere.close()
+
+
 def test_who_writes_helps_the_others(entries: Any, backend: MemcachedBackend) -> None:
     """8. What several do to one record at a time is one write; a child of this process is at none of it."""
     filled(entries)
