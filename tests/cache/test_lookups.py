@@ -99,6 +99,24 @@ async def test_an_error_reaches_all_who_asked() -> None:
     assert len(await look(lookups, entries, "a", "b")) == 2
 
 
+async def test_while_the_back_end_refuses_nobody_waits() -> None:
+    """As with an open breaker: each lookup of the turn is refused without giving the loop a turn."""
+
+    class Refusing(Recorder):
+        def read(self, lookups: Sequence[Lookup]) -> Steps[list[Found]]:
+            self.asked.append([lookup.key for lookup in lookups])
+            raise BackendUnavailable("open", backend="test")
+            yield
+
+    entries, lookups = Refusing(), Lookups()
+    for key in "abc":
+        with pytest.raises(BackendUnavailable):
+            next(lookups.look(entries, Lookup(key, ())))
+    assert entries.asked == [["a"], ["b"], ["c"]]
+    await asyncio.sleep(0)
+    assert lookups._turns == {}
+
+
 async def test_a_question_has_an_end() -> None:
     """Of very many lookups several are made."""
     entries, lookups = Recorder(), Lookups()

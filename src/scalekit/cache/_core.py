@@ -45,12 +45,14 @@ from scalekit.cache.runtime import Runtime, runtimes
 from scalekit.cache.sessions import Replicated, has_changes, is_behind
 from scalekit.cache.stats import Counter
 from scalekit.cache.uses import note_call, running
-from scalekit.errors import QueryTimeout, UncacheableResult
+from scalekit.errors import BackendError, QueryTimeout, UncacheableResult
 from scalekit.types import Colour
 
 __all__ = ["Call", "Core", "Query", "Via"]
 
 log = logging.getLogger("scalekit.cache")
+
+_NOTHING = Miss()
 
 _AGAIN = object()
 
@@ -82,9 +84,9 @@ class Core:
     def fetch(self, query: Query, call: Call) -> Steps[Any]:
         """The result of ``call``: kept, waited for, or computed."""
         note_call(call.tags)
-        if self.disabled:
-            return (yield from self.alone(query, call, time.monotonic()))
-        if has_changes(call.left_out) or in_registries(self.registries):
+        if self.is_apart(call):
+            if self.disabled:
+                return (yield from self.alone(query, call, time.monotonic()))
             self.count("bypasses")
             return (yield call.run())
         if query.afresh is not None:
@@ -92,15 +94,17 @@ class Core:
         called, counted = time.monotonic(), False
         while True:
             asked = yield from self.ask(query, call)
-            judged, stale = self.judge(asked.found), None
+            now = self.now()
+            judged = judge(asked.found, now) if asked.found is not None else _NOTHING
+            stale = None
             if isinstance(judged, Hit):
-                planned = self._plan(query, call, judged)
-                if planned in (Plan.SERVE, Plan.SERVE_AND_REFRESH):
+                planned = self._plan(query, call, judged, now)
+                if planned is Plan.SERVE or planned is Plan.SERVE_AND_REFRESH:
                     result, readable = yield from self.read_back(query, call, asked, judged)
                     if readable:
                         if not counted:
                             self.count("hits")
-                        if not self.is_fresh(judged):
+                        if judged.soft_end <= now:
                             self.count("stale")
                         if planned is Plan.SERVE_AND_REFRESH:
                             self.refreshes.start(query, call, asked, judged)
@@ -162,9 +166,16 @@ class Core:
         result: Any = _AGAIN if outcome is ABANDONED else query.codec.decode(outcome)
         return result
 
-    def _plan(self, query: Query, call: Call, hit: Hit) -> Plan:
-        planned = plan(hit, query.life, self.now(), dice)
-        if running() and not self.is_fresh(hit):
+    def is_apart(self, call: Call) -> bool:
+        """Whether the caller does without the cache: it is off, or the caller's transaction has changes."""
+        # Only the sessions among the arguments may have changes that are not counted in `dirty`.
+        return bool(self.dirty or call.left_out) and bool(
+            self.disabled or has_changes(call.left_out) or in_registries(self.registries)
+        )
+
+    def _plan(self, query: Query, call: Call, hit: Hit, now: int) -> Plan:
+        planned = plan(hit, query.life, now, dice)
+        if hit.soft_end <= now and running():
             # What the outer one makes of it would be stored as if it were new.
             return Plan.EXPIRED
         if planned in (Plan.SERVE_AND_REFRESH, Plan.WAIT) and not self.refreshes.cooling.is_over(call.key):
@@ -217,12 +228,17 @@ class Core:
         if self.listener is not None:
             self.listener.use()
         mark = self.local.mark(call.tags)
-        if not (yield from self.invalidation.allow_reading(query.via, call.key, call.tags)):
+        invalidation = self.invalidation
+        if invalidation.is_behind and not (
+            yield from invalidation.allow_reading(query.via, call.key, call.tags)
+        ):
             return Asked(None, mark)
-        found = yield from self.or_none(query.via.look(Lookup(call.key, call.tags)))
-        if found is None:
+        try:
+            found = yield from query.via.look(Lookup(call.key, call.tags))
+        except BackendError:
+            invalidation.failed()
             return Asked(None, mark)
-        self.invalidation.outage.answered()
+        invalidation.outage.answered()
         if found.value is not None:
             self.count("bytes_read", len(found.value))
         return Asked(found, mark)
@@ -249,6 +265,8 @@ class Core:
         delta: int,
     ) -> None:
         """Put a result into the first tier, unless something was invalidated since ``mark``."""
+        if not self.local.enabled:
+            return
         left = (local_end(soft_end, delta, query.life) - self.now()) / 1000
         if left <= 0:
             return

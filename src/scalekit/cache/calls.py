@@ -6,20 +6,31 @@ from typing import Any
 
 from scalekit.cache._core import Core
 from scalekit.cache.compiled import Compiled, can_compile, compile_for
-from scalekit.cache.dirty import in_registries
 from scalekit.cache.functions import Decorated, is_callers_own
 from scalekit.cache.keys import UNWRITABLE, Keys
 from scalekit.cache.local import Entry
 from scalekit.cache.query import Call
-from scalekit.cache.sessions import has_changes
 from scalekit.cache.templates import Templates
 from scalekit.cache.uses import running
 
 
 class Calls:
-    """Makes the :class:`Call` of what a cached function is called with, and looks for it in this process."""
+    """Makes the :class:`Call` of what a cached function is called with, and looks for it in this process.
 
-    def __init__(self, decorated: Decorated, *, core: Core, keys: Keys, templates: Templates) -> None:
+    Args:
+        keeps_arguments: whether somebody will ask calls for their arguments by name.
+    """
+
+    def __init__(
+        self,
+        decorated: Decorated,
+        *,
+        core: Core,
+        keys: Keys,
+        templates: Templates,
+        keeps_arguments: bool = False,
+    ) -> None:
+        self._keeps_arguments = keeps_arguments
         self._decorated = decorated
         self._core, self._keys, self._templates = core, keys, templates
         self._names = [parameter.name for parameter in keys.parameters]
@@ -74,7 +85,7 @@ class Calls:
         ]
         local = compiled.local(*values)
         return Call(
-            arguments=dict(zip(self._names, values, strict=True)),
+            arguments=dict(zip(self._names, values, strict=True)) if self._keeps_arguments else {},
             key=key,
             local=key if local is None else local,
             tags=self._templates.fixed,
@@ -102,9 +113,9 @@ class Calls:
         # What others invalidate reaches the first tier a little later, and the back end at once: an outer
         # result made of what is kept here would be stored as if it were new.
         core = self._core
-        if core.disabled or running() or has_changes(call.left_out) or in_registries(core.registries):
-            return None
-        return core.local.get(call.local)
+        if not core.local.enabled or (call.local is not call.key and not core.dirty):
+            return None  # the generated code has looked
+        return None if running() or core.is_apart(call) else core.local.get(call.local)
 
     def question(self, *args: Any, **kwargs: Any) -> str:
         """The key that a question is about, where what does not enter it may be missing."""

@@ -100,6 +100,11 @@ class Outage:
         self._since = None
 
     @property
+    def began(self) -> bool:
+        """Whether it has failed to answer, since it last did."""
+        return self._since is not None
+
+    @property
     def seconds(self) -> float | None:
         """How long ago it began, if there was one that was not dealt with."""
         if self._since is None or self._last - self._since < OUTAGE:

@@ -12,6 +12,7 @@
 Versions come in the order of the lookup's tags, the generation first. Pure.
 """
 
+import struct
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -21,6 +22,7 @@ TOKEN_BYTES = 16
 COOLING = bytes(TOKEN_BYTES)
 _END_BYTES = 8
 _TIMES = 20
+_read_times = struct.Struct(">QIQ").unpack_from
 _REFRESH = 1 + TOKEN_BYTES + _END_BYTES
 
 
@@ -60,9 +62,8 @@ class Miss(NamedTuple):
 
 def versions(tags: Sequence[bytes | None]) -> bytes | None:
     """The versions in these records, as an entry carries them; ``None`` if one is missing or dirty."""
-    found = [version_of(record) for record in tags]
-    present = [version for version in found if version is not None]
-    return b"".join(present) if len(present) == len(found) else None
+    found = [version for record in tags if (version := version_of(record)) is not None]
+    return b"".join(found) if len(found) == len(tags) else None
 
 
 def pack(versions: bytes, *, made: int, delta: int, soft_end: int, payload: bytes) -> bytes:
@@ -130,15 +131,9 @@ def judge(found: Found, now: int) -> Hit | Miss:
     if kind == b"P":
         return Miss(passes=True)
     start = (_REFRESH if kind == b"R" else 0) + 2 + len(present)
-    payload = memoryview(value)[start + _TIMES :]
-    refreshing = kind == b"R" and refresh_ends(value) > now
     if kind not in (b"E", b"R") or len(value) < start + _TIMES:
         return Miss()
-    return Hit(
-        payload,
-        made=int.from_bytes(value[start : start + 8]),
-        delta=int.from_bytes(value[start + 8 : start + 12]),
-        soft_end=int.from_bytes(value[start + 12 : start + 20]),
-        refreshing=refreshing,
-        cooling=refreshing and token_of(value) == COOLING,
-    )
+    made, delta, soft_end = _read_times(value, start)
+    refreshing = kind == b"R" and refresh_ends(value) > now
+    cooling = refreshing and token_of(value) == COOLING
+    return Hit(memoryview(value)[start + _TIMES :], made, delta, soft_end, refreshing, cooling)

@@ -105,6 +105,16 @@ class Invalidation:
             return False
         return True
 
+    @property
+    def is_behind(self) -> bool:
+        """Whether anything is to be settled before the back end is believed, perhaps."""
+        return bool(self.bumps or self.debts or self.outage.began)
+
+    def failed(self) -> None:
+        """The back end did not answer somebody who can do without it."""
+        self.outage.failed()
+        self._count("errors")
+
     def noting(self, steps: Steps[T]) -> Steps[T]:
         """``steps``, noting whether the back end answers."""
         try:

@@ -6,7 +6,8 @@ Rules:
 * Those that follow in the same turn gather, and at its end one question is asked for all of them: each tag
   once, and each key once. It leaves with the first one's, where the back end's connection sends once a turn.
 * Nobody joins a question that has left: an answer is never older than the call.
-* Who is cancelled leaves; the others get their answers. An error of the back end reaches all who asked.
+* Who is cancelled leaves; the others get their answers. An error of the back end reaches all who asked. While
+  it refuses at once, each is refused at once.
 """
 
 import asyncio
@@ -17,6 +18,7 @@ from typing import Any
 from scalekit._steps import Steps
 from scalekit.cache.backend import Entries, Lookup
 from scalekit.cache.entry import Found
+from scalekit.errors import BackendError
 
 MOST = 64
 """Lookups in one question: the answer to a larger one would keep others waiting, and the server busy."""
@@ -41,17 +43,25 @@ class Lookups:
         loop = asyncio.get_running_loop()
         turn = self._turns.get((loop, entries))
         if turn is None:
-            self._turns[loop, entries] = {}
+            turn = self._turns[loop, entries] = {}
             # Before the question is asked, so that those who gather leave before the connection sends.
             loop.call_soon(self._end, loop, entries)
-            return (yield from entries.read([lookup]))[0]
+            try:
+                return (yield from entries.read([lookup]))[0]
+            except BackendError:
+                if self._turns.get((loop, entries)) is turn:  # refused at once: so will the next ones be
+                    del self._turns[loop, entries]
+                raise
         future: asyncio.Future[Found] = loop.create_future()
         turn.setdefault(lookup, []).append(future)
-        found: Found = yield future
+        try:
+            found: Found = yield future
+        finally:
+            future.cancel()  # whoever waited may have been given up
         return found
 
     def _end(self, loop: asyncio.AbstractEventLoop, entries: Entries) -> None:
-        turn = [*self._turns.pop((loop, entries)).items()]
+        turn = [*self._turns.pop((loop, entries), {}).items()]
         for first in range(0, len(turn), MOST):
             _Question(entries, turn[first : first + MOST]).go_on()
 

@@ -11,7 +11,7 @@ from scalekit.cache.codecs import Codec
 from scalekit.cache.entry import Found
 from scalekit.cache.local import Mark
 from scalekit.cache.options import Life, Patience
-from scalekit.cache.runtime import Runtime
+from scalekit.cache.runtime import Runtime, look_alone
 
 
 class Via(NamedTuple):
@@ -28,9 +28,7 @@ class Via(NamedTuple):
         Raises:
             BackendError: it could not be asked.
         """
-        if self.distant:
-            return (yield from self.runtime.look(self.entries, lookup))
-        return (yield from self.entries.read([lookup]))[0]
+        return self.runtime.look(self.entries, lookup) if self.distant else look_alone(self.entries, lookup)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,12 +57,13 @@ class Query:
         )
 
 
-@dataclass(frozen=True, kw_only=True)
+# Not frozen: that would triple what it takes to make one.
+@dataclass(kw_only=True, slots=True)
 class Call:
     """One call.
 
     ``key`` is the back end's, ``local`` the first tier's; ``left_out`` are the arguments that belong to the
-    caller, as sessions do; ``arguments`` are all, by name.
+    caller, as sessions do; ``arguments`` are all, by name, for those who run the function :class:`Afresh`.
     """
 
     key: str

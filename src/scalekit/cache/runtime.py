@@ -59,6 +59,11 @@ class Runtime(Protocol):
         ...
 
 
+def look_alone(entries: Entries, lookup: Lookup) -> Steps[Found]:
+    """What ``entries`` has for one lookup."""
+    return (yield from entries.read([lookup]))[0]
+
+
 def _renewed(entries: Entries, lease: Lease) -> Steps[Lease | None]:
     """The lease again; ``None`` if it is gone. A server that is away may be back in a third."""
     try:
@@ -132,9 +137,7 @@ class SyncRuntime:
     def __init__(self) -> None:
         self.flights: Flights = SyncFlights()
         self._keeper = _Keeper()
-
-    def look(self, entries: Entries, lookup: Lookup) -> Steps[Found]:
-        return (yield from entries.read([lookup]))[0]
+        self.look = look_alone
 
     def pause(self, seconds: float) -> Any:
         return time.sleep(seconds)

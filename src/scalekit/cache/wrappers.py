@@ -119,7 +119,13 @@ def wrap(
 
     The first is a real function: frameworks look at its signature, and at whether it is a coroutine function.
     """
-    calls = Calls(decorated, core=core, keys=keys, templates=templates)
+    calls = Calls(
+        decorated,
+        core=core,
+        keys=keys,
+        templates=templates,
+        keeps_arguments=query.afresh is not None,
+    )
     make = _async if decorated.is_async else _sync
     fetch, slow, verbs = make(decorated.function, calls, core, query)
     cached: Any = calls.compile(slow) or fetch
