@@ -485,6 +485,45 @@ async def test_a_full_redis_is_one_that_cannot_keep(prefix: str) -> None:
         await cache.close()
 
 
+@pytest.mark.parametrize("by", ["key", "tag", "commit", "everything"])
+def test_a_full_redis_forgets(prefix: str, redis_cluster: RedisCluster, by: str) -> None:
+    """6, 8. Out of memory: what it has kept is dropped all the same, and it says so. On a Cluster, too."""
+    with RedisServer() as server:
+        for url, nodes in ((server.url, [server]), (redis_cluster.url, redis_cluster.masters)):
+            backend = RedisBackend.from_url(url, prefix=prefix)
+            cache, runs = Cache(backend), 0
+
+            @cache.query(ttl=60, tags=["t"], name=url)
+            def query() -> int:
+                nonlocal runs
+                runs += 1
+                return runs
+
+            assert [query(), query()] == [1, 1]
+            channel = backend.channel(block=1.0)
+            place = run(channel.position())
+            for node in nodes:
+                node.call("CONFIG", "SET", "maxmemory", "1")
+            try:
+                entries = backend.using("sync")
+                if by == "key":
+                    query.invalidate()
+                elif by == "tag":
+                    cache.invalidate_tags_sync("t")
+                elif by == "commit":
+                    run(entries.mark(["t"], b"a writer", ttl=30.0))
+                    run(entries.bump(["t"], b"a writer"))
+                else:
+                    cache.clear_sync()
+                assert query() == 2
+                assert run(channel.next(place, block=5.0)).messages
+            finally:
+                for node in nodes:
+                    node.call("CONFIG", "SET", "maxmemory", "0")
+                channel.close()
+                cache.close_sync()
+
+
 async def test_redis_that_refuses_writes_does_not_make_a_stampede(prefix: str) -> None:
     """A query runs once at a time: who calls while it runs waits for the next run, and shares that."""
     with RedisServer() as server:

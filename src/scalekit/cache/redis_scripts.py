@@ -4,6 +4,9 @@ The records of tags are those of :mod:`scalekit.cache.versions`, and what change
 under keys is that of :mod:`scalekit.cache.entry`. Times are the server's own, so that clocks of processes
 that differ do no harm.
 
+What is dropped can be dropped when memory is full, too. Redis then refuses commands that take some, but not
+to a script that has written before, so these scripts begin with a PEXPIRE.
+
 A script that drops something says so in the stream that is its first key. An entry there is ``n <number>``
 and what was dropped: ``t <tag>``, ``k <key>``, ``g 1`` for everything; as many as there are. A number is the
 last entry's plus one, or microseconds since 1970 if the stream is empty: after a stream that was deleted,
@@ -32,8 +35,11 @@ local function say(stream, ...)
         local time = redis.call('TIME')
         number = time[1] * 1000000 + time[2]
     end
-    redis.call('XADD', stream, 'MAXLEN', '~', {_LENGTH}, '*', 'n', string.format('%.0f', number + 1), ...)
     redis.call('PEXPIRE', stream, {KEEP * 1000})
+    redis.call('XADD', stream, 'MAXLEN', '~', {_LENGTH}, '*', 'n', string.format('%.0f', number + 1), ...)
+    if not last then
+        redis.call('PEXPIRE', stream, {KEEP * 1000})
+    end
 end
 """
 """What a script begins with that has something to say: ``say(KEYS[1], 't', 'product', 'k', key)``."""
@@ -227,6 +233,7 @@ if says then
     count = count - 1
 end
 {begin}
+redis.call('PEXPIRE', KEYS[1], math.max(1, redis.call('PTTL', KEYS[1])))
 for at = 1, count do
     local key, news = KEYS[at], true
     {each}
