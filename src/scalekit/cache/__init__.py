@@ -443,6 +443,8 @@ class Cache:
 
     def _closing(self, colour: Colour) -> Steps[None]:
         yield self._core.refreshes.close(colour)
+        if colour == "async":
+            yield self._core.invalidation.bumps.end()
         entries = self._backend.using(colour)
         if self._core.listener is not None:
             yield self._core.listener.stop()

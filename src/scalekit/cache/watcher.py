@@ -24,14 +24,14 @@ import weakref
 from typing import Any
 
 from scalekit.cache._core import Core
-from scalekit.cache.changes import changes_of
+from scalekit.cache.changes import NONE, changes_of
 from scalekit.cache.dirty import CHANGED, Dirty, forget_changes, note_changes
 from scalekit.cache.marking import Marking
 from scalekit.cache.positions import keeps_snapshot, position_of
 from scalekit.cache.sessions import LOADED, note_loading, owner, set_owner
 from scalekit.cache.texts import shown
 from scalekit.cache.transactions import Transaction, savepoint_of
-from scalekit.cache.uses import note, note_begun
+from scalekit.cache.uses import note, note_begun, running
 from scalekit.errors import MissingExtra
 
 try:
@@ -63,6 +63,7 @@ class Watcher:
             weakref.WeakKeyDictionary()
         )
         self._told: set[str] = set()
+        self._autocommits = False  # something has changed under AUTOCOMMIT
 
     def watch_sessions(self, target: Any) -> None:
         """Listen to a sessionmaker, a session class or a session."""
@@ -105,8 +106,8 @@ class Watcher:
         self.watch_connection(connection)
         current = self._open.get(connection)
         if current is None:  # the first of its engine
-            current = self._open[connection] = Transaction()
-        current.by_session = True
+            current = self._opened(connection)
+        current.watched = current.by_session = True
         self._of.setdefault(session, []).append((connection, current))
 
     def _after_transaction_end(self, session: Session, transaction: SessionTransaction) -> None:
@@ -123,39 +124,49 @@ class Watcher:
                     current, asynchronous=connection.dialect.is_async, position=position_of(session)
                 )
 
-    def _is_watched(self, connection: Connection) -> bool:
-        return connection in self._connections or _root(connection.engine) in self._whole
+    def _opened(self, connection: Connection) -> Transaction:
+        current = self._open[connection] = Transaction()
+        current.watched = connection in self._connections or _root(connection.engine) in self._whole
+        return current
 
     def _before_statement(
         self, connection: Connection, _: Any, statement: str, __: Any, context: Any, ___: bool
     ) -> None:
-        if not self._is_watched(connection):
-            return
-        session: Any = owner(connection) or connection
         current = self._open.get(connection)
-        if current is None:  # not in a transaction, as far as SQLAlchemy knows
-            current = self._open[connection] = Transaction()
+        if current is None:  # it has begun before anybody listened
+            current = self._opened(connection)
+        if not current.watched:
+            return
         changes = changes_of(context, statement)
+        if changes is NONE:
+            if running():  # nobody else wants to know
+                self._note_use(connection, current, reads=True)
+            return
         current.isolation |= changes.isolation
         if changes or changes.commits:
             asynchronous = connection.dialect.is_async
             if connection._is_autocommit_isolation():  # to ask the server would be a round trip
                 if changes.tags:
+                    self._autocommits = True
                     self._marking.mark(current, changes.tags, asynchronous=asynchronous)
             else:
                 if changes.commits and current.tags:
                     self._marking.mark(current, current.tags, asynchronous=asynchronous)
                 if changes:
-                    self._note(connection, current, session)
+                    self._note_changes(connection, current)
                 current.add(changes.tags, savepoint_of(connection))
             if changes.unseen:
                 self._tell(statement)
-        lasting = current.isolation or _keeps_snapshot(connection)
-        note(session, reads=not changes, snapshot=current.began if lasting else None)
+        self._note_use(connection, current, reads=not changes)
 
-    def _note(self, connection: Connection, current: Transaction, session: Any) -> None:
+    def _note_use(self, connection: Connection, current: Transaction, *, reads: bool) -> None:
+        lasting = current.isolation or _keeps_snapshot(connection)
+        note(owner(connection) or connection, reads=reads, snapshot=current.began if lasting else None)
+
+    def _note_changes(self, connection: Connection, current: Transaction) -> None:
         note_changes(connection)
-        if isinstance(session, Session):
+        session = owner(connection)
+        if session is not None:
             session.info[CHANGED] = True
         if current.dirty is None:
             current.dirty = Dirty(self._core.dirty_count)
@@ -163,14 +174,11 @@ class Watcher:
     def _after_statement(
         self, connection: Connection, _: Any, __: str, ___: Any, ____: Any, _____: bool
     ) -> None:
+        if not self._autocommits or not connection._is_autocommit_isolation():
+            return
         current = self._open.get(connection)
-        if (
-            current is not None
-            and (current.marked or current.untold)
-            and not current.outcome_open
-            and connection._is_autocommit_isolation()
-        ):
-            self._marking.settle(current, asynchronous=connection.dialect.is_async)
+        if current is not None:
+            self._settle(connection, current)
 
     def _tell(self, statement: str) -> None:
         text = shown(statement)
@@ -184,7 +192,7 @@ class Watcher:
 
     def _begin(self, connection: Connection, *_: Any) -> None:
         before = self._open.get(connection)
-        self._open[connection] = Transaction()
+        self._opened(connection)
         if before is not None:
             self._settle(connection, before)
 
