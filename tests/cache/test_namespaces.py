@@ -11,6 +11,7 @@ from scalekit.cache import Cache
 from scalekit.cache.backend import Backend
 from scalekit.cache.memory import MemoryBackend
 from scalekit.cache.redis import RedisBackend
+from tests.servers import wait_until
 
 
 @pytest.fixture
@@ -170,3 +171,18 @@ async def test_clear_reaches_this_process_tier(cache: Cache) -> None:
     await cache.clear()
     assert number("a") == 2
     await cache.close()
+
+
+def test_clear_reaches_the_tiers_of_other_processes(redis_url: str, prefix: str) -> None:
+    """28. As any invalidation: they are told, and ``local_ttl`` (an hour here) bounds it."""
+    one, other = (
+        Cache(RedisBackend.from_url(redis_url, prefix=prefix), local_entries=10, local_ttl=3_600)
+        for _ in range(2)
+    )
+    number = numbers(other)
+    number("a")
+    wait_until(lambda: (number("a"), other.stats().local_hits)[1] > 0, what="the other trusts its memory")
+    one.clear_sync()
+    wait_until(lambda: number("a") > 1, what="the other has heard of it")
+    for cache in (one, other):
+        cache.close_sync()
