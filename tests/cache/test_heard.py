@@ -81,10 +81,14 @@ async def servers(
             await one.cache.close()
 
 
-async def test_what_another_server_drops_is_gone(redis_url: str, prefix: str) -> None:
+@pytest.mark.parametrize("kind", ["redis_server", "redis_cluster"])
+async def test_what_another_server_drops_is_gone(
+    kind: str, request: pytest.FixtureRequest, prefix: str
+) -> None:
     """6, 8. By key, by tag, by a tag with an argument in it, by a writer's mark before its COMMIT, and with
     everything: long before the bound. What it does not concern stays."""
-    async with servers([redis_url] * 2, prefix) as (source, (here, there)):
+    url = request.getfixturevalue(kind).url
+    async with servers([url] * 2, prefix) as (source, (here, there)):
         entries = there.cache._backend.using("async")
 
         async def mark() -> None:

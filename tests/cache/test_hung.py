@@ -79,7 +79,7 @@ async def test_only_the_first_call_waits(
     assert await query(2) == 2  # and then there is no other
     async with asyncio.timeout(_WITHIN):
         number, waited, tried = 3, 0, 0.0
-        while tried < 1.0 or (broken is FaultProxy.blackhole and proxy.accepted < asked + 3):
+        while tried < 0.4 or (broken is FaultProxy.blackhole and proxy.accepted < asked + 3):
             waited += not await is_at_once(query(number), number)
             number, tried = number + 1, tried + 0.01
             await asyncio.sleep(0.01)
