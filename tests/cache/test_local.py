@@ -38,7 +38,7 @@ def test_without_reports_the_time_counts_from_the_question() -> None:
     mark = local.mark()
     clock.now = 9.9
     local.put(("f", "a"), "a", mark, None, ends=100, size=0, tags=())
-    local.put(("f", "b"), "b", local.later(mark), None, ends=100, size=0, tags=())
+    put(local, "b")
     put(local, "c", ends=15)
     assert kept(local, "abc") == "abc"
     clock.now = 10

@@ -437,3 +437,28 @@ async def test_memory_keeps_the_most_recent_entries() -> None:
     assert calls == [1, 2, 3, 4]
     await query(2)
     assert calls == [1, 2, 3, 4, 2]
+
+
+async def test_a_slow_query_that_another_server_has_overtaken(backend: Backend) -> None:
+    """6, 8. What it was computing when its tag was dropped elsewhere is not served from memory, either.
+
+    Without a channel, which would tell of it. It has the lease still, so what it returns is stored: under a
+    version that the tag no longer has.
+    """
+    here, there = (Cache(backend, local_entries=10, channel=False) for _ in range(2))
+    now, source = 0.0, 1
+    here._core.local.clock = lambda: now
+
+    @here.query(ttl=60, tags=["t"])
+    async def query() -> int:
+        nonlocal now, source
+        value = source
+        if value == 1:
+            source, now = 2, now + 5
+            await there.invalidate_tags("t")
+            now += 5
+        return value
+
+    assert [await query(), await query(), await query()] == [1, 2, 2]
+    await here.close()
+    await there.close()

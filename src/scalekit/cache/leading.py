@@ -239,7 +239,8 @@ class Lead:
             core.count("fills" if stored else "discarded")
             core.count("bytes_written", len(value))
         if stored:
-            core.keep(query, call, core.local.later(mark), payload, result, ends.soft, delta)
+            # With the mark from before the query: it was under way while others may have dropped its tags.
+            core.keep(query, call, mark, payload, result, ends.soft, delta)
 
     def _give_back(self, held: Held | None, *, passes: bool = False) -> Steps[None]:
         if held is not None:

@@ -116,10 +116,6 @@ class Local:
         """Where invalidation stands. Taken before the back end is asked."""
         return Mark(self.clock(), self._drops)
 
-    def later(self, mark: Mark) -> Mark:
-        """``mark`` as of now, for who knows from the back end that a result is valid still."""
-        return mark._replace(taken=self.clock())
-
     def put(
         self,
         local_key: Hashable,
