@@ -120,6 +120,36 @@ def test_a_fresh_session_in_a_thread(engine: Engine) -> None:
     assert used[1].closed
 
 
+async def test_a_commit_that_fails_is_told(
+    async_engine: AsyncEngine, caplog: pytest.LogCaptureFixture
+) -> None:
+    """21. The result is stored by then. The session is closed, and the failure is logged."""
+    clock, closed = Clock(), []
+
+    class Failing(AsyncSession):
+        async def commit(self) -> None:
+            raise Down("hunter2")
+
+        async def close(self) -> None:
+            await super().close()
+            closed.append(self)
+
+    cache = clocked(clock, session=async_sessionmaker(async_engine, class_=Failing))
+
+    @cache.query(ttl=60, stale_while_revalidate=600)
+    async def answer(session: AsyncSession) -> int:
+        return 1
+
+    async with AsyncSession(async_engine) as callers:
+        await answer(callers)
+        clock.now += 60
+        await answer(callers)
+    await until(lambda: caplog.records)
+    assert "Down at" in caplog.text
+    assert "hunter2" not in caplog.text
+    assert (len(closed), cache.stats().fills) == (1, 2)
+
+
 class Pending(Session):
     pending = False
 
@@ -518,6 +548,26 @@ def test_what_no_annotation_says_is_told_at_the_first_call(engine: Engine) -> No
         counted = needs(Repository.count, ignore=["self"], stale_while_revalidate=5)
         with pytest.raises(ConfigurationError, match=r"self.session is a Session that may be closed"):
             counted(Repository(session), 1)
+
+
+def test_a_cache_that_is_switched_off_uses_the_callers_session(engine: Engine) -> None:
+    """22. A `def` with a hard time-out runs apart, but not if the cache is off or its session has changes."""
+    cache, used = Cache(MemoryBackend(), session=sessionmaker(engine)), []
+
+    @cache.query(ttl=60, hard_timeout=DEADLINE)
+    def answer(session: Session) -> int:
+        used.append(session)
+        return 1
+
+    with Pending(engine) as callers:
+        with cache.disabled():
+            answer(callers)
+        callers.pending = True
+        answer(callers)
+        assert used == [callers, callers]
+        callers.pending = False
+        answer(callers)
+        assert used[2] is not callers
 
 
 async def test_closing_ends_what_is_under_way(async_engine: AsyncEngine) -> None:

@@ -1,6 +1,7 @@
 """Stale results: served at once, if the function fails, or if it is slow. Clocks are set, not waited for."""
 
 import asyncio
+import contextlib
 import itertools
 import logging
 import threading
@@ -13,7 +14,7 @@ import pytest
 from scalekit.cache import Cache
 from scalekit.cache.apart import MAX_THREADS
 from scalekit.cache.memory import MemoryBackend
-from scalekit.errors import QueryTimeout
+from scalekit.errors import BackendUnavailable, QueryTimeout
 
 DEADLINE = 10.0
 
@@ -182,6 +183,38 @@ def test_failures_in_threads(make: Callable[..., Cache], clock: Clock) -> None:
         answer()
 
 
+async def test_a_failure_that_the_back_end_cannot_be_told(clock: Clock) -> None:
+    """23. Then this process at least keeps to the throttle."""
+
+    class Deaf(MemoryBackend):
+        deaf = False
+
+        def fill(self, *args: Any, **options: Any) -> Any:
+            if self.deaf:
+                raise BackendUnavailable("away", backend="memory")
+            return super().fill(*args, **options)
+
+    backend, attempts = Deaf(clock=clock), 0
+    cache = Cache(backend)
+    cache._core.clock = clock
+
+    @cache.query(ttl=60, stale_if_error=600, throttle=10)
+    async def answer() -> int:
+        nonlocal attempts
+        attempts += 1
+        if backend.deaf:
+            raise Down
+        return 1
+
+    await answer()
+    backend.deaf = True
+    clock.now += 60
+    for _ in range(3):
+        assert [await answer() for _ in range(5)] == [1] * 5
+        clock.now += 10
+    assert attempts == 4
+
+
 async def test_many_failures_are_told_once(
     make: Callable[..., Cache], clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -333,6 +366,43 @@ async def test_a_hard_timeout(make: Callable[..., Cache]) -> None:
     assert (runs, cancelled) == (1, 1)
 
 
+async def test_a_hard_timeout_counts_without_the_cache(make: Callable[..., Cache]) -> None:
+    """22. Where the cache is neither read nor written, the time of the call is limited all the same."""
+    cache = make()
+
+    @cache.query(ttl=60, hard_timeout=0.01)
+    async def answer() -> int:
+        await asyncio.sleep(60)
+        return 1
+
+    with cache.disabled(), pytest.raises(QueryTimeout):
+        await answer()
+
+
+async def test_a_cache_of_a_tests_own_has_not_failed(make: Callable[..., Cache], clock: Clock) -> None:
+    """23. Inside `isolated()` nothing is let cool that has failed outside, and the reverse."""
+    cache, attempts = make(), 0
+
+    @cache.query(ttl=0.01, stale_if_error=600, throttle=3600)
+    async def answer() -> int:
+        nonlocal attempts
+        attempts += 1
+        if attempts > 1:
+            raise Down
+        return 1
+
+    await answer()
+    clock.now += 1
+    assert [await answer() for _ in range(3)] == [1] * 3
+    assert attempts == 2
+    with cache.isolated(MemoryBackend(clock=clock)):
+        attempts = 0
+        await answer()
+        clock.now += 1
+        assert [await answer() for _ in range(3)] == [1] * 3
+        assert attempts == 2
+
+
 def test_a_hard_timeout_in_threads(make: Callable[..., Cache]) -> None:
     """22. A def cannot be cancelled: its callers go, one run goes on, and what it returns is stored."""
     cache, runs, gate = make(), 0, threading.Event()
@@ -351,6 +421,31 @@ def test_a_hard_timeout_in_threads(make: Callable[..., Cache]) -> None:
     gate.set()
     asyncio.run(until(lambda: cache.stats().fills == 1))
     assert answer() == 1
+
+
+def test_a_hard_timeout_where_nobody_shares(make: Callable[..., Cache]) -> None:
+    """22. Of results that cannot be stored each caller's own run is limited, too, in a thread of its own."""
+    cache, gate = make(), threading.Event()
+    gate.set()
+
+    @cache.query(ttl=60, tags=["inner"])
+    def inner() -> int:
+        return 1
+
+    @cache.query(ttl=60, hard_timeout=0.05)
+    def outer() -> int:
+        assert gate.wait(DEADLINE)
+        return inner()  # its tag is not ours
+
+    while not cache.stats().discarded:
+        with contextlib.suppress(QueryTimeout):  # on a busy machine
+            assert outer() == 1
+    gate.clear()
+    for _ in range(2):
+        with pytest.raises(QueryTimeout):
+            outer()
+    gate.set()
+    asyncio.run(until(lambda: cache.stats().computes >= 4))
 
 
 def test_a_run_that_has_to_wait_for_its_thread_is_one(make: Callable[..., Cache]) -> None:

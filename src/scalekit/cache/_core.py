@@ -86,9 +86,9 @@ class Core:
         note_call(call.tags)
         if self.is_apart(call):
             if self.disabled:
-                return (yield from self.alone(query, call, time.monotonic()))
+                return (yield from self.run_here(query, call, since=time.monotonic()))
             self.count("bypasses")
-            return (yield call.run())
+            return (yield from self._run(query, call, time.monotonic()))
         if query.afresh is not None:
             query.afresh.check(call.arguments, call.left_out)
         called, counted = time.monotonic(), False
@@ -174,10 +174,10 @@ class Core:
         )
 
     def _plan(self, query: Query, call: Call, hit: Hit, now: int) -> Plan:
-        planned = plan(hit, query.life, now, dice)
         if hit.soft_end <= now and running():
             # What the outer one makes of it would be stored as if it were new.
             return Plan.EXPIRED
+        planned = plan(hit, query.life, now, dice)
         if planned in (Plan.SERVE_AND_REFRESH, Plan.WAIT) and not self.refreshes.cooling.is_over(call.key):
             return Plan.SERVE
         return planned
@@ -213,6 +213,9 @@ class Core:
     def run_here(self, query: Query, call: Call, *, since: float) -> Steps[Any]:
         """Run the function, in this task or thread; its time counts from ``since``."""
         self.count("computes")
+        return (yield from self._run(query, call, since))
+
+    def _run(self, query: Query, call: Call, since: float) -> Steps[Any]:
         limit = query.patience.hard_timeout
         if limit is None:
             return (yield call.run())

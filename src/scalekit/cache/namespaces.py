@@ -139,10 +139,11 @@ def isolated(core: "Core", switch: Switch, backend: Backend) -> Iterator[None]:
 
 
 def forget(core: "Core") -> None:
-    """Empty this process's tier, and let nobody join a computation that is under way."""
+    """Empty this process's tier, let nobody join a computation under way, and forget what has failed."""
     for runtime in core.runtimes.values():
         runtime.flights.detach_all()
     core.local.flush()
+    core.refreshes.forget()
 
 
 _lock = threading.Lock()

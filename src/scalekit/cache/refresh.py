@@ -47,10 +47,14 @@ class Refreshes:
     """
 
     def __init__(self, core: "Core", clock: Callable[[], float]) -> None:
-        self._core = core
+        self._core, self._clock = core, clock
         self._places: dict[Colour, Apart] = places()
-        self._told = Cooling(clock)
-        self.cooling = Cooling(clock)
+        self.forget()
+
+    def forget(self) -> None:
+        """Let what has failed be tried again."""
+        self._told = Cooling(self._clock)
+        self.cooling = Cooling(self._clock)
 
     def start(self, query: Query, call: Call, asked: Asked, hit: Hit) -> None:
         """Have ``hit`` computed anew in the background, if nobody here does."""
