@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import importlib
 import signal
 import subprocess
 import sys
@@ -19,11 +20,11 @@ from sqlalchemy.pool import NullPool
 from scalekit._steps import Steps
 from scalekit.cache import Cache
 from scalekit.cache.memory import MemoryBackend
-from scalekit.cache.redis import RedisBackend
 from scalekit.cache.versions import writers
 from scalekit.errors import BackendError, BackendUnavailable, ConfigurationError
 from tests.cache._shop import Base, Product, define
-from tests.servers import RedisServer, wait_until
+from tests.patience import TIMEOUTS
+from tests.servers import wait_until
 
 
 class Backend(MemoryBackend):
@@ -415,12 +416,12 @@ import os, signal, sys
 from sqlalchemy import create_engine, event
 from sqlalchemy.orm import sessionmaker
 from scalekit.cache import Cache, invalidation
-from scalekit.cache.redis import RedisBackend
+{imports}
 from tests.cache._shop import Product, define
 url, prefix, database, what = sys.argv[1:]
 engine = create_engine(database)
 maker = sessionmaker(engine)
-cache = Cache(RedisBackend.from_url(url, prefix=prefix, timeout=5))
+cache = Cache({made}.from_url(url, prefix=prefix, timeout=5))
 cache.watch(maker)
 price = define(cache)
 if what == "die":
@@ -434,14 +435,23 @@ with maker() as session:
 """
 
 
-def test_killed_between_commit_and_bump(engine: Engine, redis_server: RedisServer, prefix: str) -> None:
+@pytest.mark.parametrize("kind", TIMEOUTS)
+def test_killed_between_commit_and_bump(
+    engine: Engine, kind: str, request: pytest.FixtureRequest, prefix: str
+) -> None:
     """9. Nobody gets the older result, from the first moment on; and caching comes back after the mark."""
-    arguments = [redis_server.url, prefix, str(engine.url), "die"]
+    url, name = request.getfixturevalue(f"{kind}_server").url, f"{kind.title()}Backend"
+    code = COMMON.format(imports=f"from scalekit.cache.{kind} import {name}", made=name)
     died = subprocess.run(
-        [sys.executable, "-c", COMMON, *arguments], capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, "-c", code, url, prefix, str(engine.url), "die"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
     )
     assert (died.stdout, died.returncode) == ("1\n", -signal.SIGKILL), died.stderr
-    cache = Cache(RedisBackend.from_url(redis_server.url, prefix=prefix))
+    made = getattr(importlib.import_module(f"scalekit.cache.{kind}"), name)
+    cache = Cache(made.from_url(url, prefix=prefix))
     price = define(cache)
 
     def is_stored() -> bool:
