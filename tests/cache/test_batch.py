@@ -2,6 +2,9 @@
 
 import asyncio
 import dataclasses
+import subprocess
+import sys
+import textwrap
 import threading
 import uuid
 from collections.abc import Callable, Iterator, Sequence
@@ -583,3 +586,73 @@ def test_a_cache_that_is_switched_off(colour: str) -> None:
         assert server([1])[1].name == "p1 of 4"
     assert server([1])[1].name == "p1 of 1"
     assert shelf.runs == [[1], [1, 2], [2, 1], [1]]
+
+
+WORKER = """
+    import asyncio, sys
+    from scalekit.cache import Cache
+    {imports}
+
+    cache, first = Cache({backend}), int(sys.argv[3])
+
+    @cache.batch(ttl=60, name="squares")
+    async def squares(ids: list[int]) -> dict[int, int]:
+        print(*ids, flush=True)
+        await asyncio.sleep(0.2)
+        return {{one: one * one for one in ids}}
+
+    async def main():
+        await squares.invalidate(-1)  # connected
+        print("ready", flush=True)
+        await asyncio.to_thread(sys.stdin.readline)
+        calls = [squares(range(start, start + 20)) for start in range(first, first + 40, 4)]
+        for found in await asyncio.gather(*calls):
+            assert found == {{one: one * one for one in found}} and len(found) == 20, found
+        print("done", flush=True)
+        await cache.close()
+
+    asyncio.run(main())
+"""
+
+
+@pytest.mark.parametrize("kind", ["redis", "memcached"])
+def test_in_many_processes(kind: str, request: pytest.FixtureRequest, prefix: str) -> None:
+    """1, 26. Three processes with ten calls each, of ids that overlap: each id is computed once in all of them."""
+    made = {
+        "redis": ("redis_server", "from scalekit.cache.redis import RedisBackend", "RedisBackend.from_url"),
+        "memcached": (
+            "memcached_server",
+            "from scalekit.cache.memcached import MemcachedBackend",
+            "MemcachedBackend.from_url",
+        ),
+    }
+    fixture, imports, backend = made[kind]
+    code = textwrap.dedent(WORKER).format(
+        imports=imports, backend=f"{backend}(sys.argv[1], prefix=sys.argv[2], timeout=5)"
+    )
+    url = request.getfixturevalue(fixture).url
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", code, url, prefix, str(10 * number)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for number in range(3)
+    ]
+    try:
+        for process in processes:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "ready\n"
+        for process in processes:
+            assert process.stdin is not None
+            process.stdin.write("\n")
+            process.stdin.flush()
+        said = [process.communicate(timeout=60)[0].splitlines() for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()
+    assert [lines.pop() for lines in said] == ["done"] * 3
+    computed = [int(one) for lines in said for line in lines for one in line.split()]
+    assert sorted(computed) == list(range(76))

@@ -27,6 +27,11 @@ class Kind(enum.Enum):
     B = 2
 
 
+class Mixed(enum.Enum):
+    A = 1
+    B = "b"
+
+
 class Product(Base):
     __tablename__ = "product"
     id: Mapped[int] = mapped_column(primary_key=True)
@@ -215,7 +220,8 @@ def test_a_row_of_orm_objects_is_refused(connection: sa.Connection) -> None:
 
 def test_bytes_that_are_no_table() -> None:
     """24. Another type's bytes are an error that the cache knows, never a row."""
-    reads = [codec(list[Row]).decode, codec(list[Row[tuple[int, ...]]]).decode]
+    kinds: list[Any] = [Row, Row[tuple[int, ...]], Row[tuple[Mixed]]]
+    reads = [codec(list[kind]).decode for kind in kinds]  # type: ignore[valid-type]
     wires: list[Any] = [
         [1],
         [["a"], "i", [["x"]]],

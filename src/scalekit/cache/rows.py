@@ -210,10 +210,12 @@ class _Table:
                 _nullable(self._declared[number]) if letter == _ANNOTATED else _TYPES[letter]
                 for number, letter in enumerate(letters)
             )
+            wire = list[tuple[types]]  # type: ignore[valid-type]
+            return msgspec.msgpack.Decoder(wire, dec_hook=read_custom, ext_hook=read_extension).decode
         except LookupError:
             raise msgspec.ValidationError("a table of other columns") from None
-        wire = list[tuple[types]]  # type: ignore[valid-type]
-        return msgspec.msgpack.Decoder(wire, dec_hook=read_custom, ext_hook=read_extension).decode
+        except TypeError as error:  # an annotation that msgspec cannot read
+            raise msgspec.ValidationError(str(error)) from None
 
 
 @functools.lru_cache(maxsize=1024)
