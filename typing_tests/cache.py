@@ -128,3 +128,28 @@ async def use_batches(session: AsyncSession) -> None:
     assert_type(names.invalidate("a", lang="de"), None)
     assert_type(names.key("a"), str)
     await rows_of(session, ["a"])  # type: ignore[list-item]
+
+
+@cache.response(ttl=60, reads=["product"], vary=["accept-language"], ignore_cookies=["_ga*"])
+async def page(category: str) -> list[Row]:
+    return []
+
+
+@cache.response(ttl=timedelta(minutes=1), max_age=30, name="view")
+def view(category: str) -> str:
+    return category
+
+
+async def pages() -> None:
+    assert_type(await page("books"), list[Row])
+    assert_type(await page.invalidate("/books", "/films"), None)
+    assert_type(view("books"), str)
+    assert_type(view.invalidate("/books"), None)
+    await page(1)  # type: ignore[arg-type]
+    with cache.isolated(memory), cache.disabled():
+        pass
+    async with cache.isolated(), cache.disabled():
+        pass
+    assert_type(await cache.clear(), None)
+    assert_type(cache.clear_sync(), None)
+    cache.on(lambda name, number: print(name, number))()

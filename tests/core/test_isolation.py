@@ -28,7 +28,7 @@ NEEDS: dict[str, set[str]] = {
 # Installed with scalekit itself, and what those need in turn.
 CORE = {"itsdangerous", "msgspec", "starlette", "anyio", "idna", "typing_extensions"}
 # The reader's own choice, so no extra of ours names them.
-FRAMEWORKS = {"flask", "django", "fastapi", "werkzeug"}
+FRAMEWORKS = {"flask", "django", "fastapi", "werkzeug", "pydantic"}
 
 
 def modules(piece: str = "") -> list[str]:

@@ -19,12 +19,16 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from typing import Any, NamedTuple
 
 import msgspec
-from sqlalchemy.engine import Row, RowMapping
-from sqlalchemy.engine.result import SimpleResultMetaData
 
 from scalekit.cache.annotations import is_row, is_union, unwrapped, within
 from scalekit.cache.untyped import Buffer, encode, prepared, read_custom, read_extension, spelled_out
-from scalekit.errors import ConfigurationError
+from scalekit.errors import ConfigurationError, MissingExtra
+
+try:
+    from sqlalchemy.engine import Row, RowMapping
+    from sqlalchemy.engine.result import SimpleResultMetaData
+except ImportError:
+    raise MissingExtra("sqlalchemy", needed_by=__name__) from None
 
 _LISTS = (list, Sequence, Collection, Iterable)
 _LETTERS: dict[type, str] = {
