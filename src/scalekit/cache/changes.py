@@ -50,7 +50,7 @@ class Changes(NamedTuple):
 
 NONE = Changes(_NOTHING)
 
-_known: weakref.WeakKeyDictionary[Any, frozenset[str] | None] = weakref.WeakKeyDictionary()
+_known: weakref.WeakKeyDictionary[Any, Changes | None] = weakref.WeakKeyDictionary()
 
 
 def changes_of(context: Any, text: str) -> Changes:
@@ -69,11 +69,11 @@ def changes_of(context: Any, text: str) -> Changes:
     compiled = context.compiled if context is not None else None
     if compiled is not None:
         try:
-            tags = _known[compiled]
+            known = _known[compiled]
         except KeyError:
-            tags = _known[compiled] = _tags(compiled)
-        if tags is not None:
-            return Changes(tags | named) if tags or named else NONE
+            known = _known[compiled] = _changes(compiled)
+        if known is not None:
+            return known._replace(tags=known.tags | named) if named else known
     judged = judge(text)
     if declared is not None:
         return Changes(named, False, judged.commits, judged.isolation)
@@ -86,18 +86,19 @@ def _items(declared: Any) -> Iterable[object]:
     return (declared,) if alone else declared
 
 
-def _tags(compiled: Any) -> frozenset[str] | None:
-    """The tags of what a compiled statement changes; ``None``: it is a text."""
+def _changes(compiled: Any) -> Changes | None:
+    """What a compiled statement changes; ``None``: it is a text."""
     statement = compiled.statement
     if getattr(compiled, "isplaintext", False):
         return None
     if isinstance(statement, ExecutableDDLElement):
-        if isinstance(statement, CreateTable | DropTable):
-            return frozenset({table_tag(statement.element)})
-        return None if getattr(statement, "statement", None) is not None else _NOTHING  # a DDL() is a text
-    if statement is None:
-        return _NOTHING
-    return frozenset(changed_tables(statement, compiled.column_keys or ()))
+        if getattr(statement, "statement", None) is not None:  # a DDL() is a text
+            return None
+        table = statement.element if isinstance(statement, CreateTable | DropTable) else None
+        # MySQL and MariaDB commit before it.
+        return Changes(frozenset({table_tag(table)}) if table is not None else _NOTHING, commits=True)
+    tags = _NOTHING if statement is None else frozenset(changed_tables(statement, compiled.column_keys or ()))
+    return Changes(tags) if tags else NONE
 
 
 def changed_tables(statement: Any, columns: Iterable[str] = ()) -> set[str]:

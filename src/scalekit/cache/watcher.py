@@ -150,8 +150,8 @@ class Watcher:
                     self._autocommits = True
                     self._marking.mark(current, changes.tags, asynchronous=asynchronous)
             else:
-                if changes.commits and current.tags:
-                    self._marking.mark(current, current.tags, asynchronous=asynchronous)
+                if changes.commits and (tags := current.tags | changes.tags):
+                    self._marking.mark(current, tags, asynchronous=asynchronous)
                 if changes:
                     self._note_changes(connection, current)
                 current.add(changes.tags, savepoint_of(connection))
