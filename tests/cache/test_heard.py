@@ -255,6 +255,7 @@ async def test_a_half_open_connection_is_noticed(
             lost = [record.message for record in caplog.records if "channel is lost" in record.message]
             assert len(lost) == 1
             assert f":{proxy.port}/" in lost[0]
+            assert here.cache.stats().losses == 1
             await asyncio.to_thread(proxy.pass_through)
             await here.becomes_local(1)
             assert await here.read(1) == 2

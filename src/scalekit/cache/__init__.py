@@ -127,6 +127,7 @@ class Cache:
                 speaking.channel(block=block_of(bound)),
                 ttl=bound,
                 hits=lambda: counter.snapshot().local_hits,  # not by way of self, which may go
+                lost=lambda: counter.add("losses"),
                 owner=core,
             )
         self._vias: dict[Colour, Via] = {}

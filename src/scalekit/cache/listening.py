@@ -60,11 +60,19 @@ class Hearing:
     Args:
         ear: told of everything.
         ttl: seconds that it is trusted after a moment of which all is known.
+        lost: called when the channel is lost; not again before it was back.
         clock: monotonic seconds.
     """
 
-    def __init__(self, ear: Ear, *, ttl: float, clock: Callable[[], float] = time.monotonic) -> None:
-        self._ear, self._ttl, self._clock = ear, ttl, clock
+    def __init__(
+        self,
+        ear: Ear,
+        *,
+        ttl: float,
+        lost: Callable[[], object] = lambda: None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._ear, self._ttl, self._told, self._clock = ear, ttl, lost, clock
         self._cursor: Cursor | None = None
         self._lost = False  # and told
 
@@ -124,6 +132,7 @@ class Hearing:
         self._ear.flush()
         if not self._lost:
             self._lost = True
+            self._told()
             log.warning(
                 "%s: the cache's invalidation channel is lost, so this process's memory is not used: %s",
                 channel.name,
@@ -148,14 +157,22 @@ class Listener:
         channel: where from.
         ttl: seconds that the ear is trusted.
         hits: how often it has answered so far.
+        lost: called when the channel is lost.
         owner: when that is gone, nobody asks any more.
     """
 
     def __init__(
-        self, ear: Ear, channel: Channel, *, ttl: float, hits: Callable[[], int], owner: object
+        self,
+        ear: Ear,
+        channel: Channel,
+        *,
+        ttl: float,
+        hits: Callable[[], int],
+        owner: object,
+        lost: Callable[[], object] = lambda: None,
     ) -> None:
         self._owner = weakref.ref(owner)
-        self._ear, self._channel, self._ttl, self._hits = ear, channel, ttl, hits
+        self._ear, self._channel, self._ttl, self._hits, self._lost = ear, channel, ttl, hits, lost
         self._clock = time.monotonic
         self._used = 0.0
         self._hits_before = 0  # when they were looked at last
@@ -165,7 +182,7 @@ class Listener:
     def forked(self) -> None:
         self._lock = threading.Lock()
         self._run: _Run | None = None
-        self._hearing = Hearing(self._ear, ttl=self._ttl)
+        self._hearing = Hearing(self._ear, ttl=self._ttl, lost=self._lost)
 
     def use(self) -> None:
         """The ear is being used: listen, if that is not being done. To be called often."""

@@ -78,7 +78,9 @@ class RedisChannel:
         try:
             return (yield send(*args))
         except ResponseError as error:
-            raise BackendUnavailable(f"{self.name}: {error}", backend=self.name) from error
+            raise BackendUnavailable(
+                f"{self.name} refused: {error}. Cache(channel=False) does without it", backend=self.name
+            ) from error
 
 
 def _of_one_stream(reply: Any) -> Any:

@@ -53,6 +53,8 @@ class Stats:
     """Computations begun in the background, for a later call."""
     failures: int = 0
     """Computations that raised while a result was at hand."""
+    losses: int = 0
+    """Times that this process could no longer hear what other servers invalidate, and emptied its memory."""
     errors: int = 0
     """Operations that the back end failed; the call went on without it."""
 
