@@ -13,8 +13,8 @@ from scalekit.cache.backend import Backend, Lease, Lookup, immediate
 from scalekit.cache.entry import Found
 from scalekit.cache.memory import MemoryBackend
 from scalekit.cache.redis import RedisBackend
-from scalekit.testing import cache as contract
 from scalekit.testing import check_backend, check_backend_async
+from scalekit.testing._backends import times
 
 SERVERS = ["redis_cluster", pytest.param("redis_sentinel", marks=pytest.mark.slow)]
 
@@ -205,7 +205,7 @@ def positions_are_lost(self: MemoryBackend, *args: Any, **options: Any) -> Any:
 
 @breach("renew", "a lease lasts from then on")
 def renews_nothing(self: MemoryBackend, lease: Lease, *, ttl: float) -> Any:
-    return lease if entry.token_of(look(self, lease.key)) == lease.token else None
+    return replace(lease, left=ttl) if entry.token_of(look(self, lease.key)) == lease.token else None
 
 
 @breach("renew", "renew: a lease that was used is none")
@@ -384,7 +384,7 @@ def asks_for_milliseconds(self: MemoryBackend, *, older_than: float | None = Non
 @pytest.mark.parametrize(("method", "wrong", "says"), BREACHES)
 def test_a_breach_is_found(method: str, wrong: Method, says: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever rule a back end breaks, the check fails and says which."""
-    monkeypatch.setattr(contract, "_PATIENCE", 0.5)
+    monkeypatch.setattr(times, "PATIENCE", 0.5)
     broken = type("Broken", (MemoryBackend,), {method: immediate(wrong)})
     with pytest.raises(AssertionError, match=says):
         check_backend(broken())
