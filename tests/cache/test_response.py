@@ -427,6 +427,29 @@ def test_flask_views(cache: Cache) -> None:
         assert (known.status_code, known.content) == (304, b"")
 
 
+@pytest.mark.parametrize(("name", "kept"), [("session", True), ("_session", True), ("other", False)])
+def test_a_session_of_flask_that_nobody_can_see_keeps_nothing(cache: Cache, name: str, kept: bool) -> None:
+    """30. Versions of Flask keep it under two names; under a third a page is nobody's to give to others."""
+
+    class Session(dict[str, Any]):
+        accessed = False
+
+    app, runs = flask.Flask(__name__), 0
+
+    @cache.response(ttl=60)
+    def view() -> str:
+        nonlocal runs
+        runs += 1
+        return "page"
+
+    for _ in range(2):
+        with app.test_request_context("/") as context:
+            context.__dict__.pop("_session", None)
+            context.__dict__[name] = Session()
+            view()
+    assert runs == (1 if kept else 2)
+
+
 def test_a_function_called_outside_of_a_request_is_just_called(cache: Cache) -> None:
     """30. As from a shell or a test."""
     runs: Runs = []

@@ -7,6 +7,7 @@ import flask
 from flask.globals import request_ctx
 
 from scalekit._http import from_wsgi, request_headers, to_wsgi
+from scalekit.cache.asgi import session_was_read
 from scalekit.cache.endpoints import Parts
 from scalekit.types import Headers
 
@@ -29,9 +30,11 @@ class FlaskExchange:
         self.query = request.query_string.decode("latin-1")
 
     def is_personal(self) -> bool:
-        # The attribute behind ``session``: asking for that itself counts as having read it.
-        session = getattr(request_ctx, "_session", None)
-        return bool(getattr(session, "accessed", False))
+        # What stands behind ``flask.session``: since Flask 3.1.3 asking for that itself counts as reading it.
+        # Before, the attribute had the plain name. Where neither is, nobody can tell, and nothing is kept.
+        context = request_ctx.__dict__
+        session = context.get("_session", context.get("session", self))
+        return session is self or session_was_read(session)
 
     def parts(self, result: Any) -> Parts | None:
         response = flask.make_response(result)
