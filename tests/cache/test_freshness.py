@@ -177,8 +177,12 @@ def test_cooling_lasts_for_the_throttle() -> None:
     assert cooling.is_over("b")
     now += 1.0
     assert cooling.is_over("a")
-    for key in range(10_000):
+    for key in range(9_999):
         cooling.failed(str(key), 1.0)
     now += 1.0
     cooling.failed("c", 1.0)
     assert len(cooling._until) == 1
+    for key in range(25_000):
+        cooling.failed(str(key), 1.0)
+        assert len(cooling._until) <= 10_000
+    assert not cooling.is_over("24999")

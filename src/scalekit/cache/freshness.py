@@ -123,7 +123,9 @@ class Cooling:
         now = self._clock()
         with self._lock:
             if len(self._until) >= _KEPT:
-                self._until = {key: until for key, until in self._until.items() if until > now}
+                lasting = {key: until for key, until in self._until.items() if until > now}
+                # If nearly all last, to keep them would mean to count them at every failure.
+                self._until = lasting if len(lasting) < _KEPT / 2 else {}
             self._until[key] = now + throttle
 
     def is_over(self, key: str) -> bool:
