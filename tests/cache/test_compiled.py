@@ -7,16 +7,21 @@ import decimal
 import enum
 import functools
 import inspect
+import time
 import traceback
 import uuid
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sqlalchemy import create_engine, insert
 from sqlalchemy.ext.asyncio import AsyncSession
-from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
+from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, sessionmaker
+from sqlalchemy.pool import NullPool
 from starlette.requests import Request
 
 from scalekit.cache import Cache
@@ -296,6 +301,111 @@ async def test_an_async_session_with_changes_gets_no_hit() -> None:
         assert await query(session) == 2
         session.expunge_all()
         assert await query(session) == 1
+
+
+@pytest.mark.parametrize(
+    "argument", [1, 1.5]
+)  # one that the generated code looks for, and one that it does not
+def test_a_transaction_with_changes_gets_no_hit(argument: float, tmp_path: Path) -> None:
+    """11. Of a watched session that is no argument; another thread is served all the while."""
+    cache, runs = make(), []
+    engine = create_engine(f"sqlite:///{tmp_path}/db", poolclass=NullPool)
+    Base.metadata.create_all(engine)
+    maker = sessionmaker(engine)
+    cache.watch(maker)
+
+    @cache.query(ttl=60)
+    def query(argument: float) -> int:
+        runs.append(argument)
+        return len(runs)
+
+    assert [query(argument), query(argument)] == [1, 1]
+    with maker() as session, ThreadPoolExecutor(1) as pool:
+        session.execute(insert(Product).values(id=1, name="a"))
+        assert query(argument) == 2
+        assert pool.submit(query, argument).result() == 1
+        session.rollback()
+        assert query(argument) == 1
+    assert cache.stats().bypasses == 1
+
+
+@pytest.mark.parametrize("argument", [1, 1.5])
+def test_inside_a_cached_function_nothing_is_served_from_this_process(argument: float) -> None:
+    """6. What the outer one stores is not made of what others may have invalidated since."""
+    cache = make()
+
+    @cache.query(ttl=60)
+    def inner(argument: float) -> int:
+        return 1
+
+    @cache.query(ttl=60)
+    def outer() -> int:
+        return inner(argument)
+
+    inner(argument)
+    outer()
+    assert (cache.stats().local_hits, cache.stats().hits) == (0, 1)
+
+
+@pytest.mark.parametrize("argument", [1, 1.5])
+def test_nothing_is_served_after_its_time_or_past_the_horizon(argument: float) -> None:
+    """16. Then the back end is asked."""
+    cache = make()
+
+    @cache.query(ttl=60)
+    def query(argument: float) -> int:
+        return 1
+
+    local = cache._core.local
+    query(argument)
+    (entry,) = local._entries.values()
+    query(argument)
+    assert (cache.stats().local_hits, cache.stats().hits, entry.seen) == (1, 0, True)
+    local.horizon = time.monotonic()
+    query(argument)
+    assert (cache.stats().local_hits, cache.stats().hits) == (1, 1)
+    local.horizon = float("inf")
+    (entry,) = local._entries.values()
+    entry.ends = time.monotonic()
+    query(argument)
+    assert (cache.stats().local_hits, cache.stats().hits) == (1, 2)
+
+
+def test_two_functions_share_nothing() -> None:
+    """Not with the same arguments either."""
+    cache = make()
+
+    @cache.query(ttl=60)
+    def one(number: int) -> int:
+        return number
+
+    @cache.query(ttl=60)
+    def other(number: int) -> int:
+        return -number
+
+    assert [one(1), other(1), one(1), other(1)] == [1, -1, 1, -1]
+
+
+def test_self_outside_of_a_class_is_data() -> None:
+    """19. Only a method has an instance to leave out."""
+    cache = make()
+
+    @cache.query(ttl=60)
+    def query(self: str) -> str:
+        return self
+
+    assert [query("a"), query("b")] == ["a", "b"]
+
+
+def test_none_in_a_question_may_stand_for_the_session() -> None:
+    """27. What a question means depends on the signature alone, as where it is not generated."""
+    cache = make()
+
+    @cache.query(ttl=60)
+    def query(session: Session | None, a: Any = 1) -> int:
+        return 1
+
+    assert query.key() == query.key(None) == query.key(None, 1) == query.key(a=1) != query.key(a=None)
 
 
 def test_data_where_a_session_may_be_counts() -> None:

@@ -180,9 +180,10 @@ def test_what_is_asked_for_once_drives_nothing_out() -> None:
         put(local, str(number))
     assert local.find(("f", "1")) is None
     put(local, "1")  # again: it goes to the long queue
-    for number in range(200, 280):
+    put(local, "new")
+    for number in range(200, 350):
         put(local, str(number))
-    assert local.find(("f", "1")) is not None
+    assert [local.find(("f", key)) is not None for key in ("1", "new")] == [True, False]
 
 
 def test_entries_that_come_and_go_leave_nothing() -> None:

@@ -1,6 +1,7 @@
 """Lookups of one turn of an event loop, asked for together."""
 
 import asyncio
+import gc
 from collections.abc import Sequence
 from typing import Any
 
@@ -97,6 +98,27 @@ async def test_an_error_reaches_all_who_asked() -> None:
     assert results == [entries.error] * 4
     entries.error = None
     assert len(await look(lookups, entries, "a", "b")) == 2
+
+
+async def test_who_is_given_up_leaves_nothing_to_log() -> None:
+    """A coroutine that is closed before its end, and an error that nobody will ask for."""
+    entries, lookups = Recorder(), Lookups()
+    entries.answers, entries.error = asyncio.Event(), BackendUnavailable("away", backend="test")
+    logged: list[Any] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: logged.append(context))
+    first, second = (lookups.look(entries, Lookup(key, ())) for key in ("a", "b"))
+    next(first)
+    next(second)
+    await asyncio.sleep(0)  # the question has left
+    second.close()
+    entries.answers.set()
+    for _ in range(20):
+        await asyncio.sleep(0)
+    first.close()
+    entries.error = None  # its traceback holds all that we wait for
+    gc.collect()
+    await asyncio.sleep(0)
+    assert logged == []
 
 
 async def test_while_the_back_end_refuses_nobody_waits() -> None:
