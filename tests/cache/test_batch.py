@@ -617,7 +617,7 @@ WORKER = """
 
 @pytest.mark.parametrize("kind", ["redis", "memcached"])
 def test_in_many_processes(kind: str, request: pytest.FixtureRequest, prefix: str) -> None:
-    """1, 26. Three processes with ten calls each, of ids that overlap: each id is computed once in all of them."""
+    """1, 26. Three processes with ten calls each, of ids that overlap: each is computed once in all."""
     made = {
         "redis": ("redis_server", "from scalekit.cache.redis import RedisBackend", "RedisBackend.from_url"),
         "memcached": (
