@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
+import redis
 from sqlalchemy import create_engine, select
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, sessionmaker
 
@@ -140,22 +141,56 @@ def test_one_trip_for_the_hits_and_one_run_for_the_misses(colour: str) -> None:
     assert (stats.misses, stats.fills, stats.hits) == (5, 5, 5)
 
 
-def test_a_redis_is_asked_once(redis_url: str, prefix: str) -> None:
-    """26. One command for a hundred hits, tags and all, in both colours."""
-    backend, shelf = RedisBackend.from_url(redis_url, prefix=prefix), Shelf()
-    entries = backend.using("sync")
-    sent: list[Any] = []
-    execute = entries._commands.execute
-    server = Server(backend, shelf, "sync", tags=["t", "product:{id}"])
+def trips(backend: RedisBackend, colour: str, patch: pytest.MonkeyPatch) -> list[int]:
+    """How many commands go in each trip from now on."""
+    commands, sent = type(backend.using(colour)._commands), []  # type: ignore[arg-type]
+
+    def spied(name: str, number: Callable[..., int]) -> None:
+        method = getattr(commands, name)
+
+        def spy(self: Any, *args: Any) -> Any:
+            sent.append(number(*args))
+            return method(self, *args)
+
+        patch.setattr(commands, name, spy)
+
+    spied("execute" if colour == "sync" else "_submit", lambda *_: 1)
+    if colour == "sync":
+        spied("_send", len)
+    return sent
+
+
+@pytest.mark.parametrize("kind", ["redis_server", "redis_cluster"])
+def test_a_redis_is_asked_once(
+    kind: str, colour: str, request: pytest.FixtureRequest, prefix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """26. A hundred ids take a trip if all are there, else one for each step: ask, leases, results."""
+    backend = RedisBackend.from_url(request.getfixturevalue(kind).url, prefix=prefix, timeout=5)
+    shelf = Shelf()
+    server = Server(backend, shelf, colour, tags=["t", "product:{id}"])
+    server([1, 2])  # scripts are known
+    sent = trips(backend, colour, monkeypatch)
     ids = range(100, 200)
     found = server(ids)
-    commands = type(entries._commands)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(commands, "execute", lambda self, *args: sent.append(args) or execute(*args))
-        assert server(ids) == found
-    assert [args[0] for args in sent] == ["MGET"]
-    assert len(sent[0]) == 1 + 100 + 100 + 2  # entries, their tags, the common tag, the generation
-    assert len(shelf.runs) == 1
+    if kind == "redis_server":
+        assert sent == ([1, 100, 100] if colour == "sync" else [1] * 201)
+    sent.clear()
+    assert server(ids) == found
+    assert len(sent) == 1 if kind == "redis_server" or colour == "sync" else sum(sent) == 202
+    assert shelf.runs == [[1, 2], list(ids)]
+    server.cache.close_sync()
+
+
+def test_a_redis_that_refuses(redis_url: str, prefix: str) -> None:
+    """14. What of many commands is refused is counted for those that asked, and everybody has a result."""
+    backend, shelf = RedisBackend.from_url(redis_url, prefix=prefix), Shelf()
+    server = Server(backend, shelf, "sync")
+    server([1, 2])
+    with redis.Redis.from_url(redis_url) as client:
+        client.delete(f"{prefix}{server.batch.key(1)}")
+        client.lpush(f"{prefix}{server.batch.key(1)}", "a list")  # what no command of ours expects
+        assert list(server([1, 2, 3])) == [1, 2, 3]
+        assert server.cache.stats().errors > 0
     server.cache.close_sync()
 
 

@@ -24,10 +24,10 @@ KINDS = ["async", "sync"]
 class Entries(MemoryBackend):
     """A back end that one test asks something else."""
 
-    together: Any = None
+    meet: Any = None
 
     def ping(self) -> Steps[Any]:
-        return (yield self.together())
+        return (yield self.meet())
 
 
 def group(kind: str) -> Group:
@@ -132,7 +132,7 @@ def test_what_tasks_ask_is_asked_at_the_same_time() -> None:
             barriers.append(asyncio.Barrier(3))
         return asyncio.wait_for(barriers[0].wait(), 10)
 
-    made.real.entries.together = together  # type: ignore[attr-defined]
+    made.real.entries.meet = together  # type: ignore[attr-defined]
     assert sorted(results("async", made, *[lambda via: via.entries.ping()] * 3)) == [0, 1, 2]
 
 

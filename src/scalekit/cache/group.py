@@ -4,7 +4,8 @@ Each member is :meth:`Core.fetch` of one key, so all that holds for one call hol
 given a back end and a runtime that do nothing themselves, and say what they were asked for; the group does
 that for all of its members. Rules:
 
-* What members ask the back end at the same time goes in one trip.
+* What members ask the back end at the same time goes in one trip, if the back end has a way for it
+  (``together``); their lookups in any case.
 * When nobody has anything left to ask, the function runs once, for all members that are to compute. Only then
   does anybody wait for other processes and tasks: two groups that wait for each other have both computed.
 * Members go on in the reverse order in which they began to compute. Each has put a context around its run,
@@ -24,6 +25,9 @@ from scalekit._steps import Steps, run_async
 from scalekit.cache.backend import Lookup
 from scalekit.cache.query import Query, Via
 
+_Asked = Callable[[Any], Steps[Any]]
+"""Asks the entries that it is given."""
+
 _LATE = 0.2
 """The part of a pause by which it may be longer, so that several end together."""
 
@@ -39,7 +43,7 @@ class _Read(NamedTuple):
 
 
 class _Ask(NamedTuple):
-    steps: Steps[Any]
+    asked: "_Asked"
 
 
 class _Pause(NamedTuple):
@@ -145,10 +149,10 @@ class Group:
     def _ask(self, members: list[_Member]) -> Steps[None]:
         readers = [member for member in members if isinstance(member.step, _Read)]
         others = [member for member in members if isinstance(member.step, _Ask)]
-        asked = [member.step.steps for member in others]
+        asked: list[_Asked] = [member.step.asked for member in others]
         if readers:
             lookups = [lookup for member in readers for lookup in member.step.lookups]
-            asked.append(self.real.entries.read(lookups))
+            asked.append(lambda entries: entries.read(lookups))
         answers = yield from self._together(asked)
         if readers:
             found = answers.pop()
@@ -165,14 +169,19 @@ class Group:
             else:
                 self._go_on(member, answer)
 
-    def _together(self, asked: list[Steps[Any]]) -> Steps[list[Any]]:
+    def _together(self, asked: list[_Asked]) -> Steps[list[Any]]:
         """The answers; of one that failed, its error."""
+        entries = self.real.entries
+        together = getattr(entries, "together", None)
+        if together is not None and len(asked) > 1:
+            return (yield from together(asked))  # type: ignore[no-any-return]
         if self._is_async and len(asked) > 1:
-            return (yield asyncio.gather(*map(run_async, asked), return_exceptions=True))  # type: ignore[no-any-return]
+            steps = [run_async(ask(entries)) for ask in asked]
+            return (yield asyncio.gather(*steps, return_exceptions=True))  # type: ignore[no-any-return]
         answers: list[Any] = []
-        for steps in asked:
+        for ask in asked:
             try:
-                answers.append((yield from steps))
+                answers.append((yield from ask(entries)))
             except Exception as error:  # noqa: BLE001  # whoever asked gets it
                 answers.append(error)
         return answers
@@ -225,12 +234,13 @@ class _Entries:
         return (yield from self._group.real.entries.read(lookups))
 
     def __getattr__(self, name: str) -> Callable[..., Steps[Any]]:
-        method = getattr(self._group.real.entries, name)
+        def ask(entries: Any, args: Any, kwargs: Any) -> Steps[Any]:
+            return getattr(entries, name)(*args, **kwargs)  # type: ignore[no-any-return]
 
         def steps(*args: Any, **kwargs: Any) -> Steps[Any]:
             if self._group.asks:
-                return (yield _Ask(method(*args, **kwargs)))
-            return (yield from method(*args, **kwargs))
+                return (yield _Ask(lambda entries: ask(entries, args, kwargs)))
+            return (yield from ask(self._group.real.entries, args, kwargs))
 
         return steps
 

@@ -93,6 +93,11 @@ class _Switched:
     def ping(self) -> Steps[None]:
         return self.behind.ping()
 
+    @property
+    def together(self) -> Any:
+        """What the group of a batch looks for; ``None`` if there is none behind."""
+        return getattr(self.behind, "together", None)
+
     def close(self) -> Any:
         return self.behind.close()
 

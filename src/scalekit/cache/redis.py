@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import wraps
 from types import NoneType
-from typing import Any, ParamSpec, TypeAlias, TypeVar, Unpack
+from typing import Any, ParamSpec, TypeAlias, TypeVar, Unpack, cast
 
 from scalekit._options import LinkOptions, check_names
 from scalekit._redis import Commands, Redis, Request, ResponseError, Script
@@ -24,7 +24,7 @@ from scalekit.cache.backend import Lease, Lookup
 from scalekit.cache.entry import TOKEN_BYTES, Found
 from scalekit.cache.entry import versions as versions_of
 from scalekit.cache.redis_channel import RedisChannel
-from scalekit.errors import BackendUnavailable, ConfigurationError
+from scalekit.errors import BackendError, BackendUnavailable, ConfigurationError
 from scalekit.types import Colour
 
 _MAX_PREFIX = 100
@@ -243,6 +243,30 @@ class _Entries:
     def ping(self) -> Steps[None]:
         yield self._commands.execute("PING")
 
+    def together(self, asks: Sequence[Callable[["_Entries"], Steps[Any]]]) -> Steps[list[Any]]:
+        """The answers to several questions in one trip, or two where one is. In place of one its error.
+
+        Each is given entries whose commands are collected.
+        """
+        collected = _Entries(cast("Commands", _Collected()), prefix=self._prefix, cluster=self._cluster)
+        questions = [_Question(ask(collected)) for ask in asks]
+        for question in questions:
+            question.go_on()
+        while waiting := [question for question in questions if question.requests is not None]:
+            try:
+                replies = yield self._commands.pipeline(
+                    [one for each in waiting for one in each.requests or ()]
+                )
+            except (BackendError, ResponseError) as error:
+                for question in waiting:
+                    question.go_on(error=error)
+            else:
+                for question in waiting:
+                    number = len(question.requests or ())
+                    question.go_on(replies[:number])
+                    del replies[:number]
+        return [question.answer for question in questions]
+
     def _tags(self, tags: Sequence[str]) -> list[str]:
         """Their keys, the generation's first."""
         return [self._generation, *[f"{self._prefix}t:{tag}" for tag in tags]]
@@ -299,6 +323,46 @@ _Arguments: TypeAlias = Callable[[int], Sequence[bytes | int | str]]
 
 def _new_versions(count: int) -> bytes:
     return secrets.token_bytes(count * versions.VERSION_BYTES)
+
+
+class _Collected:
+    """Commands that are not sent: what would be is handed to whoever drives the steps."""
+
+    def execute(self, *args: Any) -> Request:
+        return Request(args)
+
+    def script(self, script: Script, keys: Sequence[str], args: Sequence[Any] = ()) -> Request:
+        return script.request(keys, args)
+
+    def pipeline(self, requests: Sequence[Request]) -> list[Request]:
+        return list(requests)
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+class _Question:
+    """Steps that wait for the replies to ``requests``; without these they have their answer."""
+
+    def __init__(self, steps: Steps[Any]) -> None:
+        self._steps = steps
+        self._one = False
+        self.requests: list[Request] | None = None
+        self.answer: Any = None
+
+    def go_on(self, replies: list[Any] | None = None, *, error: Exception | None = None) -> None:
+        try:
+            if error is not None:
+                step = self._steps.throw(error)
+            else:
+                step = self._steps.send(replies[0] if replies is not None and self._one else replies)
+        except StopIteration as end:
+            self.requests, self.answer = None, end.value
+        except BackendError as failure:
+            self.requests, self.answer = None, failure
+        else:
+            self._one = isinstance(step, Request)
+            self.requests = [step] if isinstance(step, Request) else step
 
 
 def _portions(items: Sequence[str]) -> list[Sequence[str]]:
