@@ -366,6 +366,16 @@ def cuts_positions(
     real("bump", self, tags, writer, position=position and position[:100])
 
 
+@breach("bump", "nobody knows who was the last")
+def believes_the_last(
+    self: MemoryBackend, tags: Sequence[str], writer: bytes, *, position: str | None = None
+) -> Any:
+    real("bump", self, tags, writer, position=position)
+    for tag in tags:
+        if versions.parse(self._records.get(tag)) is not None:
+            self._records[tag] = versions.pack(versions.new_version(), int(self._clock() * 1000), position)
+
+
 @breach("renew_generation", "renew_generation: drops everything")
 def keeps_the_generation(self: MemoryBackend, *, older_than: float | None = None) -> Any:
     return None

@@ -46,14 +46,15 @@ end
 
 _MARKS = """
 -- The marks in a record that have not ended, with `own` for the one of `writer`; when the last one of the
--- others ends; and whether there was one of `writer`.
+-- others ends; whether there was one of `writer`; and whether anybody else has marked it.
 local function marks(record, writer, own)
-    local rest, last, found = '', 0, false
+    local rest, last, found, others = '', 0, false, false
     if record and string.sub(record, 1, 1) == 'D' then
         for at = 2, #record - 15, 16 do
-            local ends = struct.unpack('>I8', record, at + 8)
+            local ends, mine = struct.unpack('>I8', record, at + 8), string.sub(record, at, at + 7) == writer
+            others = others or not mine
             if ends > now then
-                if string.sub(record, at, at + 7) == writer then
+                if mine then
                     found, rest = true, rest .. own
                 else
                     rest, last = rest .. string.sub(record, at, at + 15), math.max(last, ends)
@@ -61,10 +62,10 @@ local function marks(record, writer, own)
             end
         end
     end
-    return rest, last, found
+    return rest, last, found, others
 end
-local function keep_marks(key, rest, last)
-    redis.call('SET', key, 'D' .. rest, 'PX', last - now)
+local function keep_marks(key, rest, last, others)
+    redis.call('SET', key, 'D' .. rest .. string.rep('\0', others and 16 or 0), 'PX', last - now)
 end
 """
 
@@ -257,9 +258,10 @@ DROP_TAGS = _changing(
     1,
     "",
     """
-    local rest, last = marks(redis.call('GET', key), '', '')
+    local record = redis.call('GET', key)
+    local rest, last = marks(record, '', '')
     if rest ~= '' then
-        keep_marks(key, rest, last)
+        keep_marks(key, rest, last, #record > 17)
     else
         renew(key, string.sub(ARGV[1], at * 8 - 7, at * 8), '')
     end
@@ -275,11 +277,11 @@ local ends = now + ARGV[2]
 local own = ARGV[1] .. struct.pack('>I8', ends)
     """,
     """
-    local rest, last, found = marks(redis.call('GET', key), ARGV[1], own)
+    local rest, last, found, others = marks(redis.call('GET', key), ARGV[1], own)
     if not found then
         rest = rest .. own
     end
-    keep_marks(key, rest, math.max(last, ends))
+    keep_marks(key, rest, math.max(last, ends), others)
     """,
     "t",
 )
@@ -289,11 +291,12 @@ BUMP = _changing(
     3,
     "local lost = 0",
     """
-    local rest, last, found = marks(redis.call('GET', key), ARGV[1], '')
+    local rest, last, found, others = marks(redis.call('GET', key), ARGV[1], '')
     if rest ~= '' then
-        keep_marks(key, rest, last)
+        keep_marks(key, rest, last, true)
     else
-        renew(key, string.sub(ARGV[2], at * 8 - 7, at * 8), ARGV[3])
+        -- Of those who overlap nobody knows who has committed last.
+        renew(key, string.sub(ARGV[2], at * 8 - 7, at * 8), found and not others and ARGV[3] or '')
     end
     if found then
         news = false

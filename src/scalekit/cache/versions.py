@@ -7,6 +7,8 @@ ones. Rules:
   the position of the primary after the commit that gave it this version (the rest; empty: not known).
 * ``D`` and sixteen bytes for each writer that is in COMMIT: the writer, and when its mark ends by itself.
   Such a tag is *dirty*: what is computed meanwhile may be the older or the newer truth, and is not stored.
+* Of writers that overlap nobody knows who has committed last, so the version that comes after them has no
+  position. That there were others is what sixteen zeros behind the marks remember.
 * A mark that has ended is as if it were not there; a tag without a record has no version. Both make misses,
   and the next lease makes a new version: random, so no entry that was ever written matches it.
 * A *drop* gives a new version at once, and leaves the marks of writers in place.
@@ -20,6 +22,7 @@ from typing import NamedTuple
 VERSION_BYTES = 8
 WRITER_BYTES = 8
 _MARK_BYTES = WRITER_BYTES + 8
+_OTHERS = bytes(_MARK_BYTES)  # a mark that has ended long ago, of nobody
 MAX_POSITION = 200
 """Bytes. A longer position is left out; then only what was read from the primary is stored."""
 
@@ -67,23 +70,34 @@ def writers(record: bytes | None, now: int) -> dict[bytes, int]:
     return found
 
 
-def _dirty(marks: dict[bytes, int]) -> bytes:
-    return b"D" + b"".join(writer + ends.to_bytes(8) for writer, ends in marks.items())
+def _has_others(record: bytes | None, writer: bytes) -> bool:
+    """Whether anybody but ``writer`` has marked the tag, since it last had a version."""
+    if record is None or record[:1] != b"D":
+        return False
+    starts = range(1, len(record) - _MARK_BYTES + 1, _MARK_BYTES)
+    return any(record[start : start + WRITER_BYTES] != writer for start in starts)
+
+
+def _dirty(marks: dict[bytes, int], *, others: bool) -> bytes:
+    each = b"".join(writer + ends.to_bytes(8) for writer, ends in marks.items())
+    return b"D%b%b" % (each, _OTHERS if others else b"")
 
 
 def marked(record: bytes | None, writer: bytes, *, now: int, ends: int) -> bytes:
     """The record once ``writer`` has begun to commit."""
-    return _dirty({**writers(record, now), writer: ends})
+    return _dirty({**writers(record, now), writer: ends}, others=_has_others(record, writer))
 
 
 def bumped(record: bytes | None, writer: bytes, *, now: int, position: str | None) -> bytes:
     """The record once ``writer`` has committed: dirty while others have not."""
     marks = writers(record, now)
-    marks.pop(writer, None)
-    return _dirty(marks) if marks else pack(new_version(), now, position)
+    alone = marks.pop(writer, None) is not None and not _has_others(record, writer)
+    return _dirty(marks, others=True) if marks else pack(new_version(), now, position if alone else None)
 
 
 def dropped(record: bytes | None, *, now: int) -> bytes:
     """The record once the tag was invalidated by hand."""
     marks = writers(record, now)
-    return _dirty(marks) if marks else pack(new_version(), now)
+    if not marks:
+        return pack(new_version(), now)
+    return _dirty(marks, others=len(record or b"") > 1 + _MARK_BYTES)

@@ -106,6 +106,14 @@ def check_positions(entries: Entries) -> Steps[None]:
     yield from entries.drop_tags([tag])
     lease = yield from take_lease(entries, lookup)
     assert lease.positions[2] is None, "drop_tags: a version that no commit has made has no position"
+    other = new_writer()
+    yield from entries.mark([tag], writer, ttl=LONG)
+    yield from entries.mark([tag], other, ttl=LONG)
+    yield from entries.bump([tag], other, position=position)
+    yield from entries.bump([tag], writer, position=position)
+    lease = yield from take_lease(entries, lookup)
+    assert lease.positions[2] is None, "bump: of writers that overlap, nobody knows who was the last"
+    yield from entries.mark([tag], writer, ttl=LONG)
     yield from entries.bump([tag], writer, position="x" * 10_000)
     lease = yield from take_lease(entries, lookup)
     assert lease.positions[2] in (None, "x" * 10_000), "bump: a position is left out, never cut off"
