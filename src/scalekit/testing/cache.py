@@ -44,8 +44,9 @@ Pause = Callable[[], Any]
 def check_backend(backend: Backend) -> None:
     """Check that ``backend`` keeps the contract of :mod:`scalekit.cache.backend`, called from threads.
 
-    It drops everything that is in it, so give it a prefix of its own. It takes a second or two, for some of
-    the rules are about time. What it leaves ends within a minute, but for the records of some tags.
+    It drops everything that is in it, so give it a prefix of its own; and time-outs of seconds, for sixteen
+    threads ask at once. It takes a few seconds itself, as some of the rules are about time. What it leaves
+    ends within a minute, but for the records of some tags.
 
     Raises:
         AssertionError: it does not; the message says what.
