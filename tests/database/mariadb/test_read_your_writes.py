@@ -1,13 +1,14 @@
 """What a visitor wrote is what they read, with a MariaDB replica that lags."""
 
 from collections.abc import Callable
+from typing import Any, cast
 
 from sqlalchemy import text
 
-from scalekit.database import STRONG, TokenSigner
-from tests.database.mariadb.conftest import Both
+from scalekit.database import ANY, STRONG, ReadWriteSession, TokenSigner
+from tests.database.mariadb.conftest import READ, WRITE, Both
 from tests.faults import pause_replay
-from tests.servers import MariaDBPair
+from tests.servers import MariaDBPair, wait_until
 
 PRIMARY, REPLICA = 1, 2
 
@@ -50,3 +51,25 @@ def test_many_visitors_write_and_read(both: Both, mariadb: MariaDBPair) -> None:
     mariadb.wait_caught_up()
     with both.cluster.scope(scope.token):
         assert both.read() == (stock, REPLICA)
+
+
+def test_a_position_is_read_past_when_it_is_replayed(
+    make: Callable[..., Both], mariadb: MariaDBPair, shop: str
+) -> None:
+    """For who keeps what was read: on a replica that stands still it is not, and later it is."""
+    both = make([mariadb.primary, mariadb.replica], shop, consistency=ANY)
+
+    def write(session: Any) -> str | None:
+        session.execute(WRITE)
+        session.commit()
+        return cast(ReadWriteSession, session).committed_position()
+
+    def read(session: Any) -> tuple[int, bool]:
+        server = session.execute(READ).one()[1]
+        return server, session.has_read_past(position)
+
+    with pause_replay(mariadb.replica):
+        position = both.run(write)
+        assert position is not None
+        assert both.run(read) == (REPLICA, False)
+    wait_until(lambda: both.run(read) == (REPLICA, True), what="the replica to be heard of")
