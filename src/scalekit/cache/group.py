@@ -28,6 +28,9 @@ from scalekit.cache.query import Query, Via
 _Asked = Callable[[Any], Steps[Any]]
 """Asks the entries that it is given."""
 
+_AT_ONCE = 1000
+"""Members whose lookups are one question: a longer one would keep the server's other clients waiting."""
+
 _LATE = 0.2
 """The part of a pause by which it may be longer, so that several end together."""
 
@@ -150,20 +153,19 @@ class Group:
         readers = [member for member in members if isinstance(member.step, _Read)]
         others = [member for member in members if isinstance(member.step, _Ask)]
         asked: list[_Asked] = [member.step.asked for member in others]
-        if readers:
-            lookups = [lookup for member in readers for lookup in member.step.lookups]
-            asked.append(lambda entries: entries.read(lookups))
+        portions = [readers[first : first + _AT_ONCE] for first in range(0, len(readers), _AT_ONCE)]
+        asked += [_reading([member.step for member in portion]) for portion in portions]
         answers = yield from self._together(asked)
-        if readers:
-            found = answers.pop()
-            for member in readers:
+        for portion, found in zip(portions, answers[len(others) :], strict=True):
+            start = 0
+            for member in portion:
                 if isinstance(found, Exception):
                     self._go_on(member, error=found)
                 else:
-                    number = len(member.step.lookups)
-                    mine, found = found[:number], found[number:]
-                    self._go_on(member, mine)
-        for member, answer in zip(others, answers, strict=True):
+                    end = start + len(member.step.lookups)
+                    self._go_on(member, found[start:end])
+                    start = end
+        for member, answer in zip(others, answers, strict=False):
             if isinstance(answer, Exception):
                 self._go_on(member, error=answer)
             else:
@@ -219,6 +221,11 @@ class Group:
                     self._go_on(member, step.flight.future.result() if step.for_result else None)
                 else:
                     self._go_on(member, error=error)
+
+
+def _reading(steps: list[_Read]) -> _Asked:
+    lookups = [lookup for step in steps for lookup in step.lookups]
+    return lambda entries: entries.read(lookups)
 
 
 class _Entries:
