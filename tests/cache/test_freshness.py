@@ -70,9 +70,7 @@ def test_options_are_values() -> None:
     life = Life(timedelta(minutes=1), stale_if_error=timedelta(hours=1))
     assert life == Life(60, stale_if_error=3600)
     assert hash(life) == hash(Life(60, stale_if_error=3600))
-    assert (life.ttl, life.jitter, life.stale, life.in_background) == (60.0, 0.1, 3600.0, False)
-    assert Life(60, early_refresh=1).in_background
-    assert Life(60, stale_while_revalidate=1).in_background
+    assert (life.ttl, life.jitter, life.stale) == (60.0, 0.1, 3600.0)
     with pytest.raises(AttributeError):
         life.ttl = 3  # type: ignore[misc]
 

@@ -22,11 +22,13 @@ from starlette.requests import Request
 
 from scalekit._steps import run
 from scalekit.cache import Cache
-from scalekit.cache.apart import MAX_THREADS, Threads
+from scalekit.cache.afresh import afresh
+from scalekit.cache.apart import AT_ONCE, Threads
 from scalekit.cache.backend import Backend, Lookup
 from scalekit.cache.entry import Hit, judge, pack
 from scalekit.cache.memcached import MemcachedBackend
 from scalekit.cache.memory import MemoryBackend
+from scalekit.cache.options import Life, Patience
 from scalekit.cache.redis import RedisBackend
 from scalekit.errors import ConfigurationError
 from tests.cache.test_processes import BACKENDS
@@ -622,13 +624,61 @@ def test_threads_are_few() -> None:
         yield gate.wait(DEADLINE)
         done.append(1)
 
-    assert all(threads.start(steps, name="test", optional=True) for _ in range(MAX_THREADS))
+    assert all(threads.start(steps, name="test", optional=True) for _ in range(AT_ONCE))
     assert not threads.start(steps, name="test", optional=True)
     assert threads.start(steps, name="test")
     gate.set()
-    asyncio.run(until(lambda: len(done) == MAX_THREADS + 1))
+    asyncio.run(until(lambda: len(done) == AT_ONCE + 1))
     threads.close(within=DEADLINE)
-    assert threads._threads == threads._idle == MAX_THREADS
+    assert threads._threads == threads._idle == AT_ONCE
+
+
+async def test_refreshes_leave_connections_to_requests(clock_cache: tuple[Clock, Cache]) -> None:
+    """21. However many results are stale, eight at most are computed at a time; then come the next ones."""
+    clock, cache = clock_cache
+    gate, under_way, most = asyncio.Event(), 0, 0
+    gate.set()
+
+    @cache.query(ttl=60, stale_while_revalidate=600)
+    async def answer(number: int) -> int:
+        nonlocal under_way, most
+        under_way += 1
+        most = max(most, under_way)
+        await gate.wait()
+        under_way -= 1
+        return number
+
+    for number in range(20):
+        await answer(number)
+    gate.clear()
+    clock.now += 60
+    assert await asyncio.gather(*[answer(number) for number in range(20)]) == list(range(20))
+    await until(lambda: under_way == AT_ONCE)
+    assert cache.stats().refreshes == most == AT_ONCE
+    gate.set()
+    while cache.stats().fills < 40:
+        await asyncio.gather(*[answer(number) for number in range(20)])
+        await asyncio.sleep(0)
+    assert (most, cache.stats().refreshes) == (AT_ONCE, 20)
+
+
+def test_a_second_run_has_a_second_session(engine: Engine) -> None:
+    """21. What is run once more, where the primary is away, has another session; both are closed."""
+    made, used = sessionmaker(engine, class_=Noted), []
+
+    def answer(session: Session) -> int:
+        used.append(session)
+        return 1
+
+    life = Life(60, early_refresh=1)
+    how = afresh(answer, name="answer", colour="sync", life=life, patience=Patience(), default=made)
+    assert how is not None
+    opened = how.open({"session": None})
+    assert (opened.run(), opened.run()) == (1, 1)
+    assert opened.own == used
+    assert used[0] is not used[1]
+    opened.close()
+    assert [session.said for session in used] == [["commit", "close"]] * 2  # type: ignore[attr-defined]
 
 
 async def test_a_refused_refresh_is_tried_again(
@@ -644,7 +694,7 @@ async def test_a_refused_refresh_is_tried_again(
     answer()
     clock.now += 60
     with monkeypatch.context() as patch:
-        patch.setattr("scalekit.cache.apart.MAX_THREADS", 0)
+        patch.setattr("scalekit.cache.apart.AT_ONCE", 0)
         assert answer() == 1
     assert cache.stats().refreshes == 0
     answer()

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from scalekit.cache import Cache
-from scalekit.cache.apart import MAX_THREADS
+from scalekit.cache.apart import AT_ONCE
 from scalekit.cache.memory import MemoryBackend
 from scalekit.errors import BackendUnavailable, QueryTimeout
 
@@ -469,7 +469,7 @@ def test_a_run_that_has_to_wait_for_its_thread_is_one(make: Callable[..., Cache]
     def busy() -> Any:
         yield gate.wait(DEADLINE)
 
-    for _ in range(MAX_THREADS):
+    for _ in range(AT_ONCE):
         cache._core.refreshes._places["sync"].start(busy, name="test")
 
     @cache.query(ttl=60, hard_timeout=0.01)

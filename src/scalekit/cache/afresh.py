@@ -145,7 +145,7 @@ class Opened(typing.Protocol):
     """One run."""
 
     own: list[Any]
-    """The session, once there is one."""
+    """The session, once there is one; one for each time that it was run."""
 
     def run(self) -> Any:
         """Run the function: its result, or an awaitable of it."""
@@ -161,9 +161,12 @@ class _SyncOpened:
         self.own: list[Any] = []
 
     def run(self) -> Any:
+        # It may be run once more, elsewhere (see scalekit.cache.leading): in another session.
+        session = None
         if self._enter is not None:
-            self.own.append(self._stack.enter_context(self._enter()))
-        return self._call(self.own[0] if self.own else None)
+            session = self._stack.enter_context(self._enter())
+            self.own.append(session)
+        return self._call(session)
 
     def close(self, error: BaseException | None = None) -> Any:
         if error is not None:
@@ -182,13 +185,15 @@ class _AsyncOpened:
         self.own: list[Any] = []
 
     async def run(self) -> Any:
+        session = None
         if self._enter is not None:
             made = self._enter()
             if hasattr(made, "__aenter__"):
-                self.own.append(await self._stack.enter_async_context(made))
+                session = await self._stack.enter_async_context(made)
             else:  # what has nothing to wait for, such as an application's context
-                self.own.append(self._stack.enter_context(made))
-        return await self._call(self.own[0] if self.own else None)
+                session = self._stack.enter_context(made)
+            self.own.append(session)
+        return await self._call(session)
 
     async def close(self, error: BaseException | None = None) -> Any:
         if error is not None:

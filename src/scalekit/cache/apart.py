@@ -5,7 +5,8 @@ Rules:
 * The context is empty. What a request has set (a database scope, a request id) ends with the request, and
   must not be found by what outlives it.
 * Tasks are kept by reference, on the loop that was running; threads are few, daemons, and end when idle.
-* An optional piece of work is refused while every thread is busy: who asks next will ask again.
+* An optional piece of work is refused while ``AT_ONCE`` are under way: who asks next will ask again. What is
+  refreshed must not take all connections from those who wait for an answer.
 * A child of ``fork`` has none of its parent's.
 """
 
@@ -21,7 +22,9 @@ from scalekit._forks import renew_in_children
 from scalekit._steps import Steps, run, run_async
 from scalekit.types import Colour
 
-MAX_THREADS = 8
+AT_ONCE = 8
+"""Optional pieces of work, and threads, in one process."""
+
 _IDLE = 10.0  # seconds
 _PREFIX = "scalekit.cache: "
 
@@ -48,6 +51,8 @@ class Tasks:
         self._tasks = set()
 
     def start(self, steps: Callable[[], Steps[Any]], *, name: str, optional: bool = False) -> bool:
+        if optional and len(self._tasks) >= AT_ONCE:
+            return False
         task = asyncio.get_running_loop().create_task(
             run_async(steps()), name=_PREFIX + name, context=contextvars.Context()
         )
@@ -66,7 +71,7 @@ class Tasks:
 
 
 class Threads:
-    """Work in threads: at most ``MAX_THREADS``, the rest waits its turn."""
+    """Work in threads: at most ``AT_ONCE``, the rest waits its turn."""
 
     def __init__(self) -> None:
         self.forked()
@@ -80,7 +85,7 @@ class Threads:
     def start(self, steps: Callable[[], Steps[Any]], *, name: str, optional: bool = False) -> bool:
         with self._changed:
             free = self._idle - len(self._waiting) > 0
-            if not free and self._threads < MAX_THREADS:
+            if not free and self._threads < AT_ONCE:
                 self._threads += 1
                 threading.Thread(target=self._work, name=_PREFIX + "background", daemon=True).start()
             elif not free and optional:

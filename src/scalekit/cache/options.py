@@ -87,11 +87,6 @@ class Life:
         """Seconds after its soft end for which a result may be of use."""
         return max(self.stale_while_revalidate, self.stale_if_error)
 
-    @property
-    def in_background(self) -> bool:
-        """Whether the function is run for nobody in particular: there must be a session for that."""
-        return self.early_refresh > 0 or self.stale_while_revalidate > 0
-
     def ends(self, now: int, random: Callable[[], float]) -> Ends:
         """The ends of a result that is stored at ``now`` (milliseconds); ``random`` gives 0 to 1.
 
