@@ -18,6 +18,7 @@ from typing import Any
 import msgspec
 import redis
 import redis.asyncio
+from fastapi import FastAPI, Response
 from sqlalchemy import create_engine, text, update
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, sessionmaker
 
@@ -65,7 +66,7 @@ def plain_frozen(category: str) -> tuple[Row, ...]:
 
 async def cases() -> AsyncIterator[Case | list[Result]]:
     with RedisServer() as server:
-        for part in (local_hits, key_building, commits):
+        for part in (local_hits, pages, key_building, commits):
             for case in part(server.url):
                 yield case
         async for case in redis_hits(server.url):
@@ -132,6 +133,63 @@ def local_hits(url: str) -> Iterator[Case]:
                 units=500,
             )
     assert cache.stats().computes == 4
+    cache.close_sync()
+
+
+def pages(url: str) -> Iterator[Case]:
+    """A page of FastAPI with the rows as JSON. Floor: the page's bytes, ready, from the same application."""
+    cache = Cache(RedisBackend.from_url(url, prefix="pages:"), local_entries=100, local_ttl=3_600)
+    app = FastAPI()
+
+    async def rows() -> list[Row]:
+        return ROWS
+
+    with peers(None) as theirs:
+        app.get("/ours")(cache.response(ttl=7_200, reads=["product"])(rows))
+        app.get("/peer")(theirs.asynchronous[FASTAPI_CACHE](rows))
+        app.get("/ready")(_ready)
+
+        def ask(path: str) -> Callable[[], object]:
+            return repeat(lambda _: _asked(app, path), 100)
+
+        yield Case(
+            piece="cache",
+            name="page of FastAPI, in this process",
+            ours=ask("/ours"),
+            peers={FASTAPI_CACHE: ask("/peer")},
+            floor=ask("/ready"),
+            units=100,
+        )
+    assert cache.stats().computes == 1
+    cache.close_sync()
+
+
+_JSON = msgspec.json.encode(ROWS)
+
+
+async def _ready() -> Response:
+    return Response(_JSON, media_type="application/json")
+
+
+async def _asked(app: FastAPI, path: str) -> None:
+    scope = {
+        "type": "http",
+        "method": "GET",
+        "path": path,
+        "raw_path": path.encode(),
+        "root_path": "",
+        "query_string": b"",
+        "headers": [(b"host", b"shop")],
+        "scheme": "http",
+    }
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.request"}
+
+    async def send(message: Any) -> None:
+        assert message.get("status", 200) == 200
+
+    await app(scope, receive, send)
 
 
 def key_building(url: str) -> Iterator[Case]:
