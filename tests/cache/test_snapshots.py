@@ -1,8 +1,10 @@
 """What was read in an old snapshot, or loaded before, is nobody else's: it would outlive the commit."""
 
+import threading
 import time
 import uuid
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -12,14 +14,16 @@ from sqlalchemy import Engine, create_engine, event, select, text, update
 from sqlalchemy.orm import Session, scoped_session, sessionmaker
 from sqlalchemy.pool import NullPool
 
+from scalekit._steps import run
 from scalekit.cache import Cache
-from scalekit.cache.backend import Lease
+from scalekit.cache.backend import Lease, Lookup
+from scalekit.cache.entry import Found
 from scalekit.cache.memory import MemoryBackend
-from scalekit.cache.positions import Positioned, keeps_snapshot, known_positions, may_store
+from scalekit.cache.positions import Positioned, keeps_snapshot, known_positions, may_share
 from scalekit.cache.uses import Uses
 from tests.cache._shop import Base, Product, define
 from tests.conftest import Database
-from tests.servers import MariaDBPair
+from tests.servers import MariaDBPair, wait_until
 
 
 @contextmanager
@@ -88,6 +92,54 @@ def test_a_snapshot_from_before_a_commit(engine: Engine) -> None:
     with maker() as session:
         assert [price(session), price(session)] == [2, 2]
     assert (cache.stats().fills, cache.stats().hits) == (2, 1)
+
+
+class Waits(MemoryBackend):
+    """Gives out no lease before a test says so."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked, self.go = threading.Event(), threading.Event()
+
+    def acquire(self, lookup: Lookup, found: Found, **options: Any) -> Any:
+        self.asked.set()
+        assert self.go.wait(20)
+        return (yield from super().acquire(lookup, found, **options))
+
+
+def test_who_waits_is_given_no_old_snapshot(tmp_path: Path) -> None:
+    """6, 8. Nor while a table is in a commit, when nothing is stored and the result is only handed on."""
+    backend = Waits()
+    with sqlite(tmp_path) as engine, ThreadPoolExecutor(2) as pool:
+        Base.metadata.create_all(engine)
+        maker, cache = sessionmaker(engine), Cache(backend)
+        cache.watch(maker)
+        price = define(cache)
+        with maker.begin() as session:
+            session.add(Product(id=1, price=1))
+        begun, committed = threading.Event(), threading.Event()
+
+        def old() -> Any:
+            with maker() as session:
+                session.scalar(select(Product.id))
+                begun.set()
+                assert committed.wait(20)
+                return price(session)
+
+        def new() -> Any:
+            with maker() as session:
+                return price(session)
+
+        leads = pool.submit(old)
+        assert begun.wait(20)
+        commit(maker, 2)
+        run(backend.mark(["product"], b"another.", ttl=60))
+        committed.set()
+        assert backend.asked.wait(20)
+        waits = pool.submit(new)
+        wait_until(lambda: cache.stats().waits == 1, what="somebody to wait")
+        backend.go.set()
+        assert (leads.result(20), waits.result(20)) == (1, 2)
 
 
 def test_a_snapshot_from_after_a_commit(tmp_path: Path) -> None:
@@ -181,7 +233,7 @@ def test_which_snapshots_may_be_stored(ages: tuple[float, ...], began: float | N
     lease = Lease("k", b"", b"", mine=True, left=1, ages=ages, positions=(None, None))
     uses = Uses(lease)
     uses.oldest = None if began is None else uses.started + began
-    assert may_store(uses, lease) is stored
+    assert may_share(uses, lease) is stored
 
 
 def test_levels_that_keep_a_snapshot() -> None:

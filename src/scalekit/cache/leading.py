@@ -36,7 +36,7 @@ from scalekit.cache.entry import (
 from scalekit.cache.flights import ABANDONED, RELEASED, Flight
 from scalekit.cache.freshness import dice
 from scalekit.cache.local import Mark
-from scalekit.cache.positions import may_store
+from scalekit.cache.positions import may_share
 from scalekit.cache.query import Asked, Call, Query
 from scalekit.cache.runtime import LEASE_TTL, Held
 from scalekit.cache.sessions import has_changes
@@ -286,4 +286,4 @@ class Lead:
             result = yield from self._core.run_here(self._query, self._call, since=self._since)
         # It may have written, through what it was given or through what it found elsewhere.
         private = has_changes(left_out) or uses.are_private(replicated)
-        return result, uses, private or (lease is not None and not may_store(uses, lease))
+        return result, uses, private or not may_share(uses, lease)

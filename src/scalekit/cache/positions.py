@@ -92,11 +92,14 @@ class Reads(Protocol):
     """It has read where not all was that the lease's positions stand for."""
 
 
-def may_store(uses: Reads, lease: Lease) -> bool:
-    """Whether what a function has read may be stored under ``lease``."""
+def may_share(uses: Reads, lease: Lease | None) -> bool:
+    """Whether what a function has read may be stored under ``lease``, and be given to those who wait for it.
+
+    Without a lease there is nothing to store, and what others are given has to be read after they came.
+    """
     if uses.behind:
         return False
     if uses.oldest is None or uses.oldest >= uses.started:
         return True
     age = uses.started - uses.oldest
-    return all(version > age + MARGIN for version in lease.ages)
+    return lease is not None and all(version > age + MARGIN for version in lease.ages)

@@ -34,8 +34,9 @@ class Uses:
         self.started = time.monotonic()
         self.oldest: float | None = None
         self.behind = False
-        self._positions = known_positions(lease.positions, lease.ages) if lease is not None else ()
-        self._tags = frozenset(tags) if lease is not None else frozenset()
+        # Without a lease nobody knows what the result would have to include.
+        self._positions = known_positions(lease.positions, lease.ages) if lease is not None else (None,)
+        self._tags = frozenset(tags)
         self._sessions: set[Any] = set()
         self._begun: set[Any] = set()
         self._saw_changes = False
