@@ -1,6 +1,6 @@
 """From the arguments of a call to its keys and tags, and to what this process has for it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -78,12 +78,14 @@ class Calls:
             key = None
         if key is None or self._templates.fixed is None:
             return self._spelled(dict(zip(self._names, values, strict=True)), run)
-        left_out = [
-            value
-            for place in self._unasked
-            if (value := values[place]) is not None and is_callers_own(type(value))
-        ]
-        local = compiled.local(*values)
+        left_out: Sequence[object] = ()
+        if self._unasked:
+            left_out = [
+                value
+                for place in self._unasked
+                if (value := values[place]) is not None and is_callers_own(type(value))
+            ]
+        local = compiled.local(*values) if self._core.local.enabled else None
         return Call(
             arguments=dict(zip(self._names, values, strict=True)) if self._keeps_arguments else {},
             key=key,

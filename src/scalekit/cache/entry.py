@@ -14,6 +14,7 @@ Versions come in the order of the lookup's tags, the generation first. Pure.
 
 import struct
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 from scalekit.cache.versions import VERSION_BYTES, version_of
@@ -122,18 +123,32 @@ def is_under(value: bytes, versions: bytes) -> bool:
 
 def judge(found: Found, now: int) -> Hit | Miss:
     """What ``found`` is worth at ``now`` (milliseconds since 1970)."""
-    value, present = found.value, versions(found.tags)
-    if value is None or present is None or not is_under(value, present):
-        return Miss()
+    value, head = found.value, _head(found.tags)
+    if value is None or head is None:
+        return _NOTHING
     kind = value[:1]
     if kind == b"L":
-        return Miss(token=token_of(value))
+        return Miss(token=token_of(value)) if value[1 + TOKEN_BYTES :] == head[1:] else _NOTHING
+    start = (_REFRESH if kind == b"R" else 0) + 1
+    if not value.startswith(head, start):
+        return _NOTHING
     if kind == b"P":
         return Miss(passes=True)
-    start = (_REFRESH if kind == b"R" else 0) + 2 + len(present)
+    start += len(head)
     if kind not in (b"E", b"R") or len(value) < start + _TIMES:
-        return Miss()
+        return _NOTHING
     made, delta, soft_end = _read_times(value, start)
     refreshing = kind == b"R" and refresh_ends(value) > now
     cooling = refreshing and token_of(value) == COOLING
     return Hit(memoryview(value)[start + _TIMES :], made, delta, soft_end, refreshing, cooling)
+
+
+_NOTHING = Miss()
+
+
+# The same few records are read all the time.
+@lru_cache(maxsize=1024)
+def _head(tags: tuple[bytes | None, ...]) -> bytes | None:
+    """What follows the kind, of a value that was made under the versions in these records."""
+    present = versions(tags)
+    return None if present is None else b"%c%b" % (len(tags), present)

@@ -40,6 +40,9 @@ class Mark(NamedTuple):
     drops: int
 
 
+_NO_MARK = Mark(0.0, 0)
+
+
 class Entry:
     """A result, or without ``decode`` the value that everybody is handed."""
 
@@ -114,6 +117,8 @@ class Local:
 
     def mark(self, tags: tuple[str, ...] = ()) -> Mark:
         """Where invalidation stands. Taken before the back end is asked."""
+        if not self.enabled:
+            return _NO_MARK
         return Mark(self.clock(), self._drops)
 
     def put(
