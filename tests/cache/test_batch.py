@@ -654,6 +654,7 @@ WORKER = """
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["redis", "memcached"])
 def test_in_many_processes(kind: str, request: pytest.FixtureRequest, prefix: str) -> None:
     """1, 26. Three processes with ten calls each, of ids that overlap: each is computed once in all."""

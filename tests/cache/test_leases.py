@@ -90,6 +90,7 @@ def test_a_query_that_raises(backend: Backend, pool: ThreadPoolExecutor) -> None
     assert here() == there() == 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["async def", "def"])
 def test_a_lease_is_renewed_while_the_query_runs(
     backend: Backend, pool: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch, kind: str

@@ -252,6 +252,7 @@ end
 return 1""")
 
 
+@pytest.mark.slow
 def test_dropping_is_as_much_for_a_million_entries(prefix: str) -> None:
     """13. A tag, everything, a commit: as many commands for 10^6 entries as for one, as the server counts."""
     with RedisServer() as server:
@@ -379,6 +380,7 @@ WORKER = """
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", TIMEOUTS)
 def test_no_process_serves_what_was_invalidated(
     kind: str, redis_server: RedisServer, prefix: str, tmp_path: Path, request: pytest.FixtureRequest

@@ -360,6 +360,7 @@ REFRESHER = """
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", BACKENDS)
 def test_exactly_one_refresh_in_two_processes(kind: str, request: pytest.FixtureRequest, prefix: str) -> None:
     """21. Many read a hundred stale results in two processes at once: each is computed anew exactly once."""
