@@ -225,7 +225,10 @@ async def test_what_an_asynchronous_clusters_connections_change(
 
 
 async def test_without_a_primary_a_replica_answers(redis_url: str, prefix: str) -> None:
-    """What is cached is served; what is not comes from a replica, and is not stored."""
+    """What is cached is served; what is not comes from a replica, and is not stored.
+
+    23. Without a replica either, a result that has ended is served where `stale_if_error` says so.
+    """
     with PostgresCluster(replicas=1) as postgres:
         cluster = AsyncCluster(
             postgres.primary.url("asyncpg"),
@@ -238,13 +241,30 @@ async def test_without_a_primary_a_replica_answers(redis_url: str, prefix: str) 
             await connection.run_sync(Base.metadata.create_all)
             await session.commit()
         await asyncio.to_thread(postgres.wait_caught_up)
-        cache = Cache(RedisBackend.from_url(redis_url, prefix=prefix))
+        cache = Cache(RedisBackend.from_url(redis_url, prefix=prefix), session=cluster.session)
         cache.watch(cluster)
         count = define(cache)
+        runs = 0
+
+        @cache.query(ttl=0.001, reads=[Product], stale_if_error=600, soft_timeout=60, throttle=60)
+        async def kept(session: AsyncSession) -> int:
+            nonlocal runs
+            runs += 1
+            return (await session.scalar(select(func.count()).select_from(Product)) or 0) + runs
+
+        async with cluster.session() as session:
+            assert await kept(session) == 1
         await asyncio.to_thread(kill, postgres.primary)
         for _ in range(2):
             async with cluster.session() as session:
                 assert await count(session) == Seen(0)
-        assert cache.stats().fills == 0
+        async with cluster.session() as session:
+            assert await kept(session) > 1
+        assert (cache.stats().fills, cache.stats().stale) == (1, 0)
+        await asyncio.to_thread(kill, postgres.replicas[0])
+        for _ in range(3):
+            async with cluster.session() as session:
+                assert await kept(session) == 1
+        assert (cache.stats().fills, cache.stats().stale, cache.stats().failures) == (1, 3, 1)
         await cache.close()
         await cluster.dispose()
