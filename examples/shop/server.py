@@ -8,6 +8,7 @@ import contextlib
 import logging
 import re
 import socket
+from urllib.parse import urlsplit
 
 import uvicorn
 
@@ -15,13 +16,13 @@ from examples.shop.app.main import create_app
 from examples.shop.app.settings import Settings
 
 
-def _say_who(server: str, databases: dict[str, str]) -> None:
-    """Warnings of several servers share one terminal: say whose they are, and name the databases."""
+def _say_who(server: str, names: dict[str, str]) -> None:
+    """Warnings of several servers share one terminal: say whose they are, and of what by its name."""
 
     class Named(logging.Formatter):
         def formatMessage(self, record: logging.LogRecord) -> str:
             text = super().formatMessage(record)
-            for address, name in databases.items():
+            for address, name in names.items():
                 text = re.sub(rf"{re.escape(address)}(/\w+)?", name, text)
             return text
 
@@ -33,7 +34,11 @@ def _say_who(server: str, databases: dict[str, str]) -> None:
 def main() -> None:
     settings = Settings.from_environment()
     app = create_app(settings)
-    _say_who(settings.server, app.state.shop.counts.names)
+    names = dict(app.state.shop.counts.names)  # of the databases
+    if settings.redis:
+        place = urlsplit(settings.redis)
+        names |= {settings.redis: "Valkey", f"redis://{place.netloc}": "Valkey", place.netloc: "Valkey"}
+    _say_who(settings.server, names)
     listener = socket.socket()
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     listener.bind(("127.0.0.1", 0))
