@@ -71,9 +71,11 @@ class Watcher:
         event.listen(target, "after_transaction_end", self._after_transaction_end)
 
     def watch_engine(self, engine: Engine) -> None:
-        """Listen to all connections of an engine."""
+        """Listen to all connections of an engine, and to the sessions on them, of whatever class."""
         self._whole.add(_root(engine))
         self._listen(engine)
+        event.listen(Session, "after_begin", self._after_begin_anywhere)
+        event.listen(Session, "after_transaction_end", self._after_transaction_end)
 
     def watch_connection(self, connection: Connection) -> None:
         """Listen to one connection, that no transaction was begun on."""
@@ -98,6 +100,12 @@ class Watcher:
         event.listen(engine, "invalidate", self._invalidate)
         event.listen(engine, "checkin", self._checkin)
 
+    def _after_begin_anywhere(
+        self, session: Session, transaction: SessionTransaction, connection: Connection
+    ) -> None:
+        if _root(connection.engine) in self._whole:
+            self._after_begin(session, transaction, connection)
+
     def _after_begin(self, session: Session, transaction: SessionTransaction, connection: Connection) -> None:
         set_owner(connection, session)
         if transaction.parent is None:
@@ -111,7 +119,7 @@ class Watcher:
         self._of.setdefault(session, []).append((connection, current))
 
     def _after_transaction_end(self, session: Session, transaction: SessionTransaction) -> None:
-        if transaction.parent is not None:
+        if transaction.parent is not None or session not in self._of:
             return
         session.info.pop(CHANGED, None)
         if session.expire_on_commit:  # as ROLLBACK does always
