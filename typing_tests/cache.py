@@ -119,7 +119,15 @@ def names(ids: list[str], lang: str = "en") -> dict[str, str | None]:
     return {}
 
 
+class Catalogue:
+    @cache.batch(ttl=60)
+    def prices(self, ids: set[int]) -> dict[int, float]:
+        return {}
+
+
 async def use_batches(session: AsyncSession) -> None:
+    assert_type(Catalogue().prices({1}), dict[int, float])
+    assert_type(Catalogue().prices.key(1), str)
     assert_type(await rows_of(session, [1]), dict[int, Row])
     assert_type(await rows_of.invalidate(1, 2), None)
     assert_type(await rows_of.refresh(session, [1]), dict[int, Row])

@@ -29,7 +29,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum
 from functools import partial, update_wrapper
-from typing import Any, Final, ParamSpec, Protocol, TypeVar, overload
+from typing import Any, Concatenate, Final, ParamSpec, Protocol, TypeVar, overload
 
 from scalekit._steps import Steps, run, run_async
 from scalekit.cache._core import Core
@@ -50,6 +50,8 @@ from scalekit.errors import BackendError, ConfigurationError, UncacheableResult
 from scalekit.types import SecretKey
 
 P = ParamSpec("P")
+Q = ParamSpec("Q")
+S = TypeVar("S")
 K = TypeVar("K")
 V = TypeVar("V")
 
@@ -61,6 +63,14 @@ class AsyncBatch(Protocol[P, K, V]):
     __wrapped__: Callable[..., Any]
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, dict[K, V]]: ...
+
+    @overload
+    def __get__(self, instance: None, owner: type, /) -> "AsyncBatch[P, K, V]": ...
+
+    @overload
+    def __get__(
+        self: "AsyncBatch[Concatenate[S, Q], K, V]", instance: S, owner: type | None = None, /
+    ) -> "AsyncBatch[Q, K, V]": ...
 
     async def invalidate(self, *ids: Any, **others: Any) -> None:
         """Drop the results of these ids, on every server; one command for all.
@@ -94,6 +104,14 @@ class SyncBatch(Protocol[P, K, V]):
     __wrapped__: Callable[..., Any]
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> dict[K, V]: ...
+
+    @overload
+    def __get__(self, instance: None, owner: type, /) -> "SyncBatch[P, K, V]": ...
+
+    @overload
+    def __get__(
+        self: "SyncBatch[Concatenate[S, Q], K, V]", instance: S, owner: type | None = None, /
+    ) -> "SyncBatch[Q, K, V]": ...
 
     def invalidate(self, *ids: Any, **others: Any) -> None:
         """Drop the results of these ids, on every server; see :meth:`AsyncBatch.invalidate`."""
