@@ -375,6 +375,50 @@ async def test_cancelled(backend: Backend) -> None:
     await here.close()
 
 
+class Slow(MemoryBackend):
+    """A back end whose answer to who asks for a lease takes its time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked, self.answer = asyncio.Event(), asyncio.Event()
+
+    def acquire(self, *args: Any, **kwargs: Any) -> Steps[Any]:
+        lease = yield from super().acquire(*args, **kwargs)
+        self.asked.set()
+        yield self.answer.wait()
+        return lease
+
+
+@pytest.mark.parametrize("kind", ["batch", "query"])
+async def test_cancelled_while_it_asks_for_leases(kind: str) -> None:
+    """3. What it gets when it is gone is given back, and nobody waits for the lease to end."""
+    backend = Slow()
+    cache = Cache(backend)
+    if kind == "batch":
+
+        @cache.batch(ttl=60)
+        async def answer(ids: list[int]) -> dict[int, int]:
+            return {one: one for one in ids}
+
+        ask: Any = lambda: answer([1, 2])  # noqa: E731
+    else:
+
+        @cache.query(ttl=60)
+        async def single() -> int:
+            return 1
+
+        ask = single
+    caller = asyncio.create_task(ask())
+    await backend.asked.wait()
+    caller.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await caller
+    backend.answer.set()
+    async with asyncio.timeout(runtime.LEASE_TTL - 1):
+        assert await ask()
+    await cache.close()
+
+
 def test_a_function_that_raises(backend: Backend, colour: str) -> None:
     """5. Its error is raised, what was there is not lost, no lease stays, and the next call tries again."""
     shelf = Shelf()

@@ -101,8 +101,11 @@ class Lead:
                 asked = yield from core.ask(self._query, call)
                 continue
             lease = yield from core.or_none(
-                self._entries.acquire(
-                    Lookup(call.key, call.tags), found, ttl=LEASE_TTL, refresh=isinstance(judged, Hit)
+                self._runtime.to_its_end(
+                    self._entries.acquire(
+                        Lookup(call.key, call.tags), found, ttl=LEASE_TTL, refresh=isinstance(judged, Hit)
+                    ),
+                    undo=self._undo,
                 )
             )
             if lease is None:
@@ -136,6 +139,11 @@ class Lead:
         """Whether it is the one to be replaced."""
         old = self._replaces
         return old is not None and (hit.made, hit.soft_end) == (old.made, old.soft_end)
+
+    def _undo(self, lease: Lease | Found | None) -> Steps[None]:
+        """Give a lease back that came when its caller had been cancelled."""
+        if isinstance(lease, Lease) and lease.mine:
+            yield from self._core.or_none(self._entries.release(lease))
 
     def _wait_for(self, lease: Lease) -> Steps[Asked]:
         """What there is once another process does not have ``lease`` any more, or should not."""
