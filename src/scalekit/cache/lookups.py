@@ -20,8 +20,9 @@ from scalekit.cache.backend import Entries, Lookup
 from scalekit.cache.entry import Found
 from scalekit.errors import BackendError
 
-MOST = 64
-"""Lookups in one question: the answer to a larger one would keep others waiting, and the server busy."""
+MOST = 16
+"""Lookups in one question. Of more there are several, sent together: the first results are decoded while the
+others arrive, and no answer keeps other commands waiting for long."""
 
 
 _Asked = list["asyncio.Future[Found]"]
