@@ -506,6 +506,22 @@ async def test_any_asgi_application(cache: Cache, outside: bool) -> None:
         assert (await browser.post("/one")).text == "/one"
 
 
+SCOPE = {
+    "type": "http",
+    "method": "GET",
+    "path": "/",
+    "raw_path": b"/",
+    "query_string": b"",
+    "headers": [],
+    "scheme": "http",
+    "root_path": "",
+}
+
+
+async def never() -> Any:
+    await asyncio.Event().wait()
+
+
 async def test_an_endless_stream_goes_on_as_it_comes(cache: Cache) -> None:
     """30. Nothing waits for its end: neither its visitor nor the next one."""
     app = Starlette(routes=[Route("/", lambda request: StreamingResponse(_endless()))])
@@ -517,18 +533,39 @@ async def test_an_endless_stream_goes_on_as_it_comes(cache: Cache) -> None:
             if message.get("body"):
                 got.set()
 
-        async def receive() -> Any:
-            await asyncio.Event().wait()
-
-        scope = {
-            "type": "http", "method": "GET", "path": "/", "raw_path": b"/", "query_string": b"",
-            "headers": [], "scheme": "http", "root_path": "",
-        }  # fmt: skip
-        task = asyncio.ensure_future(whole(scope, receive, send))
+        task = asyncio.ensure_future(whole(dict(SCOPE), never, send))
         await asyncio.wait_for(got.wait(), 5)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
+
+
+async def test_a_visitor_who_leaves_takes_the_application_along(cache: Cache) -> None:
+    """30. Cancelled while the page is sent, it ends what the application still does, and waits for that."""
+    ended = asyncio.Event()
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"page"})
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.set()
+
+    whole = cache_asgi.ResponseMiddleware(app, cache=cache, ttl=60, paths=["/"])
+    sending = asyncio.Event()
+
+    async def send(message: Any) -> None:
+        sending.set()
+        await asyncio.Event().wait()
+
+    task = asyncio.ensure_future(whole(dict(SCOPE), never, send))
+    await asyncio.wait_for(sending.wait(), 5)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await asyncio.wait_for(task, 5)
+    assert ended.is_set()
+    assert cache.stats().fills == 1
 
 
 def test_any_wsgi_application(cache: Cache) -> None:

@@ -71,8 +71,10 @@ class ResponseMiddleware:
                 await send({"type": "http.response.body", "body": result.body})
             else:
                 await result.deliver()
-        finally:
-            await exchange.end()
+        except BaseException:
+            await exchange.abandon()
+            raise
+        return await exchange.end()
 
 
 def check_paths(paths: Iterable[str]) -> tuple[str, ...]:
@@ -144,6 +146,10 @@ class _Exchange:
         if self._capture is not None:
             await self._capture.end()
 
+    async def abandon(self) -> None:
+        if self._capture is not None:
+            await self._capture.abandon()
+
 
 class _Capture:
     """What an application sends: held back while it may be a page to keep, then passed on."""
@@ -159,11 +165,7 @@ class _Capture:
     async def start(self, run: Any) -> None:
         self._task = asyncio.ensure_future(run)
         self._task.add_done_callback(lambda _: self._known.set())
-        try:
-            await self._known.wait()
-        except asyncio.CancelledError:
-            self._task.cancel()
-            raise
+        await self._known.wait()
         if self._task.done():
             self._task.result()
 
@@ -207,3 +209,8 @@ class _Capture:
     async def end(self) -> None:
         """Wait for what the application does when its response has been sent."""
         await self._task
+
+    async def abandon(self) -> None:
+        """Nobody listens any more: end the application, and wait until it has."""
+        self._task.cancel()
+        await asyncio.wait([self._task])
