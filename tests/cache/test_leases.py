@@ -16,6 +16,7 @@ from scalekit._steps import run
 from scalekit.cache import Cache, leading, runtime
 from scalekit.cache.backend import Backend, Lookup
 from scalekit.cache.entry import Miss, judge
+from scalekit.cache.memory import MemoryBackend
 from scalekit.errors import UncacheableResult
 from scalekit.types import Colour
 from tests.servers.waiting import wait_until
@@ -237,3 +238,49 @@ def test_a_result_over_the_limit(backend: Backend, monkeypatch: pytest.MonkeyPat
     running.clear()
     assert large(10) == large(10) == "x" * 10
     assert cache.stats().fills == 1
+
+
+class Late(MemoryBackend):
+    """The next answer to a question for a lease comes when `gate` is open; it is taken before, or after."""
+
+    local = False
+    gate: asyncio.Event | None = None
+    takes_first = True
+
+    def acquire(self, *args: Any, **options: Any) -> Any:
+        gate, self.gate = self.gate, None
+        if gate is None:
+            return (yield from super().acquire(*args, **options))
+        if self.takes_first:
+            yield from super().acquire(*args, **options)
+            yield gate.wait()
+            return None
+        # Cancelled or not, what was sent arrives.
+        asyncio.get_running_loop().call_later(0.02, lambda: run(super(Late, self).acquire(*args, **options)))
+        yield gate.wait()
+        return None
+
+
+@pytest.mark.parametrize("takes_first", [True, False])
+async def test_a_caller_that_is_cancelled_while_it_asks_for_the_lease(takes_first: bool) -> None:
+    """3. Nobody knows yet that the lease is its own: it is given back, and nobody waits for its end."""
+    backend = Late()
+    cache, asks = Cache(backend), asyncio.Event()
+    backend.gate, backend.takes_first = asks, takes_first
+
+    @cache.query(ttl=60)
+    async def answer() -> int:
+        return 1
+
+    caller = asyncio.create_task(answer())
+    while backend.gate is not None:
+        await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    caller.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await caller
+    if not takes_first:
+        await asyncio.sleep(0.03)  # it is on its way
+    async with asyncio.timeout(runtime.LEASE_TTL / 2):
+        assert await answer() == 1
+    await cache.close()

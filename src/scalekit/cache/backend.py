@@ -73,12 +73,19 @@ class Entries(Protocol):
         ...
 
     def acquire(
-        self, lookup: Lookup, found: Found, *, ttl: float, refresh: bool = False
+        self,
+        lookup: Lookup,
+        found: Found,
+        *,
+        ttl: float,
+        refresh: bool = False,
+        token: bytes | None = None,
     ) -> Steps[Lease | Found | None]:
         """The right to store, after ``found`` was no hit.
 
         Tags without a version get one. With ``refresh`` there is an entry, which stays readable while it is
-        being replaced.
+        being replaced. ``token`` (16 random bytes) is what the lease is known by if it is taken: who knows it
+        can give the lease back, whatever became of the answer.
 
         Returns:
             A lease: ``mine``, or another's. ``Found`` if there is a valid entry or pass mark by now (with

@@ -19,11 +19,10 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from functools import partial
 from typing import Any, NamedTuple, cast
 
 from scalekit._steps import Steps, run_async
-from scalekit.cache.backend import Lease, Lookup
+from scalekit.cache.backend import Lookup
 from scalekit.cache.query import Query, Via
 
 _Asked = Callable[[Any], Steps[Any]]
@@ -156,7 +155,7 @@ class Group:
         asked: list[_Asked] = [member.step.asked for member in others]
         portions = [readers[first : first + _AT_ONCE] for first in range(0, len(readers), _AT_ONCE)]
         asked += [_reading([member.step for member in portion]) for portion in portions]
-        answers = yield from (self._together(asked) if others else self._answers(asked))
+        answers = yield from self._together(asked)
         for portion, found in zip(portions, answers[len(others) :], strict=True):
             start = 0
             for member in portion:
@@ -174,24 +173,6 @@ class Group:
 
     def _together(self, asked: list[_Asked]) -> Steps[list[Any]]:
         """The answers; of one that failed, its error."""
-        if not self._is_async:
-            return (yield from self._answers(asked))
-        # To its end, or nobody would know which leases a caller has that was cancelled meanwhile.
-        task = asyncio.ensure_future(run_async(self._answers(asked)))
-        try:
-            return (yield asyncio.shield(task))  # type: ignore[no-any-return]
-        except BaseException:
-            task.add_done_callback(self._give_back)
-            raise
-
-    def _give_back(self, task: "asyncio.Task[list[Any]]") -> None:
-        for answer in [] if task.cancelled() or task.exception() else task.result():
-            if isinstance(answer, Lease) and answer.mine:
-                self.real.runtime.background(
-                    partial(self.real.entries.release, answer), name="release a lease"
-                )
-
-    def _answers(self, asked: list[_Asked]) -> Steps[list[Any]]:
         entries = self.real.entries
         together = getattr(entries, "together", None)
         if together is not None and len(asked) > 1:
@@ -298,9 +279,6 @@ class _Runtime:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._group.real.runtime, name)
-
-    def to_its_end(self, steps: Steps[Any], *, undo: Any) -> Steps[Any]:
-        return steps  # the group sees to it
 
     def pause(self, seconds: float) -> Any:
         if self._group.asks:

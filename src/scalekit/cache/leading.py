@@ -14,7 +14,9 @@ Rules:
 """
 
 import logging
+import secrets
 import time
+from collections.abc import Callable
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +26,7 @@ from scalekit.cache.backend import Lease, Lookup
 from scalekit.cache.debts import RETRIES
 from scalekit.cache.entry import (
     COOLING,
+    TOKEN_BYTES,
     Found,
     Hit,
     Miss,
@@ -100,14 +103,7 @@ class Lead:
                     return result
                 asked = yield from core.ask(self._query, call)
                 continue
-            lease = yield from core.or_none(
-                self._runtime.to_its_end(
-                    self._entries.acquire(
-                        Lookup(call.key, call.tags), found, ttl=LEASE_TTL, refresh=isinstance(judged, Hit)
-                    ),
-                    undo=self._undo,
-                )
-            )
+            lease = yield from self._acquire(found, refresh=isinstance(judged, Hit))
             if lease is None:
                 break
             if isinstance(lease, Found):
@@ -135,15 +131,29 @@ class Lead:
         self._flight.begin(None)
         return (yield from self._compute(None, asked.mark))
 
+    def _acquire(self, found: Found, *, refresh: bool) -> Steps[Lease | Found | None]:
+        """The right to store, or what stands against it; ``None``: there is none to be had."""
+        lookup, token = Lookup(self._call.key, self._call.tags), secrets.token_bytes(TOKEN_BYTES)
+        # What we have if the answer does not come.
+        unanswered = Lease(lookup.key, token, b"", mine=True, left=LEASE_TTL, refresh=refresh)
+        try:
+            return (
+                yield from self._core.invalidation.noting(
+                    self._entries.acquire(lookup, found, ttl=LEASE_TTL, refresh=refresh, token=token)
+                )
+            )
+        except BackendError:
+            self._core.count("errors")
+            self._give_back_later(lambda: unanswered, asked_for=True)
+            return None
+        except BaseException:
+            self._give_back_later(lambda: unanswered, asked_for=True)
+            raise
+
     def _is_old(self, hit: Hit) -> bool:
         """Whether it is the one to be replaced."""
         old = self._replaces
         return old is not None and (hit.made, hit.soft_end) == (old.made, old.soft_end)
-
-    def _undo(self, lease: Lease | Found | None) -> Steps[None]:
-        """Give a lease back that came when its caller had been cancelled."""
-        if isinstance(lease, Lease) and lease.mine:
-            yield from self._core.or_none(self._entries.release(lease))
 
     def _wait_for(self, lease: Lease) -> Steps[Asked]:
         """What there is once another process does not have ``lease`` any more, or should not."""
@@ -176,7 +186,7 @@ class Lead:
             raise
         except BaseException:
             held.stop()
-            self._give_back_later(held)  # whoever was cancelled does not wait for a server
+            self._give_back_later(lambda: held.lease)  # whoever was cancelled does not wait for a server
             raise
 
     def _let_cool(self, held: Held, entry: bytes, hit: Hit) -> Steps[None]:
@@ -242,7 +252,7 @@ class Lead:
         ttl = (ends.hard - core.now()) / 1000
         stored = yield from core.or_none(self._entries.fill(held.lease, value, ttl=ttl))
         if stored is None:  # the back end has failed, and that is counted
-            self._give_back_later(held)
+            self._give_back_later(lambda: held.lease)
         else:
             core.count("fills" if stored else "discarded")
             core.count("bytes_written", len(value))
@@ -260,23 +270,28 @@ class Lead:
                 )
             except BackendError:
                 self._core.count("errors")
-                self._give_back_later(held)
+                self._give_back_later(lambda: held.lease)
 
-    def _give_back_later(self, held: Held) -> None:
-        """In the background, while it would last: or others would wait for its end."""
-        self._runtime.background(lambda: self._giving_back(held), name="release a lease")
+    def _give_back_later(self, lease: Callable[[], Lease], *, asked_for: bool = False) -> None:
+        """In the background, while it would last: or others would wait for its end.
 
-    def _giving_back(self, held: Held) -> Steps[None]:
+        One that was only ``asked_for`` may be taken later than it is given back: it is given back repeatedly.
+        """
+        self._runtime.background(lambda: self._giving_back(lease, asked_for), name="release a lease")
+
+    def _giving_back(self, lease: Callable[[], Lease], asked_for: bool) -> Steps[None]:
         ends = time.monotonic() + LEASE_TTL
         for wait in RETRIES:
             if time.monotonic() > ends:
                 return
             try:
-                yield from self._core.invalidation.noting(self._entries.release(held.lease))
+                yield from self._core.invalidation.noting(self._entries.release(lease()))
             except BackendError:
-                yield self._runtime.pause(wait)
+                pass  # as below: once more
             else:
-                return
+                if not asked_for:
+                    return
+            yield self._runtime.pause(wait)
 
     def _run(self, held: Held | None) -> Steps[tuple[Any, Uses, bool]]:
         """Run the function where it reads all that is committed.

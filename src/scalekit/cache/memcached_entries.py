@@ -79,16 +79,24 @@ class MemcachedEntries:
         return [*(yield from self._see(lookups))]
 
     def acquire(
-        self, lookup: Lookup, found: Found, *, ttl: float, refresh: bool = False
+        self,
+        lookup: Lookup,
+        found: Found,
+        *,
+        ttl: float,
+        refresh: bool = False,
+        token: bytes | None = None,
     ) -> Steps[Lease | Found | None]:
+        own = token or secrets.token_bytes(TOKEN_BYTES)
+
         def attempt() -> Steps[Outcome[Lease | Found | None]]:
             (seen,) = yield from self._see([lookup])
-            return (yield from self._take(lookup, seen, ttl, refresh))
+            return (yield from self._take(lookup, seen, own, ttl, refresh))
 
         try:
             # What somebody holds is asked for again: it may be free by now.
             if isinstance(found, Seen) and self._is_free(found, refresh):
-                outcome = yield from self._take(lookup, found, ttl, refresh)
+                outcome = yield from self._take(lookup, found, own, ttl, refresh)
                 if not isinstance(outcome, Attempt):
                     return outcome
             return (yield from settle(self._commands, self._name, attempt))
@@ -174,7 +182,7 @@ class MemcachedEntries:
         return not refresh and judged.token is None and not judged.passes
 
     def _take(
-        self, lookup: Lookup, seen: Seen, ttl: float, refresh: bool
+        self, lookup: Lookup, seen: Seen, own: bytes, ttl: float, refresh: bool
     ) -> Steps[Outcome[Lease | Found | None]]:
         """A lease, if nothing of what was seen has changed."""
         now, known = self._now(), []
@@ -205,15 +213,14 @@ class MemcachedEntries:
             return lease(token, ttl if left is None else left)
         if token is not None and kind == b"R" and refresh_ends(value) > now:
             return lease(token, (refresh_ends(value) - now) / 1000)
-        token, seconds = secrets.token_bytes(TOKEN_BYTES), _lease_seconds(ttl)
-        taken = pack_lease(token, joined)
+        taken, seconds = pack_lease(own, joined), _lease_seconds(ttl)
         if refresh:
             entry, seconds = without_refresh(value) if kind == b"R" else value, self._as_long(left)
-            taken = pack_refresh(token, now + int(ttl * 1000), entry)
+            taken = pack_refresh(own, now + int(ttl * 1000), entry)
         # The lease first: if others were faster with it, the versions that we have made are theirs, too.
         place = self._prefix + lookup.key
         numbers = yield self._commands.together([Set(place, taken, seconds, _number(item)), *commands])
-        return lease(token, ttl, numbers[0]) if all(numbers) else Attempt.FAILED
+        return lease(own, ttl, numbers[0]) if all(numbers) else Attempt.FAILED
 
     def _write(self, lease: Lease, command: Callable[[int], Set | Delete]) -> Steps[int]:
         """Do something to the item that is a lease of ours; 0 if it is none any more."""

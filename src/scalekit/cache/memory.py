@@ -74,7 +74,13 @@ class MemoryBackend:
 
     @immediate
     def acquire(
-        self, lookup: Lookup, found: Found, *, ttl: float, refresh: bool = False
+        self,
+        lookup: Lookup,
+        found: Found,
+        *,
+        ttl: float,
+        refresh: bool = False,
+        token: bytes | None = None,
     ) -> Lease | Found | None:
         with self._lock:
             now = self._now()
@@ -89,7 +95,7 @@ class MemoryBackend:
                 return Found(value, records)
             if not refresh and kind in (b"E", b"R", b"P"):
                 return Found(value, records)
-            token, mine, left = secrets.token_bytes(TOKEN_BYTES), True, ttl
+            token, mine, left = token or secrets.token_bytes(TOKEN_BYTES), True, ttl
             if value is not None and kind == b"L":
                 token, mine, left = token_of(value) or b"", False, self._left(lookup.key)
             elif value is not None and kind == b"R" and refresh_ends(value) > now:

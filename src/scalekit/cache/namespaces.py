@@ -62,9 +62,15 @@ class _Switched:
         return self.behind.read(lookups)
 
     def acquire(
-        self, lookup: Lookup, found: Found, *, ttl: float, refresh: bool = False
+        self,
+        lookup: Lookup,
+        found: Found,
+        *,
+        ttl: float,
+        refresh: bool = False,
+        token: bytes | None = None,
     ) -> Steps[Lease | Found | None]:
-        return self.behind.acquire(lookup, found, ttl=ttl, refresh=refresh)
+        return self.behind.acquire(lookup, found, ttl=ttl, refresh=refresh, token=token)
 
     def renew(self, lease: Lease, *, ttl: float) -> Steps[Lease | None]:
         return self.behind.renew(lease, ttl=ttl)

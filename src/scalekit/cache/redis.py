@@ -136,10 +136,16 @@ class _Entries:
 
     @_or_unavailable
     def acquire(
-        self, lookup: Lookup, found: Found, *, ttl: float, refresh: bool = False
+        self,
+        lookup: Lookup,
+        found: Found,
+        *,
+        ttl: float,
+        refresh: bool = False,
+        token: bytes | None = None,
     ) -> Steps[Lease | Found | None]:
         key, tags = self._prefix + lookup.key, self._tags(lookup.tags)
-        token = secrets.token_bytes(TOKEN_BYTES)
+        token = token or secrets.token_bytes(TOKEN_BYTES)
         wanted = (token, _milliseconds(ttl), int(refresh))
         if self._cluster:
             reply = yield from self._acquire_apart(key, tags, found, wanted)

@@ -12,8 +12,7 @@ import asyncio
 import threading
 import time
 from collections.abc import Callable
-from functools import partial
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol
 
 from scalekit._forks import renew_in_children
 from scalekit._steps import Steps, run, run_async
@@ -23,8 +22,6 @@ from scalekit.cache.flights import AsyncFlights, Flights, SyncFlights
 from scalekit.cache.lookups import Lookups
 from scalekit.errors import BackendError
 from scalekit.types import Colour
-
-T = TypeVar("T")
 
 LEASE_TTL = 5.0
 """Seconds that a lease lasts if its holder does not renew it, as it does while the function runs."""
@@ -56,10 +53,6 @@ class Runtime(Protocol):
 
     def background(self, steps: Callable[[], Steps[Any]], *, name: str) -> None:
         """Drive these steps, for nobody who waits. Their errors are theirs."""
-
-    def to_its_end(self, steps: Steps[T], *, undo: Callable[[T], Steps[Any]]) -> Steps[T]:
-        """``steps``, also if their caller is cancelled: then what comes of them is undone."""
-        ...
 
     def hold(self, entries: Entries, lease: Lease) -> Held:
         """Renew a lease until it is stopped."""
@@ -109,18 +102,6 @@ class AsyncRuntime:
         self._tasks.add(task)  # the loop itself would not keep it alive
         task.add_done_callback(self._tasks.discard)
 
-    def to_its_end(self, steps: Steps[T], *, undo: Callable[[T], Steps[Any]]) -> Steps[T]:
-        task = asyncio.ensure_future(run_async(steps))
-        try:
-            return (yield asyncio.shield(task))  # type: ignore[no-any-return]
-        except BaseException:
-            task.add_done_callback(partial(self._undo, undo))
-            raise
-
-    def _undo(self, undo: Callable[[T], Steps[Any]], task: "asyncio.Task[T]") -> None:
-        if not task.cancelled() and task.exception() is None:
-            self.background(lambda: undo(task.result()), name="undo what nobody waits for")
-
     def hold(self, entries: Entries, lease: Lease) -> "Held":
         return _HeldByTask(entries, lease)
 
@@ -166,9 +147,6 @@ class SyncRuntime:
 
     def background(self, steps: Callable[[], Steps[Any]], *, name: str) -> None:
         threading.Thread(target=lambda: run(steps()), name=f"scalekit.cache: {name}", daemon=True).start()
-
-    def to_its_end(self, steps: Steps[T], *, undo: Callable[[T], Steps[Any]]) -> Steps[T]:
-        return steps
 
     def hold(self, entries: Entries, lease: Lease) -> "Held":
         return _HeldByThread(entries, lease, self._keeper)
