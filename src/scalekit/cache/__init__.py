@@ -375,8 +375,8 @@ class Cache:
         Args:
             target: a ``sessionmaker``, an ``async_sessionmaker``, a ``scoped_session``, a ``Session`` class
                 or a session; an ``Engine`` or ``AsyncEngine`` with all of its connections and the
-                sessions on them; or an object with an attribute ``event_target`` that is one of the former, as
-                the clusters of ``scalekit.database`` have, of which Core connections are watched as well.
+                sessions on them; or an object with an attribute ``event_target`` that is one of the former,
+                as the clusters of ``scalekit.database`` have, of which Core connections are watched as well.
             unreachable: what becomes of a commit that the back end cannot be told of. ``"commit"``, the
                 default: it goes on, it is logged, and told as soon as possible; other servers may serve older
                 results until then. ``"refuse"``: ``commit()`` raises ``BackendError``, and nothing is
