@@ -140,13 +140,13 @@ async def test_a_replica_that_has_what_was_committed_fills(
     async with asyncio.timeout(30):
         while cache.stats().fills == fills:
             async with cluster.session() as session:
-                assert await on_replica(session)
-                if session.sync_session.has_read_past(position):  # type: ignore[attr-defined]
+                past = await on_replica(session) and session.sync_session.has_read_past(position)  # type: ignore[attr-defined]
+                if past:  # replicas may be left out for a moment, after another test
                     assert await by_session(session) == Seen(1)
         while cache.stats().fills == fills + 1:
             async with cluster.connection(read=True) as connection:
-                assert await on_replica(connection)
-                if connection.sync_connection.has_read_past(position):  # type: ignore[union-attr]
+                past = await on_replica(connection) and connection.sync_connection.has_read_past(position)  # type: ignore[union-attr]
+                if past:
                     assert await by_connection(connection) == Seen(1)
     assert cache.stats().fills == fills + 2
     await cache.close()
@@ -164,10 +164,14 @@ async def test_a_connection_for_reading_that_is_behind(
     one, two = database.cluster.replicas
     with pause_replay(one), pause_replay(two):
         await add(cluster)
-        async with cluster.connection(read=True) as connection:
-            assert await connection.scalar(text("SELECT pg_is_in_recovery()"))
-            assert not connection.sync_connection.has_read_past(None)  # type: ignore[union-attr]
-            assert await count(connection) == Seen(0)
+        asked = False
+        async with asyncio.timeout(30):
+            while not asked:
+                async with cluster.connection(read=True) as connection:
+                    asked = bool(await connection.scalar(text("SELECT pg_is_in_recovery()")))
+                    if asked:  # replicas may be left out for a moment, after another test
+                        assert not connection.sync_connection.has_read_past(None)  # type: ignore[union-attr]
+                        assert await count(connection) == Seen(0)
         async with cluster.connection(read=True) as connection:
             assert await count(connection) == Seen(1)  # on the primary, for it had not begun
     await cache.close()
