@@ -31,7 +31,7 @@ from typing import Any
 from scalekit._steps import Steps
 from scalekit.cache.backend import Lookup
 from scalekit.cache.codecs import UNREADABLE
-from scalekit.cache.dirty import DirtyCount, in_registries
+from scalekit.cache.dirty import DirtyCount, in_registries, in_scope
 from scalekit.cache.entry import Found, Hit, Miss, judge
 from scalekit.cache.flights import ABANDONED, LATE, RELEASED, Part
 from scalekit.cache.freshness import Plan, dice, local_end, plan
@@ -194,7 +194,7 @@ class Core:
     def given(self, left_out: Iterable[object]) -> Iterator[object]:
         """What a cached function has of sessions, by its arguments or by registries."""
         yield from left_out
-        yield from (registry() for registry in self.registries if registry.has())
+        yield from in_scope(self.registries)
 
     def _set_dirty(self, number: int) -> None:
         self.dirty = number

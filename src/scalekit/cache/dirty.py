@@ -14,7 +14,7 @@ Nothing here imports SQLAlchemy.
 
 import threading
 import weakref
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from contextvars import ContextVar
 from typing import Any
 
@@ -114,4 +114,15 @@ def is_pending(session: Any) -> bool:
 
 def in_registries(registries: Iterable[Any]) -> bool:
     """Whether the session that one of these registries has here, if any, has changes."""
-    return any(registry.has() and is_pending(registry()) for registry in registries)
+    return any(map(is_pending, in_scope(registries)))
+
+
+def in_scope(registries: Iterable[Any]) -> Iterator[Any]:
+    """The sessions that these registries have here; one whose scope does not exist here has none."""
+    for registry in registries:
+        try:
+            if registry.has():
+                yield registry()
+        # What Flask's contexts raise where there is none, and a ContextVar.
+        except (RuntimeError, LookupError):
+            continue
