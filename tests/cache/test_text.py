@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -16,17 +17,20 @@ from sqlalchemy import (
     create_engine,
     delete,
     event,
+    insert,
+    literal_column,
     select,
     text,
     update,
 )
+from sqlalchemy.dialects import postgresql
 from sqlalchemy.engine import Engine
 from sqlalchemy.orm import Session, sessionmaker
 from sqlalchemy.pool import NullPool
 from sqlalchemy.schema import DropTable
 
 from scalekit.cache import Cache
-from scalekit.cache.changes import changed_tables
+from scalekit.cache.changes import changed_tables, changes_of
 from scalekit.cache.memory import MemoryBackend
 from scalekit.cache.texts import judge, shown
 from scalekit.errors import ConfigurationError
@@ -58,6 +62,10 @@ def engine(tmp_path: Path) -> Iterator[Engine]:
         "SET LOCAL statement_timeout = 10",
         "VALUES (1), (2)",
         "PRAGMA table_info(t)",
+        "-- don't; delete\nSELECT 1; -- it's over",
+        "SELECT \"a; b\", 'it''s; DELETE', replace(c, 'd', 'e') FROM t",
+        "SELECT '{}'::jsonb #> '{a}', ARRAY['b;', 'c'], 5--1",
+        "EXPLAIN ANALYZE WITH a AS (SELECT replace(b, 'c', 'd')) SELECT * FROM a FOR UPDATE",
         "",
     ],
 )
@@ -81,11 +89,44 @@ def test_a_text_that_only_reads(sql: str) -> None:
         "TRUNCATE t",
         "CALL restock()",
         "/*!50000 DELETE FROM t */",
+        "/*M! DELETE FROM t */",
         "?",
+        "SELECT 1 INTO t",
+        "EXPLAIN ANALYZE EXECUTE p",
+        "EXPLAIN (ANALYZE, BUFFERS) REFRESH MATERIALIZED VIEW t",
+        "ANALYZE FORMAT=JSON UPDATE t SET x = 1",
+        "WITH a AS (SELECT 1) REPLACE/**/INTO t VALUES (1)",
+        "BEGIN NOT ATOMIC UPDATE t SET x = 1; END",
+        "SET STATEMENT max_statement_time=1 FOR UPDATE t SET x = 1",
     ],
 )
 def test_a_text_that_may_change_something(sql: str) -> None:
     """7, 11. By its first word, by one that follows WITH or EXPLAIN, behind a semicolon; or nobody knows."""
+    assert judge(sql).changes
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "SELECT 1 /* don't */; DELETE FROM t WHERE 'a' = 'a'",
+        "SELECT 1 -- don't\n; DELETE FROM t WHERE 'a' = 'a'",
+        "WITH a AS (SELECT '/*'), b AS (DELETE FROM t RETURNING 1) SELECT '*/'",
+        "SELECT 1 /* /* */ don't */; DELETE FROM t WHERE 'a' = 'a'",
+        "SELECT \"don't\"; DELETE FROM t WHERE 'a' = 'a'",
+        "SELECT $$don't$$; DELETE FROM t WHERE 'a' = 'a'",
+        "SELECT $b$ $$ don't $b$; DELETE FROM t WHERE 'a' = 'a'",
+        r"SELECT E'\''; DELETE FROM t -- '",
+        r"SELECT '\'; DELETE FROM t -- '",
+        r"SELECT '\''; DELETE FROM t -- '",
+        "SELECT `don't`; DELETE FROM t WHERE 'a' = 'a'",
+        "SELECT [don't]; DELETE FROM t WHERE 'a' = 'a'",
+        "SELECT 1 # don't\n; DELETE FROM t WHERE 'a' = 'a'",
+        "SELECT a #> '{b}'; DELETE FROM t",
+        "SELECT 1--';\n'; DELETE FROM t--'",
+    ],
+)
+def test_a_change_behind_what_opens_nothing(sql: str) -> None:
+    """7, 11. As PostgreSQL, SQLite or MySQL would read it: quotes in comments, comments in quotes."""
     assert judge(sql).changes
 
 
@@ -98,6 +139,7 @@ def test_a_text_that_may_change_something(sql: str) -> None:
         ("BEGIN", True),
         ("UPDATE t SET x = 1", False),
         ("SELECT 1", False),
+        ("SELECT 1 INTO t", False),
         ("WITH a AS (SELECT 1) DELETE FROM t", False),
     ],
 )
@@ -154,6 +196,55 @@ def test_a_text_that_does_not_say_it(engine: Engine, send: Any, caplog: pytest.L
         "nobody knows which tables this changes, so nothing that reads them is dropped: UPDATE product SET "
         "price ...; say it by text(...).execution_options(changes=[Product]), changes=[] if it changes none"
     ]
+
+
+RETURNING = text("UPDATE product SET price = 666 RETURNING id, price")
+_COLUMNS = RETURNING.columns(Product.id, Product.price)
+
+
+@pytest.mark.parametrize(
+    ("statement", "warned"),
+    [
+        (select(Product).from_statement(RETURNING), True),
+        (select(Product).from_statement(_COLUMNS), True),
+        (_COLUMNS, True),
+        (_COLUMNS.execution_options(changes=[Product]), False),
+        (select(Product.price).where(text("price = 1")), None),
+    ],
+)
+def test_a_text_inside_of_a_statement(
+    engine: Engine, statement: Any, warned: bool | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    """7, 11. It is a text all the same: nobody is given what it changes. A condition is none."""
+    maker, cache = sessionmaker(engine), Cache(MemoryBackend())
+    cache.watch(maker)
+    price = define(cache)
+    with caplog.at_level(logging.WARNING, "scalekit.cache"), maker() as session:
+        session.execute(statement)
+        assert price(session) == (1 if warned is None else 666)
+        session.rollback()
+        assert price(session) == 1
+    assert cache.stats().fills == 1
+    assert bool(caplog.records) is bool(warned)
+
+
+@pytest.mark.parametrize(
+    ("statement", "expected"),
+    [
+        (select(_COLUMNS.cte()), (False, True)),
+        (select(literal_column("1; DELETE FROM t")), (False, True)),
+        (select(Product).suffix_with("; DELETE FROM t"), (False, True)),
+        (select(Product).with_for_update().order_by(text("price DESC")), (False, False)),
+        (insert(Product).from_select(["id"], select(_COLUMNS.cte())), (True, True)),
+        (update(Product).values(price=1).where(text("id = 1; DELETE FROM t")), (True, True)),
+        (update(Product).values(price=text("price + 1")), (True, False)),
+    ],
+)
+def test_where_a_text_may_be(statement: Any, expected: tuple[bool, bool]) -> None:
+    """7, 11. Anywhere: beside DML that SQLAlchemy has built it changes something of its own."""
+    compiled = statement.compile(dialect=postgresql.dialect())  # type: ignore[no-untyped-call]
+    changes = changes_of(SimpleNamespace(compiled=compiled, execution_options={}), compiled.string)
+    assert (bool(changes.tags), changes.unseen) == expected
 
 
 def test_a_text_that_changes_no_table(engine: Engine, caplog: pytest.LogCaptureFixture) -> None:

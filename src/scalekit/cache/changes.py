@@ -7,7 +7,8 @@ Rules:
 * What the database does itself by ``ON DELETE CASCADE``, ``SET NULL``, ``SET DEFAULT`` and ``ON UPDATE`` is
   told by the foreign keys in the table's ``MetaData``, through as many tables as it takes.
 * ``execution_options(changes=[Product])`` names what nobody sees: of a ``text()``, a function, a trigger.
-* A text without that, unless it only reads, changes nobody knows what (see :mod:`scalekit.cache.texts`).
+* A text without that, unless it only reads, changes nobody knows what (see :mod:`scalekit.cache.texts`); also
+  one that is a part of a statement, as in ``from_statement(text(...))``.
 
 What is known of a statement is kept with what SQLAlchemy has compiled it to, which it keeps itself.
 """
@@ -17,11 +18,11 @@ from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 from scalekit.cache.tags import table_tag, tags_of
-from scalekit.cache.texts import judge
+from scalekit.cache.texts import judge, may_lead_to_changes
 from scalekit.errors import MissingExtra
 
 try:
-    from sqlalchemy import ForeignKey, Table, exc
+    from sqlalchemy import ColumnClause, ForeignKey, Table, TextClause, exc
     from sqlalchemy.schema import CreateTable, DropTable, ExecutableDDLElement
     from sqlalchemy.sql import visitors
 except ImportError:
@@ -73,7 +74,7 @@ def changes_of(context: Any, text: str) -> Changes:
         except KeyError:
             known = _known[compiled] = _changes(compiled)
         if known is not None:
-            return known._replace(tags=known.tags | named) if named else known
+            return known if declared is None else known._replace(tags=known.tags | named, unseen=False)
     judged = judge(text)
     if declared is not None:
         return Changes(named, False, judged.commits, judged.isolation)
@@ -97,8 +98,25 @@ def _changes(compiled: Any) -> Changes | None:
         table = statement.element if isinstance(statement, CreateTable | DropTable) else None
         # MySQL and MariaDB commit before it.
         return Changes(frozenset({table_tag(table)}) if table is not None else _NOTHING, commits=True)
-    tags = _NOTHING if statement is None else frozenset(changed_tables(statement, compiled.column_keys or ()))
-    return Changes(tags) if tags else NONE
+    if statement is None:
+        return NONE
+    tags = frozenset(changed_tables(statement, compiled.column_keys or ()))
+    # Nothing that SQLAlchemy builds has a semicolon: prefixes and hints are texts, and no parts of it.
+    texts, another = list(_texts(statement)), ";" in compiled.string
+    if tags:  # known by what SQLAlchemy has built: the texts in it are judged alone
+        parts = [*texts, *compiled.string.split(";", 1)[1:]]
+        return Changes(tags, unseen=any(map(may_lead_to_changes, parts)))
+    judged = judge(compiled.string) if texts or another else ()
+    return Changes(_NOTHING, *judged) if any(judged) else NONE
+
+
+def _texts(statement: Any) -> Iterator[str]:
+    """What of a statement was written as text."""
+    for part in visitors.iterate(statement):
+        if isinstance(part, TextClause):
+            yield part.text
+        elif isinstance(part, ColumnClause) and part.is_literal:
+            yield part.name
 
 
 def changed_tables(statement: Any, columns: Iterable[str] = ()) -> set[str]:
