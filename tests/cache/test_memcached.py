@@ -701,3 +701,23 @@ def fill_up(server: Memcached) -> None:
     with pytest.raises(MemcacheServerError):
         client.set("one-more", b"x" * 22, noreply=False)
     client.close()
+
+
+def test_a_drop_is_not_made_on_a_record_that_was_read_before_it(
+    memcached_server: Memcached, entries: Any, prefix: str
+) -> None:
+    """6. Who reads a tag's record, and finds nothing to change, cannot say that for those who came after."""
+    elsewhere = MemcachedBackend.from_url(memcached_server.url, prefix=prefix, **PATIENT).using("sync")
+    run(elsewhere.mark(["a"], WRITER, ttl=30))
+    first = entries.drop_tags(["a"])
+    items = next(first)  # a writer is at it, and a drop leaves its mark as it is
+    run(elsewhere.bump(["a"], WRITER))
+    filled(elsewhere)
+    second = entries.drop_tags(["a"])
+    paused = next(second)  # it leaves that to the first one
+    for steps, step in ((first, items), (second, paused)):
+        with contextlib.suppress(StopIteration):
+            while True:
+                step = steps.send(step)
+    assert isinstance(worth(elsewhere), Miss)
+    elsewhere.close()

@@ -1,7 +1,8 @@
 """The records of tags in Memcached: read, and replaced on the condition that nobody else has meanwhile.
 
 Those of one process who change one record at the same time help each other: one writes the changes of all,
-and the others find theirs done. Many commits to one table are few writes, and only processes compete.
+and the others find theirs done. Many commits to one table are few writes, and only processes compete. A write
+shows that nobody has changed the record since it was read; without one, only who has read it is done.
 """
 
 from collections.abc import Callable, Iterable
@@ -117,13 +118,14 @@ class Records:
         items: list[Item | None] = yield self._commands.together([Get(place) for place, _, _ in wanted])
         now, commands = self._now(), []
         for (place, change, batch), item in zip(wanted, items, strict=True):
-            # Now, after the read, which has those that are closed.
+            # Now, and not before the read: whoever has come meanwhile is helped, too.
             changes = [change, *(other for other in list(batch.changes) if other is not change)]
             found = record = None if item is None else item.value
             for one in changes:
                 record = one.edit(record, now)
             if record is None or record == found:
-                _tell(changes)
+                # No write proves that this still is the record. Those who came after the read look again.
+                change.done = True
                 continue
             version = 0 if item is None else item.version
             commands.append((Set(place, record, self._seconds(record, now), version), changes))
