@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from scalekit._steps import run
 from scalekit.cache import Cache
 from scalekit.cache.backend import Backend
 from scalekit.cache.memory import MemoryBackend
@@ -437,6 +438,27 @@ async def test_memory_keeps_the_most_recent_entries() -> None:
     assert calls == [1, 2, 3, 4]
     await query(2)
     assert calls == [1, 2, 3, 4, 2]
+
+
+async def test_memory_forgets_tags_too() -> None:
+    """12. A tag for each of a million ids does not stay for ever; what is being committed does."""
+    backend = MemoryBackend(max_entries=10)
+    cache, calls = Cache(backend), []
+
+    @cache.query(ttl=60, tags=["one:{number}"])
+    async def query(number: int) -> int:
+        calls.append(number)
+        return number
+
+    run(backend.mark(["one:1"], b"a writer", ttl=60))
+    for number in range(1000):
+        await query(number)
+    assert len(backend._records) <= 100
+    await query(1)
+    await query(1)
+    assert calls[1000:] == [1, 1]
+    assert await query(999) == 999
+    assert len(calls) == 1002
 
 
 async def test_a_slow_query_that_another_server_has_overtaken(backend: Backend) -> None:

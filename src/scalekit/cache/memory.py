@@ -13,7 +13,7 @@ from dataclasses import replace
 
 from scalekit._forks import renew_in_children
 from scalekit.cache import versions
-from scalekit.cache.backend import Lease, Lookup, immediate
+from scalekit.cache.backend import MAX_TAGS, Lease, Lookup, immediate
 from scalekit.cache.entry import (
     TOKEN_BYTES,
     Found,
@@ -29,13 +29,15 @@ from scalekit.errors import ConfigurationError
 from scalekit.types import Colour
 
 _GENERATION = ""  # a tag that nobody else can have: names are not empty
+_TAGS = 4  # records of tags for each entry that there may be
 
 
 class MemoryBackend:
     """Results in this process's memory, safe for threads and event loops, both colours alike.
 
     Args:
-        max_entries: the least recently used ones go when there are more.
+        max_entries: the least recently used ones go when there are more. Of tags four times as many are kept;
+            the results of one that had to go are computed again.
         clock: seconds, for tests.
 
     Raises:
@@ -51,7 +53,7 @@ class MemoryBackend:
         self._max_entries = max_entries
         self._clock = clock
         self._values: OrderedDict[str, tuple[float, bytes]] = OrderedDict()  # when it ends, and what it is
-        self._records: dict[str, bytes] = {}
+        self._records: OrderedDict[str, bytes] = OrderedDict()
         self.forked()
         renew_in_children(self)
 
@@ -68,7 +70,7 @@ class MemoryBackend:
     def read(self, lookups: Sequence[Lookup]) -> list[Found]:
         with self._lock:
             return [
-                Found(self._get(key), tuple(map(self._records.get, (_GENERATION, *tags))))
+                Found(self._get(key), tuple(map(self._look_up, (_GENERATION, *tags))))
                 for key, tags in lookups
             ]
 
@@ -162,7 +164,7 @@ class MemoryBackend:
     def drop_tags(self, tags: Sequence[str]) -> None:
         with self._lock:
             for tag in tags:
-                self._records[tag] = versions.dropped(self._records.get(tag), now=self._now())
+                self._note(tag, versions.dropped(self._records.get(tag), now=self._now()))
 
     @immediate
     def mark(self, tags: Sequence[str], writer: bytes, *, ttl: float) -> None:
@@ -170,22 +172,21 @@ class MemoryBackend:
             now = self._now()
             for tag in tags:
                 record = self._records.get(tag)
-                self._records[tag] = versions.marked(record, writer, now=now, ends=now + int(ttl * 1000))
+                self._note(tag, versions.marked(record, writer, now=now, ends=now + int(ttl * 1000)))
 
     @immediate
     def bump(self, tags: Sequence[str], writer: bytes, *, position: str | None = None) -> None:
         with self._lock:
             for tag in tags:
-                self._records[tag] = versions.bumped(
-                    self._records.get(tag), writer, now=self._now(), position=position
-                )
+                record = self._records.get(tag)
+                self._note(tag, versions.bumped(record, writer, now=self._now(), position=position))
 
     @immediate
     def renew_generation(self, *, older_than: float | None = None) -> None:
         with self._lock:
             now, known = self._now(), versions.parse(self._records.get(_GENERATION))
             if known is None or older_than is None or now - known.birth > older_than * 1000:
-                self._records[_GENERATION] = versions.pack(versions.new_version(), now)
+                self._note(_GENERATION, versions.pack(versions.new_version(), now))
 
     @immediate
     def ping(self) -> None:
@@ -202,10 +203,25 @@ class MemoryBackend:
 
     def _record(self, tag: str, now: int) -> bytes:
         """The record of a tag; one without a version, and without marks that last, gets one."""
-        record = self._records.get(tag)
+        record = self._look_up(tag)
         if record is None or (record[:1] == b"D" and not versions.writers(record, now)):
-            record = self._records[tag] = versions.pack(versions.new_version(), now)
+            record = versions.pack(versions.new_version(), now)
+            self._note(tag, record)
         return record
+
+    def _look_up(self, tag: str) -> bytes | None:
+        record = self._records.get(tag)
+        if record is not None:
+            self._records.move_to_end(tag)
+        return record
+
+    def _note(self, tag: str, record: bytes) -> None:
+        self._records[tag] = record
+        self._records.move_to_end(tag)
+        for _ in range(len(self._records) - _TAGS * self._max_entries - MAX_TAGS):
+            oldest, record = self._records.popitem(last=False)
+            if versions.writers(record, self._now()):  # what is being committed must not look unchanged
+                self._records[oldest] = record
 
     def _leased(self, lease: Lease) -> bytes | None:
         """What is under the key of a lease that is in place."""
