@@ -700,3 +700,39 @@ async def test_a_refused_refresh_is_tried_again(
     assert cache.stats().refreshes == 0
     answer()
     await until(lambda: cache.stats().fills == 2)
+
+
+async def test_a_refresh_that_is_cancelled_before_it_begins(clock_cache: tuple[Clock, Cache]) -> None:
+    """21. `close()` in the same turn of the loop: nobody waits for ever for what was to be computed."""
+    clock, cache = clock_cache
+
+    @cache.query(ttl=60, stale_while_revalidate=600)
+    async def answer() -> int:
+        return 1
+
+    await answer()
+    clock.now += 60
+    await answer()
+    await cache._core.refreshes.close("async")
+    clock.now += 600
+    async with asyncio.timeout(DEADLINE):
+        assert await answer() == 1
+
+
+def test_a_thread_that_ends_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
+    """21. What ends a thread, as `sys.exit()` in a function does, takes nobody's turn away."""
+    threads, done, ends = Threads(), threading.Event(), []
+    monkeypatch.setattr(threading, "excepthook", ends.append)
+
+    def leaves() -> Any:
+        yield None
+        raise SystemExit
+
+    def steps() -> Any:
+        yield done.set()
+
+    for _ in range(2 * AT_ONCE):
+        assert threads.start(leaves, name="test")
+    assert threads.start(steps, name="test")
+    assert done.wait(DEADLINE)
+    asyncio.run(until(lambda: len(ends) == 2 * AT_ONCE))

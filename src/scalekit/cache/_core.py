@@ -207,6 +207,7 @@ class Core:
         future = self.refreshes.alone(query, call)
         within = max(0.0, called + limit - time.monotonic())
         if not concurrent.futures.wait([future], timeout=within).done:
+            future.cancel()  # if it has not begun, nobody wants it
             raise QueryTimeout(function=query.name, limit=limit)
         return future.result()
 

@@ -7,6 +7,8 @@ Rules:
 * Tasks are kept by reference, on the loop that was running; threads are few, daemons, and end when idle.
 * An optional piece of work is refused while ``AT_ONCE`` are under way: who asks next will ask again. What is
   refreshed must not take all connections from those who wait for an answer.
+* Whoever starts something is told when it has ended, also if it was cancelled before it began: others may
+  wait for what it was to do.
 * A child of ``fork`` has none of its parent's.
 """
 
@@ -29,11 +31,22 @@ _IDLE = 10.0  # seconds
 _PREFIX = "scalekit.cache: "
 
 
+def _nothing() -> None:
+    """Nobody waits for it."""
+
+
 class Apart(Protocol):
     """One colour."""
 
-    def start(self, steps: Callable[[], Steps[Any]], *, name: str, optional: bool = False) -> bool:
-        """Drive these steps, which raise nothing; whether that will be done."""
+    def start(
+        self,
+        steps: Callable[[], Steps[Any]],
+        *,
+        name: str,
+        optional: bool = False,
+        ended: Callable[[], object] = _nothing,
+    ) -> bool:
+        """Drive these steps, which raise nothing; whether that will be done. After it ``ended`` is called."""
         ...
 
     def close(self, *, within: float) -> Any:
@@ -50,14 +63,25 @@ class Tasks:
     def forked(self) -> None:
         self._tasks = set()
 
-    def start(self, steps: Callable[[], Steps[Any]], *, name: str, optional: bool = False) -> bool:
+    def start(
+        self,
+        steps: Callable[[], Steps[Any]],
+        *,
+        name: str,
+        optional: bool = False,
+        ended: Callable[[], object] = _nothing,
+    ) -> bool:
         if optional and len(self._tasks) >= AT_ONCE:
-            return False
+            # Of a loop that was closed without cancelling them nobody hears.
+            self._tasks.difference_update([task for task in self._tasks if task.get_loop().is_closed()])
+            if len(self._tasks) >= AT_ONCE:
+                return False
         task = asyncio.get_running_loop().create_task(
             run_async(steps()), name=_PREFIX + name, context=contextvars.Context()
         )
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(lambda _: ended())
         return True
 
     async def close(self, *, within: float) -> None:
@@ -79,18 +103,24 @@ class Threads:
 
     def forked(self) -> None:
         self._changed = threading.Condition()
-        self._waiting: deque[Callable[[], Steps[Any]]] = deque()
+        self._waiting: deque[tuple[Callable[[], Steps[Any]], Callable[[], object]]] = deque()
         self._threads = self._idle = 0
 
-    def start(self, steps: Callable[[], Steps[Any]], *, name: str, optional: bool = False) -> bool:
+    def start(
+        self,
+        steps: Callable[[], Steps[Any]],
+        *,
+        name: str,
+        optional: bool = False,
+        ended: Callable[[], object] = _nothing,
+    ) -> bool:
         with self._changed:
             free = self._idle - len(self._waiting) > 0
             if not free and self._threads < AT_ONCE:
-                self._threads += 1
-                threading.Thread(target=self._work, name=_PREFIX + "background", daemon=True).start()
+                self._add()
             elif not free and optional:
                 return False
-            self._waiting.append(steps)
+            self._waiting.append((steps, ended))
             self._changed.notify()
         return True
 
@@ -101,11 +131,26 @@ class Threads:
             while (self._waiting or self._threads > self._idle) and (left := ends - time.monotonic()) > 0:
                 self._changed.wait(left)
 
-    def _work(self) -> None:
-        while (steps := self._next()) is not None:
-            contextvars.Context().run(run, steps())
+    def _add(self) -> None:
+        threading.Thread(target=self._work, name=_PREFIX + "background", daemon=True).start()
+        self._threads += 1
 
-    def _next(self) -> Callable[[], Steps[Any]] | None:
+    def _work(self) -> None:
+        try:
+            while (piece := self._next()) is not None:
+                steps, ended = piece
+                try:
+                    contextvars.Context().run(run, steps())
+                finally:
+                    ended()
+        except BaseException:  # the function's, as SystemExit: this thread ends, and another takes its place
+            with self._changed:
+                self._threads -= 1
+                if self._waiting:
+                    self._add()
+            raise
+
+    def _next(self) -> tuple[Callable[[], Steps[Any]], Callable[[], object]] | None:
         with self._changed:
             self._idle += 1
             self._changed.notify_all()

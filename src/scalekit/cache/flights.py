@@ -49,9 +49,10 @@ class Flight:
     ``found`` is what its leader found in the back end (``None``: it could not be asked), ``lease`` the lease
     it took then, or found taken; ``begun`` the moment after that, when the function begins to run. What
     another process computes is read from the back end at the end of the flight: the same rules hold for it.
+    ``wanted`` is when the last call was made that is in it.
     """
 
-    __slots__ = ("begun", "found", "future", "lease", "owner", "place", "tags")
+    __slots__ = ("begun", "found", "future", "lease", "owner", "place", "tags", "wanted")
 
     def __init__(
         self, place: Any, owner: Any, future: Any, tags: tuple[str, ...], found: Found | None
@@ -59,6 +60,7 @@ class Flight:
         self.place, self.owner, self.future, self.tags, self.found = place, owner, future, tags, found
         self.lease: Lease | None = None
         self.begun: float | None = None
+        self.wanted = 0.0
 
     def begin(self, lease: Lease | None) -> None:
         self.lease, self.begun = lease, time.monotonic()
@@ -143,6 +145,7 @@ class _Register(ABC):
             part = Part.LEAD if flight is None else flight.part(found, called)
             if flight is None or part is Part.LEAD:
                 flight = self._flights[place] = self._new(place, tags, found)
+            flight.wanted = max(flight.wanted, called)
             return flight, part
 
     @abstractmethod

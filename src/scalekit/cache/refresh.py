@@ -79,34 +79,44 @@ class Refreshes:
         flight.owner = None  # until somebody takes it: not who has asked for it, and who may ask again
         flights, opened = query.via.runtime.flights, query.afresh.open(call.arguments)
         own = replace(call, run=opened.run, left_out=opened.own)
+        limit = query.patience.hard_timeout if query.leaves_behind else None
 
         def steps() -> Steps[None]:
+            if limit is not None and time.monotonic() > flight.wanted + limit:
+                return  # all threads were busy, and whoever has asked for it has gone
             flights.take(flight)
             leading = Lead(self._core, query, own, flight, replaces).steps(asked)
             yield from self._run(query, opened, leading, hidden=replaces is not None)
 
+        def ended() -> None:
+            flights.land(flight, ABANDONED)  # if nothing else was its end: others wait
+
         started = False
         try:
-            started = self._place(query.afresh).start(steps, name=f"compute {query.name}", optional=optional)
+            started = self._place(query.afresh).start(
+                steps, name=f"compute {query.name}", optional=optional, ended=ended
+            )
         finally:
-            if not started:  # others wait
-                flights.land(flight, ABANDONED)
+            if not started:
+                ended()
         if started and optional:
             self._core.count("refreshes")
 
     def alone(self, query: Query, call: Call) -> "Future[Any]":
-        """Run the function for one caller, in a thread that it may leave."""
+        """Run the function for one caller, in a thread that it may leave. It is not run once cancelled."""
         assert query.afresh is not None
         opened, future = query.afresh.open(call.arguments), Future[Any]()
 
         def compute() -> Steps[None]:
+            if not future.set_running_or_notify_cancel():
+                return
+            self._core.count("computes")
             try:
                 future.set_result((yield opened.run()))
             except BaseException as error:
                 future.set_exception(error)
                 raise
 
-        self._core.count("computes")
         self._place(query.afresh).start(
             lambda: self._run(query, opened, compute(), hidden=False), name=f"run {query.name}"
         )
