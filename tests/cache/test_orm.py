@@ -10,7 +10,19 @@ from typing import Any
 
 import pytest
 import redis.asyncio
-from sqlalchemy import Column, Connection, ForeignKey, Table, delete, func, insert, select, text, update
+from sqlalchemy import (
+    Column,
+    Connection,
+    ForeignKey,
+    Table,
+    delete,
+    event,
+    func,
+    insert,
+    select,
+    text,
+    update,
+)
 from sqlalchemy import create_engine as make_engine
 from sqlalchemy.engine import Engine
 from sqlalchemy.ext.asyncio import (
@@ -596,6 +608,24 @@ async def test_an_asynchronous_engine_is_watched(async_engine: AsyncEngine) -> N
         await connection.execute(insert(Product).values(name="x", kind="product"))
     assert [await count(), await count()] == [1, 1]
     assert (cache.stats().computes, cache.stats().invalidations) == (2, 1)
+
+
+def test_the_first_session_while_a_statement_is_sent(engine: Engine) -> None:
+    """8. It adds no listener to an engine in use: SQLAlchemy would fail what others send at that moment."""
+    maker, cache, begun = sessionmaker(engine), Cache(MemoryBackend()), False
+    cache.watch(maker)
+
+    def begin_one(*_: Any) -> None:
+        nonlocal begun
+        if not begun:
+            begun = True
+            with maker.begin() as session:
+                session.execute(delete(Product))
+
+    event.listen(engine, "before_cursor_execute", begin_one)
+    with engine.connect() as connection:
+        connection.execute(text("SELECT 1"))
+    assert cache.stats().invalidations
 
 
 def test_only_what_is_watched(engine: Engine) -> None:

@@ -23,11 +23,10 @@ class Transaction:
     """One transaction, from its beginning until the cache was told of its end."""
 
     __slots__ = (
-        "_levels", "began", "by_session", "dirty", "isolation", "marked", "outcome_open", "untold", "watched",
+        "_levels", "began", "by_session", "dirty", "isolation", "marked", "outcome_open", "untold",
     )  # fmt: skip
 
     def __init__(self) -> None:
-        self.watched = False
         self.began = time.monotonic()
         self.isolation = False  # was set in it, by a text
         self.dirty: Dirty | None = None

@@ -26,6 +26,7 @@ from typing import Any
 from scalekit.cache._core import Core
 from scalekit.cache.changes import NONE, changes_of
 from scalekit.cache.dirty import CHANGED, Dirty, forget_changes, note_changes
+from scalekit.cache.listeners import Pending, watch_connection, watch_engine
 from scalekit.cache.marking import Marking
 from scalekit.cache.positions import keeps_snapshot, position_of
 from scalekit.cache.sessions import LOADED, note_loading, owner, set_owner
@@ -55,9 +56,7 @@ class Watcher:
 
     def __init__(self, core: Core, marking: Marking) -> None:
         self._core, self._marking = core, marking
-        self._engines: weakref.WeakSet[Engine] = weakref.WeakSet()
-        self._whole: weakref.WeakSet[Engine] = weakref.WeakSet()
-        self._connections: weakref.WeakSet[Connection] = weakref.WeakSet()
+        self._pending = Pending(self)
         self._open: weakref.WeakKeyDictionary[Connection, Transaction] = weakref.WeakKeyDictionary()
         self._of: weakref.WeakKeyDictionary[Session, list[tuple[Connection, Transaction]]] = (
             weakref.WeakKeyDictionary()
@@ -67,46 +66,18 @@ class Watcher:
 
     def watch_sessions(self, target: Any) -> None:
         """Listen to a sessionmaker, a session class or a session."""
-        event.listen(target, "after_begin", self._after_begin)
-        event.listen(target, "after_transaction_end", self._after_transaction_end)
+        event.listen(target, "after_begin", self.after_begin)
+        event.listen(target, "after_transaction_end", self.after_transaction_end)
 
     def watch_engine(self, engine: Engine) -> None:
         """Listen to all connections of an engine, and to the sessions on them, of whatever class."""
-        self._whole.add(_root(engine))
-        self._listen(engine)
-        event.listen(Session, "after_begin", self._after_begin_anywhere)
-        event.listen(Session, "after_transaction_end", self._after_transaction_end)
+        watch_engine(engine, self)
 
     def watch_connection(self, connection: Connection) -> None:
         """Listen to one connection, that no transaction was begun on."""
-        self._connections.add(connection)
-        self._listen(connection.engine)
+        watch_connection(connection, self)
 
-    def _listen(self, engine: Engine) -> None:
-        engine = _root(engine)
-        if engine in self._engines:
-            return
-        self._engines.add(engine)
-        event.listen(engine, "before_cursor_execute", self._before_statement)
-        event.listen(engine, "after_cursor_execute", self._after_statement)
-        event.listen(engine, "begin", self._begin)
-        event.listen(engine, "begin_twophase", self._begin)
-        event.listen(engine, "rollback_savepoint", self._rollback_savepoint)
-        event.listen(engine, "commit", self._commit)
-        event.listen(engine, "prepare_twophase", self._prepare)
-        event.listen(engine, "commit_twophase", self._commit_twophase)
-        event.listen(engine, "rollback", self._rollback)
-        event.listen(engine, "rollback_twophase", self._rollback_twophase)
-        event.listen(engine, "invalidate", self._invalidate)
-        event.listen(engine, "checkin", self._checkin)
-
-    def _after_begin_anywhere(
-        self, session: Session, transaction: SessionTransaction, connection: Connection
-    ) -> None:
-        if _root(connection.engine) in self._whole:
-            self._after_begin(session, transaction, connection)
-
-    def _after_begin(self, session: Session, transaction: SessionTransaction, connection: Connection) -> None:
+    def after_begin(self, session: Session, transaction: SessionTransaction, connection: Connection) -> None:
         set_owner(connection, session)
         if transaction.parent is None:
             note_begun(session)
@@ -115,10 +86,10 @@ class Watcher:
         current = self._open.get(connection)
         if current is None:  # the first of its engine
             current = self._opened(connection)
-        current.watched = current.by_session = True
+        current.by_session = True
         self._of.setdefault(session, []).append((connection, current))
 
-    def _after_transaction_end(self, session: Session, transaction: SessionTransaction) -> None:
+    def after_transaction_end(self, session: Session, transaction: SessionTransaction) -> None:
         if transaction.parent is not None or session not in self._of:
             return
         session.info.pop(CHANGED, None)
@@ -134,17 +105,12 @@ class Watcher:
 
     def _opened(self, connection: Connection) -> Transaction:
         current = self._open[connection] = Transaction()
-        current.watched = connection in self._connections or _root(connection.engine) in self._whole
         return current
 
-    def _before_statement(
-        self, connection: Connection, _: Any, statement: str, __: Any, context: Any, ___: bool
-    ) -> None:
+    def before_statement(self, connection: Connection, statement: str, context: Any) -> None:
         current = self._open.get(connection)
         if current is None:  # it has begun before anybody listened
             current = self._opened(connection)
-        if not current.watched:
-            return
         changes = changes_of(context, statement)
         if changes is NONE:
             if running():  # nobody else wants to know
@@ -179,9 +145,7 @@ class Watcher:
         if current.dirty is None:
             current.dirty = Dirty(self._core.dirty_count)
 
-    def _after_statement(
-        self, connection: Connection, _: Any, __: str, ___: Any, ____: Any, _____: bool
-    ) -> None:
+    def after_statement(self, connection: Connection) -> None:
         if not self._autocommits or not connection._is_autocommit_isolation():
             return
         current = self._open.get(connection)
@@ -198,21 +162,21 @@ class Watcher:
                 text,
             )
 
-    def _begin(self, connection: Connection, *_: Any) -> None:
+    def begin(self, connection: Connection) -> None:
         before = self._open.get(connection)
         self._opened(connection)
         if before is not None:
             self._settle(connection, before)
 
-    def _rollback_savepoint(self, connection: Connection, name: str, _: Any) -> None:
+    def rollback_savepoint(self, connection: Connection, name: str) -> None:
         current = self._open.get(connection)
         if current is not None:
             current.rolled_back_to(name)
 
-    def _commit(self, connection: Connection) -> None:
+    def commit(self, connection: Connection) -> None:
         self._before_commit(connection, undo=True)
 
-    def _commit_twophase(self, connection: Connection, _: Any, is_prepared: bool) -> None:
+    def commit_twophase(self, connection: Connection, is_prepared: bool) -> None:
         # The mark that was made before PREPARE may have ended by now.
         self._before_commit(connection, undo=not is_prepared)
 
@@ -231,7 +195,7 @@ class Watcher:
         self._ended(connection, current)
         current.outcome_open = False
 
-    def _prepare(self, connection: Connection, _: Any) -> None:
+    def prepare_twophase(self, connection: Connection) -> None:
         current = self._open.get(connection)
         if current is not None:
             self._mark(connection, current)
@@ -242,17 +206,16 @@ class Watcher:
         if tags:
             self._marking.mark(current, tags, asynchronous=connection.dialect.is_async)
         if current.marked or current.untold:
-            # By ourselves as the key: other caches keep theirs in the same place.
-            connection.info[self] = current, connection.dialect.is_async
+            connection.info[self._pending] = current, connection.dialect.is_async
 
-    def _rollback(self, connection: Connection, *_: Any) -> None:
+    def rollback(self, connection: Connection) -> None:
         current = self._open.get(connection)
         if current is not None:
             current.outcome_open = False
             self._ended(connection, current)
             self._settle(connection, current)
 
-    def _rollback_twophase(self, connection: Connection, _: Any, __: bool) -> None:
+    def rollback_twophase(self, connection: Connection) -> None:
         # Not bumped before it has arrived: what stays prepared may be committed by others.
         current = self._open.get(connection)
         if current is not None:
@@ -267,22 +230,15 @@ class Watcher:
         if current.marked or current.untold:
             self._marking.settle(current, asynchronous=connection.dialect.is_async)
 
-    def _invalidate(self, _: Any, record: Any, __: Any) -> None:
-        current, _ = record.info.get(self, (None, False))
+    def invalidate(self, info: dict[Any, Any]) -> None:
+        current, _ = info.get(self._pending, (None, False))
         if current is not None:
             current.outcome_open = True
 
-    def _checkin(self, _: Any, record: Any) -> None:
-        current, asynchronous = record.info.pop(self, (None, False))
+    def checkin(self, info: dict[Any, Any]) -> None:
+        current, asynchronous = info.pop(self._pending, (None, False))
         if current is not None and not current.by_session:
             self._marking.settle(current, asynchronous=asynchronous)
-
-
-def _root(engine: Engine) -> Engine:
-    """The engine itself, behind ``engine.execution_options(...)``, which shares its events."""
-    while (behind := getattr(engine, "_proxied", None)) is not None:
-        engine = behind
-    return engine
 
 
 def _keeps_snapshot(connection: Connection) -> bool:
