@@ -1,6 +1,14 @@
 """What is owed to a back end that was away, and when it is not believed: without one."""
 
-from scalekit.cache.debts import OUTAGE, Debts, Outage
+from collections.abc import Sequence
+
+import pytest
+
+from scalekit._steps import Steps, run
+from scalekit.cache import Cache
+from scalekit.cache.debts import EVERYTHING, MOST, OUTAGE, Debts, Outage
+from scalekit.cache.memory import MemoryBackend
+from scalekit.errors import BackendUnavailable
 
 
 def test_what_is_owed_once_more_meanwhile_still_is() -> None:
@@ -9,11 +17,11 @@ def test_what_is_owed_once_more_meanwhile_still_is() -> None:
     debts.owe(keys=["k"], tags=["a", "b"])
     keys, tags = debts.copy()
     debts.owe(tags=["b"])
-    debts.paid(keys, tags)
+    debts.paid((keys, tags))
     assert not debts.concern("k", ["a", "other"])
     assert debts.concern("k", ["other", "b"])
     assert debts
-    debts.paid(*debts.copy())
+    debts.paid(debts.copy())
     assert not debts
 
 
@@ -22,11 +30,15 @@ def test_one_at_a_time_makes_up_for_it() -> None:
     debts = Debts()
     assert not debts.begin()
     debts.owe(keys=["k"])
+    assert not debts.begin()  # who owes it is at it
+    debts.failed()
     assert [debts.begin(), debts.begin()] == [True, False]
     assert debts.go_on()
-    debts.paid(*debts.copy())
+    debts.paid(debts.copy())
     assert not debts.go_on()
     debts.owe(keys=["k"])
+    assert not debts.begin()
+    debts.failed()
     assert debts.begin()
 
 
@@ -34,9 +46,70 @@ def test_a_child_starts_with_nobody_at_it() -> None:
     """After fork() the thread that was to pay is the parent's alone; what is owed is owed by both."""
     debts = Debts()
     debts.owe(keys=["k"])
+    debts.failed()
     assert debts.begin()
     debts.forked()
     assert debts.begin()
+
+
+class Away(MemoryBackend):
+    """A back end that can be told nothing, while it is away."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.away = True
+        self.named: list[Sequence[str]] = []
+
+    def drop(self, keys: Sequence[str]) -> Steps[None]:
+        self.named.append(keys)
+        return self._refused() if self.away else super().drop(keys)
+
+    def _refused(self) -> Steps[None]:
+        yield from ()
+        raise BackendUnavailable("away", backend="test")
+
+
+def test_an_hour_of_debts_is_everything(monkeypatch: pytest.MonkeyPatch) -> None:
+    """15. So many names are kept; of more, nothing that is there is believed, and one new generation pays.
+
+    That is for what could not be told: to drop many keys drops these.
+    """
+    backend = Away()
+    cache = Cache(backend)
+    debts = cache._core.invalidation.debts
+    monkeypatch.setattr(cache._core.runtimes["sync"], "background", lambda steps, name: None)
+
+    @cache.query(ttl=60)
+    def answer(number: int) -> int:
+        return number
+
+    assert answer(-1) == -1
+    for number in range(MOST + 1):
+        assert len(debts.copy()[0]) == number
+        with pytest.raises(BackendUnavailable):
+            answer.invalidate(number)
+    keys, tags = debts.copy()
+    assert (keys, list(tags)) == ({}, [EVERYTHING])
+    backend.away, computed = False, cache.stats().computes
+    assert answer(-1) == -1
+    assert cache.stats().computes == computed + 1
+    assert not debts
+    debts.owe(keys=[str(number) for number in range(MOST + 1)])
+    assert len(debts.copy()[0]) == MOST + 1
+
+
+def test_an_invalidation_is_about_its_own_keys(monkeypatch: pytest.MonkeyPatch) -> None:
+    """13. Not about those of others that are under way, or a hundred at once would name five thousand."""
+    backend, begun = Away(), []
+    backend.away = False
+    cache = Cache(backend)
+    monkeypatch.setattr(cache._core.runtimes["sync"], "background", lambda steps, name: begun.append(name))
+    invalidation, via = cache._core.invalidation, cache._via("sync")
+    invalidation.debts.owe(keys=["another's"])
+    run(invalidation.drop(via, keys={"own"}, tags=set()))
+    assert backend.named == [["own"]]
+    assert [invalidation.debts.concern(key, []) for key in ("own", "another's")] == [False, True]
+    assert begun == []
 
 
 def test_an_outage_is_longer_than_a_hiccup() -> None:

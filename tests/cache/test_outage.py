@@ -88,7 +88,7 @@ async def test_who_invalidated_is_gone(
     with pytest.raises(BackendError):
         await gone.cache.invalidate_tags("t")
     while gone.cache._core.invalidation.debts:  # as a process that ends does
-        gone.cache._core.invalidation.debts.paid(*gone.cache._core.invalidation.debts.copy())
+        gone.cache._core.invalidation.debts.paid(gone.cache._core.invalidation.debts.copy())
     async with asyncio.timeout(20):
         while here.cache._core.invalidation.outage.seconds is None:
             assert await here.stock() == 2

@@ -5,6 +5,8 @@ Rules:
 * An invalidation that did not arrive is *owed*, whoever made it: a commit, or somebody by hand. What it
   concerns is not read before it has been made up for, in this process. It is tried again in the background
   until it succeeds, so others do not serve the older result for long.
+* Of what could not be told at most :data:`MOST` names are kept; if there are more, everything is owed. The
+  next attempt names all of them, and an hour without the back end must not fill the memory.
 * A process may end with its debts. So whoever finds the back end again after an *outage* drops everything
   that was there before it: one new generation, made by the first who comes. An outage has lasted for
   :data:`OUTAGE` at least; one time-out, or a restart of a second, is none.
@@ -13,6 +15,7 @@ Rules:
 import threading
 import time
 from collections.abc import Callable, Collection
+from typing import TypeAlias
 
 from scalekit._forks import renew_in_children
 
@@ -22,15 +25,25 @@ OUTAGE = 1.0
 RETRIES = (0.05, 0.1, 0.25, 0.5, 1.0)
 """Seconds before each attempt to make up for what is owed; the last one is repeated."""
 
+MOST = 1000
+"""Keys and tags that are owed by name after an attempt that failed."""
+
+EVERYTHING = ""
+"""A tag that every result carries, as no tag of anybody's is called so."""
+
 # Seconds without an attempt after which its event loop must have ended.
 _PAYER_GONE = 5.0
+
+
+Owed: TypeAlias = tuple[dict[str, object], dict[str, object]]
+"""Keys and tags; the objects tell one debt from the next."""
 
 
 class Debts:
     """Keys and tags that are still to be dropped. For threads and event loops together."""
 
     def __init__(self) -> None:
-        self._keys: dict[str, object] = {}  # the object tells one debt from the next
+        self._keys: dict[str, object] = {}
         self._tags: dict[str, object] = {}
         self.forked()
         renew_in_children(self)
@@ -38,26 +51,38 @@ class Debts:
     def forked(self) -> None:
         self._lock = threading.Lock()
         self._seen = float("-inf")  # when somebody last tried, in this process
+        self._failed = True  # an attempt has failed; in a child, those of its parent may never come to an end
 
     def __bool__(self) -> bool:
         return bool(self._keys or self._tags)
 
-    def owe(self, *, keys: Collection[str] = (), tags: Collection[str] = ()) -> None:
-        """Note that these are to be dropped."""
+    def owe(self, *, keys: Collection[str] = (), tags: Collection[str] = ()) -> Owed:
+        """Note that these are to be dropped, before that is tried. Returns them, for :meth:`paid`."""
+        debt = object()
+        owed = dict.fromkeys(keys, debt), dict.fromkeys(tags, debt)
         with self._lock:
-            debt = object()
-            self._keys.update(dict.fromkeys(keys, debt))
-            self._tags.update(dict.fromkeys(tags, debt))
+            self._failed = bool(self) and self._failed
+            self._keys.update(owed[0])
+            self._tags.update(owed[1])
+        return owed
+
+    def failed(self) -> None:
+        """An attempt has failed, or was given up: what is owed is owed for a while."""
+        with self._lock:
+            self._failed = True
+            if len(self._keys) + len(self._tags) > MOST:
+                self._keys, self._tags = {}, {EVERYTHING: object()}
 
     def concern(self, key: str, tags: Collection[str]) -> bool:
         """Whether what is under ``key``, with these tags, may have been invalidated."""
-        return key in self._keys or any(tag in self._tags for tag in tags)
+        owed = self._tags
+        return key in self._keys or EVERYTHING in owed or any(tag in owed for tag in tags)
 
     def begin(self) -> bool:
-        """Whether to try to make up for them in the background: nobody else is at it."""
+        """Whether to try to make up for them in the background: that has failed, and nobody else is at it."""
         with self._lock:
             now = time.monotonic()
-            if not self or now - self._seen < _PAYER_GONE:
+            if not self or not self._failed or now - self._seen < _PAYER_GONE:
                 return False
             self._seen = now
             return True
@@ -68,15 +93,15 @@ class Debts:
             self._seen = time.monotonic() if self else float("-inf")
             return bool(self)
 
-    def copy(self) -> tuple[dict[str, object], dict[str, object]]:
-        """What is owed now: keys and tags."""
+    def copy(self) -> Owed:
+        """What is owed now."""
         with self._lock:
             return dict(self._keys), dict(self._tags)
 
-    def paid(self, keys: dict[str, object], tags: dict[str, object]) -> None:
-        """What :meth:`copy` gave has been dropped; what was owed once more meanwhile still is."""
+    def paid(self, what: Owed) -> None:
+        """What :meth:`copy` or :meth:`owe` gave has been dropped; what was owed again meanwhile still is."""
         with self._lock:
-            for owed, paid in ((self._keys, keys), (self._tags, tags)):
+            for owed, paid in zip((self._keys, self._tags), what, strict=True):
                 for name, debt in paid.items():
                     if owed.get(name) is debt:
                         del owed[name]

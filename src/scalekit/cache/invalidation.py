@@ -12,7 +12,7 @@ from typing import TypeVar
 
 from scalekit._steps import Steps
 from scalekit.cache.bumps import Bumps
-from scalekit.cache.debts import RETRIES, Debts, Outage
+from scalekit.cache.debts import EVERYTHING, RETRIES, Debts, Outage, Owed
 from scalekit.cache.local import Local
 from scalekit.cache.query import Via
 from scalekit.cache.runtime import Runtime
@@ -44,8 +44,7 @@ class Invalidation:
             BackendError: the back end could not be told. It will be, as soon as it can; what it holds is
                 served by others until then, or until it expires.
         """
-        self.debts.owe(keys=keys, tags=tags)
-        yield from self.settle(via)
+        yield from self._pay(via, self.debts.owe(keys=keys, tags=tags))
 
     def settle(self, via: Via) -> Steps[None]:
         """Drop what is owed.
@@ -53,19 +52,30 @@ class Invalidation:
         Raises:
             BackendError: it still is.
         """
-        owed_keys, owed_tags = self.debts.copy()
-        keys, tags = set(owed_keys), set(owed_tags)
+        yield from self._pay(via, self.debts.copy())
+
+    def _pay(self, via: Via, owed: Owed) -> Steps[None]:
+        keys, tags = set(owed[0]), set(owed[1])
+        everything = EVERYTHING in tags
         self._detach(keys, tags)
         try:
+            if everything:
+                yield from self.noting(via.entries.renew_generation())
+            elif tags:
+                yield from self.noting(via.entries.drop_tags(sorted(tags)))
             if keys:
                 yield from self.noting(via.entries.drop(sorted(keys)))
-            if tags:
-                yield from self.noting(via.entries.drop_tags(sorted(tags)))
-            self.debts.paid(owed_keys, owed_tags)
+            self.debts.paid(owed)
             self._count("invalidations", len(keys) + len(tags))
+        except BaseException:  # cancelled, too: that cancels nothing
+            self.debts.failed()
+            raise
         finally:
             # Last: a result read from the back end just before must not come in after us.
-            self._local.drop(keys, tags)
+            if everything:
+                self._local.flush()
+            else:
+                self._local.drop(keys, tags)
             self.make_up(via)
 
     def make_up(self, via: Via) -> None:
@@ -133,7 +143,10 @@ class Invalidation:
 
     def _detach(self, keys: set[str], tags: set[str]) -> None:
         for runtime in self._runtimes.values():
-            runtime.flights.detach(keys, tags)
+            if EVERYTHING in tags:
+                runtime.flights.detach_all()
+            else:
+                runtime.flights.detach(keys, tags)
 
     def _make_up(self, via: Via) -> Steps[None]:
         attempt = 0
