@@ -155,3 +155,17 @@ def test_what_goes_on_in_the_background_is_no_member(kind: str) -> None:
     results(kind, made, member)
     run(made.query.via.entries.read([Lookup("k")]))
     assert seen == ([None, None] if kind == "sync" else [None])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_members_that_wait_for_themselves_take_one_turn(kind: str) -> None:
+    """26. A thousand misses do not take a thousand turns over all of them."""
+
+    def member(_: Any) -> Steps[Any]:
+        return (yield 1)
+
+    made, turns = group(kind), []
+    serve = made._serve
+    made._serve = lambda members: (turns.append(len(members)), serve(members))[1]  # type: ignore[method-assign]
+    assert results(kind, made, *[member] * 50) == [1] * 50
+    assert turns == [50]

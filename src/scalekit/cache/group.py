@@ -130,15 +130,16 @@ class Group:
 
     def _serve(self, members: list[_Member]) -> Steps[None]:
         """Do what some of them ask for, so that they go on."""
-        for member in members:
-            if not isinstance(member.step, _OURS):
-                try:
-                    value = yield member.step
-                except Exception as error:  # noqa: BLE001  # the member's
-                    self._go_on(member, error=error)
-                else:
-                    self._go_on(member, value)
-                return
+        others = [member for member in members if not isinstance(member.step, _OURS)]
+        for member in others:
+            try:
+                value = yield member.step
+            except Exception as error:  # noqa: BLE001  # the member's
+                self._go_on(member, error=error)
+            else:
+                self._go_on(member, value)
+        if others:
+            return
         asking = [member for member in members if isinstance(member.step, _Read | _Ask)]
         if asking:
             yield from self._ask(asking)
