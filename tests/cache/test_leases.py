@@ -284,3 +284,50 @@ async def test_a_caller_that_is_cancelled_while_it_asks_for_the_lease(takes_firs
     async with asyncio.timeout(runtime.LEASE_TTL / 2):
         assert await answer() == 1
     await cache.close()
+
+
+class Overtaken(MemoryBackend):
+    """Before the next question for a lease arrives `elsewhere` is called; the answer comes when `gate` is open."""
+
+    local = False
+    elsewhere: Callable[[], object] | None = None
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gate = asyncio.Event()
+
+    def acquire(self, *args: Any, **options: Any) -> Any:
+        elsewhere, self.elsewhere = self.elsewhere, None
+        if elsewhere is None:
+            return (yield from super().acquire(*args, **options))
+        elsewhere()
+        reply = yield from super().acquire(*args, **options)
+        yield self.gate.wait()
+        return reply
+
+
+async def test_what_another_process_has_filled_is_not_for_later_calls() -> None:
+    """6. It may have been dropped again before they were made, and before its reader has heard of it."""
+    backend, truth = Overtaken(), 1
+    here, there = Cache(backend), Cache(backend)
+
+    @here.query(ttl=60, name="answer")
+    async def answer() -> int:
+        return truth
+
+    @there.query(ttl=60, name="answer")
+    def other() -> int:
+        return truth
+
+    backend.elsewhere = other
+    first = asyncio.create_task(answer())
+    while backend.elsewhere is not None:
+        await asyncio.sleep(0)
+    truth = 2
+    other.invalidate()
+    second = asyncio.create_task(answer())
+    for _ in range(5):  # it has looked, and found nothing
+        await asyncio.sleep(0)
+    backend.gate.set()
+    assert await first == 1
+    assert await second == 2

@@ -70,8 +70,8 @@ class Flight:
         if self.begun is None:
             if self.found is None:  # there will be no lease; the function is about to begin
                 return Part.SHARE
-            # The lease is still to come, or in its place a result of another process under these versions.
-            # Versions that were missing will be read again.
+            # The lease is still to come, under these versions; those that were missing will be read again. If
+            # a result of another process comes in its place, the flight is abandoned.
             if found is None:
                 return Part.FOLLOW
             both = zip(map(version_of, self.found.tags), map(version_of, found.tags), strict=True)
