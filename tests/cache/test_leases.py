@@ -287,7 +287,7 @@ async def test_a_caller_that_is_cancelled_while_it_asks_for_the_lease(takes_firs
 
 
 class Overtaken(MemoryBackend):
-    """Before the next question for a lease arrives `elsewhere` is called; the answer comes when `gate` is open."""
+    """Before the next question for a lease arrives `elsewhere` is called; its answer waits for `gate`."""
 
     local = False
     elsewhere: Callable[[], object] | None = None

@@ -99,7 +99,7 @@ class Lead:
             if isinstance(judged, Hit) and core.is_fresh(judged) and not self._is_old(judged):
                 result, readable = yield from core.read_back(self._query, call, asked, judged)
                 if readable:  # another process was faster
-                    # Without a lease to tell by, who has joined meanwhile may have called after this was read.
+                    # Without a lease to tell by, who joined meanwhile may have called after this was read.
                     early = self._flight.begun is None
                     self._land(ABANDONED if early else bytes(judged.payload))
                     return result
