@@ -367,6 +367,32 @@ async def test_a_request_that_is_cancelled_after_its_commit(
     assert not backend.dirty
 
 
+@pytest.mark.parametrize("way", ["session", "engine"])
+def test_the_end_of_a_loop_waits_for_the_bump(engine: Engine, log: list[str], way: str) -> None:
+    """9. A job in `asyncio.run()` leaves no mark that keeps its tables out of the cache for half a minute."""
+    backend = Backend(log)
+    backend.before["bump"] = lambda: asyncio.sleep(0.01)
+    cache = Cache(backend)
+
+    async def job() -> None:
+        made = create_async_engine(engine.url.set(drivername="sqlite+aiosqlite"), poolclass=NullPool)
+        maker = async_sessionmaker(made)
+        cache.watch(made if way == "engine" else maker)
+        if way == "engine":
+            async with made.begin() as connection:
+                await connection.execute(change())
+        else:
+            await commit(maker())
+
+    async def commit(session: AsyncSession) -> None:
+        await session.execute(change())
+        await session.commit()
+
+    asyncio.run(job())
+    assert log[-1] == "bump product"
+    assert not backend.dirty
+
+
 def test_two_writers_at_a_time(engine: Engine, log: list[str]) -> None:
     """8. Nothing is cached before the last of them has committed."""
     backend = Backend(log)

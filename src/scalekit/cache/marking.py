@@ -6,7 +6,8 @@ Rules:
 before COMMIT          The tags are marked, and ``commit()`` waits for that: one round trip. From then on no
                        process gets or stores anything that carries them.
 after COMMIT           They are bumped, which only switches caching on again. Synchronous code waits for it;
-                       asynchronous code does not, but a read of them in the same event loop does.
+                       asynchronous code does not, but a read of them in the same event loop does, and the
+                       end of ``asyncio.run()``.
 the process dies       Its marks end by themselves, after 30 seconds.
 the mark fails         The commit goes on, and what could not be told is owed from its end on; or, with
                        ``unreachable="refuse"``, it raises and nothing is committed.
@@ -17,6 +18,7 @@ cancelled in the mark  Nothing is committed, and what may have been marked is bu
 import asyncio
 import logging
 from collections.abc import Callable, Set
+from contextlib import suppress
 from typing import Any, Literal
 
 from scalekit._steps import Steps, run, run_async
@@ -116,11 +118,8 @@ class Marking:
         if not asynchronous:
             via.runtime.background(lambda: bump(via), name="end a commit")
             return
-        try:
-            task = asyncio.get_running_loop().create_task(run_async(bump(via)), name="scalekit.cache: bump")
-        except RuntimeError:  # its loop is gone, and so will be the mark
-            return
-        self._invalidation.bumps.add(tags, task)
+        with suppress(RuntimeError):  # its loop is gone, and so will be the mark
+            self._invalidation.bumps.start(tags, lambda: run_async(bump(via)))
 
     def _owe(self, tags: Set[str], *, asynchronous: bool) -> None:
         self._invalidation.debts.owe(tags=tags)
