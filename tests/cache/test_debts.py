@@ -129,3 +129,21 @@ def test_an_outage_is_longer_than_a_hiccup() -> None:
     assert outage.seconds is None
     outage.failed()
     assert outage.seconds is None
+
+
+def test_an_outage_may_end_while_somebody_asks() -> None:
+    """15. Another thread has its answer just then: that is no error for who reads."""
+    now, ends = 100.0, False
+
+    def clock() -> float:
+        if ends:
+            outage.answered()
+        return now
+
+    outage = Outage(clock=clock)
+    outage.failed()
+    now += OUTAGE
+    outage.failed()
+    ends = True
+    assert outage.seconds == OUTAGE
+    assert outage.seconds is None

@@ -116,9 +116,9 @@ class Outage:
         self._last = 0.0
 
     def failed(self) -> None:
-        self._last = self._clock()
+        self._last = now = self._clock()
         if self._since is None:
-            self._since = self._last
+            self._since = now
 
     def answered(self) -> None:
         """It answered, and was no longer away than can be overlooked, or :meth:`since` was dealt with."""
@@ -132,6 +132,5 @@ class Outage:
     @property
     def seconds(self) -> float | None:
         """How long ago it began, if there was one that was not dealt with."""
-        if self._since is None or self._last - self._since < OUTAGE:
-            return None
-        return self._clock() - self._since
+        since, now = self._since, self._clock()  # once: another thread may have its answer at any moment
+        return None if since is None or self._last - since < OUTAGE else now - since
