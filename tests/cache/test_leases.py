@@ -14,7 +14,7 @@ import pytest
 
 from scalekit._steps import run
 from scalekit.cache import Cache, leading, runtime
-from scalekit.cache.backend import Backend, Lookup
+from scalekit.cache.backend import Backend, Lease, Lookup
 from scalekit.cache.entry import Miss, judge
 from scalekit.cache.memory import MemoryBackend
 from scalekit.errors import UncacheableResult
@@ -331,3 +331,36 @@ async def test_what_another_process_has_filled_is_not_for_later_calls() -> None:
     backend.gate.set()
     assert await first == 1
     assert await second == 2
+
+
+def test_leases_are_renewed_again_after_a_thread_was_not_to_be_had(monkeypatch: pytest.MonkeyPatch) -> None:
+    """1. That is no error of the query, and neither that nor a client's bug is the end of all renewals."""
+    monkeypatch.setattr(runtime, "LEASE_TTL", 0.03)
+    ended: list[object] = []
+    monkeypatch.setattr(threading, "excepthook", ended.append)
+
+    class Entries(MemoryBackend):
+        renewals = 0
+
+        def renew(self, lease: Lease, *, ttl: float) -> Any:
+            self.renewals += 1
+            if self.renewals == 1:
+                raise ZeroDivisionError
+            return super().renew(lease, ttl=ttl)
+
+    entries, threads = Entries(), runtime.SyncRuntime()
+    lease = Lease("k", b"", b"", mine=True, left=1.0)
+
+    def no_thread(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", no_thread)
+        threads.hold(entries, lease).stop()
+        threads.background(lambda: entries.ping(), name="test")
+    first = threads.hold(entries, lease)
+    wait_until(lambda: bool(ended), what="the end of the thread")
+    second = threads.hold(entries, lease)
+    wait_until(lambda: entries.renewals > 1, what="a renewal")
+    first.stop()
+    second.stop()

@@ -12,6 +12,7 @@ import asyncio
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, Protocol
 
 from scalekit._forks import renew_in_children
@@ -146,7 +147,9 @@ class SyncRuntime:
         return result  # a thread that has it already
 
     def background(self, steps: Callable[[], Steps[Any]], *, name: str) -> None:
-        threading.Thread(target=lambda: run(steps()), name=f"scalekit.cache: {name}", daemon=True).start()
+        thread = threading.Thread(target=lambda: run(steps()), name=f"scalekit.cache: {name}", daemon=True)
+        with suppress(RuntimeError):  # there are too many, or the interpreter ends: nobody waits for it
+            thread.start()
 
     def hold(self, entries: Entries, lease: Lease) -> "Held":
         return _HeldByThread(entries, lease, self._keeper)
@@ -191,16 +194,24 @@ class _Keeper:
         with self._changed:
             self._held.add(held)
             if self._thread is None:
-                self._thread = threading.Thread(
-                    target=self._work, name="scalekit.cache: renew leases", daemon=True
-                )
-                self._thread.start()
+                thread = threading.Thread(target=self._work, name="scalekit.cache: renew leases", daemon=True)
+                with suppress(RuntimeError):  # there are too many: then a lease ends before a slow query does
+                    thread.start()
+                    self._thread = thread
 
     def remove(self, held: _HeldByThread) -> None:
         with self._changed:
             self._held.discard(held)
 
     def _work(self) -> None:
+        try:
+            self._renew_all()
+        except BaseException:  # a client's, say; the next lease has another thread
+            with self._changed:
+                self._thread = None
+            raise
+
+    def _renew_all(self) -> None:
         idle_since: float | None = None
         while True:
             with self._changed:
