@@ -376,6 +376,13 @@ def believes_the_last(
             self._records[tag] = versions.pack(versions.new_version(), int(self._clock() * 1000), position)
 
 
+@breach("drop_tags", "for what was committed after who is in COMMIT")
+def drops_without_a_word(self: MemoryBackend, tags: Sequence[str]) -> Any:
+    for tag in tags:
+        if not versions.writers(self._records.get(tag), int(self._clock() * 1000)):
+            real("drop_tags", self, [tag])
+
+
 @breach("renew_generation", "renew_generation: drops everything")
 def keeps_the_generation(self: MemoryBackend, *, older_than: float | None = None) -> Any:
     return None

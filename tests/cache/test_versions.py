@@ -36,7 +36,8 @@ def test_a_tag_is_dirty_until_the_last_writer_is_done() -> None:
     record = versions.marked(record, TWO, now=NOW, ends=NOW + 200)
     assert versions.writers(record, NOW) == {ONE: NOW + 100, TWO: NOW + 200}
     assert versions.writers(record, NOW + 100) == {TWO: NOW + 200}
-    assert versions.dropped(record, now=NOW) == record
+    record = versions.dropped(record, now=NOW)
+    assert versions.writers(record, NOW) == {ONE: NOW + 100, TWO: NOW + 200}
     record = versions.bumped(record, ONE, now=NOW, position="p")
     assert versions.version_of(record) is None
     after = versions.parse(versions.bumped(record, TWO, now=NOW + 5, position="p"))
@@ -53,6 +54,7 @@ def test_a_tag_is_dirty_until_the_last_writer_is_done() -> None:
         ([("mark", ONE), ("mark", TWO), ("bump", ONE), ("bump", TWO)], None),
         ([("mark", ONE), ("mark", TWO), ("bump", TWO), ("bump", ONE)], None),
         ([("mark", ONE), ("mark", TWO), ("bump", TWO), ("drop", TWO), ("bump", ONE)], None),
+        ([("mark", ONE), ("drop", ONE), ("bump", ONE)], None),  # dropped for what was committed later
         ([("mark", ONE), ("end", ONE), ("mark", TWO), ("bump", TWO)], None),  # the other may have committed
         ([("mark", ONE), ("end", ONE), ("bump", ONE)], None),
         ([("bump", ONE)], None),

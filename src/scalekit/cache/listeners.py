@@ -5,6 +5,7 @@ Rules:
 * The listeners are those of the *classes*, and there from the first ``cache.watch`` on. SQLAlchemy goes
   through the listeners of an engine as they are: to add one while another thread or task sends a statement
   would fail that statement, and one that is added too late would miss a COMMIT.
+* Who begins to watch meanwhile is in a new tuple. What nobody watches costs one look.
 * What watches an engine is kept for as long as the engine.
 """
 

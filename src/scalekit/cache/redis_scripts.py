@@ -258,10 +258,10 @@ DROP_TAGS = _changing(
     1,
     "",
     """
-    local record = redis.call('GET', key)
-    local rest, last = marks(record, '', '')
+    local rest, last = marks(redis.call('GET', key), '', '')
     if rest ~= '' then
-        keep_marks(key, rest, last, #record > 17)
+        -- What it is dropped for may have been committed after these.
+        keep_marks(key, rest, last, true)
     else
         renew(key, string.sub(ARGV[1], at * 8 - 7, at * 8), '')
     end

@@ -7,8 +7,8 @@ ones. Rules:
   the position of the primary after the commit that gave it this version (the rest; empty: not known).
 * ``D`` and sixteen bytes for each writer that is in COMMIT: the writer, and when its mark ends by itself.
   Such a tag is *dirty*: what is computed meanwhile may be the older or the newer truth, and is not stored.
-* Of writers that overlap nobody knows who has committed last, so the version that comes after them has no
-  position. That there were others is what sixteen zeros behind the marks remember.
+* Of writers that overlap, or overlap a drop, nobody knows who has committed last, so the version that comes
+  after them has no position. That there were others is what sixteen zeros behind the marks remember.
 * A mark that has ended is as if it were not there; a tag without a record has no version. Both make misses,
   and the next lease makes a new version: random, so no entry that was ever written matches it.
 * A *drop* gives a new version at once, and leaves the marks of writers in place.
@@ -98,6 +98,5 @@ def bumped(record: bytes | None, writer: bytes, *, now: int, position: str | Non
 def dropped(record: bytes | None, *, now: int) -> bytes:
     """The record once the tag was invalidated by hand."""
     marks = writers(record, now)
-    if not marks:
-        return pack(new_version(), now)
-    return _dirty(marks, others=len(record or b"") > 1 + _MARK_BYTES)
+    # What it was dropped for may have been committed after those who have marked it.
+    return _dirty(marks, others=True) if marks else pack(new_version(), now)

@@ -114,6 +114,11 @@ def check_positions(entries: Entries) -> Steps[None]:
     lease = yield from take_lease(entries, lookup)
     assert lease.positions[2] is None, "bump: of writers that overlap, nobody knows who was the last"
     yield from entries.mark([tag], writer, ttl=LONG)
+    yield from entries.drop_tags([tag])
+    yield from entries.bump([tag], writer, position=position)
+    lease = yield from take_lease(entries, lookup)
+    assert lease.positions[2] is None, "drop_tags: it may be for what was committed after who is in COMMIT"
+    yield from entries.mark([tag], writer, ttl=LONG)
     yield from entries.bump([tag], writer, position="x" * 10_000)
     lease = yield from take_lease(entries, lookup)
     assert lease.positions[2] in (None, "x" * 10_000), "bump: a position is left out, never cut off"
