@@ -19,9 +19,9 @@ from scalekit.cache import Cache
 from scalekit.cache.backend import Lease, Lookup
 from scalekit.cache.entry import Found
 from scalekit.cache.memory import MemoryBackend
-from scalekit.cache.positions import Positioned, keeps_snapshot, known_positions, may_share
+from scalekit.cache.positions import Positioned, is_after_drop, keeps_snapshot, known_positions, may_share
 from scalekit.cache.uses import Uses
-from tests.cache._shop import Base, Product, define
+from tests.cache._shop import Answer, Base, Product, define
 from tests.conftest import Database
 from tests.servers import MariaDBPair, wait_until
 
@@ -217,6 +217,82 @@ def test_what_a_session_keeps(tmp_path: Path, given: str) -> None:
     engine.dispose()
 
 
+@pytest.mark.parametrize("kept", ["snapshot", "instance"])
+@pytest.mark.parametrize("dropped", ["key", "key of tables", "name", "refresh"])
+def test_what_is_older_than_an_invalidation_by_hand(tmp_path: Path, kept: str, dropped: str) -> None:
+    """6, 8. Of a key nothing stays behind, and of a name nobody knows the tables: neither is filled."""
+    now = [time.time()]
+    cache = Cache(MemoryBackend(clock=lambda: now[0]))
+    with sqlite(tmp_path) as engine:
+        Base.metadata.create_all(engine)
+        maker = sessionmaker(engine)
+        cache.watch(maker)
+        given: dict[str, Any] = {"key of tables": {"reads": [Product]}, "name": {"tags": ["prices"]}}
+
+        @cache.query(ttl=3600, **given.get(dropped, {}))
+        def price(session: Session) -> int:
+            return session.get_one(Product, 1).price
+
+        with maker.begin() as session:
+            session.add(Product(id=1, price=1))
+        for stored in (0, 1):  # what nobody has asked for before may have been dropped just now
+            now[0] += 1
+            with maker() as session:
+                held = session.get_one(Product, 1)
+                assert (price(session), held.price, cache.stats().fills) == (1, 1, stored)
+        now[0] += 1
+        with maker() as old:
+            held = old.get_one(Product, 1)
+            if kept == "snapshot":
+                old.expunge(held)
+            with Session(engine) as unwatched:
+                unwatched.execute(update(Product).values(price=2))
+                unwatched.commit()
+            if dropped == "name":
+                cache.invalidate_tags_sync("prices")
+            elif dropped != "refresh":
+                price.invalidate()
+            assert (price.refresh(old) if dropped == "refresh" else price(old)) == 1
+        with maker() as session:
+            assert [price(session), price(session)] == [2, 2]
+
+
+def test_other_instances_do_not_matter_where_tables_are_named(tmp_path: Path) -> None:
+    """A request has loaded its user first: what reads other tables is stored, and shared without a lease."""
+    cache = Cache(MemoryBackend())
+    with sqlite(tmp_path) as engine:
+        Base.metadata.create_all(engine)
+        engine = engine.execution_options(isolation_level="READ UNCOMMITTED")
+        maker = sessionmaker(engine)
+        cache.watch(maker)
+        price = define(cache)
+        with maker.begin() as session:
+            session.add_all([Product(id=1, price=1), Answer(id=1)])
+        with maker() as session:
+            held = session.get_one(Answer, 1)
+            assert (price(session), held.id, cache.stats().fills) == (1, 1, 1)
+
+
+@pytest.mark.parametrize(
+    ("past", "dropped", "stored"),
+    [
+        (-1, 2, True),
+        (-1, 1.01, False),  # too close to tell
+        (-3, 2, False),  # the commit was begun before
+        (None, 2, False),
+        (None, 60, True),  # that of the tag, which was marked 40 seconds before it was born, at most
+        (None, 49, False),
+    ],
+)
+def test_a_replica_and_a_key_that_was_dropped(past: float | None, dropped: float, stored: bool) -> None:
+    """10. It has read past a commit that was begun after the drop: of this process, or of the tables."""
+    lease = Lease("k", b"", b"", mine=True, left=1, ages=(90, 10), positions=(None, "5"))
+    uses = Uses(lease)
+    uses.on_replica = True
+    uses.past = None if past is None else uses.started + past
+    assert is_after_drop(uses, lease, dropped, now=uses.started) is stored
+
+
 @pytest.mark.parametrize(
     ("ages", "began", "stored"),
     [
@@ -262,15 +338,17 @@ class OnReplica(Session):
 
 def test_sessions_that_say_how_far_they_have_read(tmp_path: Path) -> None:
     """10. One that is behind the last commit of the tables gets its result, and nothing is stored."""
+    now = [time.time()]
     engine = create_engine(f"sqlite:///{tmp_path}/db", poolclass=NullPool)
     Base.metadata.create_all(engine)
-    maker, cache = sessionmaker(engine, class_=OnReplica), Cache(MemoryBackend())
+    maker, cache = sessionmaker(engine, class_=OnReplica), Cache(MemoryBackend(clock=lambda: now[0]))
     assert isinstance(maker(), Positioned)
     cache.watch(maker)
     price = define(cache)
     fills = []
     with maker() as session:
         price(session)
+    now[0] += 1
     for reached in (None, 4, 5, 5):
         with maker() as session:
             if reached is None:

@@ -72,6 +72,8 @@ class Core:
         self.watched: weakref.WeakSet[Any] = weakref.WeakSet()
         self.replicated: list[Replicated] = []
         self.registries: list[Any] = []
+        # Of what functions it was asked how long ago a key was dropped.
+        self.aged: set[str] = set()
         # How many watched transactions here have changes. Only if it is 0 the first tier answers unasked.
         self.dirty = 0
         self.dirty_count = DirtyCount(self._set_dirty)

@@ -127,7 +127,8 @@ class Entries(Protocol):
     def bump(self, tags: Sequence[str], writer: bytes, *, position: str | None = None) -> Steps[None]:
         """``writer`` is done: what nobody else is changing has a new version.
 
-        With ``position`` only if nobody else has marked or dropped it meanwhile: the last may be the first to have committed.
+        With ``position`` only if nobody else has marked or dropped it meanwhile: the last here may have
+        committed first.
         """
         ...
 

@@ -4,6 +4,8 @@ Rules:
 
 * In this process it takes effect before the back end is told, for calls that come later (nobody joins a
   computation under way), and again after it, for what was read from the back end meanwhile.
+* Of a key nothing stays behind, so each function has a tag of its own, which no result carries: it is dropped
+  before a key is. Its age tells what was read in older snapshots from what was not.
 * What the back end could not be told is owed (see :mod:`scalekit.cache.debts`): it is not believed here, and
   told as soon as that is possible. Cancelling whoever invalidates cancels nothing.
 """
@@ -14,9 +16,11 @@ from scalekit._steps import Steps
 from scalekit.cache.bumps import Bumps
 from scalekit.cache.debts import EVERYTHING, RETRIES, Debts, Outage, Owed
 from scalekit.cache.local import Local
+from scalekit.cache.positions import Commit
 from scalekit.cache.query import Via
 from scalekit.cache.runtime import Runtime
 from scalekit.cache.stats import Counter
+from scalekit.cache.tags import tag_of_keys
 from scalekit.errors import BackendError
 from scalekit.types import Colour
 
@@ -36,6 +40,8 @@ class Invalidation:
         self.debts = Debts()
         self.outage = Outage()
         self.bumps = Bumps()
+        self.last_commit: Commit | None = None
+        """Of those of this process whose position is known."""
 
     def drop(self, via: Via, *, keys: set[str], tags: set[str]) -> Steps[None]:
         """Invalidate keys and tags.
@@ -61,8 +67,9 @@ class Invalidation:
         try:
             if everything:
                 yield from self.noting(via.entries.renew_generation())
-            elif tags:
-                yield from self.noting(via.entries.drop_tags(sorted(tags)))
+            # The tags first: whoever finds a function's old enough has a lease that dropping the key voids.
+            elif dropped := tags.union(map(tag_of_keys, keys)):
+                yield from self.noting(via.entries.drop_tags(sorted(dropped)))
             if keys:
                 yield from self.noting(via.entries.drop(sorted(keys)))
             self.debts.paid(owed)

@@ -39,10 +39,11 @@ from scalekit.cache.entry import (
 from scalekit.cache.flights import ABANDONED, RELEASED, Flight
 from scalekit.cache.freshness import dice
 from scalekit.cache.local import Mark
-from scalekit.cache.positions import may_share
+from scalekit.cache.positions import is_after_drop, is_old, may_share
 from scalekit.cache.query import Asked, Call, Query
 from scalekit.cache.runtime import LEASE_TTL, Held
 from scalekit.cache.sessions import has_changes
+from scalekit.cache.tags import tag_of_keys
 from scalekit.cache.uses import Uses, noted
 from scalekit.errors import BackendError, NoServerAvailable, QueryTimeout
 
@@ -300,15 +301,40 @@ class Lead:
 
         Returns its result, what it used, and whether it saw what others may not see, or something older.
         """
-        replicated, left_out = self._core.replicated, self._call.left_out
+        core, replicated, left_out = self._core, self._core.replicated, self._call.left_out
         lease = held.lease if held is not None else None
         with ExitStack() as stack:
-            uses = stack.enter_context(noted(lease, self._call.tags))
-            for value in self._core.given(left_out):
+            uses = stack.enter_context(noted(lease, self._call.tags, core.invalidation.last_commit))
+            for value in core.given(left_out):
                 uses.given(value)
             for source in replicated:
                 stack.enter_context(source.primary())
-            result = yield from self._core.run_here(self._query, self._call, since=self._since)
+            result = yield from core.run_here(self._query, self._call, since=self._since)
         # It may have written, through what it was given or through what it found elsewhere.
         private = has_changes(left_out) or uses.are_private(replicated)
-        return result, uses, private or not may_share(uses, lease)
+        if lease is not None and not private:
+            if is_old(uses):
+                private = not (yield from self._is_after_drop(uses, lease))
+            elif replicated and tag_of_keys(self._call.key) not in core.aged:
+                yield from self._since_drop()  # that replicas may read past a commit since then
+        private = private or not may_share(uses, lease)
+        return result, uses, private
+
+    def _is_after_drop(self, uses: Uses, lease: Lease) -> Steps[bool]:
+        """Whether the function has read what its last dropped key was dropped for."""
+        since = yield from self._since_drop()
+        return since is not None and is_after_drop(uses, lease, since, now=time.monotonic())
+
+    def _since_drop(self) -> Steps[float | None]:
+        """Seconds since a key of the function was dropped, at least; ``None``: nobody knows.
+
+        Nobody wants that other lease: it makes the tag, if there is none, and tells its age.
+        """
+        tag = tag_of_keys(self._call.key)
+        asked = yield from self._core.or_none(
+            self._entries.acquire(Lookup(tag, (tag,)), Found(None, (None, None)), ttl=1.0)
+        )
+        if not isinstance(asked, Lease):
+            return None
+        self._core.aged.add(tag)
+        return min(asked.ages)

@@ -17,6 +17,7 @@ cancelled in the mark  Nothing is committed, and what may have been marked is bu
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable, Set
 from contextlib import suppress
 from typing import Any, Literal
@@ -24,6 +25,7 @@ from typing import Any, Literal
 from scalekit._steps import Steps, run, run_async
 from scalekit.cache.backend import Backend
 from scalekit.cache.invalidation import Invalidation
+from scalekit.cache.positions import Commit
 from scalekit.cache.query import Via
 from scalekit.cache.runtime import Runtime
 from scalekit.cache.transactions import Transaction, new_writer
@@ -73,6 +75,8 @@ class Marking:
             BackendError: the back end could not be told, and the commit is to be refused then.
         """
         writer = new_writer()
+        if transaction.marked_at is None:
+            transaction.marked_at = time.monotonic()
         try:
             self._drive(lambda via: self._invalidation.mark(via, set(tags), writer), asynchronous)
         except _UNTOLD as error:
@@ -93,6 +97,8 @@ class Marking:
     def settle(self, transaction: Transaction, *, asynchronous: bool, position: str | None = None) -> None:
         """``transaction`` has ended: caching goes on, and what could not be told is owed."""
         marked, untold = transaction.take()
+        if position is not None and transaction.marked_at is not None:
+            self._invalidation.last_commit = Commit(transaction.marked_at, position)
         for writer, tags in marked.items():
             if asynchronous:
                 self._bump_later(tags, writer, asynchronous=True, position=position)

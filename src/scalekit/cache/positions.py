@@ -12,20 +12,27 @@ any other level, also one that nobody     if the transaction began after all of 
 knows: a snapshot of its beginning        lease was taken
 a session that is ``Positioned``          if it has read past the positions of all tags, as on the primary;
                                           on a replica not where a position is not known
+what a session had loaded before          as what was read in a snapshot of then, if it may be in the result
 a session that nobody watches             always: nothing is known of it
 ========================================  ==================================================================
+
+A key that is dropped has neither version nor position. What was read at an earlier moment may be stored if
+nobody has dropped a key of the function since; on a replica, if it has read past a commit that was begun
+after that.
 
 Times of two servers are never compared: the age of a version is told by the back end when the lease is taken,
 the age of a transaction by this process's monotonic clock. Pure.
 """
 
 from collections.abc import Iterable, Sequence
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from scalekit.cache.backend import Lease
 
 MARGIN = 0.05
 """Seconds by which a version must be older than a snapshot, for ages are rounded and take time to arrive."""
+
+_MARKED_BEFORE = 40.0  # seconds: a mark lasts 30, and a lease that was asked for longer than 5 ago is gone
 
 _EACH_STATEMENT = frozenset({"READ COMMITTED", "READ UNCOMMITTED", "AUTOCOMMIT"})
 
@@ -81,6 +88,14 @@ def keeps_snapshot(isolation: str | None) -> bool:
     return isolation is None or isolation.upper().replace("_", " ") not in _EACH_STATEMENT
 
 
+class Commit(NamedTuple):
+    """One of this process's."""
+
+    began: float
+    """Before it was sent (monotonic)."""
+    position: str
+
+
 class Reads(Protocol):
     """What :class:`scalekit.cache.uses.Uses` knows of what a function has read."""
 
@@ -90,16 +105,47 @@ class Reads(Protocol):
     """When the oldest snapshot that it read in began (monotonic); ``None``: it read in none."""
     behind: bool
     """It has read where not all was that the lease's positions stand for."""
+    on_replica: bool
+    """It has read where something may be missing that nobody knows the position of."""
+    past: float | None
+    """When a commit began that it has read past, on replicas (monotonic); ``None``: none is known."""
 
 
 def may_share(uses: Reads, lease: Lease | None) -> bool:
     """Whether what a function has read may be stored under ``lease``, and be given to those who wait for it.
 
-    Without a lease there is nothing to store, and what others are given has to be read after they came.
+    Without a lease there is nothing to store, and what others are given has to be read after they came. What
+    :func:`is_old` has to be after the last drop of a key besides.
     """
     if uses.behind:
         return False
-    if uses.oldest is None or uses.oldest >= uses.started:
+    return not is_old(uses) or (lease is not None and _is_younger(uses.oldest, lease.ages, now=uses.started))
+
+
+def is_old(uses: Reads) -> bool:
+    """Whether something of what a function has read may be older than its lease."""
+    return uses.on_replica or (uses.oldest is not None and uses.oldest < uses.started)
+
+
+def is_after_drop(uses: Reads, lease: Lease, dropped: float, *, now: float) -> bool:
+    """Whether a function has read what its last dropped key was dropped for.
+
+    Args:
+        uses: what it has read.
+        lease: under which.
+        dropped: how long ago that was, in seconds.
+        now: monotonic.
+    """
+    if not _is_younger(uses.oldest, [dropped], now=now):
+        return False
+    if not uses.on_replica or (uses.past is not None and _is_younger(uses.past, [dropped], now=now)):
         return True
-    age = uses.started - uses.oldest
-    return lease is not None and all(version > age + MARGIN for version in lease.ages)
+    # It has read past the commits that gave the tags their versions. Each was marked before, not long.
+    positions = known_positions(lease.positions, lease.ages)
+    commits = [age for age, position in zip(lease.ages[1:], positions, strict=True) if position is not None]
+    return any(dropped > age + now - uses.started + _MARKED_BEFORE for age in commits)
+
+
+def _is_younger(since: float | None, ages: Iterable[float], *, now: float) -> bool:
+    """Whether what is from ``since``, if anything is, is younger than what has these ages at ``now``."""
+    return since is None or since >= now or all(age > now - since + MARGIN for age in ages)

@@ -64,7 +64,8 @@ def note_loading(session: Any) -> None:
 def loaded_since(value: Any, tags: Collection[str]) -> float | None:
     """When a session has loaded the oldest instance that it keeps, at the earliest (monotonic).
 
-    ``None``: it keeps none of the tables that have these ``tags``, or nobody watches it.
+    ``None``: it keeps none that a result with these ``tags`` may have in it, or nobody watches it. Tables
+    say what that is; of a name nobody knows which tables it stands for, nor of a result without tags.
     """
     session = session_of(value)
     session = getattr(session, "sync_session", session)
@@ -72,7 +73,11 @@ def loaded_since(value: Any, tags: Collection[str]) -> float | None:
     if not kept:
         return None
     mappers = {state.mapper for state in kept.all_states() if not state.expired}
-    if not any(table_tag(table) in tags for mapper in mappers for table in mapper.tables):
+    tables = {table for mapper in mappers for table in mapper.tables}
+    described = {name for table in tables for name in table.metadata.tables}
+    if not tables or (
+        tags and described.issuperset(tags) and not any(table_tag(one) in tags for one in tables)
+    ):
         return None
     since: float | None = session.info.get(LOADED)
     return since

@@ -42,3 +42,8 @@ def table_tag(table: object) -> str:
     """The tag of a SQLAlchemy ``Table``."""
     name: str = table.fullname  # type: ignore[attr-defined]
     return name
+
+
+def tag_of_keys(key: str) -> str:
+    """The tag that is dropped with each key of this one's function: no result carries it."""
+    return f"{key.rpartition(':')[0]}:by-key"

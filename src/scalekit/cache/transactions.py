@@ -23,7 +23,8 @@ class Transaction:
     """One transaction, from its beginning until the cache was told of its end."""
 
     __slots__ = (
-        "_levels", "began", "by_session", "dirty", "isolation", "marked", "outcome_open", "untold",
+        "_levels", "began", "by_session", "dirty", "isolation", "marked", "marked_at", "outcome_open",
+        "untold",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -36,6 +37,8 @@ class Transaction:
         """The session that has begun it hears of its end."""
         self.marked: dict[bytes, Set[str]] = {}
         """Tags that the cache was told of, by the writer in the mark."""
+        self.marked_at: float | None = None
+        """When the first of these was to be told (monotonic)."""
         self.untold: set[str] = set()
         """Tags that it could not be told of."""
         self._levels: dict[int, set[str]] = {}

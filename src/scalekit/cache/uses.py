@@ -18,7 +18,7 @@ from contextvars import ContextVar
 from typing import Any
 
 from scalekit.cache.backend import Lease
-from scalekit.cache.positions import has_read_past, is_positioned, known_positions
+from scalekit.cache.positions import Commit, has_read_past, is_positioned, known_positions
 from scalekit.cache.sessions import Replicated, has_changes, loaded_since
 
 
@@ -28,12 +28,17 @@ class Uses:
     Args:
         lease: under which its result is to be stored; ``None``: it is not.
         tags: of that result.
+        last_commit: of this process, if its position is known.
     """
 
-    def __init__(self, lease: Lease | None = None, tags: Iterable[str] = ()) -> None:
+    def __init__(
+        self, lease: Lease | None = None, tags: Iterable[str] = (), last_commit: Commit | None = None
+    ) -> None:
         self.started = time.monotonic()
         self.oldest: float | None = None
-        self.behind = False
+        self.behind = self.on_replica = False
+        self._last_commit = last_commit
+        self.past = last_commit.began if last_commit is not None else None
         # Without a lease nobody knows what the result would have to include.
         self._positions = known_positions(lease.positions, lease.ages) if lease is not None else (None,)
         self._tags = frozenset(tags)
@@ -45,8 +50,7 @@ class Uses:
 
     def given(self, session: Any) -> None:
         """The function has ``session`` before it sends anything over it."""
-        if self._tags:
-            self._note_snapshot(loaded_since(session, self._tags))
+        self._note_snapshot(loaded_since(session, self._tags))
 
     def note(self, session: Any, *, reads: bool, snapshot: float | None) -> None:
         if session not in self._sessions:
@@ -56,8 +60,12 @@ class Uses:
             self._saw_changes = True
         self._note_snapshot(snapshot)
         # Now: by the end of the function the transaction may have moved on to the primary, or be over.
-        if self._positions and not self.behind and not has_read_past(session, self._positions):
-            self.behind = True
+        if not has_read_past(session, (None,)):
+            self.on_replica = True
+            self.behind = self.behind or not has_read_past(session, self._positions)
+            last = self._last_commit
+            if last is not None and not has_read_past(session, (last.position,)):
+                self.past = None
 
     def _note_snapshot(self, began: float | None) -> None:
         if began is not None and (self.oldest is None or began < self.oldest):
@@ -85,9 +93,11 @@ _running: ContextVar[tuple[Uses, ...]] = ContextVar("scalekit.cache.running", de
 
 
 @contextmanager
-def noted(lease: Lease | None = None, tags: Iterable[str] = ()) -> Iterator[Uses]:
-    """What is used inside the block, for a result with these tags that is to be stored under ``lease``."""
-    uses = Uses(lease, tags)
+def noted(
+    lease: Lease | None = None, tags: Iterable[str] = (), last_commit: Commit | None = None
+) -> Iterator[Uses]:
+    """What is used inside the block, as :class:`Uses`."""
+    uses = Uses(lease, tags, last_commit)
     token = _running.set((*_running.get(), uses))
     try:
         yield uses
