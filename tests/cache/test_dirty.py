@@ -17,6 +17,7 @@ from sqlalchemy.pool import NullPool
 
 from scalekit.cache import Cache
 from scalekit.cache.backend import Backend
+from scalekit.cache.dirty import Dirty, DirtyCount
 from tests.cache._shop import Base, Product
 
 
@@ -200,3 +201,20 @@ def test_a_transaction_that_has_ended_does_not_matter(engine: Engine, backend: B
             session.commit()
             assert [price(), price()] == [number, number]
     assert (cache.stats().bypasses, cache.stats().fills, cache.stats().invalidations) == (0, 3, 3)
+
+
+def test_a_child_counts_its_own_transactions() -> None:
+    """11. What other threads of the parent had under way never ends in a child, and matters not there."""
+    numbers: list[int] = []
+    count = DirtyCount(numbers.append)
+    count.add_lasting()
+    theirs = copy_context().run(Dirty, count)
+    mine = Dirty(count)
+    assert numbers[-1] == 3
+    count.forked()  # as in a child of this thread
+    assert numbers[-1] == 2
+    theirs.end()  # with the connection, when that is collected
+    assert numbers[-1] == 2
+    mine.end()
+    mine.end()
+    assert numbers[-1] == 1

@@ -29,6 +29,7 @@ from scalekit.cache.backend import MAX_TAGS, Backend
 from scalekit.cache.batch import AsyncBatch, BatchDecorator, SyncBatch
 from scalekit.cache.channel import HasChannel
 from scalekit.cache.codecs import codec_for
+from scalekit.cache.debts import EVERYTHING
 from scalekit.cache.endpoints import ResponseDecorator
 from scalekit.cache.functions import Decorated, decorated
 from scalekit.cache.keys import Keys
@@ -334,7 +335,7 @@ class Cache:
         their functions.
 
         Raises:
-            BackendError: the back end could not be told.
+            BackendError: the back end could not be told. It will be, as soon as it can.
         """
         await run_async(self._clear("async"))
 
@@ -344,8 +345,7 @@ class Cache:
 
     def _clear(self, colour: Colour) -> Steps[None]:
         forget(self._core)
-        yield from self._backend.using(colour).renew_generation()
-        forget(self._core)  # what was read meanwhile, too
+        yield from self._core.invalidation.drop(self._via(colour), keys=set(), tags={EVERYTHING})
 
     def isolated(self, backend: Backend | None = None) -> Block:
         """A namespace of its own: ``with cache.isolated():`` or ``async with``, for a test.

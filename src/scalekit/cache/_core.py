@@ -191,7 +191,7 @@ class Core:
     def watch_registry(self, registry: Any) -> None:
         """Ask ``registry``, such as ``scoped_session``'s, at each call for the session that it has here."""
         self.registries.append(registry)
-        self.dirty_count.add(1)  # for ever: what is pending in its session tells nobody
+        self.dirty_count.add_lasting()  # what is pending in its session tells nobody
 
     def given(self, left_out: Iterable[object]) -> Iterator[object]:
         """What a cached function has of sessions, by its arguments or by registries."""

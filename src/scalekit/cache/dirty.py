@@ -33,20 +33,23 @@ class Dirty:
         count: how many there are, of one cache.
     """
 
-    __slots__ = ("__weakref__", "_count", "over")
+    __slots__ = ("__weakref__", "_count", "counted_in", "over")
 
     def __init__(self, count: "DirtyCount") -> None:
         self._count = count
         self.over = False
-        count.add(1)
-        alive = (other for other in _here.get() if (dirty := other()) is not None and not dirty.over)
-        _here.set((*alive, weakref.ref(self)))
+        self.counted_in = count.add(1)
+        _here.set((*map(weakref.ref, _alive()), weakref.ref(self)))
 
     def end(self) -> None:
         """It has ended; more than once is once."""
         if not self.over:
             self.over = True
-            self._count.add(-1)
+            self._count.add(-1, counted_in=self.counted_in)
+
+    def is_in(self, count: "DirtyCount") -> bool:
+        """Whether that counts it."""
+        return self._count is count
 
     # Of a connection that was forgotten, nobody hears the end.
     __del__ = end
@@ -60,18 +63,35 @@ class DirtyCount:
     """
 
     def __init__(self, changed: Callable[[int], None]) -> None:
-        self._number, self._changed = 0, changed
-        self.forked()
+        self._number, self._lasting, self._changed = 0, 0, changed
+        self._forks = 0
+        # The same thread may come again, by __del__.
+        self._lock = threading.RLock()
         renew_in_children(self)
 
     def forked(self) -> None:
-        # The same thread may come again, by __del__.
         self._lock = threading.RLock()
+        # Those of the parent's other threads never end here.
+        self._forks += 1
+        self._number = 0
+        for dirty in _alive():
+            if dirty.is_in(self):
+                dirty.counted_in = self.add(1)
+        self.add(0)
 
-    def add(self, number: int) -> None:
+    def add(self, number: int, *, counted_in: int | None = None) -> int:
+        """Count ``number`` more, but for what was ``counted_in`` another process. Returns which this is."""
         with self._lock:
-            self._number += number
-            self._changed(self._number)
+            if counted_in in (None, self._forks):
+                self._number += number
+                self._changed(self._number + self._lasting)
+            return self._forks
+
+    def add_lasting(self) -> None:
+        """Count one that nobody hears the end of."""
+        with self._lock:
+            self._lasting += 1
+            self._changed(self._number + self._lasting)
 
 
 _here: ContextVar[tuple[weakref.ref[Dirty], ...]] = ContextVar("scalekit.cache.dirty", default=())
@@ -82,11 +102,15 @@ _changed: weakref.WeakSet[Any] = weakref.WeakSet()
 
 def is_dirty_here() -> bool:
     """Whether this task or thread has a transaction with changes."""
+    return any(True for _ in _alive())
+
+
+def _alive() -> Iterator[Dirty]:
+    """The transactions with changes that this task or thread has."""
     for reference in _here.get():
         dirty = reference()
         if dirty is not None and not dirty.over:
-            return True
-    return False
+            yield dirty
 
 
 def note_changes(connection: Any) -> None:
