@@ -14,6 +14,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
 from scalekit.cache import Cache
 from scalekit.cache.backend import Backend
+from scalekit.cache.memory import MemoryBackend
 
 
 class Base(DeclarativeBase): ...
@@ -131,6 +132,62 @@ class Opaque:
 
     def __init__(self, number: int) -> None:
         self.number = number
+
+
+def test_what_a_class_refuses_is_a_miss() -> None:
+    """24. Whatever it raises: yesterday's result does not pass today's check, and is computed anew."""
+    least = 0
+
+    @dataclasses.dataclass
+    class Amount:
+        cents: int
+
+        def __post_init__(self) -> None:
+            if self.cents < least:
+                raise LookupError("too little")
+
+    cache = Cache(MemoryBackend())
+
+    def amount() -> Any:
+        return Amount(least)
+
+    amount.__annotations__["return"] = Amount
+    amount = cache.query(ttl=60)(amount)
+    assert amount() == Amount(0)
+    least = 5
+    assert amount() == amount() == Amount(5)
+    assert cache.stats().computes == 2
+
+
+@pytest.mark.parametrize("colour", ["sync", "async"])
+def test_tags_of_text_that_no_encoding_has(backend: Backend, colour: str) -> None:
+    """6. Half of a surrogate pair, as JSON may hold one: its tag is dropped as any other, and nothing is owed
+    that can never be told."""
+    cache, odd = Cache(backend), "\ud800 ü"
+
+    @cache.query(ttl=60, tags=["name:{name}"])
+    def length(name: str) -> int:
+        return len(name)
+
+    @cache.query(ttl=60, tags=["name:{name}"])
+    async def again(name: str) -> int:
+        return len(name)
+
+    async def use() -> list[int]:
+        found = [await again(odd), await again(odd)]
+        await cache.invalidate_tags(f"name:{odd}")
+        found.append(await again(odd))
+        await cache.close()
+        return found
+
+    if colour == "async":
+        assert asyncio.run(use()) == [3, 3, 3]
+    else:
+        assert [length(odd), length(odd)] == [3, 3]
+        cache.invalidate_tags_sync(f"name:{odd}")
+        assert [length(odd), length(odd)] == [3, 3]
+        assert cache.stats().hits == 2
+    assert (cache.stats().computes, cache.stats().errors) == (2, 0)
 
 
 def test_a_pickled_result_of_another_key_is_a_miss(backend: Backend) -> None:

@@ -514,6 +514,32 @@ async def test_the_functions_own_timeout_is_its_own(make: Callable[..., Cache]) 
     assert not isinstance(raised.value, QueryTimeout)
 
 
+@pytest.mark.parametrize("options", [{}, {"soft_timeout": 0.05}, {"hard_timeout": 0.05}])
+def test_a_stale_result_that_cannot_be_read_is_none(
+    make: Callable[..., Cache], clock: Clock, options: dict[str, float]
+) -> None:
+    """24. Whatever is in its place, the caller gets the function's own error, not the decoder's."""
+    cache, fails = make(), False
+
+    @cache.query(ttl=60, stale_if_error=60, **options)  # type: ignore[arg-type]
+    def number() -> int:
+        if fails:
+            raise ZeroDivisionError
+        return 1
+
+    number()
+    values = cache._backend.own._values  # type: ignore[attr-defined]
+    ((key, (ends, value)),) = values.items()
+    values[key] = ends, value[:-1] + b"\xc1"
+    clock.now += 61
+    fails = True
+    with pytest.raises(ZeroDivisionError):
+        number()
+    fails = False
+    clock.now += 2
+    assert number() == 1
+
+
 async def test_a_hard_timeout_with_a_stale_result(make: Callable[..., Cache], clock: Clock) -> None:
     """22. With one at hand a hard time-out gives it, as any failure does."""
     cache, slow = make(), 0.0

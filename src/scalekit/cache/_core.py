@@ -101,9 +101,13 @@ class Core:
             stale = None
             if isinstance(judged, Hit):
                 planned = self._plan(query, call, judged, now)
-                if planned is Plan.SERVE or planned is Plan.SERVE_AND_REFRESH:
+                if planned is not Plan.EXPIRED:
                     result, readable = yield from self.read_back(query, call, asked, judged)
-                    if readable:
+                    if not readable:
+                        asked = yield from self.ask(query, call)
+                    elif planned is Plan.WAIT:
+                        stale = judged
+                    else:
                         if not counted:
                             self.count("hits")
                         if judged.soft_end <= now:
@@ -111,9 +115,6 @@ class Core:
                         if planned is Plan.SERVE_AND_REFRESH:
                             self.refreshes.start(query, call, asked, judged)
                         return result
-                    asked = yield from self.ask(query, call)
-                elif planned is Plan.WAIT:
-                    stale = judged
             if not counted:
                 self.count("misses")
                 counted = True

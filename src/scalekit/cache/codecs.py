@@ -31,8 +31,10 @@ from scalekit.types import SecretKey
 _CURE = "return plain data, a dataclass, a NamedTuple, a TypedDict or a msgspec.Struct, and annotate it"
 
 
-# Errors by which it is said that a value cannot be read or written.
-UNREADABLE = (msgspec.MsgspecError, ValueError, RecursionError)
+# What reading may raise: with what does not fit, __post_init__ and validators of the application run as well,
+# and may raise anything. Whatever it is, there is no value.
+UNREADABLE = (Exception,)
+# Errors by which it is said that a value cannot be written.
 _UNWRITABLE = (msgspec.MsgspecError, TypeError, ValueError, OverflowError, RecursionError)
 
 

@@ -3,6 +3,9 @@
 A tag is a string. A table's tag is its name, with the schema if it has one (``"shop.products"``); a mapped
 class stands for all the tables that its rows come from. SQLAlchemy is recognised by what its objects
 have, not imported.
+
+A tag travels as UTF-8, and half of a surrogate pair, as JSON of a stranger may hold one, has none: it is
+spelled out (:func:`sendable`). An invalidation that cannot be sent would be owed for ever.
 """
 
 from collections.abc import Iterable
@@ -26,7 +29,7 @@ def _tags(thing: object, where: str) -> Iterable[str]:
     if isinstance(thing, str):
         if not thing:
             raise ConfigurationError(f"{where} has an empty name in it; a tag is not empty")
-        return (thing,)
+        return (sendable(thing),)
     mapper = getattr(thing, "__mapper__", None)
     if mapper is not None:
         # A joined subclass has its rows in several tables.
@@ -36,6 +39,11 @@ def _tags(thing: object, where: str) -> Iterable[str]:
     raise ConfigurationError(
         f"{where} takes mapped classes, Tables and the names of tables and tags, not {thing!r:.120}"
     )
+
+
+def sendable(tag: str) -> str:
+    """``tag``, with what UTF-8 has no bytes for spelled out."""
+    return tag if tag.isascii() else tag.encode("utf-8", "backslashreplace").decode()
 
 
 def table_tag(table: object) -> str:

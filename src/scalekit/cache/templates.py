@@ -11,6 +11,7 @@ from typing import Any
 
 from scalekit.cache.keys import Keys
 from scalekit.cache.spelling import SCALARS
+from scalekit.cache.tags import sendable
 from scalekit.errors import ConfigurationError, UncacheableArgument
 
 
@@ -43,7 +44,11 @@ class Templates:
         if self.fixed is not None:
             return self.fixed
         return tuple(
-            "".join([text + (self._text(field, arguments[field]) if field else "") for text, field in pieces])
+            sendable(
+                "".join(
+                    [text + self._text(field, arguments[field]) if field else text for text, field in pieces]
+                )
+            )
             for pieces in self._tags
         )
 
