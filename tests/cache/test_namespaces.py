@@ -51,6 +51,27 @@ def test_a_test_has_a_cache_of_its_own(cache: Cache) -> None:
     assert number("a") == 1
 
 
+def test_blocks_that_end_in_any_order(cache: Cache) -> None:
+    """28. As those of threads do: the one that was begun last counts, and after all what was before."""
+    number = numbers(cache)
+    assert number("a") == 1
+    first, second, third = cache.isolated(), cache.isolated(), cache.isolated()
+    first.__enter__()
+    assert number("a") == 2
+    second.__enter__()
+    assert number("a") == 3
+    third.__enter__()
+    assert number("a") == 4
+    third.__exit__(None, None, None)
+    assert number("a") == 3
+    first.__exit__(None, None, None)
+    assert number("a") == 3
+    second.__exit__(None, None, None)
+    assert number("a") == 1
+    cache.clear_sync()
+    assert number("a") == 5
+
+
 def test_a_test_needs_no_server(prefix: str, caplog: pytest.LogCaptureFixture) -> None:
     """28. Nothing answers at the cache's address: in the block nobody asks, also not for what others
     invalidate, and this process's memory is used at once."""

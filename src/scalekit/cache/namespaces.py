@@ -6,6 +6,7 @@ Rules:
 * Exchanging it is for the whole process. What is under way meanwhile keeps the lease that it has, which the
   other back end does not know: so it stores nothing there.
 * This process's tier, debts and flights belong to what stands behind them: they are put aside with it.
+* Blocks may end in any order, as threads' do: what the last one has begun counts, until all have ended.
 """
 
 import threading
@@ -21,6 +22,7 @@ from scalekit.types import Colour
 
 if TYPE_CHECKING:
     from scalekit.cache._core import Core
+    from scalekit.cache.listening import Listener
 
 
 class Switch:
@@ -34,6 +36,8 @@ class Switch:
         self.own, self.local = backend, backend.local
         self._entries: dict[Colour, _Switched] = {}
         self._behind = backend
+        self.layers: list[_Layer] = []
+        """What stood behind at first, and what each open block has begun; none without a block."""
 
     def using(self, colour: Colour) -> Entries:
         entries = self._entries.get(colour)
@@ -41,12 +45,11 @@ class Switch:
             entries = self._entries.setdefault(colour, _Switched(self._behind.using(colour)))
         return entries
 
-    def exchange(self, backend: Backend) -> Backend:
-        """Stand for ``backend`` from now on. Returns the one before."""
+    def stand_for(self, backend: Backend) -> None:
+        """Stand for ``backend`` from now on."""
         for colour, entries in self._entries.items():
             entries.stand_for(backend.using(colour))
-        before, self._behind = self._behind, backend
-        return before
+        self._behind = backend
 
 
 class _Switched:
@@ -130,23 +133,45 @@ class Block(AbstractContextManager[None], AbstractAsyncContextManager[None]):
         self.__exit__(*error)
 
 
+_lock = threading.Lock()
+
+
+class _Layer:
+    """A back end, and what this process knows of it."""
+
+    def __init__(
+        self, backend: Backend, debts: Debts, outage: Outage, listener: "Listener | None", reported: bool
+    ) -> None:
+        self.backend, self.debts, self.outage = backend, debts, outage
+        self.listener, self.reported = listener, reported
+
+    def put_in_place(self, core: "Core", switch: Switch) -> None:
+        switch.stand_for(self.backend)
+        core.invalidation.debts, core.invalidation.outage = self.debts, self.outage
+        core.listener, core.local.reported = self.listener, self.reported
+        forget(core)
+
+
 @contextmanager
 def isolated(core: "Core", switch: Switch, backend: Backend) -> Iterator[None]:
     """``backend`` stands behind ``switch``, and nothing of before is seen."""
-    invalidation = core.invalidation
-    aside = switch.exchange(backend), invalidation.debts, invalidation.outage
     # Nobody else invalidates what is in here, so nobody has to listen for that.
-    listener, reported = core.listener, core.local.reported
-    core.listener, core.local.reported = None, False
-    invalidation.debts, invalidation.outage = Debts(), Outage()
-    forget(core)
+    layer = _Layer(backend, Debts(), Outage(), None, False)
+    layers, invalidation = switch.layers, core.invalidation
+    with _lock:
+        if not layers:
+            before = switch.own, invalidation.debts, invalidation.outage, core.listener, core.local.reported
+            layers.append(_Layer(*before))
+        layers.append(layer)
+        layer.put_in_place(core, switch)
     try:
         yield
     finally:
-        switch.exchange(aside[0])
-        invalidation.debts, invalidation.outage = aside[1:]
-        core.listener, core.local.reported = listener, reported
-        forget(core)
+        with _lock:
+            layers.remove(layer)
+            layers[-1].put_in_place(core, switch)
+            if len(layers) == 1:
+                layers.clear()
 
 
 def forget(core: "Core") -> None:
@@ -155,9 +180,6 @@ def forget(core: "Core") -> None:
         runtime.flights.detach_all()
     core.local.flush()
     core.refreshes.forget()
-
-
-_lock = threading.Lock()
 
 
 @contextmanager
