@@ -23,7 +23,12 @@ def seconds(value: Duration, *, name: str, minimum: float = 0.0) -> float:
             f"timedelta(days=7), not {type(value).__name__}"
         )
     # total_seconds(), because timedelta.seconds leaves out the days.
-    result = value.total_seconds() if isinstance(value, timedelta) else float(value)
+    try:
+        result = value.total_seconds() if isinstance(value, timedelta) else float(value)
+    except OverflowError:  # an int that no float comes near
+        result = math.inf
     if not math.isfinite(result) or result < minimum:
-        raise ConfigurationError(f"{name}={value!r} must be a finite number of seconds, at least {minimum:g}")
+        raise ConfigurationError(
+            f"{name}={value!r:.60} must be a finite number of seconds, at least {minimum:g}"
+        )
     return result

@@ -82,6 +82,40 @@ def check_items(value: Any, *, option: str) -> tuple[Any, ...]:
     return tuple(value)
 
 
+def check_count(value: Any, *, option: str, least: int, cure: str) -> int:
+    """``value``, if it is a whole number of at least ``least``.
+
+    Raises:
+        ConfigurationError: it is none; ``cure`` ends the message.
+    """
+    number = isinstance(value, int) and not isinstance(value, bool)
+    if not number or value < least:
+        given = f"{value:d}" if number and abs(value) < 10**30 else _kind_of(value)
+        raise ConfigurationError(f"{option} must be a whole number, at least {least}, not {given}; {cure}")
+    return int(value)
+
+
+def check_function(value: object, *, option: str, wanted: str) -> None:
+    """Refuse what cannot be called; ``wanted`` completes "must be ...".
+
+    Raises:
+        ConfigurationError: it cannot.
+    """
+    if not callable(value):
+        raise ConfigurationError(f"{option} must be {wanted}, not {_kind_of(value)}")
+
+
+def check_text(value: object, *, option: str, wanted: str) -> None:
+    """Refuse what is no text, or an empty one.
+
+    Raises:
+        ConfigurationError: it is.
+    """
+    if not isinstance(value, str) or not value:
+        given = "an empty one" if value == "" else _kind_of(value)
+        raise ConfigurationError(f"{option} must be {wanted}, not {given}")
+
+
 class LinkOptions(TypedDict, total=False):
     """What ``from_url`` takes for the way to a server.
 

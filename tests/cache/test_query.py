@@ -12,6 +12,7 @@ import pytest
 
 from scalekit._steps import run
 from scalekit.cache import Cache
+from scalekit.cache.asgi import ResponseMiddleware
 from scalekit.cache.backend import Backend
 from scalekit.cache.memory import MemoryBackend
 from scalekit.errors import ConfigurationError, UncacheableArgument, UncacheableResult
@@ -362,6 +363,8 @@ def test_options_are_checked_at_start_up() -> None:
     def rows():  # type: ignore[no-untyped-def]
         yield 1
 
+    async def application(scope: Any, receive: Any, send: Any) -> None: ...
+
     for mistake, message in [
         (lambda: cache.query(ttl=0), "ttl"),
         (lambda: cache.query(ttl=float("inf")), "ttl"),
@@ -389,7 +392,29 @@ def test_options_are_checked_at_start_up() -> None:
         (lambda: cache.query(ttl=1, ignore=("x",))(plain), "no such parameter"),
         (lambda: cache.query(ttl=1)(rows), "generator"),
         (lambda: cache.query(ttl=1)(object()), "wraps a function"),  # type: ignore[arg-type]
-        (lambda: Cache(MemoryBackend(), local_entries=-1), "local_entries"),
+        (lambda: Cache(MemoryBackend(), local_entries=-1), "local_entries= must be .* at least 0, not -1; "),
+        (
+            lambda: Cache(MemoryBackend(), local_entries="s3cret"),
+            "^local_entries= must be .*, not str; 0 keeps",
+        ),  # type: ignore[arg-type]
+        (lambda: Cache(MemoryBackend(), local_bytes=True), "^local_bytes= must be a whole number"),
+        (lambda: MemoryBackend(max_entries=1.5), "^max_entries= must be a whole .*, not float"),  # type: ignore[arg-type]
+        (lambda: cache.query(ttl=10**400), "^ttl=1000.* must be a finite number"),
+        (lambda: cache.query(ttl=1, early_refresh=10**400), "^early_refresh=1000.* must be finite"),
+        (lambda: cache.query(ttl=1, hard_timeout=1e300), r"^hard_timeout=1e\+300 is over .* None waits"),
+        (
+            lambda: cache.query(ttl=1, cache_if=True),
+            "^cache_if= must be a function of the result.*, not bool",
+        ),  # type: ignore[arg-type]
+        (lambda: cache.query(ttl=1, name=plain), "^name= must be .* text, not function"),  # type: ignore[arg-type]
+        (lambda: cache.batch(ttl=1, name=""), "^name= must be .*, not an empty one"),
+        (lambda: cache.response(ttl=1, max_size="1 MB"), "^max_size= must be .* at least 1, not str"),  # type: ignore[arg-type]
+        (
+            lambda: cache.response(ttl=1, vary=[b"accept"]),
+            "^vary= must be a list of names, as text, not bytes",
+        ),  # type: ignore[list-item]
+        (lambda: cache.on(None), "^hook must be a function of a name and a number, not None"),  # type: ignore[arg-type]
+        (lambda: ResponseMiddleware(application, cache=None, ttl=1, paths=["/"]), "^cache= must be a Cache"),
         (lambda: Cache(MemoryBackend(), local_ttl=-1), "local_ttl"),
         (lambda: MemoryBackend(max_entries=0), "max_entries"),
     ]:

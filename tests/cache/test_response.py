@@ -59,10 +59,14 @@ def cache() -> Cache:
         ("GET", [(b"cookie", b"session=1")], False),
         ("GET", [(b"cookie", b"_ga=1; _ga_X=2; theme=dark")], True),
         ("GET", [(b"cookie", b"theme=dark"), (b"cookie", b"themes=1")], False),
+        ("GET", [(b"content-length", b"0")], True),
+        ("GET", [(b"content-length", b"4")], False),
+        ("GET", [(b"transfer-encoding", b"chunked")], False),
     ],
 )
 def test_requests_that_may_be_ones_own_take_no_part(method: str, headers: Any, expected: bool) -> None:
-    """30. Neither Authorization nor a cookie, unless it is ignored, is answered with a page for everybody."""
+    """30. Neither Authorization nor a cookie, unless it is ignored, is answered with a page for everybody;
+    nor a body, which no key has."""
     assert takes_part(method, headers, RULES) is expected
 
 
@@ -113,6 +117,13 @@ def test_a_page_says_what_it_depends_on_and_how_old_it_is() -> None:
     assert (
         dict(keep(200, [], b"", Rules(max_age=60), now=0).headers)[b"cache-control"] == b"public, max-age=60"
     )
+
+
+def test_a_page_from_another_cache_is_as_old_as_it_says() -> None:
+    """30. Age goes on from there, or a CDN would keep the page for longer than its max-age."""
+    for said, expected in ((b"250", b"257"), (b"x", b"7"), (b"-1", b"7"), (b"9" * 5000, b"7")):
+        kept = keep(200, [(b"Age", said)], b"", Rules(), now=100.0)
+        assert [value for name, value in answer(kept, [], now=107.0)[1] if name == b"age"] == [expected]
 
 
 @pytest.mark.parametrize("asked", [b'"own"', b'W/"own"', b'"x", W/"own"', b"*"])
@@ -303,6 +314,106 @@ async def test_one_visitors_response_never_reaches_those_who_waited(cache: Cache
         answers = await asyncio.gather(*(browser.get("/") for _ in range(10)))
     assert sorted(int(one.text) for one in answers) == list(range(10))
     assert all(one.headers["set-cookie"] == f"visitor={one.text}" for one in answers)
+
+
+async def test_an_error_with_a_response_is_not_shared(cache: Cache) -> None:
+    """30. Whatever a handler makes its answer of: the cookie in it is its visitor's."""
+
+    class Stop(Exception):
+        def __init__(self, response: Response) -> None:
+            self.answer = response
+
+    runs = iter(range(10))
+
+    async def page(request: Request) -> Response:
+        number = next(runs)
+        await asyncio.sleep(0.01)
+        raise Stop(PlainTextResponse(str(number), 403, {"set-cookie": f"visitor={number}"}))
+
+    async def handler(request: Request, error: Any) -> Response:
+        answer: Response = error.answer
+        return answer
+
+    app = Starlette(routes=[Route("/", cache.response(ttl=60)(page))], exception_handlers={Stop: handler})
+    async with client(app) as browser:
+        answers = await asyncio.gather(*(browser.get("/") for _ in range(10)))
+    assert len({one.headers["set-cookie"] for one in answers}) == 10
+
+
+@pytest.mark.parametrize("way", ["decorator", "middleware"])
+async def test_a_path_that_was_rewritten(cache: Cache, way: str) -> None:
+    """30. What a middleware outside makes of a path is a page of its own: two tenants, one address."""
+    app = FastAPI()
+
+    async def page(tenant: str) -> str:
+        return tenant
+
+    if way == "decorator":
+        app.get("/{tenant}/page")(cache.response(ttl=60)(page))
+    else:
+        app.get("/{tenant}/page")(page)
+        app.add_middleware(cache_asgi.ResponseMiddleware, cache=cache, ttl=60, paths=["/"])
+
+    async def rewriting(scope: Any, receive: Any, send: Any) -> None:
+        tenant = dict(scope["headers"])[b"x-tenant"].decode()
+        await app({**scope, "path": f"/{tenant}/page"}, receive, send)
+
+    async with client(rewriting) as browser:
+        pages = [
+            (await browser.get("/page", headers={"x-tenant": tenant})).json() for tenant in ("a", "b", "a")
+        ]
+    assert pages == ["a", "b", "a"]
+    assert cache.stats().computes == 2
+
+
+async def test_a_page_is_dropped_however_its_path_is_spelled(cache: Cache) -> None:
+    """30. A visitor who writes %62 for b has no page that outlives the others'."""
+    app, runs = FastAPI(), list[str]()
+
+    @app.get("/pages/{name}")
+    @cache.response(ttl=60)
+    async def page(name: str) -> int:
+        runs.append(name)
+        return len(runs)
+
+    spellings = ["/pages/b\u00fccher", "/pages/%62%C3%BCcher", "/pages/b%c3%bccher"]
+    async with client(app) as browser:
+        for dropped in spellings:
+            first = [(await browser.get(path)).json() for path in spellings * 2]
+            assert len(runs) == max(first)
+            await page.invalidate(dropped)
+            again = [(await browser.get(path)).json() for path in spellings]
+            assert not set(first).intersection(again)
+            await cache.clear()
+
+
+async def test_a_dependencys_status_is_its_requests_own(cache: Cache) -> None:
+    """30. One that says 410 to a visitor does not say so to all; what the endpoint sets is kept."""
+    app = FastAPI()
+
+    def guard(request: Request, response: Response) -> None:
+        if "x-old" in request.headers:
+            response.status_code = 410
+
+    @app.get("/", dependencies=[Depends(guard)])
+    @cache.response(ttl=60)
+    async def page(response: Response) -> str:
+        response.status_code = 404
+        return "page"
+
+    @app.get("/plain", dependencies=[Depends(guard)])
+    @cache.response(ttl=60)
+    async def plain() -> str:
+        return "page"
+
+    async with client(app) as browser:
+        codes = [
+            (await browser.get(path, headers=headers)).status_code
+            for path in ("/plain", "/")
+            for headers in ({"x-old": "1"}, {}, {}, {"x-old": "1"})
+        ]
+    assert codes == [410, 200, 200, 410, 404, 404, 404, 404]
+    assert cache.stats().hits == 2
 
 
 @pytest.mark.parametrize(("headers", "expected"), [({"set-cookie": "a=1"}, 10), (None, 1)])
@@ -601,3 +712,36 @@ def test_any_wsgi_application(cache: Cache) -> None:
     with wsgi(pages(generator)) as browser:
         assert [browser.get("/pages/a").content for _ in range(2)] == [b"ab", b"ab"]
     assert runs.count("generator") == 2
+
+
+def test_half_a_body_is_no_page(cache: Cache) -> None:
+    """30. What broke off goes to its visitor as it is, who sees that by its length, and is not kept."""
+    runs: Runs = []
+
+    def application(environ: Any, start: Any) -> Any:
+        runs.append(environ["PATH_INFO"])
+        start("200 OK", [("Content-Length", "10")])
+        return iter([b"half" if environ["PATH_INFO"] == "/half" else b"0123456789"])
+
+    pages = cache_wsgi.ResponseMiddleware(application, cache=cache, ttl=60, paths=["/"])
+    with wsgi(pages) as browser:
+        for path in ("/half", "/whole") * 2:
+            assert browser.get(path).headers["content-length"] == "10"
+    assert runs == ["/half", "/whole", "/half"]
+
+
+def test_an_error_in_the_middle_of_a_stream_is_not_swallowed(cache: Cache) -> None:
+    """30. What is on its way cannot become another response: the server is told, as PEP 3333 has it."""
+
+    def application(environ: Any, start: Any) -> Any:
+        start("200 OK", [])
+        yield b"half"
+        try:
+            raise ValueError("broken")
+        except ValueError:
+            start("500 Internal Server Error", [], sys.exc_info())
+        yield b"an error page"
+
+    pages = cache_wsgi.ResponseMiddleware(application, cache=cache, ttl=60, paths=["/"])
+    with wsgi(pages) as browser, pytest.raises(ValueError, match="broken"):
+        browser.get("/")

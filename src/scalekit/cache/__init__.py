@@ -21,7 +21,7 @@ from functools import wraps
 from typing import Any, Concatenate, Literal, ParamSpec, TypeAlias, TypeVar, overload
 
 from scalekit._durations import Duration, seconds
-from scalekit._options import check_items, check_kind, in_colour
+from scalekit._options import check_count, check_function, check_items, check_kind, check_text, in_colour
 from scalekit._steps import Steps, run, run_async
 from scalekit.cache._core import Core, Query, Via
 from scalekit.cache.afresh import Factory, afresh
@@ -101,12 +101,8 @@ class Cache:
         channel: bool = True,
         session: Factory | None = None,
     ) -> None:
-        if local_entries < 0:
-            raise ConfigurationError(
-                f"local_entries={local_entries!r}: give a number of entries, or 0 for none"
-            )
-        if local_bytes < 1:
-            raise ConfigurationError(f"local_bytes={local_bytes!r}: give a number of bytes")
+        check_count(local_entries, option="local_entries=", least=0, cure="0 keeps none in this process")
+        check_count(local_bytes, option="local_bytes=", least=1, cure="64 * 1024 * 1024 is the default")
         check_kind(
             backend,
             Backend,
@@ -199,6 +195,7 @@ class Cache:
         Calls raise :class:`~scalekit.errors.UncacheableArgument` for an argument that has no stable key, and
         :class:`~scalekit.errors.UncacheableResult` for a result that would not come back as it was.
         """
+        _check_called(name, cache_if)
         all_tags = _all_tags(reads, tags)
         life = Life(
             ttl,
@@ -251,6 +248,7 @@ class Cache:
 
         The other options and errors are those of :meth:`query`. Counts are by id.
         """
+        _check_called(name, cache_if)
         return BatchDecorator(
             self,
             life=Life(ttl, jitter=jitter),
@@ -299,6 +297,7 @@ class Cache:
         Raises:
             ConfigurationError: an option is wrong.
         """
+        _check_called(name)
         return ResponseDecorator(
             self,
             rules=rules(
@@ -450,6 +449,13 @@ class Cache:
         if self._core.listener is not None:
             yield self._core.listener.stop()
         yield entries.close()
+
+
+def _check_called(name: object, cache_if: object = None) -> None:
+    if name is not None:
+        check_text(name, option="name=", wanted="the function's name in the keys, as text")
+    if cache_if is not None:
+        check_function(cache_if, option="cache_if=", wanted="a function of the result, such as bool")
 
 
 def _all_tags(reads: Iterable[object], tags: Iterable[str]) -> tuple[str, ...]:

@@ -16,7 +16,7 @@ from urllib.parse import quote
 
 from scalekit._durations import Duration
 from scalekit._http import get
-from scalekit._options import check_application, check_items
+from scalekit._options import check_application, check_function, check_items
 from scalekit._steps import run_async
 from scalekit.cache.endpoints import Pages, Parts
 from scalekit.cache.response import refusal, takes_part
@@ -53,6 +53,7 @@ class ResponseMiddleware:
             cure="use ResponseMiddleware of scalekit.cache.wsgi",
         )
         self.app = app
+        check_cache(cache)
         self._paths = check_paths(paths)
         self._pages: Pages = cache.response(ttl=ttl, **options).pages(f"asgi:{self._paths}", "async")
 
@@ -75,6 +76,15 @@ class ResponseMiddleware:
             await exchange.abandon()
             raise
         return await exchange.end()
+
+
+def check_cache(cache: object) -> None:
+    """Refuse a ``cache`` that is none.
+
+    Raises:
+        ConfigurationError: it is something else.
+    """
+    check_function(getattr(cache, "response", None), option="cache=", wanted="a Cache")
 
 
 def check_paths(paths: Iterable[str]) -> tuple[str, ...]:
@@ -101,14 +111,16 @@ def session_was_read(session: Any) -> bool:
     return bool(session) if accessed is None else bool(accessed)
 
 
-def address(scope: Scope) -> tuple[str, str, str]:
-    """Origin, path and query of a request, as its visitor sees them."""
+def address(scope: Scope) -> tuple[str, str, str, str]:
+    """Origin, path, target and query of a request (see ``Exchange``), as its visitor sees them."""
     host = get(scope["headers"], b"host") or b""
     raw: bytes = scope.get("raw_path") or b""
     path = raw.partition(b"?")[0].decode("latin-1") or quote(scope["path"])
     return (
         f"{scope['scheme']}://{host.decode('latin-1').lower()}",
         path,
+        # The first two have no line break in them, so nothing else reads like this.
+        f"{path}\n{scope.get('root_path', '')}\n{scope['path']}",
         scope["query_string"].decode("latin-1"),
     )
 
@@ -122,7 +134,7 @@ class _Exchange:
         self._app, self._scope, self._receive, self._send, self._pages = app, scope, receive, send, pages
         self.headers: Headers = list(scope["headers"])
         self.given: Headers = []
-        self.origin, self.path, self.query = address(scope)
+        self.origin, self.path, self.target, self.query = address(scope)
         self._capture: _Capture | None = None
 
     def is_personal(self) -> bool:

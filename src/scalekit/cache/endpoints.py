@@ -19,10 +19,12 @@ from functools import update_wrapper
 from hashlib import blake2b
 from types import FunctionType
 from typing import Any, NamedTuple, ParamSpec, Protocol, TypeVar, overload
+from urllib.parse import quote, unquote_to_bytes
 
 from scalekit._options import check_items
 from scalekit._steps import Steps, run, run_async
-from scalekit.cache.response import Kept, Rules, answer, keep, refusal, takes_part, variant
+from scalekit.cache.functions import is_callers_own
+from scalekit.cache.response import Kept, Rules, answer, is_whole, keep, refusal, takes_part, variant
 from scalekit.errors import ConfigurationError
 from scalekit.types import Colour, Headers
 
@@ -50,6 +52,9 @@ class Exchange(Protocol):
     """Scheme and host."""
     path: str
     """As the visitor sees it, with what the application is mounted at."""
+    target: str
+    """What tells pages of one path apart: how it was spelled, and what the application is asked for, where
+    something has rewritten it."""
     query: str
     headers: Headers
     """The request's."""
@@ -57,7 +62,7 @@ class Exchange(Protocol):
     """Of the response, set before the function is called: they belong to this request."""
 
     def is_personal(self) -> bool:
-        """Whether the session was looked at."""
+        """Whether the response depends on this visitor: the session was looked at."""
         ...
 
     def parts(self, result: Any, /) -> Any:
@@ -81,8 +86,9 @@ class _Visit:
         try:
             self.result = yield self._call()
         except Exception as error:
-            # An HTTP error may have headers. Others see only what they could have been told themselves.
-            if not (self.exchange.is_personal() or getattr(error, "headers", None)):
+            # An HTTP error may have headers, and others a response. Else nobody is told more than they could
+            # have been told themselves.
+            if not (self.exchange.is_personal() or _has_a_response(error)):
                 raise
             self.error = error
             return None
@@ -91,6 +97,8 @@ class _Visit:
             why: str | None = "it is streamed, or does more when it has been sent"
         elif self.exchange.is_personal():
             why = "the session was read"
+        elif not is_whole(parts.headers, parts.body):
+            why = "its body is not as long as its Content-Length"
         else:
             why = refusal(parts.status, parts.headers, self._rules, size=len(parts.body))
         if why is not None or parts is None:
@@ -130,6 +138,7 @@ class Pages:
             self.place(exchange.path),
             exchange.method,
             exchange.origin,
+            exchange.target,
             exchange.query,
             variant(exchange.headers, self.rules),
             visit,
@@ -152,6 +161,7 @@ class Pages:
         )
 
     def place(self, path: str) -> str:
+        path = quote(unquote_to_bytes(path))  # however it is spelled
         return blake2b(f"{self.name}\0{path}".encode(), digest_size=16).hexdigest()
 
     def tag(self, path: str) -> str:
@@ -162,14 +172,22 @@ def _is_kept(kept: Kept | None) -> bool:
     return kept is not None
 
 
+def _has_a_response(error: Exception) -> bool:
+    return bool(getattr(error, "headers", None)) or any(
+        is_callers_own(type(value)) for value in (*error.args, *vars(error).values())
+    )
+
+
 async def _lookup_async(
-    place: str, method: str, origin: str, query: str, variant: str, visit: Any
+    place: str, method: str, origin: str, target: str, query: str, variant: str, visit: Any
 ) -> Kept | None:
     kept: Kept | None = await run_async(visit.steps())
     return kept
 
 
-def _lookup_sync(place: str, method: str, origin: str, query: str, variant: str, visit: Any) -> Kept | None:
+def _lookup_sync(
+    place: str, method: str, origin: str, target: str, query: str, variant: str, visit: Any
+) -> Kept | None:
     kept: Kept | None = run(visit.steps())
     return kept
 

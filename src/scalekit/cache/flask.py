@@ -27,6 +27,7 @@ class FlaskExchange:
         self.given: Headers = []
         self.origin = f"{request.scheme}://{request.host.lower()}"
         self.path = quote(request.root_path + request.path)
+        self.target = ""  # the view is asked for the path as it is
         self.query = request.query_string.decode("latin-1")
 
     def is_personal(self) -> bool:

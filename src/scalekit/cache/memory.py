@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from scalekit._forks import renew_in_children
+from scalekit._options import check_count
 from scalekit.cache import versions
 from scalekit.cache.backend import MAX_TAGS, Lease, Lookup, immediate
 from scalekit.cache.entry import (
@@ -25,7 +26,6 @@ from scalekit.cache.entry import (
     without_refresh,
 )
 from scalekit.cache.entry import versions as versions_of
-from scalekit.errors import ConfigurationError
 from scalekit.types import Colour
 
 _GENERATION = ""  # a tag that nobody else can have: names are not empty
@@ -48,9 +48,9 @@ class MemoryBackend:
     limit: int | None = None
 
     def __init__(self, *, max_entries: int = 10_000, clock: Callable[[], float] = time.time) -> None:
-        if max_entries < 1:
-            raise ConfigurationError(f"max_entries={max_entries!r}: at least 1 is needed")
-        self._max_entries = max_entries
+        self._max_entries = check_count(
+            max_entries, option="max_entries=", least=1, cure="10_000 is the default"
+        )
         self._clock = clock
         self._values: OrderedDict[str, tuple[float, bytes]] = OrderedDict()  # when it ends, and what it is
         self._records: OrderedDict[str, bytes] = OrderedDict()

@@ -128,6 +128,11 @@ class Patience:
             None if value is None else seconds(value, name=name, minimum=0.001)
             for name, value in (("soft_timeout", soft_timeout), ("hard_timeout", hard_timeout))
         )
+        for name, value in (("soft_timeout", soft), ("hard_timeout", hard)):
+            if value is not None and value > _MAX_LIFE:  # no clock counts so far
+                raise ConfigurationError(
+                    f"{name}={value:g} is over {_MAX_LIFE:g} seconds (100 years); None waits for ever"
+                )
         if soft is not None and hard is not None and soft >= hard:
             raise ConfigurationError(
                 f"soft_timeout={soft_timeout!r} must be below hard_timeout={hard_timeout!r}: a caller would "
@@ -158,7 +163,10 @@ def _number(value: object, *, name: str, most: float = math.inf, cure: str) -> f
     elif value == math.inf:
         limit = "finite"
     else:
-        return float(value)
+        try:
+            return float(value)
+        except OverflowError:  # an int that no float comes near
+            limit = "finite"
     raise ConfigurationError(f"{name}={value!r:.60} must be {limit}; {cure}")
 
 

@@ -58,6 +58,8 @@ class RedisBackend:
     local = False
 
     def __init__(self, client: Any, *, prefix: str = "c:") -> None:
+        if not isinstance(prefix, str):
+            raise ConfigurationError(f"prefix= must be text, such as 'c:', not {type(prefix).__name__}")
         if len(prefix) > _MAX_PREFIX or not (prefix.isascii() and prefix.isprintable()):
             raise ConfigurationError(
                 f"prefix={prefix!r:.120}: at most {_MAX_PREFIX} printable ASCII characters"
@@ -82,7 +84,8 @@ class RedisBackend:
         """
         check_names(options, LinkOptions, taker=f"{cls.__name__}.from_url", named=["prefix"])
         timeout = options.setdefault("timeout", TIMEOUT)
-        options.setdefault("connect_timeout", min(timeout, 0.5))
+        if isinstance(timeout, int | float):  # else the link says what is wrong with it
+            options.setdefault("connect_timeout", min(timeout, 0.5))
         return cls(Redis.from_url(url, **options, spare_callers=True), prefix=prefix)
 
     def using(self, colour: Colour) -> "_Entries":

@@ -2,15 +2,16 @@
 
 Rules:
 
-* A request takes part if it is a GET or HEAD without ``Authorization``, without ``Range``, and without
-  cookies other than those that are ignored. All others pass: they are answered as without a cache, and
-  leave nothing.
+* A request takes part if it is a GET or HEAD without ``Authorization``, without ``Range``, without a body
+  (an application may look at it, and no key has it), and without cookies other than those that are ignored.
+  All others pass: they are answered as without a cache, and leave nothing.
 * What may be one visitor's is never kept: a response of a run that has read the session or that sets a
   cookie, and one whose ``Cache-Control`` says ``private``, ``no-store`` or ``no-cache``.
 * A page is kept for what its key tells apart: scheme, host, path, query and the headers in ``vary``. If its
   own ``Vary`` names another header, or ``*``, it is not kept: others would get what is not meant for them.
-* Kept are the statuses 200, 301, 308, 404 and 410, with all of the body at hand and not larger than
-  ``max_size``.
+* Kept are the statuses 200, 301, 308, 404 and 410, with all of the body at hand, as long as its
+  ``Content-Length`` says, and not larger than ``max_size``.
+* ``Age`` goes on from what the page says itself: it may come from another cache.
 * The entity tag is a hash of the body, hence equal on every server; one that the page has is left to it.
 * Nobody can recall what a browser keeps. So it is told to ask each time (``no-cache``), which costs a 304,
   unless ``max_age`` or the page itself say how long it need not.
@@ -23,6 +24,7 @@ from fnmatch import fnmatchcase
 from hashlib import blake2b
 
 from scalekit._http import get, matches_etag, vary_on
+from scalekit._options import check_count, check_text
 from scalekit.errors import ConfigurationError
 from scalekit.types import Headers
 
@@ -64,12 +66,15 @@ class Rules:
                 raise ConfigurationError(
                     f"vary={name.decode()!r}: a page that depends on it is one visitor's, and is not kept"
                 )
-        if self.max_age < 0 or self.max_size < 1:
-            raise ConfigurationError(f"max_age={self.max_age}, max_size={self.max_size}: one is out of range")
+        check_count(self.max_size, option="max_size=", least=1, cure="it is the bytes of the largest body")
 
 
 def rules(*, vary: Iterable[str], ignore_cookies: Iterable[str], max_age: float, max_size: int) -> Rules:
     """:class:`Rules` of options as they are written."""
+    vary, ignore_cookies = tuple(vary), tuple(ignore_cookies)
+    for option, given in (("vary=", vary), ("ignore_cookies=", ignore_cookies)):
+        for name in given:
+            check_text(name, option=option, wanted="a list of names, as text")
     names = sorted({name.strip().lower() for name in vary})
     return Rules(
         vary=tuple(name.encode("latin-1", "replace") for name in names),
@@ -87,7 +92,8 @@ class Kept:
         status: the HTTP status.
         headers: with ``etag``, ``vary`` and ``cache-control``.
         body: all of it.
-        made: when, in seconds since 1970 by the clock of the server that made it.
+        made: when, in seconds since 1970 by the clock of the server that made it; less the ``Age`` it came
+            with.
     """
 
     status: int
@@ -101,7 +107,9 @@ def takes_part(method: str, headers: Iterable[tuple[bytes, bytes]], rules: Rules
     if method not in ("GET", "HEAD"):
         return False
     for name, value in headers:
-        if name in (b"authorization", b"range"):
+        if name in (b"authorization", b"range", b"transfer-encoding"):
+            return False
+        if name == b"content-length" and value.strip() != b"0":
             return False
         if name == b"cookie" and not _all_ignored(value, rules.ignore_cookies):
             return False
@@ -143,10 +151,18 @@ def refusal(
     return None
 
 
+def is_whole(headers: Iterable[tuple[bytes, bytes]], body: bytes) -> bool:
+    """Whether ``body`` is as long as the headers say: one that broke off is nobody's page."""
+    length = get(headers, b"content-length")
+    return length is None or length.strip() == b"%d" % len(body)
+
+
 def keep(
     status: int, headers: Iterable[tuple[bytes, bytes]], body: bytes, rules: Rules, *, now: float
 ) -> Kept:
     """A response, for which there is no :func:`refusal`, with what caches need to know of it."""
+    headers = list(headers)
+    age = get(headers, b"age") or b""
     kept: Headers = [(name.lower(), value) for name, value in headers]
     kept = [pair for pair in kept if pair[0] not in _MOMENTARY]
     for name in rules.vary:
@@ -156,7 +172,9 @@ def keep(
         kept.append((b"cache-control", lifetime))
     if status == 200 and get(kept, b"etag") is None:
         kept.append((b"etag", b'"%b"' % blake2b(body, digest_size=16).hexdigest().encode()))
-    return Kept(status, tuple(kept), body, now)
+    # RFC 9111 counts to 2^31 seconds.
+    made = now - min(int(age), 2**31) if age.isdigit() and len(age) < 20 else now
+    return Kept(status, tuple(kept), body, made)
 
 
 def answer(kept: Kept, headers: Sequence[tuple[bytes, bytes]], *, now: float) -> tuple[int, Headers, bytes]:

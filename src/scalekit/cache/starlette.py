@@ -87,13 +87,15 @@ class StarletteExchange:
         self._session = scope.get("session")
         self.method: str = scope["method"]
         self.headers: Headers = list(scope["headers"])
-        self.origin, self.path, self.query = address(scope)
+        self.origin, self.path, self.target, self.query = address(scope)
         self.given: Headers = [] if response is None else list(response.headers.raw)
+        # A dependency has chosen it, for this request; FastAPI leaves it None otherwise.
+        self._has_status = response is not None and response.status_code is not None
         self._tasks = tasks
         self._begun = len(tasks.tasks) if tasks is not None else 0
 
     def is_personal(self) -> bool:
-        return session_was_read(self._session)
+        return self._has_status or session_was_read(self._session)
 
     def parts(self, result: Any, /) -> Any:
         if self._tasks is not None and len(self._tasks.tasks) > self._begun:

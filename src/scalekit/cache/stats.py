@@ -8,6 +8,7 @@ from dataclasses import dataclass, fields
 from typing import TypeAlias
 
 from scalekit._forks import renew_in_children
+from scalekit._options import check_function
 
 _log = logging.getLogger("scalekit.cache")
 
@@ -93,6 +94,7 @@ class Counter:
 
     def on(self, hook: Hook) -> Callable[[], None]:
         """Call ``hook`` with each count from now on. Returns what takes it away."""
+        check_function(hook, option="hook", wanted="a function of a name and a number")
         with self._lock:
             self._hooks = (*self._hooks, hook)
 

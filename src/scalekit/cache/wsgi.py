@@ -14,7 +14,7 @@ from scalekit._durations import Duration
 from scalekit._http import from_wsgi, get, request_headers, to_wsgi
 from scalekit._options import check_application
 from scalekit._steps import run
-from scalekit.cache.asgi import CONDITIONS, check_paths, is_page, session_was_read
+from scalekit.cache.asgi import CONDITIONS, check_cache, check_paths, is_page, session_was_read
 from scalekit.cache.endpoints import Pages, Parts
 from scalekit.cache.response import refusal, takes_part
 from scalekit.types import Environ, Headers, WSGIBody
@@ -51,6 +51,7 @@ class ResponseMiddleware:
             cure="use ResponseMiddleware of scalekit.cache.asgi",
         )
         self.app = app
+        check_cache(cache)
         self._paths = check_paths(paths)
         self._pages: Pages = cache.response(ttl=ttl, **options).pages(f"wsgi:{self._paths}", "sync")
 
@@ -67,6 +68,7 @@ class ResponseMiddleware:
             start_response(_status(result.status), to_wsgi(result.headers))
             return [result.body]
         captured: _Capture = result
+        captured.is_sent = True
         start_response(captured.status, captured.headers)
         return captured.body
 
@@ -95,6 +97,7 @@ class _Exchange:
         self.origin = f"{scheme}://{rest.partition('/')[0].lower()}"
         path = environ.get("SCRIPT_NAME", "") + environ.get("PATH_INFO", "")
         self.path = quote(path.encode("latin-1"))
+        self.target = ""  # the application is asked for the path as it is
         self.query = environ.get("QUERY_STRING", "")
 
     def is_personal(self) -> bool:
@@ -117,7 +120,7 @@ class _Capture:
     """What an application answers: ``status`` and ``headers`` for the server, and ``body``, read or not."""
 
     def __init__(self, app: "WSGIApplication", environ: Environ, pages: Pages) -> None:
-        self.status, self.headers = "", list[tuple[str, str]]()
+        self.status, self.headers, self.is_sent = "", list[tuple[str, str]](), False
         self._written: list[bytes] = []
         body = app(environ, self._start)
         if not self.status:  # a generator starts its response when it is first asked
@@ -133,6 +136,8 @@ class _Capture:
             self.body = _After(self._written, body)
 
     def _start(self, status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Any:
+        if self.is_sent and exc_info is not None:
+            raise exc_info[1]  # PEP 3333: it is too late for another response
         self.status, self.headers = status, headers
         return self._written.append
 
