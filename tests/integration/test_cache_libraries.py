@@ -1,5 +1,6 @@
 """The cache beside libraries that keep sessions of their own."""
 
+import time
 from pathlib import Path
 
 import flask_sqlalchemy
@@ -9,6 +10,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from scalekit.cache import Cache
 from scalekit.cache.memory import MemoryBackend
+from tests.ops.child import wait_until
 
 
 class Base(DeclarativeBase): ...
@@ -48,4 +50,33 @@ def test_flask_sqlalchemy(tmp_path: Path) -> None:
         db.session.add(Note(id=1, text="one"))
         db.session.commit()
     assert notes() == ["one"]
+    cache.close_sync()
+
+
+def test_flask_sqlalchemy_in_the_background(tmp_path: Path) -> None:
+    """21. `session=app.app_context` of a query is entered around its runs; on Cache it makes no session."""
+    app = Flask(__name__)
+    app.config["SQLALCHEMY_DATABASE_URI"] = f"sqlite:///{tmp_path}/db"
+    db = flask_sqlalchemy.SQLAlchemy(app, model_class=Base)
+    cache = Cache(MemoryBackend(), session=app.app_context)
+    cache.watch(db.session)
+
+    @cache.query(ttl=60, stale_while_revalidate=60, session=app.app_context)
+    def notes() -> list[str]:
+        return list(db.session.scalars(select(Note.text)))
+
+    @cache.query(ttl=60, stale_while_revalidate=60)
+    def forgotten() -> list[str]:
+        return list(db.session.scalars(select(Note.text)))
+
+    with app.app_context():
+        Base.metadata.create_all(db.engine)
+        assert notes() == forgotten() == []
+        db.session.add(Note(id=1, text="one"))
+        db.session.commit()
+        cache._core.clock = lambda: time.time() + 61
+        assert notes() == forgotten() == []
+    wait_until(lambda: (cache.stats().fills, cache.stats().failures) == (3, 1), "one succeeds, one fails")
+    with app.app_context():
+        assert notes() == ["one"]
     cache.close_sync()

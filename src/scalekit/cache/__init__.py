@@ -73,7 +73,7 @@ class Cache:
     """A cache of query results over a back end.
 
     Args:
-        backend: a ``RedisBackend`` or a ``MemoryBackend``.
+        backend: a ``RedisBackend``, a ``MemcachedBackend`` or a ``MemoryBackend``, or one of your own.
         local_entries: how many results this process also keeps in its own memory, in front of the back end; 0
             (default) keeps none.
         local_bytes: how many bytes these may take together, 64 MiB by default. Estimated: 600 each, and the
@@ -84,8 +84,8 @@ class Cache:
             Mostly that is gone within milliseconds then, ``local_ttl`` is for when the connection is lost,
             and results stay in memory for their whole ``ttl``. Without it they stay for ``local_ttl``.
         session: what makes a session for runs in the background, of functions that take one: a
-            ``sessionmaker``, ``cluster.session``, or a generator function that yields one. See
-            :meth:`query`.
+            ``sessionmaker``, ``cluster.session``, or a generator function that yields one. Functions that
+            take none do not use it: what they need, such as ``app.app_context``, goes to :meth:`query`.
 
     Raises:
         ConfigurationError: ``backend`` is none, or a number is out of range.

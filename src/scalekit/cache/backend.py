@@ -12,7 +12,11 @@ Rules, which make a result that was computed before an invalidation unable to ap
   no lease on anything that carries it. A mark ends by itself: a writer that died leaves misses, no old data.
 * The *generation* is a tag that every lookup carries without naming it: to drop it is to drop everything.
 
-What is under a key is described in :mod:`scalekit.cache.entry`.
+What is under a key is described in :mod:`scalekit.cache.entry`, the record of a tag in
+:mod:`scalekit.cache.versions`.
+
+Whoever writes a back end has what it takes here: the protocols, what they speak of, and ``Steps``, a
+generator that yields what a client's calls return and is sent what they answer.
 """
 
 from collections.abc import Callable, Sequence
@@ -23,6 +27,8 @@ from typing import Any, NamedTuple, ParamSpec, Protocol, TypeVar, runtime_checka
 from scalekit._steps import Steps
 from scalekit.cache.entry import Found
 from scalekit.types import Colour
+
+__all__ = ["MAX_TAGS", "Backend", "Entries", "Found", "Lease", "Lookup", "Steps", "immediate"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -61,8 +67,10 @@ class Lease:
 class Entries(Protocol):
     """One colour of a back end.
 
-    Each method is a generator, driven by :func:`scalekit._steps.run` or ``run_async``. A server that fails
-    raises :class:`~scalekit.errors.BackendError`. Times are seconds.
+    Each method is a generator of steps: it yields what a call of the client returned, a value or an
+    awaitable, and is sent the answer; so one text serves both colours. What has nothing to wait for is a
+    plain function under :func:`immediate`. A server that fails raises
+    :class:`~scalekit.errors.BackendError`. Times are seconds.
     """
 
     limit: int | None
