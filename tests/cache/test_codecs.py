@@ -203,7 +203,7 @@ def codec(returns: Any) -> Codec:
     ],
 )
 def test_what_comes_back_is_what_went_in(returns: Any, value: Any) -> None:
-    """By value and by type, all the way down."""
+    """24. By value and by type, all the way down."""
     made = codec(returns)
     back = made.decode(made.encode(value))
     assert back == value or value != value
@@ -262,7 +262,7 @@ def test_an_aware_datetime_comes_back_in_utc() -> None:
     ],
 )
 def test_what_would_change_is_refused(returns: Any, value: Any) -> None:
-    """At once, on the first call, with the function and the cure; never silently on the second."""
+    """24. At once, on the first call, with the function and the cure; never silently on the second."""
     with pytest.raises(UncacheableResult, match=r"^f: .*(return plain data|annotated)"):
         codec(returns).encode(value)
 
@@ -413,7 +413,7 @@ def test_bytes_that_nobody_here_has_written() -> None:
 
 
 def test_unreadable_bytes_are_an_error_that_the_cache_knows() -> None:
-    """Another type's payload never becomes a result."""
+    """24. Another type's payload never becomes a result."""
     reader: Callable[[bytes], Any] = codec(list[Row]).decode
     for payload in (codec(int).encode(1), b"", b"\xc1"):
         with pytest.raises(msgspec.MsgspecError):

@@ -23,6 +23,7 @@ from scalekit.cache.memory import MemoryBackend
 from scalekit.cache.versions import writers
 from scalekit.errors import BackendError, BackendUnavailable, ConfigurationError
 from tests.cache._shop import Base, Product, define
+from tests.faults import FaultProxy
 from tests.patience import TIMEOUTS
 from tests.servers import wait_until
 
@@ -435,6 +436,40 @@ def test_no_transaction_counts_for_ever(engine: Engine, end: str) -> None:
     gc.collect()
     gc.collect()  # the connection, once the session is gone
     assert cache._core.dirty == 0
+
+
+@pytest.mark.parametrize("kind", TIMEOUTS)
+def test_this_process_memory_is_the_first_to_know(
+    engine: Engine, kind: str, request: pytest.FixtureRequest, prefix: str
+) -> None:
+    """7, 8. Gone from it by the end of `commit()`, also if the back end is away; a rollback leaves it."""
+    server = request.getfixturevalue(f"{kind}_server")
+    made = getattr(importlib.import_module(f"scalekit.cache.{kind}"), f"{kind.title()}Backend")
+    with FaultProxy(server.host, server.port) as proxy:
+        backend = made.from_url(proxy.url(server.url), prefix=prefix)
+        # Without a channel, and for an hour: nothing else would drop it.
+        cache = Cache(backend, local_entries=10, local_ttl=3600, channel=False)
+        maker, price = sessionmaker(engine), define(cache)
+        cache.watch(maker)
+
+        def seen() -> int:
+            with maker() as session:
+                return int(price(session))
+
+        for committed in (2, 3):
+            assert seen() == committed - 1
+            with maker() as session:
+                session.execute(change(9))
+                session.rollback()
+            assert seen() == committed - 1
+            assert cache.stats().computes == committed - 1
+            if committed == 3:
+                proxy.refuse()
+            with maker.begin() as session:
+                session.execute(change(committed))
+            assert seen() == committed
+        proxy.pass_through()
+        cache.close_sync()
 
 
 COMMON = """

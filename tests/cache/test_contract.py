@@ -25,7 +25,7 @@ def test_threads_find_the_contract_kept(backend: Backend) -> None:
 
 
 async def test_tasks_find_the_contract_kept(backend: Backend) -> None:
-    """The same with tasks of an event loop."""
+    """1, 6, 9. The same with tasks of an event loop."""
     await check_backend_async(backend)
     closing = backend.using("async").close()
     if closing is not None:

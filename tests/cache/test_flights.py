@@ -47,7 +47,7 @@ MINE = found(b"version1", token=TOKEN)
     ],
 )
 async def test_who_shares(leader: Found | None, lease: Any, later: Found | None, part: Part) -> None:
-    """Those who found no sign of an invalidation since it began; who cannot tell takes part in the next."""
+    """6. Those who found no sign of an invalidation since it began; who cannot tell shares the next."""
     flights = AsyncFlights()
     flight, first = flights.enter("k", ("t",), leader, called=0)
     assert first is Part.LEAD
@@ -61,7 +61,7 @@ async def test_who_shares(leader: Found | None, lease: Any, later: Found | None,
 @pytest.mark.parametrize("lease", [LEASE, None])
 @pytest.mark.parametrize("later", [ONE, TWO, NONE, None])
 async def test_who_called_before_it_began_shares(lease: Lease | None, later: Found | None) -> None:
-    """Whatever was found: what was invalidated before the call, the function sees."""
+    """6. Whatever was found: what was invalidated before the call, the function sees."""
     flights = AsyncFlights()
     flight, _ = flights.enter("k", ("t",), ONE, called=0)
     flight.begin(lease)
@@ -69,7 +69,7 @@ async def test_who_called_before_it_began_shares(lease: Lease | None, later: Fou
 
 
 def test_detached_flights_land_unseen() -> None:
-    """Who is in one stays; who comes later starts another, which the first does not end."""
+    """6. Who is in one stays; who comes later starts another, which the first does not end."""
     flights = SyncFlights()
     first, _ = flights.enter("k", ("t",), NONE, called=0)
     flights.detach(set(), {"other"})

@@ -15,7 +15,7 @@ import pytest
 from scalekit._steps import Steps, run
 from scalekit.cache import listening
 from scalekit.cache.channel import Cursor, Heard, Lost, Message
-from scalekit.cache.listening import Hearing, Listener
+from scalekit.cache.listening import Hearing, Listener, block_of
 from scalekit.errors import BackendUnavailable
 from scalekit.types import Colour
 
@@ -334,3 +334,8 @@ def test_a_child_listens_for_itself() -> None:
     until(lambda: ear.told)
     assert ear.told[0] == "flush"
     listener.stop()
+
+
+def test_how_often_it_asks() -> None:
+    """8. Four times in the bound, so that it moves on in time; once a second at least, 40 times at most."""
+    assert [block_of(bound) for bound in (0.4, 1.0, 60.0, 0.01)] == [0.1, 0.25, 1.0, 0.025]

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from scalekit._steps import run
-from scalekit.cache import Cache, leading, runtime
+from scalekit.cache import Cache, leading, runtime, waiting
 from scalekit.cache.backend import Backend, Lease, Lookup
 from scalekit.cache.entry import Miss, judge
 from scalekit.cache.memory import MemoryBackend
@@ -175,6 +175,32 @@ async def test_a_waiter_that_is_cancelled(backend: Backend) -> None:
     assert results == [1] * 4
     assert runs == 1
     await cache.close()
+
+
+def test_a_holder_that_never_comes_back(backend: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
+    """2. Its lease ends by itself; who waits has slept for 10 ms more than that at most, and computes."""
+    pauses: list[float] = []
+    pause = waiting.pause
+
+    def noted(*args: float) -> float:
+        pauses.append(pause(*args))
+        return pauses[-1]
+
+    monkeypatch.setattr(waiting, "pause", noted)
+    cache = Cache(backend)
+
+    @cache.query(ttl=60, tags=["t"])
+    def answer() -> int:
+        return 1
+
+    entries, lookup = backend.using("sync"), Lookup(answer.key(), ("t",))
+    ttl = 2.0 if kind_of(backend) == "memcached" else 0.5  # it counts in seconds, and takes two for the least
+    lease: Any = run(entries.acquire(lookup, run(entries.read([lookup]))[0], ttl=ttl))
+    assert lease.mine
+    assert answer() == 1
+    assert ttl / 4 < sum(pauses) <= ttl + 0.01
+    assert cache.stats().waits == cache.stats().computes == 1
+    cache.close_sync()
 
 
 def test_results_that_are_not_wanted(backend: Backend) -> None:

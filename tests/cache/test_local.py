@@ -33,7 +33,7 @@ def kept(local: Local, keys: Iterable[str]) -> str:
 
 
 def test_without_reports_the_time_counts_from_the_question() -> None:
-    """17. At most the tier's own time after the back end was asked, however long it took to answer."""
+    """8. At most the tier's own time after the back end was asked, however long it took to answer."""
     local, clock = make(ttl=10)
     mark = local.mark()
     clock.now = 9.9
@@ -141,7 +141,7 @@ def test_the_drops_that_are_remembered_are_bounded() -> None:
 
 
 def test_bounded_by_entries_and_by_bytes() -> None:
-    """20. Never more than either; one that is too large by itself drives nothing out."""
+    """Never more than either; one that is too large by itself drives nothing out."""
     local, _ = make(max_entries=50)
     for number in range(500):
         put(local, str(number))

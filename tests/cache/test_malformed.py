@@ -65,7 +65,7 @@ async def test_a_reply_of_another_shape_is_an_outage(colour: Any, call: str, dat
 
 
 async def test_a_server_that_makes_no_sense_is_none() -> None:
-    """The query runs as without a cache, and its caller gets the result."""
+    """14. The query runs as without a cache, and its caller gets the result."""
     with scripted(lambda sock: sock.sendall(b"*1\r\n:1\r\n")) as server:
         cache = Cache(RedisBackend.from_url(server.url, timeout=10))
 

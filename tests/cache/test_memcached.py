@@ -675,7 +675,7 @@ async def test_a_server_that_cannot_keep_leases(prefix: str) -> None:
 
 
 async def test_a_full_server_is_one_that_cannot_keep(prefix: str) -> None:
-    """Out of memory and not allowed to drop anything: results are returned, and not stored."""
+    """14. Out of memory and not allowed to drop anything: results are returned, and not stored."""
     with Memcached(memory=2, options=["-M"]) as server:
         backend = MemcachedBackend.from_url(server.url, prefix=prefix, **PATIENT)
         entries: Any = backend.using("sync")

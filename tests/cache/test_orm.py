@@ -181,7 +181,7 @@ WAYS = [value for name, value in list(globals().items()) if name.startswith("by_
 
 @pytest.mark.parametrize("way", WAYS)
 def test_a_commit_drops_what_reads_its_tables(engine: Engine, way: Any) -> None:
-    """However the table is changed; after commit() returns the next reader computes."""
+    """8. However the table is changed; after commit() returns the next reader computes."""
     maker = sessionmaker(engine)
     cache = Cache(MemoryBackend())
     cache.watch(maker)
@@ -202,7 +202,7 @@ def test_a_commit_drops_what_reads_its_tables(engine: Engine, way: Any) -> None:
 
 @pytest.mark.parametrize("way", WAYS)
 def test_a_rollback_drops_nothing(engine: Engine, way: Any) -> None:
-    """By rollback(), by close(), and by an error in the block."""
+    """7. By rollback(), by close(), and by an error in the block."""
     maker = sessionmaker(engine)
     cache = Cache(MemoryBackend())
     cache.watch(maker)
@@ -229,7 +229,7 @@ def test_a_rollback_drops_nothing(engine: Engine, way: Any) -> None:
 
 
 def test_other_tables_are_left_alone(engine: Engine) -> None:
-    """A commit drops what reads the tables it changed: subclasses' own, and secondary tables."""
+    """7, 8. A commit drops what reads the tables it changed: subclasses' own, and secondary tables."""
     maker = sessionmaker(engine)
     cache = Cache(MemoryBackend())
     cache.watch(maker)
@@ -255,7 +255,7 @@ def test_other_tables_are_left_alone(engine: Engine) -> None:
 
 
 def test_a_mapped_subclass_reads_all_its_tables(engine: Engine) -> None:
-    """Rows of a joined subclass come from two tables; a change of either drops them."""
+    """8. Rows of a joined subclass come from two tables; a change of either drops them."""
     maker = sessionmaker(engine)
     cache = Cache(MemoryBackend())
     cache.watch(maker)
@@ -270,7 +270,7 @@ def test_a_mapped_subclass_reads_all_its_tables(engine: Engine) -> None:
 
 
 def test_savepoints(engine: Engine) -> None:
-    """What a savepoint changed counts if it was released, and not if it was rolled back."""
+    """7. What a savepoint changed counts if it was released, and not if it was rolled back."""
     maker = sessionmaker(engine)
     cache = Cache(MemoryBackend())
     cache.watch(maker)
@@ -298,7 +298,7 @@ def test_savepoints(engine: Engine) -> None:
 
 
 def test_inside_a_transaction_with_changes_the_cache_is_out_of_use(engine: Engine) -> None:
-    """Neither read (it would hide the own changes) nor written (they may be rolled back)."""
+    """11. Neither read (it would hide the own changes) nor written (they may be rolled back)."""
     maker = sessionmaker(engine)
     cache = Cache(MemoryBackend())
     cache.watch(maker)
@@ -317,7 +317,7 @@ def test_inside_a_transaction_with_changes_the_cache_is_out_of_use(engine: Engin
 
 
 def test_a_function_that_writes_is_not_stored(engine: Engine) -> None:
-    """Its result is its caller's; what it wrote may yet be rolled back."""
+    """11. Its result is its caller's; what it wrote may yet be rolled back."""
     maker = sessionmaker(engine)
     cache = Cache(MemoryBackend())
     cache.watch(maker)
@@ -336,7 +336,7 @@ def test_a_function_that_writes_is_not_stored(engine: Engine) -> None:
 
 
 def test_a_session_on_a_connection_of_its_callers(engine: Engine) -> None:
-    """As test suites have it: commit() releases a savepoint, a commit to who shares the connection."""
+    """7, 8. As test suites have it: commit() releases a savepoint, a commit to who shares the connection."""
     with engine.connect() as connection, connection.begin() as outer:
         maker = sessionmaker(connection, join_transaction_mode="create_savepoint")
         cache = Cache(MemoryBackend())
@@ -352,7 +352,7 @@ def test_a_session_on_a_connection_of_its_callers(engine: Engine) -> None:
 
 
 def test_until_the_callers_connection_commits(engine: Engine) -> None:
-    """A session's commit() inside somebody else's transaction commits nothing; the COMMIT does."""
+    """8. A session's commit() inside somebody else's transaction commits nothing; the COMMIT does."""
     maker = sessionmaker(engine)
     cache, other_cache = Cache(MemoryBackend()), Cache(MemoryBackend())
     readers = []
@@ -375,7 +375,7 @@ def test_until_the_callers_connection_commits(engine: Engine) -> None:
 
 
 def test_the_callers_connection_rolls_back(engine: Engine) -> None:
-    """Then there is nothing to drop at its end, and the connection is like any other again."""
+    """7. Then there is nothing to drop at its end, and the connection is like any other again."""
     maker = sessionmaker(engine)
     cache = Cache(MemoryBackend())
     cache.watch(maker)
@@ -392,7 +392,7 @@ def test_the_callers_connection_rolls_back(engine: Engine) -> None:
 
 
 async def test_until_the_callers_asynchronous_connection_commits(async_engine: AsyncEngine) -> None:
-    """The same for AsyncConnection and AsyncSession."""
+    """8. The same for AsyncConnection and AsyncSession."""
     maker = async_sessionmaker(async_engine)
     cache = Cache(MemoryBackend())
     cache.watch(maker)
@@ -406,7 +406,7 @@ async def test_until_the_callers_asynchronous_connection_commits(async_engine: A
 
 @pytest.mark.parametrize("end", ["commit", "rollback", "close"])
 def test_autocommit(engine: Engine, end: str) -> None:
-    """Each statement is committed by itself, so whatever ends the transaction drops what it changed."""
+    """8. Each statement is committed by itself, so whatever ends the transaction drops what it changed."""
     maker = sessionmaker(engine.execution_options(isolation_level="AUTOCOMMIT"))
     cache = Cache(MemoryBackend())
     cache.watch(maker)
@@ -436,7 +436,7 @@ gone = delete(PRODUCT).returning(PRODUCT.c.id).cte("gone")  # type: ignore[arg-t
     ],
 )
 def test_a_statement_that_changes_two_tables(statement: Any) -> None:
-    """By DML in its CTEs, and by the UPDATE of several tables that MySQL and MariaDB know."""
+    """8. By DML in its CTEs, and by the UPDATE of several tables that MySQL and MariaDB know."""
     assert changed_tables(statement) == {"product", "label"}
 
 
@@ -453,7 +453,7 @@ def test_tables_that_are_only_read_are_not_changed() -> None:
 @pytest.mark.parametrize("by", ["global", "connection argument", "inner function"])
 @pytest.mark.parametrize("rolled_back", ["after", "inside"])
 def test_what_is_uncommitted_is_not_stored(engine: Engine, by: str, rolled_back: str) -> None:
-    """However the function comes by the session that has the changes."""
+    """11. However the function comes by the session that has the changes."""
     maker = sessionmaker(engine)
     cache = Cache(MemoryBackend())
     cache.watch(maker)
@@ -493,7 +493,7 @@ def test_what_is_uncommitted_is_not_stored(engine: Engine, by: str, rolled_back:
 
 
 async def test_uncommitted_rows_of_a_global_asynchronous_session(async_engine: AsyncEngine) -> None:
-    """The same for async_scoped_session."""
+    """11. The same for async_scoped_session."""
     maker = async_sessionmaker(async_engine)
     db = async_scoped_session(maker, asyncio.current_task)
     cache = Cache(MemoryBackend())
@@ -512,7 +512,7 @@ async def test_uncommitted_rows_of_a_global_asynchronous_session(async_engine: A
 
 
 def test_what_a_function_has_committed_is_stored(engine: Engine) -> None:
-    """A session of its own, whose changes everybody sees by the end."""
+    """11. A session of its own, whose changes everybody sees by the end."""
     maker = sessionmaker(engine)
     cache = Cache(MemoryBackend())
     cache.watch(maker)
@@ -566,7 +566,7 @@ def test_a_lone_class_or_table_goes_into_a_list(given: Any) -> None:
 
 
 def test_an_engine_is_watched_with_all_of_its_connections(engine: Engine) -> None:
-    """Core connections, and sessions of whatever maker; with ``execution_options()`` or without."""
+    """8. Core connections, and sessions of whatever maker; with ``execution_options()`` or without."""
     cache = Cache(MemoryBackend())
     cache.watch(engine)
     cache.watch(engine)  # twice is once
@@ -594,7 +594,7 @@ def test_an_engine_is_watched_with_all_of_its_connections(engine: Engine) -> Non
 
 
 async def test_an_asynchronous_engine_is_watched(async_engine: AsyncEngine) -> None:
-    """The same for AsyncConnection."""
+    """8. The same for AsyncConnection."""
     cache = Cache(MemoryBackend())
     cache.watch(async_engine)
 
@@ -641,7 +641,7 @@ def test_only_what_is_watched(engine: Engine) -> None:
 
 
 def test_two_caches(engine: Engine) -> None:
-    """Each is told."""
+    """8. Each is told."""
     maker = sessionmaker(engine)
     readers = []
     for _ in range(2):
@@ -659,7 +659,7 @@ def test_two_caches(engine: Engine) -> None:
 async def test_asynchronous_sessions(
     async_engine: AsyncEngine, redis_url: str, prefix: str, form: str
 ) -> None:
-    """AsyncSession.commit() returns after the cache has been told, in Redis."""
+    """8. AsyncSession.commit() returns after the cache has been told, in Redis."""
     maker = async_sessionmaker(async_engine)
     cache = Cache(RedisBackend.from_url(redis_url, prefix=prefix), local_entries=10)
     runs = 0
@@ -734,7 +734,7 @@ async def test_the_other_wrong_colour_is_found_when_watching(engine: Engine, for
 
 
 def test_a_cache_that_cannot_be_told(engine: Engine, prefix: str, caplog: pytest.LogCaptureFixture) -> None:
-    """The commit succeeds and it is logged; this process makes up for it before it trusts the cache again."""
+    """15. The commit succeeds and it is logged; this process makes up for it before it trusts the cache."""
     with RedisServer(appendonly="yes", appendfsync="always") as server:
         maker = sessionmaker(engine)
         cache = Cache(

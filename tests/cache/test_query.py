@@ -63,7 +63,7 @@ def test_synchronous_functions(backend: Backend) -> None:
 
 
 async def test_callers_share_no_object(backend: Backend) -> None:
-    """What one caller changes nobody else sees: neither those who computed or waited, nor later ones."""
+    """24. What one caller changes nobody else sees: neither those who computed or waited, nor later ones."""
     cache = Cache(backend, local_entries=10, channel=False)
 
     @cache.query(ttl=60)
@@ -81,7 +81,7 @@ async def test_callers_share_no_object(backend: Backend) -> None:
 
 
 async def test_none_and_empty_results_are_cached(backend: Backend) -> None:
-    """They are answers too."""
+    """25. They are answers too."""
     cache, calls = Cache(backend), []
 
     @cache.query(ttl=60)
@@ -99,7 +99,7 @@ async def test_none_and_empty_results_are_cached(backend: Backend) -> None:
 
 
 async def test_a_cold_key_is_computed_once(backend: Backend) -> None:
-    """Five hundred callers at the same time: one runs the function, the others wait for it."""
+    """1. Five hundred callers at the same time: one runs the function, the others wait for it."""
     cache, calls = Cache(backend), 0
 
     @cache.query(ttl=60, reads=["product"])
@@ -115,7 +115,7 @@ async def test_a_cold_key_is_computed_once(backend: Backend) -> None:
 
 
 def test_a_cold_key_is_computed_once_by_threads(backend: Backend) -> None:
-    """The same for threads."""
+    """1. The same for threads."""
     cache, calls = Cache(backend), []
     start = threading.Barrier(20)
     computing = threading.Event()
@@ -136,7 +136,7 @@ def test_a_cold_key_is_computed_once_by_threads(backend: Backend) -> None:
 
 
 async def test_a_cancelled_waiter_cancels_nobody(backend: Backend) -> None:
-    """Those who wait for a computation may leave; it goes on, and is not run again."""
+    """3. Those who wait for a computation may leave; it goes on, and is not run again."""
     cache, calls = Cache(backend), 0
     started, release = asyncio.Event(), asyncio.Event()
 
@@ -164,7 +164,7 @@ async def test_a_cancelled_waiter_cancels_nobody(backend: Backend) -> None:
 
 
 async def test_a_cancelled_leader_hands_over(backend: Backend) -> None:
-    """The one who computes is cancelled: one of those who wait computes, with its own arguments."""
+    """3. The one who computes is cancelled: one of those who wait computes, with its own arguments."""
     cache = Cache(backend)
     computing: list[Any] = []
     started, release = asyncio.Event(), asyncio.Event()
@@ -190,7 +190,7 @@ async def test_a_cancelled_leader_hands_over(backend: Backend) -> None:
 
 
 async def test_an_exception_reaches_all_and_is_not_cached(backend: Backend) -> None:
-    """Everyone who waited sees it; the next call tries again."""
+    """5. Everyone who waited sees it; the next call tries again."""
     cache, calls = Cache(backend), 0
 
     @cache.query(ttl=60)
@@ -229,7 +229,7 @@ async def test_a_function_may_call_itself(backend: Backend) -> None:
 
 
 async def test_invalidate(backend: Backend) -> None:
-    """By the arguments that make the key; other results stay."""
+    """27. By the arguments that make the key; other results stay."""
     cache, calls = Cache(backend, local_entries=10, channel=False), []
 
     @cache.query(ttl=60)
@@ -286,7 +286,7 @@ def test_tags_for_synchronous_code(backend: Backend) -> None:
 
 @pytest.mark.parametrize("by", ["key", "tag"])
 async def test_a_fill_after_an_invalidation_is_never_visible(backend: Backend, by: str) -> None:
-    """What began to compute before is returned to its caller, and served to nobody who comes after."""
+    """6. What began to compute before is returned to its caller, and served to nobody who comes after."""
     cache = Cache(backend, local_entries=10, channel=False)
     source = 1
     read, release = asyncio.Event(), asyncio.Event()
@@ -332,7 +332,7 @@ async def test_an_entry_ends_after_its_ttl() -> None:
 
 @pytest.mark.parametrize("kind", ["async def", "def"])
 async def test_uncacheable_arguments_and_results(backend: Backend, kind: str) -> None:
-    """They are errors on the first call, whatever is in the cache."""
+    """19, 24. They are errors on the first call, whatever is in the cache."""
     cache = Cache(backend)
 
     async def run(function: Callable[..., Any], argument: object) -> Any:

@@ -49,7 +49,7 @@ async def test_what_is_in_redis(redis_server: RedisServer, redis_url: str, prefi
 
 
 async def test_a_hit_is_one_command(redis_url: str, prefix: str) -> None:
-    """The entry and the versions of its tags in one MGET."""
+    """13. The entry and the versions of its tags in one MGET."""
     with RedisServer() as server:
         cache = Cache(RedisBackend.from_url(server.url, prefix=prefix))
 
@@ -303,7 +303,7 @@ def test_dropping_is_as_much_for_a_million_entries(prefix: str) -> None:
 
 
 async def test_another_return_type_is_a_miss(redis_url: str, prefix: str) -> None:
-    """After a release that changed what a function returns, old entries are not read; nor is rubbish."""
+    """24. After a release that changed what a function returns, old entries are not read; nor is rubbish."""
     one, two = (Cache(RedisBackend.from_url(redis_url, prefix=prefix)) for _ in range(2))
 
     @one.query(ttl=60, name="f")
@@ -411,7 +411,7 @@ def test_no_process_serves_what_was_invalidated(
 
 
 async def test_without_redis_the_function_runs(prefix: str) -> None:
-    """Refused: results come from the function, one run at a time, no error; an invalidation raises."""
+    """14. Refused: results come from the function, one run at a time, no error; an invalidation raises."""
     with RedisServer() as server:
         cache, calls = Cache(RedisBackend.from_url(server.url, prefix=prefix, cooldown=0.1)), 0
 
@@ -439,7 +439,7 @@ async def test_without_redis_the_function_runs(prefix: str) -> None:
 
 
 def test_without_redis_a_synchronous_function_runs(prefix: str) -> None:
-    """The same for threads."""
+    """14. The same for threads."""
     with RedisServer() as server:
         cache = Cache(RedisBackend.from_url(server.url, prefix=prefix))
 
@@ -456,7 +456,7 @@ def test_without_redis_a_synchronous_function_runs(prefix: str) -> None:
 
 
 async def test_a_hung_redis_costs_one_timeout(prefix: str) -> None:
-    """One caller waits for a time-out; then the breaker has the function run without asking."""
+    """14. One caller waits for a time-out; then the breaker has the function run without asking."""
     with RedisServer() as server:
         cache = Cache(RedisBackend.from_url(server.url, prefix=prefix, timeout=0.3, cooldown=60))
 
@@ -473,7 +473,7 @@ async def test_a_hung_redis_costs_one_timeout(prefix: str) -> None:
 
 
 async def test_a_full_redis_is_one_that_cannot_keep(prefix: str) -> None:
-    """Out of memory: results are returned, and not stored."""
+    """14. Out of memory: results are returned, and not stored."""
     with RedisServer(maxmemory="1mb", maxmemory_policy="noeviction") as server:
         cache = Cache(RedisBackend.from_url(server.url, prefix=prefix))
 
@@ -527,7 +527,7 @@ def test_a_full_redis_forgets(prefix: str, redis_cluster: RedisCluster, by: str)
 
 
 async def test_redis_that_refuses_writes_does_not_make_a_stampede(prefix: str) -> None:
-    """A query runs once at a time: who calls while it runs waits for the next run, and shares that."""
+    """14. A query runs once at a time: who calls while it runs waits for the next run, and shares that."""
     with RedisServer() as server:
         server.call("CONFIG", "SET", "maxmemory", "1")
         cache = Cache(RedisBackend.from_url(server.url, prefix=prefix))
@@ -557,7 +557,7 @@ async def test_redis_that_refuses_writes_does_not_make_a_stampede(prefix: str) -
 
 
 async def test_a_server_cut_off_from_redis_serves_nothing_old(redis_server: RedisServer, prefix: str) -> None:
-    """Another server invalidates meanwhile: who calls after that does not get what was under way before."""
+    """15. Another server invalidates meanwhile: who calls after that does not get what was under way."""
     with FaultProxy(redis_server.host, redis_server.port) as proxy:
         source, running = 0, 0
         release = asyncio.Event()
@@ -595,7 +595,7 @@ async def test_a_server_cut_off_from_redis_serves_nothing_old(redis_server: Redi
 
 
 async def test_an_answer_that_is_lost_on_the_way(prefix: str) -> None:
-    """The connection breaks while the result is being stored: the caller has it all the same."""
+    """14. The connection breaks while the result is being stored: the caller has it all the same."""
     with RedisServer() as server, FaultProxy(server.host, server.port) as proxy:
         cache = Cache(RedisBackend.from_url(proxy.url(server.url), prefix=prefix))
 
@@ -611,7 +611,7 @@ async def test_an_answer_that_is_lost_on_the_way(prefix: str) -> None:
 
 
 async def test_the_local_tier(redis_server: RedisServer, redis_url: str, prefix: str) -> None:
-    """No round trip for local_ttl seconds; invalidated here it is gone at once, elsewhere by then."""
+    """8. No round trip for local_ttl seconds; invalidated here it is gone at once, elsewhere by then."""
     here, there = (
         Cache(RedisBackend.from_url(redis_url, prefix=prefix), local_entries=10, local_ttl=ttl, channel=False)
         for ttl in (60, 0.05)

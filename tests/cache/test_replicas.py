@@ -76,7 +76,7 @@ async def test_sessions_that_have_begun_run_at_the_same_time(
 async def test_without_a_primary_all_run_at_the_same_time(
     sessions: async_sessionmaker[AsyncSession],
 ) -> None:
-    """Those who waited for the one who waited for the primary; nothing is kept."""
+    """10. Those who waited for the one who waited for the primary; nothing is kept."""
     cache, replicas = Cache(MemoryBackend()), Replicas()
     cache.watch(replicas)
     replicas.away = True
@@ -94,7 +94,7 @@ async def test_without_a_primary_all_run_at_the_same_time(
 async def test_a_result_that_is_private_makes_nobody_wait(
     sessions: async_sessionmaker[AsyncSession],
 ) -> None:
-    """The function has changed something in its own transaction: so may the others', all at once."""
+    """11. The function has changed something in its own transaction: so may the others', all at once."""
     cache = Cache(MemoryBackend())
     all_waiting, running = asyncio.Event(), asyncio.Barrier(MANY - 1)
     calls = 0
@@ -124,7 +124,7 @@ async def test_a_result_that_is_private_makes_nobody_wait(
 async def test_a_global_session_that_has_begun_before_stores_nothing(
     sessions: async_sessionmaker[AsyncSession], begun: str
 ) -> None:
-    """It is no argument, but it may read from a replica all the same; a transaction begun inside does not."""
+    """10. It is no argument, but may read from a replica all the same; one that is begun inside does not."""
     cache = Cache(MemoryBackend())
     cache.watch(Replicas())
     session = sessions()
@@ -138,3 +138,39 @@ async def test_a_global_session_that_has_begun_before_stores_nothing(
             await session.execute(text("SELECT 1"))
         assert await query() == 1
     assert cache.stats().fills == (1 if begun == "inside" else 0)
+
+
+# A thread that waits for itself can only be interrupted, and that once: so there are two callers.
+@pytest.mark.timeout(30)
+@pytest.mark.parametrize("many_ids", [False, True], ids=["query", "batch"])
+async def test_plain_functions_inside_run_sync(
+    sessions: async_sessionmaker[AsyncSession], many_ids: bool
+) -> None:
+    """1. They share the loop's thread, where whoever waited would stop the other: each runs the query."""
+    cache, arrived = Cache(MemoryBackend()), 0
+
+    def run(session: Session) -> int:
+        nonlocal arrived
+        arrived += 1
+        while arrived < 2:
+            session.execute(text("SELECT 1"))  # the other one has its turn
+        return 1
+
+    @cache.query(ttl=60)
+    def query(session: Session) -> int:
+        return run(session)
+
+    @cache.batch(ttl=60)
+    def batch(session: Session, ids: list[int]) -> dict[int, int]:
+        return {ids[0]: run(session)}
+
+    def called(session: Session) -> int:
+        return batch(session, [7])[7] if many_ids else query(session)
+
+    async def request() -> int:
+        async with sessions() as session:
+            return await session.run_sync(called)
+
+    assert await asyncio.gather(*(request() for _ in range(2))) == [1, 1]
+    assert await request() == 1
+    assert arrived == 2  # one of them had the lease, and has stored it

@@ -143,7 +143,7 @@ def test_who_waits_is_given_no_old_snapshot(tmp_path: Path) -> None:
 
 
 def test_a_snapshot_from_after_a_commit(tmp_path: Path) -> None:
-    """It is stored, also if the transaction began before the function."""
+    """6. It is stored, also if the transaction began before the function."""
     now = [time.time()]
     cache = Cache(MemoryBackend(clock=lambda: now[0]))
     with sqlite(tmp_path) as engine:

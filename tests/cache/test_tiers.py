@@ -11,7 +11,7 @@ from tests.servers import RedisCluster
 
 
 def test_a_prefix_that_is_too_long() -> None:
-    """Keys stay below 250 bytes."""
+    """20. Keys stay below 250 bytes."""
     for prefix in ("x" * 101, "é", "a\n"):
         with pytest.raises(ConfigurationError, match="100 printable ASCII"):
             RedisBackend.from_url("redis://localhost", prefix=prefix)

@@ -15,7 +15,7 @@ ONE, TWO = b"1" * 8, b"2" * 8
 
 
 def test_a_record_that_is_none_has_no_version() -> None:
-    """Missing, dirty, cut off or of another kind: a miss."""
+    """12. Missing, dirty, cut off or of another kind: a miss."""
     record = versions.pack(b"v" * 8, NOW, "position")
     assert versions.parse(record) == (b"v" * 8, NOW, "position")
     for other in (None, b"", b"V", record[:16], b"D", b"W" + record[1:]):
@@ -31,7 +31,7 @@ def test_a_position_is_left_out_where_it_is_too_long() -> None:
 
 
 def test_a_tag_is_dirty_until_the_last_writer_is_done() -> None:
-    """Or until the marks have ended by themselves."""
+    """8, 9. Or until the marks have ended by themselves."""
     record = versions.marked(versions.pack(b"v" * 8, NOW), ONE, now=NOW, ends=NOW + 100)
     record = versions.marked(record, TWO, now=NOW, ends=NOW + 200)
     assert versions.writers(record, NOW) == {ONE: NOW + 100, TWO: NOW + 200}

@@ -67,7 +67,7 @@ async def add(cluster: AsyncCluster) -> None:
 async def test_a_lagging_replica_never_fills_the_cache(
     cluster: AsyncCluster, database: Database, redis_url: str, prefix: str
 ) -> None:
-    """Both replicas stand still: what is cached after a commit shows it, and goes on to."""
+    """10. Both replicas stand still: what is cached after a commit shows it, and goes on to."""
     cache = Cache(RedisBackend.from_url(redis_url, prefix=prefix))
     cache.watch(cluster)
     count = define(cache)
@@ -92,7 +92,7 @@ async def test_a_lagging_replica_never_fills_the_cache(
 async def test_a_transaction_that_began_on_a_replica_stores_nothing(
     cluster: AsyncCluster, database: Database, redis_url: str, prefix: str
 ) -> None:
-    """Its result is its own; nobody who waits for it, or comes after, gets it."""
+    """10. Its result is its own; nobody who waits for it, or comes after, gets it."""
     cache = Cache(RedisBackend.from_url(redis_url, prefix=prefix))
     cache.watch(cluster)
     count = define(cache)
@@ -270,7 +270,7 @@ async def test_what_an_asynchronous_clusters_connections_change(
 
 
 async def test_without_a_primary_a_replica_answers(redis_url: str, prefix: str) -> None:
-    """What is cached is served; what is not comes from a replica, and is not stored.
+    """10. What is cached is served; what is not comes from a replica, and is not stored.
 
     23. Without a replica either, a result that has ended is served where `stale_if_error` says so.
     """
