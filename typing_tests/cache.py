@@ -120,7 +120,7 @@ def names(ids: list[str], lang: str = "en") -> dict[str, str | None]:
 
 
 class Catalogue:
-    @cache.batch(ttl=60)
+    @cache.batch(ttl=60, identity=lambda self: self.tenant)
     def prices(self, ids: set[int]) -> dict[int, float]:
         return {}
 

@@ -549,6 +549,39 @@ def test_methods(colour: str) -> None:
     assert shop.names.key(1, lang="en") == Shop().names.key(1, lang="en")
 
 
+def test_instances_have_results_of_their_own_on_request() -> None:
+    """26. `identity=` puts what it makes of `self` into the key and the tags of each id."""
+    cache, runs = Cache(MemoryBackend()), []
+
+    class Shop:
+        def __init__(self, tenant: str) -> None:
+            self.tenant = tenant
+
+        @cache.batch(ttl=60, identity=lambda self: self.tenant, tags=["{self}:{id}"])
+        def names(self, ids: list[int]) -> dict[int, str]:
+            runs.append(self.tenant)
+            return {one: f"{one} {self.tenant}" for one in ids}
+
+    north, south = Shop("north"), Shop("south")
+    for _ in range(2):
+        assert north.names([1, 2]) == {1: "1 north", 2: "2 north"}
+        assert south.names([1, 2]) == {1: "1 south", 2: "2 south"}
+    assert runs == ["north", "south"]
+    assert north.names.key(1) == Shop("north").names.key(1) != south.names.key(1)
+    north.names.invalidate(1)
+    cache.invalidate_tags_sync("south:2")
+    assert north.names.refresh([2]) == {2: "2 north"}
+    assert (north.names([1]), south.names([1, 2])) == ({1: "1 north"}, {1: "1 south", 2: "2 south"})
+    assert runs == ["north", "south", "north", "north", "south"]
+    for wrong in ({"identity": "tenant"}, {"identity": lambda self: 1}):
+
+        def plain(ids: list[int]) -> dict[int, str]:
+            return {}
+
+        with pytest.raises(ConfigurationError, match="identity="):
+            cache.batch(ttl=60, **wrong)(plain)  # type: ignore[arg-type]
+
+
 def test_ids_have_any_type_that_has_a_key() -> None:
     """26. They come back as they were; the function gets the series that it is annotated with."""
     cache, seen = Cache(MemoryBackend()), []

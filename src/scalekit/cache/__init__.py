@@ -229,6 +229,7 @@ class Cache:
         over: str | None = None,
         ignore: Iterable[str] = (),
         name: str | None = None,
+        identity: Callable[[Any], Any] | None = None,
         jitter: float = 0.1,
         cache_if: Callable[[Any], bool] | None = None,
         pickle_key: SecretKey | None = None,
@@ -246,7 +247,8 @@ class Cache:
             tags: as for :meth:`query`. ``"product:{id}"`` is another one for each id.
             cache_if: as for :meth:`query`; ``None`` stands for what is absent.
 
-        The other options and errors are those of :meth:`query`. Counts are by id.
+        The other options are as for :meth:`query`, ``identity`` of a method among them; there is none for runs
+        in the background or time-outs. So are the errors. Counts are by id.
         """
         _check_called(name, cache_if)
         return BatchDecorator(
@@ -256,6 +258,7 @@ class Cache:
             ignore=check_items(ignore, option="ignore="),
             over=over,
             name=name,
+            identity=identity,
             cache_if=cache_if,
             pickle_key=pickle_key,
         )

@@ -349,11 +349,13 @@ class BatchDecorator:
         ignore: tuple[str, ...],
         over: str | None,
         name: str | None,
+        identity: Callable[[Any], Any] | None,
         cache_if: Callable[[Any], bool] | None,
         pickle_key: SecretKey | None,
     ) -> None:
         self._cache, self._life, self._tags, self._ignore, self._name = cache, life, tags, ignore, name
         self._over, self._cache_if, self._pickle_key = over, cache_if, pickle_key
+        self._identity = identity
 
     @overload
     def __call__(self, function: Callable[P, Coroutine[Any, Any, Mapping[K, V]]]) -> AsyncBatch[P, K, V]: ...
@@ -371,9 +373,11 @@ class BatchDecorator:
             ignore=self._ignore,
             fingerprint=codec.fingerprint,
             takes_self=this.takes_self,
+            identity=self._identity,
         )
         asked = [parameter.name for parameter in keys.parameters if keys.asks(parameter)]
-        ids = over(this.function, self._over, name=name, keys=asked)
+        candidates = asked[1:] if self._identity is not None else asked  # without self
+        ids = over(this.function, self._over, name=name, keys=candidates)
         tags = self._tags
         if "id" not in asked:
             tags = tuple(_ONE.sub(f"{{{ids.name}}}", tag) for tag in tags)
