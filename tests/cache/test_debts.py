@@ -1,14 +1,17 @@
 """What is owed to a back end that was away, and when it is not believed: without one."""
 
+import logging
 from collections.abc import Sequence
 
 import pytest
 
 from scalekit._steps import Steps, run
 from scalekit.cache import Cache
-from scalekit.cache.debts import EVERYTHING, MOST, OUTAGE, Debts, Outage
+from scalekit.cache.debts import CALM, EVERYTHING, MOST, OUTAGE, Debts, Outage
 from scalekit.cache.memory import MemoryBackend
 from scalekit.errors import BackendUnavailable
+
+AWAY = BackendUnavailable("memory: away", backend="memory")
 
 
 def test_what_is_owed_once_more_meanwhile_still_is() -> None:
@@ -117,17 +120,17 @@ def test_an_outage_is_longer_than_a_hiccup() -> None:
     now = 100.0
     outage = Outage(clock=lambda: now)
     assert outage.seconds is None
-    outage.failed()
+    outage.failed(AWAY)
     now += OUTAGE - 0.01
-    outage.failed()
+    outage.failed(AWAY)
     assert outage.seconds is None
     now += 0.01
-    outage.failed()
+    outage.failed(AWAY)
     now += 5
     assert outage.seconds == OUTAGE + 5
     outage.answered()
     assert outage.seconds is None
-    outage.failed()
+    outage.failed(AWAY)
     assert outage.seconds is None
 
 
@@ -136,14 +139,36 @@ def test_an_outage_may_end_while_somebody_asks() -> None:
     now, ends = 100.0, False
 
     def clock() -> float:
+        nonlocal ends
         if ends:
+            ends = False
             outage.answered()
         return now
 
     outage = Outage(clock=clock)
-    outage.failed()
+    outage.failed(AWAY)
     now += OUTAGE
-    outage.failed()
+    outage.failed(AWAY)
     ends = True
     assert outage.seconds == OUTAGE
     assert outage.seconds is None
+
+
+def test_an_outage_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
+    """14. Not for each call, nor for each answer of a back end that fails now and then."""
+    caplog.set_level(logging.INFO, logger="scalekit.cache")
+    now = 100.0
+    outage = Outage(clock=lambda: now)
+    for _ in range(3):
+        outage.answered()
+        outage.failed(AWAY)
+        now += CALM / 2
+    outage.answered()
+    assert caplog.messages == ["queries run without the cache until its back end answers: memory: away"]
+    now += CALM / 2
+    for _ in range(2):
+        outage.answered()
+    assert [record.levelname for record in caplog.records] == ["WARNING", "INFO"]
+    assert caplog.messages[1] == "memory: the cache's back end is back"
+    outage.failed(AWAY)
+    assert len(caplog.messages) == 3

@@ -2,6 +2,7 @@
 
 import asyncio
 import importlib
+import logging
 from collections.abc import AsyncIterator
 from typing import Any
 from urllib.parse import urlsplit
@@ -115,6 +116,36 @@ async def test_a_hiccup_drops_nothing(server: Any, prefix: str, proxy: FaultProx
     await asyncio.to_thread(proxy.pass_through)
     await until(here.stock, 1)
     await here.cache.close()
+
+
+TYPOS = {"password": "redis", "database": "redis", "port": "redis", "memcached port": "memcached"}
+
+
+@pytest.mark.parametrize("wrong", [wrong for wrong, kind in TYPOS.items() if kind in TIMEOUTS])
+def test_a_typo_in_the_url_is_in_the_log(
+    wrong: str, request: pytest.FixtureRequest, prefix: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """14. Callers have their results all the same, so one warning tells it, without a secret."""
+    kind = TYPOS[wrong]
+    url = f"{kind}://127.0.0.1:1"
+    if wrong in ("password", "database"):
+        url = request.getfixturevalue("redis_url")
+        url = url.replace("://", "://:a-secret@") if wrong == "password" else f"{url.rpartition('/')[0]}/99"
+    made = getattr(importlib.import_module(f"scalekit.cache.{kind}"), f"{kind.title()}Backend")
+    cache, address = Cache(made.from_url(url, prefix=prefix)), urlsplit(url)
+
+    @cache.query(ttl=60)
+    def double(number: int) -> int:
+        return 2 * number
+
+    with caplog.at_level(logging.DEBUG, logger="scalekit.cache"):
+        assert [double(number) for number in range(3)] == [0, 2, 4]
+    cache.close_sync()
+    assert len(caplog.messages) == 1
+    assert caplog.records[0].levelname == "WARNING"
+    assert caplog.messages[0].startswith("queries run without the cache until its back end answers: ")
+    assert f"{address.hostname}:{address.port}" in caplog.text
+    assert "a-secret" not in caplog.text
 
 
 async def test_a_lease_that_could_not_be_given_back(server: Any, prefix: str, proxy: FaultProxy) -> None:

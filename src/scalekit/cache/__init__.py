@@ -247,8 +247,8 @@ class Cache:
             tags: as for :meth:`query`. ``"product:{id}"`` is another one for each id.
             cache_if: as for :meth:`query`; ``None`` stands for what is absent.
 
-        The other options are as for :meth:`query`, ``identity`` of a method among them; there is none for runs
-        in the background or time-outs. So are the errors. Counts are by id.
+        The other options and the errors are as for :meth:`query`. There is none for runs in the background or
+        time-outs. Counts are by id.
         """
         _check_called(name, cache_if)
         return BatchDecorator(

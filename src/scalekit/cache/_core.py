@@ -242,8 +242,8 @@ class Core:
             return Asked(None, mark)
         try:
             found = yield from query.via.look(Lookup(call.key, call.tags))
-        except BackendError:
-            invalidation.failed()
+        except BackendError as error:
+            invalidation.failed(error)
             return Asked(None, mark)
         invalidation.outage.answered()
         if found.value is not None:

@@ -10,17 +10,26 @@ Rules:
 * A process may end with its debts. So whoever finds the back end again after an *outage* drops everything
   that was there before it: one new generation, made by the first who comes. An outage has lasted for
   :data:`OUTAGE` at least; one time-out, or a restart of a second, is none.
+* The log says once that it fails, and once that it is back: not before it has done without a failure for
+  :data:`CALM`, as a part of it may be away, or fail now and then.
 """
 
+import logging
 import threading
 import time
 from collections.abc import Callable, Collection
 from typing import TypeAlias
 
 from scalekit._forks import renew_in_children
+from scalekit.errors import BackendError
+
+log = logging.getLogger("scalekit.cache")
 
 OUTAGE = 1.0
 """Seconds from the first failure to the last, without an answer in between."""
+
+CALM = 5.0
+"""Seconds without a failure after which the back end is said to be back."""
 
 RETRIES = (0.05, 0.1, 0.25, 0.5, 1.0)
 """Seconds before each attempt to make up for what is owed; the last one is repeated."""
@@ -114,15 +123,34 @@ class Outage:
         self._clock = clock
         self._since: float | None = None
         self._last = 0.0
+        self._told: str | None = None  # of whom the log says that it is away
+        self.forked()
+        renew_in_children(self)
 
-    def failed(self) -> None:
+    def forked(self) -> None:
+        self._lock = threading.Lock()
+
+    def failed(self, error: BackendError) -> None:
         self._last = now = self._clock()
         if self._since is None:
             self._since = now
+        if self._told is None and self._tell(error.backend):
+            # The error names the back end, and has no credentials in it.
+            log.warning("queries run without the cache until its back end answers: %s", error)
 
     def answered(self) -> None:
-        """It answered, and was no longer away than can be overlooked, or :meth:`since` was dealt with."""
+        """It answered, and was no longer away than can be overlooked, or :attr:`seconds` was dealt with."""
         self._since = None
+        name = self._told
+        if name is not None and self._clock() - self._last >= CALM and self._tell(None):
+            log.info("%s: the cache's back end is back", name)
+
+    def _tell(self, name: str | None) -> bool:
+        """Note what the log says now; whether it said otherwise before."""
+        with self._lock:
+            changed = (self._told is None) is not (name is None)
+            self._told = name
+        return changed
 
     @property
     def began(self) -> bool:

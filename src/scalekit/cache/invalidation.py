@@ -127,17 +127,17 @@ class Invalidation:
         """Whether anything is to be settled before the back end is believed, perhaps."""
         return bool(self.bumps or self.debts or self.outage.began)
 
-    def failed(self) -> None:
+    def failed(self, error: BackendError) -> None:
         """The back end did not answer somebody who can do without it."""
-        self.outage.failed()
+        self.outage.failed(error)
         self._count("errors")
 
     def noting(self, steps: Steps[T]) -> Steps[T]:
         """``steps``, noting whether the back end answers."""
         try:
             return (yield from steps)
-        except BackendError:
-            self.outage.failed()
+        except BackendError as error:
+            self.outage.failed(error)
             raise
 
     def or_none(self, steps: Steps[T]) -> Steps[T | None]:

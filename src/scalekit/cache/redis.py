@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import wraps
 from types import NoneType
-from typing import Any, ParamSpec, TypeAlias, TypeVar, Unpack, cast
+from typing import Any, Concatenate, ParamSpec, TypeAlias, TypeVar, Unpack, cast
 
 from scalekit._options import LinkOptions, check_names
 from scalekit._redis import Commands, Redis, Request, ResponseError, Script
@@ -89,23 +89,30 @@ class RedisBackend:
         return cls(Redis.from_url(url, **options, spare_callers=True), prefix=prefix)
 
     def using(self, colour: Colour) -> "_Entries":
-        return _Entries(self._link.using(colour), prefix=self._prefix, cluster=self._link.cluster)
+        return _Entries(
+            self._link.using(colour),
+            prefix=self._prefix,
+            cluster=self._link.cluster,
+            name=self._link.name,
+        )
 
     def channel(self, *, block: float) -> RedisChannel:
         """See :class:`scalekit.cache.channel.HasChannel`."""
         return RedisChannel(self._link, stream=self._prefix + "m", block=block)
 
 
-def _or_unavailable(method: Callable[P, Steps[T]]) -> Callable[P, Steps[T]]:
+def _or_unavailable(
+    method: Callable[Concatenate["_Entries", P], Steps[T]],
+) -> Callable[Concatenate["_Entries", P], Steps[T]]:
     """A server that refuses a command (memory is full, no permission) counts as one that is away."""
 
     @wraps(method)
-    def steps(*args: P.args, **kwargs: P.kwargs) -> Steps[T]:
+    def steps(entries: "_Entries", /, *args: P.args, **kwargs: P.kwargs) -> Steps[T]:
         try:
-            return (yield from method(*args, **kwargs))
+            return (yield from method(entries, *args, **kwargs))
         except ResponseError as error:
             raise BackendUnavailable(
-                f"Redis refused a command of the cache: {error}", backend="redis"
+                f"{entries.name} refused a command of the cache: {error}", backend=entries.name
             ) from error
 
     return steps
@@ -116,7 +123,8 @@ class _Entries:
 
     limit: int | None = 512 << 20
 
-    def __init__(self, commands: Commands, *, prefix: str, cluster: bool) -> None:
+    def __init__(self, commands: Commands, *, prefix: str, cluster: bool, name: str) -> None:
+        self.name = name
         self._commands = commands
         self._prefix = prefix
         self._generation = prefix + "g"
@@ -257,7 +265,8 @@ class _Entries:
 
         Each is given entries whose commands are collected.
         """
-        collected = _Entries(cast("Commands", _Collected()), prefix=self._prefix, cluster=self._cluster)
+        commands = cast("Commands", _Collected())
+        collected = _Entries(commands, prefix=self._prefix, cluster=self._cluster, name=self.name)
         questions = [_Question(ask(collected)) for ask in asks]
         for question in questions:
             question.go_on()
