@@ -2,6 +2,7 @@
 
 import logging
 import threading
+from typing import Any
 
 import pytest
 
@@ -9,6 +10,7 @@ from scalekit.cache import Cache, Stats
 from scalekit.cache.backend import Backend
 from scalekit.cache.memory import MemoryBackend
 from scalekit.cache.stats import Counter
+from scalekit.errors import ConfigurationError
 
 
 async def test_every_call_is_counted_once(backend: Backend) -> None:
@@ -54,7 +56,7 @@ async def test_a_hook_is_told_what_is_counted() -> None:
 
 
 async def test_a_hook_that_fails_fails_nobody(caplog: pytest.LogCaptureFixture) -> None:
-    """29. Its error is logged; the query has its result, and the result is stored."""
+    """29. Its first error is logged; the query has its result, and the result is stored."""
     cache = Cache(MemoryBackend())
     cache.on(lambda name, number: 1 / 0)
 
@@ -65,7 +67,15 @@ async def test_a_hook_that_fails_fails_nobody(caplog: pytest.LogCaptureFixture) 
     with caplog.at_level(logging.ERROR, logger="scalekit.cache"):
         assert [await one(), await one()] == [1, 1]
     assert (cache.stats().computes, cache.stats().fills) == (1, 1)
+    assert [record.levelname for record in caplog.records] == ["ERROR"]
     assert "ZeroDivisionError" in caplog.text
+
+
+@pytest.mark.parametrize("hook", [lambda name: None, "hits", lambda: None])
+def test_a_hook_is_a_function_of_two_arguments(hook: Any) -> None:
+    """29. Told when it is given, not at each count."""
+    with pytest.raises(ConfigurationError, match="lambda name, number"):
+        Cache(MemoryBackend()).on(hook)
 
 
 def test_threads_lose_no_count() -> None:

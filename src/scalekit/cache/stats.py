@@ -1,5 +1,6 @@
 """What a cache counts."""
 
+import inspect
 import itertools
 import logging
 import threading
@@ -9,11 +10,14 @@ from typing import TypeAlias
 
 from scalekit._forks import renew_in_children
 from scalekit._options import check_function
+from scalekit.errors import ConfigurationError
 
 _log = logging.getLogger("scalekit.cache")
 
 Hook: TypeAlias = Callable[[str, int], object]
 """Called with a count's name, as in :class:`Stats`, and by how much it went up."""
+
+_HOOK = "a function of a name and a number, such as lambda name, number: ..."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,12 +70,30 @@ class Stats:
         return (self.local_hits + self.hits) / calls if calls else 0.0
 
 
+class _Hooked:
+    """One hook, and whether the log has its failure."""
+
+    def __init__(self, hook: Hook) -> None:
+        self._hook, self._told = hook, False
+
+    def tell(self, name: str, number: int) -> None:
+        try:
+            self._hook(name, number)
+        # The application's: whatever it raises must not fail a query, nor leave a lease behind.
+        except Exception:  # noqa: BLE001
+            if not self._told:
+                self._told = True
+                _log.exception(
+                    "the hook %r failed on %s; it is called on, and not logged again", self._hook, name
+                )
+
+
 class Counter:
     """Adds them up; for threads."""
 
     def __init__(self) -> None:
         self._counts = {field.name: 0 for field in fields(Stats)}
-        self._hooks: tuple[Hook, ...] = ()
+        self._hooks: tuple[_Hooked, ...] = ()
         # Counting without a lock what is counted all the time; looking counts, too.
         self.local_hit: Callable[[], int] = itertools.count().__next__
         """Adds one to ``local_hits``."""
@@ -86,21 +108,28 @@ class Counter:
         with self._lock:  # += on an attribute can lose one between threads
             self._counts[name] += number
         for hook in self._hooks:
-            try:
-                hook(name, number)
-            # The application's: whatever it raises must not fail a query, nor leave a lease behind.
-            except Exception:  # noqa: BLE001
-                _log.exception("the hook %r failed on %s", hook, name)
+            hook.tell(name, number)
 
     def on(self, hook: Hook) -> Callable[[], None]:
-        """Call ``hook`` with each count from now on. Returns what takes it away."""
-        check_function(hook, option="hook", wanted="a function of a name and a number")
+        """Call ``hook`` with each count from now on. Returns what takes it away.
+
+        Raises:
+            ConfigurationError: it is no function of two arguments.
+        """
+        check_function(hook, option="hook", wanted=_HOOK)
+        try:
+            inspect.signature(hook).bind("hits", 1)
+        except TypeError:
+            raise ConfigurationError(f"cache.on({hook!r:.120}): hook must be {_HOOK}") from None
+        except ValueError:  # written in C: it shows no signature
+            pass
+        hooked = _Hooked(hook)
         with self._lock:
-            self._hooks = (*self._hooks, hook)
+            self._hooks = (*self._hooks, hooked)
 
         def off() -> None:
             with self._lock:
-                self._hooks = tuple(other for other in self._hooks if other is not hook)
+                self._hooks = tuple(other for other in self._hooks if other is not hooked)
 
         return off
 
