@@ -6,8 +6,10 @@ from datetime import timedelta
 from typing import Any, assert_type
 
 from sqlalchemy.ext.asyncio import AsyncSession
+from starlette.applications import Starlette
 
 from scalekit.cache import Cache, Stats
+from scalekit.cache.asgi import ResponseMiddleware
 from scalekit.cache.backend import Backend
 from scalekit.cache.memcached import MemcachedBackend
 from scalekit.cache.memory import MemoryBackend
@@ -161,3 +163,9 @@ async def pages() -> None:
     assert_type(await cache.clear(), None)
     assert_type(cache.clear_sync(), None)
     cache.on(lambda name, number: print(name, number))()
+
+
+application = Starlette()
+application.add_middleware(
+    ResponseMiddleware, cache=cache, ttl=timedelta(minutes=1), paths=["/about"], reads=["product"], max_age=30
+)

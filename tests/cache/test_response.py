@@ -1,6 +1,7 @@
 """Pages: what is kept, for whom, and how it is answered."""
 
 import asyncio
+import logging
 import os
 import subprocess
 import sys
@@ -26,7 +27,7 @@ from scalekit.cache import asgi as cache_asgi
 from scalekit.cache import wsgi as cache_wsgi
 from scalekit.cache.backend import Backend
 from scalekit.cache.memory import MemoryBackend
-from scalekit.cache.response import Rules, answer, keep, refusal, takes_part
+from scalekit.cache.response import Rules, answer, keep, objection, refusal
 from scalekit.errors import ConfigurationError
 from scalekit.sessions import asgi as session_asgi
 from scalekit.sessions import wsgi as session_wsgi
@@ -67,7 +68,7 @@ def cache() -> Cache:
 def test_requests_that_may_be_ones_own_take_no_part(method: str, headers: Any, expected: bool) -> None:
     """30. Neither Authorization nor a cookie, unless it is ignored, is answered with a page for everybody;
     nor a body, which no key has."""
-    assert takes_part(method, headers, RULES) is expected
+    assert (objection(method, headers, RULES) is None) is expected
 
 
 @pytest.mark.parametrize(
@@ -745,3 +746,107 @@ def test_an_error_in_the_middle_of_a_stream_is_not_swallowed(cache: Cache) -> No
     pages = cache_wsgi.ResponseMiddleware(application, cache=cache, ttl=60, paths=["/"])
     with wsgi(pages) as browser, pytest.raises(ValueError, match="broken"):
         browser.get("/")
+
+
+async def test_the_log_says_why_a_page_is_not_kept(cache: Cache, caplog: pytest.LogCaptureFixture) -> None:
+    """30. Whatever the reason is, at the level DEBUG, with the page and with no secret."""
+    app = fastapi_app(cache, [])
+
+    @app.get("/fails")
+    @cache.response(ttl=60)
+    async def fails() -> str:
+        raise HTTPException(404)
+
+    @app.post("/posted")
+    @cache.response(ttl=60)
+    async def posted() -> str:
+        return ""
+
+    with caplog.at_level(logging.DEBUG, logger="scalekit.cache"):
+        async with client(app) as browser:
+            await browser.get("/given", headers={"cookie": "user=a-secret"})
+            await browser.get("/given", headers={"authorization": "Basic a-secret"})
+            await browser.get("/given?kind=stream")
+            await browser.get("/given?kind=tasks")
+            await browser.get("/given?kind=task")
+            await browser.get("/rows/1", headers={"x-key": "none"})
+            browser.cookies.clear()
+            await browser.get("/fails")
+            await browser.post("/posted")
+        await posted()
+    assert [message.partition("the response to ")[2] for message in caplog.messages] == [
+        "/given is not kept: the request has the cookie 'user', which is not in ignore_cookies=",
+        "/given is not kept: the request has Authorization",
+        "/given is not kept: it is a StreamingResponse, which has no body at hand",
+        "/given is not kept: it has a background task",
+        "/given is not kept: it has a background task",
+        "/rows/1 is not kept: it sets a cookie",
+        "/fails is not kept: it raised HTTPException",
+        "/posted is not kept: the method is POST",
+        "a call is not kept: it was made outside of a request",
+    ]
+    assert "a-secret" not in caplog.text
+
+
+@pytest.mark.parametrize("interface", ["asgi", "wsgi"])
+async def test_the_middlewares_say_why_too(
+    cache: Cache, interface: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """30. With what the application did to it: a failure, a stream, a body that is too large."""
+    answers: dict[str, tuple[int, list[bytes], bool]] = {
+        "/fails": (500, [b"a"], True),
+        "/stream": (200, [b"a", b"b"], False),
+        "/large": (200, [b"a" * 20], True),
+        "/kept": (200, [b"a"], True),
+    }
+
+    async def asgi(scope: Any, receive: Any, send: Any) -> None:
+        status, chunks, known = answers[scope["path"]]
+        headers = [(b"content-length", b"%d" % len(b"".join(chunks)))] if known else []
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        for chunk in chunks:
+            await send({"type": "http.response.body", "body": chunk, "more_body": True})
+        await send({"type": "http.response.body", "body": b""})
+
+    def wsgi_app(environ: Any, start_response: Callable[..., Any]) -> Any:
+        status, chunks, known = answers[environ["PATH_INFO"]]
+        start_response(f"{status} X", [("Content-Length", str(len(b"".join(chunks))))] if known else [])
+        return iter(chunks)
+
+    options: dict[str, Any] = {"cache": cache, "ttl": 60, "paths": list(answers), "max_size": 10}
+    with caplog.at_level(logging.DEBUG, logger="scalekit.cache"):
+        if interface == "asgi":
+            async with client(cache_asgi.ResponseMiddleware(asgi, **options)) as browser:
+                for path in answers:
+                    await browser.get(path)
+                await browser.head("/kept")
+        else:
+            with wsgi(cache_wsgi.ResponseMiddleware(wsgi_app, **options)) as plain:
+                for path in answers:
+                    plain.get(path)
+                plain.head("/kept")
+    told = [message.partition("the response to ")[2] for message in caplog.messages]
+    assert [line.partition(" is not kept: ")[0] for line in told] == ["/fails", "/stream", "/large", "/kept"]
+    for line, why in zip(told, ["its status is 500", "it is streamed", "max_size=10", "HEAD"], strict=True):
+        assert why in line
+
+
+def test_what_would_drop_no_page_is_an_error(cache: Cache) -> None:
+    """30. It names what was given, and what to give: a page that was not dropped is served on."""
+
+    @cache.response(ttl=60)
+    def view(name: str) -> str:
+        return name
+
+    wrong: list[tuple[Any, str]] = [
+        ("about", r"'about'.*a path begins with '/'"),
+        ("http://shop/about", r"'http://shop/about'.*without scheme and host"),
+        ("/about?lang=de", r"'/about\?lang=de'.*invalidate\('/about'\)"),
+        (["/about"], r"\['/about'\].*invalidate\(\*paths\)"),
+    ]
+    for path, words in wrong:
+        with pytest.raises(ConfigurationError, match=words):
+            view.invalidate(path)
+    with pytest.raises(TypeError, match=r"view.*wants the paths of pages, such as invalidate\('/about'\)"):
+        view.invalidate()
+    view.invalidate("/about", "/über uns")

@@ -19,7 +19,7 @@ from scalekit._http import get
 from scalekit._options import check_application, check_function, check_items
 from scalekit._steps import run_async
 from scalekit.cache.endpoints import Pages, Parts
-from scalekit.cache.response import refusal, takes_part
+from scalekit.cache.response import objection, refusal
 from scalekit.errors import ConfigurationError
 from scalekit.types import ASGIApp, Headers, Message, Receive, Scope, Send
 
@@ -44,7 +44,7 @@ class ResponseMiddleware:
     """
 
     def __init__(
-        self, app: ASGIApp, *, cache: Any, ttl: Duration, paths: Iterable[str], **options: Any
+        self, app: ASGIApp, /, *, cache: Any, ttl: Duration, paths: Iterable[str], **options: Any
     ) -> None:
         check_application(
             app,
@@ -58,10 +58,13 @@ class ResponseMiddleware:
         self._pages: Pages = cache.response(ttl=ttl, **options).pages(f"asgi:{self._paths}", "async")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["method"] != "GET" or not is_page(scope["path"], self._paths):
+        if scope["type"] != "http" or not is_page(scope["path"], self._paths):
             return await self.app(scope, receive, send)
-        if not takes_part("GET", scope["headers"], self._pages.rules):
-            self._pages.count("passes")
+        why = objection(scope["method"], scope["headers"], self._pages.rules)
+        if why is None and scope["method"] == "HEAD":
+            why = "the method is HEAD"
+        if why is not None:
+            self._pages.passes(scope["path"], why)
             return await self.app(scope, receive, send)
         exchange = _Exchange(self.app, scope, receive, send, self._pages)
         try:
@@ -148,7 +151,7 @@ class _Exchange:
         await self._capture.start(self._app(scope, self._receive, self._capture.take))
         return self._capture
 
-    def parts(self, capture: "_Capture", /) -> Parts | None:
+    def parts(self, capture: "_Capture", /) -> Parts | str:
         return capture.parts()
 
     def make(self, parts: Parts) -> Parts:
@@ -171,6 +174,7 @@ class _Capture:
         self._held: list[Message] = []
         self._size = 0
         self._passes = False
+        self._why = "the application did not finish it"
         self._known = asyncio.Event()
         self._task: asyncio.Task[None]
 
@@ -186,29 +190,31 @@ class _Capture:
             return await self._send(message)
         self._held.append(message)
         if message["type"] == "http.response.start":
-            if refusal(message["status"], message["headers"], self._pages.rules):
-                await self._pass_on()
+            if why := refusal(message["status"], message["headers"], self._pages.rules):
+                await self._pass_on(why)
         elif message["type"] != "http.response.body":
-            await self._pass_on()
+            await self._pass_on(f"the application sent {message['type']}")
         elif not message.get("more_body", False):
             self._known.set()
         else:
             self._size += len(message.get("body", b""))
             known = get(self._held[0]["headers"], b"content-length") is not None
-            if not known or self._size > self._pages.rules.max_size:
-                await self._pass_on()
+            if not known:
+                await self._pass_on("it is streamed: it comes in parts, without Content-Length")
+            elif self._size > self._pages.rules.max_size:
+                await self._pass_on(f"its body has more than max_size={self._pages.rules.max_size} bytes")
         return None
 
-    async def _pass_on(self) -> None:
-        self._passes = True
+    async def _pass_on(self, why: str) -> None:
+        self._passes, self._why = True, why
         held, self._held = self._held, []
         for message in held:
             await self._send(message)
         self._known.set()
 
-    def parts(self) -> Parts | None:
+    def parts(self) -> Parts | str:
         if self._passes or not self._held or self._held[-1].get("more_body", False):
-            return None
+            return self._why
         first, *rest = self._held
         body = b"".join(message.get("body", b"") for message in rest)
         return Parts(first["status"], list(first["headers"]), body)
@@ -216,7 +222,7 @@ class _Capture:
     async def deliver(self) -> None:
         """Pass on what is held back."""
         if not self._passes:
-            await self._pass_on()
+            await self._pass_on(self._why)
 
     async def end(self) -> None:
         """Wait for what the application does when its response has been sent."""

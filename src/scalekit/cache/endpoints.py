@@ -12,6 +12,7 @@ Rules about what is kept: :mod:`scalekit.cache.response`.
 
 import inspect
 import logging
+import re
 import sys
 import time
 from collections.abc import Callable, Coroutine
@@ -24,7 +25,7 @@ from urllib.parse import quote, unquote_to_bytes
 from scalekit._options import check_items
 from scalekit._steps import Steps, run, run_async
 from scalekit.cache.functions import is_callers_own
-from scalekit.cache.response import Kept, Rules, answer, is_whole, keep, refusal, takes_part, variant
+from scalekit.cache.response import Kept, Rules, answer, is_whole, keep, objection, refusal, variant
 from scalekit.errors import ConfigurationError
 from scalekit.types import Colour, Headers
 
@@ -34,6 +35,7 @@ T_co = TypeVar("T_co", covariant=True)
 
 _log = logging.getLogger("scalekit.cache")
 _NOT_RUN = object()
+_NO_REQUEST = "it was made outside of a request"
 
 
 class Parts(NamedTuple):
@@ -66,8 +68,8 @@ class Exchange(Protocol):
         ...
 
     def parts(self, result: Any, /) -> Any:
-        """:class:`Parts` of what the function returned, or ``None`` if there is no body at hand; a value
-        or an awaitable of it.
+        """:class:`Parts` of what the function returned, or why there is no body at hand; a value or an
+        awaitable of it.
         """
 
     def make(self, parts: Parts) -> Any:
@@ -77,8 +79,8 @@ class Exchange(Protocol):
 class _Visit:
     """One run of the function, if it comes to that."""
 
-    def __init__(self, exchange: Exchange, call: Callable[[], Any], rules: Rules, name: str) -> None:
-        self.exchange, self._call, self._rules, self._name = exchange, call, rules, name
+    def __init__(self, exchange: Exchange, call: Callable[[], Any], pages: "Pages") -> None:
+        self.exchange, self._call, self._pages = exchange, call, pages
         self.result: Any = _NOT_RUN
         self.error: Exception | None = None
 
@@ -86,25 +88,26 @@ class _Visit:
         try:
             self.result = yield self._call()
         except Exception as error:
+            self._pages.tell(self.exchange.path, f"it raised {type(error).__name__}")
             # An HTTP error may have headers, and others a response. Else nobody is told more than they could
             # have been told themselves.
             if not (self.exchange.is_personal() or _has_a_response(error)):
                 raise
             self.error = error
             return None
-        parts: Parts | None = yield self.exchange.parts(self.result)
-        if parts is None:
-            why: str | None = "it is streamed, or does more when it has been sent"
-        elif self.exchange.is_personal():
-            why = "the session was read"
+        parts: Parts | str = yield self.exchange.parts(self.result)
+        rules = self._pages.rules
+        why: str | None = "the session was read" if self.exchange.is_personal() else None
+        if isinstance(parts, str):
+            why = why or parts
         elif not is_whole(parts.headers, parts.body):
-            why = "its body is not as long as its Content-Length"
+            why = why or "its body is not as long as its Content-Length"
         else:
-            why = refusal(parts.status, parts.headers, self._rules, size=len(parts.body))
-        if why is not None or parts is None:
-            _log.debug("%s: the response to %s is not kept: %s", self._name, self.exchange.path, why)
-            return None
-        return keep(parts.status, parts.headers, parts.body, self._rules, now=time.time())
+            why = why or refusal(parts.status, parts.headers, rules, size=len(parts.body))
+            if why is None:
+                return keep(parts.status, parts.headers, parts.body, rules, now=time.time())
+        self._pages.tell(self.exchange.path, why)
+        return None
 
 
 class Pages:
@@ -130,10 +133,11 @@ class Pages:
 
     def serve(self, exchange: Exchange, call: Callable[[], Any]) -> Steps[Any]:
         """The response to a request; ``call`` runs the function."""
-        if not self._is_public(exchange):
-            self.count("passes")
+        why = self._objection(exchange)
+        if why is not None:
+            self.passes(exchange.path, why)
             return (yield call())
-        visit = _Visit(exchange, call, self.rules, self.name)
+        visit = _Visit(exchange, call, self)
         kept = yield self._lookup(
             self.place(exchange.path),
             exchange.method,
@@ -153,19 +157,55 @@ class Pages:
         # Somebody else's run, and what it made was theirs.
         return (yield call())
 
-    def _is_public(self, exchange: Exchange) -> bool:
-        return (
-            takes_part(exchange.method, exchange.headers, self.rules)
-            and not exchange.is_personal()
-            and refusal(200, exchange.given, self.rules) is None
-        )
+    def _objection(self, exchange: Exchange) -> str | None:
+        """Why the page is not for everybody, if that is known before it is made."""
+        why = objection(exchange.method, exchange.headers, self.rules)
+        if why is None and exchange.is_personal():
+            why = "the session was read"
+        return why or refusal(200, exchange.given, self.rules)
+
+    def passes(self, path: str, why: str) -> None:
+        """A request goes by the cache."""
+        self.count("passes")
+        self.tell(path, why)
+
+    def tell(self, path: str, why: str) -> None:
+        """Say why a page is not kept, to whoever asks for that."""
+        _log.debug("%s: the response to %s is not kept: %s", self.name, path, why)
 
     def place(self, path: str) -> str:
         path = quote(unquote_to_bytes(path))  # however it is spelled
         return blake2b(f"{self.name}\0{path}".encode(), digest_size=16).hexdigest()
 
-    def tag(self, path: str) -> str:
-        return f"page:{self.place(path)}"
+    def tags(self, paths: tuple[str, ...]) -> list[str]:
+        """What drops the pages of these paths.
+
+        Raises:
+            ConfigurationError: one is no path, so that it would drop nothing.
+            TypeError: there is none.
+        """
+        if not paths:
+            raise TypeError(
+                f"{self.name}: invalidate() wants the paths of pages, such as invalidate('/about'); give all "
+                "of them a tag, such as tags=['front'], to drop them together: cache.invalidate_tags('front')"
+            )
+        return [f"page:{self.place(_checked(path))}" for path in paths]
+
+
+def _checked(path: Any) -> str:
+    if not isinstance(path, str):
+        raise ConfigurationError(f"invalidate({path!r:.60}): give paths one by one, as in invalidate(*paths)")
+    if not path.startswith("/"):
+        raise ConfigurationError(
+            f"invalidate({path!r:.120}): a path begins with '/', without scheme and host, such as '/about'; "
+            "the pages of all hosts are dropped together"
+        )
+    if "?" in path or "#" in path:
+        raise ConfigurationError(
+            f"invalidate({path!r:.120}): a path ends before the '?' or '#'; the pages of all queries are "
+            f"dropped together: invalidate({re.split('[?#]', path)[0]!r:.120})"
+        )
+    return path
 
 
 def _is_kept(kept: Kept | None) -> bool:
@@ -205,6 +245,8 @@ class AsyncPage(Protocol[P, T_co]):
 
         Raises:
             BackendError: the back end could not be told.
+            ConfigurationError: one is no path: a URL, one with a query, a list.
+            TypeError: there is none.
         """
 
 
@@ -261,11 +303,12 @@ def _wrap_async(function: Callable[..., Any], pages: Pages, find: Callable[..., 
     async def cached(*args: Any, **kwargs: Any) -> Any:
         exchange = find(args, kwargs)
         if exchange is None:
+            pages.tell("a call", _NO_REQUEST)
             return await function(*args, **kwargs)
         return await run_async(pages.serve(exchange, lambda: function(*args, **kwargs)))
 
     async def invalidate(*paths: str) -> None:
-        await pages._cache.invalidate_tags(*map(pages.tag, paths))
+        await pages._cache.invalidate_tags(*pages.tags(paths))
 
     cached.invalidate = invalidate  # type: ignore[attr-defined]
     return cached
@@ -275,11 +318,12 @@ def _wrap_sync(function: Callable[..., Any], pages: Pages, find: Callable[..., A
     def cached(*args: Any, **kwargs: Any) -> Any:
         exchange = find(args, kwargs)
         if exchange is None:
+            pages.tell("a call", _NO_REQUEST)
             return function(*args, **kwargs)
         return run(pages.serve(exchange, lambda: function(*args, **kwargs)))
 
     def invalidate(*paths: str) -> None:
-        pages._cache.invalidate_tags_sync(*map(pages.tag, paths))
+        pages._cache.invalidate_tags_sync(*pages.tags(paths))
 
     cached.invalidate = invalidate  # type: ignore[attr-defined]
     return cached

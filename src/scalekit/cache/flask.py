@@ -37,10 +37,10 @@ class FlaskExchange:
         session = context.get("_session", context.get("session", self))
         return session is self or session_was_read(session)
 
-    def parts(self, result: Any) -> Parts | None:
+    def parts(self, result: Any) -> Parts | str:
         response = flask.make_response(result)
         if response.is_streamed or response.direct_passthrough:
-            return None
+            return "it is streamed, or a file"
         return Parts(response.status_code, from_wsgi(response.headers), response.get_data())
 
     def make(self, parts: Parts) -> flask.Response:

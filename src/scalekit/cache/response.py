@@ -102,23 +102,24 @@ class Kept:
     made: float
 
 
-def takes_part(method: str, headers: Iterable[tuple[bytes, bytes]], rules: Rules) -> bool:
-    """Whether a request may be answered with a page that is for everybody."""
+def objection(method: str, headers: Iterable[tuple[bytes, bytes]], rules: Rules) -> str | None:
+    """Why a request takes no part; ``None`` if it may be answered with a page that is for everybody."""
     if method not in ("GET", "HEAD"):
-        return False
+        return f"the method is {method}"
     for name, value in headers:
-        if name in (b"authorization", b"range", b"transfer-encoding"):
-            return False
-        if name == b"content-length" and value.strip() != b"0":
-            return False
-        if name == b"cookie" and not _all_ignored(value, rules.ignore_cookies):
-            return False
-    return True
+        if name in (b"authorization", b"range"):
+            return f"the request has {name.decode().title()}"
+        if name == b"transfer-encoding" or (name == b"content-length" and value.strip() != b"0"):
+            return "the request has a body"
+        if name == b"cookie" and (cookie := _not_ignored(value, rules.ignore_cookies)):
+            return f"the request has the cookie {cookie!r:.60}, which is not in ignore_cookies="
+    return None
 
 
-def _all_ignored(cookies: bytes, ignored: Sequence[str]) -> bool:
+def _not_ignored(cookies: bytes, ignored: Sequence[str]) -> str | None:
     names = (pair.partition(b"=")[0].strip().decode("latin-1") for pair in cookies.split(b";"))
-    return all(any(fnmatchcase(name, pattern) for pattern in ignored) for name in names if name)
+    others = (name for name in names if name and not any(fnmatchcase(name, one) for one in ignored))
+    return next(others, None)
 
 
 def variant(headers: Sequence[tuple[bytes, bytes]], rules: Rules) -> str:

@@ -18,6 +18,8 @@ from scalekit.cache.asgi import address, session_was_read
 from scalekit.cache.endpoints import Parts
 from scalekit.types import Colour, Headers
 
+# That work is to be done each time.
+_TASKS = "it has a background task"
 _REQUEST, _RESPONSE = "scalekit_request", "scalekit_response"
 
 
@@ -99,7 +101,7 @@ class StarletteExchange:
 
     def parts(self, result: Any, /) -> Any:
         if self._tasks is not None and len(self._tasks.tasks) > self._begun:
-            return None
+            return _TASKS
         if isinstance(result, Response):
             return _parts(result)
         return self._presented(result)
@@ -110,13 +112,13 @@ class StarletteExchange:
             return self._later(made)
         return self._with_headers(made)
 
-    async def _later(self, made: Any) -> Parts | None:
+    async def _later(self, made: Any) -> Parts | str:
         return self._with_headers(await made)
 
-    def _with_headers(self, made: Response) -> Parts | None:
+    def _with_headers(self, made: Response) -> Parts | str:
         """With what the function has put on the response it asked for."""
         parts = _parts(made)
-        if parts is None or self._response is None:
+        if isinstance(parts, str) or self._response is None:
             return parts
         added = [pair for pair in self._response.headers.raw if pair not in self.given]
         # Not set, FastAPI leaves it None.
@@ -138,9 +140,10 @@ def _takes(annotation: Any, cls: type) -> bool:
     return isinstance(annotation, type) and issubclass(annotation, cls)
 
 
-def _parts(response: Response) -> Parts | None:
+def _parts(response: Response) -> Parts | str:
     body = getattr(response, "body", None)
-    # A stream and a file have none; work for afterwards is to be done each time.
-    if not isinstance(body, bytes) or response.background is not None:
-        return None
+    if not isinstance(body, bytes):
+        return f"it is a {type(response).__name__}, which has no body at hand"
+    if response.background is not None:
+        return _TASKS
     return Parts(response.status_code, list(response.raw_headers), body)

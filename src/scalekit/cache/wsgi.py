@@ -16,7 +16,7 @@ from scalekit._options import check_application
 from scalekit._steps import run
 from scalekit.cache.asgi import CONDITIONS, check_cache, check_paths, is_page, session_was_read
 from scalekit.cache.endpoints import Pages, Parts
-from scalekit.cache.response import refusal, takes_part
+from scalekit.cache.response import objection, refusal
 from scalekit.types import Environ, Headers, WSGIBody
 
 if TYPE_CHECKING:
@@ -57,10 +57,14 @@ class ResponseMiddleware:
 
     def __call__(self, environ: Environ, start_response: "StartResponse") -> WSGIBody:
         path = environ.get("PATH_INFO", "").encode("latin-1").decode("utf-8", "replace")
-        if environ["REQUEST_METHOD"] != "GET" or not is_page(path, self._paths):
+        if not is_page(path, self._paths):
             return self.app(environ, start_response)
-        if not takes_part("GET", request_headers(environ), self._pages.rules):
-            self._pages.count("passes")
+        method = environ["REQUEST_METHOD"]
+        why = objection(method, request_headers(environ), self._pages.rules)
+        if why is None and method == "HEAD":
+            why = "the method is HEAD"
+        if why is not None:
+            self._pages.passes(path, why)
             return self.app(environ, start_response)
         exchange = _Exchange(self.app, environ, self._pages)
         result = run(self._pages.serve(exchange, exchange.start))
@@ -109,7 +113,7 @@ class _Exchange:
         environ = {name: value for name, value in self._environ.items() if name not in unwanted}
         return _Capture(self._app, environ, self._pages)
 
-    def parts(self, captured: "_Capture", /) -> Parts | None:
+    def parts(self, captured: "_Capture", /) -> Parts | str:
         return captured.parts()
 
     def make(self, parts: Parts) -> Parts:
@@ -125,9 +129,9 @@ class _Capture:
         body = app(environ, self._start)
         if not self.status:  # a generator starts its response when it is first asked
             body = _Started(body)
-        self._is_whole = self._may_be_kept(body, pages)
+        self._why = self._refusal(body, pages)
         self.body: WSGIBody = body
-        if self._is_whole:
+        if self._why is None:
             try:
                 self.body = [b"".join([*self._written, *body])]
             finally:
@@ -141,17 +145,18 @@ class _Capture:
         self.status, self.headers = status, headers
         return self._written.append
 
-    def _may_be_kept(self, body: WSGIBody, pages: Pages) -> bool:
+    def _refusal(self, body: WSGIBody, pages: Pages) -> str | None:
         headers = from_wsgi(self.headers)
         length = get(headers, b"content-length")
-        if length is None and not isinstance(body, list | tuple):
-            return False
         size = int(length) if length is not None and length.isdigit() else 0
-        return refusal(int(self.status[:3]), headers, pages.rules, size=size) is None
+        why = refusal(int(self.status[:3]), headers, pages.rules, size=size)
+        if why is None and length is None and not isinstance(body, list | tuple):
+            why = "it is streamed: it is no list, and has no Content-Length"
+        return why
 
-    def parts(self) -> Parts | None:
-        if not self._is_whole:
-            return None
+    def parts(self) -> Parts | str:
+        if self._why is not None:
+            return self._why
         return Parts(int(self.status[:3]), from_wsgi(self.headers), b"".join(self.body))
 
 
