@@ -648,8 +648,13 @@ def test_mistakes_in_a_call() -> None:
     for ids in ("12", b"12", 12, {1: 2}, None):
         with pytest.raises(TypeError, match=r"ids is a .*give a list of ids"):
             names(ids)  # type: ignore[arg-type]
+    for ids in ([1, 2], {1, 2}, {1: 2}):
+        with pytest.raises(TypeError, match=r"names: [\[{]1.*give ids one by one, as in invalidate\(\*ids\)"):
+            names.invalidate(ids)
     answer = {"1": "one"}
-    with pytest.raises(UncacheableResult, match="returned the id '1', which it was not asked for"):
+    with pytest.raises(
+        UncacheableResult, match="the id '1', which it was not asked for; return only the ids"
+    ):
         names([1])
     answer = ["one"]
     with pytest.raises(UncacheableResult, match="returned a list; return a dict"):

@@ -282,6 +282,8 @@ def test_tags_for_synchronous_code(backend: Backend) -> None:
     assert [one(), one()] == [1, 1]
     cache.invalidate_tags_sync("front")
     assert one() == 2
+    with pytest.raises(ConfigurationError, match=r"invalidate_tags_sync\(\).*clear\(\)"):
+        cache.invalidate_tags_sync()
 
 
 @pytest.mark.parametrize("by", ["key", "tag"])
@@ -384,7 +386,10 @@ def test_options_are_checked_at_start_up() -> None:
         (lambda: cache.query(ttl=1, reads=[""]), "^reads= has an empty name"),
         (lambda: cache.query(plain), r"write @cache\.query\(ttl=60\)"),
         (lambda: asyncio.run(cache.invalidate_tags(1)), "^invalidate_tags takes mapped classes"),
-        (lambda: asyncio.run(cache.invalidate_tags(["a"])), r"^invalidate_tags takes .*, not \['a'\]$"),
+        (
+            lambda: asyncio.run(cache.invalidate_tags(["a"])),
+            r"^invalidate_tags takes .*, not \['a'\]; .* one by one$",
+        ),
         (lambda: cache.invalidate_tags_sync(None), "^invalidate_tags_sync takes .*, not None$"),
         (lambda: Cache("redis://:s3cret@host"), r"backend= must be a back end, such as .*, not str$"),
         (lambda: Cache(MemoryBackend), "not the class MemoryBackend"),

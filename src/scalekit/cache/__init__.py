@@ -320,14 +320,14 @@ class Cache:
 
         Raises:
             BackendError: the back end could not be told.
-            ConfigurationError: one of ``things`` is neither.
+            ConfigurationError: one of ``things`` is neither, or there is none.
         """
-        tags = set(tags_of(*things, where="invalidate_tags"))
+        tags = _to_drop(things, where="invalidate_tags")
         await run_async(self._core.invalidation.drop(self._via("async"), keys=set(), tags=tags))
 
     def invalidate_tags_sync(self, *things: object) -> None:
         """:meth:`invalidate_tags` for synchronous code."""
-        tags = set(tags_of(*things, where="invalidate_tags_sync"))
+        tags = _to_drop(things, where="invalidate_tags_sync")
         run(self._core.invalidation.drop(self._via("sync"), keys=set(), tags=tags))
 
     async def clear(self) -> None:
@@ -426,10 +426,13 @@ class Cache:
         Args:
             hook: called where it is counted, in that thread or event loop, so it must be quick. ``name`` is
                 one of the fields of :class:`Stats`. ``local_hits`` are not told, for these take less time
-                than a call: read them from :meth:`stats`. What it raises is logged.
+                than a call: read them from :meth:`stats`. What it raises first is logged.
 
         Returns:
             A function that takes the hook away.
+
+        Raises:
+            ConfigurationError: it is no function of two arguments.
         """
         return self._counter.on(hook)
 
@@ -459,6 +462,14 @@ def _check_called(name: object, cache_if: object = None) -> None:
         check_text(name, option="name=", wanted="the function's name in the keys, as text")
     if cache_if is not None:
         check_function(cache_if, option="cache_if=", wanted="a function of the result, such as bool")
+
+
+def _to_drop(things: tuple[object, ...], *, where: str) -> set[str]:
+    if not things:
+        raise ConfigurationError(
+            f"{where}() without a tag or table drops nothing; name what changed, or drop all with clear()"
+        )
+    return set(tags_of(*things, where=where))
 
 
 def _all_tags(reads: Iterable[object], tags: Iterable[str]) -> tuple[str, ...]:

@@ -275,6 +275,10 @@ class Batch:
         return (args[:1], args[1:]) if self._takes_self else ((), args)
 
     def _key(self, instance: tuple[Any, ...], one: Any, others: dict[str, Any]) -> str:
+        if isinstance(one, list | set | dict):  # a tuple may be an id
+            raise TypeError(
+                f"{self._query.name}: {one!r:.60} is no id; give ids one by one, as in invalidate(*ids)"
+            )
         return self._keys.key(self._keys.bind_question(instance, {**others, self._over.name: one}))[0]
 
     def _bind(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> inspect.BoundArguments:
@@ -332,7 +336,7 @@ class Batch:
             if one not in asked:
                 raise UncacheableResult(
                     f"{self._query.name} returned the id {one!r:.60}, which it was not asked for; "
-                    "ids come back with the type that they have"
+                    "return only the ids that it is given, with the type that they have"
                 )
         return dict(result)
 

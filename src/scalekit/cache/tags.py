@@ -36,8 +36,9 @@ def _tags(thing: object, where: str) -> Iterable[str]:
         return [table_tag(table) for table in mapper.tables]
     if isinstance(getattr(thing, "fullname", None), str):
         return (table_tag(thing),)
+    several = "; give what is in it one by one" if isinstance(thing, list | tuple | set | frozenset) else ""
     raise ConfigurationError(
-        f"{where} takes mapped classes, Tables and the names of tables and tags, not {thing!r:.120}"
+        f"{where} takes mapped classes, Tables and the names of tables and tags, not {thing!r:.120}{several}"
     )
 
 
