@@ -418,7 +418,7 @@ def test_options_are_checked_at_start_up() -> None:
             lambda: cache.response(ttl=1, vary=[b"accept"]),
             "^vary= must be a list of names, as text, not bytes",
         ),  # type: ignore[list-item]
-        (lambda: cache.on(None), "^hook must be a function of a name and a number, not None"),  # type: ignore[arg-type]
+        (lambda: cache.on(None), "^hook must be a function of a name and a number, such as .*, not None"),  # type: ignore[arg-type]
         (lambda: ResponseMiddleware(application, cache=None, ttl=1, paths=["/"]), "^cache= must be a Cache"),
         (lambda: Cache(MemoryBackend(), local_ttl=-1), "local_ttl"),
         (lambda: MemoryBackend(max_entries=0), "max_entries"),
