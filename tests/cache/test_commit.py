@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from sqlalchemy.orm import Session, sessionmaker
 from sqlalchemy.pool import NullPool
 
 from scalekit._steps import Steps
-from scalekit.cache import Cache
+from scalekit.cache import Cache, listeners
 from scalekit.cache.memory import MemoryBackend
 from scalekit.cache.versions import writers
 from scalekit.errors import BackendError, BackendUnavailable, ConfigurationError
@@ -392,6 +393,22 @@ def test_the_end_of_a_loop_waits_for_the_bump(engine: Engine, log: list[str], wa
     asyncio.run(job())
     assert log[-1] == "bump product"
     assert not backend.dirty
+
+
+def test_a_transaction_waits_for_no_other_thread(engine: Engine, log: list[str]) -> None:
+    """8. Nor, in a child of fork, for one of its parent's that held the lock for ever."""
+    backend, maker = Backend(log), sessionmaker(engine)
+    Cache(backend).watch(engine)
+
+    def write() -> None:
+        with maker() as session:
+            session.execute(change())
+            session.commit()
+
+    with ThreadPoolExecutor(1) as pool, listeners._lock:
+        writing = pool.submit(write)
+        wait_until(writing.done, what="the end of a commit")
+    assert log[-1] == "bump product"
 
 
 def test_two_writers_at_a_time(engine: Engine, log: list[str]) -> None:

@@ -51,7 +51,8 @@ _lock = threading.Lock()
 
 def watch_engine(engine: Engine, listener: Listener) -> None:
     """Tell ``listener`` of all connections of an engine, and of the sessions on them, of whatever class."""
-    _add(_engines, root(engine), listener)
+    with _lock:  # of two caches; a connection and a session are one thread's or task's alone
+        _add(_engines, root(engine), listener)
 
 
 def watch_connection(connection: Connection, listener: Listener) -> None:
@@ -70,8 +71,7 @@ def _add(
     watched: "weakref.WeakKeyDictionary[Any, tuple[Listener, ...]]", key: Any, listener: Listener
 ) -> None:
     if listener not in watched.get(key, ()):
-        with _lock:
-            watched[key] = (*watched.get(key, ()), listener)
+        watched[key] = (*watched.get(key, ()), listener)
 
 
 def _listeners(connection: Connection) -> tuple[Listener, ...]:
