@@ -74,6 +74,26 @@ def test_others_wait_for_the_holder(backend: Backend, pool: ThreadPoolExecutor) 
     assert source.runs == 1
 
 
+def test_a_holder_that_hangs(pool: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch) -> None:
+    """2. It renews its lease for ever, and others do not wait so long: they compute, and store nothing."""
+    monkeypatch.setattr(runtime, "LEASE_TTL", 0.3)
+    monkeypatch.setattr(leading, "LEASE_TTL", 0.3)
+    monkeypatch.setattr(leading, "LONGEST_WAIT", 0.1)
+    backend, hanging = MemoryBackend(), Source()
+    (_, here), cache = server(backend, hanging), Cache(backend)
+
+    @cache.query(ttl=60, tags=["t"], name="answer")
+    def there() -> int:
+        return 7
+
+    first = pool.submit(here)
+    assert hanging.running.wait(20)
+    assert pool.submit(there).result(20) == 7
+    assert (cache.stats().computes, cache.stats().fills) == (1, 0)
+    hanging.go.set()
+    assert first.result(20) == there() == 1
+
+
 def test_a_query_that_raises(backend: Backend, pool: ThreadPoolExecutor) -> None:
     """5. All who wait with it see the error, nothing is stored, and who waits elsewhere tries for itself."""
     source = Source()

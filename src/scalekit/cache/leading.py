@@ -3,7 +3,8 @@
 Rules:
 
 * The lease decides who computes. Who finds it taken asks again and again, for all who wait in this process
-  (see :mod:`scalekit.cache.waiting`), until there is a result, or nobody who makes one.
+  (see :mod:`scalekit.cache.waiting`), until there is a result, or nobody who makes one. After a minute it
+  computes for itself, and stores nothing: one query that hangs must not stop all processes.
 * A lease is given back as soon as there will be no result. Where the next one would fare no better, a *pass
   mark* stays in its place, and for a while nobody waits.
 * Of a result that is there still, and is to be replaced, the lease is of another kind: it stays readable.
@@ -54,6 +55,10 @@ log = logging.getLogger("scalekit.cache")
 
 PASS_TTL = 2.0
 """Seconds for which nobody waits for a result that could not be stored."""
+
+
+LONGEST_WAIT = 60.0
+"""Seconds, and those that a lease lasts, for which anybody waits for another process: its query may hang."""
 
 
 class Lead:
@@ -117,6 +122,8 @@ class Lead:
                 continue
             self._flight.begin(lease)
             if not lease.mine:
+                if time.monotonic() - self._since > LONGEST_WAIT:
+                    break
                 asked = yield from self._wait_for(lease)
                 continue
             entry = None
