@@ -2,6 +2,8 @@
 
 import random
 import threading
+import time
+import tracemalloc
 from collections.abc import Iterable
 from typing import Any
 
@@ -273,3 +275,17 @@ def test_threads() -> None:
         thread.join()
     assert not errors
     assert len(local) == sum(local._counts) <= 50
+
+
+def test_what_an_entry_takes_beside_its_value() -> None:
+    """Memory. Not more than is counted for it, and not so much less that room would be wasted."""
+    count, value = 5_000, "the value"
+    local = Local(max_entries=2 * count, ttl=3_600)
+    mark, ends = local.mark(), time.monotonic() + 3_600
+    tracemalloc.start()
+    for number in range(count):
+        local.put(("f", number), f"f:{number:020}", mark, value, ends=ends, size=9, tags=("product",))
+    size = tracemalloc.get_traced_memory()[0] / count
+    tracemalloc.stop()
+    assert len(local) == count
+    assert OVERHEAD / 2 < size <= OVERHEAD

@@ -1,5 +1,6 @@
 """Cached functions that call cached functions."""
 
+import asyncio
 import logging
 
 import pytest
@@ -92,3 +93,21 @@ async def test_an_outer_function_with_the_inner_ones_tags() -> None:
     await cache.invalidate_tags("a")
     await outer()
     assert runs == ["outer", "inner"] * 2
+
+
+async def test_an_inner_function_in_another_thread() -> None:
+    """6. `asyncio.to_thread` takes the context along, so the outer one is known to have called it."""
+    cache, runs = Cache(MemoryBackend()), 0
+
+    @cache.query(ttl=60, tags=["a"])
+    def inner() -> int:
+        return 1
+
+    @cache.query(ttl=60)
+    async def outer() -> int:
+        nonlocal runs
+        runs += 1
+        return await asyncio.to_thread(inner)
+
+    assert [await outer(), await outer()] == [1, 1]
+    assert runs == 2

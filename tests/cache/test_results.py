@@ -12,8 +12,10 @@ import pytest
 from sqlalchemy import Row, create_engine, select
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
+from scalekit._steps import run_async
 from scalekit.cache import Cache
-from scalekit.cache.backend import Backend
+from scalekit.cache.backend import Backend, Lookup
+from scalekit.cache.entry import Hit, judge
 from scalekit.cache.memory import MemoryBackend
 
 
@@ -205,3 +207,28 @@ def test_a_pickled_result_of_another_key_is_a_miss(backend: Backend) -> None:
     assert [ask(old), ask(old, new), ask(old)] == [1, 1, 1]
     assert [ask(new), ask(old, new), ask(new)] == [2, 2, 2]
     assert ask(old) == 3
+
+
+async def test_what_is_stored_together_ends_apart(backend: Backend) -> None:
+    """25. By default, at random in the last tenth of the ttl; each id of a batch, too."""
+    cache, numbers = Cache(backend), list(range(30))
+
+    @cache.query(ttl=1_000)
+    async def one(number: int) -> int:
+        return number
+
+    @cache.batch(ttl=1_000)
+    async def many(ids: list[int]) -> dict[int, int]:
+        return {id: id for id in ids}
+
+    for number in numbers:
+        await one(number)
+    await many(numbers)
+    for keys in (map(one.key, numbers), map(many.key, numbers)):
+        found = await run_async(backend.using("async").read([Lookup(key) for key in keys]))
+        hits = [hit for hit in (judge(each, 0) for each in found) if isinstance(hit, Hit)]
+        lives = sorted(hit.soft_end - hit.made for hit in hits)
+        assert len(lives) == len(numbers)
+        assert 900_000 <= lives[0] < lives[-1] - 20_000
+        assert lives[-1] <= 1_000_000 + 30_000  # and what it took to store them
+    await cache.close()
