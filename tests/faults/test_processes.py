@@ -37,7 +37,7 @@ def test_a_killed_server_is_gone() -> None:
 def test_freezing_postgres_freezes_its_children() -> None:
     """A backend that serves a client is frozen with the server."""
     with PostgresServer() as server:
-        with freeze(server), pytest.raises(subprocess.TimeoutExpired):
+        with freeze(server), pytest.raises(TimeoutError):
             server.sql("SELECT 1", timeout=0.3)
         assert server.sql("SELECT 1") == "1"
 

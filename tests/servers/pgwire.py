@@ -15,7 +15,7 @@ _PROTOCOL = 3 << 16
 def query(host: str, port: int, *statements: str, user: str, database: str, timeout: float) -> list[str]:
     """Run each statement in a transaction of its own; the rows of all, with ``|`` between their columns.
 
-    `timeout` is in seconds, for each answer. `ServerFailed` carries the server's words.
+    `timeout` is in seconds, for each answer; then `TimeoutError`. `ServerFailed` carries the server's words.
     """
     try:
         with socket.create_connection((host, port), timeout=timeout) as sock, sock.makefile("rb") as replies:
@@ -27,7 +27,7 @@ def query(host: str, port: int, *statements: str, user: str, database: str, time
                 sock.sendall(b"Q" + struct.pack("!i", len(text) + 4) + text)
                 rows += _rows(replies)
             return rows
-    except OSError as error:
+    except ConnectionError as error:
         raise ServerFailed(f"PostgreSQL at {host}:{port}: {error!r}") from error
 
 
