@@ -17,6 +17,7 @@ from scalekit.cache import Cache
 from scalekit.cache.backend import Backend, Lookup
 from scalekit.cache.entry import Hit, judge
 from scalekit.cache.memory import MemoryBackend
+from scalekit.errors import UncacheableResult
 
 
 class Base(DeclarativeBase): ...
@@ -159,6 +160,19 @@ def test_what_a_class_refuses_is_a_miss() -> None:
     least = 5
     assert amount() == amount() == Amount(5)
     assert cache.stats().computes == 2
+
+
+def test_what_holds_itself_is_refused() -> None:
+    """24. With what can be cached instead, and not by an overflow."""
+    cache, endless = Cache(MemoryBackend()), list[Any]()
+    endless.append(endless)
+
+    @cache.query(ttl=60)
+    def result() -> Any:
+        return endless
+
+    with pytest.raises(UncacheableResult, match="a list result cannot be cached"):
+        result()
 
 
 @pytest.mark.parametrize("colour", ["sync", "async"])

@@ -128,6 +128,7 @@ class Cache:
                 owner=core,
             )
         self._vias: dict[Colour, Via] = {}
+        self._closures: set[str] = set()
         self._functions: weakref.WeakValueDictionary[str, Any] = weakref.WeakValueDictionary()
 
     @_with_parentheses
@@ -411,10 +412,13 @@ class Cache:
     def _register(self, name: str, cached: Any, function: Callable[..., Any]) -> None:
         functions = self._functions
         other = functions.get(name)
-        # The same code again is a module that was reloaded, unless it closes over something else.
-        if other is not None and not (_same_code(other.__wrapped__, function)):
-            raise ConfigurationError(f"two cached functions are called {name}; give one of them a name=")
+        # The same code again is a module that was reloaded, unless it closes over something else. What that
+        # was no key shows, and results outlive their function.
+        if name in self._closures or (other is not None and not _same_code(other.__wrapped__, function)):
+            raise ConfigurationError(f"two cached functions are called {name}; {_two(function)}")
         functions[name] = cached
+        if _closes_over(function):
+            self._closures.add(name)
 
     def stats(self) -> Stats:
         """What was counted since this cache was made, in this process."""
@@ -561,8 +565,23 @@ class QueryDecorator:
         return in_place
 
 
+def _closes_over(function: Any) -> set[str]:
+    """The names of what a function takes from around it, but for the class that ``super()`` asks for."""
+    return {*function.__code__.co_freevars} - {"__class__"}
+
+
+def _two(function: Any) -> str:
+    names = ", ".join(sorted(_closes_over(function)))
+    if not names:
+        return "give one of them a name="
+    return (
+        f"give one of them a name=, or define it once, outside of the function around it, and pass {names} "
+        "as arguments: what a function takes from around it is not in its keys"
+    )
+
+
 def _same_code(one: Any, other: Any) -> bool:
     place, again = one.__code__, other.__code__
-    closes_over_something = one.__closure__ or other.__closure__
+    closes_over_something = _closes_over(one) or _closes_over(other)
     same_place: bool = (place.co_filename, place.co_firstlineno) == (again.co_filename, again.co_firstlineno)
     return same_place and not closes_over_something

@@ -94,7 +94,10 @@ class Codec:
 
     def _refusal(self, result: Any, reason: str) -> UncacheableResult:
         start = f"{self._name}: a {type(result).__name__} result cannot be cached, "
-        mapped = _mapped_in(result)
+        try:
+            mapped = _mapped_in(result)
+        except RecursionError:  # it holds itself, or is nested as deep
+            mapped = None
         if mapped is not None:
             return UncacheableResult(f"{start}it holds {why_not(mapped)}, and annotate it")
         if not self._annotated:
