@@ -736,3 +736,25 @@ def test_a_thread_that_ends_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None
     assert threads.start(steps, name="test")
     assert done.wait(DEADLINE)
     asyncio.run(until(lambda: len(ends) == 2 * AT_ONCE))
+
+
+def test_a_function_that_exits_apart_exits_its_caller(monkeypatch: pytest.MonkeyPatch) -> None:
+    """23. As without a cache; it is not run again and again, as if a caller had been cancelled."""
+    clock, ends, runs = Clock(), [], 0
+    monkeypatch.setattr(threading, "excepthook", ends.append)
+    cache = clocked(clock)
+
+    @cache.query(ttl=60, stale_while_revalidate=1, stale_if_error=600)
+    def answer() -> int:
+        nonlocal runs
+        runs += 1
+        if runs == 2:
+            raise SystemExit
+        return runs
+
+    assert answer() == 1
+    clock.now += 120
+    with pytest.raises(SystemExit):
+        answer()
+    asyncio.run(until(lambda: len(ends) == 1))
+    assert (runs, answer()) == (2, 3)

@@ -115,7 +115,7 @@ class Flights(Protocol):
     def land(self, flight: Flight, outcome: object) -> None:
         """End it, if it has not; the others get ``outcome``."""
 
-    def crash(self, flight: Flight, error: Exception) -> None:
+    def crash(self, flight: Flight, error: BaseException) -> None:
         """End it, if it has not; the others raise ``error``."""
 
     def detach(self, keys: set[str], tags: set[str]) -> None:
@@ -171,7 +171,7 @@ class _Register(ABC):
         if not flight.future.done():
             flight.future.set_result(outcome)
 
-    def crash(self, flight: Flight, error: Exception) -> None:
+    def crash(self, flight: Flight, error: BaseException) -> None:
         self._remove(flight)
         if not flight.future.done():
             flight.future.set_exception(error)

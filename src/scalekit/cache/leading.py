@@ -14,6 +14,7 @@ Rules:
   if all that it depends on is among its tags, and if the caller wants it stored.
 """
 
+import asyncio
 import logging
 import secrets
 import time
@@ -57,19 +58,31 @@ PASS_TTL = 2.0
 """Seconds for which nobody waits for a result that could not be stored."""
 
 
+_GIVEN_UP = (asyncio.CancelledError, GeneratorExit)
+
 LONGEST_WAIT = 60.0
 """Seconds, and those that a lease lasts, for which anybody waits for another process: its query may hang."""
 
 
 class Lead:
-    """The leader of one flight; ``replaces`` is the result that is there, if it may be served."""
+    """The leader of one flight; ``replaces`` is the result that is there, if it may be served.
+
+    ``apart`` is one that is none of the callers.
+    """
 
     def __init__(
-        self, core: "Core", query: Query, call: Call, flight: Flight, replaces: Hit | None = None
+        self,
+        core: "Core",
+        query: Query,
+        call: Call,
+        flight: Flight,
+        replaces: Hit | None = None,
+        *,
+        apart: bool = False,
     ) -> None:
         self._core, self._query, self._call, self._flight = core, query, call, flight
         self._entries, self._runtime = query.via.entries, query.via.runtime
-        self._replaces = replaces
+        self._replaces, self._apart = replaces, apart
         self._since = time.monotonic()
 
     def steps(self, asked: Asked) -> Steps[Any]:
@@ -80,8 +93,11 @@ class Lead:
         except Exception as error:
             flights.crash(self._flight, error)
             raise
-        except BaseException:  # cancelled, interrupted: that is this caller's affair
-            self._land(ABANDONED)
+        except BaseException as error:
+            if self._apart and not isinstance(error, _GIVEN_UP):
+                flights.crash(self._flight, error)  # the function's own, as SystemExit, and so the next time
+            else:  # cancelled, interrupted: that is this caller's affair
+                self._land(ABANDONED)
             raise
         finally:
             self._land(RELEASED)  # if nothing else was its end

@@ -85,7 +85,7 @@ class Refreshes:
             if limit is not None and time.monotonic() > flight.wanted + limit:
                 return  # all threads were busy, and whoever has asked for it has gone
             flights.take(flight)
-            leading = Lead(self._core, query, own, flight, replaces).steps(asked)
+            leading = Lead(self._core, query, own, flight, replaces, apart=True).steps(asked)
             yield from self._run(query, opened, leading, hidden=replaces is not None)
 
         def ended() -> None:
