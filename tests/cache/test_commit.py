@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, create_engine, event, insert, select, update
+from sqlalchemy import Connection, Engine, create_engine, event, insert, select, update
 from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
 from sqlalchemy.orm import Session, sessionmaker
@@ -24,6 +24,7 @@ from scalekit.cache.memory import MemoryBackend
 from scalekit.cache.versions import writers
 from scalekit.errors import BackendError, BackendUnavailable, ConfigurationError
 from tests.cache._shop import Base, Product, define
+from tests.conftest import Database
 from tests.faults import FaultProxy
 from tests.patience import TIMEOUTS
 from tests.servers import wait_until
@@ -174,6 +175,44 @@ def test_autocommit_is_marked_before_the_statement(engine: Engine, log: list[str
         session.execute(change(2))
         session.execute(change(3))
     assert log == ["mark product", "UPDATE", "bump product"] * 2
+
+
+def test_what_another_listener_of_commit_changes(engine: Engine) -> None:
+    """8. An audit trail, say, that is written at the last moment, after the cache has marked the rest."""
+    cache, maker = Cache(MemoryBackend()), sessionmaker(engine)
+    cache.watch(maker)
+    price = define(cache)
+    with maker() as session:
+        assert price(session) == 1
+
+    @event.listens_for(engine, "commit", once=True)
+    def last(connection: Connection) -> None:
+        connection.execute(change(2))
+
+    with maker() as session:
+        session.connection()
+        session.commit()
+    with maker() as session:
+        assert [price(session), price(session)] == [2, 2]
+
+
+def test_a_driver_that_commits_by_itself(database: Database) -> None:
+    """8. `connect_args={"autocommit": True}` tells SQLAlchemy nothing: its ROLLBACK undoes nothing."""
+    engine = create_engine(database.primary_url("psycopg"), connect_args={"autocommit": True})
+    if not hasattr(engine.dialect, "detect_autocommit_setting"):
+        pytest.skip("SQLAlchemy 2.0 does not say it either")
+    Base.metadata.create_all(engine)
+    cache, maker = Cache(MemoryBackend()), sessionmaker(engine)
+    cache.watch(maker)
+    price = define(cache)
+    with maker() as session:
+        session.execute(insert(Product).values(id=1, price=1))
+        session.commit()
+        assert price(session) == 1
+        session.execute(change(2))
+        session.rollback()
+        assert [price(session), price(session)] == [2, 2]
+    engine.dispose()
 
 
 def test_a_commit_that_the_server_refuses(engine: Engine, log: list[str]) -> None:

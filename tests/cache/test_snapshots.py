@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, create_engine, event, select, text, update
+from sqlalchemy import Engine, create_engine, delete, event, select, text, update
 from sqlalchemy.orm import Session, scoped_session, sessionmaker
 from sqlalchemy.pool import NullPool
 
@@ -181,6 +181,33 @@ def test_each_statement_for_itself(database: Database) -> None:
     with maker() as session:
         assert price(session) == 3
     assert cache.stats().fills == 3
+    engine.dispose()
+
+
+@pytest.mark.parametrize(
+    "level",
+    [
+        "SET SESSION CHARACTERISTICS AS TRANSACTION ISOLATION LEVEL REPEATABLE READ",
+        "SET default_transaction_isolation = 'repeatable read'",
+    ],
+)
+def test_a_level_that_lasts(database: Database, level: str) -> None:
+    """6. Set by a text in a transaction that is over, it is that of later ones on the same connection."""
+    engine = create_engine(database.primary_url("psycopg"), pool_size=1)
+    Base.metadata.create_all(engine)
+    with Session(engine) as session:
+        session.execute(delete(Product))
+        session.commit()
+    maker, _, price = filled(engine)
+    with maker() as old:
+        old.execute(text(level))
+        old.commit()
+        old.scalar(select(Product.id))
+        with ThreadPoolExecutor(1) as pool:
+            pool.submit(commit, maker, 2).result(20)
+        assert price(old) == 1
+    with maker() as session:
+        assert price(session) == 2
     engine.dispose()
 
 

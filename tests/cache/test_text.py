@@ -9,25 +9,31 @@ from typing import Any
 import pytest
 from sqlalchemy import (
     Column,
+    ColumnElement,
     Connection,
+    Executable,
     ForeignKey,
     Integer,
     MetaData,
     Table,
+    column,
     create_engine,
     delete,
     event,
+    func,
     insert,
     literal_column,
     select,
+    table,
     text,
     update,
 )
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.engine import Engine
+from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.orm import Session, sessionmaker
 from sqlalchemy.pool import NullPool
-from sqlalchemy.schema import DropTable
+from sqlalchemy.schema import DropTable, ExecutableDDLElement
 
 from scalekit.cache import Cache
 from scalekit.cache.changes import changed_tables, changes_of
@@ -228,6 +234,34 @@ def test_a_text_inside_of_a_statement(
     assert bool(caplog.records) is bool(warned)
 
 
+class Writes(Executable, ColumnElement[int]):
+    """As SQLAlchemy's page on custom SQL constructs has it."""
+
+    inherit_cache = False
+
+
+class Reads(ColumnElement[str]):
+    inherit_cache = False
+
+
+class Truncate(ExecutableDDLElement): ...
+
+
+@compiles(Writes)
+def _writes(*_: Any, **__: Any) -> str:
+    return "UPDATE product SET price = 666"
+
+
+@compiles(Reads)
+def _reads(*_: Any, **__: Any) -> str:
+    return "current_user"
+
+
+@compiles(Truncate)
+def _truncate(*_: Any, **__: Any) -> str:
+    return "TRUNCATE product"
+
+
 @pytest.mark.parametrize(
     ("statement", "expected"),
     [
@@ -238,10 +272,15 @@ def test_a_text_inside_of_a_statement(
         (insert(Product).from_select(["id"], select(_COLUMNS.cte())), (True, True)),
         (update(Product).values(price=1).where(text("id = 1; DELETE FROM t")), (True, True)),
         (update(Product).values(price=text("price + 1")), (True, False)),
+        (Writes(), (False, True)),
+        (Truncate(), (False, True)),
+        (select(func.lower(Reads())), (False, False)),
+        (update(table("product", column("price"))).values(price=1), (True, False)),
+        (select(Product).from_statement(insert(Product).returning(Product)), (True, False)),
     ],
 )
-def test_where_a_text_may_be(statement: Any, expected: tuple[bool, bool]) -> None:
-    """7, 11. Anywhere: beside DML that SQLAlchemy has built it changes something of its own."""
+def test_what_a_statement_changes(statement: Any, expected: tuple[bool, bool]) -> None:
+    """7, 8, 11. A text may be anywhere, also beside DML; others' constructs are texts."""
     compiled = statement.compile(dialect=postgresql.dialect())  # type: ignore[no-untyped-call]
     changes = changes_of(SimpleNamespace(compiled=compiled, execution_options={}), compiled.string)
     assert (bool(changes.tags), changes.unseen) == expected

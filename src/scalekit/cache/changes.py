@@ -7,6 +7,7 @@ Rules:
 * What the database does itself by ``ON DELETE CASCADE``, ``SET NULL``, ``SET DEFAULT`` and ``ON UPDATE`` is
   told by the foreign keys in the table's ``MetaData``, through as many tables as it takes.
 * ``execution_options(changes=[Product])`` names what nobody sees: of a ``text()``, a function, a trigger.
+* A statement of a class that SQLAlchemy does not have is judged by what it was compiled to, as a text is.
 * A text without that, unless it only reads, changes nobody knows what (see :mod:`scalekit.cache.texts`); also
   one that is a part of a statement, as in ``from_statement(text(...))``.
 
@@ -22,7 +23,7 @@ from scalekit.cache.texts import judge, may_lead_to_changes
 from scalekit.errors import MissingExtra
 
 try:
-    from sqlalchemy import ColumnClause, ForeignKey, Table, TextClause, exc
+    from sqlalchemy import ColumnClause, ForeignKey, Table, TableClause, TextClause, exc
     from sqlalchemy.schema import CreateTable, DropTable, ExecutableDDLElement
     from sqlalchemy.sql import visitors
 except ImportError:
@@ -44,6 +45,8 @@ class Changes(NamedTuple):
     """It may commit what its transaction has changed before."""
     isolation: bool = False
     """It may set how its transaction sees what others commit."""
+    lasting: bool = False
+    """And how later ones on the same connection do."""
 
     def __bool__(self) -> bool:
         return bool(self.tags) or self.unseen
@@ -77,7 +80,7 @@ def changes_of(context: Any, text: str) -> Changes:
             return known if declared is None else known._replace(tags=known.tags | named, unseen=False)
     judged = judge(text)
     if declared is not None:
-        return Changes(named, False, judged.commits, judged.isolation)
+        return Changes(named, False, *judged[1:])
     return Changes(_NOTHING, *judged) if any(judged) else NONE
 
 
@@ -93,26 +96,33 @@ def _changes(compiled: Any) -> Changes | None:
     if getattr(compiled, "isplaintext", False):
         return None
     if isinstance(statement, ExecutableDDLElement):
-        if getattr(statement, "statement", None) is not None:  # a DDL() is a text
-            return None
+        if getattr(statement, "statement", None) is not None or _is_foreign(statement):
+            return None  # a DDL() is a text, and so is what others have written
         table = statement.element if isinstance(statement, CreateTable | DropTable) else None
         # MySQL and MariaDB commit before it.
         return Changes(frozenset({table_tag(table)}) if table is not None else _NOTHING, commits=True)
     if statement is None:
         return NONE
     tags = frozenset(changed_tables(statement, compiled.column_keys or ()))
+    parts = list(visitors.iterate(statement))
     # Nothing that SQLAlchemy builds has a semicolon: prefixes and hints are texts, and no parts of it.
-    texts, another = list(_texts(statement)), ";" in compiled.string
+    texts, rest = list(_texts(parts)), compiled.string.split(";", 1)[1:]
     if tags:  # known by what SQLAlchemy has built: the texts in it are judged alone
-        parts = [*texts, *compiled.string.split(";", 1)[1:]]
-        return Changes(tags, unseen=any(map(may_lead_to_changes, parts)))
-    judged = judge(compiled.string) if texts or another else ()
+        return Changes(tags, unseen=any(map(may_lead_to_changes, [*texts, *rest])))
+    if any(getattr(part, "is_dml", False) for part in parts):  # of no table that has a name
+        return Changes(_NOTHING, unseen=True)
+    judged = judge(compiled.string) if texts or rest or any(map(_is_foreign, parts)) else ()
     return Changes(_NOTHING, *judged) if any(judged) else NONE
 
 
-def _texts(statement: Any) -> Iterator[str]:
+def _is_foreign(part: Any) -> bool:
+    """Whether it is of a class that SQLAlchemy does not have: what it becomes only its text says."""
+    return not type(part).__module__.startswith("sqlalchemy.")
+
+
+def _texts(parts: Iterable[Any]) -> Iterator[str]:
     """What of a statement was written as text."""
-    for part in visitors.iterate(statement):
+    for part in parts:
         if isinstance(part, TextClause):
             yield part.text
         elif isinstance(part, ColumnClause) and part.is_literal:
@@ -126,18 +136,23 @@ def changed_tables(statement: Any, columns: Iterable[str] = ()) -> set[str]:
         statement: any that SQLAlchemy has built.
         columns: names of those that it sets, besides what it says itself.
     """
-    tables: set[Table] = set()
+    tables: set[TableClause] = set()
     parts: list[Any] = list(visitors.iterate(statement))
     for part in parts:  # its CTEs may change tables, too
-        if not getattr(part, "is_dml", False):
+        # A from_statement(insert(...)) says that it is DML, too, and has that as a part.
+        if not getattr(part, "is_dml", False) or not hasattr(part, "table"):
             continue
         values = _values(part)
-        changed: set[Table] = {one for one in visitors.iterate(part.table) if isinstance(one, Table)}
+        parts_of_it = visitors.iterate(part.table)
+        changed: set[TableClause] = {one for one in parts_of_it if isinstance(one, TableClause)}
         # MySQL and MariaDB can update several tables at once: the columns say which.
-        changed |= {column.table for column in values if isinstance(getattr(column, "table", None), Table)}
+        targets = (getattr(column, "table", None) for column in values)
+        changed |= {table for table in targets if isinstance(table, TableClause)}
         tables |= changed
         names = {str(getattr(column, "name", column)) for column in (*values, *columns)}
         for table in changed:
+            if not isinstance(table, Table):  # a table() has no foreign keys
+                continue
             if part.is_delete:
                 tables |= _cascades(table, None)
             elif part.is_update:

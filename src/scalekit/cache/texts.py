@@ -29,6 +29,8 @@ class Judgement(NamedTuple):
     """It may commit what its transaction has changed before."""
     isolation: bool
     """It may set how its transaction sees what others commit."""
+    lasting: bool = False
+    """And how later ones on the same connection do."""
 
 
 _RUN_ALL_THE_SAME = re.compile(r"/\*M?!")
@@ -72,6 +74,7 @@ _CHANGES = re.compile(
 _INTO = re.compile(r"\binto\b", re.IGNORECASE)
 _LOCKS = re.compile(r"\bfor\s+(?:no\s+key\s+)?update\b", re.IGNORECASE)
 _FOR = re.compile(r"set\s+statement\b", re.IGNORECASE)  # MariaDB: SET STATEMENT ... FOR, and then any other
+_FOR_NOW = re.compile(r"set\s+(?:local|transaction)\b", re.IGNORECASE)
 _STAY_INSIDE = frozenset(
     {"select", "insert", "update", "delete", "merge", "replace", "upsert", "copy", "load"}
 )
@@ -120,10 +123,12 @@ def _statement(text: str) -> Judgement:
         harmless = _INTO.search(rest) is None
     else:
         harmless = first in _HARMLESS or (first in _LEADS and not leads)
+    isolation = first in {"set", "begin", "start"} and "isolation" in rest.lower()
     return Judgement(
         changes=not harmless,
         commits=first in _END_FIRST or not (harmless or leads or first in _STAY_INSIDE),
-        isolation=first in {"set", "begin", "start"} and "isolation" in rest.lower(),
+        isolation=isolation,
+        lasting=isolation and first == "set" and _FOR_NOW.match(rest) is None,
     )
 
 

@@ -24,7 +24,7 @@ class Transaction:
 
     __slots__ = (
         "_levels", "began", "by_session", "dirty", "isolation", "marked", "marked_at", "outcome_open",
-        "untold",
+        "over", "untold",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -33,6 +33,8 @@ class Transaction:
         self.dirty: Dirty | None = None
         self.outcome_open = False
         """It is prepared, or its connection was lost under COMMIT: what becomes of it is still to come."""
+        self.over = False
+        """Its COMMIT or ROLLBACK is about to be sent."""
         self.by_session = False
         """The session that has begun it hears of its end."""
         self.marked: dict[bytes, Set[str]] = {}
@@ -61,6 +63,7 @@ class Transaction:
     def ended(self) -> None:
         """It can change nothing more, and nobody sees what it has changed alone."""
         self._levels = {}
+        self.over = True
         if self.dirty is not None:
             self.dirty.end()
 

@@ -15,12 +15,15 @@ once more
 =========================  =================================================================================
 
 * A COMMIT under which the connection was lost may still arrive: then its marks stay, and end by themselves.
+* What another listener of COMMIT changes is marked at once. Where the driver commits each statement, ROLLBACK
+  has undone nothing: what was changed is dropped then.
 * A text that may commit by itself, as ``COMMIT`` or a procedure does, is one: what was changed is marked
   first.
 """
 
 import logging
 import weakref
+from collections.abc import Set
 from typing import Any
 
 from scalekit.cache._core import Core
@@ -44,6 +47,9 @@ except ImportError:
 log = logging.getLogger("scalekit.cache")
 
 _MOST_TOLD = 1000
+
+# In the `info` of a connection: a text has set an isolation level that lasts.
+_LASTING = "scalekit.cache.isolation"
 
 
 class Watcher:
@@ -117,12 +123,16 @@ class Watcher:
                 self._note_use(connection, current, reads=True)
             return
         current.isolation |= changes.isolation
+        if changes.lasting:
+            connection.info[_LASTING] = True
         if changes or changes.commits:
             asynchronous = connection.dialect.is_async
             if connection._is_autocommit_isolation():  # to ask the server would be a round trip
                 if changes.tags:
                     self._autocommits = True
                     self._marking.mark(current, changes.tags, asynchronous=asynchronous)
+            elif current.over:  # another listener of the same COMMIT, after us
+                self._mark(connection, current, changes.tags)
             else:
                 if changes.commits and (tags := current.tags | changes.tags):
                     self._marking.mark(current, tags, asynchronous=asynchronous)
@@ -185,7 +195,7 @@ class Watcher:
         if current is None:
             return
         try:
-            self._mark(connection, current)
+            self._mark(connection, current, current.tags)
         except BaseException:
             # SQLAlchemy takes a COMMIT that failed for the end, and would go on in what is still open.
             if undo:
@@ -198,11 +208,10 @@ class Watcher:
     def prepare_twophase(self, connection: Connection) -> None:
         current = self._open.get(connection)
         if current is not None:
-            self._mark(connection, current)
+            self._mark(connection, current, current.tags)
             current.outcome_open = bool(current.marked)
 
-    def _mark(self, connection: Connection, current: Transaction) -> None:
-        tags = current.tags
+    def _mark(self, connection: Connection, current: Transaction, tags: Set[str]) -> None:
         if tags:
             self._marking.mark(current, tags, asynchronous=connection.dialect.is_async)
         if current.marked or current.untold:
@@ -212,6 +221,8 @@ class Watcher:
         current = self._open.get(connection)
         if current is not None:
             current.outcome_open = False
+            if current.tags and _driver_commits(connection):
+                current.untold |= current.tags
             self._ended(connection, current)
             self._settle(connection, current)
 
@@ -243,12 +254,26 @@ class Watcher:
 
 def _keeps_snapshot(connection: Connection) -> bool:
     """Whether what this transaction reads may be as old as its beginning. Asks no server."""
+    if _LASTING in connection.info:
+        return True
     isolation = connection.get_execution_options().get("isolation_level")
     if not keeps_snapshot(isolation or connection.dialect.default_isolation_level):
         return False
     # Before Python's driver sends a BEGIN, which it does before the first change, each SELECT is by itself.
     driver = connection.connection.driver_connection
     return connection.dialect.name != "sqlite" or getattr(driver, "in_transaction", True)
+
+
+def _driver_commits(connection: Connection) -> bool:
+    """Whether the driver has committed each statement, without a word to SQLAlchemy. Asks no server."""
+    # SQLite's means that it sends no BEGIN, which others do.
+    if connection.invalidated or connection.closed or connection.dialect.name == "sqlite":
+        return False
+    detect = getattr(connection.dialect, "detect_autocommit_setting", None)  # SQLAlchemy 2.1
+    try:
+        return detect is not None and bool(detect(connection.connection.dbapi_connection))
+    except NotImplementedError:
+        return False
 
 
 def _undo(connection: Connection) -> None:
