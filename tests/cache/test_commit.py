@@ -196,6 +196,18 @@ def test_what_another_listener_of_commit_changes(engine: Engine) -> None:
         assert [price(session), price(session)] == [2, 2]
 
 
+def test_a_driver_that_begins_no_transaction(engine: Engine) -> None:
+    """8. Python's SQLite does not take DML behind WITH for such: it is committed at once, and not undone."""
+    cache, maker = Cache(MemoryBackend()), sessionmaker(engine)
+    cache.watch(maker)
+    price = define(cache)
+    with maker() as session:
+        assert price(session) == 1
+        session.execute(change(2).add_cte(select(Product.id).cte("a")))
+        session.rollback()
+        assert [price(session), price(session)] == [price_in(engine)] * 2 == [2, 2]
+
+
 def test_a_driver_that_commits_by_itself(database: Database) -> None:
     """8. `connect_args={"autocommit": True}` tells SQLAlchemy nothing: its ROLLBACK undoes nothing."""
     engine = create_engine(database.primary_url("psycopg"), connect_args={"autocommit": True})

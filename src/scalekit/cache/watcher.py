@@ -266,9 +266,12 @@ def _keeps_snapshot(connection: Connection) -> bool:
 
 def _driver_commits(connection: Connection) -> bool:
     """Whether the driver has committed each statement, without a word to SQLAlchemy. Asks no server."""
-    # SQLite's means that it sends no BEGIN, which others do.
-    if connection.invalidated or connection.closed or connection.dialect.name == "sqlite":
+    if connection.invalidated or connection.closed:
         return False
+    if connection.dialect.name == "sqlite":
+        # If there is no transaction by now, there was none: the driver begins one before what it takes for DML,
+        # not if that begins with WITH.
+        return not getattr(connection.connection.driver_connection, "in_transaction", True)
     detect = getattr(connection.dialect, "detect_autocommit_setting", None)  # SQLAlchemy 2.1
     try:
         return detect is not None and bool(detect(connection.connection.dbapi_connection))
