@@ -269,7 +269,7 @@ def _driver_commits(connection: Connection) -> bool:
     if connection.invalidated or connection.closed:
         return False
     if connection.dialect.name == "sqlite":
-        # If there is no transaction by now, there was none: the driver begins one before what it takes for DML,
+        # If there is no transaction by now, there was none: the driver begins one before what looks like DML,
         # not if that begins with WITH.
         return not getattr(connection.connection.driver_connection, "in_transaction", True)
     detect = getattr(connection.dialect, "detect_autocommit_setting", None)  # SQLAlchemy 2.1
