@@ -2,9 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
 from scalekit._steps import Steps, run, run_async
 from scalekit.cache.backend import Backend, Entries
@@ -30,15 +28,13 @@ from scalekit.testing._backends.tags import (
     check_writers,
 )
 from scalekit.testing._backends.times import (
-    WAIT,
     check_entry_time,
     check_generation,
     check_lease_time,
     check_mark_time,
     check_refresh_time,
 )
-
-Pause = Callable[[], Any]
+from scalekit.testing._turns import Pause, in_turns
 
 
 def check_backend(backend: Backend) -> None:
@@ -92,20 +88,5 @@ def _check(entries: Entries, together: Together, pause: Pause) -> Steps[None]:
     for race in (check_races, check_races_of_invalidations, check_races_of_writers):
         yield from race(entries, together)
     about_time = (check_lease_time, check_entry_time, check_mark_time, check_refresh_time)
-    yield from _in_turns([check(entries) for check in about_time], pause)
-    yield from _in_turns([check_generation(entries)], pause)
-
-
-def _in_turns(checks: Sequence[Steps[None]], pause: Pause) -> Steps[None]:
-    """Run checks that wait for time to pass, at once: one that yields `WAIT` goes on after a pause."""
-    going = list(checks)
-    while going:
-        for check in list(going):
-            answer = None
-            try:
-                while (step := check.send(answer)) is not WAIT:
-                    answer = yield step
-            except StopIteration:
-                going.remove(check)
-        if going:
-            yield pause()
+    yield from in_turns([check(entries) for check in about_time], pause)
+    yield from in_turns([check_generation(entries)], pause)

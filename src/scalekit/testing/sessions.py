@@ -13,6 +13,7 @@ from typing import Any, TypeVar, cast
 from scalekit._steps import Steps, run, run_async
 from scalekit.sessions.store import BoundStore, Created, Inherited, Loaded, Rotation, Store, Swapped
 from scalekit.sessions.tokens import store_id
+from scalekit.testing._turns import WAIT, Pause, in_turns
 
 T = TypeVar("T")
 
@@ -20,10 +21,8 @@ _LONG = 60_000  # ms; outlives the check
 _SHORT = 400  # ms; passes while the check runs
 _PATIENCE = 20.0  # seconds that a store may take to let something expire
 _AT_ONCE = 16
-_WAIT = object()  # what a check yields that would ask again
 
 Together = Callable[[Sequence[Callable[[], Any]]], Any]
-Pause = Callable[[], Any]
 
 
 def check_store(store: Store) -> None:
@@ -73,22 +72,7 @@ def _check(store: BoundStore, together: Together, pause: Pause) -> Steps[None]:
     yield from _check_versions(store)
     yield from _check_concurrency(store, together)
     about_time = (_check_rotation, _check_lists, _check_idle_time, _check_deadline)
-    yield from _in_turns([check(store) for check in about_time], pause)
-
-
-def _in_turns(checks: Sequence[Steps[None]], pause: Pause) -> Steps[None]:
-    """Run checks that wait for time to pass, at once: one that yields `_WAIT` goes on after a pause."""
-    going = list(checks)
-    while going:
-        for check in list(going):
-            answer = None
-            try:
-                while (step := check.send(answer)) is not _WAIT:
-                    answer = yield step
-            except StopIteration:
-                going.remove(check)
-        if going:
-            yield pause()
+    yield from in_turns([check(store) for check in about_time], pause)
 
 
 def _create(
@@ -240,7 +224,7 @@ def _check_rotation(store: BoundStore) -> Steps[None]:
         until = time.monotonic() + _PATIENCE
         while (now := (yield from look(id))).since <= rotation.since:
             assert time.monotonic() < until, "load: the time since a rotation passes"
-            yield _WAIT
+            yield WAIT
         return now
 
     old = yield from _created(store, {b"a": b"1"})
@@ -327,7 +311,7 @@ def _check_lists(store: BoundStore) -> Steps[None]:
     until = time.monotonic() + _PATIENCE
     while short in (yield from listed(ann)):
         assert time.monotonic() < until, "listed: a session whose deadline has passed must go by itself"
-        yield _WAIT
+        yield WAIT
     assert (yield from listed(ann)) == both, "listed: a deadline that passes must take no other with it"
     yield store.destroy(first, grace=_LONG, user=ann)
     assert (yield from listed(ann)) == [second], "destroy: a session that has ended must not be listed"
@@ -377,7 +361,7 @@ def _check_deadline(store: BoundStore) -> Steps[None]:
     while (yield store.save(heir, changed={b"a": b"1"}, removed=(), idle=_LONG)):
         yield store.load(id, idle=_LONG, step=1)
         assert time.monotonic() < until, "save: no session may live beyond its deadline"
-        yield _WAIT
+        yield WAIT
     yield from _until_gone(store, id, "load: no session may live beyond its deadline")
     late = yield from _create(store, _id(), inherit=inherit)
     assert late is None, "create: a deadline that has passed must give None"
@@ -387,7 +371,7 @@ def _until_gone(store: BoundStore, id: str, rule: str) -> Steps[None]:
     until = time.monotonic() + _PATIENCE
     while (yield from _load(store, id)) is not None:
         assert time.monotonic() < until, rule
-        yield _WAIT
+        yield WAIT
 
 
 def _check_concurrency(store: BoundStore, together: Together) -> Steps[None]:

@@ -19,10 +19,10 @@ from scalekit.testing._backends.asking import (
     payload_of,
     take_lease,
 )
+from scalekit.testing._turns import WAIT
 
 SHORT = 0.4  # seconds; passes while the check runs
 PATIENCE = 20.0  # seconds that a back end may take to let something end
-WAIT = object()
 CLOCKS = 2.0  # seconds that ages may be wrong by
 
 
