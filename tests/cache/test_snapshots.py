@@ -284,6 +284,37 @@ def test_what_is_older_than_an_invalidation_by_hand(tmp_path: Path, kept: str, d
             assert [price(session), price(session)] == [2, 2]
 
 
+@pytest.mark.parametrize("how", ["add", "merge"])
+def test_an_instance_that_was_loaded_elsewhere(tmp_path: Path, how: str) -> None:
+    """6, 8. By an earlier session, and attached to this one: it is as old as it may be."""
+    now = [time.time()]
+    cache = Cache(MemoryBackend(clock=lambda: now[0]))
+    engine = create_engine(f"sqlite:///{tmp_path}/db", poolclass=NullPool)
+    Base.metadata.create_all(engine)
+    maker = sessionmaker(engine)
+    cache.watch(maker)
+
+    @cache.query(ttl=3600, reads=[Product])
+    def price(session: Session) -> int:
+        return session.get_one(Product, 1).price
+
+    with maker.begin() as session:
+        session.add(Product(id=1, price=1))
+    with maker() as session:
+        detached = session.get_one(Product, 1)
+        price(session)
+    commit(maker, 2)
+    now[0] += 60
+    with maker() as session:
+        kept = detached if how == "add" else session.merge(detached, load=False)
+        session.add(kept)
+        session.connection()
+        assert (price(session), kept.price) == (1, 1)
+    with maker() as session:
+        assert price(session) == 2
+    engine.dispose()
+
+
 def test_other_instances_do_not_matter_where_tables_are_named(tmp_path: Path) -> None:
     """A request has loaded its user first: what reads other tables is stored, and shared without a lease."""
     cache = Cache(MemoryBackend())

@@ -14,6 +14,7 @@ import weakref
 from collections.abc import Callable
 from typing import Any, Protocol
 
+from scalekit.cache.sessions import note_attached
 from scalekit.errors import MissingExtra
 
 try:
@@ -91,6 +92,10 @@ def _after_transaction_end(session: Session, transaction: SessionTransaction) ->
         listener.after_transaction_end(session, transaction)
 
 
+def _attached(session: Session, _: Any) -> None:
+    note_attached(session)
+
+
 def _before_statement(
     connection: Connection, _: Any, statement: str, __: Any, context: Any, ___: bool
 ) -> None:
@@ -135,6 +140,7 @@ class Pending:
 
 
 event.listen(Session, "after_begin", _after_begin)
+event.listen(Session, "detached_to_persistent", _attached)
 event.listen(Session, "after_transaction_end", _after_transaction_end)
 event.listen(Engine, "before_cursor_execute", _before_statement)
 event.listen(Engine, "after_cursor_execute", _telling(lambda one, at: one.after_statement(at)))

@@ -61,6 +61,11 @@ def note_loading(session: Any) -> None:
     session.info.setdefault(LOADED, time.monotonic())
 
 
+def note_attached(session: Any) -> None:
+    """``session`` keeps an instance that was loaded elsewhere, nobody knows when."""
+    session.info[LOADED] = -math.inf
+
+
 def loaded_since(value: Any, tags: Collection[str]) -> float | None:
     """When a session has loaded the oldest instance that it keeps, at the earliest (monotonic).
 
