@@ -71,7 +71,10 @@ class MissingExtra(ConfigurationError, ImportError):
 
     def __init__(self, extra: str, *, needed_by: str) -> None:
         self.extra = extra
-        super().__init__(f"{needed_by} needs an extra: pip install 'scalekit[{extra}]'")
+        super().__init__(
+            f"{needed_by} needs an extra: pip install 'scalekit[{extra}]', or from beside a checkout "
+            f"'./scalekit[{extra}]'"
+        )
 
 
 class BackendError(ScalekitError):

@@ -51,7 +51,8 @@ def test_facts_and_cures() -> None:
     extra = errors.MissingExtra("redis", needed_by="scalekit.sessions.redis")
     assert (extra.extra, str(extra)) == (
         "redis",
-        "scalekit.sessions.redis needs an extra: pip install 'scalekit[redis]'",
+        "scalekit.sessions.redis needs an extra: pip install 'scalekit[redis]', or from beside a checkout "
+        "'./scalekit[redis]'",
     )
     assert isinstance(extra, ImportError)
     colour = errors.WrongColour(found="sync", wanted="async", what="RedisStore")

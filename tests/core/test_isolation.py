@@ -91,6 +91,7 @@ def test_without_extras_every_module_imports_or_names_its_cure() -> None:
             continue
         assert outcome["error"] == "MissingExtra", f"{outcome['module']}: {outcome['message']}"
         assert f"pip install 'scalekit[{outcome['extra']}]'" in outcome["message"], outcome["module"]
+        assert "._" not in outcome["message"], "a private module tells nobody what needs it"
         extras.add(outcome["extra"])
     assert extras >= {
         "redis",

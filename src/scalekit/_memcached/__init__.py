@@ -24,7 +24,7 @@ from scalekit.errors import MissingExtra
 try:
     import pymemcache as _pymemcache  # noqa: F401  the check that the extra is there
 except ImportError:
-    raise MissingExtra("memcached", needed_by=__name__) from None
+    raise MissingExtra("memcached", needed_by="scalekit's client for Memcached") from None
 
 from scalekit._memcached.contention import Attempt, Outcome, settle
 from scalekit._memcached.errors import Full, Refused

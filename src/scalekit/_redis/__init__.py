@@ -22,7 +22,7 @@ from scalekit.errors import MissingExtra
 try:
     import redis as _redis_py  # noqa: F401  the check that the extra is there
 except ImportError:
-    raise MissingExtra("redis", needed_by=__name__) from None
+    raise MissingExtra("redis", needed_by="scalekit's client for Redis") from None
 
 from redis.exceptions import ResponseError
 

@@ -27,7 +27,7 @@ try:
     from sqlalchemy.schema import CreateTable, DropTable, ExecutableDDLElement
     from sqlalchemy.sql import visitors
 except ImportError:
-    raise MissingExtra("sqlalchemy", needed_by=__name__) from None
+    raise MissingExtra("sqlalchemy", needed_by="scalekit.cache with SQLAlchemy") from None
 
 OPTION = "changes"
 """The execution option that names what a statement changes."""

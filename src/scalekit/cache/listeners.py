@@ -21,7 +21,7 @@ try:
     from sqlalchemy import Connection, Engine, Pool, event
     from sqlalchemy.orm import Session, SessionTransaction
 except ImportError:
-    raise MissingExtra("sqlalchemy", needed_by=__name__) from None
+    raise MissingExtra("sqlalchemy", needed_by="scalekit.cache with SQLAlchemy") from None
 
 
 class Listener(Protocol):

@@ -36,7 +36,7 @@ try:
     from sqlalchemy.exc import MissingGreenlet
     from sqlalchemy.util import await_only
 except ImportError:
-    raise MissingExtra("sqlalchemy", needed_by=__name__) from None
+    raise MissingExtra("sqlalchemy", needed_by="scalekit.cache with SQLAlchemy") from None
 
 log = logging.getLogger("scalekit.cache")
 

@@ -28,7 +28,7 @@ try:
     from sqlalchemy.engine import Row, RowMapping
     from sqlalchemy.engine.result import SimpleResultMetaData
 except ImportError:
-    raise MissingExtra("sqlalchemy", needed_by=__name__) from None
+    raise MissingExtra("sqlalchemy", needed_by="scalekit.cache with SQLAlchemy") from None
 
 _LISTS = (list, Sequence, Collection, Iterable)
 _LETTERS: dict[type, str] = {

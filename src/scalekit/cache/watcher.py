@@ -42,7 +42,7 @@ try:
     from sqlalchemy import Connection, Engine, event, exc
     from sqlalchemy.orm import Session, SessionTransaction
 except ImportError:
-    raise MissingExtra("sqlalchemy", needed_by=__name__) from None
+    raise MissingExtra("sqlalchemy", needed_by="scalekit.cache with SQLAlchemy") from None
 
 log = logging.getLogger("scalekit.cache")
 
