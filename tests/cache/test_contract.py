@@ -405,3 +405,37 @@ def test_a_breach_is_found(method: str, wrong: Method, says: str, monkeypatch: p
     broken = type("Broken", (MemoryBackend,), {method: immediate(wrong)})
     with pytest.raises(AssertionError, match=says):
         check_backend(broken())
+
+
+class _NoMark(MemoryBackend):
+    mark = None  # type: ignore[assignment]
+
+
+class _NoSteps(MemoryBackend):
+    def fill(self, *args: Any, **kwargs: Any) -> Any:
+        return True
+
+
+class _NoUsing:
+    local = True
+
+
+class _NoLimit(_NoUsing):
+    def using(self, colour: Any) -> Any:
+        return self
+
+
+@pytest.mark.parametrize(
+    ("backend", "says"),
+    [
+        (object(), "^local: "),
+        (_NoUsing(), "^using: there is no such method"),
+        (_NoLimit(), "^limit: "),
+        (_NoMark(), "^mark: .* no such method"),
+        (_NoSteps(), "^fill: gives a bool, not steps; write it as a generator"),
+    ],
+)
+def test_what_a_back_end_has_not_got_is_named(backend: Any, says: str) -> None:
+    """One that is being written: the method, and not an error of the check's own."""
+    with pytest.raises(AssertionError, match=says):
+        check_backend(backend)

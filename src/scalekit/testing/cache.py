@@ -2,7 +2,10 @@
 
 import asyncio
 import time
+from collections.abc import Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Any, cast
 
 from scalekit._steps import Steps, run, run_async
 from scalekit.cache.backend import Backend, Entries
@@ -35,6 +38,7 @@ from scalekit.testing._backends.times import (
     check_refresh_time,
 )
 from scalekit.testing._turns import Pause, in_turns
+from scalekit.types import Colour
 
 
 def check_backend(backend: Backend) -> None:
@@ -50,7 +54,7 @@ def check_backend(backend: Backend) -> None:
     with ThreadPoolExecutor(AT_ONCE) as threads:
         run(
             _check(
-                backend.using("sync"),
+                _entries(backend, "sync"),
                 lambda calls: [future.result() for future in [threads.submit(run, call) for call in calls]],
                 lambda: time.sleep(0.02),
             )
@@ -61,11 +65,46 @@ async def check_backend_async(backend: Backend) -> None:
     """Check what :func:`check_backend` checks, called from tasks of this event loop."""
     await run_async(
         _check(
-            backend.using("async"),
+            _entries(backend, "async"),
             lambda calls: asyncio.gather(*[run_async(call) for call in calls]),
             lambda: asyncio.sleep(0.02),
         )
     )
+
+
+_STEPS = {name for name, value in vars(Entries).items() if callable(value) and not name.startswith("_")} - {
+    "close"
+}
+"""The methods that are generators of steps."""
+
+
+def _entries(backend: Backend, colour: Colour) -> Entries:
+    assert isinstance(getattr(backend, "local", None), bool), "local: True, or False where others share it"
+    assert callable(getattr(backend, "using", None)), "using: there is no such method"
+    entries = backend.using(colour)
+    assert hasattr(entries, "limit"), "limit: the bytes of the largest value, or None"
+    for name in sorted({*_STEPS, "close"}):
+        assert callable(getattr(entries, name, None)), f"{name}: what using(colour) gives has no such method"
+    return cast(Entries, _Stepping(entries))
+
+
+class _Stepping:
+    """Entries of which each method gives steps."""
+
+    def __init__(self, entries: Entries) -> None:
+        self._entries = entries
+
+    def __getattr__(self, name: str) -> Any:
+        value = getattr(self._entries, name)
+        return partial(_called, name, value) if name in _STEPS else value
+
+
+def _called(name: str, method: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    steps = method(*args, **kwargs)
+    assert isinstance(steps, Generator), (
+        f"{name}: gives a {type(steps).__name__}, not steps; write it as a generator"
+    )
+    return steps
 
 
 def _check(entries: Entries, together: Together, pause: Pause) -> Steps[None]:
