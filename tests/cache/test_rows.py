@@ -234,3 +234,24 @@ def test_bytes_that_are_no_table() -> None:
         for wire in wires:
             with pytest.raises(UNREADABLE):
                 read(msgspec.msgpack.encode(wire))
+
+
+@pytest.mark.parametrize("kind", ["rows", "row", "result", "scalars", "coroutine"])
+def test_what_is_no_data_yet_is_refused_with_the_cure(kind: str, connection: sa.Connection) -> None:
+    """24. Rows without their annotation, a result that was not read, a coroutine that was not awaited."""
+
+    def untyped(): ...  # type: ignore[no-untyped-def]
+
+    async def later() -> int:
+        return 1
+
+    result: Any = connection.execute(sa.select(sa.literal(1)))
+    made, words = {
+        "rows": (result.all, r"annotate it, such as -> Sequence\[Row\[int, str\]\]"),
+        "row": (result.one, r"annotate it, such as -> Row\[int, str\]"),
+        "result": (lambda: result, r"return what its \.all\(\) gives"),
+        "scalars": (result.scalars, r"return what its \.all\(\) gives"),
+        "coroutine": (later, "await it in the function"),
+    }[kind]
+    with pytest.raises(UncacheableResult, match=words):
+        codec_for(untyped, name="untyped").encode(made())

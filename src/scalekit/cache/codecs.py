@@ -14,6 +14,7 @@ Rules:
 * An object of the ORM belongs to a database session, and is refused.
 """
 
+import inspect
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from typing import Any, Protocol
@@ -102,7 +103,21 @@ class Codec:
             return UncacheableResult(f"{start}it holds {why_not(mapped)}, and annotate it")
         if not self._annotated:
             reason += "; it has no return annotation, so it is read back as plain data"
-        return UncacheableResult(f"{start}{reason}; {_CURE}")
+        return UncacheableResult(f"{start}{reason}; {_cure_for(result)}")
+
+
+def _cure_for(result: Any) -> str:
+    cls = type(result)
+    if any(base.__module__ == "sqlalchemy.engine.result" for base in cls.__mro__):
+        return "return what its .all() gives, and annotate it, such as Sequence[Row[int, str]]"
+    if inspect.iscoroutine(result):
+        result.close()
+        return "await it in the function"
+    one = next(iter(result), None) if isinstance(result, list | tuple) and not is_row(cls) else result
+    if is_row(type(one)):
+        of = "Row[int, str]" if one is result else "Sequence[Row[int, str]]"
+        return f"annotate it, such as -> {of} (Row[tuple[int, str]] before SQLAlchemy 2.1); or {_CURE}"
+    return _CURE
 
 
 def codec_for(function: Callable[..., Any], *, name: str, pickle: SecretKey | None = None) -> Codec:
