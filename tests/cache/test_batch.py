@@ -624,7 +624,7 @@ def test_mistakes_in_a_definition() -> None:
             define(function)
     with pytest.raises(ConfigurationError, match=r"over='id': .* has no such parameter"):
         cache.batch(ttl=60, over="id")(fine)
-    with pytest.raises(ConfigurationError, match="sku"):
+    with pytest.raises(ConfigurationError, match=r"\{sku\} is no parameter .*; in a batch \{id\} is the id"):
         cache.batch(ttl=60, tags=["{sku}"])(fine)
     with pytest.raises(ConfigurationError, match=r"@cache\.batch\(ttl=60\)"):
         cache.batch(fine)  # type: ignore[call-overload]

@@ -489,3 +489,28 @@ def test_an_impossible_call_is_pythons_own_error() -> None:
     for args, kwargs in bad:
         with pytest.raises(TypeError):
             keys.bind(args, kwargs)
+
+
+def test_a_request_outside_the_key_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    """19. It never enters the key, so one visitor gets what was computed for another: said when decorated."""
+
+    def declared(session: Session, request: Request | None, number: int) -> int: ...  # type: ignore[empty-body]
+    def quoted(request: "Missing | Request") -> int: ...  # type: ignore[empty-body, name-defined]  # noqa: F821
+    def flask_s(request: flask.Request) -> int: ...  # type: ignore[empty-body]
+    def fine(session: Session, response: responses.Response) -> int: ...  # type: ignore[empty-body]
+    def loose(request, number=1): ...  # type: ignore[no-untyped-def]
+
+    for function in (declared, quoted, flask_s):
+        Keys(function, name=function.__name__)
+        assert caplog.messages[-1].startswith(
+            f"{function.__name__} takes a request, request, which is no part"
+        )
+        assert caplog.messages[-1].endswith("ignore=['request']")
+    Keys(fine, name="fine")
+    Keys(declared, name="declared", ignore=["request"])
+    keys = Keys(loose, name="loose")
+    assert len(caplog.messages) == 3
+    for _ in range(2):
+        request = Request({"type": "http", "headers": []})
+        assert keys.key({"request": request, "number": 1})[1] == [request]
+    assert len(caplog.messages) == 4

@@ -191,6 +191,9 @@ def test_properties() -> None:
     assert given(one.total_below) == ["one"]
     assert given(other.total_below) == ["other"]
     assert one.total_below == one.total_below
+    below: Any = vars(Shop)["total_below"].fget
+    below.invalidate(one)
+    assert below.key(one) != below.key(other)
 
 
 def test_tags_may_name_self() -> None:

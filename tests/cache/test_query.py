@@ -2,6 +2,7 @@
 
 import asyncio
 import dataclasses
+import functools
 import gc
 import threading
 from collections.abc import Callable
@@ -16,7 +17,7 @@ from scalekit.cache import Cache
 from scalekit.cache.asgi import ResponseMiddleware
 from scalekit.cache.backend import Backend
 from scalekit.cache.memory import MemoryBackend
-from scalekit.errors import ConfigurationError, UncacheableArgument, UncacheableResult
+from scalekit.errors import ConfigurationError, UncacheableArgument, UncacheableResult, WrongColour
 
 
 @dataclasses.dataclass
@@ -356,6 +357,15 @@ async def test_uncacheable_arguments_and_results(backend: Backend, kind: str) ->
             await run(function, 1)
 
 
+async def awaited(result: Any) -> bool:
+    return True
+
+
+class Awaited:
+    async def __call__(self, result: Any) -> bool:
+        return True
+
+
 def test_options_are_checked_at_start_up() -> None:
     """Each mistake is an error where the function is defined, and says which."""
     cache = Cache(MemoryBackend())
@@ -419,6 +429,9 @@ def test_options_are_checked_at_start_up() -> None:
             lambda: cache.response(ttl=1, vary=[b"accept"]),
             "^vary= must be a list of names, as text, not bytes",
         ),  # type: ignore[list-item]
+        (lambda: cache.query(ttl=1, cache_if=awaited), "cache_if= must be a plain function"),  # type: ignore[arg-type]
+        (lambda: cache.query(ttl=1, cache_if=Awaited()), "cache_if= must be a plain function"),  # type: ignore[arg-type]
+        (lambda: cache.query(ttl=1, cache_if=True), "cache_if= must be a function"),  # type: ignore[arg-type]
         (lambda: cache.on(None), "^hook must be a function of a name and a number, such as .*, not None"),  # type: ignore[arg-type]
         (lambda: ResponseMiddleware(application, cache=None, ttl=1, paths=["/"]), "^cache= must be a Cache"),
         (lambda: Cache(MemoryBackend(), local_ttl=-1), "local_ttl"),
@@ -530,3 +543,49 @@ async def test_a_slow_query_that_another_server_has_overtaken(backend: Backend) 
     assert [await query(), await query(), await query()] == [1, 2, 2]
     await here.close()
     await there.close()
+
+
+def _plainly(function: Any) -> Any:
+    @functools.wraps(function)
+    def wrapper(*args: Any) -> Any:
+        return function(*args)
+
+    return wrapper
+
+
+def test_a_plain_wrapper_around_an_async_def() -> None:
+    """Its result is a coroutine, which nobody can cache: the error says whose, and what to write."""
+    cache = Cache(MemoryBackend())
+
+    @cache.query(ttl=60)
+    @_plainly
+    async def one() -> int:
+        return 1
+
+    @cache.batch(ttl=60, over="ids")
+    @_plainly
+    async def many(ids: list[int]) -> dict[int, int]:
+        return {}
+
+    words = r"{}, a plain def, wants a synchronous result, .*write that wrapper as an async def"
+    with pytest.raises(WrongColour, match=words.format("one")):
+        one()
+    with pytest.raises(WrongColour, match=words.format("many")):
+        many([1])
+    limited: Any = cache.query(ttl=60, hard_timeout=5, name="limited")(_plainly(awaited))
+    with pytest.raises(WrongColour, match=words.format("limited")):
+        limited(1)
+
+
+def test_an_invalidation_that_lacks_an_argument() -> None:
+    """It says what may be left out, whatever the signature is."""
+    cache = Cache(MemoryBackend())
+
+    @cache.query(ttl=60)
+    def f(db, number: int = 1) -> int:  # type: ignore[no-untyped-def]
+        return number
+
+    with pytest.raises(
+        TypeError, match=r"f: missing .*'db'; what does not enter the key is annotated as a s"
+    ):
+        f.invalidate()

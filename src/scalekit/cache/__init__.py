@@ -15,9 +15,9 @@ The guarantees and their limits are in the how-to; the rules that make them hold
 :mod:`~scalekit.cache.codecs` and :mod:`~scalekit.cache.local` (the first tier).
 """
 
-import weakref
 from collections.abc import Callable, Coroutine, Iterable
 from functools import wraps
+from inspect import iscoroutinefunction
 from typing import Any, Concatenate, Literal, ParamSpec, TypeAlias, TypeVar, overload
 
 from scalekit._durations import Duration, seconds
@@ -30,6 +30,7 @@ from scalekit.cache.batch import AsyncBatch, BatchDecorator, SyncBatch
 from scalekit.cache.channel import HasChannel
 from scalekit.cache.codecs import codec_for
 from scalekit.cache.debts import EVERYTHING
+from scalekit.cache.definitions import Definitions
 from scalekit.cache.endpoints import ResponseDecorator
 from scalekit.cache.functions import Decorated, decorated
 from scalekit.cache.keys import Keys
@@ -128,8 +129,7 @@ class Cache:
                 owner=core,
             )
         self._vias: dict[Colour, Via] = {}
-        self._closures: set[str] = set()
-        self._functions: weakref.WeakValueDictionary[str, Any] = weakref.WeakValueDictionary()
+        self._definitions = Definitions()
 
     @_with_parentheses
     def query(
@@ -409,17 +409,6 @@ class Cache:
         in_colour(self._backend, colour, taker=f"{name}, {definition},")
         return self._via(colour)
 
-    def _register(self, name: str, cached: Any, function: Callable[..., Any]) -> None:
-        functions = self._functions
-        other = functions.get(name)
-        # The same code again is a module that was reloaded, unless it closes over something else. What that
-        # was no key shows, and results outlive their function.
-        if name in self._closures or (other is not None and not _same_code(other.__wrapped__, function)):
-            raise ConfigurationError(f"two cached functions are called {name}; {_two(function)}")
-        functions[name] = cached
-        if _closes_over(function):
-            self._closures.add(name)
-
     def stats(self) -> Stats:
         """What was counted since this cache was made, in this process."""
         return self._counter.snapshot()
@@ -466,6 +455,10 @@ def _check_called(name: object, cache_if: object = None) -> None:
         check_text(name, option="name=", wanted="the function's name in the keys, as text")
     if cache_if is not None:
         check_function(cache_if, option="cache_if=", wanted="a function of the result, such as bool")
+        if iscoroutinefunction(cache_if) or iscoroutinefunction(getattr(cache_if, "__call__", None)):  # noqa: B004
+            raise ConfigurationError(
+                "cache_if= must be a plain function of the result, no async def: a coroutine is always true"
+            )
 
 
 def _to_drop(things: tuple[object, ...], *, where: str) -> set[str]:
@@ -549,6 +542,7 @@ class QueryDecorator:
             life=self._life,
             patience=self._patience,
             cache_if=self._cache_if,
+            is_async=this.is_async,
             afresh=afresh(
                 this.function,
                 name=name,
@@ -561,27 +555,5 @@ class QueryDecorator:
             refuses_again=self.refuses_again,
         )
         cached, in_place = wrap(this, core=core, query=query, keys=keys, templates=templates)
-        self._cache._register(name, cached, this.function)
+        self._cache._definitions.add(name, cached, this.function)
         return in_place
-
-
-def _closes_over(function: Any) -> set[str]:
-    """The names of what a function takes from around it, but for the class that ``super()`` asks for."""
-    return {*function.__code__.co_freevars} - {"__class__"}
-
-
-def _two(function: Any) -> str:
-    names = ", ".join(sorted(_closes_over(function)))
-    if not names:
-        return "give one of them a name="
-    return (
-        f"give one of them a name=, or define it once, outside of the function around it, and pass {names} "
-        "as arguments: what a function takes from around it is not in its keys"
-    )
-
-
-def _same_code(one: Any, other: Any) -> bool:
-    place, again = one.__code__, other.__code__
-    closes_over_something = _closes_over(one) or _closes_over(other)
-    same_place: bool = (place.co_filename, place.co_firstlineno) == (again.co_filename, again.co_firstlineno)
-    return same_place and not closes_over_something

@@ -35,6 +35,7 @@ from scalekit.cache.dirty import DirtyCount, in_registries, in_scope
 from scalekit.cache.entry import Found, Hit, Miss, judge
 from scalekit.cache.flights import ABANDONED, LATE, RELEASED, Part
 from scalekit.cache.freshness import Plan, dice, local_end, plan
+from scalekit.cache.functions import refuse_coroutine
 from scalekit.cache.invalidation import Invalidation
 from scalekit.cache.leading import Lead
 from scalekit.cache.listening import Listener
@@ -221,14 +222,13 @@ class Core:
 
     def _run(self, query: Query, call: Call, since: float) -> Steps[Any]:
         limit = query.patience.hard_timeout
+        made = call.run()
+        if not query.is_async:
+            refuse_coroutine(made, name=query.name)
         if limit is None:
-            return (yield call.run())
+            return (yield made)
         within = max(0.0, since + limit - time.monotonic())
-        return (
-            yield query.via.runtime.limited(
-                call.run(), within, QueryTimeout(function=query.name, limit=limit)
-            )
-        )
+        return (yield query.via.runtime.limited(made, within, QueryTimeout(function=query.name, limit=limit)))
 
     def ask(self, query: Query, call: Call) -> Steps[Asked]:
         """What the back end has."""

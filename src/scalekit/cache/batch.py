@@ -36,7 +36,7 @@ from scalekit.cache._core import Core
 from scalekit.cache.annotations import returned, unwrapped
 from scalekit.cache.codecs import Codec, Form, codec_of
 from scalekit.cache.dirty import in_registries
-from scalekit.cache.functions import Decorated, decorated
+from scalekit.cache.functions import Decorated, decorated, refuse_coroutine
 from scalekit.cache.group import Group, Run
 from scalekit.cache.keys import Keys
 from scalekit.cache.methods import in_place_of
@@ -326,7 +326,10 @@ class Batch:
         """One run of the function."""
         again = inspect.BoundArguments(self._signature, OrderedDict(bound.arguments))
         again.arguments[self._over.name] = self._over.make(ids)
-        result = yield self._function(*again.args, **again.kwargs)
+        result = self._function(*again.args, **again.kwargs)
+        if not self._is_async:
+            refuse_coroutine(result, name=self._query.name)
+        result = yield result
         if not isinstance(result, Mapping):
             raise UncacheableResult(
                 f"{self._query.name} returned a {type(result).__name__}; return a dict of results by id"
@@ -397,11 +400,11 @@ class BatchDecorator:
             core=self._cache._core,
             query=query,
             keys=keys,
-            templates=Templates(tags, keys=keys),
+            templates=Templates(tags, keys=keys, hint="; in a batch {id} is the id"),
             over=ids,
         )
         cached = wrap_batch(batch, this)
-        self._cache._register(name, cached, this.function)
+        self._cache._definitions.add(name, cached, this.function)
         return in_place_of(this, cached)
 
 

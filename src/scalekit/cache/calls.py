@@ -119,6 +119,13 @@ class Calls:
             return None  # the generated code has looked
         return None if running() or core.is_apart(call) else core.local.get(call.local)
 
+    def to_drop(self, *args: Any, **kwargs: Any) -> str:
+        """:attr:`key`, with a message of ours if it cannot be called so."""
+        try:
+            return self.key(*args, **kwargs)
+        except TypeError:
+            return self.question(*args, **kwargs)
+
     def question(self, *args: Any, **kwargs: Any) -> str:
         """The key that a question is about, where what does not enter it may be missing."""
         return self._keys.key(self._keys.bind_question(args, kwargs))[0]

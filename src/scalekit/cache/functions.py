@@ -12,13 +12,16 @@ Rules:
 """
 
 import inspect
+import logging
 import re
 import types
 import typing
 from collections.abc import Callable, Iterable
 from typing import Any, Literal, NamedTuple
 
-from scalekit.errors import ConfigurationError
+from scalekit.errors import ConfigurationError, WrongColour
+
+log = logging.getLogger("scalekit.cache")
 
 Role = Literal["key", "caller", "ignored", "self"]
 Kind = Literal["function", "method", "classmethod", "staticmethod", "property"]
@@ -41,6 +44,11 @@ _CALLERS_OWN = {
     ("django", "HttpRequest"),
     ("django", "HttpResponseBase"),
 }
+_REQUESTS = {
+    ("starlette", "HTTPConnection"),
+    ("werkzeug", "Request"),
+    ("django", "HttpRequest"),
+}
 _callers_own: dict[type, bool] = {}
 
 
@@ -48,11 +56,17 @@ def is_callers_own(cls: type) -> bool:
     """Whether values of ``cls`` belong to one caller (a session, a request): they never enter a key."""
     known = _callers_own.get(cls)
     if known is None:
-        known = any(
-            (base.__module__.partition(".")[0], base.__name__) in _CALLERS_OWN for base in cls.__mro__
-        )
-        _callers_own[cls] = known
+        known = _callers_own[cls] = _is_one_of(cls, _CALLERS_OWN)
     return known
+
+
+def is_request(cls: type) -> bool:
+    """Whether values of ``cls`` are a visitor's requests."""
+    return _is_one_of(cls, _REQUESTS)
+
+
+def _is_one_of(cls: type, known: set[tuple[str, str]]) -> bool:
+    return any((base.__module__.partition(".")[0], base.__name__) in known for base in cls.__mro__)
 
 
 class Parameter(NamedTuple):
@@ -111,6 +125,24 @@ def decorated(thing: Any) -> Decorated:
     return Decorated(function, kind, thing)
 
 
+def refuse_coroutine(result: Any, *, name: str) -> None:
+    """Say of a plain function that it returned a coroutine: another decorator hides an ``async def``.
+
+    Raises:
+        WrongColour: it did.
+    """
+    if inspect.iscoroutine(result):
+        result.close()
+        raise WrongColour(
+            found="async",
+            wanted="sync",
+            what=f"{name}, a plain def,",
+            kind="result",
+            cure="it wraps an async def: write that wrapper as an async def, which awaits it, or put the "
+            "cache's decorator under it",
+        )
+
+
 def parameters_of(
     function: Callable[..., Any], *, name: str, ignore: Iterable[str], takes_self: bool
 ) -> tuple[Parameter, ...]:
@@ -133,9 +165,25 @@ def parameters_of(
             return "ignored"
         return "caller" if says_callers_own(hints.get(name)) else "key"
 
-    return tuple(
+    parameters = tuple(
         Parameter(name, role(place, name), value.kind, value.default)
         for place, (name, value) in enumerate(found.items())
+    )
+    for parameter in parameters:
+        if parameter.role == "caller" and says_request(hints[parameter.name]):
+            tell_request(name, parameter.name)
+    return parameters
+
+
+def tell_request(name: str, parameter: str) -> None:
+    """Say that all visitors share what is computed with one visitor's request."""
+    log.warning(
+        "%s takes a request, %s, which is no part of the key: what it computes for one visitor is served to "
+        "all who call it with the same other arguments. Give it what it needs of the request instead, such "
+        "as a user's id; cache pages with @cache.response; if nothing depends on the request: ignore=[%r]",
+        name,
+        parameter,
+        parameter,
     )
 
 
@@ -150,6 +198,15 @@ def hints_of(function: Callable[..., Any]) -> dict[str, Any]:
         return typing.get_type_hints(function)
     except (NameError, TypeError, AttributeError):
         return dict(getattr(function, "__annotations__", {}))
+
+
+def says_request(annotation: Any) -> bool:
+    """Whether an annotation that :func:`says_callers_own` names a request."""
+    if isinstance(annotation, str):
+        return not {"Request", *(name for _, name in _REQUESTS)}.isdisjoint(re.findall(r"\w+", annotation))
+    cls = typing.get_origin(annotation) or annotation
+    parts = typing.get_args(annotation)
+    return (isinstance(cls, type) and is_request(cls)) or any(map(says_request, parts))
 
 
 def says_callers_own(annotation: Any) -> bool:

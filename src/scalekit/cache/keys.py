@@ -22,7 +22,7 @@ from typing import Any
 
 import msgspec
 
-from scalekit.cache.functions import Parameter, is_callers_own, parameters_of
+from scalekit.cache.functions import Parameter, is_callers_own, is_request, parameters_of, tell_request
 from scalekit.cache.spelling import SCALARS, Unspeakable, spell
 from scalekit.errors import ConfigurationError, UncacheableArgument
 
@@ -90,6 +90,7 @@ class Keys:
         )
         """Whether the parameters are all there is: no ``*args``, no ``**kwargs``."""
         self._names = names
+        self._told: set[str] = set()  # parameters without an annotation that were given a request
         self._positional = len(kinds) - kinds.count(inspect.Parameter.KEYWORD_ONLY)
         self._places = [
             parameter.name
@@ -212,6 +213,9 @@ class Keys:
                 value = None if self.identity is None else self.identity(value)
             if value is not None and _needs_no_key(value):
                 left_out.append(value)
+                if role == "key" and name not in self._told and is_request(type(value)):
+                    self._told.add(name)
+                    tell_request(self.name, name)
                 value = None
             asked[name] = None if role == "ignored" else value
         return asked, left_out

@@ -44,6 +44,8 @@ class Query:
     """Which results are stored; ``None``: all."""
     refuses_again: bool = False
     """Whether what ``cache_if`` refuses it would refuse the next time: then nobody waits for it."""
+    is_async: bool = True
+    """Whether the function is an ``async def``."""
     afresh: Afresh | None = None
     """How to run it for nobody's call; ``None``: it never is."""
 

@@ -21,15 +21,16 @@ class Templates:
     Args:
         tags: as they were given.
         keys: the function's.
+        hint: what a message says besides of a name that cannot be used.
 
     Raises:
         ConfigurationError: a tag cannot be read, or names what does not enter the key.
     """
 
-    def __init__(self, tags: tuple[str, ...], *, keys: Keys) -> None:
+    def __init__(self, tags: tuple[str, ...], *, keys: Keys, hint: str = "") -> None:
         self._name = name = keys.name
         known = {parameter.name for parameter in keys.parameters if keys.asks(parameter)}
-        self._tags = [_pieces(tag, known, name) for tag in tags]
+        self._tags = [_pieces(tag, known, name, hint) for tag in tags]
         self.fixed: tuple[str, ...] | None = None
         """The tags of every call, if they depend on no argument."""
         if not any(field for pieces in self._tags for _, field in pieces):
@@ -61,13 +62,13 @@ class Templates:
         return format(value)
 
 
-def _pieces(tag: str, known: set[str], name: str) -> list[tuple[str, str | None]]:
+def _pieces(tag: str, known: set[str], name: str, hint: str) -> list[tuple[str, str | None]]:
     """Text, and the parameter whose value follows it."""
     pieces: list[tuple[str, str | None]] = []
     try:
         for text, field, form, conversion in string.Formatter().parse(tag):
             if field is not None and (field not in known or form or conversion):
-                raise ValueError(f"{{{field}}} is no parameter that enters the key")
+                raise ValueError(f"{{{field}}} is no parameter that enters the key{hint}")
             pieces.append((text, field))
     except ValueError as error:
         raise ConfigurationError(

@@ -159,7 +159,7 @@ def _async(function: Any, calls: Calls, core: Core, query: Query) -> Any:
         return entry.value if entry.decode is None else entry.decode(entry.value)
 
     async def invalidate(*args: Any, **kwargs: Any) -> None:
-        await run_async(core.invalidation.drop(query.via, keys={calls.key(*args, **kwargs)}, tags=set()))
+        await run_async(core.invalidation.drop(query.via, keys={calls.to_drop(*args, **kwargs)}, tags=set()))
 
     async def refresh(*args: Any, **kwargs: Any) -> Any:
         return await run_async(_refreshed(core, query, calls.of(args, kwargs)))
@@ -186,7 +186,7 @@ def _sync(function: Any, calls: Calls, core: Core, query: Query) -> Any:
         return entry.value if entry.decode is None else entry.decode(entry.value)
 
     def invalidate(*args: Any, **kwargs: Any) -> None:
-        run(core.invalidation.drop(query.via, keys={calls.key(*args, **kwargs)}, tags=set()))
+        run(core.invalidation.drop(query.via, keys={calls.to_drop(*args, **kwargs)}, tags=set()))
 
     def refresh(*args: Any, **kwargs: Any) -> Any:
         return run(_refreshed(core, query, calls.of(args, kwargs)))
