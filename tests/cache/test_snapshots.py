@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session, scoped_session, sessionmaker
 from sqlalchemy.pool import NullPool
 
 from scalekit._steps import run
-from scalekit.cache import Cache
+from scalekit.cache import Cache, listeners
 from scalekit.cache.backend import Lease, Lookup
 from scalekit.cache.entry import Found
 from scalekit.cache.memory import MemoryBackend
@@ -92,6 +92,31 @@ def test_a_snapshot_from_before_a_commit(engine: Engine) -> None:
     with maker() as session:
         assert [price(session), price(session)] == [2, 2]
     assert (cache.stats().fills, cache.stats().hits) == (2, 1)
+
+
+def test_a_snapshot_of_somebody_elses_transaction(tmp_path: Path) -> None:
+    """6, 8. That a session joins: it is as old as that, and not as the session's part in it."""
+    now = [time.time()]
+    cache = Cache(MemoryBackend(clock=lambda: now[0]))
+    with sqlite(tmp_path) as engine:
+        Base.metadata.create_all(engine)
+        maker = sessionmaker(engine)
+        cache.watch(maker)
+        price = define(cache)
+        with maker.begin() as session:
+            session.add(Product(id=1, price=1))
+        with maker() as session:
+            price(session)
+        with engine.connect() as connection:
+            connection.scalar(select(Product.id))
+            listeners._begun[connection] -= 3600  # as if it was an hour ago
+            commit(maker, 2)
+            for _ in range(2):  # the second time it is known that no key was dropped since
+                now[0] += 60
+                with maker(bind=connection) as old:
+                    assert price(old) == 1
+        with maker() as session:
+            assert price(session) == 2
 
 
 class Waits(MemoryBackend):

@@ -9,7 +9,9 @@ Rules:
 * What watches an engine is kept for as long as the engine.
 """
 
+import math
 import threading
+import time
 import weakref
 from collections.abc import Callable
 from typing import Any, Protocol
@@ -47,6 +49,7 @@ class Listener(Protocol):
 _engines: weakref.WeakKeyDictionary[Engine, tuple[Listener, ...]] = weakref.WeakKeyDictionary()
 _connections: weakref.WeakKeyDictionary[Connection, tuple[Listener, ...]] = weakref.WeakKeyDictionary()
 _sessions: weakref.WeakKeyDictionary[Session, tuple[Listener, ...]] = weakref.WeakKeyDictionary()
+_begun: weakref.WeakKeyDictionary[Connection, float] = weakref.WeakKeyDictionary()
 _lock = threading.Lock()
 
 
@@ -59,6 +62,11 @@ def watch_engine(engine: Engine, listener: Listener) -> None:
 def watch_connection(connection: Connection, listener: Listener) -> None:
     """Tell ``listener`` of one connection from now on."""
     _add(_connections, connection, listener)
+
+
+def begun(connection: Connection) -> float:
+    """When the transaction of ``connection`` began (monotonic), whoever watched it then."""
+    return _begun.get(connection, -math.inf)
 
 
 def root(engine: Engine) -> Engine:
@@ -113,6 +121,12 @@ def _commit_twophase(connection: Connection, _: Any, is_prepared: bool) -> None:
         listener.commit_twophase(connection, is_prepared)
 
 
+def _begin(connection: Connection, *_: Any) -> None:
+    _begun[connection] = time.monotonic()
+    for listener in _listeners(connection):
+        listener.begin(connection)
+
+
 def _telling(tell: Callable[[Listener, Connection], None]) -> Callable[..., None]:
     def told(connection: Connection, *_: Any) -> None:
         for listener in _listeners(connection):
@@ -144,8 +158,8 @@ event.listen(Session, "detached_to_persistent", _attached)
 event.listen(Session, "after_transaction_end", _after_transaction_end)
 event.listen(Engine, "before_cursor_execute", _before_statement)
 event.listen(Engine, "after_cursor_execute", _telling(lambda one, at: one.after_statement(at)))
-event.listen(Engine, "begin", _telling(lambda one, at: one.begin(at)))
-event.listen(Engine, "begin_twophase", _telling(lambda one, at: one.begin(at)))
+event.listen(Engine, "begin", _begin)
+event.listen(Engine, "begin_twophase", _begin)
 event.listen(Engine, "rollback_savepoint", _rollback_savepoint)
 event.listen(Engine, "commit", _telling(lambda one, at: one.commit(at)))
 event.listen(Engine, "prepare_twophase", _telling(lambda one, at: one.prepare_twophase(at)))

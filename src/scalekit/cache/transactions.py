@@ -11,7 +11,6 @@ Rules:
 """
 
 import secrets
-import time
 from collections.abc import Set
 from typing import Any
 
@@ -20,15 +19,19 @@ from scalekit.cache.versions import WRITER_BYTES
 
 
 class Transaction:
-    """One transaction, from its beginning until the cache was told of its end."""
+    """One transaction, from its beginning until the cache was told of its end.
+
+    Args:
+        began: when (monotonic).
+    """
 
     __slots__ = (
         "_levels", "began", "by_session", "dirty", "isolation", "marked", "marked_at", "outcome_open",
         "over", "untold",
     )  # fmt: skip
 
-    def __init__(self) -> None:
-        self.began = time.monotonic()
+    def __init__(self, began: float) -> None:
+        self.began = began
         self.isolation = False  # was set in it, by a text
         self.dirty: Dirty | None = None
         self.outcome_open = False

@@ -29,7 +29,7 @@ from typing import Any
 from scalekit.cache._core import Core
 from scalekit.cache.changes import NONE, changes_of
 from scalekit.cache.dirty import CHANGED, Dirty, forget_changes, note_changes
-from scalekit.cache.listeners import Pending, watch_connection, watch_engine
+from scalekit.cache.listeners import Pending, begun, watch_connection, watch_engine
 from scalekit.cache.marking import Marking
 from scalekit.cache.positions import keeps_snapshot, position_of
 from scalekit.cache.sessions import LOADED, note_loading, owner, set_owner
@@ -110,7 +110,7 @@ class Watcher:
                 )
 
     def _opened(self, connection: Connection) -> Transaction:
-        current = self._open[connection] = Transaction()
+        current = self._open[connection] = Transaction(begun(connection))
         return current
 
     def before_statement(self, connection: Connection, statement: str, context: Any) -> None:
