@@ -155,7 +155,8 @@ class Cache:
         """Cache what a function returns, a ``def`` or an ``async def``.
 
         Its return annotation says how a result is read back. Sessions, connections, requests and responses
-        among its arguments do not enter the key.
+        among its arguments do not enter the key. A function that takes a request is warned of in the log,
+        unless ``ignore`` names it: its results are for all visitors.
 
         Args:
             ttl: seconds that a result is served at most.
@@ -190,7 +191,8 @@ class Cache:
 
         Raises:
             ConfigurationError: an option is wrong, the return annotation cannot be used, or another function
-                of this cache has the same name.
+                of this cache has the same name. One that is defined again, in a module that was reloaded or a
+                cell of a notebook, takes the place of the former.
             WrongColour: an ``async def`` with a synchronous client, or the reverse.
 
         Calls raise :class:`~scalekit.errors.UncacheableArgument` for an argument that has no stable key, and

@@ -6,7 +6,8 @@ Rules:
   one call.
 * What belongs to the caller and not to the question (a database session or connection, a request, a
   response) is left out. ``None`` is left out with it: a session that may be missing does not make two keys.
-  Anything else that has no stable spelling is an error that names the parameter.
+  Anything else that has no stable spelling is an error that names the parameter. Of a request the log tells,
+  unless it is in ``ignore``: what is computed for one visitor is served to all.
 * Where every value is a plain scalar, exactly and not a subclass, the values are written by msgpack, which
   tells them apart as well and is quicker; all others are spelled (:mod:`scalekit.cache.spelling`). The two
   begin differently. Which one it is depends on the values alone, so a call has one key all the same.
