@@ -15,25 +15,24 @@ The guarantees and their limits are in the how-to; the rules that make them hold
 :mod:`~scalekit.cache.codecs` and :mod:`~scalekit.cache.local` (the first tier).
 """
 
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Iterable
 from functools import wraps
 from inspect import iscoroutinefunction
-from typing import Any, Concatenate, Literal, ParamSpec, TypeAlias, TypeVar, overload
+from typing import Any, Literal, ParamSpec, TypeAlias, TypeVar
 
 from scalekit._durations import Duration, seconds
 from scalekit._options import check_count, check_function, check_items, check_kind, check_text, in_colour
 from scalekit._steps import Steps, run, run_async
-from scalekit.cache._core import Core, Query, Via
-from scalekit.cache.afresh import Factory, afresh
+from scalekit.cache._core import Core, Via
+from scalekit.cache.afresh import Factory
 from scalekit.cache.backend import MAX_TAGS, Backend
 from scalekit.cache.batch import AsyncBatch, BatchDecorator, SyncBatch
 from scalekit.cache.channel import HasChannel
-from scalekit.cache.codecs import codec_for
 from scalekit.cache.debts import EVERYTHING
+from scalekit.cache.decorating import QueryDecorator
 from scalekit.cache.definitions import Definitions
 from scalekit.cache.endpoints import ResponseDecorator
-from scalekit.cache.functions import Decorated, decorated
-from scalekit.cache.keys import Keys
+from scalekit.cache.functions import Decorated
 from scalekit.cache.listening import Listener, block_of
 from scalekit.cache.local import Local
 from scalekit.cache.memory import MemoryBackend
@@ -42,15 +41,13 @@ from scalekit.cache.options import Life, Patience
 from scalekit.cache.response import rules
 from scalekit.cache.stats import Counter, Hook, Stats
 from scalekit.cache.tags import tags_of
-from scalekit.cache.templates import Templates
-from scalekit.cache.wrappers import AsyncCached, InClass, SyncCached, wrap
+from scalekit.cache.wrappers import AsyncCached, SyncCached
 from scalekit.errors import ConfigurationError
 from scalekit.types import Colour, SecretKey
 
 __all__ = ["AsyncBatch", "AsyncCached", "Cache", "Stats", "SyncBatch", "SyncCached"]
 
 P = ParamSpec("P")
-S = TypeVar("S")
 T = TypeVar("T")
 
 Unreachable: TypeAlias = Literal["commit", "refuse"]
@@ -478,84 +475,3 @@ def _all_tags(reads: Iterable[object], tags: Iterable[str]) -> tuple[str, ...]:
     if len(found) > MAX_TAGS:
         raise ConfigurationError(f"{len(found)} tags; a result has at most {MAX_TAGS}")
     return found
-
-
-class QueryDecorator:
-    """What :meth:`Cache.query` returns."""
-
-    def __init__(
-        self,
-        cache: Cache,
-        *,
-        life: Life,
-        patience: Patience,
-        tags: tuple[str, ...],
-        ignore: tuple[str, ...],
-        name: str | None,
-        identity: Callable[[Any], Any] | None,
-        cache_if: Callable[[Any], bool] | None,
-        session: Factory | None,
-        pickle_key: SecretKey | None,
-    ) -> None:
-        self._cache, self._life, self._tags, self._ignore, self._name = cache, life, tags, ignore, name
-        self._patience, self._cache_if, self._session = patience, cache_if, session
-        self._identity, self._pickle_key = identity, pickle_key
-        self.refuses_again = False
-
-    # Type checkers take a classmethod for the function that takes the class.
-    @overload
-    def __call__(  # type: ignore[overload-overlap]
-        self, function: Callable[Concatenate[type[S], P], Coroutine[Any, Any, T]]
-    ) -> InClass[AsyncCached[P, T]]: ...
-
-    @overload
-    def __call__(self, function: Callable[Concatenate[type[S], P], T]) -> InClass[SyncCached[P, T]]: ...
-
-    @overload
-    def __call__(  # type: ignore[overload-overlap]  # the first that fits is meant
-        self, function: Callable[P, Coroutine[Any, Any, T]]
-    ) -> AsyncCached[P, T]: ...
-
-    @overload
-    def __call__(self, function: Callable[P, T]) -> SyncCached[P, T]: ...
-
-    @overload
-    def __call__(self, function: property) -> property: ...
-
-    def __call__(self, function: Any) -> Any:
-        this = decorated(function)
-        name = self._name or f"{this.function.__module__}.{this.function.__qualname__}"
-        codec = codec_for(this.function, name=name, pickle=self._pickle_key)
-        keys = Keys(
-            this.function,
-            name=name,
-            ignore=self._ignore,
-            fingerprint=codec.fingerprint,
-            takes_self=this.takes_self,
-            identity=self._identity,
-        )
-        templates = Templates(self._tags, keys=keys)
-        colour: Colour = "async" if this.is_async else "sync"
-        core = self._cache._core
-        query = Query(
-            name=name,
-            via=self._cache._via_for(this, name),
-            codec=codec,
-            life=self._life,
-            patience=self._patience,
-            cache_if=self._cache_if,
-            is_async=this.is_async,
-            afresh=afresh(
-                this.function,
-                name=name,
-                colour=colour,
-                life=self._life,
-                patience=self._patience,
-                factory=self._session,
-                default=self._cache._session,
-            ),
-            refuses_again=self.refuses_again,
-        )
-        cached, in_place = wrap(this, core=core, query=query, keys=keys, templates=templates)
-        self._cache._definitions.add(name, cached, this.function)
-        return in_place
