@@ -13,6 +13,7 @@ from scalekit._memcached import Commands, Delete, Get, Memcached, Refused, Set
 from scalekit.errors import BackendTimeout, BackendUnavailable
 from scalekit.types import Colour
 from tests.core.test_memcached import answer, colour, url_of
+from tests.faults import FaultProxy
 from tests.servers import Memcached as Server
 
 __all__ = ["colour"]  # a fixture
@@ -287,6 +288,35 @@ async def test_a_probe_that_is_nobodys_command(colour: Colour, spare: bool) -> N
             assert b"mn\r\n" not in heard
         hangs = False
         async with asyncio.timeout(30):
+            while await get() != [None]:
+                await asyncio.sleep(0.001)
+        await answer(commands.close())
+
+
+async def test_a_probe_that_is_hung_up_on(colour: Colour, memcached_server: Server) -> None:
+    """14. It counts as one that failed: the next is due after the cooldown, however long a time-out is."""
+    async with FaultProxy(memcached_server.host, memcached_server.port) as proxy:
+        commands = Memcached.from_url(
+            f"memcached://{proxy.host}:{proxy.port}", timeout=60, cooldown=0.01, spare_callers=True
+        ).using(colour)
+
+        async def get() -> Any:
+            try:
+                if colour == "sync":
+                    return await asyncio.to_thread(commands.together, [Get("k")])
+                return await commands.together([Get("k")])
+            except BackendUnavailable as error:
+                return error
+
+        await asyncio.to_thread(proxy.refuse)
+        assert isinstance(await get(), BackendUnavailable)
+        await asyncio.to_thread(proxy.reset)
+        accepted = proxy.accepted
+        async with asyncio.timeout(30):
+            while proxy.accepted < accepted + 3:
+                assert isinstance(await get(), BackendUnavailable)
+                await asyncio.sleep(0.001)
+            await asyncio.to_thread(proxy.pass_through)
             while await get() != [None]:
                 await asyncio.sleep(0.001)
         await answer(commands.close())

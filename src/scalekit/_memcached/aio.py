@@ -176,7 +176,8 @@ class Peer:
             stream = self._stream if self._stream is not None and self._stream.sound() else None
             await (stream or await self._opened()).send(meta.NOOP)
         except BackendError:
-            pass  # told to the breaker
+            # Also if it hung up, which is no failure otherwise: or no other probe would be due for long.
+            self._breaker.failed()
         finally:
             self._probing = None
 

@@ -123,8 +123,12 @@ class Pool:
         return True
 
     def _knock(self) -> None:
-        with contextlib.suppress(BackendError), self.turn():  # told to the breaker
-            self._exchange(meta.NOOP, self._connect(self._limits.connecting))
+        try:
+            with self.turn():
+                self._exchange(meta.NOOP, self._connect(self._limits.connecting))
+        except BackendError:
+            # Also if it hung up, which is no failure otherwise: or no other probe would be due for long.
+            self._breaker.failed()
 
     def take(self) -> Connection:
         """The connection that was used last: the others may be closed by the server meanwhile."""
