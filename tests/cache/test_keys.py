@@ -14,6 +14,7 @@ from typing import Annotated, Any, NamedTuple
 
 import flask
 import msgspec
+import pydantic
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -25,7 +26,7 @@ from starlette.requests import Request
 from starlette.websockets import WebSocket
 
 from scalekit.cache.keys import Keys
-from scalekit.cache.spelling import spell
+from scalekit.cache.spelling import Unspeakable, spell
 from scalekit.errors import ConfigurationError, UncacheableArgument
 
 
@@ -271,6 +272,33 @@ def test_an_argument_without_a_stable_key_is_an_error(value: Any, kind: str) -> 
         key(1, c=value)
     assert caught.value.parameter == "c"
     assert kind in caught.value.type_name
+
+
+class Wanted(pydantic.BaseModel):
+    limit: int = 10
+    _private: int = pydantic.PrivateAttr(default=1)
+
+
+class Filter(pydantic.BaseModel):
+    limit: int = 10
+
+
+class Other(pydantic.BaseModel):
+    limit: int = 10
+
+
+class Open(pydantic.BaseModel, extra="allow"):
+    limit: int = 10
+
+
+def test_models() -> None:
+    """18, 19. A pydantic model is its class and its fields; one that holds more has no stable key."""
+    assert spell(Filter(limit=3)) == spell(Filter(limit=3)) != spell(Filter(limit=4))
+    assert spell(Filter()) != spell(Other())
+    assert spell(Open()) == spell(Open(limit=10))
+    for more in (Open(more=1), Wanted()):  # type: ignore[call-arg]
+        with pytest.raises(Unspeakable):
+            spell(more)
 
 
 def test_a_value_that_contains_itself_is_an_error() -> None:

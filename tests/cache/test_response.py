@@ -12,8 +12,9 @@ from typing import Annotated, Any
 import flask
 import httpx
 import pytest
-from fastapi import APIRouter, BackgroundTasks, Depends, FastAPI, Request, Response
+from fastapi import APIRouter, BackgroundTasks, Depends, FastAPI, Query, Request, Response, Security
 from fastapi.responses import HTMLResponse, JSONResponse, StreamingResponse
+from fastapi.security import APIKeyHeader
 from pydantic import BaseModel
 from starlette.applications import Starlette
 from starlette.background import BackgroundTask
@@ -298,6 +299,63 @@ async def test_visitors_who_are_known_get_what_is_theirs(cache: Cache) -> None:
             browser.cookies.clear()
     assert runs.count("row 1") == 11
     assert cache.stats().passes == 10
+
+
+class Catalogue:
+    """As a dependency makes one for each request."""
+
+    rows = ("Emma",)
+
+
+class Filter(BaseModel):
+    limit: int = 10
+
+
+async def test_what_an_endpoint_is_given_enters_the_key(cache: Cache) -> None:
+    """30. Whom a key in a header stands for gets a page of their own, although no header is in `vary`."""
+    app, runs = FastAPI(), []
+    key = APIKeyHeader(name="x-api-key")
+
+    @app.get("/mine/{number}")
+    @cache.response(ttl=60)
+    async def mine(
+        number: int, user: Annotated[str, Security(key)], wanted: Annotated[Filter, Query()]
+    ) -> dict[str, Any]:
+        runs.append(user)
+        return {"for": user, "number": number, "limit": wanted.limit}
+
+    async with client(app) as browser:
+        for user in ("ann", "bob", "ann", "bob"):
+            got = await browser.get("/mine/1?limit=3", headers={"x-api-key": user})
+            assert got.json() == {"for": user, "number": 1, "limit": 3}
+    assert runs == ["ann", "bob"]
+
+
+async def test_what_cannot_enter_the_key_is_told(cache: Cache, caplog: pytest.LogCaptureFixture) -> None:
+    """30. Nothing is kept then, which is said once with the cure: `ignore`, if the page is the same."""
+    app, runs = FastAPI(), []
+
+    @app.get("/all")
+    @cache.response(ttl=60)
+    async def all_rows(rows: Annotated[Catalogue, Depends()]) -> list[str]:
+        runs.append("all")
+        return list(rows.rows)
+
+    @app.get("/known")
+    @cache.response(ttl=60, ignore=["rows"])
+    async def known(rows: Annotated[Catalogue, Depends()]) -> list[str]:
+        runs.append("known")
+        return list(rows.rows)
+
+    async with client(app) as browser:
+        for path in ("/all", "/all", "/known", "/known"):
+            assert (await browser.get(path)).json() == ["Emma"]
+    assert runs == ["all", "all", "known"]
+    (told,) = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
+    assert "it is given rows, a tests.cache.test_response.Catalogue, which cannot enter a key" in told
+    assert "ignore=[...]" in told
+    with pytest.raises(ConfigurationError, match=r"ignore=\['row'\]: .*known has no such parameter"):
+        cache.response(ttl=60, ignore=["row"])(known.__wrapped__)
 
 
 async def test_one_visitors_response_never_reaches_those_who_waited(cache: Cache) -> None:

@@ -272,6 +272,7 @@ class Cache:
         tags: Iterable[str] = (),
         vary: Iterable[str] = (),
         ignore_cookies: Iterable[str] = (),
+        ignore: Iterable[str] = (),
         max_age: Duration = 0,
         max_size: int = 1_048_576,
         name: str | None = None,
@@ -288,6 +289,8 @@ class Cache:
             tags: as of :meth:`query`.
             vary: request headers that the page depends on, such as ``"accept-language"``.
             ignore_cookies: cookies that do not change the page; ``"_ga*"`` stands for all that begin so.
+            ignore: parameters of the function that do not change the page, such as a service object. All else
+                that it is given enters the key, as the user of a dependency does.
             max_age: seconds that browsers and proxies may keep the page without asking. 0 (default) has them
                 ask each time, and get a 304: nobody can recall what they keep.
             max_size: bytes of the largest body that is kept, 1 MiB by default.
@@ -306,6 +309,7 @@ class Cache:
             rules=rules(
                 vary=check_items(vary, option="vary="),
                 ignore_cookies=check_items(ignore_cookies, option="ignore_cookies="),
+                ignore=check_items(ignore, option="ignore="),
                 max_age=seconds(max_age, name="max_age"),
                 max_size=max_size,
             ),

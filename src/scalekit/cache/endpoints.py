@@ -7,6 +7,9 @@ Rules about what is kept: :mod:`scalekit.cache.response`.
 * Pages go through a cached function like any other: leases, tags and commits work as they do there.
 * What is not kept goes to the one caller whose request made it, never to those who wait for it: each of them
   runs the function for itself. So it is with an error, if it may be one visitor's.
+* What the function is given besides, by dependencies or decorators, enters the key: it may be one visitor's.
+  Sessions and requests do not, nor what is named in ``ignore``. What has no stable spelling cannot, and then
+  nothing is kept.
 * A call outside of a request runs the function, as without a cache.
 """
 
@@ -15,8 +18,8 @@ import logging
 import re
 import sys
 import time
-from collections.abc import Callable, Coroutine
-from functools import update_wrapper
+from collections.abc import Callable, Coroutine, Mapping
+from functools import partial, update_wrapper
 from hashlib import blake2b
 from types import FunctionType
 from typing import Any, NamedTuple, ParamSpec, Protocol, TypeVar, overload
@@ -26,6 +29,7 @@ from scalekit._options import check_items
 from scalekit._steps import Steps, run, run_async
 from scalekit.cache.functions import is_callers_own
 from scalekit.cache.response import Kept, Rules, answer, is_whole, keep, objection, refusal, variant
+from scalekit.cache.spelling import Unspeakable, spell
 from scalekit.errors import ConfigurationError
 from scalekit.types import Colour, Headers
 
@@ -119,6 +123,7 @@ class Pages:
         self.name, self.rules, self.colour = name, rules, colour
         self.count: Callable[[str], None] = cache._core.count
         self._cache = cache
+        self._told: set[str] = set()
         # One tag for a page: all of its hosts, queries and variants.
         tags = check_items(options.pop("tags"), option="tags=")
         decorator = cache.query(
@@ -131,9 +136,18 @@ class Pages:
         decorator.refuses_again = True  # what is one visitor's today will be so tomorrow
         self._lookup: Any = decorator(_lookup_async if colour == "async" else _lookup_sync)
 
-    def serve(self, exchange: Exchange, call: Callable[[], Any]) -> Steps[Any]:
-        """The response to a request; ``call`` runs the function."""
+    def serve(
+        self, exchange: Exchange, call: Callable[[], Any], *, given: Mapping[str, Any] | None = None
+    ) -> Steps[Any]:
+        """The response to a request; ``call`` runs the function with what it is ``given``."""
         why = self._objection(exchange)
+        asked = ""
+        if why is None and given:
+            try:
+                asked = self._asked(given)
+            except Unspeakable as unspeakable:
+                why = str(unspeakable)
+                self._warn(why)
         if why is not None:
             self.passes(exchange.path, why)
             return (yield call())
@@ -144,6 +158,7 @@ class Pages:
             exchange.origin,
             exchange.target,
             exchange.query,
+            asked,
             variant(exchange.headers, self.rules),
             visit,
         )
@@ -163,6 +178,34 @@ class Pages:
         if why is None and exchange.is_personal():
             why = "the session was read"
         return why or refusal(200, exchange.given, self.rules)
+
+    def _asked(self, given: Mapping[str, Any]) -> str:
+        """What the function is given, as a part of the key.
+
+        Raises:
+            Unspeakable: something in it has no stable spelling; the message says what.
+        """
+        digest = blake2b(digest_size=16)
+        for name, value in given.items():
+            if name not in self.rules.ignore and not is_callers_own(type(value)):
+                try:
+                    digest.update(spell((name, value)))
+                except Unspeakable as unspeakable:
+                    raise Unspeakable(
+                        f"it is given {name}, a {unspeakable}, which cannot enter a key"
+                    ) from None
+        return digest.hexdigest()
+
+    def _warn(self, why: str) -> None:
+        """Say once what keeps all of its pages out of the cache."""
+        if why not in self._told:
+            self._told.add(why)
+            _log.warning(
+                "%s: none of its pages is kept: %s; if they do not depend on it, name it in "
+                "cache.response(ignore=[...])",
+                self.name,
+                why,
+            )
 
     def passes(self, path: str, why: str) -> None:
         """A request goes by the cache."""
@@ -219,14 +262,14 @@ def _has_a_response(error: Exception) -> bool:
 
 
 async def _lookup_async(
-    place: str, method: str, origin: str, target: str, query: str, variant: str, visit: Any
+    place: str, method: str, origin: str, target: str, query: str, asked: str, variant: str, visit: Any
 ) -> Kept | None:
     kept: Kept | None = await run_async(visit.steps())
     return kept
 
 
 def _lookup_sync(
-    place: str, method: str, origin: str, target: str, query: str, variant: str, visit: Any
+    place: str, method: str, origin: str, target: str, query: str, asked: str, variant: str, visit: Any
 ) -> Kept | None:
     kept: Kept | None = run(visit.steps())
     return kept
@@ -289,6 +332,11 @@ class ResponseDecorator:
             )
         if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
             raise ConfigurationError(f"{function.__qualname__} is a generator; what is streamed is not kept")
+        unknown = set(self._rules.ignore) - inspect.signature(function).parameters.keys()
+        if unknown:
+            raise ConfigurationError(
+                f"ignore={sorted(unknown)!r}: {function.__qualname__} has no such parameter"
+            )
         colour: Colour = "async" if inspect.iscoroutinefunction(function) else "sync"
         pages = self.pages(f"{function.__module__}.{function.__qualname__}", colour)
         find = _finder(function, colour)
@@ -299,13 +347,19 @@ class ResponseDecorator:
         return cached
 
 
+def _by_name(args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
+    """What a function is called with; frameworks give nearly all of it by name."""
+    return {**{f"argument {place}": value for place, value in enumerate(args)}, **kwargs}
+
+
 def _wrap_async(function: Callable[..., Any], pages: Pages, find: Callable[..., Any]) -> Any:
     async def cached(*args: Any, **kwargs: Any) -> Any:
         exchange = find(args, kwargs)
         if exchange is None:
             pages.tell("a call", _NO_REQUEST)
             return await function(*args, **kwargs)
-        return await run_async(pages.serve(exchange, lambda: function(*args, **kwargs)))
+        call = partial(function, *args, **kwargs)
+        return await run_async(pages.serve(exchange, call, given=_by_name(args, kwargs)))
 
     async def invalidate(*paths: str) -> None:
         await pages._cache.invalidate_tags(*pages.tags(paths))
@@ -320,7 +374,8 @@ def _wrap_sync(function: Callable[..., Any], pages: Pages, find: Callable[..., A
         if exchange is None:
             pages.tell("a call", _NO_REQUEST)
             return function(*args, **kwargs)
-        return run(pages.serve(exchange, lambda: function(*args, **kwargs)))
+        call = partial(function, *args, **kwargs)
+        return run(pages.serve(exchange, call, given=_by_name(args, kwargs)))
 
     def invalidate(*paths: str) -> None:
         pages._cache.invalidate_tags_sync(*pages.tags(paths))

@@ -48,6 +48,7 @@ class Rules:
         ignore_cookies: names of cookies that do not change the page; ``*`` stands for any characters.
         max_age: seconds that browsers and proxies may keep it without asking.
         max_size: bytes of the largest body that is kept.
+        ignore: parameters of the function that do not change the page.
 
     Raises:
         ConfigurationError: a name is no header's, or one that would put a person into the key.
@@ -57,6 +58,7 @@ class Rules:
     ignore_cookies: tuple[str, ...] = ()
     max_age: int = 0
     max_size: int = 1_048_576
+    ignore: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         for name in self.vary:
@@ -69,10 +71,17 @@ class Rules:
         check_count(self.max_size, option="max_size=", least=1, cure="it is the bytes of the largest body")
 
 
-def rules(*, vary: Iterable[str], ignore_cookies: Iterable[str], max_age: float, max_size: int) -> Rules:
+def rules(
+    *,
+    vary: Iterable[str],
+    ignore_cookies: Iterable[str],
+    ignore: Iterable[str],
+    max_age: float,
+    max_size: int,
+) -> Rules:
     """:class:`Rules` of options as they are written."""
-    vary, ignore_cookies = tuple(vary), tuple(ignore_cookies)
-    for option, given in (("vary=", vary), ("ignore_cookies=", ignore_cookies)):
+    vary, ignore_cookies, ignore = tuple(vary), tuple(ignore_cookies), tuple(ignore)
+    for option, given in (("vary=", vary), ("ignore_cookies=", ignore_cookies), ("ignore=", ignore)):
         for name in given:
             check_text(name, option=option, wanted="a list of names, as text")
     names = sorted({name.strip().lower() for name in vary})
@@ -81,6 +90,7 @@ def rules(*, vary: Iterable[str], ignore_cookies: Iterable[str], max_age: float,
         ignore_cookies=tuple(ignore_cookies),
         max_age=int(max_age),
         max_size=max_size,
+        ignore=ignore,
     )
 
 

@@ -6,7 +6,7 @@ Rules:
   ``("x:b:y", "z")`` and ``("x", "y:b:z")`` differ. Sets and dicts are written in a sorted order.
 * Types are told apart: ``1``, ``1.0``, ``True``, ``"1"`` and ``b"1"`` are five values; so are a list and a
   tuple. Subclasses are not taken for their base: they may carry more than it shows. So a dataclass is one
-  that is decorated itself, and a named tuple one that has no further attributes.
+  that is decorated itself, and a named tuple or pydantic model one that has no further attributes.
 * Nothing depends on ``hash()``, ``id()`` or ``repr()`` of an object: they differ between servers.
 """
 
@@ -104,6 +104,8 @@ def _spell_record(value: Any, cls: type, add: Callable[[bytes], None], depth: in
     """Values with named fields: their class and what the fields hold."""
     if "__dataclass_fields__" in vars(cls):
         names: Iterable[str] = [field.name for field in dataclasses.fields(cls)]
+    elif _is_plain_model(value, cls):
+        names = vars(cls)["__pydantic_fields__"]
     elif isinstance(value, msgspec.Struct):
         names = value.__struct_fields__
     elif isinstance(value, tuple) and hasattr(cls, "_fields") and not getattr(value, "__dict__", None):
@@ -114,6 +116,13 @@ def _spell_record(value: Any, cls: type, add: Callable[[bytes], None], depth: in
         # What an ORM object holds changes when it is refreshed or expires.
         raise Unspeakable(f"{cls.__module__}.{cls.__qualname__}")
     _named(b"R", cls, [_joined(getattr(value, name), depth) for name in names], add)
+
+
+def _is_plain_model(value: Any, cls: type) -> bool:
+    """Whether it is pydantic's, and its fields are all that it holds."""
+    return "__pydantic_fields__" in vars(cls) and not (
+        getattr(value, "__pydantic_extra__", None) or getattr(value, "__pydantic_private__", None)
+    )
 
 
 def _joined(value: Any, depth: int) -> bytes:
