@@ -42,6 +42,7 @@ class Backend(MemoryBackend):
     def mark(self, tags: Sequence[str], writer: bytes, *, ttl: float) -> Steps[None]:
         yield from self._said("mark", tags)
         yield from super().mark(tags, writer, ttl=ttl)
+        self.after.get("mark", lambda: None)()
 
     def bump(self, tags: Sequence[str], writer: bytes, *, position: str | None = None) -> Steps[None]:
         yield from self._said("bump", tags)
@@ -292,9 +293,24 @@ def test_a_back_end_that_is_away_does_not_stop_a_commit(
     backend.drop_tags = lambda tags: log.append("drop") or MemoryBackend.drop_tags(backend, tags)  # type: ignore
     with maker.begin() as session:
         session.execute(change())
-    assert log == ["UPDATE", "mark product", "COMMIT", "drop"]
+    assert log == ["UPDATE", "mark product", "COMMIT", "bump product", "drop"]
     with maker() as session:
         assert price(session) == 2
+
+
+def test_a_mark_whose_answer_was_late(engine: Engine, log: list[str]) -> None:
+    """8. Made or not, it is taken away: its tables are cached again, not only when it ends by itself."""
+    backend = Backend(log)
+    cache, maker = Cache(backend), sessionmaker(engine)
+    cache.watch(maker)
+    price = define(cache)
+    backend.after["mark"] = fail
+    with maker.begin() as session:
+        session.execute(change())
+    assert not backend.dirty
+    with maker() as session:
+        assert [price(session), price(session)] == [2, 2]
+    assert cache.stats().fills == 1
 
 
 @pytest.mark.parametrize("by", ["session", "connection"])

@@ -88,6 +88,7 @@ class Marking:
                 )
                 raise
             transaction.untold |= tags
+            transaction.marked[writer] = tags  # perhaps: its answer may have been late
         except BaseException:  # cancelled: whoever waits for the commit does not wait for this
             self._bump_later(tags, writer, asynchronous=asynchronous)
             raise
