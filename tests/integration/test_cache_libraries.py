@@ -51,6 +51,8 @@ def test_flask_sqlalchemy(tmp_path: Path) -> None:
         db.session.commit()
     assert notes() == ["one"]
     cache.close_sync()
+    with app.app_context():
+        db.engine.dispose()
 
 
 def test_flask_sqlalchemy_in_the_background(tmp_path: Path) -> None:
@@ -80,3 +82,5 @@ def test_flask_sqlalchemy_in_the_background(tmp_path: Path) -> None:
     with app.app_context():
         assert notes() == ["one"]
     cache.close_sync()
+    with app.app_context():
+        db.engine.dispose()

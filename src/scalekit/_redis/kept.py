@@ -46,3 +46,5 @@ def _is_ready(connection: Any) -> bool:
         return not connection.can_read()
     except errors.FAILURES:
         return False
+    except TypeError:  # closed by another thread just now, it has no socket to look at any more
+        return False

@@ -47,7 +47,7 @@ from scalekit.cache.runtime import LEASE_TTL, Held
 from scalekit.cache.sessions import has_changes
 from scalekit.cache.tags import tag_of_keys
 from scalekit.cache.uses import Uses, noted
-from scalekit.errors import BackendError, NoServerAvailable, QueryTimeout
+from scalekit.errors import BackendError, BackendTimeout, NoServerAvailable, QueryTimeout
 
 if TYPE_CHECKING:
     from scalekit.cache._core import Core
@@ -168,9 +168,10 @@ class Lead:
                     self._entries.acquire(lookup, found, ttl=LEASE_TTL, refresh=refresh, token=token)
                 )
             )
-        except BackendError:
+        except BackendError as error:
             self._core.count("errors")
-            self._give_back_later(lambda: unanswered, asked_for=True)
+            if isinstance(error, BackendTimeout):  # what was refused or not sent took no lease
+                self._give_back_later(lambda: unanswered, asked_for=True)
             return None
         except BaseException:
             self._give_back_later(lambda: unanswered, asked_for=True)
