@@ -17,7 +17,7 @@ from scalekit.cache import Cache, leading, runtime, waiting
 from scalekit.cache.backend import Backend, Lease, Lookup
 from scalekit.cache.entry import Miss, judge
 from scalekit.cache.memory import MemoryBackend
-from scalekit.errors import UncacheableResult
+from scalekit.errors import BackendTimeout, UncacheableResult
 from scalekit.types import Colour
 from tests.servers.waiting import wait_until
 
@@ -410,3 +410,25 @@ def test_leases_are_renewed_again_after_a_thread_was_not_to_be_had(monkeypatch: 
     wait_until(lambda: entries.renewals > 1, what="a renewal")
     first.stop()
     second.stop()
+
+
+def test_a_lease_whose_answer_came_too_late(
+    monkeypatch: pytest.MonkeyPatch, pool: ThreadPoolExecutor
+) -> None:
+    """14. The caller goes on without it, and others do not wait for its end: it is given back."""
+    backend = Late()
+    cache, taken = Cache(backend), []
+
+    def acquire(*args: Any, **options: Any) -> Any:
+        yield from MemoryBackend.acquire(backend, *args, **options)
+        taken.append(True)
+        monkeypatch.undo()
+        raise BackendTimeout("no answer in time", backend="memory")
+
+    @cache.query(ttl=60)
+    def answer() -> int:
+        return 1
+
+    monkeypatch.setattr(backend, "acquire", acquire)
+    assert (answer(), taken) == (1, [True])
+    assert pool.submit(answer).result(timeout=runtime.LEASE_TTL / 2) == 1

@@ -10,6 +10,7 @@ import pytest
 import redis
 
 from scalekit._redis import Redis, Script
+from scalekit._redis.kept import KeptConnections
 from scalekit.errors import BackendUnavailable
 from tests.faults import FaultProxy
 from tests.servers import RedisServer, wait_until
@@ -154,3 +155,16 @@ def test_a_thread_that_is_interrupted_leaves_no_reply_behind(redis_server: Redis
         commands.execute("GET", prefix + "a")
     assert commands.execute("GET", prefix + "b") is None
     commands.close()
+
+
+def test_a_kept_connection_that_another_thread_has_just_closed(redis_url: str) -> None:
+    """It has no socket to be looked at any more; another one is taken, and nobody gets redis-py's TypeError."""
+    with redis.Redis.from_url(redis_url) as client:
+        kept = KeptConnections(client.connection_pool)
+        connection = kept.get_connection()
+        kept.release(connection)
+        connection._parser._sock = None  # as far as disconnect() has got
+        other = kept.get_connection()
+        other.send_command("PING")
+        assert other.read_response() in (b"PONG", "PONG")
+        kept.release(other)

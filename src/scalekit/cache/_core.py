@@ -3,8 +3,7 @@
 Rules:
 
 * Look in the back end; what this process has was looked at before (:mod:`scalekit.cache.compiled`). On a miss
-  one caller in this process leads
-  (:mod:`scalekit.cache.leading`) and the others wait for what it gets.
+  one caller in this process leads (:mod:`scalekit.cache.leading`) and the others wait for what it gets.
 * A caller shares a computation under way only if nothing was invalidated since that one began: what it reads
   from the back end on its way tells (see :mod:`scalekit.cache.flights`). So a call made after an invalidation
   never gets a result that was computed before it.

@@ -170,7 +170,9 @@ class Lead:
             )
         except BackendError as error:
             self._core.count("errors")
-            if isinstance(error, BackendTimeout):  # what was refused or not sent took no lease
+            # What was refused or not sent took no lease. One that was taken when the connection broke ends by
+            # itself: there may be many who were refused, and no telling them apart.
+            if isinstance(error, BackendTimeout):
                 self._give_back_later(lambda: unanswered, asked_for=True)
             return None
         except BaseException:
