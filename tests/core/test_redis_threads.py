@@ -158,7 +158,7 @@ def test_a_thread_that_is_interrupted_leaves_no_reply_behind(redis_server: Redis
 
 
 def test_a_kept_connection_that_another_thread_has_just_closed(redis_url: str) -> None:
-    """It has no socket to be looked at any more; another one is taken, and nobody gets redis-py's TypeError."""
+    """It has no socket to be looked at any more; another is taken, and nobody gets redis-py's TypeError."""
     with redis.Redis.from_url(redis_url) as client:
         kept = KeptConnections(client.connection_pool)
         connection = kept.get_connection()
