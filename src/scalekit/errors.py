@@ -26,10 +26,12 @@
     ├── StorageError
     │   ├── InvalidKey (ValueError)           a key that could escape its prefix
     │   ├── ObjectExists                      a create-only write met an object
+    │   ├── ObjectMissing (LookupError)       an object that was to be copied from is not there
     │   ├── UploadRejected                    the client's fault; ``status`` says how to answer
     │   │   ├── FileTooLarge                  413
     │   │   ├── UnsupportedMediaType          415
     │   │   └── MalformedUpload               400
+    │   │       ├── ChecksumMismatch          400; the content is not what was promised
     │   │       └── MissingPart (KeyError)    400; a form without what the application asked for
     │   └── UploadFailed                      the storage's fault; nothing was stored
     └── AssetError
@@ -241,6 +243,14 @@ class ObjectExists(StorageError):
         super().__init__(f"an object with key {key!r} exists already; pass overwrite=True to replace it")
 
 
+class ObjectMissing(StorageError, LookupError):
+    """An object that was to be copied from is not there."""
+
+    def __init__(self, key: str) -> None:
+        self.key = key
+        super().__init__(f"there is no object {key!r} to copy from")
+
+
 class UploadRejected(StorageError):
     """The client's request cannot be accepted; ``status`` is the HTTP status to answer with."""
 
@@ -269,6 +279,14 @@ class UnsupportedMediaType(UploadRejected):
 
 class MalformedUpload(UploadRejected):
     """The body is not what its headers say: truncated, malformed, or of another length."""
+
+
+class ChecksumMismatch(MalformedUpload):
+    """What arrived does not have the checksum that was promised. Both are written ``algorithm:hex``."""
+
+    def __init__(self, *, expected: str, found: str) -> None:
+        self.expected, self.found = expected, found
+        super().__init__(f"the content has the checksum {found}, not {expected}; send it again")
 
 
 class MissingPart(MalformedUpload, KeyError):

@@ -120,3 +120,14 @@ async def test_other_objects_are_left_alone(tmp_path: Path) -> None:
     await storage.put("mine.txt", chunks(b"keep"))
     await check_storage(storage)
     assert [stored.key async for stored in storage.list()] == ["mine.txt"]
+
+
+async def test_what_people_call_it(s3_storage: Storage) -> None:
+    """14. A file name is kept beside the object, whatever script it is in, and cleaned of what is no name."""
+    name = "../Été – 東京\u202e.png"
+    for storage in (MemoryStorage(), s3_storage):
+        stored = await storage.put("a.png", b"png", filename=name)
+        seen = await storage.stat("a.png")
+        assert seen is not None
+        assert stored.filename == seen.filename == "Été – 東京.png"
+        assert (await storage.put("b.png", b"png", filename="\x00")).filename is None

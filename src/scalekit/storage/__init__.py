@@ -12,20 +12,24 @@
 """
 
 from scalekit.storage._contract import Opened, Source, Storage, Stored, UploadedFile
+from scalekit.storage.checksums import Checksum
 from scalekit.storage.filesystem import FileStorage
 from scalekit.storage.memory import MemoryStorage
+from scalekit.storage.scoped import ScopedStorage
 
 KiB: int = 1024
 MiB: int = 1024 * KiB
 GiB: int = 1024 * MiB
 
 __all__ = [
+    "Checksum",
     "FileStorage",
     "GiB",
     "KiB",
     "MemoryStorage",
     "MiB",
     "Opened",
+    "ScopedStorage",
     "Source",
     "Storage",
     "Stored",

@@ -13,14 +13,16 @@ Rules, which :func:`scalekit.testing.check_storage` tests:
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import datetime
 from types import TracebackType
 from typing import TYPE_CHECKING, Self, TypeAlias
 from urllib.parse import quote
 
-from scalekit.errors import ConfigurationError
+from scalekit.errors import ConfigurationError, InvalidKey, ObjectMissing
+from scalekit.storage.checksums import Checksum
 from scalekit.storage.keys import check_key
 
 if TYPE_CHECKING:
@@ -41,6 +43,8 @@ class Stored:
         content_type: such as ``"image/png"``; ``"application/octet-stream"`` where nobody knows.
         etag: changes whenever the content does; without quotes; the same on every server.
         modified: when it was stored, with time zone.
+        filename: what people call it, if that was given and the storage keeps it.
+        checksum: of the whole content, if the storage keeps one. :meth:`Storage.list` does not tell it.
     """
 
     key: str
@@ -48,6 +52,8 @@ class Stored:
     content_type: str
     etag: str
     modified: datetime
+    filename: str | None = None
+    checksum: Checksum | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -126,6 +132,8 @@ class Storage(ABC):
         content_type: str | None = None,
         overwrite: bool = False,
         size: int | None = None,
+        checksum: Checksum | None = None,
+        filename: str | None = None,
     ) -> Stored:
         """Store all of ``source`` under ``key``, or nothing.
 
@@ -135,12 +143,16 @@ class Storage(ABC):
             content_type: such as ``"image/png"``; default: what the key's extension stands for.
             overwrite: replace an object that is there; by default it is kept and the write fails.
             size: the length that was promised, in bytes, if one was; another length is refused.
+            checksum: what the content was promised to have, if anything; another content is refused.
+            filename: what people call it. It is kept beside the content where a storage can, cleaned by
+                :func:`scalekit.storage.keys.clean_filename`, and is never part of a key.
 
         Raises:
             InvalidKey: before anything is read.
             ConfigurationError: ``content_type`` is no media type; before anything is read.
             ObjectExists: there is an object, and ``overwrite`` is false.
             MalformedUpload: the source had another length than ``size``.
+            ChecksumMismatch: or another ``checksum``.
             UploadFailed: the storage failed for good, and stored nothing.
 
         What ``source`` raises reaches the caller unchanged.
@@ -169,6 +181,74 @@ class Storage(ABC):
 
         ``content_type`` is told from the key's extension here: asking for each would cost a request each.
         """
+
+    async def compose(
+        self,
+        key: str,
+        sources: Sequence[str],
+        *,
+        content_type: str | None = None,
+        overwrite: bool = False,
+        filename: str | None = None,
+    ) -> Stored:
+        """Store under ``key`` what the objects ``sources`` contain, one after the other. They stay.
+
+        A storage that can does it without the content passing through this process. A source that is replaced
+        or deleted meanwhile counts as it was, or makes this fail; the object is never a mixture.
+
+        Args:
+            sources: keys; none of them may be ``key``.
+            content_type, overwrite, filename: as for :meth:`put`.
+
+        Raises:
+            ObjectMissing: there is no object under one of ``sources``; nothing was stored.
+            InvalidKey, ConfigurationError, ObjectExists, UploadFailed: as for :meth:`put`.
+        """
+        check_sources(key, sources)
+        async with aclosing(self._contents(sources)) as content:
+            return await self.put(
+                key, content, content_type=content_type, overwrite=overwrite, filename=filename
+            )
+
+    async def copy(self, source: str, key: str, *, overwrite: bool = False) -> Stored:
+        """Store under ``key`` what ``source`` contains, with its type and file name. ``source`` stays.
+
+        Raises:
+            ObjectMissing: there is no ``source``.
+            InvalidKey, ObjectExists, UploadFailed: as for :meth:`put`.
+        """
+        check_sources(key, [source])
+        there = await self.stat(source)
+        if there is None:
+            raise ObjectMissing(source)
+        return await self.compose(
+            key,
+            [source],
+            content_type=there.content_type,
+            overwrite=overwrite,
+            filename=there.filename,
+        )
+
+    def scoped(self, prefix: str) -> Storage:
+        """The objects under ``prefix``, such as ``"tenants/7/"``, as a storage of their own.
+
+        No key, prefix or signature of it reaches anything else, so that a tenant's code may be handed it.
+
+        Raises:
+            InvalidKey: no key could begin with ``prefix``, or it does not end with a slash.
+        """
+        from scalekit.storage.scoped import ScopedStorage
+
+        return ScopedStorage(self, prefix)
+
+    async def _contents(self, sources: Sequence[str]) -> AsyncGenerator[Chunk, None]:
+        for source in sources:
+            opened = await self.open(source)
+            if opened is None:
+                raise ObjectMissing(source)
+            async with opened:
+                async for chunk in opened:
+                    yield chunk
 
     async def read(self, key: str) -> bytes | None:
         """The whole object in memory, or ``None`` if there is none."""
@@ -208,6 +288,18 @@ class Storage(ABC):
         from scalekit.storage.sync import SyncStorage
 
         return SyncStorage(self)
+
+
+def check_sources(key: str, sources: Sequence[str]) -> None:
+    """Check what :meth:`Storage.compose` is given.
+
+    Raises:
+        InvalidKey: one of the keys is none, or ``key`` is among ``sources``.
+    """
+    check_key(key)
+    for source in sources:
+        if check_key(source) == key:
+            raise InvalidKey(key, "cannot be made of itself")
 
 
 def check_base_url(base_url: str | None) -> str | None:

@@ -22,6 +22,7 @@ from collections.abc import AsyncGenerator, Coroutine
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any, TypeGuard
+from urllib.parse import quote, unquote
 
 from botocore.exceptions import ClientError
 
@@ -37,6 +38,8 @@ from scalekit.storage._s3_errors import (
 )
 from scalekit.storage._shield import CLEAN_UP_SECONDS, Outcome, settle
 from scalekit.storage._source import Body, cut
+from scalekit.storage.checksums import Checksum
+from scalekit.storage.keys import filename_or_none
 
 MAX_PARTS = 10_000
 MIN_PART_SIZE = 5 * 1024 * 1024
@@ -53,6 +56,7 @@ _SECONDS_A_PART = 0.1
 _INLINE = _MIB
 
 _MARK = "scalekit-write"
+_FILENAME = "filename"
 
 _log = logging.getLogger("scalekit.storage")
 
@@ -70,11 +74,13 @@ class Upload:
     part_size: int
     concurrency: int
     stall_seconds: float
+    filename: str | None = None
     mark: str = field(default_factory=lambda: secrets.token_hex(8))
 
-    async def run(self, source: Source, size: int | None) -> tuple[str, int]:
+    async def run(self, source: Source, size: int | None, checksum: Checksum | None) -> tuple[str, int]:
         """Store ``source``. Returns the ETag and the number of bytes."""
-        async with aclosing(cut(source, self._part_size_for(size), size=size)) as pieces:
+        part_size = self._part_size_for(size)
+        async with aclosing(cut(source, part_size, size=size, checksum=checksum)) as pieces:
             first, more = await anext(pieces)
             if more:
                 return await self._multipart(first, pieces)
@@ -97,7 +103,7 @@ class Upload:
                 Key=self.name,
                 Body=body.join() if inline else body,
                 ContentType=self.content_type,
-                Metadata={_MARK: self.mark},
+                Metadata=self._metadata(),
                 **self._condition(),
             ),
         )
@@ -114,7 +120,7 @@ class Upload:
                     Bucket=self.bucket,
                     Key=self.name,
                     ContentType=self.content_type,
-                    Metadata={_MARK: self.mark},
+                    Metadata=self._metadata(),
                 )
             )
         )
@@ -250,6 +256,10 @@ class Upload:
             if code_of(error) != "NoSuchUpload":
                 _log.warning("upload of %r was not aborted (%s); its parts remain", self.key, code_of(error))
 
+    def _metadata(self) -> dict[str, str]:
+        name = {} if self.filename is None else {_FILENAME: quote(self.filename)}
+        return {_MARK: self.mark, **name}
+
     def _condition(self) -> dict[str, str]:
         return {} if self.overwrite else {"IfNoneMatch": "*"}
 
@@ -262,6 +272,12 @@ class Upload:
         error = outcome.error
         assert error is not None
         return self._failed(error) if isinstance(error, CLIENT_ERRORS) else error
+
+
+def filename_in(metadata: dict[str, str]) -> str | None:
+    """The file name that was stored with an object: percent-encoded, since headers are ASCII."""
+    # Others write to buckets too, and whatever they wrote.
+    return filename_or_none(unquote(metadata[_FILENAME])) if _FILENAME in metadata else None
 
 
 def _first(errors: BaseExceptionGroup[BaseException]) -> BaseException:

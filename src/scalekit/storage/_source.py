@@ -12,8 +12,10 @@ Rules:
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable
 from contextlib import aclosing
 
-from scalekit.errors import FileTooLarge, MalformedUpload
+from scalekit.errors import ChecksumMismatch, FileTooLarge, MalformedUpload
 from scalekit.storage._contract import Chunk, Source
+from scalekit.storage._shield import in_thread
+from scalekit.storage.checksums import Checksum, Hasher, hasher
 
 _SMALL = 16 * 1024
 _BLOCK = 64 * 1024
@@ -128,7 +130,7 @@ def _frozen(chunk: Chunk) -> Chunk:
 
 
 async def cut(
-    source: Source, piece_size: int, *, size: int | None = None
+    source: Source, piece_size: int, *, size: int | None = None, checksum: Checksum | None = None
 ) -> AsyncGenerator[tuple[Body, bool], None]:
     """``source`` in pieces of exactly ``piece_size`` bytes, the last one shorter; each with "more follow".
 
@@ -136,7 +138,31 @@ async def cut(
 
     Raises:
         MalformedUpload: the source is longer or shorter than ``size``; the last piece is not yielded then.
+        ChecksumMismatch: it does not have this ``checksum``; nor then.
     """
+    if checksum is None:
+        async with aclosing(_cut(source, piece_size, size)) as pieces:
+            async for piece in pieces:
+                yield piece
+        return
+    running = hasher(checksum.algorithm)
+    async with aclosing(_cut(source, piece_size, size)) as pieces:
+        async for body, more in pieces:
+            if body.size <= _BLOCK:
+                _hash(running, body)
+            else:  # it takes milliseconds, which are other requests' as well
+                (await in_thread(_hash, running, body)).unwrap()
+            if not more and (found := Checksum(checksum.algorithm, running.digest())) != checksum:
+                raise ChecksumMismatch(expected=str(checksum), found=str(found))
+            yield body, more
+
+
+def _hash(running: Hasher, body: Body) -> None:
+    for chunk in body.chunks:
+        running.update(chunk)
+
+
+async def _cut(source: Source, piece_size: int, size: int | None) -> AsyncGenerator[tuple[Body, bool], None]:
     body, total = Body(), 0
     async with aclosing(_chunks(source)) as chunks:
         async for chunk in chunks:

@@ -27,6 +27,7 @@ from scalekit.storage._contract import Opened, Source, Storage, Stored, check_ba
 from scalekit.storage._media_types import content_type_for, type_for
 from scalekit.storage._shield import Outcome, in_thread
 from scalekit.storage._source import Body, cut
+from scalekit.storage.checksums import Checksum
 from scalekit.storage.keys import check_key, check_prefix
 
 T = TypeVar("T")
@@ -40,7 +41,7 @@ class FileStorage(Storage):
     """Files under ``directory``, which is made when the first object is stored.
 
     A file system keeps no media type: ``content_type`` is told from the key's extension, as any web server
-    that serves the directory will do.
+    that serves the directory will do. Nor does it keep ``filename`` or a checksum.
 
     Args:
         directory: the root. Everything below it that is named like a key counts as an object.
@@ -70,6 +71,8 @@ class FileStorage(Storage):
         content_type: str | None = None,
         overwrite: bool = False,
         size: int | None = None,
+        checksum: Checksum | None = None,
+        filename: str | None = None,
     ) -> Stored:
         target = self.directory / check_key(key)
         content_type_for(key, content_type)  # not kept, but a mistake is one here as well
@@ -78,7 +81,7 @@ class FileStorage(Storage):
         created = await in_thread(_Draft.create, self.directory, target, self.mode)
         try:
             draft = _done(created, key)
-            async with aclosing(cut(source, _WRITE_SIZE, size=size)) as pieces:
+            async with aclosing(cut(source, _WRITE_SIZE, size=size, checksum=checksum)) as pieces:
                 async for body, _ in pieces:
                     _done(await in_thread(draft.write, body), key)
         except BaseException:

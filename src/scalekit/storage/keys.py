@@ -60,6 +60,17 @@ def check_prefix(prefix: str) -> str:
     return prefix
 
 
+def check_scope(prefix: str) -> str:
+    """``prefix`` itself, if it can be the place of one tenant: ``t/1`` would be that of ``t/10`` too.
+
+    Raises:
+        InvalidKey: no key could start like this, or it does not end with a slash.
+    """
+    if not prefix.endswith("/"):
+        raise InvalidKey(prefix, "does not end with a slash, so that it would be the beginning of others")
+    return check_prefix(prefix)
+
+
 def random_key(extension: str = "", *, prefix: str = "") -> str:
     """A key that nobody can guess and nobody chose: 128 random bits after ``prefix``."""
     return check_key(f"{prefix}{secrets.token_hex(16)}{extension}")
@@ -73,6 +84,11 @@ def clean_filename(name: str) -> str:
     base = name.replace("\\", "/").rpartition("/")[2]
     visible = "".join(char for char in base if unicodedata.category(char) not in _BAD_CATEGORIES)
     return visible.strip()[:_MAX_FILENAME]
+
+
+def filename_or_none(name: str | None) -> str | None:
+    """:func:`clean_filename` for a name that may be missing; ``None`` also where nothing is left of it."""
+    return clean_filename(name) or None if name is not None else None
 
 
 def _check_text(key: str, text: str) -> None:

@@ -1,6 +1,5 @@
 """MemoryStorage: objects in the memory of this process, for tests and for one-process applications."""
 
-import hashlib
 from collections.abc import AsyncGenerator
 from datetime import UTC, datetime
 
@@ -8,7 +7,8 @@ from scalekit.errors import ObjectExists
 from scalekit.storage._contract import Opened, Source, Storage, Stored, check_base_url
 from scalekit.storage._media_types import content_type_for
 from scalekit.storage._source import cut
-from scalekit.storage.keys import check_key, check_prefix
+from scalekit.storage.checksums import Checksum
+from scalekit.storage.keys import check_key, check_prefix, filename_or_none
 
 _CHUNK = 64 * 1024
 
@@ -32,20 +32,27 @@ class MemoryStorage(Storage):
         content_type: str | None = None,
         overwrite: bool = False,
         size: int | None = None,
+        checksum: Checksum | None = None,
+        filename: str | None = None,
     ) -> Stored:
         content_type = content_type_for(check_key(key), content_type)
         if not overwrite and key in self._objects:
             raise ObjectExists(key)  # before reading what would be thrown away
-        content = b"".join([body.join() async for body, _ in cut(source, _CHUNK, size=size)])
+        content = b"".join(
+            [body.join() async for body, _ in cut(source, _CHUNK, size=size, checksum=checksum)]
+        )
         # No await from here on: to other tasks the object appears in one step.
         if not overwrite and key in self._objects:
             raise ObjectExists(key)
+        own = Checksum.of(content)
         stored = Stored(
             key=key,
             size=len(content),
             content_type=content_type,
-            etag=hashlib.sha256(content).hexdigest()[:32],
+            etag=own.digest.hex()[:32],
             modified=datetime.now(UTC),
+            filename=filename_or_none(filename),
+            checksum=own,
         )
         self._objects[key] = content, stored
         return stored

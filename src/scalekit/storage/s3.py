@@ -7,8 +7,9 @@ like S3 refuse the newer ones. Over TLS bodies travel unsigned, the connection i
 
 import inspect
 from collections.abc import AsyncGenerator
+from copy import copy
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Self
 from urllib.parse import quote
 
 try:
@@ -26,8 +27,16 @@ from scalekit.storage._contract import Opened, Source, Storage, Stored, check_ba
 from scalekit.storage._media_types import UNKNOWN, content_type_for, extension_for, type_for
 from scalekit.storage._s3_client import Clients, factory
 from scalekit.storage._s3_errors import code_of, place, reading, status_of
-from scalekit.storage._s3_upload import MIN_PART_SIZE, Upload
-from scalekit.storage.keys import check_key, check_prefix, clean_filename, random_key
+from scalekit.storage._s3_upload import MIN_PART_SIZE, Upload, filename_in
+from scalekit.storage.checksums import Checksum
+from scalekit.storage.keys import (
+    check_key,
+    check_prefix,
+    check_scope,
+    clean_filename,
+    filename_or_none,
+    random_key,
+)
 
 _MIB = 1024 * 1024
 _READ_SIZE = 256 * 1024
@@ -109,6 +118,8 @@ class S3Storage(Storage):
         content_type: str | None = None,
         overwrite: bool = False,
         size: int | None = None,
+        checksum: Checksum | None = None,
+        filename: str | None = None,
     ) -> Stored:
         content_type = content_type_for(check_key(key), content_type)
         upload = Upload(
@@ -121,9 +132,17 @@ class S3Storage(Storage):
             part_size=self.part_size,
             concurrency=self.concurrency,
             stall_seconds=self.stall_seconds,
+            filename=filename_or_none(filename),
         )
-        etag, length = await upload.run(source, size)
-        return Stored(key=key, size=length, content_type=content_type, etag=etag, modified=datetime.now(UTC))
+        etag, length = await upload.run(source, size, checksum)
+        return Stored(
+            key=key,
+            size=length,
+            content_type=content_type,
+            etag=etag,
+            modified=datetime.now(UTC),
+            filename=upload.filename,
+        )
 
     async def open(self, key: str, *, offset: int = 0, length: int | None = None) -> Opened | None:
         wanted: dict[str, Any] = {"Bucket": self.bucket, "Key": self._name(key)}
@@ -244,6 +263,14 @@ class S3Storage(Storage):
                 expires=expires,
             )
 
+    def scoped(self, prefix: str) -> Self:
+        """See :meth:`scalekit.storage.Storage.scoped`. It signs, and shares this storage's connections."""
+        below = check_scope(prefix)
+        part = copy(self)
+        part.prefix = check_prefix(self.prefix + below)
+        part.base_url = None if self.base_url is None else self.base_url + quote(below)
+        return part
+
     def _name(self, key: str) -> str:
         name = self.prefix + check_key(key)
         if (size := len(name.encode())) > MAX_NAME_BYTES:
@@ -266,6 +293,7 @@ def _stored(key: str, answer: dict[str, Any], size: int) -> Stored:
         content_type=answer.get("ContentType") or UNKNOWN,
         etag=answer["ETag"].strip('"'),
         modified=answer["LastModified"].astimezone(UTC),
+        filename=filename_in(answer.get("Metadata", {})),
     )
 
 

@@ -1,7 +1,7 @@
 """A storage for synchronous code: the same calls, answered by one event loop in a thread of its own."""
 
 import os
-from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Iterable, Iterator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, contextmanager
 from functools import partial
 from types import TracebackType
@@ -11,6 +11,7 @@ from scalekit._http import request_headers
 from scalekit.errors import MalformedUpload
 from scalekit.storage._contract import Chunk, Opened, Source, Storage, Stored
 from scalekit.storage._loop_thread import Caller, LoopThread
+from scalekit.storage.checksums import Checksum
 from scalekit.types import Environ, Message, Receive, Scope
 
 if TYPE_CHECKING:
@@ -45,6 +46,8 @@ class SyncStorage:
         content_type: str | None = None,
         overwrite: bool = False,
         size: int | None = None,
+        checksum: Checksum | None = None,
+        filename: str | None = None,
     ) -> Stored:
         """See :meth:`scalekit.storage.Storage.put`. An iterable is read in the thread that calls."""
 
@@ -55,7 +58,13 @@ class SyncStorage:
             else:
                 given = _chunks_of(source, caller)
             return await self.storage.put(
-                key, given, content_type=content_type, overwrite=overwrite, size=size
+                key,
+                given,
+                content_type=content_type,
+                overwrite=overwrite,
+                size=size,
+                checksum=checksum,
+                filename=filename,
             )
 
         return self._thread().run(put)
@@ -84,6 +93,30 @@ class SyncStorage:
         entries = self.storage.list(prefix)
         while (entry := self._run(lambda: anext(entries, None))) is not None:
             yield entry
+
+    def compose(
+        self,
+        key: str,
+        sources: Sequence[str],
+        *,
+        content_type: str | None = None,
+        overwrite: bool = False,
+        filename: str | None = None,
+    ) -> Stored:
+        """See :meth:`scalekit.storage.Storage.compose`."""
+        return self._run(
+            lambda: self.storage.compose(
+                key, sources, content_type=content_type, overwrite=overwrite, filename=filename
+            )
+        )
+
+    def copy(self, source: str, key: str, *, overwrite: bool = False) -> Stored:
+        """See :meth:`scalekit.storage.Storage.copy`."""
+        return self._run(lambda: self.storage.copy(source, key, overwrite=overwrite))
+
+    def scoped(self, prefix: str) -> "SyncStorage":
+        """See :meth:`scalekit.storage.Storage.scoped`."""
+        return SyncStorage(self.storage.scoped(prefix))
 
     def public_url(self, key: str) -> str:
         """See :meth:`scalekit.storage.Storage.public_url`."""

@@ -1,0 +1,98 @@
+"""``ScopedStorage``: the part of a storage below a prefix, which nothing that it is asked for can leave."""
+
+from collections.abc import AsyncGenerator, Sequence
+from dataclasses import replace
+from urllib.parse import quote
+
+from scalekit.storage._contract import Opened, Source, Storage, Stored
+from scalekit.storage.checksums import Checksum
+from scalekit.storage.keys import check_key, check_scope
+
+
+class ScopedStorage(Storage):
+    """The objects of ``storage`` under ``prefix``; :meth:`Storage.scoped` makes it.
+
+    Keys are the storage's without the prefix. A key is checked before the prefix goes in front of it, so that
+    whatever is asked for begins with the prefix, whole.
+
+    Args:
+        storage: any storage.
+        prefix: such as ``"tenants/7/"``; ends with a slash.
+
+    Raises:
+        InvalidKey: no key could begin with ``prefix``, or it does not end with a slash.
+    """
+
+    def __init__(self, storage: Storage, prefix: str) -> None:
+        self.storage = storage
+        self.prefix = check_scope(prefix)
+        self.base_url = None if storage.base_url is None else storage.base_url + quote(prefix)
+
+    async def put(
+        self,
+        key: str,
+        source: Source,
+        *,
+        content_type: str | None = None,
+        overwrite: bool = False,
+        size: int | None = None,
+        checksum: Checksum | None = None,
+        filename: str | None = None,
+    ) -> Stored:
+        stored = await self.storage.put(
+            self._whole(key),
+            source,
+            content_type=content_type,
+            overwrite=overwrite,
+            size=size,
+            checksum=checksum,
+            filename=filename,
+        )
+        return self._own(stored)
+
+    async def open(self, key: str, *, offset: int = 0, length: int | None = None) -> Opened | None:
+        opened = await self.storage.open(self._whole(key), offset=offset, length=length)
+        if opened is not None:
+            opened.stored = self._own(opened.stored)
+        return opened
+
+    async def stat(self, key: str) -> Stored | None:
+        stored = await self.storage.stat(self._whole(key))
+        return None if stored is None else self._own(stored)
+
+    async def delete(self, key: str) -> None:
+        await self.storage.delete(self._whole(key))
+
+    async def list(self, prefix: str = "") -> AsyncGenerator[Stored, None]:
+        async for stored in self.storage.list(self.prefix + prefix):
+            yield self._own(stored)
+
+    async def compose(
+        self,
+        key: str,
+        sources: Sequence[str],
+        *,
+        content_type: str | None = None,
+        overwrite: bool = False,
+        filename: str | None = None,
+    ) -> Stored:
+        stored = await self.storage.compose(
+            self._whole(key),
+            [self._whole(source) for source in sources],
+            content_type=content_type,
+            overwrite=overwrite,
+            filename=filename,
+        )
+        return self._own(stored)
+
+    async def url(self, key: str) -> str:
+        return await self.storage.url(self._whole(key))
+
+    async def aclose(self) -> None:
+        await self.storage.aclose()
+
+    def _whole(self, key: str) -> str:
+        return self.prefix + check_key(key)
+
+    def _own(self, stored: Stored) -> Stored:
+        return replace(stored, key=stored.key.removeprefix(self.prefix))
