@@ -196,6 +196,25 @@ def leases_for_ever(self: MemoryBackend, lookup: Lookup, found: Found, **options
     return real("acquire", self, lookup, found, **options | {"ttl": 60})
 
 
+@breach("acquire", "a lease that would last longer than LONGEST_LEASE is nobody's")
+def waits_for_an_endless_lease(self: MemoryBackend, lookup: Lookup, found: Found, **options: Any) -> Any:
+    return real("acquire", self, lookup, found, **options | {"ttl": min(options["ttl"], 60)})
+
+
+@breach("acquire", "the right to refresh is nobody's if it would last longer than LONGEST_LEASE")
+def waits_for_an_endless_refresh(self: MemoryBackend, lookup: Lookup, found: Found, **options: Any) -> Any:
+    least = 60 if options.get("refresh") else options["ttl"]
+    return real("acquire", self, lookup, found, **options | {"ttl": min(options["ttl"], least)})
+
+
+@breach("acquire", "that nobody is to replace an entry holds for as long as it says")
+def takes_over_what_nobody_is_to(self: MemoryBackend, lookup: Lookup, found: Found, **options: Any) -> Any:
+    value = look(self, lookup.key) or b""
+    if value[:1] == b"R" and entry.refresh_ends(value) > self._now() + 1000 * entry.LONGEST_LEASE:
+        put(self, lookup.key, entry.without_refresh(value), 60)
+    return real("acquire", self, lookup, found, **options)
+
+
 @breach("acquire", "gives the position of a tag's last bump")
 def positions_are_lost(self: MemoryBackend, *args: Any, **options: Any) -> Any:
     lease = real("acquire", self, *args, **options)

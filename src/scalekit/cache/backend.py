@@ -4,6 +4,8 @@ Rules, which make a result that was computed before an invalidation unable to ap
 
 * A miss takes a *lease* on its key. A result is stored only while its lease is in place, and there is one
   lease at a time: who does not have it waits for who has.
+* A lease that has no end, or one beyond :data:`scalekit.cache.entry.LONGEST_LEASE`, is nobody's: who asks for
+  it takes it over. So has the right to replace an entry; but not word that nobody is to, ``COOLING``.
 * Dropping a key voids its lease, and what is stored under it.
 * A *tag* has a random version (:mod:`scalekit.cache.versions`). An entry carries the versions that were read
   *before* its query ran, and is valid while these are the present ones. Dropping a tag gives it another

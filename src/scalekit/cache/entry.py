@@ -21,6 +21,10 @@ from scalekit.cache.versions import VERSION_BYTES, version_of
 
 TOKEN_BYTES = 16
 COOLING = bytes(TOKEN_BYTES)
+LONGEST_LEASE = 120.0
+"""Seconds. Nobody has a lease, or the right to replace, for so long: they are given for a few seconds, and by
+machines whose clocks may differ by a minute. One that would last longer, or has no end, was left by somebody
+else or by a mistake; it is nobody's, and whoever asks for it takes it."""
 _END_BYTES = 8
 _TIMES = 20
 _read_times = struct.Struct(">QIQ").unpack_from
@@ -104,6 +108,19 @@ def refresh_ends(value: bytes) -> int:
     return int.from_bytes(value[1 + TOKEN_BYTES : _REFRESH])
 
 
+def taken_for(value: bytes, now: int, left: float | None) -> float | None:
+    """Seconds for which somebody may store what is to be in the place of ``value``; ``None``: nobody may.
+
+    Args:
+        now: milliseconds since 1970.
+        left: seconds until the value ends, as it does by itself if it is a lease; ``None``: never.
+    """
+    if value[:1] == b"R":
+        left = (refresh_ends(value) - now) / 1000
+        return left if left > 0 and (left <= LONGEST_LEASE or token_of(value) == COOLING) else None
+    return left if value[:1] == b"L" and left is not None and left <= LONGEST_LEASE else None
+
+
 def token_of(value: bytes | None) -> bytes | None:
     """The token of the lease in a value of the kinds ``L`` and ``R``."""
     if value is not None and value[:1] in (b"L", b"R"):
@@ -138,7 +155,7 @@ def judge(found: Found, now: int) -> Hit | Miss:
     if kind not in (b"E", b"R") or len(value) < start + _TIMES:
         return _NOTHING
     made, delta, soft_end = _read_times(value, start)
-    refreshing = kind == b"R" and refresh_ends(value) > now
+    refreshing = kind == b"R" and taken_for(value, now, None) is not None
     cooling = refreshing and token_of(value) == COOLING
     return Hit(memoryview(value)[start + _TIMES :], made, delta, soft_end, refreshing, cooling)
 

@@ -19,7 +19,7 @@ from scalekit.cache.entry import (
     judge,
     pack_lease,
     pack_refresh,
-    refresh_ends,
+    taken_for,
     token_of,
     without_refresh,
 )
@@ -208,11 +208,10 @@ class MemcachedEntries:
         kind = value[:1] if is_under(value, joined) else b""
         if kind not in (b"E", b"R") if refresh else kind in (b"E", b"R", b"P"):
             return seen
-        token, left = token_of(value), None if item is None else item.left
-        if token is not None and kind == b"L":
-            return lease(token, ttl if left is None else left)
-        if token is not None and kind == b"R" and refresh_ends(value) > now:
-            return lease(token, (refresh_ends(value) - now) / 1000)
+        left = None if item is None else item.left
+        held = taken_for(value, now, left) if kind else None
+        if held is not None:
+            return lease(token_of(value) or b"", held)
         taken, seconds = pack_lease(own, joined), _lease_seconds(ttl)
         if refresh:
             entry, seconds = without_refresh(value) if kind == b"R" else value, self._as_long(left)

@@ -21,7 +21,7 @@ from scalekit.cache.entry import (
     is_under,
     pack_lease,
     pack_refresh,
-    refresh_ends,
+    taken_for,
     token_of,
     without_refresh,
 )
@@ -98,10 +98,9 @@ class MemoryBackend:
             if not refresh and kind in (b"E", b"R", b"P"):
                 return Found(value, records)
             token, mine, left = token or secrets.token_bytes(TOKEN_BYTES), True, ttl
-            if value is not None and kind == b"L":
-                token, mine, left = token_of(value) or b"", False, self._left(lookup.key)
-            elif value is not None and kind == b"R" and refresh_ends(value) > now:
-                token, mine, left = token_of(value) or b"", False, (refresh_ends(value) - now) / 1000
+            taken = taken_for(value, now, self._left(lookup.key)) if value is not None and current else None
+            if taken is not None:
+                token, mine, left = token_of(value) or b"", False, taken
             elif value is not None and refresh:
                 entry = without_refresh(value) if kind == b"R" else value
                 ends = now + int(ttl * 1000)

@@ -14,6 +14,7 @@ evicted or lost comes no number that follows one that was heard.
 """
 
 from scalekit._redis import Script
+from scalekit.cache.entry import LONGEST_LEASE
 
 KEEP = 30 * 24 * 3600
 """Seconds. Records that no miss has asked for in so long may go; a result would have to be older to miss
@@ -92,7 +93,11 @@ end
 """
 )
 
-_TAKE = """
+_TAKE = (
+    f"""
+local longest, cooling = {LONGEST_LEASE * 1000:.0f}, string.rep('\\0', 16)
+"""
+    + """
 -- A lease on a key: {what came of it, more about that}.
 local function take(key, versions, token, ttl, refresh)
     local count = #versions / 8
@@ -119,9 +124,9 @@ local function take(key, versions, token, ttl, refresh)
             end
             return {'mine', ttl}
         end
-        local ends = struct.unpack('>I8', value, 18)
-        if ends > now then
-            return {'held', ends - now, string.sub(value, 2, 17)}
+        local holder, left = string.sub(value, 2, 17), struct.unpack('>I8', value, 18) - now
+        if left > 0 and (left <= longest or holder == cooling) then
+            return {'held', left, holder}
         end
         redis.call('SETRANGE', key, 1, right)
         return {'mine', ttl}
@@ -130,12 +135,16 @@ local function take(key, versions, token, ttl, refresh)
         return {'found', redis.call('GET', key)}
     end
     if current and kind == 'L' then
-        return {'held', redis.call('PTTL', key), string.sub(value, 2, 17)}
+        local left = redis.call('PTTL', key)
+        if left >= 0 and left <= longest then
+            return {'held', left, string.sub(value, 2, 17)}
+        end
     end
     redis.call('SET', key, 'L' .. token .. versions, 'PX', ttl)
     return {'mine', ttl}
 end
 """
+)
 
 ACQUIRE = Script(
     NOW

@@ -9,6 +9,7 @@ from typing import Any, cast
 
 from scalekit._steps import Steps, run, run_async
 from scalekit.cache.backend import Backend, Entries
+from scalekit.testing._backends.endless import check_endless
 from scalekit.testing._backends.entries import (
     check_drops,
     check_fills,
@@ -128,4 +129,5 @@ def _check(entries: Entries, together: Together, pause: Pause) -> Steps[None]:
         yield from race(entries, together)
     about_time = (check_lease_time, check_entry_time, check_mark_time, check_refresh_time)
     yield from in_turns([check(entries) for check in about_time], pause)
+    yield from check_endless(entries)
     yield from in_turns([check_generation(entries)], pause)
