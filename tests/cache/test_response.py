@@ -19,6 +19,7 @@ from pydantic import BaseModel
 from starlette.applications import Starlette
 from starlette.background import BackgroundTask
 from starlette.exceptions import HTTPException
+from starlette.middleware.base import BaseHTTPMiddleware
 from starlette.middleware.sessions import SessionMiddleware
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
@@ -736,6 +737,54 @@ async def test_a_visitor_who_leaves_takes_the_application_along(cache: Cache) ->
         await asyncio.wait_for(task, 5)
     assert ended.is_set()
     assert cache.stats().fills == 1
+
+
+@pytest.mark.parametrize("around", [False, True], ids=["alone", "inside-a-middleware"])
+async def test_a_page_that_nobody_waited_for_is_not_kept_empty(cache: Cache, around: bool) -> None:
+    """30. What streams its body ends when its visitor leaves, before the first part of it perhaps."""
+    begun = asyncio.Event()
+
+    async def body() -> AsyncIterator[bytes]:
+        if not begun.is_set():
+            begun.set()
+            await asyncio.Event().wait()
+        yield b"page"
+
+    app: Any = Starlette(routes=[Route("/", lambda request: StreamingResponse(body()))])
+    if around:  # it ends the response that broke off
+        app.add_middleware(BaseHTTPMiddleware, dispatch=lambda request, call_next: call_next(request))
+    whole = cache_asgi.ResponseMiddleware(app, cache=cache, ttl=60, paths=["/"])
+    received = iter([{"type": "http.request", "body": b"", "more_body": False}])
+
+    async def receive() -> Any:
+        for message in received:
+            return message
+        await begun.wait()
+        return {"type": "http.disconnect"}
+
+    async def send(message: Any) -> None:
+        pass
+
+    await asyncio.wait_for(whole(dict(SCOPE), receive, send), 30)
+    assert cache.stats().fills == 0
+    async with client(whole) as browser:
+        assert (await browser.get("/")).text == "page"
+
+
+async def test_an_application_that_only_begins_a_response_leaves_no_page(cache: Cache) -> None:
+    """30. A start without a body is no page, whatever its application was about."""
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+
+    whole = cache_asgi.ResponseMiddleware(app, cache=cache, ttl=60, paths=["/"])
+    sent: list[Any] = []
+
+    async def send(message: Any) -> None:
+        sent.append(message["type"])
+
+    await whole(dict(SCOPE), never, send)
+    assert (sent, cache.stats().fills) == (["http.response.start"], 0)
 
 
 def test_any_wsgi_application(cache: Cache) -> None:

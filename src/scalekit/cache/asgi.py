@@ -7,6 +7,8 @@ front of it. What is kept: :mod:`scalekit.cache.response`. Besides:
 * HEAD passes: what an application sends then has no body to keep.
 * What is not kept goes on to its visitor as it comes, and who waits for the page need not wait for its end.
   So it is with a body that comes in parts without a ``Content-Length``: it may have no end.
+* An application that is told that its visitor has left may end its response there, as if it were whole: what
+  comes after that is not kept.
 """
 
 import asyncio
@@ -146,10 +148,9 @@ class _Exchange:
     async def start(self) -> "_Capture":
         """Run the application until it is known whether there is a page to keep."""
         headers = [pair for pair in self.headers if pair[0] not in CONDITIONS]
-        self._capture = _Capture(self._send, self._pages)
-        scope = {**self._scope, "headers": headers}
-        await self._capture.start(self._app(scope, self._receive, self._capture.take))
-        return self._capture
+        self._capture = capture = _Capture(self._receive, self._send, self._pages)
+        await capture.start(self._app({**self._scope, "headers": headers}, capture.receive, capture.take))
+        return capture
 
     def parts(self, capture: "_Capture", /) -> Parts | str:
         return capture.parts()
@@ -169,11 +170,11 @@ class _Exchange:
 class _Capture:
     """What an application sends: held back while it may be a page to keep, then passed on."""
 
-    def __init__(self, send: Send, pages: Pages) -> None:
-        self._send, self._pages = send, pages
+    def __init__(self, receive: Receive, send: Send, pages: Pages) -> None:
+        self._receive, self._send, self._pages = receive, send, pages
         self._held: list[Message] = []
         self._size = 0
-        self._passes = False
+        self._passes = self._left = False
         self._why = "the application did not finish it"
         self._known = asyncio.Event()
         self._task: asyncio.Task[None]
@@ -184,6 +185,11 @@ class _Capture:
         await self._known.wait()
         if self._task.done():
             self._task.result()
+
+    async def receive(self) -> Message:
+        message = await self._receive()
+        self._left |= message["type"] == "http.disconnect" and not self._known.is_set()
+        return message
 
     async def take(self, message: Message) -> None:
         if self._passes:
@@ -213,7 +219,10 @@ class _Capture:
         self._known.set()
 
     def parts(self) -> Parts | str:
-        if self._passes or not self._held or self._held[-1].get("more_body", False):
+        if self._left:
+            return "its visitor left before it was whole"
+        # The last one may be its start alone.
+        if self._passes or len(self._held) < 2 or self._held[-1].get("more_body", False):
             return self._why
         first, *rest = self._held
         body = b"".join(message.get("body", b"") for message in rest)
