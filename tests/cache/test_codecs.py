@@ -19,7 +19,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from scalekit.cache.codecs import UNREADABLE, Codec, codec_for
-from scalekit.cache.immutability import is_immutable
+from scalekit.cache.immutability import copier, is_immutable
 from scalekit.errors import ConfigurationError, UncacheableResult
 
 T = TypeVar("T")
@@ -377,6 +377,55 @@ class FrozenShell:
 def test_not_immutable(returns: Any) -> None:
     """Something in it can be changed, or may be."""
     assert not is_immutable(returns)
+
+
+@pytest.mark.parametrize(
+    ("returns", "value"),
+    [
+        (list[int], [1]),
+        (Annotated[list[Row], "rows"], [ROW]),
+        (dict[str, int], {"a": 1}),
+        (set[str], {"a"}),
+        (Sequence[tuple[int, ...]], [(1,)]),
+        (list[int] | None, [1]),
+    ],
+)
+def test_a_container_of_what_cannot_change_is_copied(returns: Any, value: Any) -> None:
+    """A private one shares what is in it."""
+    copy = copier(returns)
+    assert copy is not None
+    assert copy(value) == value
+    assert copy(value) is not value
+    assert next(iter(copy(value))) is next(iter(value))
+
+
+def test_what_cannot_change_is_its_own_copy() -> None:
+    """Also where a union might have been a list."""
+    one, optional = copier(Row), copier(list[Row] | None)
+    assert one is not None
+    assert one(ROW) is ROW
+    assert optional is not None
+    assert optional(None) is None
+
+
+@pytest.mark.parametrize(
+    "returns",
+    [
+        list,
+        list[Any],
+        list[list[int]],
+        dict[str, list[int]],
+        list[int] | Changeable,
+        list[Changeable],
+        Changeable,
+        tuple[list[int], ...],
+        Typed,
+        Any,
+    ],
+)
+def test_what_can_change_further_down_is_not_copied(returns: Any) -> None:
+    """A private one takes decoding."""
+    assert copier(returns) is None
 
 
 def test_one_reader_serves_all_functions_of_one_return_type() -> None:

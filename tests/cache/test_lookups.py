@@ -1,6 +1,7 @@
 """Lookups of one turn of an event loop, asked for together."""
 
 import asyncio
+import dataclasses
 import gc
 from collections.abc import Sequence
 from typing import Any
@@ -38,6 +39,17 @@ class Recorder(MemoryBackend):
         if self.error is not None:
             raise self.error
         return found
+
+
+read: list[int] = []
+
+
+@dataclasses.dataclass(frozen=True)
+class Counted:
+    number: int
+
+    def __post_init__(self) -> None:
+        read.append(self.number)
 
 
 def look(lookups: Lookups, entries: Recorder, *keys: str) -> "asyncio.Future[list[Found]]":
@@ -183,6 +195,37 @@ async def test_calls_of_several_functions_travel_together() -> None:
     assert results == [[number] for n in range(8) for number in (n, -n, n, -n)]
     assert len(set(map(id, results))) == 32
     assert [len(asked) for asked in backend.asked] == [1, 16]
+
+
+async def test_who_asks_for_one_key_at_once_gets_copies_of_one_reading() -> None:
+    """Of a list of what cannot change: the first goes alone, the others share, and each list is its own."""
+    cache = Cache(Recorder())
+    read.clear()
+
+    @cache.query(ttl=60)
+    async def query() -> list[Counted]:
+        return [Counted(1)]
+
+    await query()
+    read.clear()
+    results = await asyncio.gather(*(query() for _ in range(32)))
+    assert read == [1, 1]
+    results[5].append(Counted(2))
+    assert [len(result) for result in results] == [1] * 5 + [2] + [1] * 26
+
+
+async def test_what_can_change_further_down_is_read_for_each() -> None:
+    """Nothing that one caller changes is another one's."""
+    cache = Cache(Recorder())
+
+    @cache.query(ttl=60)
+    async def query() -> list[list[int]]:
+        return [[1]]
+
+    await query()
+    results = await asyncio.gather(*(query() for _ in range(8)))
+    results[5][0].append(2)
+    assert results == [[[1]]] * 5 + [[[1, 2]]] + [[[1]]] * 2
 
 
 async def test_on_a_server(backend: Backend) -> None:

@@ -29,9 +29,9 @@ from typing import Any
 
 from scalekit._steps import Steps
 from scalekit.cache.backend import Lookup
-from scalekit.cache.codecs import UNREADABLE
+from scalekit.cache.codecs import UNREADABLE, Codec
 from scalekit.cache.dirty import DirtyCount, in_registries, in_scope
-from scalekit.cache.entry import Found, Hit, Miss, judge
+from scalekit.cache.entry import Found, Hit, Miss, Shared, judge
 from scalekit.cache.flights import ABANDONED, LATE, RELEASED, Part
 from scalekit.cache.freshness import Plan, dice, local_end, plan
 from scalekit.cache.functions import refuse_coroutine
@@ -55,6 +55,15 @@ log = logging.getLogger("scalekit.cache")
 _NOTHING = Miss()
 
 _AGAIN = object()
+
+
+def _decoded(codec: Codec, found: Found | None, payload: memoryview) -> Any:
+    """The result in ``found``. Callers who share that get copies of what the first of them has decoded."""
+    if codec.copy is None or not isinstance(found, Shared):
+        return codec.decode(payload)
+    if found.decoded is None or found.decoded[0] is not codec:
+        found.decoded = codec, codec.decode(payload)
+    return codec.copy(found.decoded[1])
 
 
 class Core:
@@ -252,7 +261,7 @@ class Core:
     def read_back(self, query: Query, call: Call, asked: Asked, hit: Hit) -> Steps[tuple[Any, bool]]:
         """The result of a hit, and whether it could be read."""
         try:
-            result = query.codec.decode(hit.payload)
+            result = _decoded(query.codec, asked.found, hit.payload)
         except UNREADABLE:
             # Not of this return type, whoever wrote it: as if it were not there.
             yield from self.or_none(query.via.entries.drop([call.key]))

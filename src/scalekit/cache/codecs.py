@@ -23,7 +23,7 @@ import msgspec
 
 from scalekit.cache.annotations import field_names, is_mapped, is_model, is_row, returned, why_not, within
 from scalekit.cache.fingerprint import describe
-from scalekit.cache.immutability import is_immutable
+from scalekit.cache.immutability import copier, is_immutable
 from scalekit.cache.same import same
 from scalekit.cache.untyped import Buffer, encode, holds_untyped, prepared, read_custom, read_extension
 from scalekit.errors import ConfigurationError, UncacheableResult
@@ -54,6 +54,7 @@ class Codec:
 
     Attributes:
         immutable: whether one decoded object may be handed to many callers.
+        copy: what makes a private object of a decoded one; ``None``: only to decode once more does.
         fingerprint: what the return type looks like; it goes into the keys, so that a change of it is a miss.
         decode: what :meth:`encode` was given, from bytes or a slice of a buffer. Raises one of
             ``UNREADABLE``: the bytes are of another type, as after a change of the annotation.
@@ -66,11 +67,12 @@ class Codec:
         name: str,
         fingerprint: str,
         immutable: bool,
+        copy: Callable[[Any], Any] | None,
         annotated: bool,
         alike: Callable[[Any, Any], bool] = same,
     ) -> None:
         self._form, self._name, self._annotated, self._alike = form, name, annotated, alike
-        self.fingerprint, self.immutable = fingerprint, immutable
+        self.fingerprint, self.immutable, self.copy = fingerprint, immutable, copy
         self.decode = form.read
 
     def encode(self, result: Any) -> bytes:
@@ -156,6 +158,7 @@ def codec_of(
             name=name,
             fingerprint=f"pickle:{describe(annotation)}",
             immutable=is_immutable(annotation),
+            copy=copier(annotation),
             annotated=True,
             # Objects need not have an equality that tells.
             alike=lambda result, back: type(result) is type(back),
@@ -165,6 +168,7 @@ def codec_of(
         name=name,
         fingerprint=describe(annotation),
         immutable=is_immutable(annotation),
+        copy=copier(annotation),
         annotated=annotated,
     )
 

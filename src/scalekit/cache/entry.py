@@ -15,7 +15,7 @@ Versions come in the order of the lookup's tags, the generation first. Pure.
 import struct
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from scalekit.cache.versions import VERSION_BYTES, version_of
 
@@ -38,6 +38,13 @@ class Found(NamedTuple):
     """What is under the key: one of the four, or nothing."""
     tags: tuple[bytes | None, ...]
     """The records of the tags, the generation's first (see :mod:`scalekit.cache.versions`)."""
+
+
+class Shared(Found):
+    """What several callers have asked for together."""
+
+    decoded: tuple[object, Any] | None = None
+    """The result that one of them has made of it, and by which codec."""
 
 
 class Hit(NamedTuple):

@@ -1,11 +1,14 @@
-"""Whether one decoded object may be handed to many callers."""
+"""Whether one decoded object may be handed to many callers, or what each of them gets a copy of."""
 
+import collections.abc
+import copy
 import dataclasses
 import datetime
 import decimal
 import enum
 import typing
 import uuid
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -28,6 +31,34 @@ SCALARS = frozenset(
         datetime.timedelta,
     }
 )
+
+_CONTAINERS = frozenset(
+    {list, dict, set, collections.abc.Sequence, collections.abc.Mapping, collections.abc.Set}
+)
+
+
+def copier(annotation: Any) -> Callable[[Any], Any] | None:
+    """What makes a private object of a decoded one, where only the outermost container can change.
+
+    ``None``: more can, so a private object takes decoding.
+    """
+    if is_immutable(annotation):
+        return _itself
+    annotation = unwrapped(annotation)
+    parts = typing.get_args(annotation) if is_union(annotation) else (annotation,)
+    return copy.copy if all(map(_is_shallow, parts)) else None
+
+
+def _itself(value: Any) -> Any:
+    return value
+
+
+def _is_shallow(annotation: Any) -> bool:
+    annotation = unwrapped(annotation)
+    arguments = typing.get_args(annotation)
+    if typing.get_origin(annotation) in _CONTAINERS and arguments:
+        return all(map(is_immutable, arguments))
+    return is_immutable(annotation)
 
 
 def is_immutable(annotation: Any) -> bool:

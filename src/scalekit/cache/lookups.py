@@ -17,7 +17,7 @@ from typing import Any
 
 from scalekit._steps import Steps
 from scalekit.cache.backend import Entries, Lookup
-from scalekit.cache.entry import Found
+from scalekit.cache.entry import Found, Shared
 from scalekit.errors import BackendError
 
 MOST = 16
@@ -82,8 +82,9 @@ class _Question:
                 step = self._steps.send(step)
         except StopIteration as end:
             for (_, futures), found in zip(self._asked, end.value, strict=True):
+                answer = found if len(futures) == 1 else Shared(*found)
                 for future in _waiting(futures):
-                    future.set_result(found)
+                    future.set_result(answer)
         except asyncio.CancelledError:  # all tasks are being cancelled, as at the loop's end
             self._each(asyncio.Future.cancel)
         # Theirs, who asked.
