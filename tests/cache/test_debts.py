@@ -119,19 +119,19 @@ def test_an_outage_is_longer_than_a_hiccup() -> None:
     """15. From the first failure to the last, a second, with no answer in between; it ends with an answer."""
     now = 100.0
     outage = Outage(clock=lambda: now)
-    assert outage.seconds is None
+    assert outage.seconds() is None
     outage.failed(AWAY)
     now += OUTAGE - 0.01
     outage.failed(AWAY)
-    assert outage.seconds is None
+    assert outage.seconds() is None
     now += 0.01
     outage.failed(AWAY)
     now += 5
-    assert outage.seconds == OUTAGE + 5
+    assert outage.seconds() == OUTAGE + 5
     outage.answered()
-    assert outage.seconds is None
+    assert outage.seconds() is None
     outage.failed(AWAY)
-    assert outage.seconds is None
+    assert outage.seconds() is None
 
 
 def test_an_outage_may_end_while_somebody_asks() -> None:
@@ -150,8 +150,40 @@ def test_an_outage_may_end_while_somebody_asks() -> None:
     now += OUTAGE
     outage.failed(AWAY)
     ends = True
-    assert outage.seconds == OUTAGE
-    assert outage.seconds is None
+    assert outage.seconds() == OUTAGE
+    assert outage.seconds() is None
+
+
+def test_each_server_has_its_own_outage() -> None:
+    """15. What the others answer says nothing of one that is away; who had no part in an answer is named."""
+    now = 100.0
+    outage = Outage(clock=lambda: now)
+    for _ in range(2):
+        outage.failed(BackendUnavailable("a: away", backend="a"))
+        outage.answered(elsewhere={"a", "c"})
+        outage.failed(BackendUnavailable("b: away", backend="b"))
+        now += OUTAGE
+    assert outage.seconds() == outage.seconds({"b"}) == 2 * OUTAGE
+    assert outage.seconds({"a"}) is None  # b has failed twice, and answered the second time
+    outage.answered(elsewhere={"a"})
+    assert outage.seconds() == 2 * OUTAGE
+    outage.answered(elsewhere={"b"})
+    assert outage.seconds() is None
+    assert not outage.began
+
+
+def test_a_part_that_is_away_is_not_said_to_be_back(caplog: pytest.LogCaptureFixture) -> None:
+    """14. However long the others have answered: what it has is not to be had."""
+    caplog.set_level(logging.INFO, logger="scalekit.cache")
+    now = 100.0
+    outage = Outage(clock=lambda: now)
+    outage.failed(AWAY)
+    now += 2 * CALM
+    outage.answered(elsewhere={"memory"})
+    assert len(caplog.messages) == 1
+    outage.answered(elsewhere={"another"})
+    assert caplog.messages[1:] == ["memory: the cache's back end is back"]
+    assert outage.is_over
 
 
 def test_an_outage_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:

@@ -92,12 +92,12 @@ async def test_who_invalidated_is_gone(
     while gone.cache._core.invalidation.debts:  # as a process that ends does
         gone.cache._core.invalidation.debts.paid(gone.cache._core.invalidation.debts.copy())
     async with asyncio.timeout(20):
-        while here.cache._core.invalidation.outage.seconds is None:
+        while here.cache._core.invalidation.outage.seconds() is None:
             assert await here.stock() == 2
             await asyncio.sleep(0.02)
     await asyncio.to_thread(proxy.pass_through)
     async with asyncio.timeout(20):
-        while here.cache._core.invalidation.outage.seconds is not None:
+        while here.cache._core.invalidation.outage.seconds() is not None:
             assert await here.stock() == 2
             await asyncio.sleep(0.02)
     assert await there.stock() == 2

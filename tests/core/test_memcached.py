@@ -112,6 +112,18 @@ async def test_a_client_that_was_given(kind: Any, memcached_server: Server, pref
     commands.close()
 
 
+async def test_the_servers_that_have_none_of_some_keys(colour: Colour) -> None:
+    """They are called what errors call them; nobody is asked, so none has to be there."""
+    one, several = (Memcached.from_url(f"memcached://{hosts}").using(colour) for hosts in ("a", "a,b,c"))
+    assert not one.elsewhere(["k"])
+    names = {f"memcached://{host}:11211" for host in "abc"}
+    assert {len(several.elsewhere([str(number)])) for number in range(30)} == {2}
+    assert set().union(*(several.elsewhere([str(number)]) for number in range(30))) == names
+    assert not several.elsewhere([str(number) for number in range(30)])
+    await answer(one.close())
+    await answer(several.close())
+
+
 async def test_several_servers_share_the_keys(servers: list[Server], prefix: str) -> None:
     """Both colours, and pymemcache, look for a key on the same server."""
     link = Memcached.from_url(url_of(servers))

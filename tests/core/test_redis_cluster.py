@@ -60,6 +60,24 @@ async def test_commands_go_where_their_key_lives(
         await client.aclose() if colour == "async" else client.close()
 
 
+@pytest.mark.parametrize("colour", ["sync", "async"])
+async def test_the_nodes_that_have_none_of_some_keys(redis_cluster: RedisCluster, colour: Any) -> None:
+    """They are called what errors call them; nobody is asked, and before anything was, none is known."""
+    link = Redis.from_url(redis_cluster.url)
+    commands: Any = link.using(colour)
+    assert not commands.elsewhere(["k"])
+    await call(commands, "PING")
+    keys = {redis_cluster.owner(key).port: key for key in map(str, range(30))}
+    assert len(keys) == 3
+    for number in range(1, 4):
+        asked = [*keys][:number]
+        left = {f"{link.name} node {redis_cluster.masters[0].host}:{port}" for port in [*keys][number:]}
+        assert set(commands.elsewhere([keys[port] for port in asked])) == left
+    closing = commands.close()
+    if colour == "async":
+        await closing
+
+
 async def test_commands_are_gathered_for_each_node(redis_cluster: RedisCluster, prefix: str) -> None:
     """A thousand concurrent commands: at most two connections to each node."""
     commands = Redis.from_url(redis_cluster.url).using("async")

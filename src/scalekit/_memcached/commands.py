@@ -44,6 +44,10 @@ class CommandSet:
 
         return self._ask_all(parcels, read)
 
+    def elsewhere(self, keys: Sequence[str]) -> set[str]:
+        concerned = {self._source.pick(key) for key in keys}
+        return {server.name for server in self._source.servers if server not in concerned}
+
     def ping(self) -> Any:
         def read(replies: Replies) -> None:
             for server in self._source.servers:

@@ -1,7 +1,7 @@
 """The link: a place where Memcached commands go, in either colour."""
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, Protocol, Self
 
 from scalekit._forks import renew_in_children
@@ -42,6 +42,10 @@ class Commands(Protocol):
     def together(self, commands: Sequence[meta.Command]) -> Any:
         """The answers to several commands of :mod:`scalekit._memcached.meta`, in their order: one trip to
         each server. They are not one transaction. If one fails, the others may have been carried out."""
+
+    def elsewhere(self, keys: Sequence[str]) -> Collection[str]:
+        """The servers that have none of ``keys``, as ``BackendError.backend`` names them. At once."""
+        ...
 
     def ping(self) -> Any:
         """``None``, once every server has answered."""

@@ -7,7 +7,7 @@ the asynchronous generators of a loop then, and each home has one that waits for
 import asyncio
 import contextlib
 import threading
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Collection, Sequence
 from typing import Any, Protocol
 
 from redis.exceptions import RedisError
@@ -44,7 +44,11 @@ class _Home:
         self.submit = dispatcher.submit
         self._dispatcher = dispatcher
         self._pools = pools
+        self._router = dispatcher if isinstance(dispatcher, Router) else None
         self._guard: AsyncGenerator[None, None] | None = None
+
+    def elsewhere(self, keys: Sequence[str]) -> Collection[str]:
+        return self._router.elsewhere(keys) if self._router is not None else ()
 
     def watch(self, owner: "AsyncCommands") -> None:
         """Have the loop close this home when it shuts down."""
@@ -120,6 +124,10 @@ class AsyncCommands:
         if failure is not None:
             raise failure
         return replies
+
+    def elsewhere(self, keys: Sequence[str]) -> Collection[str]:
+        home = self._homes.get(asyncio.get_running_loop())
+        return home.elsewhere(keys) if home is not None else ()
 
     async def close(self) -> None:
         """Close the connections of this event loop, and have the other running loops close theirs."""

@@ -10,7 +10,7 @@ Rules:
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from redis import exceptions
@@ -20,7 +20,7 @@ from scalekit._redis import errors
 from scalekit._redis.clients import Source
 from scalekit._redis.coalesce import Coalescer, PoolConnections
 from scalekit._redis.lane import Call
-from scalekit._redis.topology import Place, Topology
+from scalekit._redis.topology import Place, Topology, name_of_node
 from scalekit._redis.wire import pack
 from scalekit.errors import BackendError
 
@@ -50,6 +50,10 @@ class Router:
             self._waiting.append(call)
             self._read_topology()
 
+    def elsewhere(self, keys: Iterable[str]) -> set[str]:
+        """The names of nodes that have none of ``keys``, as far as is known."""
+        return {name_of_node(self._source.name, place) for place in self._topology.elsewhere(keys)}
+
     async def close(self) -> None:
         if self._reading is not None:
             self._reading.cancel()
@@ -75,7 +79,7 @@ class Router:
             pool = self._source.node_pool("async", place)
             coalescer = Coalescer(
                 PoolConnections(pool),
-                backend=f"{self._source.name} node {name}",
+                backend=name_of_node(self._source.name, place),
                 breaker=self._breaker(name),
                 lanes=self._lanes,
                 connect_timeout=limits.connect_timeout,

@@ -22,7 +22,7 @@ from scalekit._redis import errors
 from scalekit._redis.clients import Source
 from scalekit._redis.cluster import ASKING, HOPS, PAUSE, SLOTS
 from scalekit._redis.exchange import Trip
-from scalekit._redis.topology import Place, Topology
+from scalekit._redis.topology import Place, Topology, name_of_node
 from scalekit._redis.wire import Argument, pack
 from scalekit.errors import BackendError, BackendTimeout
 
@@ -107,6 +107,10 @@ class SyncRouter:
                     outcomes[at] = error
         return outcomes
 
+    def elsewhere(self, keys: Iterable[str]) -> set[str]:
+        """The names of nodes that have none of ``keys``, as far as is known."""
+        return {name_of_node(self._source.name, place) for place in self._topology.elsewhere(keys)}
+
     def close(self) -> None:
         with self._lock:
             pools = list(self._pools.values())
@@ -145,7 +149,7 @@ class SyncRouter:
         return Trip(
             pool,
             data,
-            backend=f"{self._source.name} node {name}",
+            backend=name_of_node(self._source.name, place),
             breaker=self._breaker(name),
             timeout=self._source.limits.timeout,
             spare_callers=self._source.limits.spare_callers,

@@ -1,7 +1,7 @@
 """The link: a place where Redis commands go, in either colour."""
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, Protocol, Self
 
 from scalekit._forks import renew_in_children
@@ -43,6 +43,11 @@ class Commands(Protocol):
         Raises:
             what :meth:`execute` raises, for the first in order that failed; the others may have been applied.
         """
+
+    def elsewhere(self, keys: Sequence[str]) -> Collection[str]:
+        """The servers that have none of ``keys``, as ``BackendError.backend`` names them: nodes of a Cluster,
+        as far as they are known here. At once, in either colour."""
+        ...
 
     def close(self) -> Any:
         """Release every connection that the link made; what is in flight fails. May be used again after."""

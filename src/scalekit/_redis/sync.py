@@ -7,7 +7,7 @@ most; redis-py's pool would raise.
 import contextlib
 import threading
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 from redis.exceptions import NoScriptError
@@ -89,6 +89,10 @@ class SyncCommands:
                 timeout=self._source.limits.timeout,
                 spare_callers=self._source.limits.spare_callers,
             ).replies(len(packed))
+
+    def elsewhere(self, keys: Sequence[str]) -> Collection[str]:
+        router = self._router
+        return router.elsewhere(keys) if router is not None else ()
 
     def close(self) -> None:
         with self._lock:

@@ -1,7 +1,7 @@
 """Which node of a Redis Cluster has which hash slot. Pure: told by others what the nodes say."""
 
 import random
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, TypeAlias
 
 from redis import exceptions
@@ -19,6 +19,11 @@ def slot_of(key: str | bytes) -> int:
     return int(key_slot(key.encode() if isinstance(key, str) else key))
 
 
+def name_of_node(cluster: str, place: Place) -> str:
+    """What errors call the node of the Cluster of that name."""
+    return f"{cluster} node {place[0]}:{place[1]}"
+
+
 class Topology:
     """The owners of slots, as far as known.
 
@@ -29,6 +34,7 @@ class Topology:
     def __init__(self, seeds: Sequence[Place]) -> None:
         self._seeds = tuple(seeds)
         self._owners: dict[int, Place] = {}
+        self._primaries: frozenset[Place] = frozenset()
         self._replicas: set[Place] = set()
 
     @property
@@ -49,9 +55,14 @@ class Topology:
         except (KeyError, IndexError):
             raise exceptions.ConnectionError("no node is known to have the key's hash slot") from None
 
+    def elsewhere(self, keys: Iterable[str]) -> frozenset[Place]:
+        """The primaries that have none of ``keys``; none of them if a key is nobody's."""
+        owners = {self._owners.get(slot_of(key)) for key in keys}
+        return frozenset() if None in owners else self._primaries - owners
+
     def places(self) -> set[Place]:
         """Every node that is known."""
-        return {*self._owners.values(), *self._replicas}
+        return {*self._primaries, *self._replicas}
 
     def to_ask(self) -> list[Place]:
         """Every node that could tell the topology, in a random order."""
@@ -62,6 +73,7 @@ class Topology:
     def move(self, slot: int, place: Place) -> None:
         """A node has said that ``place`` has ``slot`` now."""
         self._owners[slot] = place
+        self._primaries |= {place}
 
     def read(self, reply: Any, asked: Place, source: Any) -> None:
         """Take over the reply to CLUSTER SLOTS of the node at ``asked``.
@@ -82,6 +94,7 @@ class Topology:
         if not owners:
             raise exceptions.ConnectionError("the node knows of no slots")
         self._owners, self._replicas = owners, replicas
+        self._primaries = frozenset(owners.values())
 
 
 def _place(node: Any, asked: Place, source: Any) -> Place:

@@ -242,18 +242,17 @@ class Core:
         """What the back end has."""
         if self.listener is not None:
             self.listener.use()
-        mark = self.local.mark(call.tags)
+        mark, lookup = self.local.mark(call.tags), Lookup(call.key, call.tags)
         invalidation = self.invalidation
-        if invalidation.is_behind and not (
-            yield from invalidation.allow_reading(query.via, call.key, call.tags)
-        ):
+        if invalidation.is_behind and not (yield from invalidation.allow_reading(query.via, lookup)):
             return Asked(None, mark)
         try:
-            found = yield from query.via.look(Lookup(call.key, call.tags))
+            found = yield from query.via.look(lookup)
         except BackendError as error:
             invalidation.failed(error)
             return Asked(None, mark)
-        invalidation.outage.answered()
+        if not invalidation.outage.is_over:
+            invalidation.answered(query.via, lookup)
         if found.value is not None:
             self.count("bytes_read", len(found.value))
         return Asked(found, mark)

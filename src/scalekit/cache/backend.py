@@ -21,7 +21,7 @@ Whoever writes a back end has what it takes here: the protocols, what they speak
 generator that yields what a client's calls return and is sent what they answer.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import wraps
 from typing import Any, NamedTuple, ParamSpec, Protocol, TypeVar, runtime_checkable
@@ -152,6 +152,16 @@ class Entries(Protocol):
 
     def close(self) -> Any:
         """Release connections: a value or an awaitable of it."""
+
+
+@runtime_checkable
+class HasServers(Protocol):
+    """Entries that are kept on several servers, of which one may be away while the others answer."""
+
+    def elsewhere(self, lookup: Lookup) -> Collection[str]:
+        """The servers that have no part in ``lookup``, as :attr:`scalekit.errors.BackendError.backend` names
+        them, as far as that is known here. Asks nobody."""
+        ...
 
 
 @runtime_checkable

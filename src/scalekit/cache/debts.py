@@ -9,9 +9,10 @@ Rules:
   next attempt names all of them, and an hour without the back end must not fill the memory.
 * A process may end with its debts. So whoever finds the back end again after an *outage* drops everything
   that was there before it: one new generation, made by the first who comes. An outage has lasted for
-  :data:`OUTAGE` at least; one time-out, or a restart of a second, is none.
+  :data:`OUTAGE` at least; one time-out, or a restart of a second, is none. Of several servers each has its
+  own: while one is away the others are believed, in what they alone have a part in.
 * The log says once that it fails, and once that it is back: not before it has done without a failure for
-  :data:`CALM`, as a part of it may be away, or fail now and then.
+  :data:`CALM`, as it may fail now and then, and not while a part of it is away.
 """
 
 import logging
@@ -117,11 +118,14 @@ class Debts:
 
 
 class Outage:
-    """Whether the back end was away for so long that others may have failed to tell it something."""
+    """Which servers of the back end were away for so long that others may have failed to tell them something.
+
+    Servers are called what errors call them. One that is not known to have no part in what is asked has one.
+    """
 
     def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._since: float | None = None
+        self._away: dict[str, tuple[float, float]] = {}  # when each failed first and last, since its answer
         self._last = 0.0
         self._told: str | None = None  # of whom the log says that it is away
         self.forked()
@@ -132,17 +136,20 @@ class Outage:
 
     def failed(self, error: BackendError) -> None:
         self._last = now = self._clock()
-        if self._since is None:
-            self._since = now
+        with self._lock:
+            since, _ = self._away.get(error.backend, (now, now))
+            self._away = {**self._away, error.backend: (since, now)}  # others may be looking through it
         if self._told is None and self._tell(error.backend):
             # The error names the back end, and has no credentials in it.
             log.warning("queries run without the cache until its back end answers: %s", error)
 
-    def answered(self) -> None:
-        """It answered, and was no longer away than can be overlooked, or :attr:`seconds` was dealt with."""
-        self._since = None
+    def answered(self, elsewhere: Collection[str] = ()) -> None:
+        """All answered but those ``elsewhere``, which had no part in what was asked. They were no longer away
+        than can be overlooked, or :meth:`seconds` was dealt with."""
+        with self._lock:
+            self._away = {name: times for name, times in self._away.items() if name in elsewhere}
         name = self._told
-        if name is not None and self._clock() - self._last >= CALM and self._tell(None):
+        if name is not None and not self._away and self._clock() - self._last >= CALM and self._tell(None):
             log.info("%s: the cache's back end is back", name)
 
     def _tell(self, name: str | None) -> bool:
@@ -154,11 +161,18 @@ class Outage:
 
     @property
     def began(self) -> bool:
-        """Whether it has failed to answer, since it last did."""
-        return self._since is not None
+        """Whether a server has failed to answer, since it last did."""
+        return bool(self._away)
 
     @property
-    def seconds(self) -> float | None:
-        """How long ago it began, if there was one that was not dealt with."""
-        since, now = self._since, self._clock()  # once: another thread may have its answer at any moment
-        return None if since is None or self._last - since < OUTAGE else now - since
+    def is_over(self) -> bool:
+        """Whether an answer is nothing new."""
+        return not self._away and self._told is None
+
+    def seconds(self, elsewhere: Collection[str] = ()) -> float | None:
+        """How long ago one began that was not dealt with, of any server but those ``elsewhere``."""
+        away = self._away  # once: another thread may have its answer at any moment
+        began = [
+            since for name, (since, last) in away.items() if last - since >= OUTAGE and name not in elsewhere
+        ]
+        return self._clock() - min(began) if began else None

@@ -10,9 +10,11 @@ Rules:
   told as soon as that is possible. Cancelling whoever invalidates cancels nothing.
 """
 
+from collections.abc import Collection
 from typing import TypeVar
 
 from scalekit._steps import Steps
+from scalekit.cache.backend import HasServers, Lookup
 from scalekit.cache.bumps import Bumps
 from scalekit.cache.debts import EVERYTHING, RETRIES, Debts, Outage, Owed
 from scalekit.cache.local import Local
@@ -28,6 +30,11 @@ T = TypeVar("T")
 
 MARK_TTL = 30.0
 """Seconds after which the mark of a writer that never came back ends by itself."""
+
+
+def _elsewhere(via: Via, lookup: Lookup) -> Collection[str]:
+    """The servers that have no part in ``lookup``."""
+    return via.entries.elsewhere(lookup) if isinstance(via.entries, HasServers) else ()
 
 
 class Invalidation:
@@ -107,15 +114,17 @@ class Invalidation:
         """``writer`` has committed, or not. If that cannot be told, its mark ends by itself."""
         yield from self.or_none(via.entries.bump(sorted(tags), writer, position=position))
 
-    def allow_reading(self, via: Via, key: str, tags: tuple[str, ...]) -> Steps[bool]:
+    def allow_reading(self, via: Via, lookup: Lookup) -> Steps[bool]:
         """Whether what the back end has for a lookup can be believed; what stands against it is settled."""
         if self.bumps:
-            yield self.bumps.wait(tags)
+            yield self.bumps.wait(lookup.tags)
         try:
-            if self.debts and self.debts.concern(key, tags):
+            if self.debts and self.debts.concern(lookup.key, lookup.tags):
                 yield from self.settle(via)
-            away = self.outage.seconds
-            if away is not None:
+            if self.outage.began and (away := self.outage.seconds(_elsewhere(via, lookup))) is not None:
+                # Only once all of them answer: the generation may be on another server, and what is stored
+                # under a new one, while these are away from some of us, would be as doubtful.
+                yield from self.noting(via.entries.read([lookup]))
                 yield from self.noting(via.entries.renew_generation(older_than=away))
         except BackendError:
             self._count("errors")
@@ -131,6 +140,10 @@ class Invalidation:
         """The back end did not answer somebody who can do without it."""
         self.outage.failed(error)
         self._count("errors")
+
+    def answered(self, via: Via, lookup: Lookup) -> None:
+        """The servers that have a part in ``lookup`` have answered."""
+        self.outage.answered(_elsewhere(via, lookup))
 
     def noting(self, steps: Steps[T]) -> Steps[T]:
         """``steps``, noting whether the back end answers."""

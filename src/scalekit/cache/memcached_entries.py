@@ -2,7 +2,7 @@
 
 import hashlib
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from math import ceil
@@ -161,18 +161,22 @@ class MemcachedEntries:
 
         return self._records.change([self._generation], renewed)
 
+    def elsewhere(self, lookup: Lookup) -> Collection[str]:
+        return self._commands.elsewhere(self._places(lookup))
+
     def ping(self) -> Steps[None]:
         yield self._commands.ping()
 
     def _see(self, lookups: Sequence[Lookup]) -> Steps[list[Seen]]:
         """What there is for each, in one trip: what several of them carry is asked for once."""
-        places = [
-            (self._prefix + lookup.key, self._generation, *map(self._tag, lookup.tags)) for lookup in lookups
-        ]
+        places = [self._places(lookup) for lookup in lookups]
         wanted = list(dict.fromkeys([place for group in places for place in group]))
         answers: list[Item | None] = yield self._commands.together([Get(place) for place in wanted])
         items = dict(zip(wanted, answers, strict=True))
         return [_seen([items[place] for place in group]) for group in places]
+
+    def _places(self, lookup: Lookup) -> tuple[str, ...]:
+        return (self._prefix + lookup.key, self._generation, *map(self._tag, lookup.tags))
 
     def _is_free(self, seen: Seen, refresh: bool) -> bool:
         """Whether nobody had the right that is wanted, and there was nothing of use."""

@@ -10,12 +10,12 @@ Rules:
 """
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, Any
 
 from scalekit._steps import Steps
-from scalekit.cache.backend import Backend, Entries, Lease, Lookup
+from scalekit.cache.backend import Backend, Entries, HasServers, Lease, Lookup
 from scalekit.cache.debts import Debts, Outage
 from scalekit.cache.entry import Found
 from scalekit.types import Colour
@@ -106,6 +106,9 @@ class _Switched:
     def together(self) -> Any:
         """What the group of a batch looks for; ``None`` if there is none behind."""
         return getattr(self.behind, "together", None)
+
+    def elsewhere(self, lookup: Lookup) -> Collection[str]:
+        return self.behind.elsewhere(lookup) if isinstance(self.behind, HasServers) else ()
 
     def close(self) -> Any:
         return self.behind.close()

@@ -9,7 +9,7 @@ script each. What is said in the stream is said when they have been answered, in
 """
 
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from functools import wraps
 from types import NoneType
@@ -259,6 +259,9 @@ class _Entries:
     @_or_unavailable
     def ping(self) -> Steps[None]:
         yield self._commands.execute("PING")
+
+    def elsewhere(self, lookup: Lookup) -> Collection[str]:
+        return self._commands.elsewhere([self._prefix + lookup.key, *self._tags(lookup.tags)])
 
     def together(self, asks: Sequence[Callable[["_Entries"], Steps[Any]]]) -> Steps[list[Any]]:
         """The answers to several questions in one trip, or two where one is. In place of one its error.
