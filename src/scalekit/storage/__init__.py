@@ -7,11 +7,11 @@
 ``scalekit.storage.s3.S3Storage``         Amazon S3 and what speaks like it
 ``scalekit.storage.forms.stream_form``    ``multipart/form-data`` straight into a storage
 ``scalekit.storage.tus.TusUploads``       resumable uploads, on any server
-``scalekit.storage.serve.StorageFiles``   the objects of a storage over HTTP
+``scalekit.storage.serve.StorageFiles``   the objects of a storage over HTTP; its twin is in ``.wsgi``
 ========================================  ===========================================================
 """
 
-from scalekit.storage._contract import Opened, Source, Storage, Stored, UploadedFile
+from scalekit.storage._contract import Opened, SignedURL, Source, Storage, Stored, UploadedFile
 from scalekit.storage.checksums import Checksum
 from scalekit.storage.filesystem import FileStorage
 from scalekit.storage.memory import MemoryStorage
@@ -30,6 +30,7 @@ __all__ = [
     "MiB",
     "Opened",
     "ScopedStorage",
+    "SignedURL",
     "Source",
     "Storage",
     "Stored",

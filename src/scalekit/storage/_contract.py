@@ -15,7 +15,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from types import TracebackType
 from typing import TYPE_CHECKING, Self, TypeAlias
@@ -57,6 +57,19 @@ class Stored:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class SignedURL:
+    """An address that carries its own permission.
+
+    Args:
+        url: whoever has it can read the object.
+        expires: and cannot after this time.
+    """
+
+    url: str = field(repr=False)
+    expires: datetime
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class UploadedFile:
     """A file that a client sent, stored.
 
@@ -87,9 +100,13 @@ class Opened:
         chunks: AsyncGenerator[bytes, None],
         *,
         close: Callable[[], Awaitable[None]] | None = None,
+        fd: int | None = None,
+        path: str | None = None,
     ) -> None:
         self.stored = stored
         """What is being read. ``stored.size`` is that of the whole object, also when a range is read."""
+        self.fd, self.path = fd, path
+        """Of an object that is a file of its own: open at its beginning until this is closed; its path."""
         self._chunks = chunks
         self._close = close
 
@@ -271,6 +288,15 @@ class Storage(ABC):
     async def url(self, key: str) -> str:
         """An address at which whoever gets it can read ``key``. It may expire: store keys, not addresses."""
         return self.public_url(key)
+
+    async def signed_url(self, key: str, *, filename: str | None = None) -> SignedURL | None:
+        """A temporary address of ``key``, or ``None`` where the storage signs none, as by default.
+
+        Args:
+            filename: make browsers save the object under this name instead of showing it.
+        """
+        check_key(key)
+        return None
 
     async def aclose(self) -> None:  # noqa: B027  most storages hold nothing
         """Close connections. The storage can be used again afterwards."""

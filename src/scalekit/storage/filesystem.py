@@ -115,7 +115,9 @@ class FileStorage(Storage):
             raise opened.cancelled
         handle = _Handle(fd, key)
         end = facts.st_size if length is None else min(facts.st_size, offset + length)
-        return Opened(_stored(key, facts), handle.chunks(offset, end), close=handle.aclose)
+        return Opened(
+            _stored(key, facts), handle.chunks(offset, end), close=handle.aclose, fd=fd, path=str(path)
+        )
 
     async def stat(self, key: str) -> Stored | None:
         facts = _done(await in_thread(_stat, self.directory / check_key(key)), key, "look up")

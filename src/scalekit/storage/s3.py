@@ -8,7 +8,7 @@ like S3 refuse the newer ones. Over TLS bodies travel unsigned, the connection i
 import inspect
 from collections.abc import AsyncGenerator
 from copy import copy
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Self
 from urllib.parse import quote
 
@@ -23,7 +23,8 @@ except ModuleNotFoundError:
 from scalekit._durations import Duration
 from scalekit.errors import BackendUnavailable, ConfigurationError, InvalidKey
 from scalekit.storage import direct
-from scalekit.storage._contract import Opened, Source, Storage, Stored, check_base_url
+from scalekit.storage._contract import Opened, SignedURL, Source, Storage, Stored, check_base_url
+from scalekit.storage._disposition import content_disposition
 from scalekit.storage._media_types import UNKNOWN, content_type_for, extension_for, type_for
 from scalekit.storage._s3_client import Clients, factory
 from scalekit.storage._s3_errors import code_of, place, reading, status_of
@@ -33,7 +34,6 @@ from scalekit.storage.keys import (
     check_key,
     check_prefix,
     check_scope,
-    clean_filename,
     filename_or_none,
     random_key,
 )
@@ -211,6 +211,13 @@ class S3Storage(Storage):
     async def url(self, key: str) -> str:
         return self.public_url(key) if self.base_url is not None else await self.presign_get(key)
 
+    async def signed_url(self, key: str, *, filename: str | None = None) -> SignedURL | None:
+        """See :meth:`scalekit.storage.Storage.signed_url`; ``None`` with a ``base_url``."""
+        if self.base_url is not None:
+            return None
+        until = datetime.now(UTC) + timedelta(seconds=self.url_expires)
+        return SignedURL(url=await self.presign_get(key, filename=filename), expires=until)
+
     async def presign_get(
         self, key: str, *, expires: Duration | None = None, filename: str | None = None
     ) -> str:
@@ -222,7 +229,7 @@ class S3Storage(Storage):
         """
         params = {"Bucket": self.bucket, "Key": self._name(key)}
         if filename is not None:
-            params["ResponseContentDisposition"] = _attachment(filename)
+            params["ResponseContentDisposition"] = content_disposition("attachment", filename)
         lifetime = self.url_expires if expires is None else direct.check_expires(expires)
         client = await self._clients.get()
         with reading(f"sign {key!r}", place(client, self.bucket)):
@@ -303,10 +310,6 @@ def _is_key(key: str) -> bool:
     except InvalidKey:
         return False
     return True
-
-
-def _attachment(filename: str) -> str:
-    return f"attachment; filename*=UTF-8''{quote(clean_filename(filename), safe='')}"
 
 
 async def _chunks(key: str, body: Any, expected: int, where: str) -> AsyncGenerator[bytes, None]:

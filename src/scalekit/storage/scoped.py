@@ -4,7 +4,7 @@ from collections.abc import AsyncGenerator, Sequence
 from dataclasses import replace
 from urllib.parse import quote
 
-from scalekit.storage._contract import Opened, Source, Storage, Stored
+from scalekit.storage._contract import Opened, SignedURL, Source, Storage, Stored
 from scalekit.storage.checksums import Checksum
 from scalekit.storage.keys import check_key, check_scope
 
@@ -87,6 +87,9 @@ class ScopedStorage(Storage):
 
     async def url(self, key: str) -> str:
         return await self.storage.url(self._whole(key))
+
+    async def signed_url(self, key: str, *, filename: str | None = None) -> SignedURL | None:
+        return await self.storage.signed_url(self._whole(key), filename=filename)
 
     async def aclose(self) -> None:
         await self.storage.aclose()

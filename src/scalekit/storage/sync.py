@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeAlias, TypeVar, Unpack, cast
 
 from scalekit._http import request_headers
 from scalekit.errors import MalformedUpload
-from scalekit.storage._contract import Chunk, Opened, Source, Storage, Stored
+from scalekit.storage._contract import Chunk, Opened, SignedURL, Source, Storage, Stored
 from scalekit.storage._loop_thread import Caller, LoopThread
 from scalekit.storage.checksums import Checksum
 from scalekit.types import Environ, Message, Receive, Scope
@@ -67,7 +67,7 @@ class SyncStorage:
                 filename=filename,
             )
 
-        return self._thread().run(put)
+        return self.call(put)
 
     def open(self, key: str, *, offset: int = 0, length: int | None = None) -> "SyncOpened | None":
         """See :meth:`scalekit.storage.Storage.open`."""
@@ -126,6 +126,10 @@ class SyncStorage:
         """See :meth:`scalekit.storage.Storage.url`."""
         return self._run(lambda: self.storage.url(key))
 
+    def signed_url(self, key: str, *, filename: str | None = None) -> SignedURL | None:
+        """See :meth:`scalekit.storage.Storage.signed_url`."""
+        return self._run(lambda: self.storage.signed_url(key, filename=filename))
+
     @contextmanager
     def form(self, environ: Environ, **options: Unpack["FormOptions"]) -> Generator["Form", None, None]:
         """The form of a WSGI request, its files stored: see :func:`scalekit.storage.forms.stream_form`."""
@@ -135,7 +139,7 @@ class SyncStorage:
             manager = stream_form(_as_asgi(environ, caller), self.storage, **options)
             return manager, await manager.__aenter__()
 
-        manager, form = self._thread().run(enter)
+        manager, form = self.call(enter)
         try:
             yield form
         except BaseException as error:
@@ -158,8 +162,12 @@ class SyncStorage:
     ) -> None:
         self.close()
 
+    def call(self, function: Callable[[Caller], Awaitable[T]]) -> T:
+        """What ``function`` answers in the event loop. By what it is given, it can have work done here."""
+        return self._thread().run(function)
+
     def _run(self, call: Callable[[], Awaitable[T]]) -> T:
-        return self._thread().run(lambda _: call())
+        return self.call(lambda _: call())
 
     def _thread(self) -> LoopThread:
         # By process, and never dropped: a fork copies the loop but not its thread, and perhaps a lock that
