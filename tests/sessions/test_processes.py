@@ -121,7 +121,8 @@ def date_back(shared: RedisServer | Memcached, key: str, milliseconds: int) -> b
         assert isinstance(item, Stored)
         assert item.rotated is not None
         item.rotated.at -= milliseconds
-        client.set(key, encode(item))
+        # With an answer: who asks on another connection could be served before, and find it as it was.
+        client.set(key, encode(item), noreply=False)
     return item.rotated.heard
 
 
