@@ -23,6 +23,8 @@ TIMEOUTS: dict[str, float] = {module.__name__.rpartition(".")[2]: module.TIMEOUT
 
 
 def be_patient() -> None:
-    """Have the cache wait longer where nobody says how long."""
+    """Have the cache wait longer where nobody says how long, and for what others have to say."""
     for module in _MODULES:
         module.TIMEOUT = 5.0
+    if "redis" in TIMEOUTS:
+        importlib.import_module("scalekit.cache.redis_channel").LATE = 5.0

@@ -26,6 +26,7 @@ return last()
 """
 )
 
+LATE = 0.5  # seconds that an answer may be, before the channel counts as lost
 _COUNT = 100
 
 
@@ -41,7 +42,7 @@ class RedisChannel:
     def __init__(self, link: Redis, *, stream: str, block: float) -> None:
         colour: Colour = link.colour or "sync"
         # Nobody waits for this one, so it has time: to connect, and for an answer that is late.
-        beside = link.beside(max_connections=1, timeout=block + 0.5, connect_timeout=1.0, cooldown=0.1)
+        beside = link.beside(max_connections=1, timeout=block + LATE, connect_timeout=1.0, cooldown=0.1)
         self._commands: Commands = beside.using(colour)
         self._stream = stream
         self.name, self.colour = link.name, colour
