@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import os
 import signal
+from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 
 import httpx
@@ -16,7 +17,9 @@ from tests.servers.ports import free_port
 def uvicorn(port: int, *options: str, **env: str) -> Iterator[Child]:
     """One server of the fleet on ``port``."""
     command = ("-m", "uvicorn", "tests.ops.fleet_app:app", "--log-level", "warning", "--port", str(port))
-    with child(*command, *options, env={**os.environ, "DRAIN_DELAY": "1", **env}) as server:
+    # Connections that visitors keep end by a drain alone, however long a visitor waits for the machine.
+    kept = ("--timeout-keep-alive", "600")
+    with child(*command, *kept, *options, env={**os.environ, **env}) as server:
         yield server
 
 
@@ -33,6 +36,8 @@ class Fleet:
         self.served: list[int] = []
         self.failed: list[str] = []
         self.front: str | None = None  # a balancer to go through, instead of being one
+        self.routed: set[int] = set()  # what that balancer may send to
+        self._sending = Counter[int]()  # requests of visitors under way, past that balancer
         self._turn = 0
 
     def start(self, port: int) -> None:
@@ -40,20 +45,27 @@ class Fleet:
 
     async def probe(self) -> None:
         """What a balancer does: ask each server whether it wants traffic, ten times a second."""
-        async with httpx.AsyncClient(timeout=2) as http:
+        async with httpx.AsyncClient(timeout=PATIENCE) as http:
             while True:
                 for port in self.servers:
                     try:
-                        response = await http.get(f"http://127.0.0.1:{port}/health/ready")
-                        wanted = response.status_code == 200
+                        await self._look(http, port)
                     except httpx.TransportError:
-                        wanted = False
-                    (self.ready.add if wanted else self.ready.discard)(port)
+                        self.ready.discard(port)
                 await asyncio.sleep(0.1)
+
+    async def _look(self, http: httpx.AsyncClient, port: int) -> None:
+        response = await http.get(f"http://127.0.0.1:{port}/health/ready")
+        if response.status_code == 200:
+            self.ready.add(port)
+            return
+        self.ready.discard(port)
+        if port not in self.routed and not self._sending[port]:
+            await http.post(f"http://127.0.0.1:{port}/taken-out")
 
     async def visit(self) -> None:
         """One visitor: a request that must not be repeated, after another, over kept connections."""
-        async with httpx.AsyncClient(timeout=10) as http:
+        async with httpx.AsyncClient(timeout=PATIENCE) as http:
             while True:
                 if not self.ready:
                     await asyncio.sleep(0.01)
@@ -61,6 +73,8 @@ class Fleet:
                 self._turn += 1
                 port = sorted(self.ready)[self._turn % len(self.ready)]
                 url = self.front or f"http://127.0.0.1:{port}"
+                direct = [] if self.front else [port]
+                self._sending.update(direct)
                 try:
                     response = await http.post(f"{url}/work", content=b"x" * 100)
                     response.raise_for_status()
@@ -68,6 +82,8 @@ class Fleet:
                 except httpx.HTTPError as error:
                     self.failed.append(repr(error))
                     await asyncio.sleep(0.01)
+                finally:
+                    self._sending.subtract(direct)
 
     async def settle(self, ready: int) -> None:
         """Wait until as many servers are ready and each has served a visitor since."""

@@ -1,4 +1,8 @@
-"""What each server of the test fleet runs: ``uvicorn tests.ops.fleet_app:app``."""
+"""What each server of the test fleet runs: ``uvicorn tests.ops.fleet_app:app``.
+
+Its delay ends when a balancer says that it sends no more, and not by a clock: however busy the machine is, it
+is as long as the balancer needs.
+"""
 
 import asyncio
 import os
@@ -11,7 +15,9 @@ from starlette.routing import Route
 from scalekit.ops import Drain
 from scalekit.ops.asgi import OpsMiddleware
 
-drain = Drain(delay=float(os.environ["DRAIN_DELAY"]))
+HOUR = 3600.0
+
+drain = Drain(delay=HOUR, grace=HOUR)
 
 
 async def work(request: Request) -> JSONResponse:
@@ -21,13 +27,22 @@ async def work(request: Request) -> JSONResponse:
 
 
 async def slow(request: Request) -> JSONResponse:
-    """Outlives the delay by far."""
-    await asyncio.sleep(float(os.environ["DRAIN_DELAY"]) + 1)
+    """Begun before the drain, and answered after its delay."""
+    while drain.delay:
+        await asyncio.sleep(0.01)
+    await asyncio.sleep(0.5)  # for a server that did not wait for it
     return JSONResponse({"draining": drain.draining})
 
 
-async def in_flight(request: Request) -> JSONResponse:
-    return JSONResponse(drain.in_flight)
+async def state(request: Request) -> JSONResponse:
+    return JSONResponse({"pid": os.getpid(), "in flight": drain.in_flight, "draining": drain.draining})
+
+
+async def taken_out(request: Request) -> JSONResponse:
+    """Its balancer sends nothing to this server any more."""
+    if drain.draining:
+        drain.delay = 0.0
+    return JSONResponse(drain.draining)
 
 
 async def always(request: Request) -> JSONResponse:
@@ -37,7 +52,8 @@ async def always(request: Request) -> JSONResponse:
 routes = [
     Route("/work", work, methods=["POST"]),
     Route("/slow", slow),
-    Route("/in-flight", in_flight),
+    Route("/state", state),
+    Route("/taken-out", taken_out, methods=["POST"]),
     Route("/health/ready", always),  # behind the middleware nobody comes here
 ]
 app = Starlette(routes=routes)

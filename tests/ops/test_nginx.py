@@ -8,26 +8,34 @@ import pytest
 
 from tests.ops.fleet import Fleet, fleet
 from tests.servers import Nginx
+from tests.servers.processes import tree
 
 pytestmark = pytest.mark.slow
-
-DELAY = "3"
 
 
 def upstream(ports: list[int]) -> str:
     return "upstream fleet { " + " ".join(f"server 127.0.0.1:{port};" for port in ports) + " keepalive 8; }"
 
 
+def workers(nginx: Nginx) -> set[int]:
+    assert nginx.pid
+    return set(tree(nginx.pid)) - {nginx.pid}
+
+
 async def follow(servers: Fleet, nginx: Nginx) -> None:
-    """Reload nginx with the servers that are ready, each time they change. A reload breaks no request."""
-    known = sorted(servers.ready)
+    """Reload nginx with the servers that are ready, each time they change. A reload breaks no request: the
+    workers from before end when they have answered theirs, and then what they knew is sent nothing more."""
     while True:
-        if servers.ready and sorted(servers.ready) != known:
-            known = sorted(servers.ready)
-            nginx.http = upstream(known)
+        if servers.ready and servers.ready != servers.routed:
+            known, before = set(servers.ready), workers(nginx)
+            servers.routed |= known
+            nginx.http = upstream(sorted(known))
             nginx.prepare()
             assert nginx.pid
             os.kill(nginx.pid, signal.SIGHUP)
+            while before & workers(nginx):
+                await asyncio.sleep(0.01)
+            servers.routed = known
         await asyncio.sleep(0.05)
 
 
@@ -42,8 +50,9 @@ async def test_a_rolling_restart_behind_nginx_fails_no_request() -> None:
         proxy_set_header Connection "";
         proxy_next_upstream off;  # nothing is repeated, so that nothing is hidden
     }"""
-    async with fleet(2, DRAIN_DELAY=DELAY) as servers:
+    async with fleet(2) as servers:
         with Nginx(location, http=upstream(sorted(servers.servers))) as nginx:
+            servers.routed = set(servers.servers)
             servers.front = nginx.url
             controller = asyncio.create_task(follow(servers, nginx))
             for port in servers.servers:
