@@ -53,6 +53,41 @@ def test_a_child_waits_for_no_thread_of_its_parent() -> None:
     subprocess.run([sys.executable, "-c", textwrap.dedent(SCRIPT)], check=True, timeout=60)
 
 
+DISABLED = """
+    import os, signal, sys
+    from scalekit.cache import Cache
+    from scalekit.cache.memory import MemoryBackend
+
+    class Elsewhere(MemoryBackend):
+        local = False
+
+    cache, runs = Cache(Elsewhere(), local_entries=10), []
+
+    @cache.query(ttl=60)
+    def query() -> int:
+        runs.append(os.getpid())
+        return len(runs)
+
+    query()
+    with cache.disabled():
+        child = os.fork()
+        if child == 0:
+            signal.alarm(10)  # ends a child that hangs
+        off = query()
+    on = query(), query()
+    right = (off, on) == (2, (1, 1)) and cache.stats().local_hits > 0
+    if child == 0:
+        os._exit(0 if right else 1)
+    sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) or not right)
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_cache_that_is_off_is_off_in_a_child() -> None:
+    """28. In ``disabled()`` a child does without the cache, and has its own memory again after the block."""
+    subprocess.run([sys.executable, "-c", textwrap.dedent(DISABLED)], check=True, timeout=60)
+
+
 HEARING = """
     import os, signal, sys, time
     from scalekit.cache import Cache

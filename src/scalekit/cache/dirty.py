@@ -87,10 +87,10 @@ class DirtyCount:
                 self._changed(self._number + self._lasting)
             return self._forks
 
-    def add_lasting(self) -> None:
-        """Count one that nobody hears the end of."""
+    def add_lasting(self, number: int = 1) -> None:
+        """Count what is no transaction of another thread, and so lasts in a child of ``fork``."""
         with self._lock:
-            self._lasting += 1
+            self._lasting += number
             self._changed(self._number + self._lasting)
 
 

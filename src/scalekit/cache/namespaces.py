@@ -190,10 +190,10 @@ def disabled(core: "Core") -> Iterator[None]:
     """Functions run as without a cache; what is invalidated is."""
     with _lock:
         core.disabled += 1
-        core.dirty_count.add(1)  # all that the fast path looks at
+        core.dirty_count.add_lasting()  # all that the fast path looks at
     try:
         yield
     finally:
         with _lock:
             core.disabled -= 1
-            core.dirty_count.add(-1)
+            core.dirty_count.add_lasting(-1)
