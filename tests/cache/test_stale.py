@@ -63,6 +63,30 @@ class Down(Exception):
     """What a database raises; its message may show arguments."""
 
 
+def test_a_stale_result_needs_no_thread(
+    make: Callable[..., Cache], clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """21. Where no thread can be started, a stale result is served, and a later call replaces it."""
+    cache, runs = make(), []
+
+    @cache.query(ttl=60, jitter=0, stale_while_revalidate=600)
+    def query() -> int:
+        runs.append(1)
+        return len(runs)
+
+    def refuse(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    assert query() == 1
+    clock.now += 61
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refuse)
+        assert [query(), query()] == [1, 1]
+    assert (query(), cache.stats().refreshes) == (1, 1)
+    cache._core.refreshes.close("sync")  # waits for it
+    assert query() == 2
+
+
 async def test_stale_while_revalidate(make: Callable[..., Cache], clock: Clock) -> None:
     """21. In its window a stale result is served to everybody at once, while one run replaces it."""
     cache, runs, gate = make(), 0, asyncio.Event()

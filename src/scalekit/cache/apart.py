@@ -46,7 +46,11 @@ class Apart(Protocol):
         optional: bool = False,
         ended: Callable[[], object] = _nothing,
     ) -> bool:
-        """Drive these steps, which raise nothing; whether that will be done. After it ``ended`` is called."""
+        """Drive these steps, which raise nothing; whether that will be done. After it ``ended`` is called.
+
+        Raises:
+            RuntimeError: what is not optional can be done by nobody: there is no thread.
+        """
         ...
 
     def close(self, *, within: float) -> Any:
@@ -115,10 +119,9 @@ class Threads:
         ended: Callable[[], object] = _nothing,
     ) -> bool:
         with self._changed:
-            free = self._idle - len(self._waiting) > 0
-            if not free and self._threads < AT_ONCE:
-                self._add()
-            elif not free and optional:
+            must = not optional and not self._threads
+            free = self._idle > len(self._waiting) or self._add(must=must)
+            if optional and not free:
                 return False
             self._waiting.append((steps, ended))
             self._changed.notify()
@@ -131,9 +134,18 @@ class Threads:
             while (self._waiting or self._threads > self._idle) and (left := ends - time.monotonic()) > 0:
                 self._changed.wait(left)
 
-    def _add(self) -> None:
-        threading.Thread(target=self._work, name=_PREFIX + "background", daemon=True).start()
+    def _add(self, *, must: bool = False) -> bool:
+        """Start another thread, if there may be one and can be; raises if there ``must`` be and cannot."""
+        if self._threads >= AT_ONCE:
+            return False
+        try:
+            threading.Thread(target=self._work, name=_PREFIX + "background", daemon=True).start()
+        except RuntimeError:  # there are too many, or the interpreter ends
+            if must:
+                raise
+            return False
         self._threads += 1
+        return True
 
     def _work(self) -> None:
         try:
