@@ -1,7 +1,10 @@
 """What is owed to a back end that was away, and when it is not believed: without one."""
 
 import logging
+import sys
 from collections.abc import Sequence
+from types import FrameType
+from typing import Any
 
 import pytest
 
@@ -26,6 +29,34 @@ def test_what_is_owed_once_more_meanwhile_still_is() -> None:
     assert debts
     debts.paid(debts.copy())
     assert not debts
+
+
+@pytest.mark.parametrize("line", [1, 2])
+def test_nothing_is_believed_while_names_become_everything(line: int) -> None:
+    """15. What is owed is owed at every moment, also while another thread drops the names for everything."""
+    debts, lines = Debts(), 0
+    debts.owe(keys=["k"], tags=[f"t{number}" for number in range(MOST)])
+
+    def on_line(frame: FrameType, event: str, _: Any) -> Any:
+        nonlocal lines
+        if event == "line":
+            lines += 1
+            if lines == line:
+                sys.settrace(None)
+                debts.failed()
+        return on_line
+
+    def on_call(frame: FrameType, event: str, _: Any) -> Any:
+        return on_line if frame.f_code is Debts.concern.__code__ else None
+
+    before = sys.gettrace()
+    sys.settrace(on_call)
+    try:
+        assert debts.concern("k", ["other"])
+    finally:
+        sys.settrace(before)
+    debts.failed()
+    assert debts.copy()[0] == {}
 
 
 def test_one_at_a_time_makes_up_for_it() -> None:

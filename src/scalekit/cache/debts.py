@@ -53,8 +53,7 @@ class Debts:
     """Keys and tags that are still to be dropped. For threads and event loops together."""
 
     def __init__(self) -> None:
-        self._keys: dict[str, object] = {}
-        self._tags: dict[str, object] = {}
+        self._owed: Owed = {}, {}  # both at once: who asks takes no lock
         self.forked()
         renew_in_children(self)
 
@@ -64,7 +63,7 @@ class Debts:
         self._failed = True  # an attempt has failed; in a child, those of its parent may never come to an end
 
     def __bool__(self) -> bool:
-        return bool(self._keys or self._tags)
+        return any(self._owed)
 
     def owe(self, *, keys: Collection[str] = (), tags: Collection[str] = ()) -> Owed:
         """Note that these are to be dropped, before that is tried. Returns them, for :meth:`paid`."""
@@ -72,21 +71,21 @@ class Debts:
         owed = dict.fromkeys(keys, debt), dict.fromkeys(tags, debt)
         with self._lock:
             self._failed = bool(self) and self._failed
-            self._keys.update(owed[0])
-            self._tags.update(owed[1])
+            for known, new in zip(self._owed, owed, strict=True):
+                known.update(new)
         return owed
 
     def failed(self) -> None:
         """An attempt has failed, or was given up: what is owed is owed for a while."""
         with self._lock:
             self._failed = True
-            if len(self._keys) + len(self._tags) > MOST:
-                self._keys, self._tags = {}, {EVERYTHING: object()}
+            if sum(map(len, self._owed)) > MOST:
+                self._owed = {}, {EVERYTHING: object()}
 
     def concern(self, key: str, tags: Collection[str]) -> bool:
         """Whether what is under ``key``, with these tags, may have been invalidated."""
-        owed = self._tags
-        return key in self._keys or EVERYTHING in owed or any(tag in owed for tag in tags)
+        keys, dropped = self._owed
+        return key in keys or EVERYTHING in dropped or any(tag in dropped for tag in tags)
 
     def begin(self) -> bool:
         """Whether to try to make up for them in the background: that has failed, and nobody else is at it."""
@@ -106,12 +105,13 @@ class Debts:
     def copy(self) -> Owed:
         """What is owed now."""
         with self._lock:
-            return dict(self._keys), dict(self._tags)
+            keys, tags = self._owed
+            return dict(keys), dict(tags)
 
     def paid(self, what: Owed) -> None:
         """What :meth:`copy` or :meth:`owe` gave has been dropped; what was owed again meanwhile still is."""
         with self._lock:
-            for owed, paid in zip((self._keys, self._tags), what, strict=True):
+            for owed, paid in zip(self._owed, what, strict=True):
                 for name, debt in paid.items():
                     if owed.get(name) is debt:
                         del owed[name]
