@@ -113,7 +113,7 @@ def test_the_scripts_are_their_twin(redis_server: RedisServer, prefix: str) -> N
     commands: Any = Redis.from_url(redis_server.url, timeout=10).using("sync")
     key = prefix + "t:a"
 
-    @settings(max_examples=150)
+    @settings(max_examples=150, deadline=None)
     @given(st.lists(steps, max_size=12))
     def check(sequence: list[tuple[str, bytes | None, Any]]) -> None:
         commands.execute("DEL", key)
