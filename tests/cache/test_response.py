@@ -838,6 +838,29 @@ def test_half_a_body_is_no_page(cache: Cache) -> None:
     assert runs == ["/half", "/whole", "/half"]
 
 
+@pytest.mark.parametrize("starts", [True, False], ids=["started", "as-it-is-read"])
+def test_a_body_that_fails_is_closed(cache: Cache, starts: bool) -> None:
+    """30. As PEP 3333 asks for, whether it has begun its response before or not."""
+    closed: list[str] = []
+
+    class Body:
+        def __iter__(self) -> Iterator[bytes]:
+            raise LookupError("no such book")
+
+        def close(self) -> None:
+            closed.append("closed")
+
+    def application(environ: Any, start_response: Any) -> Any:
+        if starts:
+            start_response("200 OK", [("Content-Length", "4")])
+        return Body()
+
+    pages = cache_wsgi.ResponseMiddleware(application, cache=cache, ttl=60, paths=["/"])
+    with wsgi(pages) as browser, pytest.raises(LookupError):
+        browser.get("/")
+    assert closed == ["closed"]
+
+
 def test_an_error_in_the_middle_of_a_stream_is_not_swallowed(cache: Cache) -> None:
     """30. What is on its way cannot become another response: the server is told, as PEP 3333 has it."""
 

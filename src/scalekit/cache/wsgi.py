@@ -127,15 +127,19 @@ class _Capture:
         self.status, self.headers, self.is_sent = "", list[tuple[str, str]](), False
         self._written: list[bytes] = []
         body = app(environ, self._start)
-        if not self.status:  # a generator starts its response when it is first asked
-            body = _Started(body)
+        try:
+            # A generator starts its response when it is first asked.
+            self._take(body if self.status else _Started(body), pages)
+        except BaseException:
+            _close(body)
+            raise
+
+    def _take(self, body: WSGIBody, pages: Pages) -> None:
         self._why = self._refusal(body, pages)
         self.body: WSGIBody = body
         if self._why is None:
-            try:
-                self.body = [b"".join([*self._written, *body])]
-            finally:
-                _close(body)
+            self.body = [b"".join([*self._written, *body])]
+            _close(body)
         elif self._written:
             self.body = _After(self._written, body)
 
