@@ -144,6 +144,16 @@ def test_values_and_types_are_told_apart() -> None:
     assert len({key([value]) for value in DIFFERENT}) == len(DIFFERENT)
 
 
+def test_fields_count_by_their_names() -> None:
+    """18. While a release is rolled out, servers may have the fields of one class in another order."""
+    before, after = (
+        dataclasses.make_dataclass("Range", fields, namespace={"__module__": "shop"})
+        for fields in (["low", "high"], ["high", "low"])
+    )
+    assert key(before(low=1, high=2)) != key(after(low=2, high=1))
+    assert key(before(low=1, high=2)) == key(before(1, 2))
+
+
 def test_the_place_of_a_value_counts() -> None:
     """18. The same values in other parameters are another call."""
     assert (

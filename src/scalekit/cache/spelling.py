@@ -7,6 +7,8 @@ Rules:
 * Types are told apart: ``1``, ``1.0``, ``True``, ``"1"`` and ``b"1"`` are five values; so are a list and a
   tuple. Subclasses are not taken for their base: they may carry more than it shows. So a dataclass is one
   that is decorated itself, and a named tuple or pydantic model one that has no further attributes.
+* A record is written with the names of its fields: in an older release, which another server still runs, they
+  may stand in another order.
 * Nothing depends on ``hash()``, ``id()`` or ``repr()`` of an object: they differ between servers.
 """
 
@@ -115,7 +117,8 @@ def _spell_record(value: Any, cls: type, add: Callable[[bytes], None], depth: in
     if hasattr(cls, "__mapper__"):
         # What an ORM object holds changes when it is refreshed or expires.
         raise Unspeakable(f"{cls.__module__}.{cls.__qualname__}")
-    _named(b"R", cls, [_joined(getattr(value, name), depth) for name in names], add)
+    names = tuple(names)
+    _named(b"R", cls, [_joined(getattr(value, name), depth) for name in names], add, ",".join(names))
 
 
 def _is_plain_model(value: Any, cls: type) -> bool:
@@ -141,8 +144,8 @@ def _sorted(tag: bytes, items: list[bytes], add: Callable[[bytes], None]) -> Non
         add(item)
 
 
-def _named(tag: bytes, cls: type, items: list[bytes], add: Callable[[bytes], None]) -> None:
-    name = _text(f"{cls.__module__}.{cls.__qualname__}")
+def _named(tag: bytes, cls: type, items: list[bytes], add: Callable[[bytes], None], fields: str = "") -> None:
+    name = _text(f"{cls.__module__}.{cls.__qualname__}({fields})")
     add(b"%c%d:%b%d:" % (tag, len(name), name, len(items)))
     for item in items:
         add(item)
