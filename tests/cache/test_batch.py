@@ -12,7 +12,6 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
-import redis
 from sqlalchemy import create_engine, select
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, sessionmaker
 
@@ -23,6 +22,7 @@ from scalekit.cache.entry import Miss, judge
 from scalekit.cache.memory import MemoryBackend
 from scalekit.cache.redis import RedisBackend
 from scalekit.errors import ConfigurationError, UncacheableArgument, UncacheableResult
+from tests.servers import RedisServer
 from tests.servers.waiting import wait_until
 
 
@@ -185,17 +185,20 @@ def test_a_redis_is_asked_once(
     server.cache.close_sync()
 
 
-def test_a_redis_that_refuses(redis_url: str, prefix: str) -> None:
+def test_a_redis_that_refuses(redis_server: RedisServer, prefix: str) -> None:
     """14. What of many commands is refused is counted for those that asked, and everybody has a result."""
-    backend, shelf = RedisBackend.from_url(redis_url, prefix=prefix), Shelf()
-    server = Server(backend, shelf, "sync")
-    server([1, 2])
-    with redis.Redis.from_url(redis_url) as client:
-        client.delete(f"{prefix}{server.batch.key(1)}")
-        client.lpush(f"{prefix}{server.batch.key(1)}", "a list")  # what no command of ours expects
-        assert list(server([1, 2, 3])) == [1, 2, 3]
+    name, here = prefix.strip(":"), redis_server
+    here.call("ACL", "SETUSER", name, "on", ">secret", "~*", "&*", "+@all")
+    try:
+        backend = RedisBackend.from_url(f"redis://{name}:secret@{here.host}:{here.port}", prefix=prefix)
+        server = Server(backend, Shelf(), "sync")
+        server([1, 2])
+        here.call("ACL", "SETUSER", name, "-set")
+        assert list(server([1, 2, 3, 4])) == [1, 2, 3, 4]
         assert server.cache.stats().errors > 0
-    server.cache.close_sync()
+        server.cache.close_sync()
+    finally:
+        here.call("ACL", "DELUSER", name)
 
 
 def test_each_caller_has_a_copy(backend: Backend, colour: str) -> None:

@@ -11,6 +11,7 @@ from scalekit._redis import Redis
 from scalekit._steps import Steps, run, run_async
 from scalekit.cache.channel import Cursor, Lost, Message, follow
 from scalekit.cache.redis_channel import RedisChannel
+from scalekit.cache.redis_foreign import Told
 from scalekit.cache.redis_scripts import TELL
 from scalekit.errors import BackendUnavailable
 from tests.servers import RedisCluster, RedisServer
@@ -25,7 +26,7 @@ def stream(prefix: str) -> str:
 
 @pytest.fixture
 def channel(redis_url: str, stream: str) -> Iterator[RedisChannel]:
-    made = RedisChannel(Redis.from_url(redis_url), stream=stream, block=1.0)
+    made = RedisChannel(Redis.from_url(redis_url), told=Told("redis", stream=stream), block=1.0)
     yield made
     made.close()
 
@@ -147,10 +148,10 @@ def test_a_word_of_a_later_version_drops_everything(channel: RedisChannel, say: 
 def test_a_refusal_names_no_secret(stream: str) -> None:
     """16. A key of another type, a user who may not: the error says where, without the password."""
     with RedisServer(password="s3cret") as server:
-        channel = RedisChannel(Redis.from_url(server.url), stream=stream, block=1.0)
+        channel = RedisChannel(Redis.from_url(server.url), told=Told("redis", stream=stream), block=1.0)
         server.call("SET", stream, "x")
         with pytest.raises(BackendUnavailable, match="WRONGTYPE") as refused:
-            run(channel.position())
+            run(channel.next(Cursor(b"0-1", 1), block=1))
         assert "s3cret" not in str(refused.value) + channel.name
         assert str(server.port) in channel.name
         channel.close()
@@ -168,7 +169,7 @@ async def test_every_kind_of_link_hears(
     cluster: RedisCluster | None = request.getfixturevalue("redis_cluster") if kind == "cluster" else None
     url = cluster.url if cluster else redis_url
     link = Redis(redis.asyncio.from_url(url)) if kind == "async" else Redis.from_url(url)
-    channel = RedisChannel(link, stream=stream, block=10)
+    channel = RedisChannel(link, told=Told("redis", stream=stream), block=10)
     assert channel.colour == ("async" if kind == "async" else "sync")
     async with asyncio.timeout(30):
         cursor = await _drive(channel, channel.position())

@@ -24,6 +24,7 @@ from scalekit.cache.backend import Lease, Lookup
 from scalekit.cache.entry import TOKEN_BYTES, Found
 from scalekit.cache.entry import versions as versions_of
 from scalekit.cache.redis_channel import RedisChannel
+from scalekit.cache.redis_foreign import Own, Told
 from scalekit.errors import BackendError, BackendUnavailable, ConfigurationError
 from scalekit.types import Colour
 
@@ -66,6 +67,7 @@ class RedisBackend:
             )
         self._link = client if isinstance(client, Redis) else Redis(client, spare_callers=True)
         self._prefix = prefix
+        self._told = Told(self._link.name, stream=prefix + "m")
 
     @classmethod
     def from_url(cls, url: str, *, prefix: str = "c:", **options: Unpack[LinkOptions]) -> "RedisBackend":
@@ -93,12 +95,12 @@ class RedisBackend:
             self._link.using(colour),
             prefix=self._prefix,
             cluster=self._link.cluster,
-            name=self._link.name,
+            told=self._told,
         )
 
     def channel(self, *, block: float) -> RedisChannel:
         """See :class:`scalekit.cache.channel.HasChannel`."""
-        return RedisChannel(self._link, stream=self._prefix + "m", block=block)
+        return RedisChannel(self._link, told=self._told, block=block)
 
 
 def _or_unavailable(
@@ -123,12 +125,12 @@ class _Entries:
 
     limit: int | None = 512 << 20
 
-    def __init__(self, commands: Commands, *, prefix: str, cluster: bool, name: str) -> None:
-        self.name = name
-        self._commands = commands
+    def __init__(self, commands: Commands, *, prefix: str, cluster: bool, told: Told) -> None:
+        self.name = told.name
+        self._commands, self._own, self._told = commands, Own(commands, told), told
         self._prefix = prefix
         self._generation = prefix + "g"
-        self._stream = prefix + "m"
+        self._stream = told.stream
         self._cluster = cluster
         self.close = commands.close
 
@@ -161,7 +163,7 @@ class _Entries:
         if self._cluster:
             reply = yield from self._acquire_apart(key, tags, found, wanted)
         else:
-            reply = yield self._commands.script(
+            reply = yield from self._own.script(
                 scripts.ACQUIRE, [key, *tags], [_new_versions(len(tags)), *wanted]
             )
         match reply:
@@ -171,8 +173,9 @@ class _Entries:
                 return Found(value, tuple([_value(record) for record in records]))
             case [[b"mine", int(left)], now, [*records]]:
                 mine = True
-            case [[b"held", int(left), bytes(token)], now, [*records]]:
-                mine = False
+            case [[b"held", int(left), bytes(holder)], now, [*records]]:
+                mine = holder == token  # it was asked for twice: something in the same trip had failed
+                token = holder
             case _:
                 raise _malformed()
         known = [versions.parse(_value(record)) for record in records]
@@ -198,7 +201,7 @@ class _Entries:
         asked = [scripts.RECORD.request([tag], [_new_versions(1)]) for tag in tags]
         if seen is not None:  # most likely they still are the tags' versions
             asked.append(scripts.TAKE.request([key], [seen, *wanted]))
-        replies = yield self._commands.pipeline(asked)
+        replies = yield from self._own.pipeline(asked, [key, *tags])
         try:
             records, clocks = (list(column) for column in zip(*replies[: len(tags)], strict=True))
         except (TypeError, ValueError):
@@ -209,7 +212,7 @@ class _Entries:
         if present == seen:
             outcome = replies[-1]
         else:
-            outcome = yield self._commands.script(scripts.TAKE, [key], [present, *wanted])
+            outcome = yield from self._own.script(scripts.TAKE, [key], [present, *wanted])
         return [outcome, clocks, records]
 
     @_or_unavailable
@@ -269,7 +272,7 @@ class _Entries:
         Each is given entries whose commands are collected.
         """
         commands = cast("Commands", _Collected())
-        collected = _Entries(commands, prefix=self._prefix, cluster=self._cluster, name=self.name)
+        collected = _Entries(commands, prefix=self._prefix, cluster=self._cluster, told=self._told)
         questions = [_Question(ask(collected)) for ask in asks]
         for question in questions:
             question.go_on()
@@ -294,7 +297,7 @@ class _Entries:
 
     def _get(self, names: Sequence[str]) -> Steps[list[bytes | None]]:
         if self._cluster:  # it has no MGET over several slots
-            values = yield self._commands.pipeline([Request(("GET", name)) for name in names])
+            values = yield from self._own.pipeline([Request(("GET", name)) for name in names], names)
         else:
             values = yield self._commands.execute("MGET", *names)
         if (
@@ -307,9 +310,8 @@ class _Entries:
 
     def _if_in_place(self, script: Script, lease: Lease, *args: bytes | int) -> Steps[bool]:
         """Run a script that does something if ``lease`` is in place; whether it was."""
-        return bool(
-            _number((yield self._commands.script(script, [self._prefix + lease.key], [lease.token, *args])))
-        )
+        reply = yield from self._own.script(script, [self._prefix + lease.key], [lease.token, *args])
+        return bool(_number(reply))
 
     def _change_tags(self, script: Script, tags: Sequence[str], args: "_Arguments") -> Steps[None]:
         yield from self._change(script, self._tags(tags)[1:], args, said="t", called=tags)
@@ -327,14 +329,17 @@ class _Entries:
         if not names:
             return
         if self._cluster:
-            replies = yield self._commands.pipeline([script.request([name], args(1)) for name in names])
+            replies = yield from self._own.pipeline(
+                [script.request([name], args(1)) for name in names], names
+            )
             news = [call for call, reply in zip(called, replies, strict=True) if _number(reply)]
             for some in _portions(news):
                 words = [word for call in some for word in (said, call)]
-                _number((yield self._commands.script(scripts.TELL, [self._stream], words)))
+                _number((yield from self._own.script(scripts.TELL, [self._stream], words)))
             return
         for some, calls in zip(_portions(names), _portions(called), strict=True):
-            reply = yield self._commands.script(script, [*some, self._stream], [*args(len(some)), *calls])
+            keys = [*some, self._stream]
+            reply = yield from self._own.script(script, keys, [*args(len(some)), *calls])
             _number(reply)
 
 

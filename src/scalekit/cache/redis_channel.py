@@ -7,12 +7,13 @@ without a message, is a sign of life.
 What an entry says is described in :mod:`scalekit.cache.redis_scripts`, whose scripts write them.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from scalekit._redis import Commands, Redis, ResponseError, Script
 from scalekit._steps import Steps
 from scalekit.cache.channel import Cursor, Heard, Lost, Message, follow
+from scalekit.cache.redis_foreign import Own, Told
 from scalekit.cache.redis_scripts import SAY
 from scalekit.errors import BackendUnavailable
 from scalekit.types import Colour
@@ -35,21 +36,21 @@ class RedisChannel:
 
     Args:
         link: the way to the back end; a connection of our own beside it waits for messages.
-        stream: its key.
+        told: of what is in the stream's place and none.
         block: the most seconds that :meth:`next` is asked to wait.
     """
 
-    def __init__(self, link: Redis, *, stream: str, block: float) -> None:
+    def __init__(self, link: Redis, *, told: Told, block: float) -> None:
         colour: Colour = link.colour or "sync"
         # Nobody waits for this one, so it has time: to connect, and for an answer that is late.
         beside = link.beside(max_connections=1, timeout=block + LATE, connect_timeout=1.0, cooldown=0.1)
         self._commands: Commands = beside.using(colour)
-        self._stream = stream
+        self._own, self._stream = Own(self._commands, told), told.stream
         self.name, self.colour = link.name, colour
         self.close = self._commands.close
 
     def position(self) -> Steps[Cursor]:
-        last = _entries((yield from self._ask(self._commands.script, _POSITION, [self._stream])))
+        last = _entries((yield from self._answer(self._own.script(_POSITION, [self._stream]))))
         if not last:
             raise _malformed()
         id, message = last[0]
@@ -57,15 +58,13 @@ class RedisChannel:
 
     def next(self, cursor: Cursor, *, block: float) -> Steps[Heard]:
         wait = max(1, int(block * 1000))  # milliseconds; 0 is for ever
-        execute, stream = self._commands.execute, self._stream
-        reply = yield from self._ask(
-            execute, "XREAD", "COUNT", _COUNT, "BLOCK", wait, "STREAMS", stream, cursor.id
-        )
+        stream = self._stream
+        reply = yield from self._ask("XREAD", "COUNT", _COUNT, "BLOCK", wait, "STREAMS", stream, cursor.id)
         if reply is not None:
             heard = _entries(_of_one_stream(reply))
             return Heard(follow(cursor, heard), [message for _, message in heard], len(heard) < _COUNT)
         # So is a stream silent that was deleted, and one whose clock is behind what it was, after a failover.
-        last = _entries((yield from self._ask(execute, "XREVRANGE", stream, "+", "-", "COUNT", 1)))
+        last = _entries((yield from self._ask("XREVRANGE", stream, "+", "-", "COUNT", 1)))
         if not last:
             raise Lost("the stream is gone")
         id, message = last[0]
@@ -75,9 +74,15 @@ class RedisChannel:
             raise Lost("the stream is another one, or older than it was")
         return Heard(cursor, (), False)
 
-    def _ask(self, send: Callable[..., Any], *args: Any) -> Steps[Any]:
+    def _ask(self, *args: Any) -> Steps[Any]:
+        def steps() -> Steps[Any]:
+            return (yield self._commands.execute(*args))
+
+        return (yield from self._answer(steps()))
+
+    def _answer(self, steps: Steps[Any]) -> Steps[Any]:
         try:
-            return (yield send(*args))
+            return (yield from steps)
         except ResponseError as error:
             raise BackendUnavailable(
                 f"{self.name} refused: {error}. Cache(channel=False) does without it", backend=self.name

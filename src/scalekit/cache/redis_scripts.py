@@ -81,10 +81,11 @@ end
 _RECORD = (
     _RENEW
     + f"""
--- The record of a tag. One without a version, and without marks that last, gets one.
+-- The record of a tag. One without a version and without marks that last, or that is none of ours, gets one.
 local function record_of(key, version)
     local record = redis.call('GET', key)
-    if not record or (string.sub(record, 1, 1) == 'D' and marks(record, '', '') == '') then
+    local kind = record and string.sub(record, 1, 1)
+    if not ((kind == 'V' and #record >= 17) or (kind == 'D' and marks(record, '', '') ~= '')) then
         return renew(key, version, '')
     end
     redis.call('PEXPIRE', key, {KEEP * 1000})
@@ -156,7 +157,7 @@ local records, versions = {}, ''
 for at = 2, #KEYS do
     local record = record_of(KEYS[at], string.sub(ARGV[1], at * 8 - 15, at * 8 - 8))
     records[at - 1] = record
-    if string.sub(record, 1, 1) ~= 'V' or #record < 17 then
+    if string.sub(record, 1, 1) ~= 'V' then
         return {{'dirty'}, now, records}
     end
     versions = versions .. string.sub(record, 2, 9)
@@ -243,7 +244,8 @@ if says then
     count = count - 1
 end
 {begin}
-redis.call('PEXPIRE', KEYS[1], math.max(1, redis.call('PTTL', KEYS[1])))
+local left = redis.call('PTTL', KEYS[1])
+redis.call('PEXPIRE', KEYS[1], left > 0 and left or {KEEP * 1000})
 for at = 1, count do
     local key, news = KEYS[at], true
     {each}
@@ -324,7 +326,7 @@ RENEW_GENERATION = _changing(
     2,
     """
 local record = redis.call('GET', KEYS[1])
-if ARGV[2] ~= '' and record and #record >= 17 then
+if ARGV[2] ~= '' and record and string.sub(record, 1, 1) == 'V' and #record >= 17 then
     local age = now - struct.unpack('>I8', record, 10)
     if age <= tonumber(ARGV[2]) then
         return 0
