@@ -1,14 +1,28 @@
 """Every storage keeps the contract, and the contract's test finds those that do not."""
 
 import asyncio
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from scalekit.storage import FileStorage, MemoryStorage, Opened, Source, Storage, Stored
+from scalekit.errors import StorageError
+from scalekit.storage import (
+    Checksum,
+    FileStorage,
+    MemoryStorage,
+    Opened,
+    ScopedStorage,
+    Source,
+    Storage,
+    Stored,
+)
 from scalekit.storage.s3 import S3Storage
 from scalekit.testing import check_storage
+from scalekit.testing._storages.promises import check_promises
+from scalekit.testing._storages.scopes import check_scopes
 from tests.storage.helpers import chunks
 from tests.storage.stand_in import S3StandIn
 
@@ -112,6 +126,85 @@ async def test_faulty_storages_are_found(faulty: type[Storage]) -> None:
     """A storage with a single fault does not pass."""
     with pytest.raises((AssertionError, KeyError)):
         await check_storage(faulty())
+
+
+class _Careless(MemoryStorage):
+    """A storage that keeps its bytes, and breaks one promise besides."""
+
+
+class _TakesAnyContent(_Careless):
+    async def put(self, key: str, source: Source, **options: Any) -> Stored:
+        return await super().put(key, source, **(options | {"checksum": None}))
+
+
+class _KeepsAnotherChecksum(_Careless):
+    async def stat(self, key: str) -> Stored | None:
+        stored = await super().stat(key)
+        return stored and replace(stored, checksum=Checksum.of(b"part of it"))
+
+
+class _KeepsAnyName(_Careless):
+    async def put(self, key: str, source: Source, **options: Any) -> Stored:
+        stored = await super().put(key, source, **options)
+        self._objects[key] = self._objects[key][0], replace(stored, filename=options.get("filename"))
+        return self._objects[key][1]
+
+
+class _ComposesAsListed(_Careless):
+    async def compose(self, key: str, sources: Sequence[str], **options: Any) -> Stored:
+        return await super().compose(key, sorted(sources), **options)
+
+
+class _ComposesWhatIsThere(_Careless):
+    async def compose(self, key: str, sources: Sequence[str], **options: Any) -> Stored:
+        there = [source for source in sources if await self.stat(source)]
+        return await super().compose(key, there, **options)
+
+
+class _CopiesBytesOnly(_Careless):
+    async def copy(self, source: str, key: str, *, overwrite: bool = False) -> Stored:
+        return await self.compose(key, [source], overwrite=overwrite)
+
+
+class _Moves(_Careless):
+    async def copy(self, source: str, key: str, *, overwrite: bool = False) -> Stored:
+        stored = await super().copy(source, key, overwrite=overwrite)
+        await self.delete(source)
+        return stored
+
+
+class _ShowsWholeKeys(_Careless):
+    def scoped(self, prefix: str) -> Storage:
+        part = ScopedStorage(self, prefix)
+        part._own = lambda stored: stored  # type: ignore[method-assign]
+        return part
+
+
+class _ComposesAcross(_Careless):
+    def scoped(self, prefix: str) -> Storage:
+        class Part(ScopedStorage):
+            async def compose(self, key: str, sources: Sequence[str], **options: Any) -> Stored:
+                return await self.storage.compose(self._whole(key), sources, **options)
+
+        return Part(self, prefix)
+
+
+class _SharesOnePlace(_Careless):
+    def scoped(self, prefix: str) -> Storage:
+        return self
+
+
+@pytest.mark.parametrize("careless", _Careless.__subclasses__(), ids=lambda careless: careless.__name__)
+async def test_broken_promises_are_found(careless: type[Storage]) -> None:
+    """A storage that breaks a promise about checksums, names, composing or scopes does not pass."""
+    storage = careless()
+
+    async def check() -> None:
+        await check_promises(storage, "p/")
+        await check_scopes(storage, "p/")
+
+    with pytest.raises((AssertionError, StorageError)):
+        await check()
 
 
 async def test_other_objects_are_left_alone(tmp_path: Path) -> None:

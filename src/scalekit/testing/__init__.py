@@ -1,5 +1,5 @@
-"""For tests, with or without pytest: the contracts of stores, back ends and storages, and test clients with a
-session.
+"""For tests, with or without pytest: the contracts of stores, back ends and storages, a storage with faults,
+and test clients with a session.
 
 Each is imported when it is asked for, so that none drags in another piece.
 """
@@ -13,11 +13,13 @@ if TYPE_CHECKING:
     from scalekit.testing.clients import login as login
     from scalekit.testing.clients import login_async as login_async
     from scalekit.testing.clients import session_of as session_of
+    from scalekit.testing.faults import FaultyStorage as FaultyStorage
     from scalekit.testing.sessions import check_store as check_store
     from scalekit.testing.sessions import check_store_async as check_store_async
     from scalekit.testing.storage import check_storage as check_storage
 
 _HOMES = {
+    "FaultyStorage": "scalekit.testing.faults",
     "check_backend": "scalekit.testing.cache",
     "check_backend_async": "scalekit.testing.cache",
     "check_storage": "scalekit.testing.storage",
@@ -29,6 +31,7 @@ _HOMES = {
 }
 
 __all__ = [
+    "FaultyStorage",
     "check_backend",
     "check_backend_async",
     "check_storage",

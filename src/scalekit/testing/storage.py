@@ -5,8 +5,11 @@ from collections.abc import AsyncGenerator
 from datetime import UTC, datetime, timedelta
 
 from scalekit.errors import InvalidKey, MalformedUpload, ObjectExists
-from scalekit.storage import MiB, Source, Storage
+from scalekit.storage import MiB, Storage
 from scalekit.storage.keys import random_key
+from scalekit.testing._storages.promises import check_promises
+from scalekit.testing._storages.scopes import check_scopes
+from scalekit.testing._storages.sources import Broken, broken, pieces, raises, source, stuck
 
 _BAD_KEYS = (
     "",
@@ -32,10 +35,6 @@ _BAD_KEYS = (
 _SIZES = (0, 1, 8 * MiB - 1, 8 * MiB, 8 * MiB + 1)
 
 
-class _Broken(Exception):
-    """What the sources of these tests fail with."""
-
-
 async def check_storage(storage: Storage, *, prefix: str | None = None, strict: bool = True) -> None:
     """Check that ``storage`` keeps the contract of :class:`scalekit.storage.Storage`; leaves nothing behind.
 
@@ -56,7 +55,9 @@ async def check_storage(storage: Storage, *, prefix: str | None = None, strict: 
         await _check_create_only(storage, prefix, (10, 9 * MiB) if strict else (10,))
         await _check_failing_sources(storage, prefix)
         await _check_cancellation(storage, prefix)
+        await check_promises(storage, prefix)
         await _check_listing(storage, prefix)
+        await check_scopes(storage, prefix)
         await _check_keys(storage)
     finally:
         for stored in [stored async for stored in storage.list(prefix)]:
@@ -70,7 +71,7 @@ async def _check_round_trip(storage: Storage, prefix: str) -> None:
     assert await storage.read(key) is None, "read() of an absent object is not None"
     await storage.delete(key)
     stored = await storage.put(
-        key, _source(b"one", b"", bytearray(b"two"), memoryview(b"three")), content_type="image/png"
+        key, source(b"one", b"", bytearray(b"two"), memoryview(b"three")), content_type="image/png"
     )
     assert (stored.key, stored.size, stored.content_type) == (key, 11, "image/png"), (
         f"put() returned {stored}"
@@ -97,7 +98,7 @@ async def _check_sizes(storage: Storage, prefix: str) -> None:
     for size in _SIZES:
         key = f"{prefix}{size}.bin"
         content = (b"0123456789abcdef" * (size // 16 + 1))[:size]
-        stored = await storage.put(key, _source(*_pieces(content, 100_000)), size=size)
+        stored = await storage.put(key, source(*pieces(content, 100_000)), size=size)
         assert stored.size == size, f"{size} bytes are {stored.size} when stored"
         assert await storage.read(key) == content, f"an object of {size} bytes comes back changed"
         await storage.delete(key)
@@ -131,13 +132,13 @@ async def _check_ranges(storage: Storage, prefix: str) -> None:
 async def _check_create_only(storage: Storage, prefix: str, sizes: tuple[int, ...]) -> None:
     key = prefix + "once.txt"
     await storage.put(key, b"first")
-    await _raises(ObjectExists, storage.put(key, b"second"), "a create-only write replaced an object")
+    await raises(ObjectExists, storage.put(key, b"second"), "a create-only write replaced an object")
     assert await storage.read(key) == b"first", "a refused write changed the object"
     await storage.delete(key)
     for size in sizes:  # in one piece and in several
         contents = [bytes([number]) * size for number in range(4)]
         results = await asyncio.gather(
-            *(storage.put(key, _source(*_pieces(content, MiB))) for content in contents),
+            *(storage.put(key, source(*pieces(content, MiB))) for content in contents),
             return_exceptions=True,
         )
         winners = [number for number, result in enumerate(results) if not isinstance(result, BaseException)]
@@ -151,16 +152,14 @@ async def _check_create_only(storage: Storage, prefix: str, sizes: tuple[int, ..
 async def _check_failing_sources(storage: Storage, prefix: str) -> None:
     for size in (10, 9 * MiB):
         key = f"{prefix}broken-{size}.txt"
-        await _raises(_Broken, storage.put(key, _broken(size)), "the error of a source was swallowed")
+        await raises(Broken, storage.put(key, broken(size)), "the error of a source was swallowed")
         assert await storage.stat(key) is None, f"a truncated object was stored ({size} bytes)"
         for promised in (size - 1, size + 1):
-            written = storage.put(key, _source(*_pieces(bytes(size), MiB)), size=promised)
-            await _raises(MalformedUpload, written, f"{size} bytes were taken for {promised}")
+            written = storage.put(key, source(*pieces(bytes(size), MiB)), size=promised)
+            await raises(MalformedUpload, written, f"{size} bytes were taken for {promised}")
             assert await storage.stat(key) is None, "an object of the wrong size was stored"
         await storage.put(key, b"before")
-        await _raises(
-            _Broken, storage.put(key, _broken(size), overwrite=True), "a source's error was swallowed"
-        )
+        await raises(Broken, storage.put(key, broken(size), overwrite=True), "a source's error was swallowed")
         assert await storage.read(key) == b"before", "a failed overwrite did not leave what was there"
         await storage.delete(key)
 
@@ -169,7 +168,7 @@ async def _check_cancellation(storage: Storage, prefix: str) -> None:
     for size in (10, 9 * MiB):
         key = f"{prefix}cancelled-{size}.txt"
         waiting = asyncio.Event()
-        task = asyncio.create_task(storage.put(key, _stuck(size, waiting)))
+        task = asyncio.create_task(storage.put(key, stuck(size, waiting)))
         await waiting.wait()
         task.cancel()
         await asyncio.wait({task})
@@ -207,42 +206,8 @@ async def _check_keys(storage: Storage) -> None:
             read = True
             yield b"content"
 
-        await _raises(InvalidKey, storage.put(key, source()), f"put() took the key {key!r}")
+        await raises(InvalidKey, storage.put(key, source()), f"put() took the key {key!r}")
         assert not read, f"put() read the source before it refused the key {key!r}"
-        await _raises(InvalidKey, storage.open(key), f"open() took the key {key!r}")
-        await _raises(InvalidKey, storage.stat(key), f"stat() took the key {key!r}")
-        await _raises(InvalidKey, storage.delete(key), f"delete() took the key {key!r}")
-
-
-async def _raises(expected: type[Exception], call: object, message: str) -> None:
-    try:
-        await call  # type: ignore[misc]
-    except expected:
-        return
-    raise AssertionError(message)
-
-
-def _pieces(content: bytes, size: int) -> list[bytes]:
-    return [content[start : start + size] for start in range(0, len(content), size)]
-
-
-def _source(*chunks: bytes | bytearray | memoryview) -> Source:
-    async def generate() -> AsyncGenerator[bytes | bytearray | memoryview, None]:
-        for chunk in chunks:
-            await asyncio.sleep(0)
-            yield chunk
-
-    return generate()
-
-
-async def _broken(size: int) -> AsyncGenerator[bytes, None]:
-    for piece in _pieces(bytes(size), MiB):
-        yield piece
-    raise _Broken
-
-
-async def _stuck(size: int, waiting: asyncio.Event) -> AsyncGenerator[bytes, None]:
-    for piece in _pieces(bytes(size), MiB):
-        yield piece
-    waiting.set()
-    await asyncio.Event().wait()
+        await raises(InvalidKey, storage.open(key), f"open() took the key {key!r}")
+        await raises(InvalidKey, storage.stat(key), f"stat() took the key {key!r}")
+        await raises(InvalidKey, storage.delete(key), f"delete() took the key {key!r}")
