@@ -231,7 +231,7 @@ class InvalidKey(StorageError, ValueError):
     """An object key that is empty, too long, or could escape its prefix."""
 
     def __init__(self, key: str, reason: str) -> None:
-        self.key = key
+        self.key, self.reason = key, reason
         super().__init__(f"invalid object key {key!r:.120}: {reason}")
 
 

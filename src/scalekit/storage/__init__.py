@@ -8,10 +8,12 @@
 ``scalekit.storage.forms.stream_form``    ``multipart/form-data`` straight into a storage
 ``scalekit.storage.tus.TusUploads``       resumable uploads, on any server
 ``scalekit.storage.serve.StorageFiles``   the objects of a storage over HTTP; its twin is in ``.wsgi``
+``scalekit.storage.moving.sync``          from one storage to another
+``scalekit.storage.sweep.sweep``          remove what killed servers left behind
 ========================================  ===========================================================
 """
 
-from scalekit.storage._contract import Opened, SignedURL, Source, Storage, Stored, UploadedFile
+from scalekit.storage._contract import Leftover, Opened, SignedURL, Source, Storage, Stored, UploadedFile
 from scalekit.storage.checksums import Checksum
 from scalekit.storage.filesystem import FileStorage
 from scalekit.storage.memory import MemoryStorage
@@ -26,6 +28,7 @@ __all__ = [
     "FileStorage",
     "GiB",
     "KiB",
+    "Leftover",
     "MemoryStorage",
     "MiB",
     "Opened",

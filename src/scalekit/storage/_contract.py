@@ -21,11 +21,13 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self, TypeAlias
 from urllib.parse import quote
 
+from scalekit._durations import Duration
 from scalekit.errors import ConfigurationError, InvalidKey, ObjectMissing
 from scalekit.storage.checksums import Checksum
 from scalekit.storage.keys import check_key
 
 if TYPE_CHECKING:
+    from scalekit.storage.sweep import Swept
     from scalekit.storage.sync import SyncStorage
 
 Chunk: TypeAlias = bytes | bytearray | memoryview
@@ -86,6 +88,25 @@ class UploadedFile:
     size: int
     content_type: str
     filename: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Leftover:
+    """What is left of an upload that came to no end, because its server was killed.
+
+    Args:
+        kind: such as ``"multipart upload"``.
+        name: what it would have become or how it is named, for people.
+        modified: when it last grew.
+        size: in bytes, as far as it got.
+        remove: removes it; doing it twice is doing it once.
+    """
+
+    kind: str
+    name: str
+    modified: datetime
+    size: int
+    remove: Callable[[], Awaitable[None]]
 
 
 class Opened:
@@ -257,6 +278,30 @@ class Storage(ABC):
         from scalekit.storage.scoped import ScopedStorage
 
         return ScopedStorage(self, prefix)
+
+    @property
+    def location(self) -> str | None:
+        """Where the objects are, ending with a slash; ``None`` where nobody can tell.
+
+        Of two storages that share objects one's location begins with the other's.
+        """
+        return None
+
+    async def strays(self, prefix: str = "") -> AsyncGenerator[tuple[str, str], None]:
+        """What lies among the objects below ``prefix`` and is none: its name, and why not."""
+        for nothing in list[tuple[str, str]]():
+            yield nothing
+
+    async def leftovers(self, before: datetime, prefix: str = "") -> AsyncGenerator[Leftover, None]:
+        """What is left of uploads below ``prefix`` that have not grown since ``before``."""
+        for nothing in list[Leftover]():
+            yield nothing
+
+    async def sweep(self, older_than: Duration = 86400, *, dry_run: bool = False) -> Swept:
+        """Remove what is left of uploads that nobody goes on with; see :mod:`scalekit.storage.sweep`."""
+        from scalekit.storage.sweep import sweep
+
+        return await sweep(self, older_than, dry_run=dry_run)
 
     async def _contents(self, sources: Sequence[str]) -> AsyncGenerator[Chunk, None]:
         for source in sources:

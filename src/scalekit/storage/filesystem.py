@@ -13,7 +13,6 @@ Rules:
 
 import errno
 import os
-import secrets
 import stat as stat_bits
 from collections.abc import AsyncGenerator
 from contextlib import aclosing, suppress
@@ -23,7 +22,8 @@ from pathlib import Path
 from typing import TypeVar
 
 from scalekit.errors import ConfigurationError, InvalidKey, ObjectExists, StorageError, UploadFailed
-from scalekit.storage._contract import Opened, Source, Storage, Stored, check_base_url
+from scalekit.storage._contract import Leftover, Opened, Source, Storage, Stored, check_base_url
+from scalekit.storage._files_walk import draft_beside, drafts, strays
 from scalekit.storage._media_types import content_type_for, type_for
 from scalekit.storage._shield import Outcome, in_thread
 from scalekit.storage._source import Body, cut
@@ -142,6 +142,16 @@ class FileStorage(Storage):
                 waiting += [name + entry for entry in names]
                 start = ""  # below the first directory everything counts
 
+    @property
+    def location(self) -> str:
+        return f"{self.directory.resolve()}/"
+
+    def strays(self, prefix: str = "") -> AsyncGenerator[tuple[str, str], None]:
+        return strays(self.directory, check_prefix(prefix))
+
+    def leftovers(self, before: datetime, prefix: str = "") -> AsyncGenerator[Leftover, None]:
+        return drafts(self.directory, check_prefix(prefix), before)
+
 
 @dataclass(slots=True)
 class _Draft:
@@ -153,7 +163,7 @@ class _Draft:
 
     @classmethod
     def create(cls, root: Path, target: Path, mode: int) -> "_Draft":
-        path = target.parent / f".scalekit-{secrets.token_hex(8)}.tmp"
+        path = draft_beside(target)
         try:
             _make_directories(root, target.parent)
             fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, mode)

@@ -23,11 +23,12 @@ except ModuleNotFoundError:
 from scalekit._durations import Duration
 from scalekit.errors import BackendUnavailable, ConfigurationError, InvalidKey
 from scalekit.storage import direct
-from scalekit.storage._contract import Opened, SignedURL, Source, Storage, Stored, check_base_url
+from scalekit.storage._contract import Leftover, Opened, SignedURL, Source, Storage, Stored, check_base_url
 from scalekit.storage._disposition import content_disposition
 from scalekit.storage._media_types import UNKNOWN, content_type_for, extension_for, type_for
 from scalekit.storage._s3_client import Clients, factory
 from scalekit.storage._s3_errors import code_of, place, reading, status_of
+from scalekit.storage._s3_sweep import abandoned
 from scalekit.storage._s3_upload import MIN_PART_SIZE, Upload, filename_in
 from scalekit.storage.checksums import Checksum
 from scalekit.storage.keys import (
@@ -99,6 +100,8 @@ class S3Storage(Storage):
         self.part_size = part_size
         self.concurrency = concurrency
         self.stall_seconds = stall_seconds
+        # Which server an entered client speaks to may be told by it alone.
+        self._endpoint = (endpoint_url or "s3:") if client is None else None
         create = None
         if client is None:
             create = factory(
@@ -207,6 +210,15 @@ class S3Storage(Storage):
             if not answer.get("IsTruncated"):
                 return
             page = {"ContinuationToken": answer["NextContinuationToken"]}
+
+    @property
+    def location(self) -> str | None:
+        return None if self._endpoint is None else f"{self._endpoint}//{self.bucket}/{self.prefix}"
+
+    async def leftovers(self, before: datetime, prefix: str = "") -> AsyncGenerator[Leftover, None]:
+        client = await self._clients.get()
+        async for leftover in abandoned(client, self.bucket, self.prefix, check_prefix(prefix), before):
+            yield leftover
 
     async def url(self, key: str) -> str:
         return self.public_url(key) if self.base_url is not None else await self.presign_get(key)

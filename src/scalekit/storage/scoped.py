@@ -2,9 +2,10 @@
 
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import replace
+from datetime import datetime
 from urllib.parse import quote
 
-from scalekit.storage._contract import Opened, SignedURL, Source, Storage, Stored
+from scalekit.storage._contract import Leftover, Opened, SignedURL, Source, Storage, Stored
 from scalekit.storage.checksums import Checksum
 from scalekit.storage.keys import check_key, check_scope
 
@@ -84,6 +85,19 @@ class ScopedStorage(Storage):
             filename=filename,
         )
         return self._own(stored)
+
+    @property
+    def location(self) -> str | None:
+        around = self.storage.location
+        return None if around is None else around + self.prefix
+
+    async def strays(self, prefix: str = "") -> AsyncGenerator[tuple[str, str], None]:
+        async for name, reason in self.storage.strays(self.prefix + prefix):
+            yield name.removeprefix(self.prefix), reason
+
+    async def leftovers(self, before: datetime, prefix: str = "") -> AsyncGenerator[Leftover, None]:
+        async for leftover in self.storage.leftovers(before, self.prefix + prefix):
+            yield replace(leftover, name=leftover.name.removeprefix(self.prefix))
 
     async def url(self, key: str) -> str:
         return await self.storage.url(self._whole(key))

@@ -1,0 +1,90 @@
+"""From the command line to a command, and from its end to an exit status."""
+
+import argparse
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from types import ModuleType
+from typing import NoReturn
+
+import scalekit
+from scalekit.cli import storage_sync, uploads_sweep
+from scalekit.cli._stop import Stopped
+from scalekit.errors import ConfigurationError, ScalekitError
+
+GROUPS: dict[str, tuple[str, dict[str, ModuleType]]] = {
+    "storage": ("move what storages hold", {"sync": storage_sync}),
+    "uploads": ("look after uploads", {"sweep": uploads_sweep}),
+}
+"""Each group with what it is about, and its commands."""
+
+_OUTPUT_CLOSED = 128 + signal.SIGPIPE
+
+
+class _Paragraphs(argparse.HelpFormatter):
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        filled = super()._fill_text
+        return "\n\n".join(filled(paragraph, width, indent) for paragraph in text.split("\n\n"))
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: {message}; {self.prog} --help shows what there is\n")
+
+
+def parser() -> argparse.ArgumentParser:
+    """Of all commands."""
+    root = _Parser(
+        prog="scalekit",
+        description="Tools beside the pieces of scalekit.",
+        epilog="scalekit COMMAND --help says more of one.",
+        allow_abbrev=False,
+    )
+    root.add_argument("--version", action="version", version=f"scalekit {scalekit.__version__}")
+    groups = root.add_subparsers(metavar="COMMAND", required=True)
+    for group, (about, commands) in GROUPS.items():
+        below = groups.add_parser(group, help=about, description=f"{about.capitalize()}.", allow_abbrev=False)
+        names = below.add_subparsers(metavar="COMMAND", required=True)
+        for name, command in commands.items():
+            described = names.add_parser(
+                name,
+                help=command.SUMMARY,
+                description=command.__doc__,
+                formatter_class=_Paragraphs,
+                allow_abbrev=False,
+            )
+            described.add_argument(
+                "--json", action="store_true", help="print a JSON object a line, for programs"
+            )
+            command.add_arguments(described)
+            described.set_defaults(run=command.run)
+    return root
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command that ``argv`` names, by default the program's arguments. Returns the exit status."""
+    arguments = parser().parse_args(argv)
+    try:
+        from scalekit.cli._terminal import Terminal
+
+        status: int = arguments.run(arguments, Terminal(json=arguments.json))
+        sys.stdout.flush()  # here and not at the end of the program, where nothing can be said of it
+        return status
+    except ConfigurationError as error:
+        return _failed(error, 2)
+    except ScalekitError as error:
+        return _failed(error, 1)
+    except Stopped as stopped:
+        return 128 + stopped.signal
+    except KeyboardInterrupt:  # before or after the command was at work
+        return 128 + signal.SIGINT
+    except BrokenPipeError:
+        # The interpreter flushes once more at its end, and would complain.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return _OUTPUT_CLOSED
+
+
+def _failed(error: ScalekitError, status: int) -> int:
+    print(f"scalekit: {error}", file=sys.stderr)
+    return status

@@ -1,0 +1,25 @@
+"""Values as people write them on a command line."""
+
+import argparse
+import re
+
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
+
+
+def positive(text: str) -> int:
+    """A whole number of at least 1."""
+    try:
+        number = int(text)
+    except ValueError:
+        number = 0
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text!r:.40} is no whole number of at least 1")
+    return number
+
+
+def duration(text: str) -> float:
+    """Seconds from such as ``90s``, ``30m``, ``24h``, ``7d``, ``2w``. A number alone says too little."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)([smhdw])", text.strip().lower())
+    if found is None:
+        raise argparse.ArgumentTypeError(f"{text!r:.40} is no duration; write it as 30m, 24h or 7d")
+    return float(found[1]) * _UNITS[found[2]]

@@ -1,0 +1,78 @@
+"""Whether two objects have the same content. Rules:
+
+* Another size is another content, and so is another checksum.
+* The same size says nothing, and neither does a time: clocks differ, copies keep times or do not.
+* ETags are compared with nothing: each storage makes its own.
+* Where a storage keeps a checksum, it is believed. What keeps none is read.
+"""
+
+from collections.abc import Callable
+from typing import Literal, TypeAlias
+
+from scalekit.storage._contract import Storage, Stored
+from scalekit.storage._moving_pairs import Pair
+from scalekit.storage._shield import in_thread
+from scalekit.storage.checksums import Checksum, hasher
+
+Compare: TypeAlias = Literal["checksum", "content", "size", "presence"]
+"""How :func:`scalekit.storage.moving.sync` tells that an object need not be written:
+
+* ``"checksum"``: same size and checksum. One that a storage keeps is believed, else the object is read.
+* ``"content"``: same size and SHA-256 of what is read now, on both sides. Also finds what went bad on a disk.
+* ``"size"``: same size. Right where a key is never written twice, as random ones are.
+* ``"presence"``: there is an object, whichever. Nothing is ever replaced.
+"""
+
+CERTAIN = "sha256"
+
+OnBytes: TypeAlias = Callable[[int], None]
+"""Told how many bytes of an object have been read."""
+
+
+async def same(source: Storage, destination: Storage, pair: Pair, how: Compare, on_bytes: OnBytes) -> bool:
+    """Whether the two objects of ``pair`` need no writing. ``on_bytes`` counts what is read of the source."""
+    ours, theirs = pair.source, pair.destination
+    assert ours is not None
+    assert theirs is not None
+    if how == "presence":
+        return True
+    if ours.size != theirs.size:
+        return False
+    if how == "size" or ours.size == 0:
+        return True
+    algorithm = CERTAIN
+    one = other = None
+    if how == "checksum":
+        one, other = await _kept(source, ours), await _kept(destination, theirs)
+        if one is not None and (other is None or other.algorithm != one.algorithm):
+            algorithm, other = one.algorithm, None
+        elif other is not None:
+            algorithm = other.algorithm
+    if one is None:
+        one = await digest(source, pair.key, algorithm, on_bytes)
+    if other is None and one is not None:
+        other = await digest(destination, pair.key, algorithm)
+    return one is not None and one == other
+
+
+async def _kept(storage: Storage, listed: Stored) -> Checksum | None:
+    if listed.checksum is not None:
+        return listed.checksum
+    found = await storage.stat(listed.key)
+    return None if found is None else found.checksum
+
+
+async def digest(
+    storage: Storage, key: str, algorithm: str, on_bytes: OnBytes = lambda count: None
+) -> Checksum | None:
+    """The checksum of an object as it is read now; ``None`` if it is gone."""
+    opened = await storage.open(key)
+    if opened is None:
+        return None
+    running, count = hasher(algorithm), 0
+    async with opened:
+        async for chunk in opened:
+            (await in_thread(running.update, chunk)).unwrap()
+            count += len(chunk)
+            on_bytes(count)
+    return Checksum(algorithm, running.digest())

@@ -1,0 +1,100 @@
+"""Storages by URL, for command lines and settings: ``storage_from_url("s3://media/photos")``.
+
+=========================================  ==============================================================
+``/srv/media``, ``media``                  a folder
+``file:///srv/media``                      a folder; what a URL may not hold is written as ``%20``
+``s3://bucket``, ``s3://bucket/photos``    a bucket, or what is below ``photos/`` in it
+=========================================  ==============================================================
+
+An S3 URL takes options after a ``?``: ``endpoint_url``, ``region_name``, ``part_size`` (bytes) and
+``concurrency``, as :class:`~scalekit.storage.s3.S3Storage` does. It takes no credentials: command lines are
+seen by everyone on the server, and kept in histories. Those come from the environment or from a profile, as
+for every AWS tool.
+"""
+
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+from scalekit.errors import ConfigurationError
+from scalekit.storage._contract import Storage
+from scalekit.storage.filesystem import FileStorage
+
+_S3_OPTIONS: dict[str, Callable[[str], Any]] = {
+    "endpoint_url": str,
+    "region_name": str,
+    "part_size": int,
+    "concurrency": int,
+}
+_EXAMPLES = "give a folder such as /srv/media, or s3://bucket/prefix"
+
+
+def storage_from_url(url: str, *, must_exist: bool = False) -> Storage:
+    """The storage that ``url`` names, see above. No server is asked yet.
+
+    Args:
+        must_exist: refuse a folder that is not there; by default the first object makes it.
+
+    Raises:
+        ConfigurationError: it names none, or has an option that there is not.
+        MissingExtra: it is an S3 URL and aioboto3 is not installed.
+    """
+    if not url:
+        raise ConfigurationError(f"an empty text names no storage; {_EXAMPLES}")
+    if "://" not in url and not url.startswith("file:"):
+        return _files(url, must_exist)
+    parts = urlsplit(url)
+    if parts.scheme == "file":
+        return _files(_path_of(url), must_exist)
+    if parts.scheme == "s3":
+        return _s3(url)
+    raise ConfigurationError(f"no storage has URLs that begin with {parts.scheme:.20}://; {_EXAMPLES}")
+
+
+def _path_of(url: str) -> str:
+    parts = urlsplit(url)
+    if (
+        parts.netloc not in ("", "localhost")
+        or not parts.path.startswith("/")
+        or parts.query
+        or parts.fragment
+    ):
+        raise ConfigurationError(f"{url!r:.200} is no folder of this server; write it as file:///srv/media")
+    return unquote(parts.path)
+
+
+def _files(path: str, must_exist: bool) -> Storage:
+    storage = FileStorage(path, base_url=None)
+    if must_exist and not storage.directory.is_dir():
+        raise ConfigurationError(f"there is no folder {str(storage.directory)!r}")
+    return storage
+
+
+def _s3(url: str) -> Storage:
+    parts = urlsplit(url)
+    # The URL itself stays out of every message from here on: it may hold what it must not.
+    if "@" in parts.netloc:
+        raise ConfigurationError(
+            "an s3:// URL has no user and no password; set AWS_PROFILE, or AWS_ACCESS_KEY_ID and "
+            "AWS_SECRET_ACCESS_KEY"
+        )
+    if not parts.netloc or ":" in parts.netloc or parts.fragment:
+        raise ConfigurationError(
+            "an s3:// URL is s3://bucket or s3://bucket/prefix; a server other than Amazon's goes into "
+            "?endpoint_url=https://..."
+        )
+    options = {}
+    for name, value in parse_qsl(parts.query, keep_blank_values=True):
+        if name not in _S3_OPTIONS:
+            raise ConfigurationError(
+                f"an s3:// URL has no option {name:.40}; it takes {', '.join(_S3_OPTIONS)}. Credentials come "
+                "from AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+            )
+        try:
+            options[name] = _S3_OPTIONS[name](value)
+        except ValueError:
+            raise ConfigurationError(f"{name}={value:.40} is no whole number") from None
+    from scalekit.storage.s3 import S3Storage
+
+    prefix = unquote(parts.path).strip("/")
+    return S3Storage(parts.netloc, prefix=f"{prefix}/" if prefix else "", **options)
