@@ -128,7 +128,7 @@ async def test_threads_are_waited_for() -> None:
 
 async def test_an_abort_that_hangs_does_not(stand_in: S3StandIn, monkeypatch: pytest.MonkeyPatch) -> None:
     """When S3 answers nothing any more, a cancelled upload gives up its abort in bounded time."""
-    monkeypatch.setattr("scalekit.storage._s3_upload.CLEAN_UP_SECONDS", 0.2)
+    monkeypatch.setattr("scalekit.storage._s3_multipart.CLEAN_UP_SECONDS", 0.2)
     async with S3Storage("media", part_size=5 * MiB, **stand_in.client_kwargs) as storage:
         arrived = asyncio.Event()
 

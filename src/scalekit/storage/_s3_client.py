@@ -2,14 +2,15 @@
 
 import asyncio
 import os
-from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from collections.abc import AsyncGenerator, Callable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from functools import partial
 from typing import Any
 
 from aiobotocore.config import AioConfig
 
 from scalekit.errors import ConfigurationError, MissingExtra
+from scalekit.storage._s3_digests import use_digests
 
 
 def factory(**options: str | None) -> Callable[[], AbstractAsyncContextManager[Any]]:
@@ -42,7 +43,14 @@ def factory(**options: str | None) -> Callable[[], AbstractAsyncContextManager[A
         s3=s3,
     )
     create: Any = aioboto3.Session().client
-    return partial(create, "s3", config=config, **options)
+    return partial(_client, partial(create, "s3", config=config, **options))
+
+
+@asynccontextmanager
+async def _client(create: Callable[[], AbstractAsyncContextManager[Any]]) -> AsyncGenerator[Any, None]:
+    async with create() as client:
+        use_digests(client)
+        yield client
 
 
 class Clients:

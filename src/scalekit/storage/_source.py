@@ -33,6 +33,8 @@ class Body:
         self.on_progress = on_progress
         self.exhausted = False
         """The last byte has been handed out for sending, so the receiver may have all of it."""
+        self.sha256: str | None = None
+        """In hexadecimal digits, once it was computed: see :mod:`scalekit.storage._s3_digests`."""
         self._chunks: list[Chunk] = []
         self._tail: bytearray | None = None
         self._next = 0

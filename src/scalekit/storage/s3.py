@@ -1,12 +1,12 @@
 """S3Storage: objects in a bucket of Amazon S3 or of a service that speaks like it.
 
 The client is aiobotocore's, from aioboto3 by default, and is only ever called through its plain methods.
-Checksums are sent and checked only where the protocol requires them (``when_required``): services that speak
-like S3 refuse the newer ones. Over TLS bodies travel unsigned, the connection itself protects them.
+Checksums are ours, as :mod:`scalekit.storage.profiles` has them. Over TLS bodies travel unsigned, the
+connection itself protects them.
 """
 
 import inspect
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from copy import copy
 from datetime import UTC, datetime, timedelta
 from typing import Any, Self
@@ -21,15 +21,28 @@ except ModuleNotFoundError:
     raise MissingExtra("s3", needed_by="scalekit.storage.s3") from None
 
 from scalekit._durations import Duration
-from scalekit.errors import BackendUnavailable, ConfigurationError, InvalidKey
+from scalekit.errors import BackendUnavailable, ConfigurationError, InvalidKey, ObjectMissing
 from scalekit.storage import direct
-from scalekit.storage._contract import Leftover, Opened, SignedURL, Source, Storage, Stored, check_base_url
+from scalekit.storage._contract import (
+    Leftover,
+    Opened,
+    SignedURL,
+    Source,
+    Storage,
+    Stored,
+    check_base_url,
+    check_sources,
+)
 from scalekit.storage._disposition import content_disposition
 from scalekit.storage._media_types import UNKNOWN, content_type_for, extension_for, type_for
 from scalekit.storage._s3_client import Clients, factory
+from scalekit.storage._s3_compose import Composition, planned
+from scalekit.storage._s3_digests import kept_crc32
 from scalekit.storage._s3_errors import code_of, place, reading, status_of
+from scalekit.storage._s3_multipart import MIN_PART_SIZE
 from scalekit.storage._s3_sweep import abandoned
-from scalekit.storage._s3_upload import MIN_PART_SIZE, Upload, filename_in
+from scalekit.storage._s3_target import Target, filename_in
+from scalekit.storage._s3_upload import Upload
 from scalekit.storage.checksums import Checksum
 from scalekit.storage.keys import (
     check_key,
@@ -38,6 +51,7 @@ from scalekit.storage.keys import (
     filename_or_none,
     random_key,
 )
+from scalekit.storage.profiles import S3Profile, profile_for
 
 _MIB = 1024 * 1024
 _READ_SIZE = 256 * 1024
@@ -61,6 +75,8 @@ class S3Storage(Storage):
         part_size: bytes, 8 MiB by default; larger objects are sent in parts of this size.
         concurrency: parts of one upload in flight. One upload holds (concurrency + 1) x part_size at most.
         stall_seconds: an upload that makes no progress for so long fails.
+        profile: what the service understands, one of :mod:`scalekit.storage.profiles`; default: ``AMAZON``
+            where the endpoint is Amazon's, else ``COMPATIBLE``.
         endpoint_url: another service than Amazon's. Its buckets are addressed by path.
         client: an aiobotocore S3 client, entered or not; the arguments below ``client`` are then not used.
         region_name, aws_access_key_id, aws_secret_access_key, aws_session_token: as for boto3.
@@ -82,6 +98,7 @@ class S3Storage(Storage):
         part_size: int = 8 * _MIB,
         concurrency: int = 4,
         stall_seconds: float = 30.0,
+        profile: S3Profile | None = None,
         client: Any = None,
         endpoint_url: str | None = None,
         region_name: str | None = None,
@@ -100,6 +117,7 @@ class S3Storage(Storage):
         self.part_size = part_size
         self.concurrency = concurrency
         self.stall_seconds = stall_seconds
+        self.profile = profile
         # Which server an entered client speaks to may be told by it alone.
         self._endpoint = (endpoint_url or "s3:") if client is None else None
         create = None
@@ -124,28 +142,51 @@ class S3Storage(Storage):
         checksum: Checksum | None = None,
         filename: str | None = None,
     ) -> Stored:
-        content_type = content_type_for(check_key(key), content_type)
-        upload = Upload(
-            client=await self._clients.get(),
+        target = await self._target(key, content_type, filename, overwrite)
+        upload = Upload(target=target, part_size=self.part_size, concurrency=self.concurrency)
+        return await upload.run(source, size, checksum)
+
+    async def _target(
+        self, key: str, content_type: str | None, filename: str | None, overwrite: bool
+    ) -> Target:
+        kind, name = content_type_for(check_key(key), content_type), self._name(key)
+        client = await self._clients.get()
+        return Target(
+            client=client,
+            profile=self.profile or profile_for(client.meta.endpoint_url),
             bucket=self.bucket,
             key=key,
-            name=self._name(key),
-            content_type=content_type,
-            overwrite=overwrite,
-            part_size=self.part_size,
-            concurrency=self.concurrency,
-            stall_seconds=self.stall_seconds,
+            name=name,
+            content_type=kind,
             filename=filename_or_none(filename),
+            overwrite=overwrite,
+            stall_seconds=self.stall_seconds,
         )
-        etag, length = await upload.run(source, size, checksum)
-        return Stored(
-            key=key,
-            size=length,
-            content_type=content_type,
-            etag=etag,
-            modified=datetime.now(UTC),
-            filename=upload.filename,
-        )
+
+    async def compose(
+        self,
+        key: str,
+        sources: Sequence[str],
+        *,
+        content_type: str | None = None,
+        overwrite: bool = False,
+        filename: str | None = None,
+    ) -> Stored:
+        check_sources(key, sources)
+        target = await self._target(key, content_type, filename, overwrite)
+        found = []
+        for source in sources:
+            stored = await self.stat(source)
+            if stored is None:
+                raise ObjectMissing(source)
+            found.append(stored)
+        copies = planned(found, equal_parts=target.profile.equal_parts)
+        if copies is None:
+            return await super().compose(
+                key, sources, content_type=content_type, overwrite=overwrite, filename=filename
+            )
+        composition = Composition(target=target, copies=copies, name=self._name, concurrency=self.concurrency)
+        return await composition.run()
 
     async def open(self, key: str, *, offset: int = 0, length: int | None = None) -> Opened | None:
         wanted: dict[str, Any] = {"Bucket": self.bucket, "Key": self._name(key)}
@@ -183,7 +224,7 @@ class S3Storage(Storage):
         client = await self._clients.get()
         with reading(f"look up {key!r}", place(client, self.bucket)):
             try:
-                answer = await client.head_object(Bucket=self.bucket, Key=name)
+                answer = await client.head_object(Bucket=self.bucket, Key=name, ChecksumMode="ENABLED")
             except ClientError as error:
                 if _is_absent(error):
                     return None
@@ -313,6 +354,7 @@ def _stored(key: str, answer: dict[str, Any], size: int) -> Stored:
         etag=answer["ETag"].strip('"'),
         modified=answer["LastModified"].astimezone(UTC),
         filename=filename_in(answer.get("Metadata", {})),
+        checksum=kept_crc32(answer),
     )
 
 
