@@ -11,7 +11,8 @@ import textwrap
 import threading
 import time
 from collections.abc import AsyncIterator, Iterator
-from typing import Any
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, cast
 
 import pytest
 from sqlalchemy import Connection, Engine, create_engine, text
@@ -632,6 +633,33 @@ def test_threads_are_few() -> None:
     asyncio.run(until(lambda: len(done) == AT_ONCE + 1))
     threads.close(within=DEADLINE)
     assert threads._threads == threads._idle == AT_ONCE
+
+
+def test_threads_that_wait_for_others_take_nobodys_turn(clock_cache: tuple[Clock, Cache]) -> None:
+    """22. As many functions as there are threads, and each calls another one: none waits for a thread."""
+    _, cache = clock_cache
+    together, behind = threading.Barrier(AT_ONCE + 1), threading.Event()
+
+    @cache.query(ttl=60, hard_timeout=DEADLINE)
+    def inner(number: int) -> int:
+        return number
+
+    @cache.query(ttl=60, hard_timeout=3 * DEADLINE)
+    def outer(number: int) -> int:
+        if number < AT_ONCE:
+            together.wait(DEADLINE)
+            assert behind.wait(DEADLINE)
+        return inner(number)
+
+    with ThreadPoolExecutor(2 * AT_ONCE) as pool:
+        results = [pool.submit(outer, number) for number in range(AT_ONCE)]
+        together.wait(DEADLINE)
+        results += [pool.submit(outer, AT_ONCE + number) for number in range(AT_ONCE)]
+        threads = cast("Threads", cache._core.refreshes._places["sync"])
+        asyncio.run(until(lambda: len(threads._waiting) == AT_ONCE))
+        behind.set()
+        assert [result.result() for result in results] == list(range(2 * AT_ONCE))
+    assert threads._threads <= AT_ONCE
 
 
 async def test_refreshes_leave_connections_to_requests(clock_cache: tuple[Clock, Cache]) -> None:

@@ -5,6 +5,8 @@ Rules:
 * The context is empty. What a request has set (a database scope, a request id) ends with the request, and
   must not be found by what outlives it.
 * Tasks are kept by reference, on the loop that was running; threads are few, daemons, and end when idle.
+* What one of these threads waits for has a thread of its own: they would wait for each other, where a cached
+  function calls another one.
 * An optional piece of work is refused while ``AT_ONCE`` are under way: who asks next will ask again. What is
   refreshed must not take all connections from those who wait for an answer.
 * Whoever starts something is told when it has ended, also if it was cancelled before it began: others may
@@ -25,7 +27,7 @@ from scalekit._steps import Steps, run, run_async
 from scalekit.types import Colour
 
 AT_ONCE = 8
-"""Optional pieces of work, and threads, in one process."""
+"""Optional pieces of work, and threads but for those that these wait for, in one process."""
 
 _IDLE = 10.0  # seconds
 _PREFIX = "scalekit.cache: "
@@ -109,6 +111,7 @@ class Threads:
         self._changed = threading.Condition()
         self._waiting: deque[tuple[Callable[[], Steps[Any]], Callable[[], object]]] = deque()
         self._threads = self._idle = 0
+        self._ours: set[int] = set()
 
     def start(
         self,
@@ -118,6 +121,9 @@ class Threads:
         optional: bool = False,
         ended: Callable[[], object] = _nothing,
     ) -> bool:
+        if not optional and threading.get_ident() in self._ours:
+            self._thread(lambda: self._do(steps, ended)).start()
+            return True
         with self._changed:
             must = not optional and not self._threads
             free = self._idle > len(self._waiting) or self._add(must=must)
@@ -139,7 +145,7 @@ class Threads:
         if self._threads >= AT_ONCE:
             return False
         try:
-            threading.Thread(target=self._work, name=_PREFIX + "background", daemon=True).start()
+            self._thread(self._work).start()
         except RuntimeError:  # there are too many, or the interpreter ends
             if must:
                 raise
@@ -147,14 +153,28 @@ class Threads:
         self._threads += 1
         return True
 
+    def _thread(self, work: Callable[[], None]) -> threading.Thread:
+        ours = self._ours
+
+        def target() -> None:
+            ours.add(me := threading.get_ident())
+            try:
+                work()
+            finally:
+                ours.discard(me)
+
+        return threading.Thread(target=target, name=_PREFIX + "background", daemon=True)
+
+    def _do(self, steps: Callable[[], Steps[Any]], ended: Callable[[], object]) -> None:
+        try:
+            contextvars.Context().run(run, steps())
+        finally:
+            ended()
+
     def _work(self) -> None:
         try:
             while (piece := self._next()) is not None:
-                steps, ended = piece
-                try:
-                    contextvars.Context().run(run, steps())
-                finally:
-                    ended()
+                self._do(*piece)
         except BaseException:  # the function's, as SystemExit: this thread ends, and another takes its place
             with self._changed:
                 self._threads -= 1
