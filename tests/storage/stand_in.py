@@ -173,6 +173,8 @@ class S3StandIn:
             number = int(query["partNumber"][0])
             if number in self.refused_parts:
                 return _error(500, "InternalError")
+            if "x-amz-copy-source" in headers:
+                return self._copy_part(upload_id, number, headers)
             digest = hashlib.md5(body).hexdigest()
             self.uploads[upload_id][2][number] = body, digest, size
             return 200, b"", {"etag": f'"{digest}"'}
@@ -187,6 +189,21 @@ class S3StandIn:
         if key not in self.objects:
             return _error(404, "NoSuchKey")
         return self._get(key, method, headers)
+
+    def _copy_part(
+        self, upload_id: str, number: int, headers: dict[str, str]
+    ) -> tuple[int, bytes, dict[str, object]]:
+        source = unquote(headers["x-amz-copy-source"]).lstrip("/").partition("/")[2]
+        if source not in self.objects:
+            return _error(404, "NoSuchKey")
+        content, etag, _, _ = self.objects[source]
+        if headers["x-amz-copy-source-if-match"].strip('"') != etag:
+            return _error(412, "PreconditionFailed")
+        first, _, last = headers["x-amz-copy-source-range"].removeprefix("bytes=").partition("-")
+        piece = content[int(first) : int(last) + 1]
+        digest = hashlib.md5(piece).hexdigest()
+        self.uploads[upload_id][2][number] = piece, digest, len(piece)
+        return 200, f"<R><ETag>&quot;{digest}&quot;</ETag></R>".encode(), {"content-type": _TEXT}
 
     def _complete(
         self, key: str, upload_id: str, headers: dict[str, str]
