@@ -33,7 +33,7 @@ def run(steps: Steps[T]) -> T:
     try:
         step = next(steps)
         while True:
-            if inspect.isawaitable(step):
+            if hasattr(type(step), "__await__"):  # a value may have any attribute
                 if inspect.iscoroutine(step):
                     step.close()
                 steps.close()

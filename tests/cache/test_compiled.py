@@ -224,7 +224,7 @@ def test_a_traceback_shows_the_generated_lines() -> None:
     with pytest.raises(LookupError) as caught:
         fails(1)
     shown = "".join(traceback.format_exception(caught.value))
-    assert "_slow(number)" in shown
+    assert "_get(_of_values(number))" in shown
 
 
 def test_variable_arguments() -> None:

@@ -44,6 +44,21 @@ def test_values_travel(colour: str) -> None:
     assert drive(colour, steps) == [1, None]
 
 
+def test_a_value_of_any_attribute_travels(colour: str) -> None:
+    """A dict that is read by attributes, say, as a cached function may return one, is nothing to wait for."""
+
+    class Anything:
+        def __getattr__(self, name: str) -> "Anything":
+            return self
+
+    value = Anything()
+
+    def steps(client: Callable[[Any], Any]) -> Steps[Any]:
+        return (yield client(value))
+
+    assert drive(colour, steps) is value
+
+
 def test_no_step_at_all(colour: str) -> None:
     """A generator that needs no client returns at once."""
 

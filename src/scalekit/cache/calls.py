@@ -43,11 +43,11 @@ class Calls:
         self.compiled: Compiled | None = None
         self.key: Callable[..., str] = self.question
 
-    def compile(self, slow: Callable[..., Any]) -> Callable[..., Any] | None:
+    def compile(self, get: Callable[[Call], Any]) -> Callable[..., Any] | None:
         """The cached function, if its signature lets it be generated.
 
         Args:
-            slow: called with the values of all parameters in order after a miss.
+            get: is asked for the result of a call that this process has none for.
         """
         if can_compile(self._decorated.function, self._keys):
             compiled = self.compiled = compile_for(
@@ -56,7 +56,8 @@ class Calls:
                 is_async=self._decorated.is_async,
                 core=self._core,
                 running=running,
-                slow=slow,
+                of_values=self.of_values,
+                get=get,
                 question=self.question,
             )
             self.key = compiled.key

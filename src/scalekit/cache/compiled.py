@@ -13,7 +13,7 @@ What is generated, for ``async def top(session: AsyncSession, category: str, lim
                 if _now < _entry.ends and _now < _local.horizon:
                     ...
                     return _entry.value
-        return await _slow(session, category, limit)
+        return await _get(_of_values(session, category, limit))
 
 Rules:
 
@@ -91,14 +91,16 @@ def compile_for(
     is_async: bool,
     core: Any,
     running: Callable[[], Any],
-    slow: Callable[..., Any],
+    of_values: Callable[..., Any],
+    get: Callable[[Any], Any],
     question: Callable[..., str],
 ) -> Compiled:
     """Generate what serves the hits of ``function``.
 
     Args:
         running: whether a cached function runs around this call.
-        slow: is called with the values in order after a miss.
+        of_values: makes a call of the values in order.
+        get: is asked for its result after a miss.
         question: the key, for questions that the generated code cannot answer.
     """
     p = _unused_prefix(keys.parameters)
@@ -110,7 +112,8 @@ def compile_for(
         "clock": core.local.clock,
         "running": running,
         "counter": core.counter,
-        "slow": slow,
+        "of_values": of_values,
+        "get": get,
         "ask": question,
         "UNQUICK": (TypeError, *UNWRITABLE),
         "function": function,
@@ -179,7 +182,7 @@ def _source(keys: Keys, p: str, *, is_async: bool, enabled: bool) -> str:
             f"                {p}decode = {p}entry.decode",
             f"                return {p}entry.value if {p}decode is None else {p}decode({p}entry.value)",
         ]
-    lines += [f"    return {await_}{p}slow({values})"]
+    lines += [f"    return {await_}{p}get({p}of_values({values}))"]
 
     quick = [f"{p}type({name}) in {p}QUICK" for name in named]
     left_out = [f"({name} is None or {p}callers({p}type({name})))" for name in callers]

@@ -83,8 +83,9 @@ class _Question:
         except StopIteration as end:
             for (_, futures), found in zip(self._asked, end.value, strict=True):
                 answer = found if len(futures) == 1 else Shared(*found)
-                for future in _waiting(futures):
-                    future.set_result(answer)
+                for future in futures:
+                    if not future.done():  # whoever was cancelled meanwhile
+                        future.set_result(answer)
         except asyncio.CancelledError:  # all tasks are being cancelled, as at the loop's end
             self._each(asyncio.Future.cancel)
         # Theirs, who asked.
@@ -99,13 +100,9 @@ class _Question:
 
     def _each(self, tell: Callable[["asyncio.Future[Found]"], Any]) -> None:
         for _, futures in self._asked:
-            for future in _waiting(futures):
-                tell(future)
-
-
-def _waiting(futures: _Asked) -> _Asked:
-    """Those of whoever was not cancelled meanwhile."""
-    return [future for future in futures if not future.done()]
+            for future in futures:
+                if not future.done():
+                    tell(future)
 
 
 def _fail(future: "asyncio.Future[Found]", *, error: Exception) -> None:

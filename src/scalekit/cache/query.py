@@ -4,6 +4,8 @@ from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+import msgspec
+
 from scalekit._steps import Steps
 from scalekit.cache.afresh import Afresh
 from scalekit.cache.backend import Entries, Lookup
@@ -59,9 +61,8 @@ class Query:
         )
 
 
-# Not frozen: that would triple what it takes to make one.
-@dataclass(kw_only=True, slots=True)
-class Call:
+# Not a dataclass: that would triple what it takes to make one.
+class Call(msgspec.Struct, kw_only=True, eq=False):
     """One call.
 
     ``key`` is the back end's, ``local`` the first tier's; ``left_out`` are the arguments that belong to the

@@ -16,8 +16,9 @@ import time
 import traceback
 from collections.abc import Callable
 from concurrent.futures import Future
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
+
+from msgspec.structs import replace
 
 from scalekit._steps import Steps
 from scalekit.cache.afresh import Afresh, Opened

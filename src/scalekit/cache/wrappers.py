@@ -127,8 +127,8 @@ def wrap(
         keeps_arguments=query.afresh is not None,
     )
     make = _async if decorated.is_async else _sync
-    fetch, slow, verbs = make(decorated.function, calls, core, query)
-    cached: Any = calls.compile(slow) or fetch
+    fetch, get, verbs = make(decorated.function, calls, core, query)
+    cached: Any = calls.compile(get) or fetch
     update_wrapper(cached, decorated.function)
     for verb in verbs:
         setattr(cached, verb.__name__, verb)
@@ -146,12 +146,9 @@ def _refreshed(core: Core, query: Query, call: Call) -> Steps[Any]:
 
 def _async(function: Any, calls: Calls, core: Core, query: Query) -> Any:
     async def fetch(*args: Any, **kwargs: Any) -> Any:
-        return await _fetch(calls.of(args, kwargs))
+        return await get(calls.of(args, kwargs))
 
-    async def slow(*values: Any) -> Any:
-        return await _fetch(calls.of_values(*values))
-
-    async def _fetch(call: Call) -> Any:
+    async def get(call: Call) -> Any:
         entry = calls.kept(call)
         if entry is None:
             return await run_async(core.fetch(query, call))
@@ -168,17 +165,14 @@ def _async(function: Any, calls: Calls, core: Core, query: Query) -> Any:
         core.count("bypasses")
         return await function(*args, **kwargs)
 
-    return fetch, slow, (invalidate, refresh, bypass)
+    return fetch, get, (invalidate, refresh, bypass)
 
 
 def _sync(function: Any, calls: Calls, core: Core, query: Query) -> Any:
     def fetch(*args: Any, **kwargs: Any) -> Any:
-        return _fetch(calls.of(args, kwargs))
+        return get(calls.of(args, kwargs))
 
-    def slow(*values: Any) -> Any:
-        return _fetch(calls.of_values(*values))
-
-    def _fetch(call: Call) -> Any:
+    def get(call: Call) -> Any:
         entry = calls.kept(call)
         if entry is None:
             return run(core.fetch(query, call))
@@ -195,4 +189,4 @@ def _sync(function: Any, calls: Calls, core: Core, query: Query) -> Any:
         core.count("bypasses")
         return function(*args, **kwargs)
 
-    return fetch, slow, (invalidate, refresh, bypass)
+    return fetch, get, (invalidate, refresh, bypass)
