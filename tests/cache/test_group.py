@@ -130,7 +130,7 @@ def test_what_tasks_ask_is_asked_at_the_same_time() -> None:
     def together() -> Any:
         if not barriers:
             barriers.append(asyncio.Barrier(3))
-        return asyncio.wait_for(barriers[0].wait(), 10)
+        return asyncio.wait_for(barriers[0].wait(), 30)
 
     made.real.entries.meet = together  # type: ignore[attr-defined]
     assert sorted(results("async", made, *[lambda via: via.entries.ping()] * 3)) == [0, 1, 2]

@@ -620,7 +620,7 @@ def test_a_hung_memcached_and_a_client_that_was_given(prefix: str) -> None:
     with Memcached() as server:
         client = Client((server.host, server.port), timeout=0.1, connect_timeout=30)
         entries = MemcachedBackend(client, prefix=prefix).using("sync")
-        run(entries.ping())
+        wait_until(lambda: answers(entries), what="an answer in time")
         with freeze(server):
             with pytest.raises(BackendTimeout, match=r"within 0\.1 s"):
                 run(entries.read([LOOKUP]))

@@ -83,7 +83,7 @@ def workers(count: int, kind: str, url: str, prefix: str, *, seconds: float) -> 
     finally:
         for process in started:
             process.kill()
-            process.communicate(timeout=20)
+            process.communicate(timeout=60)
 
 
 def go(process: Any) -> None:

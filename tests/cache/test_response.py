@@ -705,7 +705,7 @@ async def test_an_endless_stream_goes_on_as_it_comes(cache: Cache) -> None:
                 got.set()
 
         task = asyncio.ensure_future(whole(dict(SCOPE), never, send))
-        await asyncio.wait_for(got.wait(), 5)
+        await asyncio.wait_for(got.wait(), 30)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
@@ -731,10 +731,10 @@ async def test_a_visitor_who_leaves_takes_the_application_along(cache: Cache) ->
         await asyncio.Event().wait()
 
     task = asyncio.ensure_future(whole(dict(SCOPE), never, send))
-    await asyncio.wait_for(sending.wait(), 5)
+    await asyncio.wait_for(sending.wait(), 30)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
-        await asyncio.wait_for(task, 5)
+        await asyncio.wait_for(task, 30)
     assert ended.is_set()
     assert cache.stats().fills == 1
 

@@ -337,8 +337,8 @@ async def test_a_soft_timeout(make: Callable[..., Cache], clock: Clock) -> None:
     clock.now += 60
     gate.clear()
     assert await asyncio.gather(*[answer() for _ in range(20)]) == [1] * 20
-    assert runs == 2
     assert cache.stats().stale == 20
+    await until(lambda: runs == 2)
     gate.set()
     await until(lambda: cache.stats().fills == 2)
     assert await answer() == 2
@@ -377,6 +377,8 @@ def test_a_soft_timeout_in_threads(make: Callable[..., Cache], clock: Clock) -> 
     assert answer() == 1
     clock.now += 60
     gate.clear()
+    while runs < 2:  # one that nobody waits for any more when its thread has a turn is not begun
+        assert answer() == 1
     assert [answer() for _ in range(3)] == [1] * 3
     assert runs == 2
     gate.set()
@@ -388,7 +390,7 @@ async def test_a_hard_timeout(make: Callable[..., Cache]) -> None:
     """22. Without a stale result a hard time-out raises, for all who wait; the run is cancelled."""
     cache, runs, cancelled = make(), 0, 0
 
-    @cache.query(ttl=60, hard_timeout=0.02)
+    @cache.query(ttl=60, hard_timeout=0.5)
     async def answer() -> int:
         nonlocal runs, cancelled
         runs += 1
@@ -401,7 +403,7 @@ async def test_a_hard_timeout(make: Callable[..., Cache]) -> None:
 
     results = await asyncio.gather(*[answer() for _ in range(100)], return_exceptions=True)
     assert {type(result) for result in results} == {QueryTimeout}
-    assert "took longer than hard_timeout=0.02 seconds" in str(results[0])
+    assert "took longer than hard_timeout=0.5 seconds" in str(results[0])
     assert (runs, cancelled) == (1, 1)
 
 
@@ -453,6 +455,9 @@ def test_a_hard_timeout_in_threads(make: Callable[..., Cache]) -> None:
         assert gate.wait(DEADLINE)
         return runs
 
+    while not runs:  # one that nobody waits for any more when its thread has a turn is not begun
+        with pytest.raises(QueryTimeout):
+            answer()
     for _ in range(3):
         with pytest.raises(QueryTimeout):
             answer()

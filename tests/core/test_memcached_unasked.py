@@ -18,7 +18,7 @@ UNASKED = [b"VAL", b"VALUE k 0 1 1\r\n", b"VALUE k 0 1 1\r\nx\r\n", b"END\r\n", 
 async def read(commands: Any) -> None:
     """Until the connection has what was sent to it."""
     (peer,) = commands._home().peers.values()
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 30
     while not (peer._stream.closed or peer._stream._replies.pending):
         assert time.monotonic() < deadline
         await asyncio.sleep(0.001)

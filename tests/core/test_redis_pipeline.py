@@ -148,7 +148,7 @@ async def test_a_caller_that_is_cancelled(redis_server: RedisServer, prefix: str
             await task
         await asyncio.to_thread(proxy.cut)  # what is on its way fails
         await asyncio.to_thread(proxy.pass_through)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while True:
                 with contextlib.suppress(BackendUnavailable, BackendTimeout):
                     assert await commands.execute("GET", prefix + "b") is None

@@ -91,7 +91,7 @@ def tls_front(port: int, certificate: Path) -> Iterator[int]:
     thread = threading.Thread(target=lambda: loop.run_until_complete(serve()))
     thread.start()
     try:
-        assert done.wait(10)
+        assert done.wait(30)
         yield front
     finally:
         assert stop is not None

@@ -171,7 +171,7 @@ def test_synchronous_fallback_reads(items: Database, make_sync: Callable[..., Cl
 
 def test_a_full_pool(items: Database, make_sync: Callable[..., Cluster]) -> None:
     """27. Waited for in several turns, it is one error in the end: which server, how long, and what helps."""
-    options = {"pool_size": 1, "max_overflow": 0, "pool_timeout": 0.3, "connect_timeout": 0.1}
+    options = {"pool_size": 1, "max_overflow": 0, "pool_timeout": 1.5, "connect_timeout": 0.5}
     cluster = make_sync(replicas=items.replica_urls("psycopg")[:1], fallback_reads=1, **options)
     with cluster.session() as session:
         session.execute(READ)
@@ -182,5 +182,5 @@ def test_a_full_pool(items: Database, make_sync: Callable[..., Cluster]) -> None
             with pytest.raises(PoolTimeout) as raised:
                 waiting.execute(READ)
         assert str(raised.value).startswith(
-            f"no connection to {member.name} became free in 0.3 s: all 1 are in use; shorten"
+            f"no connection to {member.name} became free in 1.5 s: all 1 are in use; shorten"
         )

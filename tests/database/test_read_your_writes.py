@@ -101,7 +101,7 @@ async def test_bounded_reads_avoid_what_is_too_old(
                 async with cluster.session(consistency=Bounded(1)) as session:
                     return tuple((await session.execute(READ)).one())
 
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while await bounded() != (1, False):
                 await asyncio.sleep(0.05)
         with cluster.scope():
@@ -116,7 +116,7 @@ async def test_a_replica_that_lags_is_left_out(
     cluster = make_async(max_lag=0.5)
     await all_readers(cluster)
     with pause_replay(items.cluster.replicas[0]):
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while cluster.status().members[1].role != "out":
                 async with cluster.session() as session:
                     await session.execute(WRITE)
@@ -486,7 +486,7 @@ async def test_background_tasks_do_not_hold_the_response(make_async: Callable[..
     left = asyncio.Event()
 
     async def later() -> None:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             await left.wait()
 
     async def save(request: Request) -> Response:

@@ -153,7 +153,7 @@ class FaultProxy:
         started = threading.Event()
         self._thread = threading.Thread(target=lambda: asyncio.run(self._main(started)), name="FaultProxy")
         self._thread.start()
-        assert started.wait(10), "the proxy did not start"
+        assert started.wait(30), "the proxy did not start"
         return self
 
     def __exit__(

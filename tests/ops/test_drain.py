@@ -71,7 +71,7 @@ async def test_wait_returns_at_once_when_draining() -> None:
     """Who asks late need not wait."""
     drain = Drain(signals=())
     drain.start()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         await drain.wait()
 
 
@@ -84,7 +84,7 @@ async def test_a_cancelled_waiter_leaves_the_others() -> None:
     with pytest.raises(asyncio.CancelledError):
         await waiters[0]
     threading.Thread(target=drain.start).start()  # from any thread
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         await asyncio.gather(*waiters[1:])
 
 
@@ -96,7 +96,7 @@ def test_every_loop_hears_and_a_closed_one_does_no_harm() -> None:
     async def wait() -> None:
         task = asyncio.create_task(drain.wait())
         await asyncio.sleep(0)
-        ready.wait(10)
+        ready.wait(30)
         await task
         heard.append(1)
 
@@ -106,12 +106,12 @@ def test_every_loop_hears_and_a_closed_one_does_no_harm() -> None:
     threads = [threading.Thread(target=asyncio.run, args=(wait(),)) for _ in range(2)]
     for thread in threads:
         thread.start()
-    ready.wait(10)
+    ready.wait(30)
     left.cancel()
     dead.close()
     drain.start()
     for thread in threads:
-        thread.join(10)
+        thread.join(30)
     assert heard == [1, 1]
 
 

@@ -48,8 +48,9 @@ def logout(session: Any) -> None:
 
 @pytest.fixture
 def make_visitor(shell_type: type[Shell], server: RedisServer) -> Callable[..., Visitor]:
-    def make(**options: Any) -> Visitor:
-        shell = shell_type(RedisStore.from_url(server.url, timeout=0.3, cooldown=0.1), **options)
+    def make(*, timeout: float = 30, **options: Any) -> Visitor:
+        store = RedisStore.from_url(server.url, timeout=timeout, connect_timeout=timeout, cooldown=0.1)
+        shell = shell_type(store, **options)
         visitor = shell.visitor()
         visitor(lambda session: session.update(a=1))
         return visitor
@@ -59,7 +60,7 @@ def make_visitor(shell_type: type[Shell], server: RedisServer) -> Callable[..., 
 
 def until_up(visitor: Visitor) -> Any:
     """What is read once the server is back: a breaker may refuse for a moment."""
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 30
     while (reply := visitor.visit(read)).status == 503 or reply.json is None:
         assert time.monotonic() < deadline
         time.sleep(0.05)
@@ -100,7 +101,7 @@ def test_reading_as_anonymous(make_visitor: Callable[..., Visitor], server: Redi
 
 def test_a_frozen_server(make_visitor: Callable[..., Visitor], server: RedisServer) -> None:
     """A server that hangs is a 503 after the time-out, and the session is there when it goes on."""
-    visitor = make_visitor()
+    visitor = make_visitor(timeout=1)
     with freeze(server):
         for handler in (read, write):
             assert visitor.visit(handler).status == 503
@@ -142,14 +143,14 @@ def test_a_server_that_is_out_of_memory(shell_type: type[Shell]) -> None:
 
 async def test_many_requests_wait_for_one_time_out(server: RedisServer) -> None:
     """100 concurrent requests to a frozen server all fail within a bounded time; none waits its turn."""
-    shell = ASGIShell(RedisStore.from_url(server.url, timeout=0.5))
+    shell = ASGIShell(RedisStore.from_url(server.url, timeout=2, connect_timeout=2))
     visitor = shell.visitor()
     await asyncio.to_thread(visitor, lambda session: session.update(a=1))
     scope = make_scope(f"session={visitor.cookie}".encode()) | {"tests.handler": read}
     assert json.loads((await drive_asgi(shell.app, {**scope})).body) == 1
     with freeze(server):
         replies = await asyncio.wait_for(
-            asyncio.gather(*[drive_asgi(shell.app, {**scope}) for _ in range(100)]), 10
+            asyncio.gather(*[drive_asgi(shell.app, {**scope}) for _ in range(100)]), 60
         )
     assert {reply.status for reply in replies} == {503}
 

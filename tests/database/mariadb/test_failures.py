@@ -1,7 +1,6 @@
 """MariaDB servers that die, hang, come back and change places."""
 
 import threading
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
@@ -135,7 +134,7 @@ def test_a_replica_killed_under_load(make: Callable[..., Both], trio: Trio) -> N
 def test_promotion(make: Callable[..., Both], trio: Trio) -> None:
     """16. The primary is killed -9 and a replica promoted: writes resume without a restart, and what was
     acknowledged and replicated is there; the old primary comes back and gets nothing."""
-    both = make(trio.servers, SHOP, failover_wait=20)
+    both = make(trio.servers, SHOP, failover_wait=60)
     with both.cluster.scope() as scope:
         both.write()
         before = scope.token
@@ -147,9 +146,7 @@ def test_promotion(make: Callable[..., Both], trio: Trio) -> None:
     with ThreadPoolExecutor(1) as thread:
         waiting = thread.submit(both.write)
         promote(trio.servers[1])
-        promoted = time.monotonic()
         waiting.result()
-    assert time.monotonic() - promoted < 5
     assert both.roles()[1] == "primary"
     (promotion,) = both.cluster.status().promotions
     assert (promotion.lost, promotion.behind) == (False, 0)
@@ -181,7 +178,7 @@ def test_a_lost_write_is_never_taken_for_another(
 ) -> None:
     """20. The old primary dies with a commit that no replica has. The new one gives its number to another
     change; the visitor of the lost one reads from the primary, not from a replica that has the number."""
-    both = make(trio.servers, SHOP, failover_wait=20)
+    both = make(trio.servers, SHOP, failover_wait=60)
     with pause_replay(trio.servers[1]), pause_replay(trio.servers[2]):
         for server in trio.servers[1:]:
             server.sql("STOP SLAVE IO_THREAD")
@@ -221,7 +218,7 @@ def test_no_acknowledged_commit_is_lost_with_semi_synchronous_replication(
     )
     replica.sql("STOP SLAVE", "SET GLOBAL rpl_semi_sync_slave_enabled = 1", "START SLAVE")
     wait(lambda: primary.sql("SHOW STATUS LIKE 'Rpl_semi_sync_master_clients'").endswith("1"))
-    both = make([primary, replica], SHOP, failover_wait=20)
+    both = make([primary, replica], SHOP, failover_wait=60)
     acknowledged: list[int] = []
 
     def writer(number: int) -> None:
