@@ -17,7 +17,7 @@ def test_it_serves_drains_and_ends(framework: str) -> None:
     """Ready, then SIGTERM: readiness 503 while pages are served, then the process ends by the signal."""
     port, nobody = free_port(), free_port()
     url = f"http://127.0.0.1:{port}"
-    env = {**os.environ, "PORT": str(port), "DRAIN_DELAY": "1", "REDIS_URL": f"redis://127.0.0.1:{nobody}/0"}
+    env = {**os.environ, "PORT": str(port), "DRAIN_DELAY": "10", "REDIS_URL": f"redis://127.0.0.1:{nobody}/0"}
 
     def status() -> str:
         try:
@@ -32,7 +32,7 @@ def test_it_serves_drains_and_ends(framework: str) -> None:
         server.send(signal.SIGTERM)
         wait_until(lambda: status() == "draining", "draining")
         assert httpx.get(url).status_code == 200
-        server.process.wait(30)
+        server.process.wait(60)
         assert server.process.returncode == -signal.SIGTERM
 
 
