@@ -4,13 +4,14 @@ Rules:
 
 * At most ``concurrency`` parts are being sent and one is being filled; the source is asked for more only
   when there is room, so memory and what is taken from the client stay below (concurrency + 1) parts.
-* All uploads of the process together stay within their memory budget; see :mod:`scalekit.storage._budget`.
+* All uploads of the process together stay within their memory budget; see :mod:`scalekit.storage.budget`.
 """
 
 import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass
+from functools import partial
 
 from scalekit.errors import FileTooLarge
 from scalekit.storage._contract import Source, Stored
@@ -19,6 +20,7 @@ from scalekit.storage._s3_multipart import MAX_PARTS, Multipart, Part, multipart
 from scalekit.storage._s3_target import Target
 from scalekit.storage._shield import settle
 from scalekit.storage._source import Body, cut
+from scalekit.storage.budget import Account, MemoryBudget
 from scalekit.storage.checksums import Checksum
 
 MAX_OBJECT_SIZE = 5 * 1024**4
@@ -35,16 +37,24 @@ class Upload:
     target: Target
     part_size: int
     concurrency: int
+    memory: MemoryBudget
 
     async def run(self, source: Source, size: int | None, checksum: Checksum | None) -> Stored:
         """Store ``source``."""
         part_size = self._part_size_for(size)
-        async with aclosing(cut(source, part_size, size=size, checksum=checksum)) as pieces:
-            first, more = await anext(pieces)
-            if not more:
-                return await self._single(first)
-            async with multipart(self.target) as upload:
-                return await upload.complete(await self._send(upload, first, pieces))
+        with Account(self.memory) as account:
+            async with aclosing(
+                cut(source, part_size, size=size, checksum=checksum, taken=account.take)
+            ) as pieces:
+                first, more = await anext(pieces)
+                if not more:
+                    account.send(first.size)
+                    try:
+                        return await self._single(first)
+                    finally:
+                        account.give(first.size)
+                async with multipart(self.target) as upload:
+                    return await upload.complete(await self._send(upload, account, first, pieces))
 
     def _part_size_for(self, size: int | None) -> int:
         if size is None:
@@ -74,7 +84,7 @@ class Upload:
         return await target.committed(outcome, body.size, digests.checksum)
 
     async def _send(
-        self, upload: Multipart, first: Body, rest: AsyncGenerator[tuple[Body, bool], None]
+        self, upload: Multipart, account: Account, first: Body, rest: AsyncGenerator[tuple[Body, bool], None]
     ) -> list[Part]:
         slots = asyncio.Semaphore(self.concurrency)
         sending: list[asyncio.Task[Part]] = []
@@ -99,7 +109,12 @@ class Upload:
                             what="an upload of unknown length",
                         )
                     await slots.acquire()
-                    sending.append(group.create_task(send(len(sending) + 1, body)))
+                    # Told here, and by a callback: a source that has all at hand lets no task begin, and
+                    # a task that is cancelled before it began has no `finally`.
+                    account.send(body.size)
+                    task = group.create_task(send(len(sending) + 1, body))
+                    task.add_done_callback(partial(_given_back, account, body.size))
+                    sending.append(task)
                     if not more:
                         break
                     body, more = await anext(rest)
@@ -107,6 +122,10 @@ class Upload:
             error = _first(errors)
             raise error from error.__cause__
         return [task.result() for task in sending]
+
+
+def _given_back(account: Account, size: int, _: object) -> None:
+    account.give(size)
 
 
 def _first(errors: BaseExceptionGroup[BaseException]) -> BaseException:

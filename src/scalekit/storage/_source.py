@@ -9,7 +9,7 @@ Rules:
 * A source that fails, or has another length than promised, ends in an exception, never in a short last piece.
 """
 
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
 
 from scalekit.errors import ChecksumMismatch, FileTooLarge, MalformedUpload
@@ -132,23 +132,29 @@ def _frozen(chunk: Chunk) -> Chunk:
 
 
 async def cut(
-    source: Source, piece_size: int, *, size: int | None = None, checksum: Checksum | None = None
+    source: Source,
+    piece_size: int,
+    *,
+    size: int | None = None,
+    checksum: Checksum | None = None,
+    taken: Callable[[int], Awaitable[None]] | None = None,
 ) -> AsyncGenerator[tuple[Body, bool], None]:
     """``source`` in pieces of exactly ``piece_size`` bytes, the last one shorter; each with "more follow".
 
-    At least one piece comes, empty if the source is.
+    At least one piece comes, empty if the source is. ``taken`` is awaited with the size of every chunk before
+    the next one is asked for.
 
     Raises:
         MalformedUpload: the source is longer or shorter than ``size``; the last piece is not yielded then.
         ChecksumMismatch: it does not have this ``checksum``; nor then.
     """
     if checksum is None:
-        async with aclosing(_cut(source, piece_size, size)) as pieces:
+        async with aclosing(_cut(source, piece_size, size, taken)) as pieces:
             async for piece in pieces:
                 yield piece
         return
     running = hasher(checksum.algorithm)
-    async with aclosing(_cut(source, piece_size, size)) as pieces:
+    async with aclosing(_cut(source, piece_size, size, taken)) as pieces:
         async for body, more in pieces:
             if body.size <= _BLOCK:
                 _hash(running, body)
@@ -164,11 +170,15 @@ def _hash(running: Hasher, body: Body) -> None:
         running.update(chunk)
 
 
-async def _cut(source: Source, piece_size: int, size: int | None) -> AsyncGenerator[tuple[Body, bool], None]:
+async def _cut(
+    source: Source, piece_size: int, size: int | None, taken: Callable[[int], Awaitable[None]] | None
+) -> AsyncGenerator[tuple[Body, bool], None]:
     body, total = Body(), 0
     async with aclosing(_chunks(source)) as chunks:
         async for chunk in chunks:
             total += len(chunk)
+            if taken is not None:
+                await taken(len(chunk))
             if size is not None and total > size:
                 raise MalformedUpload(f"the body is longer than the {size} bytes that were declared")
             view = chunk

@@ -43,6 +43,7 @@ from scalekit.storage._s3_multipart import MIN_PART_SIZE
 from scalekit.storage._s3_sweep import abandoned
 from scalekit.storage._s3_target import Target, filename_in
 from scalekit.storage._s3_upload import Upload
+from scalekit.storage.budget import UPLOADS, MemoryBudget
 from scalekit.storage.checksums import Checksum
 from scalekit.storage.keys import (
     check_key,
@@ -74,6 +75,8 @@ class S3Storage(Storage):
         url_expires: seconds or ``timedelta``, one hour by default, a week at most.
         part_size: bytes, 8 MiB by default; larger objects are sent in parts of this size.
         concurrency: parts of one upload in flight. One upload holds (concurrency + 1) x part_size at most.
+        memory: what all uploads hold together at most; by default 256 MiB of all storages in the process. At
+            the limit clients are asked for less, and nothing fails.
         stall_seconds: an upload that makes no progress for so long fails.
         profile: what the service understands, one of :mod:`scalekit.storage.profiles`; default: ``AMAZON``
             where the endpoint is Amazon's, else ``COMPATIBLE``.
@@ -97,6 +100,7 @@ class S3Storage(Storage):
         url_expires: Duration = 3600,
         part_size: int = 8 * _MIB,
         concurrency: int = 4,
+        memory: MemoryBudget = UPLOADS,
         stall_seconds: float = 30.0,
         profile: S3Profile | None = None,
         client: Any = None,
@@ -116,6 +120,7 @@ class S3Storage(Storage):
         self.url_expires = direct.check_expires(url_expires)
         self.part_size = part_size
         self.concurrency = concurrency
+        self.memory = memory
         self.stall_seconds = stall_seconds
         self.profile = profile
         # Which server an entered client speaks to may be told by it alone.
@@ -143,7 +148,9 @@ class S3Storage(Storage):
         filename: str | None = None,
     ) -> Stored:
         target = await self._target(key, content_type, filename, overwrite)
-        upload = Upload(target=target, part_size=self.part_size, concurrency=self.concurrency)
+        upload = Upload(
+            target=target, part_size=self.part_size, concurrency=self.concurrency, memory=self.memory
+        )
         return await upload.run(source, size, checksum)
 
     async def _target(
