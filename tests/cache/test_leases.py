@@ -4,6 +4,7 @@ What needs real processes is in `test_processes`.
 """
 
 import asyncio
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -257,8 +258,10 @@ def test_an_uncacheable_result_leaves_no_lease(backend: Backend) -> None:
     assert judge(seen, 0) == Miss()
 
 
-def test_a_result_over_the_limit(backend: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
-    """20. It is passed through and counted, and for a while callers do not queue for the next one."""
+def test_a_result_over_the_limit(
+    backend: Backend, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """20. It is passed through, counted and told once; for a while callers do not queue for the next one."""
     using = backend.using
 
     def limited(colour: Colour) -> Any:
@@ -281,7 +284,14 @@ def test_a_result_over_the_limit(backend: Backend, monkeypatch: pytest.MonkeyPat
         assert [len(text) for text in threads.map(large, [2000] * 3)] == [2000] * 3
     assert cache.stats().oversized == 1
     assert cache.stats().fills == 0
+    large.invalidate(2000)
     running.clear()
+    assert len(large(2000)) == 2000
+    assert cache.stats().oversized == 2
+    (message,) = caplog.messages
+    assert re.search(
+        r"\.large returned what takes 20\d\d bytes.* given 1000 at most.* max_value_size=", message
+    )
     assert large(10) == large(10) == "x" * 10
     assert cache.stats().fills == 1
 

@@ -714,3 +714,42 @@ def test_threads_and_loops_at_the_same_time(redis_url: str, prefix: str) -> None
     for thread in threads:
         thread.join()
     assert sorted(outcomes) == sorted([0, 1, 2] * 60)
+
+
+@pytest.mark.parametrize("kind", ["sync", "async"])
+async def test_a_result_over_max_value_size(
+    redis_server: RedisServer, prefix: str, kind: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """20. It would take so long that the server seems to hang: it is not sent. What is smaller is stored."""
+
+    def large(size: int) -> bytes:
+        return bytes(size)
+
+    async def large_async(size: int) -> bytes:
+        return bytes(size)
+
+    for most, options in ((2 << 20, {}), (4 << 20, {"max_value_size": 4 << 20})):
+        own = f"{prefix}{most}:"
+        cache = Cache(RedisBackend.from_url(redis_server.url, prefix=own, **options))  # type: ignore[arg-type]
+        query: Any = cache.query(ttl=60, name="large")(large if kind == "sync" else large_async)
+        for size in (most, most, most - 1000, most - 1000):
+            result = query(size)
+            assert len(result if kind == "sync" else await result) == size
+        stats = cache.stats()
+        assert (stats.oversized, stats.fills, stats.hits, stats.errors) == (1, 1, 1, 0)
+        assert redis_server.call("STRLEN", own + query.key(most)) < 100  # word that nobody need wait for it
+        assert f"given {most} at most" in caplog.messages[-1]
+        if kind == "sync":
+            cache.close_sync()
+        else:
+            await cache.close()
+    assert len(caplog.messages) == 2
+
+
+@pytest.mark.parametrize("size", [0, 1023, 512 << 20, 1.5, "2 MiB", True])
+def test_a_size_that_cannot_be(size: Any) -> None:
+    """20. The message names the value, the limit and the default."""
+    with pytest.raises(
+        ConfigurationError, match=r"max_value_size=.* at (least|most) \d+.*1024 is the default"
+    ):
+        RedisBackend.from_url("redis://localhost", max_value_size=size)

@@ -89,7 +89,7 @@ class Core:
         # How many blocks have switched the cache off.
         self.disabled = 0
         self.clock: Callable[[], float] = time.time
-        self._told: set[str] = set()
+        self._told: set[tuple[str, str]] = set()
         self.refreshes = Refreshes(self, lambda: self.clock())
 
     def fetch(self, query: Query, call: Call) -> Steps[Any]:
@@ -308,11 +308,28 @@ class Core:
 
     def tell_missing_tags(self, query: Query, missing: Iterable[str]) -> None:
         """Say once why the results of ``query`` are not stored."""
-        if query.name not in self._told:
-            self._told.add(query.name)
+        if self._is_news(query, "tags"):
             log.warning(
                 "%s calls cached functions whose results are dropped with %s, and is not: what it returns is "
                 "not stored. Add these to its reads=[...] or tags=[...]",
                 query.name,
                 ", ".join(sorted(missing)),
             )
+
+    def tell_oversized(self, query: Query, size: int, limit: int) -> None:
+        """Say once why a result of ``query`` is not stored."""
+        if self._is_news(query, "size"):
+            log.warning(
+                "%s returned what takes %d bytes, and was not stored: the back end is given %d at most. "
+                "Have it return less, such as a part at a time, or raise max_value_size= of the RedisBackend "
+                "with a timeout= that is long enough, or max_item_size= of the MemcachedBackend",
+                query.name,
+                size,
+                limit,
+            )
+
+    def _is_news(self, query: Query, what: str) -> bool:
+        """Whether the log does not have this of ``query`` yet; from now on it has."""
+        new = (query.name, what) not in self._told
+        self._told.add((query.name, what))
+        return new

@@ -275,6 +275,7 @@ class Lead:
         value = pack(held.lease.versions, made=made, delta=delta, soft_end=ends.soft, payload=payload)
         if self._entries.limit is not None and len(value) > self._entries.limit:
             core.count("oversized")
+            core.tell_oversized(query, len(value), self._entries.limit)
             yield from self._give_back(held, passes=True)
             return
         yield held.stop()

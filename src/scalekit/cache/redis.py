@@ -15,7 +15,7 @@ from functools import wraps
 from types import NoneType
 from typing import Any, Concatenate, ParamSpec, TypeAlias, TypeVar, Unpack, cast
 
-from scalekit._options import LinkOptions, check_names
+from scalekit._options import LinkOptions, check_count, check_names
 from scalekit._redis import Commands, Redis, Request, ResponseError, Script
 from scalekit._steps import Steps
 from scalekit.cache import redis_scripts as scripts
@@ -32,6 +32,12 @@ _MAX_PREFIX = 100
 
 # What a server that hangs may cost is little: the query is there for that. A round trip takes a hundredth.
 TIMEOUT = 0.035  # seconds
+
+MAX_VALUE_SIZE = 2 << 20
+"""Bytes. A gigabit a second carries them in half of :data:`TIMEOUT`; what takes longer looks as if the server
+hung, and would have the circuit breaker switch the cache off for everything."""
+
+_LARGEST = (512 << 20) - 1024  # bytes; Redis takes no value of more than 512 MiB, with what we put before it
 
 # One script names no more keys, so that its lists fit Lua's stack and other clients are not kept waiting.
 _AT_ONCE = 1000
@@ -51,31 +57,49 @@ class RedisBackend:
             ``RedisCluster``, or a Sentinel's ``master_for``. Its settings and time-outs are used, and are
             what a server that hangs costs those who ask it first.
         prefix: what every key begins with; at most 100 printable ASCII characters: keys stay below 250.
+        max_value_size: bytes of the largest result that is stored, 2 MiB by default. A larger one would take
+            longer than the time-out: with a longer one this may be more, 512 MiB at most.
 
     Raises:
-        ConfigurationError: ``client`` is no redis-py client, or the prefix is too long.
+        ConfigurationError: ``client`` is no redis-py client, the prefix is too long, or a number is out of
+            range.
     """
 
     local = False
 
-    def __init__(self, client: Any, *, prefix: str = "c:") -> None:
+    def __init__(self, client: Any, *, prefix: str = "c:", max_value_size: int = MAX_VALUE_SIZE) -> None:
         if not isinstance(prefix, str):
             raise ConfigurationError(f"prefix= must be text, such as 'c:', not {type(prefix).__name__}")
         if len(prefix) > _MAX_PREFIX or not (prefix.isascii() and prefix.isprintable()):
             raise ConfigurationError(
                 f"prefix={prefix!r:.120}: at most {_MAX_PREFIX} printable ASCII characters"
             )
+        cure = "2 * 1024 * 1024 is the default"
+        self._limit = check_count(max_value_size, option="max_value_size=", least=1024, cure=cure)
+        if max_value_size > _LARGEST:
+            raise ConfigurationError(
+                f"max_value_size={max_value_size} must be at most {_LARGEST}: Redis takes 512 MiB; {cure}"
+            )
         self._link = client if isinstance(client, Redis) else Redis(client, spare_callers=True)
         self._prefix = prefix
         self._told = Told(self._link.name, stream=prefix + "m")
 
     @classmethod
-    def from_url(cls, url: str, *, prefix: str = "c:", **options: Unpack[LinkOptions]) -> "RedisBackend":
+    def from_url(
+        cls,
+        url: str,
+        *,
+        prefix: str = "c:",
+        max_value_size: int = MAX_VALUE_SIZE,
+        **options: Unpack[LinkOptions],
+    ) -> "RedisBackend":
         """A back end at a URL: ``redis``, ``rediss``, ``unix``, ``redis+sentinel`` or ``redis+cluster``.
 
         Args:
             url: for instance ``redis://localhost:6379/1``.
             prefix: what every key begins with.
+            max_value_size: bytes of the largest result that is stored, 2 MiB by default; with a longer
+                ``timeout`` it may be more.
             options: ``timeout`` (0.035 s) is how long an answer may take, and ``connect_timeout`` (the same,
                 0.5 s at most) how long a call waits for a connection; both may take a quarter more on an
                 event loop. Then the query runs without the cache. ``max_connections`` (32, for threads),
@@ -84,11 +108,14 @@ class RedisBackend:
         Raises:
             ConfigurationError: the URL or an option is wrong. The message does not quote the URL.
         """
-        check_names(options, LinkOptions, taker=f"{cls.__name__}.from_url", named=["prefix"])
+        check_names(
+            options, LinkOptions, taker=f"{cls.__name__}.from_url", named=["prefix", "max_value_size"]
+        )
         timeout = options.setdefault("timeout", TIMEOUT)
         if isinstance(timeout, int | float):  # else the link says what is wrong with it
             options.setdefault("connect_timeout", min(timeout, 0.5))
-        return cls(Redis.from_url(url, **options, spare_callers=True), prefix=prefix)
+        link = Redis.from_url(url, **options, spare_callers=True)
+        return cls(link, prefix=prefix, max_value_size=max_value_size)
 
     def using(self, colour: Colour) -> "_Entries":
         return _Entries(
@@ -96,6 +123,7 @@ class RedisBackend:
             prefix=self._prefix,
             cluster=self._link.cluster,
             told=self._told,
+            limit=self._limit,
         )
 
     def channel(self, *, block: float) -> RedisChannel:
@@ -123,10 +151,11 @@ def _or_unavailable(
 class _Entries:
     """See :class:`scalekit.cache.backend.Entries`."""
 
-    limit: int | None = 512 << 20
-
-    def __init__(self, commands: Commands, *, prefix: str, cluster: bool, told: Told) -> None:
+    def __init__(
+        self, commands: Commands, *, prefix: str, cluster: bool, told: Told, limit: int | None
+    ) -> None:
         self.name = told.name
+        self.limit = limit
         self._commands, self._own, self._told = commands, Own(commands, told), told
         self._prefix = prefix
         self._generation = prefix + "g"
@@ -272,7 +301,9 @@ class _Entries:
         Each is given entries whose commands are collected.
         """
         commands = cast("Commands", _Collected())
-        collected = _Entries(commands, prefix=self._prefix, cluster=self._cluster, told=self._told)
+        collected = _Entries(
+            commands, prefix=self._prefix, cluster=self._cluster, told=self._told, limit=self.limit
+        )
         questions = [_Question(ask(collected)) for ask in asks]
         for question in questions:
             question.go_on()

@@ -40,7 +40,7 @@ class Stats:
     """Results not stored: something was invalidated meanwhile, the transaction had changes of its own, or the
     primary was away."""
     oversized: int = 0
-    """Results not stored: larger than the back end takes."""
+    """Results not stored: larger than the back end takes, or is to take (``max_value_size``)."""
     passes: int = 0
     """Pages that were not for everybody, and so neither looked up nor stored (see :meth:`Cache.response`)."""
     bypasses: int = 0
