@@ -59,12 +59,13 @@ class Bar:
         self._columns.stop()
 
     def update(self, done: int, total: int | None, note: str) -> None:
-        self._columns.update(
-            self._task,
-            completed=done,
-            total=total,
-            description=f"{self._title}: {note}" if note else self._title,
-        )
+        # Of a narrow terminal the numbers get all there is.
+        text = f"{self._title}: {note}" if note and self._columns.console.width >= 80 else self._title
+        self._columns.update(self._task, completed=done, total=total, description=text)
+
+    def refresh(self) -> None:
+        """Draw now; it is drawn ten times a second anyway."""
+        self._columns.refresh()
 
 
 class Lines:
