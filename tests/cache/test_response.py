@@ -15,9 +15,11 @@ import pytest
 from fastapi import APIRouter, BackgroundTasks, Depends, FastAPI, Query, Request, Response, Security
 from fastapi.responses import HTMLResponse, JSONResponse, StreamingResponse
 from fastapi.security import APIKeyHeader
+from flask.views import MethodView
 from pydantic import BaseModel
 from starlette.applications import Starlette
 from starlette.background import BackgroundTask
+from starlette.endpoints import HTTPEndpoint
 from starlette.exceptions import HTTPException
 from starlette.middleware.base import BaseHTTPMiddleware
 from starlette.middleware.sessions import SessionMiddleware
@@ -357,6 +359,58 @@ async def test_what_cannot_enter_the_key_is_told(cache: Cache, caplog: pytest.Lo
     assert "ignore=[...]" in told
     with pytest.raises(ConfigurationError, match=r"ignore=\['row'\]: .*known has no such parameter"):
         cache.response(ttl=60, ignore=["row"])(known.__wrapped__)
+
+
+async def test_view_classes(cache: Cache) -> None:
+    """30. What a method is called on is no part of the key; what a dependency gives for it is."""
+    runs: Runs = []
+    key = APIKeyHeader(name="x-api-key")
+
+    class Home(HTTPEndpoint):
+        @cache.response(ttl=60)
+        async def get(self, request: Request) -> PlainTextResponse:
+            runs.append("starlette")
+            return PlainTextResponse("home")
+
+    class Book(MethodView):
+        @cache.response(ttl=60)
+        def get(self, number: int) -> str:
+            runs.append(f"flask {number}")
+            return str(number)
+
+    app, plain = FastAPI(routes=[Route("/home", Home)]), flask.Flask(__name__)
+    plain.add_url_rule("/<int:number>", view_func=Book.as_view("book"))
+
+    class Account:
+        @app.get("/account")
+        @cache.response(ttl=60)
+        async def page(self: Annotated[str, Security(key)]) -> str:  # type: ignore[misc]
+            runs.append(self)
+            return self
+
+    async with client(app) as browser:
+        for _ in range(2):
+            assert (await browser.get("/home")).text == "home"
+            for user in ("ann", "bob"):
+                assert (await browser.get("/account", headers={"x-api-key": user})).json() == user
+    with plain.test_client() as visitor:
+        assert [visitor.get(f"/{number}").text for number in (1, 2, 1, 2)] == ["1", "2", "1", "2"]
+    assert runs == ["starlette", "ann", "bob", "flask 1", "flask 2"]
+
+
+def test_what_a_decorator_gives_by_place_has_its_parameters_name(cache: Cache) -> None:
+    """30. So it can be named in `ignore`; what is not enters the key, also beyond the parameters."""
+    app, runs = flask.Flask(__name__), []
+
+    @cache.response(ttl=60, ignore=["catalogue"])
+    def page(catalogue: object, *words: str) -> str:
+        runs.append(words)
+        return " ".join(words)
+
+    with app.test_request_context("/"):
+        made = [page(object(), *words) for words in (["a"], ["a", "b"], ["a"], ["a", "b"])]
+    assert [one.get_data(as_text=True) for one in made] == ["a", "a b", "a", "a b"]  # type: ignore[attr-defined]
+    assert runs == [("a",), ("a", "b")]
 
 
 async def test_one_visitors_response_never_reaches_those_who_waited(cache: Cache) -> None:

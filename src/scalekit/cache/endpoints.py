@@ -8,8 +8,8 @@ Rules about what is kept: :mod:`scalekit.cache.response`.
 * What is not kept goes to the one caller whose request made it, never to those who wait for it: each of them
   runs the function for itself. So it is with an error, if it may be one visitor's.
 * What the function is given besides, by dependencies or decorators, enters the key: it may be one visitor's.
-  Sessions and requests do not, nor what is named in ``ignore``. What has no stable spelling cannot, and then
-  nothing is kept.
+  Sessions and requests do not, nor the ``self`` that a method of a view class is called on, nor what is named
+  in ``ignore``. What has no stable spelling cannot, and then nothing is kept.
 * A call outside of a request runs the function, as without a cache.
 """
 
@@ -18,7 +18,7 @@ import logging
 import re
 import sys
 import time
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from functools import partial, update_wrapper
 from hashlib import blake2b
 from types import FunctionType
@@ -27,7 +27,7 @@ from urllib.parse import quote, unquote_to_bytes
 
 from scalekit._options import check_items
 from scalekit._steps import Steps, run, run_async
-from scalekit.cache.functions import is_callers_own
+from scalekit.cache.functions import decorated, is_callers_own
 from scalekit.cache.response import Kept, Rules, answer, is_whole, keep, objection, refusal, variant
 from scalekit.cache.spelling import Unspeakable, spell
 from scalekit.errors import ConfigurationError
@@ -137,7 +137,7 @@ class Pages:
         self._lookup: Any = decorator(_lookup_async if colour == "async" else _lookup_sync)
 
     def serve(
-        self, exchange: Exchange, call: Callable[[], Any], *, given: Mapping[str, Any] | None = None
+        self, exchange: Exchange, call: Callable[[], Any], *, given: Sequence[tuple[str, Any]] = ()
     ) -> Steps[Any]:
         """The response to a request; ``call`` runs the function with what it is ``given``."""
         why = self._objection(exchange)
@@ -179,14 +179,14 @@ class Pages:
             why = "the session was read"
         return why or refusal(200, exchange.given, self.rules)
 
-    def _asked(self, given: Mapping[str, Any]) -> str:
+    def _asked(self, given: Iterable[tuple[str, Any]]) -> str:
         """What the function is given, as a part of the key.
 
         Raises:
             Unspeakable: something in it has no stable spelling; the message says what.
         """
         digest = blake2b(digest_size=16)
-        for name, value in given.items():
+        for name, value in given:
             if name not in self.rules.ignore and not is_callers_own(type(value)):
                 try:
                     digest.update(spell((name, value)))
@@ -341,25 +341,35 @@ class ResponseDecorator:
         pages = self.pages(f"{function.__module__}.{function.__qualname__}", colour)
         find = _finder(function, colour)
         wrap = _wrap_async if colour == "async" else _wrap_sync
-        cached = wrap(function, pages, find.exchange)
+        cached = wrap(function, pages, find.exchange, _Given(function))
         update_wrapper(cached, function)
         find.sign(cached)
         return cached
 
 
-def _by_name(args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
-    """What a function is called with; frameworks give nearly all of it by name."""
-    return {**{f"argument {place}": value for place, value in enumerate(args)}, **kwargs}
+class _Given:
+    """What a function is called with, by name: frameworks give nearly all of it so."""
+
+    def __init__(self, function: FunctionType) -> None:
+        kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+        parameters = inspect.signature(function).parameters
+        self._names = [name for name, value in parameters.items() if value.kind in kinds]
+        # By keyword it is what a dependency has made, with the visitor in it perhaps.
+        self._first = 1 if decorated(function).takes_self else 0
+
+    def __call__(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[tuple[str, Any]]:
+        names = [*self._names, *(f"argument {place}" for place in range(len(self._names), len(args)))]
+        return [*zip(names[self._first :], args[self._first :], strict=False), *kwargs.items()]
 
 
-def _wrap_async(function: Callable[..., Any], pages: Pages, find: Callable[..., Any]) -> Any:
+def _wrap_async(function: Callable[..., Any], pages: Pages, find: Callable[..., Any], given: _Given) -> Any:
     async def cached(*args: Any, **kwargs: Any) -> Any:
         exchange = find(args, kwargs)
         if exchange is None:
             pages.tell("a call", _NO_REQUEST)
             return await function(*args, **kwargs)
         call = partial(function, *args, **kwargs)
-        return await run_async(pages.serve(exchange, call, given=_by_name(args, kwargs)))
+        return await run_async(pages.serve(exchange, call, given=given(args, kwargs)))
 
     async def invalidate(*paths: str) -> None:
         await pages._cache.invalidate_tags(*pages.tags(paths))
@@ -368,14 +378,14 @@ def _wrap_async(function: Callable[..., Any], pages: Pages, find: Callable[..., 
     return cached
 
 
-def _wrap_sync(function: Callable[..., Any], pages: Pages, find: Callable[..., Any]) -> Any:
+def _wrap_sync(function: Callable[..., Any], pages: Pages, find: Callable[..., Any], given: _Given) -> Any:
     def cached(*args: Any, **kwargs: Any) -> Any:
         exchange = find(args, kwargs)
         if exchange is None:
             pages.tell("a call", _NO_REQUEST)
             return function(*args, **kwargs)
         call = partial(function, *args, **kwargs)
-        return run(pages.serve(exchange, call, given=_by_name(args, kwargs)))
+        return run(pages.serve(exchange, call, given=given(args, kwargs)))
 
     def invalidate(*paths: str) -> None:
         pages._cache.invalidate_tags_sync(*pages.tags(paths))
