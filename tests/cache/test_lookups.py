@@ -214,6 +214,27 @@ async def test_who_asks_for_one_key_at_once_gets_copies_of_one_reading() -> None
     assert [len(result) for result in results] == [1] * 5 + [2] + [1] * 26
 
 
+async def test_who_waits_for_one_run_gets_copies_of_one_reading() -> None:
+    """On a cold key: however many wait, no more is read, and each list is its own."""
+    cache = Cache(Recorder())
+    everybody = 0
+
+    @cache.query(ttl=60)
+    async def query(callers: int) -> list[Counted]:
+        while cache.stats().waits < everybody:
+            await asyncio.sleep(0)
+        return [Counted(callers)]
+
+    reads = []
+    for callers in (2, 32):
+        read.clear()
+        everybody += callers - 1
+        results = await asyncio.gather(*(query(callers) for _ in range(callers)))
+        reads.append(len(read))
+        assert len({*map(id, results)}) == callers
+    assert reads[0] == reads[1]
+
+
 async def test_what_can_change_further_down_is_read_for_each() -> None:
     """Nothing that one caller changes is another one's."""
     cache = Cache(Recorder())

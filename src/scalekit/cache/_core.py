@@ -32,7 +32,7 @@ from scalekit.cache.backend import Lookup
 from scalekit.cache.codecs import UNREADABLE, Codec
 from scalekit.cache.dirty import DirtyCount, in_registries, in_scope
 from scalekit.cache.entry import Found, Hit, Miss, Shared, judge
-from scalekit.cache.flights import ABANDONED, LATE, RELEASED, Part
+from scalekit.cache.flights import ABANDONED, LATE, RELEASED, Flight, Part
 from scalekit.cache.freshness import Plan, dice, local_end, plan
 from scalekit.cache.functions import refuse_coroutine
 from scalekit.cache.invalidation import Invalidation
@@ -57,13 +57,14 @@ _NOTHING = Miss()
 _AGAIN = object()
 
 
-def _decoded(codec: Codec, found: Found | None, payload: memoryview) -> Any:
-    """The result in ``found``. Callers who share that get copies of what the first of them has decoded."""
-    if codec.copy is None or not isinstance(found, Shared):
+def _decoded(codec: Codec, shared: Shared | Flight, payload: bytes | memoryview) -> Any:
+    """The result that ``shared`` has for several callers: each gets a copy of what the first has decoded."""
+    if codec.copy is None:
         return codec.decode(payload)
-    if found.decoded is None or found.decoded[0] is not codec:
-        found.decoded = codec, codec.decode(payload)
-    return codec.copy(found.decoded[1])
+    known = shared.decoded
+    if known is None or known[0] is not codec:
+        known = shared.decoded = codec, codec.decode(payload)
+    return codec.copy(known[1])
 
 
 class Core:
@@ -175,7 +176,7 @@ class Core:
             raise QueryTimeout(function=query.name, limit=limit or 0.0)
         if outcome is RELEASED:
             return (yield from self.alone(query, call, called))
-        result: Any = _AGAIN if outcome is ABANDONED else query.codec.decode(outcome)
+        result: Any = _AGAIN if outcome is ABANDONED else _decoded(query.codec, flight, outcome)
         return result
 
     def is_apart(self, call: Call) -> bool:
@@ -260,7 +261,12 @@ class Core:
     def read_back(self, query: Query, call: Call, asked: Asked, hit: Hit) -> Steps[tuple[Any, bool]]:
         """The result of a hit, and whether it could be read."""
         try:
-            result = _decoded(query.codec, asked.found, hit.payload)
+            codec, found = query.codec, asked.found
+            result = (
+                _decoded(codec, found, hit.payload)
+                if isinstance(found, Shared)
+                else codec.decode(hit.payload)
+            )
         except UNREADABLE:
             # Not of this return type, whoever wrote it: as if it were not there.
             yield from self.or_none(query.via.entries.drop([call.key]))

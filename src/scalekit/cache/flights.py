@@ -49,10 +49,11 @@ class Flight:
     ``found`` is what its leader found in the back end (``None``: it could not be asked), ``lease`` the lease
     it took then, or found taken; ``begun`` the moment after that, when the function begins to run. What
     another process computes is read from the back end at the end of the flight: the same rules hold for it.
-    ``wanted`` is when the last call was made that is in it.
+    ``wanted`` is when the last call was made that is in it; ``decoded`` the result that the first of those
+    who share has made of the payload, and by which codec.
     """
 
-    __slots__ = ("begun", "found", "future", "lease", "owner", "place", "tags", "wanted")
+    __slots__ = ("begun", "decoded", "found", "future", "lease", "owner", "place", "tags", "wanted")
 
     def __init__(
         self, place: Any, owner: Any, future: Any, tags: tuple[str, ...], found: Found | None
@@ -61,6 +62,7 @@ class Flight:
         self.lease: Lease | None = None
         self.begun: float | None = None
         self.wanted = 0.0
+        self.decoded: tuple[object, Any] | None = None
 
     def begin(self, lease: Lease | None) -> None:
         self.lease, self.begun = lease, time.monotonic()
