@@ -30,6 +30,7 @@
     │   ├── UploadRejected                    the client's fault; ``status`` says how to answer
     │   │   ├── FileTooLarge                  413
     │   │   ├── UnsupportedMediaType          415
+    │   │   ├── FileRefused                   422; a scanner found something in it
     │   │   └── MalformedUpload               400
     │   │       ├── ChecksumMismatch          400; the content is not what was promised
     │   │       └── MissingPart (KeyError)    400; a form without what the application asked for
@@ -244,11 +245,12 @@ class ObjectExists(StorageError):
 
 
 class ObjectMissing(StorageError, LookupError):
-    """An object that was to be copied from is not there."""
+    """An object that was to be copied from is not there, or not any more as it was."""
 
-    def __init__(self, key: str) -> None:
+    def __init__(self, key: str, *, changed: bool = False) -> None:
         self.key = key
-        super().__init__(f"there is no object {key!r} to copy from")
+        what = "has changed since it was looked at" if changed else "is not there"
+        super().__init__(f"the object {key!r}, which was to be copied from, {what}")
 
 
 class UploadRejected(StorageError):
@@ -287,6 +289,16 @@ class ChecksumMismatch(MalformedUpload):
     def __init__(self, *, expected: str, found: str) -> None:
         self.expected, self.found = expected, found
         super().__init__(f"the content has the checksum {found}, not {expected}; send it again")
+
+
+class FileRefused(UploadRejected):
+    """A scanner found something in the file: ``found`` is what it said, for logs, not for the client."""
+
+    status = 422
+
+    def __init__(self, key: str, found: str) -> None:
+        self.key, self.found = key, found
+        super().__init__("the file was refused by the scanner")
 
 
 class MissingPart(MalformedUpload, KeyError):

@@ -67,3 +67,14 @@ async def test_a_copy_is_the_same() -> None:
     await storage.put("a", b"{}", content_type="application/json", filename="figures.json")
     copied = await storage.copy("a", "b")
     assert (copied.content_type, copied.filename) == ("application/json", "figures.json")
+
+
+async def test_a_copy_of_what_was_seen(storage: Storage) -> None:
+    """What was replaced since it was looked at is not copied; what was not, is."""
+    seen = await storage.put("a.txt", b"harmless")
+    await storage.copy("a.txt", "b.txt", etag=seen.etag)
+    await storage.put("a.txt", b"something else", overwrite=True)
+    with pytest.raises(ObjectMissing, match="changed"):
+        await storage.copy("a.txt", "c.txt", etag=seen.etag)
+    assert await storage.stat("c.txt") is None
+    assert await storage.read("b.txt") == b"harmless"

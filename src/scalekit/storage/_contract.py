@@ -248,24 +248,34 @@ class Storage(ABC):
                 key, content, content_type=content_type, overwrite=overwrite, filename=filename
             )
 
-    async def copy(self, source: str, key: str, *, overwrite: bool = False) -> Stored:
+    async def copy(
+        self, source: str, key: str, *, overwrite: bool = False, etag: str | None = None
+    ) -> Stored:
         """Store under ``key`` what ``source`` contains, with its type and file name. ``source`` stays.
 
+        Args:
+            etag: of what was seen of ``source``; if it contains something else by now, it is not copied.
+
         Raises:
-            ObjectMissing: there is no ``source``.
+            ObjectMissing: there is no ``source``, or not with this ``etag``.
             InvalidKey, ObjectExists, UploadFailed: as for :meth:`put`.
         """
         check_sources(key, [source])
-        there = await self.stat(source)
-        if there is None:
+        opened = await self.open(source)
+        if opened is None:
             raise ObjectMissing(source)
-        return await self.compose(
-            key,
-            [source],
-            content_type=there.content_type,
-            overwrite=overwrite,
-            filename=there.filename,
-        )
+        async with opened:
+            there = opened.stored
+            if etag not in (None, there.etag):
+                raise ObjectMissing(source, changed=True)
+            return await self.put(
+                key,
+                opened,
+                content_type=there.content_type,
+                overwrite=overwrite,
+                size=there.size,
+                filename=there.filename,
+            )
 
     def scoped(self, prefix: str) -> Storage:
         """The objects under ``prefix``, such as ``"tenants/7/"``, as a storage of their own.

@@ -97,7 +97,8 @@ class Composition:
                 )
             except CLIENT_ERRORS as error:
                 if code_of(error) in ("NoSuchKey", "PreconditionFailed"):
-                    raise ObjectMissing(copy.source.key) from error
+                    changed = code_of(error) != "NoSuchKey"
+                    raise ObjectMissing(copy.source.key, changed=changed) from error
                 raise target.failed(error) from error
         copied = answer["CopyPartResult"]
         checksum = kept_crc32(copied)

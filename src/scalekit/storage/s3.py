@@ -36,7 +36,7 @@ from scalekit.storage._contract import (
 from scalekit.storage._disposition import content_disposition
 from scalekit.storage._media_types import UNKNOWN, content_type_for, extension_for, type_for
 from scalekit.storage._s3_client import Clients, factory
-from scalekit.storage._s3_compose import Composition, planned
+from scalekit.storage._s3_compose import Composition, Copy, planned
 from scalekit.storage._s3_digests import kept_crc32
 from scalekit.storage._s3_errors import code_of, place, reading, status_of
 from scalekit.storage._s3_multipart import MIN_PART_SIZE
@@ -181,17 +181,34 @@ class S3Storage(Storage):
     ) -> Stored:
         check_sources(key, sources)
         target = await self._target(key, content_type, filename, overwrite)
-        found = []
-        for source in sources:
-            stored = await self.stat(source)
-            if stored is None:
-                raise ObjectMissing(source)
-            found.append(stored)
+        found = [await self._there(source) for source in sources]
         copies = planned(found, equal_parts=target.profile.equal_parts)
         if copies is None:
             return await super().compose(
                 key, sources, content_type=content_type, overwrite=overwrite, filename=filename
             )
+        return await self._composed(target, copies)
+
+    async def copy(
+        self, source: str, key: str, *, overwrite: bool = False, etag: str | None = None
+    ) -> Stored:
+        check_sources(key, [source])
+        there = await self._there(source)
+        if etag not in (None, there.etag):
+            raise ObjectMissing(source, changed=True)
+        target = await self._target(key, there.content_type, there.filename, overwrite)
+        copies = planned([there], equal_parts=target.profile.equal_parts)
+        if copies is None:
+            return await super().copy(source, key, overwrite=overwrite, etag=there.etag)
+        return await self._composed(target, copies)
+
+    async def _there(self, key: str) -> Stored:
+        stored = await self.stat(key)
+        if stored is None:
+            raise ObjectMissing(key)
+        return stored
+
+    async def _composed(self, target: Target, copies: Sequence[Copy]) -> Stored:
         composition = Composition(target=target, copies=copies, name=self._name, concurrency=self.concurrency)
         return await composition.run()
 

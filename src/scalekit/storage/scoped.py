@@ -99,6 +99,14 @@ class ScopedStorage(Storage):
         async for leftover in self.storage.leftovers(before, self.prefix + prefix):
             yield replace(leftover, name=leftover.name.removeprefix(self.prefix))
 
+    async def copy(
+        self, source: str, key: str, *, overwrite: bool = False, etag: str | None = None
+    ) -> Stored:
+        stored = await self.storage.copy(
+            self._whole(source), self._whole(key), overwrite=overwrite, etag=etag
+        )
+        return self._own(stored)
+
     async def url(self, key: str) -> str:
         return await self.storage.url(self._whole(key))
 

@@ -110,9 +110,9 @@ class SyncStorage:
             )
         )
 
-    def copy(self, source: str, key: str, *, overwrite: bool = False) -> Stored:
+    def copy(self, source: str, key: str, *, overwrite: bool = False, etag: str | None = None) -> Stored:
         """See :meth:`scalekit.storage.Storage.copy`."""
-        return self._run(lambda: self.storage.copy(source, key, overwrite=overwrite))
+        return self._run(lambda: self.storage.copy(source, key, overwrite=overwrite, etag=etag))
 
     def scoped(self, prefix: str) -> "SyncStorage":
         """See :meth:`scalekit.storage.Storage.scoped`."""

@@ -240,8 +240,12 @@ class FaultyStorage(Storage):
             ),
         )
 
-    async def copy(self, source: str, key: str, *, overwrite: bool = False) -> Stored:
-        return await self._call("copy", key, lambda: self.storage.copy(source, key, overwrite=overwrite))
+    async def copy(
+        self, source: str, key: str, *, overwrite: bool = False, etag: str | None = None
+    ) -> Stored:
+        return await self._call(
+            "copy", key, lambda: self.storage.copy(source, key, overwrite=overwrite, etag=etag)
+        )
 
     async def url(self, key: str) -> str:
         return await self._call("url", key, lambda: self.storage.url(key))

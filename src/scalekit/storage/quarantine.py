@@ -1,0 +1,200 @@
+"""``Quarantine``: a storage whose objects a scanner has seen before anybody can read them.
+
+Rules:
+
+* What is written goes to a place of its own first, which no method of this storage shows. The scanner reads
+  it there. Only what it lets pass gets its key, and exactly what it has read: a copy of what was put there
+  since is refused. So what it refuses was never readable, whatever else happened.
+* A promotion that was cut off is done again by whoever asks again, as often as they like, with one result.
+* What is refused is removed. What nobody promoted stays where it waits until it is swept.
+"""
+
+import logging
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from contextlib import aclosing
+from datetime import datetime
+from functools import partial
+from typing import TypeAlias
+
+from scalekit.errors import (
+    BackendError,
+    FileRefused,
+    InvalidKey,
+    ObjectExists,
+    ObjectMissing,
+    StorageError,
+)
+from scalekit.storage._contract import Leftover, Opened, SignedURL, Source, Storage, Stored
+from scalekit.storage._shield import settle
+from scalekit.storage.checksums import Checksum, hasher
+from scalekit.storage.keys import check_key, check_scope, random_key
+
+_log = logging.getLogger("scalekit.storage")
+
+Scan: TypeAlias = Callable[[Stored, AsyncIterator[bytes]], Awaitable[str | None]]
+"""``await scan(stored, chunks)``: what was found in the content, or ``None`` if it may pass.
+
+What it raises is the caller's, and leaves the object where it waits. It need not read to the end.
+"""
+
+
+class Quarantine(Storage):
+    """The objects of ``storage`` that have passed ``scan``, and the way there.
+
+    Use it wherever a storage is wanted: the files of a form, say, are scanned before they are there. What
+        comes
+    in by other ways, resumable or from a browser to S3 directly, is written to :attr:`waiting` and promoted.
+
+    Args:
+        storage: any storage; readers who are handed it see what waits as well, under its prefix.
+        scan: see :data:`Scan`.
+        prefix: where objects wait; ends with a slash.
+
+    Raises:
+        InvalidKey: a ``prefix`` that is none.
+    """
+
+    def __init__(self, storage: Storage, *, scan: Scan, prefix: str = "quarantine/") -> None:
+        self.storage = storage
+        self.scan = scan
+        self.prefix = check_scope(prefix)
+        self.waiting = storage.scoped(prefix)
+        """The storage of what waits, and of what was never asked for again."""
+        self.base_url = storage.base_url
+
+    async def put(
+        self,
+        key: str,
+        source: Source,
+        *,
+        content_type: str | None = None,
+        overwrite: bool = False,
+        size: int | None = None,
+        checksum: Checksum | None = None,
+        filename: str | None = None,
+    ) -> Stored:
+        """As :meth:`Storage.put`; raises :class:`~scalekit.errors.FileRefused` for what ``scan`` refuses."""
+        self._check(key)
+        if not overwrite and await self.storage.stat(key) is not None:
+            raise ObjectExists(key)
+        name = f"{random_key()}/{key.rpartition('/')[2]}"
+        await self.waiting.put(
+            name, source, content_type=content_type, size=size, checksum=checksum, filename=filename
+        )
+        try:
+            return await self._pass(name, key, overwrite=overwrite)
+        finally:
+            (await settle(self._drop(name))).raise_if_cancelled()
+
+    async def promote(self, key: str, *, to: str | None = None) -> Stored:
+        """Scan what waits under ``key``, and give it the key ``to``, by default the same.
+
+        Any number of servers may do so, and again after one of them died: all get what is there in the end.
+
+        Raises:
+            FileRefused: ``scan`` found something; the object is gone.
+            ObjectMissing: nothing waits there, and nothing was promoted.
+            ObjectExists: there is an object with another content.
+        """
+        target = self._check(key if to is None else to)
+        try:
+            stored = await self._pass(key, target, overwrite=False)
+        except ObjectExists:
+            if await self._differ(key, target):
+                raise
+            stored = await self._promoted(key, target)
+        except ObjectMissing:
+            stored = await self._promoted(key, target)
+        except FileRefused:
+            await self._drop(key)
+            raise
+        await self._drop(key)
+        return stored
+
+    async def copy(
+        self, source: str, key: str, *, overwrite: bool = False, etag: str | None = None
+    ) -> Stored:
+        # It has passed already.
+        return await self.storage.copy(self._check(source), self._check(key), overwrite=overwrite, etag=etag)
+
+    async def open(self, key: str, *, offset: int = 0, length: int | None = None) -> Opened | None:
+        return await self.storage.open(self._check(key), offset=offset, length=length)
+
+    async def stat(self, key: str) -> Stored | None:
+        return await self.storage.stat(self._check(key))
+
+    async def delete(self, key: str) -> None:
+        await self.storage.delete(self._check(key))
+
+    async def list(self, prefix: str = "") -> AsyncGenerator[Stored, None]:
+        async with aclosing(self.storage.list(prefix)) as entries:
+            async for stored in entries:
+                if not stored.key.startswith(self.prefix):
+                    yield stored
+
+    async def url(self, key: str) -> str:
+        return await self.storage.url(self._check(key))
+
+    async def signed_url(self, key: str, *, filename: str | None = None) -> SignedURL | None:
+        return await self.storage.signed_url(self._check(key), filename=filename)
+
+    async def leftovers(self, before: datetime, prefix: str = "") -> AsyncGenerator[Leftover, None]:
+        async with aclosing(self.storage.leftovers(before, prefix)) as leftovers:
+            async for leftover in leftovers:
+                yield leftover
+        async with aclosing(self.waiting.list(prefix)) as entries:
+            async for stored in entries:
+                if stored.modified < before:
+                    yield Leftover(
+                        kind="object in quarantine",
+                        name=stored.key,
+                        modified=stored.modified,
+                        size=stored.size,
+                        remove=partial(self.waiting.delete, stored.key),
+                    )
+
+    async def aclose(self) -> None:
+        await self.storage.aclose()
+
+    def _check(self, key: str) -> str:
+        if check_key(key).startswith(self.prefix):
+            raise InvalidKey(key, f"is in {self.prefix!r}, where what was not scanned waits")
+        return key
+
+    async def _pass(self, name: str, key: str, *, overwrite: bool) -> Stored:
+        opened = await self.waiting.open(name)
+        if opened is None:
+            raise ObjectMissing(name)
+        async with opened:
+            found = await self.scan(opened.stored, aiter(opened))
+        if found is not None:
+            raise FileRefused(key, found)
+        return await self.storage.copy(self.prefix + name, key, overwrite=overwrite, etag=opened.stored.etag)
+
+    async def _drop(self, name: str) -> None:
+        try:
+            await self.waiting.delete(name)
+        except (StorageError, BackendError) as error:
+            # Nobody can read it, and a sweep will find it.
+            _log.warning("%r stays in quarantine: %s", name, type(error).__name__)
+
+    async def _promoted(self, name: str, key: str) -> Stored:
+        stored = await self.storage.stat(key)
+        if stored is None:
+            raise ObjectMissing(name)
+        return stored
+
+    async def _differ(self, name: str, key: str) -> bool:
+        mine = await _digest(await self.waiting.open(name))
+        # What does not wait any more, another server has promoted meanwhile.
+        return mine is not None and mine != await _digest(await self.storage.open(key))
+
+
+async def _digest(opened: Opened | None) -> bytes | None:
+    if opened is None:
+        return None
+    running = hasher("sha256")
+    async with opened:
+        async for chunk in opened:
+            running.update(chunk)
+    return running.digest()
