@@ -1,61 +1,33 @@
 """TusUploads: resumable uploads that any server can go on with."""
 
 import asyncio
-import base64
-import hashlib
-import subprocess
-import sys
 from collections.abc import AsyncGenerator
-from pathlib import Path
-from typing import Any
 
-import httpx
 import pytest
 
 from scalekit.errors import ConfigurationError
-from scalekit.storage import FileStorage, MemoryStorage, Source, Storage, Stored, UploadedFile
-from scalekit.storage.tus import TusUploads
-from tests.storage.helpers import PNG, eventually
-
-SECRET = "a secret of at least 16 bytes"
-TUS = {"tus-resumable": "1.0.0"}
-PATCH = TUS | {"content-type": "application/offset+octet-stream"}
-
-
-def client_of(app: Any) -> httpx.AsyncClient:
-    return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test")
-
-
-def metadata(**pairs: str) -> str:
-    return ",".join(f"{name} {base64.b64encode(value.encode()).decode()}" for name, value in pairs.items())
-
-
-async def create(client: httpx.AsyncClient, length: int, **pairs: str) -> str:
-    headers = TUS | {"upload-length": str(length)}
-    if pairs:
-        headers["upload-metadata"] = metadata(**pairs)
-    answer = await client.post("/", headers=headers)
-    assert answer.status_code == 201
-    return answer.headers["location"]
-
-
-async def patch(client: httpx.AsyncClient, url: str, offset: int, content: Any) -> httpx.Response:
-    return await client.patch(url, headers=PATCH | {"upload-offset": str(offset)}, content=content)
-
-
-async def offset_of(client: httpx.AsyncClient, url: str) -> int:
-    answer = await client.head(url, headers=TUS)
-    assert answer.status_code == 200
-    assert answer.headers["cache-control"] == "no-store"
-    return int(answer.headers["upload-offset"])
-
-
-async def keys(storage: Storage) -> list[str]:
-    return [stored.key async for stored in storage.list()]
+from scalekit.storage import MemoryStorage, Storage, UploadedFile
+from scalekit.storage.tus import FinishedUpload, TusUploads
+from tests.storage.helpers import PNG
+from tests.storage.tus_requests import (
+    PATCH,
+    SECRET,
+    TUS,
+    Broken,
+    Clock,
+    client_of,
+    create,
+    head,
+    in_chunks,
+    keys,
+    metadata,
+    offset_of,
+    patch,
+)
 
 
 async def test_a_file_in_pieces_over_two_servers(storage: Storage) -> None:
-    """Pieces sent to two servers in turn become one object with a random key; the pieces are gone."""
+    """20. Pieces sent to two servers in turn become one object with a random key; the pieces are gone."""
     done: list[UploadedFile] = []
 
     async def on_complete(file: UploadedFile) -> None:
@@ -90,178 +62,88 @@ async def test_a_file_in_pieces_over_two_servers(storage: Storage) -> None:
 
 
 async def test_a_broken_connection_keeps_what_arrived() -> None:
-    """What had arrived when the client went away is kept, and the upload goes on from there."""
+    """20. What had arrived when the client went away is kept, and the upload goes on from there."""
     storage = MemoryStorage()
     app = TusUploads(storage, secret_key=SECRET)
     content = PNG * 4
     async with client_of(app) as client:
         url = await create(client, len(content))
-        messages: list[dict[str, Any]] = [
-            {"type": "http.request", "body": content[:5000], "more_body": True},
-            {"type": "http.disconnect"},
-        ]
-        sent: list[Any] = []
-
-        async def receive() -> Any:
-            return messages.pop(0)
-
-        async def send(message: Any) -> None:
-            sent.append(message)
-
-        headers = [
-            (name.encode(), value.encode()) for name, value in (PATCH | {"upload-offset": "0"}).items()
-        ]
-        await app({"type": "http", "method": "PATCH", "path": url, "headers": headers}, receive, send)
+        await Broken(content[:5000]).patch(app, url, 0)
         assert await offset_of(client, url) == 5000
         assert (await patch(client, url, 5000, content[5000:])).status_code == 204
     [key] = await keys(storage)
     assert await storage.read(key) == content
 
 
-async def test_a_stale_server_is_fenced() -> None:
-    """Two servers append at one offset: one wins, the other is told so, and the object is the winner's."""
+async def test_a_long_body_is_stored_while_it_arrives() -> None:
+    """20. One PATCH of many pieces: another server tells how far it is before it has ended."""
     storage = MemoryStorage()
-    app = TusUploads(storage, secret_key=SECRET)
-    content = b"A" * 5000
-    resume = asyncio.Event()
+    mine, other = (client_of(TusUploads(storage, secret_key=SECRET, piece_size=1000)) for _ in range(2))
+    content, seen = PNG * 3, list[int]()
+    url = await create(mine, len(content))
 
-    async def slow() -> AsyncGenerator[bytes, None]:
-        yield b"B" * 2000
-        await resume.wait()
-        yield b"B" * 3000
+    async def body() -> AsyncGenerator[bytes, None]:
+        for start in range(0, len(content), 700):
+            yield content[start : start + 700]
+            seen.append(await offset_of(other, url))
 
+    assert (await patch(mine, url, 0, body())).status_code == 204
+    # A chunk is taken when there is room, so what was yielded last is not yet stored.
+    assert seen[:5] == [0, 1000, 2000, 2000, 3000]
+    [key] = await keys(storage)
+    assert await storage.read(key) == content
+
+
+async def test_a_slow_body_is_stored_by_the_clock() -> None:
+    """20. On a slow line a piece is stored before it is full, so that a killed server takes little along."""
+    storage = MemoryStorage()
+    app = TusUploads(storage, secret_key=SECRET, piece_seconds=10)
+    clock = Clock(app)
     async with client_of(app) as client:
-        url = await create(client, len(content))
-        stale = asyncio.create_task(patch(client, url, 0, slow()))
-        await asyncio.sleep(0)
-        assert (await patch(client, url, 0, content[:1000])).status_code == 204
-        assert (await patch(client, url, 1000, content[1000:])).status_code == 204
-        resume.set()
-        assert (await stale).status_code == 409
-        assert await offset_of(client, url) == len(content)
-        [key] = await keys(storage)
-        assert await storage.read(key) == content
+        url = await create(client, 10_000)
+
+        async def body() -> AsyncGenerator[bytes, None]:
+            for _ in range(4):
+                clock.seconds += 6
+                yield b"x" * 2000
+
+        await patch(client, url, 0, body())
+        stem = [key.rpartition(".p")[2] for key in await keys(storage)]
+    assert [int(offset) for offset in stem] == [0, 6000]
 
 
-class _AnswersLate(MemoryStorage):
-    """Pieces are stored at once, and their writers told of it later."""
-
-    def __init__(self, shared: MemoryStorage) -> None:
-        super().__init__()
-        self._objects = shared._objects
-        self.stored, self.answer = asyncio.Event(), asyncio.Event()
-
-    async def put(self, key: str, source: Source, **options: Any) -> Stored:
-        stored = await super().put(key, source, **options)
-        self.stored.set()
-        await self.answer.wait()
-        return stored
-
-
-@pytest.mark.parametrize("dies", [True, False])
-async def test_another_finishes_with_my_piece(dies: bool) -> None:
-    """A server asked by HEAD joins a piece whose writer does not know yet that it is stored.
-
-    The piece was accepted, so its PATCH is answered with 204; and if the other server died over on_complete,
-    it is called here.
-    """
-    shared, done = MemoryStorage(), []
-    late = _AnswersLate(shared)
-
-    async def on_complete(file: UploadedFile) -> None:
-        done.append(file.key)
-
-    async def fails(file: UploadedFile) -> None:
-        raise ConnectionError("killed")
-
-    mine = client_of(TusUploads(late, secret_key=SECRET, on_complete=on_complete))
-    other = client_of(TusUploads(shared, secret_key=SECRET, on_complete=fails))
-    url = await create(mine, 5)
-    writing = asyncio.create_task(patch(mine, url, 0, b"hello"))
-    await late.stored.wait()
-    if dies:
-        with pytest.raises(ConnectionError):
-            await offset_of(other, url)
-    late.answer.set()
-    assert (await writing).status_code == 204
-    [key] = await keys(shared)
-    assert done == [key]
-    assert await shared.read(key) == b"hello"
-    assert await offset_of(other, url) == 5
-
-
-async def test_asking_while_it_is_finished() -> None:
-    """However many ask while a process joins the pieces, they are joined once and nobody waits for it."""
-    joins, joining, go_on = [], asyncio.Event(), asyncio.Event()
-
-    class Slow(MemoryStorage):
-        async def put(self, key: str, source: Source, **options: Any) -> Stored:
-            if ".part" not in key:
-                joins.append(key)
-                joining.set()
-                await go_on.wait()
-            return await super().put(key, source, **options)
-
-    storage, done = Slow(), []
-
-    async def on_complete(file: UploadedFile) -> None:
-        done.append(file.key)
-
-    async with client_of(TusUploads(storage, secret_key=SECRET, on_complete=on_complete)) as client:
-        url = await create(client, len(PNG))
-        writing = asyncio.create_task(patch(client, url, 0, PNG))
-        await joining.wait()
-        assert [await offset_of(client, url) for _ in range(20)] == [len(PNG)] * 20
-        hangs_up = asyncio.create_task(patch(client, url, len(PNG), b""))
-        await asyncio.sleep(0)
-        hangs_up.cancel()
-        await asyncio.wait({hangs_up})
-        go_on.set()
-        assert (await writing).status_code == 204
-    assert len(joins) == len(done) == 1
-    assert await keys(storage) == joins
-
-
-async def test_racing_at_one_offset(storage: Storage) -> None:
-    """Of several PATCHes that arrive together at one offset, one is taken and the others get a 409."""
-    app = TusUploads(storage, secret_key=SECRET)
+async def test_a_client_that_falls_silent() -> None:
+    """20. Who sends nothing for stall_seconds is answered, and what was sent is kept."""
+    storage = MemoryStorage()
+    app = TusUploads(storage, secret_key=SECRET, stall_seconds=0.1)
     async with client_of(app) as client:
-        url = await create(client, 4000)
-        answers = await asyncio.gather(*(patch(client, url, 0, bytes([65 + n]) * 2000) for n in range(4)))
-        assert sorted(answer.status_code for answer in answers) == [204, 409, 409, 409]
-        assert await offset_of(client, url) == 2000
+        url = await create(client, 100)
+
+        async def body() -> AsyncGenerator[bytes, None]:
+            yield b"x" * 20
+            await asyncio.Event().wait()
+
+        answer = await patch(client, url, 0, body())
+        assert (answer.status_code, answer.headers["upload-offset"]) == (204, "20")
 
 
-async def test_a_server_that_died_before_it_finished(storage: Storage) -> None:
-    """All pieces are there but not the object: the next HEAD, on any server, finishes it."""
-    content = PNG * 3
-
-    class DiesFinishing(TusUploads):
-        async def _finish(self, *arguments: Any) -> None:
-            raise ConnectionError("killed")
-
-    async with client_of(DiesFinishing(storage, secret_key=SECRET)) as client:
-        url = await create(client, len(content))
-        with pytest.raises(ConnectionError):
-            await patch(client, url, 0, content)
-    done: list[UploadedFile] = []
-
-    async def on_complete(file: UploadedFile) -> None:
-        done.append(file)
-        if len(done) == 1:
-            raise ConnectionError("killed again")
-
-    async with client_of(TusUploads(storage, secret_key=SECRET, on_complete=on_complete)) as client:
-        with pytest.raises(ConnectionError):
-            await offset_of(client, url)
-        assert await offset_of(client, url) == len(content)
-    assert done[0].key == done[1].key
-    assert await keys(storage) == [done[0].key]
-    assert await storage.read(done[0].key) == content
+async def test_there_are_never_too_many_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    """9. However long, a file sent at one go fits; who sends crumbs is told to send more at a time."""
+    monkeypatch.setattr("scalekit.storage._tus_append.MAX_PIECES", 10)
+    storage = MemoryStorage()
+    async with client_of(TusUploads(storage, secret_key=SECRET, piece_size=1)) as client:
+        url = await create(client, 1000)
+        await patch(client, url, 0, in_chunks(*[b"x" * 100] * 9))
+        assert len(await keys(storage)) == 5
+        for crumb in range(5):
+            assert (await patch(client, url, 900 + crumb, b"x")).status_code == 204
+        answer = await patch(client, url, 905, b"x")
+        assert (answer.status_code, "send larger ones" in answer.text) == (413, True)
+        assert await offset_of(client, url) == 905
 
 
 async def test_creation_with_upload_and_empty_files() -> None:
-    """The first bytes may come with the creation; a file of no bytes is finished by it."""
+    """8. The first bytes may come with the creation; a file of no bytes is finished by it."""
     storage = MemoryStorage()
     async with client_of(TusUploads(storage, secret_key=SECRET)) as client:
         answer = await client.post("/", headers=PATCH | {"upload-length": "10"}, content=b"hello")
@@ -273,8 +155,54 @@ async def test_creation_with_upload_and_empty_files() -> None:
     assert sorted(content or b"" for content in contents) == [b"", b"helloworld"]
 
 
+async def test_a_length_that_is_known_later(storage: Storage) -> None:
+    """20. Upload-Defer-Length: the length comes with a later PATCH, once, and is the same on every server."""
+    one, two = (client_of(TusUploads(storage, secret_key=SECRET, max_size=100)) for _ in range(2))
+    url = await create(one, None)
+    assert (await patch(one, url, 0, b"hello")).status_code == 204
+    answer = await head(two, url)
+    assert answer.headers["upload-defer-length"] == "1"
+    assert "upload-length" not in answer.headers
+    assert (await patch(two, url, 5, b"", upload_length="101")).status_code == 413
+    assert (await patch(two, url, 5, b"", upload_length="4")).status_code == 409
+    assert (await patch(two, url, 5, b"x", upload_length="10")).status_code == 204
+    assert (await head(one, url)).headers["upload-length"] == "10"
+    assert (await patch(one, url, 6, b"x", upload_length="11")).status_code == 409
+    assert (await patch(one, url, 6, b"worl", upload_length="10")).status_code == 204
+    [key] = [key for key in await keys(storage) if "tus/" not in key]
+    assert await storage.read(key) == b"helloxworl"
+    # One that ends with nothing more to send.
+    url = await create(one, None)
+    await patch(one, url, 0, b"hello")
+    assert (await patch(two, url, 5, b"", upload_length="5")).status_code == 204
+    assert len([key for key in await keys(storage) if "tus/" not in key]) == 2
+
+
+async def test_what_the_application_is_told() -> None:
+    """20. Metadata and user reach on_complete; HEAD gives the metadata back as they came."""
+    done: list[FinishedUpload] = []
+
+    async def on_complete(file: FinishedUpload) -> None:
+        done.append(file)
+
+    app = TusUploads(
+        MemoryStorage(), secret_key=SECRET, on_complete=on_complete, user=lambda scope: "ann", prefix="u/"
+    )
+    async with client_of(app) as client:
+        url = await create(client, 5, filename="a/b.txt", album="7", empty="")
+        assert (await head(client, url)).headers["upload-metadata"] == metadata(
+            filename="a/b.txt", album="7", empty=""
+        )
+        await patch(client, url, 0, b"hello")
+    [file] = done
+    assert (file.user, file.filename, file.content_type) == ("ann", "b.txt", "text/plain")
+    assert file.metadata == {"filename": "a/b.txt", "album": "7", "empty": ""}
+    assert await app.storage.stat(file.key) is not None
+    assert "ann" not in url
+
+
 async def test_what_is_not_accepted() -> None:
-    """A web page that calls itself a PNG is refused at its first bytes; in tiny pieces, when complete."""
+    """13. A web page that calls itself a PNG is refused at its first bytes; in tiny pieces, when complete."""
     storage = MemoryStorage()
     page = b"<html><script>" + b"x" * 3000
     async with client_of(TusUploads(storage, secret_key=SECRET, accept=["image/*"])) as client:
@@ -284,6 +212,7 @@ async def test_what_is_not_accepted() -> None:
         assert (await patch(client, url, 0, page[:3])).status_code == 204
         assert (await patch(client, url, 3, page[3:])).status_code == 415
         assert await keys(storage) == []
+        assert (await head(client, url)).status_code == 410
 
 
 @pytest.mark.parametrize(
@@ -294,19 +223,33 @@ async def test_what_is_not_accepted() -> None:
         ({"upload-length": "many"}, 400),
         ({"upload-length": "9" * 30}, 400),
         ({"upload-length": "1001"}, 413),
-        ({"upload-defer-length": "1"}, 400),
+        ({"upload-length": "\u0663"}, 400),
+        ({"upload-length": "1, 2"}, 400),
+        ({"upload-defer-length": "2"}, 400),
         ({"upload-length": "10", "upload-metadata": "filename not-base64!"}, 400),
+        ({"upload-length": "10", "upload-metadata": "a YQ==,a YQ=="}, 400),
+        ({"upload-length": "10", "upload-metadata": "a YQ==,,b YQ=="}, 400),
+        ({"upload-length": "10", "upload-metadata": "a /w=="}, 400),
+        ({"upload-length": "10", "upload-metadata": "a " + "YWFh" * 600}, 400),
         ({"upload-length": "10", "tus-resumable": "0.2.2"}, 412),
+        ({"upload-length": "10", "upload-concat": "half"}, 400),
+        ({"upload-concat": "final;"}, 400),
+        ({"upload-concat": "final;/a /b"}, 400),
+        ({"upload-concat": "final;" + "/a " * 101}, 400),
+        ({"upload-length": "10", "upload-concat": "final;/a"}, 400),
     ],
 )
 async def test_refused_creations(headers: dict[str, str], status: int) -> None:
-    """A creation that cannot be kept is refused with the status of the protocol."""
+    """11. A creation that cannot be kept is refused with the protocol's status and the cure."""
+    sent = [(name, value.encode()) for name, value in (TUS | headers).items()]
     async with client_of(TusUploads(MemoryStorage(), secret_key=SECRET, max_size=1000)) as client:
-        assert (await client.post("/", headers=TUS | headers)).status_code == status
+        answer = await client.post("/", headers=sent)
+    assert answer.status_code == status
+    assert len(answer.text) > 10
 
 
 async def test_refused_patches() -> None:
-    """Wrong offsets, types, tokens and lengths are refused, and nothing is stored for them."""
+    """11. Wrong offsets, types, tokens and lengths are refused, and nothing is stored for them."""
     storage = MemoryStorage()
     async with client_of(TusUploads(storage, secret_key=SECRET)) as client:
         url = await create(client, 10)
@@ -317,28 +260,17 @@ async def test_refused_patches() -> None:
             (good | {"content-type": "text/plain"}, b"x", 415),
             (good | {"tus-resumable": "2.0.0"}, b"x", 412),
             (good, b"x" * 11, 413),
+            (good, in_chunks(b"x" * 10, b"x"), 413),
+            (good | {"upload-length": "11"}, b"x", 409),
+            (TUS | {"content-type": PATCH["content-type"]}, b"x", 400),
         ):
             assert (await client.patch(url, headers=headers, content=content)).status_code == status
-        for token in ("/nothing", url + "x", "/" + url[5:], "/../secret"):
+        for token in ("/nothing", url + "x", "/" + url[5:], "/../secret", "/ä" + url[2:], "/a.b.c"):
             assert (await client.patch(token, headers=good, content=b"x")).status_code == 404
         assert (await client.get(url, headers=TUS)).status_code == 405
         another = client_of(TusUploads(storage, secret_key="another secret of 16 bytes"))
         assert (await another.head(url, headers=TUS)).status_code == 404
     assert await keys(storage) == []
-
-
-async def test_expired(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An upload that was not finished in time is gone; a finished one stays."""
-    storage = MemoryStorage()
-    async with client_of(TusUploads(storage, secret_key=SECRET, expires=60)) as client:
-        open_url, done_url = await create(client, 10), await create(client, 1)
-        assert (await patch(client, done_url, 0, b"x")).status_code == 204
-        import time
-
-        later = time.time() + 120
-        monkeypatch.setattr("scalekit.storage.tus.time.time", lambda: later)
-        assert (await client.head(open_url, headers=TUS)).status_code == 410
-        assert (await client.head(done_url, headers=TUS)).status_code == 200
 
 
 async def test_what_the_server_says_of_itself() -> None:
@@ -347,7 +279,16 @@ async def test_what_the_server_says_of_itself() -> None:
         answer = await client.request("OPTIONS", "/")
     assert answer.status_code == 204
     assert answer.headers["tus-version"] == answer.headers["tus-resumable"] == "1.0.0"
-    assert answer.headers["tus-extension"] == "creation,creation-with-upload,expiration"
+    assert answer.headers["tus-extension"].split(",") == [
+        "creation",
+        "creation-with-upload",
+        "creation-defer-length",
+        "termination",
+        "checksum",
+        "expiration",
+        "concatenation",
+    ]
+    assert answer.headers["tus-checksum-algorithm"] == "crc32,md5,sha1,sha256"
     assert answer.headers["tus-max-size"] == "1000"
 
 
@@ -360,63 +301,3 @@ async def test_keys_can_be_rotated() -> None:
         assert await offset_of(client, url) == 0
     with pytest.raises(ConfigurationError):
         TusUploads(storage, secret_key="short")
-
-
-_SERVER = """
-import sys, socket, uvicorn
-from starlette.applications import Starlette
-from starlette.routing import Mount
-from scalekit.storage import FileStorage
-from scalekit.storage.tus import TusUploads
-
-app = Starlette(routes=[Mount("/uploads", TusUploads(FileStorage(sys.argv[1]), secret_key=sys.argv[2]))])
-listener = socket.socket()
-listener.bind(("127.0.0.1", 0))
-print(listener.getsockname()[1], flush=True)
-uvicorn.Server(uvicorn.Config(app, log_config=None)).run(sockets=[listener])
-"""
-
-
-async def test_a_server_is_killed(tmp_path: Path) -> None:
-    """kill -9 in the middle of a PATCH: the upload goes on at another server, and no byte differs."""
-    directory = tmp_path / "media"
-    servers = [
-        subprocess.Popen(
-            [sys.executable, "-c", _SERVER, str(directory), SECRET], stdout=subprocess.PIPE, text=True
-        )
-        for _ in range(2)
-    ]
-    try:
-        clients = []
-        for server in servers:
-            assert server.stdout is not None
-            port = int(await asyncio.to_thread(server.stdout.readline))
-            clients.append(httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}"))
-        content = b"".join(hashlib.sha256(b"%d" % number).digest() for number in range(100_000))
-        answer = await clients[0].post("/uploads/", headers=TUS | {"upload-length": str(len(content))})
-        url = answer.headers["location"]
-        assert url.startswith("/uploads/")
-        assert (await patch(clients[0], url, 0, content[:1_000_000])).status_code == 204
-
-        async def never_ends() -> AsyncGenerator[bytes, None]:
-            yield content[1_000_000:2_500_000]
-            await asyncio.Event().wait()
-
-        cut_off = asyncio.create_task(patch(clients[0], url, 1_000_000, never_ends()))
-        # It has written a part of the PATCH to its temporary file, which is what is lost.
-        await eventually(lambda: any(path.stat().st_size > 0 for path in directory.glob(".scalekit-*")))
-        servers[0].kill()
-        servers[0].wait()
-        cut_off.cancel()
-        await asyncio.wait({cut_off})
-        offset = await offset_of(clients[1], url)
-        assert offset == 1_000_000
-        assert (await patch(clients[1], url, offset, content[offset:])).status_code == 204
-        for client in clients:
-            await client.aclose()
-    finally:
-        for server in servers:
-            server.kill()
-            server.communicate()
-    [stored] = [stored async for stored in FileStorage(directory).list()]
-    assert await FileStorage(directory).read(stored.key) == content

@@ -16,7 +16,7 @@ def path_below(scope: Scope) -> str:
 
 async def respond(
     send: Send,
-    status: HTTPStatus,
+    status: int,
     headers: Headers | None = None,
     *,
     text: str = "",
@@ -27,5 +27,5 @@ async def respond(
     extra: Headers = [(b"content-type", b"text/plain; charset=utf-8")] if text else []
     if status not in (HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED):
         extra.append((b"content-length", b"%d" % (len(body) if length is None else length)))
-    await send({"type": "http.response.start", "status": status.value, "headers": [*(headers or ()), *extra]})
+    await send({"type": "http.response.start", "status": int(status), "headers": [*(headers or ()), *extra]})
     await send({"type": "http.response.body", "body": body})

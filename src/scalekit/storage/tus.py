@@ -1,77 +1,89 @@
-"""``TusUploads``: resumable uploads by the tus protocol 1.0.0, behind any load balancer.
+"""Resumable uploads by the tus protocol (version 1.0.0), on any server of several, in any order.
 
-No server keeps anything about an upload. Rules:
+Each request goes to whichever server the balancer picks, and may break off. What an upload is stands in its
+signed address; how far it is stands in the storage. No server remembers anything, so that any may be killed.
 
-* The upload's address is a signed token that says how long the file is, who it will be and until when it
-  may be sent; any server with the same ``secret_key`` can go on with it.
-* Every PATCH becomes a piece in the storage (:mod:`scalekit.storage._tus_pieces`), so that a stale server is
-  fenced and the offset is where the pieces end.
-* When they are complete they become one object, ``on_complete`` is told, and only then are they removed. A
-  server that died in between leaves nothing that another, asked by HEAD, would not finish.
-* One process finishes an upload once at a time; who asks meanwhile is answered without waiting.
+Extensions: creation, creation-with-upload, creation-defer-length, termination, checksum, expiration and
+concatenation.
+
+Rules:
+
+* What a client was told is there stays there, see :mod:`scalekit.storage._tus_pieces`.
+* A client is told that its file is complete after the application was told. Until then it is told to ask
+  again (423), or waits.
+* Partial uploads are checked and handed over with the final one, and removed after it.
 """
 
-import asyncio
-import base64
-import binascii
-import json
-import secrets
-import time
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import aclosing
-from dataclasses import dataclass
-from email.utils import formatdate
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from http import HTTPStatus
 
-from itsdangerous import BadSignature
-
 from scalekit._durations import Duration, seconds
-from scalekit._signing import signer
-from scalekit.errors import FileTooLarge, MalformedUpload, ObjectExists, UnsupportedMediaType, UploadRejected
-from scalekit.storage._contract import Chunk, Storage, UploadedFile
-from scalekit.storage._media_types import SNIFF_BYTES, accepted_type, check_accept
-from scalekit.storage._request import ClientHungUp, body_of, header
+from scalekit.errors import (
+    ChecksumMismatch,
+    ConfigurationError,
+    FileTooLarge,
+    MalformedUpload,
+    ObjectExists,
+    UploadRejected,
+)
+from scalekit.storage import _tus_headers as tus
+from scalekit.storage._contract import Storage
+from scalekit.storage._media_types import check_accept
+from scalekit.storage._request import header
 from scalekit.storage._respond import path_below, respond
-from scalekit.storage._source import chained, first_chunks, limited
-from scalekit.storage._tus_pieces import Pieces, Progress
-from scalekit.storage.keys import check_prefix, clean_filename
+from scalekit.storage._tus_address import Addresses, Upload, id_of, new_id
+from scalekit.storage._tus_append import Cut, append
+from scalekit.storage._tus_describe import description_of, place_of
+from scalekit.storage._tus_finish import FinishedUpload, Finisher, OnFile
+from scalekit.storage._tus_headers import Refused, Request
+from scalekit.storage._tus_pieces import Gone, Pieces, Progress, stem_of
+from scalekit.storage._tus_sweep import Sweeper
+from scalekit.storage.checksums import ALGORITHMS
+from scalekit.storage.keys import check_prefix
 from scalekit.types import Headers, Receive, Scope, SecretKey, Send
 
-_VERSION = b"1.0.0"
-_EXTENSIONS = b"creation,creation-with-upload,expiration"
-_BODY_TYPE = "application/offset+octet-stream"
-_MAX_PIECES = 10_000
+__all__ = ["FinishedUpload", "TusUploads"]
+
+_MIB = 1024**2
 _GIB = 1024**3
-
-OnComplete = Callable[[UploadedFile], Awaitable[None]]
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Upload:
-    """What a token says."""
-
-    id: str
-    length: int
-    filename: str
-    declared: str
-    expires: int
+_CHECKSUM_MISMATCH = 460  # the protocol's own
 
 
 class TusUploads:
     """An ASGI application: ``app.mount("/uploads", TusUploads(storage, secret_key=SECRET))``.
 
-    It understands creation (also with the first bytes), HEAD, PATCH and expiration. The finished object has a
-    random key; ``on_complete`` tells the application. Who may upload is for the middleware in front to say.
+    The finished object has a random key; ``on_complete`` tells the application.
 
     Args:
         storage: where the objects go; all servers must share it.
         secret_key: signs the addresses of uploads; a list is a key ring, the last one signs.
         max_size: bytes of one file, 1 GiB by default.
         accept: media types as for :func:`scalekit.storage.forms.stream_form`, compared with the content.
-        prefix: goes before the random keys.
+        prefix: goes before the random keys. Unfinished uploads are below ``tus/``, whatever it is.
         expires: seconds or ``timedelta`` in which an upload must be finished, a day by default.
         on_complete: awaited with each finished file, at least once: again if a server died at that moment, or
-            if two servers finish the upload together.
+            if two servers finish the upload together. What it raises is answered as a failure; the next
+            request for the upload calls it again.
+        on_terminate: awaited when a client takes back a *finished* file, at least once, before the file is
+            removed. It may raise :class:`~scalekit.errors.UploadRejected` to keep it. Without it a finished
+            file stays, since the application would not learn that it is gone; only its address is given up.
+        user: called with the scope of each request, returns who is asking, as a ``str``. An address works for
+            the user that it was made for and is unknown (404) to others; ``None`` is refused (403). Without
+            it, who may upload is for the middleware in front to say, and whoever has an address can use it.
+        cors_origins: whose pages may upload, such as ``["https://shop.example"]``, or ``["*"]``; by default
+            those of the same origin. Not needed behind a middleware that answers for CORS.
+        piece_size: bytes, 8 MiB by default. What is sent at one go is stored in pieces of this size (larger
+            ones for very large files): a server that is killed loses what it has of one. S3 wants 5 MiB at
+            least; smaller ones pass through the server once more when they are put together.
+        piece_seconds: a piece that takes longer to arrive is stored as it is, 15 seconds by default.
+        stall_seconds: a client that sends nothing for so long is hung up on, 60 by default. What it sent
+            stays.
+        patience: seconds that a client waits for its file to be put together before it is told to ask again
+            (423), 20 by default. The work goes on.
+
+    Raises:
+        ConfigurationError: a size or duration below 1, a key too short, an origin or type that is none.
     """
 
     def __init__(
@@ -83,192 +95,198 @@ class TusUploads:
         accept: Sequence[str] = ("*/*",),
         prefix: str = "",
         expires: Duration = 24 * 3600,
-        on_complete: OnComplete | None = None,
+        on_complete: OnFile | None = None,
+        on_terminate: OnFile | None = None,
+        user: Callable[[Scope], str | None] | None = None,
+        cors_origins: Sequence[str] = (),
+        piece_size: int = 8 * _MIB,
+        piece_seconds: Duration = 15,
+        stall_seconds: Duration = 60,
+        patience: Duration = 20,
     ) -> None:
+        for name, size in (("max_size", max_size), ("piece_size", piece_size)):
+            if size < 1:
+                raise ConfigurationError(f"{name}={size}; give at least 1 byte")
         self.storage = storage
         self.max_size = max_size
         self.accept = check_accept(accept)
         self.prefix = check_prefix(prefix)
         self.expires = int(seconds(expires, name="expires", minimum=1))
-        self.on_complete = on_complete
-        self._signer = signer(secret_key, salt="scalekit.storage.tus")
-        self._finishing: dict[str, asyncio.Task[None]] = {}
+        self.on_terminate = on_terminate
+        self.user = user
+        self._cors = tus.Cors(cors_origins)
+        self._cut = Cut(
+            size=piece_size,
+            seconds=seconds(piece_seconds, name="piece_seconds", minimum=0.1),
+            stall=seconds(stall_seconds, name="stall_seconds", minimum=0.1),
+        )
+        self._addresses = Addresses(secret_key, prefix=self.prefix)
+        waits = seconds(patience, name="patience")
+        self._finisher = Finisher(
+            storage, prefix=self.prefix, accept=self.accept, on_complete=on_complete, patience=waits
+        )
+        self._sweeper = Sweeper(storage, self._finisher.tell, lambda: self._cut.now())
+
+    async def sweep(self) -> int:
+        """Remove what is left of uploads that expired more than an hour ago. Returns of how many.
+
+        Each server does so by itself, once an hour, when an upload begins.
+        """
+        return await self._sweeper.sweep()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             raise RuntimeError(f"TusUploads answers HTTP requests, not {scope['type']!r}")
         method = header((scope, receive), b"x-http-method-override") or scope["method"]
-        token = path_below(scope)
-        headers: Headers = [(b"tus-resumable", _VERSION)]
+        headers: Headers = [(b"tus-resumable", tus.VERSION.encode()), *self._cors.headers(scope)]
         text = ""
         try:
-            status = await self._answer(method, token, scope, receive, headers)
+            status: int = await self._answer(method, (scope, receive), headers)
+        except ChecksumMismatch as error:
+            status, text = _CHECKSUM_MISMATCH, str(error)
         except UploadRejected as error:
-            status, text = HTTPStatus(error.status), str(error)
+            status, text = error.status, str(error)
         except ObjectExists:
-            status, text = HTTPStatus.CONFLICT, "another request has written at this offset"
+            status = HTTPStatus.CONFLICT
+            text = "another request has written at this offset; ask by HEAD where to go on"
         await respond(send, status, headers, text="" if method == "HEAD" else text)
 
-    async def _answer(
-        self, method: str, token: str, scope: Scope, receive: Receive, headers: Headers
-    ) -> HTTPStatus:
+    async def _answer(self, method: str, request: Request, headers: Headers) -> HTTPStatus:
         if method == "OPTIONS":
-            headers += [(b"tus-version", _VERSION), (b"tus-extension", _EXTENSIONS)]
+            headers.append((b"tus-version", tus.VERSION.encode()))
+            headers.append((b"tus-extension", tus.EXTENSIONS.encode()))
+            headers.append((b"tus-checksum-algorithm", ",".join(ALGORITHMS).encode()))
             headers.append((b"tus-max-size", b"%d" % self.max_size))
             return HTTPStatus.NO_CONTENT
-        if header((scope, receive), b"tus-resumable") != _VERSION.decode():
-            headers.append((b"tus-version", _VERSION))
-            return HTTPStatus.PRECONDITION_FAILED
-        if method == "POST" and not token:
-            return await self._create(scope, receive, headers)
-        if method not in ("HEAD", "PATCH"):
-            headers.append((b"allow", b"OPTIONS, POST, HEAD, PATCH"))
-            return HTTPStatus.METHOD_NOT_ALLOWED
-        upload = self._read_token(token)
+        headers.append((b"cache-control", b"no-store"))
+        if header(request, b"tus-resumable") != tus.VERSION:
+            headers.append((b"tus-version", tus.VERSION.encode()))
+            raise Refused(412, f"send Tus-Resumable: {tus.VERSION}")
+        user, address = self._user(request), path_below(request[0])
+        if method == "POST" and not address:
+            return await self._create(request, headers, user)
+        if method not in ("HEAD", "PATCH", "DELETE"):
+            headers.append((b"allow", b"OPTIONS, POST, HEAD, PATCH, DELETE"))
+            raise Refused(405, "use POST at the root, and HEAD, PATCH and DELETE at an upload's address")
+        upload = self._addresses.read(address, user)
         if upload is None:
-            return HTTPStatus.NOT_FOUND
-        headers.append((b"upload-expires", formatdate(upload.expires, usegmt=True).encode()))
-        if method == "HEAD":
-            headers.append((b"cache-control", b"no-store"))
-            headers.append((b"upload-length", b"%d" % upload.length))
-            if upload.id in self._finishing:  # a client that asks again and again starts nothing
-                headers.append((b"upload-offset", b"%d" % upload.length))
-                return HTTPStatus.OK
+            raise Refused(404, "there is no such upload here")
+        if (
+            upload.length is not None and upload.length > self.max_size
+        ):  # of another mount, or before a change
+            raise FileTooLarge(limit=self.max_size, received=0, what=f"a file of {upload.length} bytes")
         progress = await self._pieces(upload).progress()
-        if progress.final is None and time.time() > upload.expires:
-            return HTTPStatus.GONE
+        if progress.final is None and self._cut.now() >= upload.expires:
+            raise Gone("was not finished in time")
+        if method == "DELETE":
+            return await self._terminate(upload, progress, user)
         if method == "PATCH":
-            claimed = _number(header((scope, receive), b"upload-offset"), "Upload-Offset")
-            if claimed != progress.offset:
-                raise _Conflict(claimed, progress.offset)
-            if progress.final is None:
-                progress = await self._append(upload, progress, scope, receive)
-        # Not the PATCH alone finishes: the server that took the last one may have died over it.
-        if progress.offset == upload.length and (progress.final is None or progress.pieces):
-            await self._finish_once(upload, progress)
-        headers.append((b"upload-offset", b"%d" % progress.offset))
-        return HTTPStatus.OK if method == "HEAD" else HTTPStatus.NO_CONTENT
+            progress = await self._patch(request, upload, progress)
+        await self._finish(upload, progress, user)
+        headers += place_of(upload, progress)
+        if method == "PATCH":
+            return HTTPStatus.NO_CONTENT
+        headers += description_of(upload, progress)
+        return HTTPStatus.OK
 
-    async def _create(self, scope: Scope, receive: Receive, headers: Headers) -> HTTPStatus:
-        request = scope, receive
-        if header(request, b"upload-defer-length") is not None:
-            raise MalformedUpload("Upload-Defer-Length is not supported; send Upload-Length")
-        length = _number(header(request, b"upload-length"), "Upload-Length")
-        if length > self.max_size:
-            raise FileTooLarge(limit=self.max_size, received=length)
-        metadata = _metadata(header(request, b"upload-metadata") or "")
-        upload = _Upload(
-            id=secrets.token_hex(16),
-            length=length,
-            filename=clean_filename(metadata.get("filename", metadata.get("name", ""))),
-            declared=metadata.get("filetype", metadata.get("type", ""))[:100],
-            expires=int(time.time()) + self.expires,
-        )
-        progress = Progress([], 0, None)
-        if header(request, b"content-type") == _BODY_TYPE:
-            progress = await self._append(upload, progress, scope, receive)
-            headers.append((b"upload-offset", b"%d" % progress.offset))
-        if progress.offset == length:
-            await self._finish_once(upload, progress)
-        location = f"{str(scope.get('root_path', '')).rstrip('/')}/{self._write_token(upload)}"
-        headers.append((b"location", location.encode("latin-1")))
-        headers.append((b"upload-expires", formatdate(upload.expires, usegmt=True).encode()))
+    async def _create(self, request: Request, headers: Headers, user: str | None) -> HTTPStatus:
+        self._sweeper.now_and_then()
+        concat = header(request, b"upload-concat")
+        kind, names = tus.concat(concat)
+        given = header(request, b"upload-metadata") or ""
+        tus.metadata(given)
+        length = self._length(request)
+        if kind == "final":
+            if length is not None:
+                raise MalformedUpload("a final upload has the length of its parts; leave Upload-Length out")
+            upload = await self._concatenate(names, given, user, concat or "")
+            progress = await self._pieces(upload).progress()
+        else:
+            if length is None and header(request, b"upload-defer-length") != "1":
+                raise MalformedUpload("send Upload-Length, or Upload-Defer-Length: 1 if it is not known yet")
+            expires = int(self._cut.now()) + self.expires
+            upload = Upload(id=new_id(), length=length, metadata=given, expires=expires, kind=kind)
+            progress = Progress(length=length)
+            if header(request, b"content-type") == tus.BODY_TYPE:
+                progress = await self._append(request, upload, progress)
+            await self._finish(upload, progress, user)
+        root = str(request[0].get("root_path", "")).rstrip("/")
+        headers.append((b"location", f"{root}/{self._addresses.write(upload, user)}".encode("latin-1")))
+        headers += place_of(upload, progress)
         return HTTPStatus.CREATED
 
-    async def _append(self, upload: _Upload, progress: Progress, scope: Scope, receive: Receive) -> Progress:
-        request, room = (scope, receive), upload.length - progress.offset
-        kind = header(request, b"content-type") or ""
-        if kind != _BODY_TYPE:
-            raise UnsupportedMediaType(found=kind, accepted=(_BODY_TYPE,))
-        if len(progress.pieces) >= _MAX_PIECES:
-            raise MalformedUpload(f"an upload can be sent in {_MAX_PIECES} pieces at most; send larger ones")
-        async with (
-            aclosing(body_of(request, limit=room)) as body,
-            aclosing(_until_hang_up(body)) as arriving,
-            aclosing(limited(arriving, room, "upload")) as content,
-        ):
-            first = await first_chunks(content, SNIFF_BYTES)
-            if not first:
-                return progress
-            head = b"".join(first)[:SNIFF_BYTES]
-            if progress.offset == 0 and (len(head) == SNIFF_BYTES or len(head) == upload.length):
-                accepted_type(head, upload.declared, self.accept)  # as early as it can be told
-            async with aclosing(chained(first, content)) as whole:
-                return await self._pieces(upload).append(progress, whole)
+    async def _concatenate(self, names: list[str], given: str, user: str | None, concat: str) -> Upload:
+        parts: list[Upload] = []
+        for name in names:
+            part = self._addresses.read(name, user)
+            if part is None or part.kind != "partial":
+                raise MalformedUpload(f"Upload-Concat: {name!r:.40} is no partial upload of yours")
+            parts.append(part)
+        expires = min(part.expires for part in parts)
+        if self._cut.now() >= expires:
+            raise Gone("was not finished in time")
+        # The same whenever it is asked for: a client that did not get the answer asks again.
+        upload = Upload(id=id_of(parts), length=None, metadata=given, expires=expires, kind="final")
+        partials = [self._pieces(part) for part in parts]
+        await self._finisher.concatenate(self._pieces(upload), partials, upload, user, concat)
+        return upload
 
-    async def _finish_once(self, upload: _Upload, progress: Progress) -> None:
-        if upload.id not in self._finishing:
-            task = asyncio.create_task(self._finish(upload, progress))
-            self._finishing[upload.id] = task
-            task.add_done_callback(lambda _: self._finishing.pop(upload.id))
-        # A client that hangs up ends its own waiting, not the work that others wait for.
-        await asyncio.shield(self._finishing[upload.id])
+    async def _patch(self, request: Request, upload: Upload, progress: Progress) -> Progress:
+        if upload.kind == "final":
+            raise Refused(403, "a final upload is made of its partial ones; nothing can be added to it")
+        claimed = tus.number(request, "Upload-Offset")
+        if claimed is None:
+            raise MalformedUpload("send Upload-Offset, the offset at which the body starts")
+        if claimed != progress.offset:
+            raise Refused(409, f"Upload-Offset is {claimed}, the upload is at {progress.offset}; go on there")
+        length = self._length(request)
+        if length is not None and length != progress.length:
+            if progress.length is not None or length < progress.offset:
+                raise Refused(409, f"Upload-Length: {length} cannot be; it is known, or less than is there")
+            await self._pieces(upload).set_length(length)
+            progress = replace(progress, length=length)
+        return progress if progress.final is not None else await self._append(request, upload, progress)
 
-    async def _finish(self, upload: _Upload, progress: Progress) -> None:
+    async def _append(self, request: Request, upload: Upload, progress: Progress) -> Progress:
         pieces = self._pieces(upload)
-        final = progress.final or await pieces.join(progress.pieces, upload.declared, self.accept)
-        if self.on_complete is not None:
-            url = await self.storage.url(final.key)
-            await self.on_complete(
-                UploadedFile(
-                    key=final.key,
-                    url=url,
-                    size=final.size,
-                    content_type=final.content_type,
-                    filename=upload.filename,
-                )
-            )
-        # Last: while there are pieces, whoever looks will do all of the above again.
-        await pieces.drop()
-
-    def _pieces(self, upload: _Upload) -> Pieces:
-        return Pieces(storage=self.storage, stem=self.prefix + upload.id, length=upload.length)
-
-    def _write_token(self, upload: _Upload) -> str:
-        facts = [upload.id, upload.length, upload.filename, upload.declared, upload.expires]
-        payload = base64.urlsafe_b64encode(json.dumps(facts, separators=(",", ":")).encode()).rstrip(b"=")
-        return self._signer.sign(payload).decode()
-
-    def _read_token(self, token: str) -> _Upload | None:
-        try:
-            payload = self._signer.unsign(token)
-        except BadSignature:
-            return None
-        name, length, filename, declared, expires = json.loads(
-            base64.urlsafe_b64decode(payload + b"=" * (-len(payload) % 4))
+        limit = self.max_size if progress.length is None else progress.length
+        offset = await append(
+            request, pieces, progress, upload, limit=limit, accept=self.accept, cut=self._cut
         )
-        return _Upload(id=name, length=length, filename=filename, declared=declared, expires=expires)
+        return await pieces.progress() if offset == progress.length else replace(progress, offset=offset)
 
+    async def _finish(self, upload: Upload, progress: Progress, user: str | None) -> None:
+        # Not the last PATCH alone: the server that took it may have died over it.
+        if upload.kind == "whole" and progress.complete and (progress.final is None or progress.pieces):
+            await self._finisher.finish(self._pieces(upload), progress, upload, user)
 
-class _Conflict(UploadRejected):
-    status = 409
+    async def _terminate(self, upload: Upload, progress: Progress, user: str | None) -> HTTPStatus:
+        pieces, final = self._pieces(upload), progress.final
+        if final is None:
+            final = await pieces.give_up()
+        else:
+            await self._finish(upload, progress, user)
+        if final is not None:
+            if self.on_terminate is not None:
+                await self.on_terminate(await self._finisher.described(final))
+                await self.storage.delete(final.key or "")
+            await pieces.forget()
+        return HTTPStatus.NO_CONTENT
 
-    def __init__(self, claimed: int, offset: int) -> None:
-        super().__init__(f"Upload-Offset is {claimed}, but the upload is at {offset}")
+    def _user(self, request: Request) -> str | None:
+        if self.user is None:
+            return None
+        user = self.user(request[0])
+        if user is None:
+            raise Refused(403, "log in before you upload")
+        return user
 
+    def _length(self, request: Request) -> int | None:
+        length = tus.number(request, "Upload-Length")
+        if length is not None and length > self.max_size:
+            raise FileTooLarge(limit=self.max_size, received=0, what=f"a file of {length} bytes")
+        return length
 
-async def _until_hang_up(body: AsyncIterator[Chunk]) -> AsyncGenerator[Chunk, None]:
-    # What has arrived is worth keeping: that is what resuming is for.
-    try:
-        async for chunk in body:
-            yield chunk
-    except ClientHungUp:
-        return
-
-
-def _number(value: str | None, name: str) -> int:
-    if value is None or not value.isdecimal() or len(value) > 18:
-        raise MalformedUpload(f"{name} must be a whole number of bytes")
-    return int(value)
-
-
-def _metadata(value: str) -> dict[str, str]:
-    """``Upload-Metadata``: pairs of a name and a base64 value, separated by commas."""
-    result: dict[str, str] = {}
-    for pair in value.split(","):
-        name, _, encoded = pair.strip().partition(" ")
-        try:
-            result[name] = base64.b64decode(encoded, validate=True).decode()
-        except (binascii.Error, UnicodeDecodeError):
-            raise MalformedUpload("Upload-Metadata must be names and base64 of UTF-8") from None
-    return result
+    def _pieces(self, upload: Upload) -> Pieces:
+        stem = stem_of(upload.id, upload.expires)
+        return Pieces(storage=self.storage, stem=stem, length=upload.length, expires=upload.expires)
