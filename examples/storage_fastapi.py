@@ -71,7 +71,8 @@ async def ticket() -> dict[str, Any]:
 
 @app.get("/photos")
 async def photos() -> list[str]:
-    return [stored.key async for stored in storage.list()]
+    # Below tus/ are uploads that may still go on.
+    return [stored.key async for stored in storage.list() if not stored.key.startswith("tus/")]
 
 
 if __name__ == "__main__":
