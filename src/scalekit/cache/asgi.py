@@ -20,7 +20,7 @@ from scalekit._durations import Duration
 from scalekit._http import get
 from scalekit._options import check_application, check_function, check_items
 from scalekit._steps import run_async
-from scalekit.cache.endpoints import Pages, Parts
+from scalekit.cache.pages import Pages, Parts
 from scalekit.cache.response import objection, refusal
 from scalekit.errors import ConfigurationError
 from scalekit.types import ASGIApp, Headers, Message, Receive, Scope, Send

@@ -8,7 +8,7 @@ from flask.globals import request_ctx
 
 from scalekit._http import from_wsgi, request_headers, to_wsgi
 from scalekit.cache.asgi import session_was_read
-from scalekit.cache.endpoints import Parts
+from scalekit.cache.pages import Parts
 from scalekit.types import Headers
 
 

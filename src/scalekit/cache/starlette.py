@@ -15,7 +15,7 @@ from starlette.requests import HTTPConnection, Request
 from starlette.responses import Response
 
 from scalekit.cache.asgi import address, session_was_read
-from scalekit.cache.endpoints import Parts
+from scalekit.cache.pages import Parts
 from scalekit.types import Colour, Headers
 
 # That work is to be done each time.

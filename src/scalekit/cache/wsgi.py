@@ -15,7 +15,7 @@ from scalekit._http import from_wsgi, get, request_headers, to_wsgi
 from scalekit._options import check_application
 from scalekit._steps import run
 from scalekit.cache.asgi import CONDITIONS, check_cache, check_paths, is_page, session_was_read
-from scalekit.cache.endpoints import Pages, Parts
+from scalekit.cache.pages import Pages, Parts
 from scalekit.cache.response import objection, refusal
 from scalekit.types import Environ, Headers, WSGIBody
 
