@@ -30,6 +30,7 @@
     │   ├── UploadRejected                    the client's fault; ``status`` says how to answer
     │   │   ├── FileTooLarge                  413
     │   │   ├── UnsupportedMediaType          415
+    │   │   ├── UploadTooSlow                 408; a client that holds a server and sends nothing
     │   │   ├── FileRefused                   422; a scanner found something in it
     │   │   └── MalformedUpload               400
     │   │       ├── ChecksumMismatch          400; the content is not what was promised
@@ -289,6 +290,19 @@ class ChecksumMismatch(MalformedUpload):
     def __init__(self, *, expected: str, found: str) -> None:
         self.expected, self.found = expected, found
         super().__init__(f"the content has the checksum {found}, not {expected}; send it again")
+
+
+class UploadTooSlow(UploadRejected):
+    """The client sends nothing any more, or next to nothing. ``limit`` is in seconds."""
+
+    status = 408
+
+    def __init__(self, *, limit: float, received: int) -> None:
+        self.limit, self.received = limit, received
+        super().__init__(
+            f"the client kept us waiting for more than {limit:g} seconds after {received} bytes; "
+            "raise idle_timeout= for slower ones"
+        )
 
 
 class FileRefused(UploadRejected):

@@ -16,10 +16,12 @@ from scalekit.errors import (
     UnsupportedMediaType,
     UploadFailed,
     UploadRejected,
+    UploadTooSlow,
 )
 from scalekit.storage import FileStorage, MemoryStorage, MiB, Source, Storage, Stored
 from scalekit.storage.forms import Form, stream_form
 from scalekit.storage.s3 import S3Storage
+from scalekit.types import Message, Receive, Scope
 from tests.storage.forms import BOUNDARY, form, part, pieces, request
 from tests.storage.helpers import PNG, cancel_every_turn, cancel_everywhere, eventually, settled
 from tests.storage.stand_in import S3StandIn
@@ -473,3 +475,87 @@ async def test_files_are_streamed_one_after_the_other() -> None:
     async with stream_form((scope, receive), storage):
         pass
     assert seen == [0, 0, 1, 2, 3]
+
+
+async def slow_request(sizes: list[int], pause: float) -> tuple[Scope, Receive]:
+    """A form that begins well; then come ``sizes``, one byte after another, and after that nothing more."""
+    scope, receive = request(part("f", b"", filename="a.bin").removesuffix(b"\r\n"))
+    left = iter(sizes)
+
+    async def slow() -> Message:
+        message = await receive()
+        if message["body"]:
+            return message
+        size = next(left, None)
+        await asyncio.sleep(pause if size is not None else 3600)
+        return {"type": "http.request", "body": bytes(size or 0), "more_body": True}
+
+    return scope, slow
+
+
+@pytest.mark.parametrize(
+    "sizes", [[], [100, 100], [1] * 1000], ids=["silent", "then silent", "a byte at a time"]
+)
+async def test_a_client_that_keeps_us_waiting(storage: Storage, sizes: list[int]) -> None:
+    """10. A client that sends nothing, or a byte now and then, is a 408, and leaves nothing."""
+    slow = await slow_request(sizes, pause=0.1)
+    async with asyncio.timeout(60):
+        with pytest.raises(UploadTooSlow) as refused:
+            async with stream_form(slow, storage, idle_timeout=1):
+                pass
+    assert refused.value.status == 408
+    assert [stored async for stored in storage.list()] == []
+
+
+class SlowStorage(MemoryStorage):
+    """Takes a while over each chunk."""
+
+    async def put(self, key: str, source: Source, **options: Any) -> Stored:
+        async def slowly() -> AsyncGenerator[Any, None]:
+            async for chunk in source:  # type: ignore[union-attr]
+                await asyncio.sleep(0.25)
+                yield chunk
+
+        return await super().put(key, slowly(), **options)
+
+
+async def test_a_slow_storage_is_not_the_clients_fault() -> None:
+    """10. Only what the client makes us wait for counts, however long the whole takes."""
+    body = form(part("f", b"x" * 80, filename="a.bin"))
+    async with stream_form(request(pieces(body, 20)), SlowStorage(), idle_timeout=0.5) as found:
+        assert found.files["f"].size == 80
+
+
+async def test_all_files_together_have_a_limit(storage: Storage) -> None:
+    """10. Exactly the limit is taken; one byte more is a 413, and none of the files stays."""
+    body = form(*(part("f", b"x" * 100, filename="a.bin") for _ in range(3)))
+    async with stream_form(request(body), storage, max_total_size=300) as found:
+        assert len(found.files.getlist("f")) == 3
+        for file in found.files.getlist("f"):
+            await storage.delete(file.key)
+    for chunk in (7, 10_000):
+        with pytest.raises(FileTooLarge, match="together"):
+            async with stream_form(request(pieces(body, chunk)), storage, max_total_size=299):
+                pass
+        assert [stored async for stored in storage.list()] == []
+
+
+async def test_files_by_their_content(storage: Storage) -> None:
+    """The same file twice is one object; a form that fails later does not take it from those who have it."""
+    body = form(part("f", PNG, filename="a.png"), part("f", PNG, filename="b.png"))
+    async with stream_form(request(body), storage, by_content=True, prefix="p/") as found:
+        first, second = found.files.getlist("f")
+        assert (first.key, first.filename, second.filename) == (second.key, "a.png", "b.png")
+    with pytest.raises(RuntimeError):
+        async with stream_form(request(body), storage, by_content=True, prefix="p/"):
+            raise RuntimeError
+    assert [stored.key async for stored in storage.list()] == [first.key]
+
+
+async def test_the_name_is_kept_beside_the_file() -> None:
+    """14. What the client calls its file is stored with it, and is no part of its key."""
+    storage = MemoryStorage()
+    async with stream_form(request(form(part("f", PNG, filename="../Été.png"))), storage) as found:
+        stored = await storage.stat(found.files["f"].key)
+    assert stored is not None
+    assert (stored.filename, "t" in stored.key) == ("Été.png", False)

@@ -1,12 +1,19 @@
 """Requests as the frameworks hand them over, reduced to a header and a stream of bytes."""
 
+import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Any, Protocol, TypeAlias
 
 from scalekit._http import get
-from scalekit.errors import FileTooLarge, MalformedUpload, UploadRejected
+from scalekit.errors import FileTooLarge, MalformedUpload, UploadRejected, UploadTooSlow
 from scalekit.types import Receive, Scope
+
+IDLE_TIMEOUT = 30.0
+"""Seconds."""
+
+# Bytes a second; a client below this holds a server for hours with a single form.
+_SLOWEST = 1024
 
 
 class StreamingRequest(Protocol):
@@ -36,18 +43,22 @@ def header(request: Request, name: bytes) -> str | None:
     return None if value is None else value.decode("latin-1")
 
 
-async def body_of(request: Request, *, limit: int) -> AsyncGenerator[bytes, None]:
+async def body_of(
+    request: Request, *, limit: int, idle_timeout: float = IDLE_TIMEOUT
+) -> AsyncGenerator[bytes, None]:
     """The chunks of the body, never more than ``limit`` bytes, and as many as ``Content-Length`` says.
 
     Raises:
         FileTooLarge: the body is, or says that it is, longer than ``limit``.
+        UploadTooSlow: the client keeps us waiting, see :func:`_patiently`.
         MalformedUpload: its length is not the one declared, or the client hung up.
     """
     declared = _declared_length(request)
     if declared is not None and declared > limit:
         raise FileTooLarge(limit=limit, received=0, what=f"the request body ({declared} bytes)")
     total = 0
-    async with aclosing(_receive(request[1]) if isinstance(request, tuple) else _stream(request)) as chunks:
+    arriving = _receive(request[1]) if isinstance(request, tuple) else _stream(request)
+    async with aclosing(arriving), aclosing(_patiently(arriving, idle_timeout)) as chunks:
         async for chunk in chunks:
             total += len(chunk)
             if total > limit:
@@ -67,6 +78,29 @@ def _declared_length(request: Request) -> int | None:
     if not value.isdecimal() or len(value) > 18:
         raise MalformedUpload(f"Content-Length {value!r:.40} is no length")
     return int(value)
+
+
+async def _patiently(chunks: AsyncGenerator[bytes, None], seconds: float) -> AsyncGenerator[bytes, None]:
+    """``chunks``, as long as none keeps us waiting for more than ``seconds``, and all together not for more
+    than that and what the bytes would take at the slowest rate. Only waiting counts: a storage that is slow
+    is not the client's fault."""
+    clock = asyncio.get_running_loop().time
+    received, waited = 0, 0.0
+    while True:
+        started = clock()
+        left = seconds + received / _SLOWEST - waited
+        try:
+            async with asyncio.timeout(min(seconds, left)) as deadline:
+                chunk = await anext(chunks, None)
+        except TimeoutError:
+            if not deadline.expired():
+                raise  # the server's own
+            raise UploadTooSlow(limit=seconds, received=received) from None
+        if chunk is None:
+            return
+        waited += clock() - started
+        received += len(chunk)
+        yield chunk
 
 
 async def _receive(receive: Receive) -> AsyncGenerator[bytes, None]:

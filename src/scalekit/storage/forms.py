@@ -16,6 +16,7 @@ from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Generic, TypedDict, TypeVar
 
+from scalekit._durations import Duration, seconds
 from scalekit.errors import (
     BackendError,
     ConfigurationError,
@@ -24,12 +25,13 @@ from scalekit.errors import (
     StorageError,
     UploadRejected,
 )
-from scalekit.storage._contract import Chunk, Storage, UploadedFile
+from scalekit.storage._contract import Chunk, Storage, Stored, UploadedFile
 from scalekit.storage._form_parser import PartHead, PartReader, boundary_of
 from scalekit.storage._media_types import SNIFF_BYTES, accepted_type, check_accept, extension_for
-from scalekit.storage._request import Request, body_of, header, http_error
+from scalekit.storage._request import IDLE_TIMEOUT, Request, body_of, header, http_error
 from scalekit.storage._shield import CLEAN_UP_SECONDS, settle
 from scalekit.storage._source import chained, first_chunks, limited
+from scalekit.storage.content import put_by_content
 from scalekit.storage.keys import check_prefix, clean_filename, random_key
 
 V = TypeVar("V")
@@ -49,7 +51,10 @@ class FormOptions(TypedDict, total=False):
     max_files: int
     max_fields: int
     max_field_size: int
+    max_total_size: int | None
+    idle_timeout: Duration
     prefix: str
+    by_content: bool
 
 
 class Values(Mapping[str, V], Generic[V]):
@@ -104,7 +109,10 @@ async def stream_form(
     max_files: int = 10,
     max_fields: int = 100,
     max_field_size: int = 64 * 1024,
+    max_total_size: int | None = None,
+    idle_timeout: Duration = IDLE_TIMEOUT,
     prefix: str = "",
+    by_content: bool = False,
 ) -> AsyncGenerator[Form, None]:
     """Read a ``multipart/form-data`` request, storing its files on the way.
 
@@ -118,23 +126,32 @@ async def stream_form(
         max_files, max_fields: how many of each. An input of type file that was left empty counts for nothing;
             there may be 100 of them.
         max_field_size: bytes of one field's value.
+        max_total_size: bytes of all files together; default: as many as ``max_files`` of ``max_file_size``
+            have.
+        idle_timeout: seconds or ``timedelta`` that a client may keep the server waiting, for a chunk, and in
+            all beyond what its bytes would take at 1 KiB a second; half a minute by default.
         prefix: goes before the random keys, such as ``"avatars/"``.
+        by_content: store each content once, under its SHA-256 instead of a random key, see
+            :func:`scalekit.storage.content.put_by_content`. Such files stay when the form is refused.
 
     Raises:
         FileTooLarge: 413; a file, a field or the whole is over its limit. Stopped as soon as it is.
+        UploadTooSlow: 408; the client keeps the server waiting.
         UnsupportedMediaType: 415; a file is not of an accepted type, or the request is no such form.
         MalformedUpload: 400; cut short, of another length than declared, not well-formed, too many parts.
         UploadFailed: the storage failed.
 
         ConfigurationError: an option that could never work.
 
-    In Starlette and FastAPI the first three are an ``HTTPException`` as well, so that a refused upload is
+    In Starlette and FastAPI the first four are an ``HTTPException`` as well, so that a refused upload is
     answered with its status without further code. So is what the block raises of them, such as the
     ``MissingPart`` of ``form.files["photo"]``.
     """
     _check_limits(
         max_file_size=max_file_size, max_files=max_files, max_fields=max_fields, max_field_size=max_field_size
     )
+    if max_total_size is not None:
+        _check_limits(max_total_size=max_total_size)
     intake = _Intake(
         storage=storage,
         accept=check_accept(accept),
@@ -142,7 +159,10 @@ async def stream_form(
         max_files=max_files,
         max_fields=max_fields,
         max_field_size=max_field_size,
+        max_total_size=max_files * max_file_size if max_total_size is None else max_total_size,
+        idle_timeout=seconds(idle_timeout, name="idle_timeout"),
         prefix=check_prefix(prefix),
+        by_content=by_content,
     )
     try:
         await intake.read(request)
@@ -170,19 +190,25 @@ class _Intake:
     max_files: int
     max_fields: int
     max_field_size: int
+    max_total_size: int
+    idle_timeout: float
     prefix: str
+    by_content: bool
     form: Form = field(default_factory=Form)
     fields: int = 0
+    files: int = 0
+    total_size: int = 0
     keys: list[str] = field(default_factory=list)
     """Every key under which something may have been stored."""
 
     async def read(self, request: Request) -> None:
         boundary = boundary_of(header(request, b"content-type") or "")
         # More than this cannot belong to a form within the limits.
-        limit = self.max_files * (self.max_file_size + _PART_OVERHEAD)
+        limit = min(self.max_files * self.max_file_size, self.max_total_size)
+        limit += self.max_files * _PART_OVERHEAD
         limit += self.max_fields * (self.max_field_size + _PART_OVERHEAD)
         limit += _EMPTY_INPUTS * _PART_OVERHEAD
-        async with aclosing(body_of(request, limit=limit)) as body:
+        async with aclosing(body_of(request, limit=limit, idle_timeout=self.idle_timeout)) as body:
             most = self.max_files + self.max_fields + _EMPTY_INPUTS
             parts = PartReader(body, boundary, max_parts=most)
             while (part := await parts.next_part()) is not None:
@@ -203,29 +229,43 @@ class _Intake:
             raise MalformedUpload(f"field {part.name!r:.100} is not UTF-8") from None
 
     async def _file(self, part: PartHead, data: AsyncIterator[Chunk]) -> None:
-        async with aclosing(limited(data, self.max_file_size, "file")) as content:
+        async with (
+            aclosing(limited(data, self.max_file_size, "file")) as one,
+            aclosing(limited(one, self.max_total_size - self.total_size, "files together")) as content,
+        ):
             first = await first_chunks(content, SNIFF_BYTES)
             if not part.filename and not first:
                 return  # how browsers send an input that was left empty
-            if len(self.keys) == self.max_files:
+            self.files += 1
+            if self.files > self.max_files:
                 raise MalformedUpload(f"the form has more than {self.max_files} files")
             head = b"".join(first)[:SNIFF_BYTES]
             kind = accepted_type(head, part.content_type, self.accept)
-            key = random_key(extension_for(kind), prefix=self.prefix)
-            self.keys.append(key)
+            name = clean_filename(part.filename or "")
             async with aclosing(chained(first, content)) as whole:
-                # Nobody else can know the key, so there is nothing that it could overwrite.
-                stored = await self.storage.put(key, whole, content_type=kind, overwrite=True)
+                stored = await self._store(whole, kind, name)
+        self.total_size += stored.size
         self.form.files._add(
             part.name,
             UploadedFile(
-                key=key,
-                url=await self.storage.url(key),
+                key=stored.key,
+                url=await self.storage.url(stored.key),
                 size=stored.size,
                 content_type=stored.content_type,
-                filename=clean_filename(part.filename or ""),
+                filename=name,
             ),
         )
+
+    async def _store(self, content: AsyncIterator[Chunk], kind: str, name: str) -> Stored:
+        extension = extension_for(kind)
+        if self.by_content:
+            return await put_by_content(
+                self.storage, content, prefix=self.prefix, extension=extension, content_type=kind
+            )
+        key = random_key(extension, prefix=self.prefix)
+        self.keys.append(key)
+        # Nobody else can know the key, so there is nothing that it could overwrite.
+        return await self.storage.put(key, content, content_type=kind, filename=name, overwrite=True)
 
     async def remove(self) -> None:
         """Remove what was stored. What cannot be removed is logged, so as not to hide the reason for it."""
