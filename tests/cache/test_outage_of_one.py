@@ -25,20 +25,30 @@ class Shop:
 
     source = 1
 
-    def __init__(self, backend: Backend) -> None:
+    def __init__(self, backend: Backend, *, batch: bool = False) -> None:
+        self.batch = batch
         self.cache = Cache(backend)
 
         @self.cache.query(ttl=3600, tags=["number:{number}"], name="stock")
         async def stock(number: int) -> int:
             return Shop.source
 
+        @self.cache.batch(ttl=3600, tags=["number:{id}"], name="stocks")
+        async def stocks(ids: list[int]) -> dict[int, int]:
+            return dict.fromkeys(ids, Shop.source)
+
         self.stock: Any = stock
+        self.stocks: Any = stocks
         self.entries: Any = backend.using("async")
 
     def elsewhere(self, number: int) -> set[str]:
-        return set(self.entries.elsewhere(Lookup(self.stock.key(number), (f"number:{number}",))))
+        tags = (f"number:{number}",)
+        key = self.stocks.key(number) if self.batch else self.stock.key(number)
+        return set(self.entries.elsewhere(Lookup(key, tags)))
 
     async def ask(self, *numbers: int) -> set[int]:
+        if self.batch:
+            return set((await self.stocks(numbers)).values())
         return {await self.stock(number) for number in numbers}
 
     async def lose_track(self, *numbers: int) -> None:
@@ -90,12 +100,15 @@ async def place(request: pytest.FixtureRequest, prefix: str) -> AsyncIterator[Pl
         yield Place(make, dict(zip(places, proxies, strict=True)))
 
 
-async def test_what_one_server_was_not_told(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("batch", [False, True])
+async def test_what_one_server_was_not_told(
+    place: Place, batch: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """15. Who saw that it was away drops everything once it is back, though others answered all the time.
     What these have is served meanwhile, and nothing of the one that is away."""
     monkeypatch.setattr(debts, "OUTAGE", 0.2)
     Shop.source = 1
-    here, gone = Shop(place.make()), Shop(place.make())
+    here, gone = Shop(place.make(), batch=batch), Shop(place.make(), batch=batch)
     outage = here.cache._core.invalidation.outage
     assert await here.ask(*NUMBERS) == await gone.ask(*NUMBERS) == {1}
     # Not the one that has the generation: without it nothing is served.
@@ -121,7 +134,7 @@ async def test_what_one_server_was_not_told(place: Place, monkeypatch: pytest.Mo
             assert await here.ask(*far) == {2}
             await asyncio.sleep(0.02)
     assert await here.ask(*far) == {2}
-    other = Shop(place.make())
+    other = Shop(place.make(), batch=batch)
     assert await other.ask(*far) == {2}  # and so for everybody
     for shop in (here, other):
         await shop.cache.close()

@@ -30,7 +30,7 @@ from scalekit._steps import Steps
 from scalekit.cache.entry import Found
 from scalekit.types import Colour
 
-__all__ = ["MAX_TAGS", "Backend", "Entries", "Found", "Lease", "Lookup", "Steps", "immediate"]
+__all__ = ["MAX_TAGS", "Backend", "Entries", "Found", "HasServers", "Lease", "Lookup", "Steps", "immediate"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -173,6 +173,11 @@ class Backend(Protocol):
     def using(self, colour: Colour) -> Entries:
         """The back end in one colour; raises ``WrongColour`` if its client has the other one."""
         ...
+
+
+def elsewhere(entries: object, lookup: Lookup) -> Collection[str]:
+    """See :class:`HasServers`: of those that have one server, none."""
+    return entries.elsewhere(lookup) if isinstance(entries, HasServers) else ()
 
 
 def immediate(function: Callable[P, T]) -> Callable[P, Steps[T]]:

@@ -17,12 +17,12 @@ import asyncio
 import concurrent.futures
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple, cast
 
 from scalekit._steps import Steps, run_async
-from scalekit.cache.backend import Lookup
+from scalekit.cache.backend import Lookup, elsewhere
 from scalekit.cache.query import Query, Via
 
 _Asked = Callable[[Any], Steps[Any]]
@@ -240,6 +240,9 @@ class _Entries:
         if self._group.asks:
             return (yield _Read(lookups))
         return (yield from self._group.real.entries.read(lookups))
+
+    def elsewhere(self, lookup: Lookup) -> Collection[str]:
+        return elsewhere(self._group.real.entries, lookup)
 
     def __getattr__(self, name: str) -> Callable[..., Steps[Any]]:
         def ask(entries: Any, args: Any, kwargs: Any) -> Steps[Any]:

@@ -10,11 +10,10 @@ Rules:
   told as soon as that is possible. Cancelling whoever invalidates cancels nothing.
 """
 
-from collections.abc import Collection
 from typing import TypeVar
 
 from scalekit._steps import Steps
-from scalekit.cache.backend import HasServers, Lookup
+from scalekit.cache.backend import Lookup, elsewhere
 from scalekit.cache.bumps import Bumps
 from scalekit.cache.debts import EVERYTHING, RETRIES, Debts, Outage, Owed
 from scalekit.cache.local import Local
@@ -30,11 +29,6 @@ T = TypeVar("T")
 
 MARK_TTL = 30.0
 """Seconds after which the mark of a writer that never came back ends by itself."""
-
-
-def _elsewhere(via: Via, lookup: Lookup) -> Collection[str]:
-    """The servers that have no part in ``lookup``."""
-    return via.entries.elsewhere(lookup) if isinstance(via.entries, HasServers) else ()
 
 
 class Invalidation:
@@ -121,7 +115,10 @@ class Invalidation:
         try:
             if self.debts and self.debts.concern(lookup.key, lookup.tags):
                 yield from self.settle(via)
-            if self.outage.began and (away := self.outage.seconds(_elsewhere(via, lookup))) is not None:
+            if (
+                self.outage.began
+                and (away := self.outage.seconds(elsewhere(via.entries, lookup))) is not None
+            ):
                 # Only once all of them answer: the generation may be on another server, and what is stored
                 # under a new one, while these are away from some of us, would be as doubtful.
                 yield from self.noting(via.entries.read([lookup]))
@@ -143,7 +140,7 @@ class Invalidation:
 
     def answered(self, via: Via, lookup: Lookup) -> None:
         """The servers that have a part in ``lookup`` have answered."""
-        self.outage.answered(_elsewhere(via, lookup))
+        self.outage.answered(elsewhere(via.entries, lookup))
 
     def noting(self, steps: Steps[T]) -> Steps[T]:
         """``steps``, noting whether the back end answers."""

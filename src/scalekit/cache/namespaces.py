@@ -15,7 +15,7 @@ from contextlib import AbstractAsyncContextManager, AbstractContextManager, cont
 from typing import TYPE_CHECKING, Any
 
 from scalekit._steps import Steps
-from scalekit.cache.backend import Backend, Entries, HasServers, Lease, Lookup
+from scalekit.cache.backend import Backend, Entries, Lease, Lookup, elsewhere
 from scalekit.cache.debts import Debts, Outage
 from scalekit.cache.entry import Found
 from scalekit.types import Colour
@@ -108,7 +108,7 @@ class _Switched:
         return getattr(self.behind, "together", None)
 
     def elsewhere(self, lookup: Lookup) -> Collection[str]:
-        return self.behind.elsewhere(lookup) if isinstance(self.behind, HasServers) else ()
+        return elsewhere(self.behind, lookup)
 
     def close(self) -> Any:
         return self.behind.close()
