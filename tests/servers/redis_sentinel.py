@@ -130,6 +130,18 @@ class RedisSentinel(Group):
             return False
         return True
 
+    def fail_over(self, old: RedisServer) -> RedisServer:
+        """Have a replica promoted now, whatever the sentinels think of `old`; the new master."""
+        wait_until(lambda: self.master is not old or self._has_begun(), what="a replica to promote")
+        return self.wait_failover(old)
+
+    def _has_begun(self) -> bool:
+        try:
+            self._ask("FAILOVER")
+        except resp.ReplyError:  # no replica has answered lately
+            return False
+        return True
+
     def wait_failover(self, old: RedisServer) -> RedisServer:
         """Return the new master once another one than `old` is master and the others follow it."""
         wait_until(lambda: self.master is not old, what="a failover")
