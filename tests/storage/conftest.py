@@ -39,9 +39,9 @@ async def s3_storage(s3_server: Any, bucket: str) -> AsyncGenerator[Storage, Non
 @pytest.fixture
 async def s3_client(s3_server: Any) -> AsyncGenerator[Any, None]:
     """A plain client of the real server, to see what is really there."""
-    import aioboto3
+    from aiobotocore.session import get_session
 
-    async with aioboto3.Session().client("s3", **s3_server.client_kwargs) as client:
+    async with get_session().create_client("s3", **s3_server.client_kwargs) as client:
         yield client
 
 

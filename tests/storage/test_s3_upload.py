@@ -361,12 +361,12 @@ async def test_long_listings(media: S3Storage, stand_in: S3StandIn) -> None:
 
 async def test_a_given_client(s3_client: Any, s3_server: Any, bucket: str) -> None:
     """A client that is passed in is used, entered or not, and closed only by whoever entered it."""
-    import aioboto3
+    from aiobotocore.session import get_session
 
     async with S3Storage(bucket, client=s3_client) as storage:
         await storage.put("a.txt", b"content")
     assert await storage.read("a.txt") == b"content"
-    context = aioboto3.Session().client("s3", **s3_server.client_kwargs)
+    context = get_session().create_client("s3", **s3_server.client_kwargs)
     async with S3Storage(bucket, client=context) as storage:
         assert await storage.read("a.txt") == b"content"
 

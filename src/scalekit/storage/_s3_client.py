@@ -8,8 +8,9 @@ from functools import partial
 from typing import Any
 
 from aiobotocore.config import AioConfig
+from aiobotocore.session import get_session
 
-from scalekit.errors import ConfigurationError, MissingExtra
+from scalekit.errors import ConfigurationError
 from scalekit.storage._s3_digests import use_digests
 
 
@@ -17,13 +18,8 @@ def factory(**options: str | None) -> Callable[[], AbstractAsyncContextManager[A
     """What makes a client. ``options`` are boto3's; what is ``None`` is looked up as for every AWS tool.
 
     Raises:
-        MissingExtra: aioboto3 is not installed.
         ConfigurationError: an endpoint without a scheme, which the client would refuse on first use.
     """
-    try:
-        import aioboto3
-    except ModuleNotFoundError:
-        raise MissingExtra("s3", needed_by="S3Storage without client=") from None
     endpoint = options["endpoint_url"]
     if endpoint is not None and not endpoint.startswith(("http://", "https://")):
         raise ConfigurationError("endpoint_url= begins with http:// or https://")
@@ -42,8 +38,15 @@ def factory(**options: str | None) -> Callable[[], AbstractAsyncContextManager[A
         retries={"mode": "standard", "total_max_attempts": 3},
         s3=s3,
     )
-    create: Any = aioboto3.Session().client
-    return partial(_client, partial(create, "s3", config=config, **options))
+    return partial(_client, partial(_create(), "s3", config=config, **options))
+
+
+def _create() -> Any:
+    try:
+        import aioboto3
+    except ModuleNotFoundError:  # it asks for one version of aiobotocore, and some have another
+        return get_session().create_client
+    return aioboto3.Session().client
 
 
 @asynccontextmanager

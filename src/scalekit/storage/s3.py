@@ -1,6 +1,7 @@
 """S3Storage: objects in a bucket of Amazon S3 or of a service that speaks like it.
 
-The client is aiobotocore's, from aioboto3 by default, and is only ever called through its plain methods.
+The client is aiobotocore's, as aioboto3 makes it where that is installed, and is only ever called through its
+plain methods.
 Checksums are ours, as :mod:`scalekit.storage.profiles` has them. Over TLS bodies travel unsigned, the
 connection itself protects them.
 """
@@ -85,7 +86,6 @@ class S3Storage(Storage):
         region_name, aws_access_key_id, aws_secret_access_key, aws_session_token: as for boto3.
 
     Raises:
-        MissingExtra: aioboto3 is not installed and no ``client`` given.
         ConfigurationError: a part smaller than S3's 5 MiB, no concurrency, or a bad ``base_url`` or
             ``endpoint_url``.
         InvalidKey: a ``prefix`` that is none.

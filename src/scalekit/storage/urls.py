@@ -37,7 +37,7 @@ def storage_from_url(url: str, *, must_exist: bool = False) -> Storage:
 
     Raises:
         ConfigurationError: it names none, or has an option that there is not.
-        MissingExtra: it is an S3 URL and aioboto3 is not installed.
+        MissingExtra: it is an S3 URL and no S3 client is installed.
     """
     if not url:
         raise ConfigurationError(f"an empty text names no storage; {_EXAMPLES}")
