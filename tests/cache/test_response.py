@@ -398,6 +398,34 @@ async def test_view_classes(cache: Cache) -> None:
     assert runs == ["starlette", "ann", "bob", "flask 1", "flask 2"]
 
 
+BEFORE = """
+import sys
+from scalekit.cache import Cache
+from scalekit.cache.memory import MemoryBackend
+
+cache = Cache(MemoryBackend())
+
+@cache.response(ttl=60)
+def home(request):
+    return PlainTextResponse("home")
+
+assert "starlette" not in sys.modules
+from starlette.applications import Starlette
+from starlette.responses import PlainTextResponse
+from starlette.routing import Route
+from starlette.testclient import TestClient
+
+with TestClient(Starlette(routes=[Route("/", home)])) as browser:
+    assert [browser.get("/").text for _ in range(2)] == ["home", "home"]
+assert (cache.stats().fills, cache.stats().hits) == (1, 1), cache.stats()
+"""
+
+
+def test_a_page_may_be_defined_before_its_framework_is_imported() -> None:
+    """30. As in a module of views that needs nothing of it."""
+    subprocess.run([sys.executable, "-c", BEFORE], check=True, timeout=60)
+
+
 def test_what_a_decorator_gives_by_place_has_its_parameters_name(cache: Cache) -> None:
     """30. So it can be named in `ignore`; what is not enters the key, also beyond the parameters."""
     app, runs = flask.Flask(__name__), []

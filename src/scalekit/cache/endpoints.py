@@ -94,7 +94,7 @@ class ResponseDecorator:
             )
         colour: Colour = "async" if inspect.iscoroutinefunction(function) else "sync"
         pages = self.pages(f"{function.__module__}.{function.__qualname__}", colour)
-        find = _finder(function, colour)
+        find = _Finder(function, colour)
         wrap = _wrap_async if colour == "async" else _wrap_sync
         cached = wrap(function, pages, find.exchange, _Given(function))
         update_wrapper(cached, function)
@@ -149,28 +149,25 @@ def _wrap_sync(function: Callable[..., Any], pages: Pages, find: Callable[..., A
     return cached
 
 
-class _Finder(Protocol):
-    def exchange(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Exchange | None:
-        """The request that a call belongs to; takes out of ``kwargs`` what the function has not asked for."""
-        ...
+class _Finder:
+    """Finds the request that a call belongs to: one of Starlette among its arguments, or Flask's."""
+
+    def __init__(self, function: FunctionType, colour: Colour) -> None:
+        self._function = function
+        self._colour: Colour = colour
+        self._endpoint: Any = None
 
     def sign(self, cached: Any) -> None:
-        """Let the framework give the wrapper what it needs."""
-
-
-class _Frameworks:
-    """Looks for a request of Starlette or FastAPI among the arguments, then for Flask's."""
-
-    def __init__(self, starlette: Any) -> None:
-        self._starlette = starlette
-
-    def sign(self, cached: Any) -> None:
-        if self._starlette is not None:
-            self._starlette.sign(cached)
+        """Have FastAPI give the wrapper what it needs. Who has FastAPI has imported it by now."""
+        endpoint = self._starlette()
+        if endpoint is not None:
+            endpoint.sign(cached)
 
     def exchange(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Exchange | None:
-        if self._starlette is not None:
-            found: Exchange | None = self._starlette.exchange(args, kwargs)
+        """``None``: there is none. Takes out of ``kwargs`` what the function has not asked for."""
+        endpoint = self._starlette()
+        if endpoint is not None:
+            found: Exchange | None = endpoint.exchange(args, kwargs)
             if found is not None:
                 return found
         if "flask" in sys.modules:
@@ -179,11 +176,10 @@ class _Frameworks:
             return exchange()
         return None
 
+    def _starlette(self) -> Any:
+        # Where there is none, this does not import it either; a route may be defined before it is.
+        if self._endpoint is None and "starlette.requests" in sys.modules:
+            from scalekit.cache.starlette import Endpoint
 
-def _finder(function: FunctionType, colour: Colour) -> _Finder:
-    # An application on Starlette has imported it by now; where there is none, this does not either.
-    if "starlette.requests" not in sys.modules:
-        return _Frameworks(None)
-    from scalekit.cache.starlette import Endpoint
-
-    return _Frameworks(Endpoint(function, colour))
+            self._endpoint = Endpoint(self._function, self._colour)
+        return self._endpoint
