@@ -6,61 +6,44 @@ Checksums are ours, as :mod:`scalekit.storage.profiles` has them. Over TLS bodie
 connection itself protects them.
 """
 
-import inspect
 from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
 from copy import copy
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import Any, Self
 from urllib.parse import quote
 
 try:
     import aiobotocore  # noqa: F401  the modules below need it
-    from botocore.exceptions import ClientError
 except ModuleNotFoundError:
     from scalekit.errors import MissingExtra
 
     raise MissingExtra("s3", needed_by="scalekit.storage.s3") from None
 
 from scalekit._durations import Duration
-from scalekit.errors import BackendUnavailable, ConfigurationError, InvalidKey, ObjectMissing
-from scalekit.storage import direct
-from scalekit.storage._contract import (
-    Leftover,
-    Opened,
-    SignedURL,
-    Source,
-    Storage,
-    Stored,
-    check_base_url,
-    check_sources,
-)
-from scalekit.storage._disposition import content_disposition
-from scalekit.storage._media_types import UNKNOWN, content_type_for, extension_for, type_for
+from scalekit.errors import ConfigurationError, InvalidKey, ObjectMissing
+from scalekit.storage._contract import Leftover, Opened, Source, Stored, check_base_url, check_sources
+from scalekit.storage._media_types import content_type_for
 from scalekit.storage._s3_client import Clients, factory
 from scalekit.storage._s3_compose import Composition, Copy, planned
-from scalekit.storage._s3_digests import kept_crc32
-from scalekit.storage._s3_errors import code_of, place, reading, status_of
+from scalekit.storage._s3_errors import place, reading
 from scalekit.storage._s3_multipart import MIN_PART_SIZE
+from scalekit.storage._s3_reading import look_up, objects, read
+from scalekit.storage._s3_signing import Signing
 from scalekit.storage._s3_sweep import abandoned
-from scalekit.storage._s3_target import Target, filename_in
+from scalekit.storage._s3_target import Target
+from scalekit.storage._s3_tickets import check_expires
 from scalekit.storage._s3_upload import Upload
 from scalekit.storage.budget import UPLOADS, MemoryBudget
 from scalekit.storage.checksums import Checksum
-from scalekit.storage.keys import (
-    check_key,
-    check_prefix,
-    check_scope,
-    filename_or_none,
-    random_key,
-)
+from scalekit.storage.keys import check_key, check_prefix, check_scope, filename_or_none
 from scalekit.storage.profiles import S3Profile, profile_for
 
 _MIB = 1024 * 1024
-_READ_SIZE = 256 * 1024
 MAX_NAME_BYTES = 1024
 
 
-class S3Storage(Storage):
+class S3Storage(Signing):
     """Objects in ``bucket``, under keys that begin with ``prefix``.
 
     Region, credentials and endpoint come from the arguments or, as for every AWS tool, from the environment,
@@ -117,7 +100,7 @@ class S3Storage(Storage):
         self.bucket = bucket
         self.prefix = check_prefix(prefix)
         self.base_url = check_base_url(base_url)
-        self.url_expires = direct.check_expires(url_expires)
+        self.url_expires = check_expires(url_expires)
         self.part_size = part_size
         self.concurrency = concurrency
         self.memory = memory
@@ -213,47 +196,12 @@ class S3Storage(Storage):
         return await composition.run()
 
     async def open(self, key: str, *, offset: int = 0, length: int | None = None) -> Opened | None:
-        wanted: dict[str, Any] = {"Bucket": self.bucket, "Key": self._name(key)}
-        if offset or length is not None:
-            if length == 0:  # HTTP has no empty range
-                return await self._nothing_of(key)
-            wanted["Range"] = f"bytes={offset}-{'' if length is None else offset + length - 1}"
-        client = await self._clients.get()
-        with reading(f"read {key!r}", place(client, self.bucket)):
-            try:
-                answer = await client.get_object(**wanted)
-            except ClientError as error:
-                if code_of(error) == "InvalidRange":  # from the very end on, or an empty object
-                    return await self._nothing_of(key)
-                if _is_absent(error):
-                    return None
-                raise
-        body, expected = answer["Body"], int(answer["ContentLength"])
-        whole = answer.get("ContentRange", f"/{expected}").rpartition("/")[2]
-        stored = _stored(key, answer, int(whole))
-
-        async def close() -> None:
-            closed = body.close()
-            if inspect.isawaitable(closed):  # aiobotocore over httpx
-                await closed
-
-        return Opened(stored, _chunks(key, body, expected, place(client, self.bucket)), close=close)
-
-    async def _nothing_of(self, key: str) -> Opened | None:
-        stored = await self.stat(key)
-        return None if stored is None else Opened(stored, _no_chunks())
+        name = self._name(key)
+        return await read(await self._clients.get(), self.bucket, key, name, offset=offset, length=length)
 
     async def stat(self, key: str) -> Stored | None:
         name = self._name(key)
-        client = await self._clients.get()
-        with reading(f"look up {key!r}", place(client, self.bucket)):
-            try:
-                answer = await client.head_object(Bucket=self.bucket, Key=name, ChecksumMode="ENABLED")
-            except ClientError as error:
-                if _is_absent(error):
-                    return None
-                raise
-        return _stored(key, answer, int(answer["ContentLength"]))
+        return await look_up(await self._clients.get(), self.bucket, key, name)
 
     async def delete(self, key: str) -> None:
         name = self._name(key)
@@ -264,17 +212,9 @@ class S3Storage(Storage):
     async def list(self, prefix: str = "") -> AsyncGenerator[Stored, None]:
         check_prefix(prefix)
         client = await self._clients.get()
-        page: dict[str, Any] = {}
-        while True:
-            with reading(f"list {prefix!r}", place(client, self.bucket)):
-                answer = await client.list_objects_v2(Bucket=self.bucket, Prefix=self.prefix + prefix, **page)
-            for entry in answer.get("Contents", ()):
-                key = entry["Key"].removeprefix(self.prefix)
-                if _is_key(key):  # others write to buckets too, such as "folders" that end with a slash
-                    yield _stored(key, entry | {"ContentType": type_for(key)}, int(entry["Size"]))
-            if not answer.get("IsTruncated"):
-                return
-            page = {"ContinuationToken": answer["NextContinuationToken"]}
+        async with aclosing(objects(client, self.bucket, self.prefix, prefix)) as found:
+            async for stored in found:
+                yield stored
 
     @property
     def location(self) -> str | None:
@@ -284,68 +224,6 @@ class S3Storage(Storage):
         client = await self._clients.get()
         async for leftover in abandoned(client, self.bucket, self.prefix, check_prefix(prefix), before):
             yield leftover
-
-    async def url(self, key: str) -> str:
-        return self.public_url(key) if self.base_url is not None else await self.presign_get(key)
-
-    async def signed_url(self, key: str, *, filename: str | None = None) -> SignedURL | None:
-        """See :meth:`scalekit.storage.Storage.signed_url`; ``None`` with a ``base_url``."""
-        if self.base_url is not None:
-            return None
-        until = datetime.now(UTC) + timedelta(seconds=self.url_expires)
-        return SignedURL(url=await self.presign_get(key, filename=filename), expires=until)
-
-    async def presign_get(
-        self, key: str, *, expires: Duration | None = None, filename: str | None = None
-    ) -> str:
-        """An address at which whoever has it can read ``key``, until it expires.
-
-        Args:
-            expires: seconds or ``timedelta``; default: the storage's ``url_expires``.
-            filename: make browsers save the object under this name instead of showing it.
-        """
-        params = {"Bucket": self.bucket, "Key": self._name(key)}
-        if filename is not None:
-            params["ResponseContentDisposition"] = content_disposition("attachment", filename)
-        lifetime = self.url_expires if expires is None else direct.check_expires(expires)
-        client = await self._clients.get()
-        with reading(f"sign {key!r}", place(client, self.bucket)):
-            return str(await client.generate_presigned_url("get_object", Params=params, ExpiresIn=lifetime))
-
-    async def presign_post(
-        self,
-        *,
-        max_size: int,
-        content_type: str,
-        min_size: int = 1,
-        prefix: str = "",
-        key: str | None = None,
-        expires: Duration = 900,
-    ) -> direct.PostTicket:
-        """Permission for a browser to upload one object straight to S3, see :mod:`scalekit.storage.direct`.
-
-        Args:
-            max_size, min_size: bytes; S3 refuses other sizes.
-            content_type: exactly this type, or ``"image/*"`` for whatever *begins* like this. That lets types
-                through that run scripts: then show the object from a domain of its own, or by
-                :class:`scalekit.storage.serve.StorageFiles`.
-            prefix: goes before the random key, such as ``"avatars/"``.
-            key: this key instead of a random one. S3 overwrites what is there.
-            expires: seconds or ``timedelta``; 15 minutes by default.
-        """
-        chosen = random_key(extension_for(content_type), prefix=prefix) if key is None else check_key(key)
-        client = await self._clients.get()
-        with reading(f"sign {chosen!r}", place(client, self.bucket)):
-            return await direct.presign_post(
-                client,
-                bucket=self.bucket,
-                name=self._name(chosen),
-                key=chosen,
-                content_type=content_type,
-                min_size=min_size,
-                max_size=max_size,
-                expires=expires,
-            )
 
     def scoped(self, prefix: str) -> Self:
         """See :meth:`scalekit.storage.Storage.scoped`. It signs, and shares this storage's connections."""
@@ -364,45 +242,3 @@ class S3Storage(Storage):
 
     async def aclose(self) -> None:
         await self._clients.aclose()
-
-
-def _is_absent(error: ClientError) -> bool:
-    return status_of(error) == 404 and code_of(error) != "NoSuchBucket"
-
-
-def _stored(key: str, answer: dict[str, Any], size: int) -> Stored:
-    return Stored(
-        key=key,
-        size=size,
-        content_type=answer.get("ContentType") or UNKNOWN,
-        etag=answer["ETag"].strip('"'),
-        modified=answer["LastModified"].astimezone(UTC),
-        filename=filename_in(answer.get("Metadata", {})),
-        checksum=kept_crc32(answer),
-    )
-
-
-def _is_key(key: str) -> bool:
-    try:
-        check_key(key)
-    except InvalidKey:
-        return False
-    return True
-
-
-async def _chunks(key: str, body: Any, expected: int, where: str) -> AsyncGenerator[bytes, None]:
-    received = 0
-    while received < expected:
-        with reading(f"read {key!r}", where):
-            chunk = await body.read(_READ_SIZE)
-        if not chunk:
-            raise BackendUnavailable(
-                f"S3 ended after {received} of {expected} bytes of {key!r}", backend="s3"
-            )
-        received += len(chunk)
-        yield chunk
-
-
-async def _no_chunks() -> AsyncGenerator[bytes, None]:
-    for nothing in list[bytes]():
-        yield nothing
