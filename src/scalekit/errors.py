@@ -35,7 +35,8 @@
     │   │   └── MalformedUpload               400
     │   │       ├── ChecksumMismatch          400; the content is not what was promised
     │   │       └── MissingPart (KeyError)    400; a form without what the application asked for
-    │   └── UploadFailed                      the storage's fault; nothing was stored
+    │   └── UploadFailed                      503; the storage's fault; nothing was stored
+    │       └── StorageFull                   507; no room on the disk
     └── AssetError
         └── AssetNotFound (LookupError)       names the path and where it was looked for
 
@@ -326,7 +327,18 @@ class MissingPart(MalformedUpload, KeyError):
 
 
 class UploadFailed(StorageError):
-    """The storage failed for good; what had been sent was removed again."""
+    """The storage failed for good; what had been sent was removed again.
+
+    ``status`` is the HTTP status to answer with. The message is for the log: it names folders and servers.
+    """
+
+    status = 503
+
+
+class StorageFull(UploadFailed):
+    """There is no room for it: the disk is full, or a quota used up."""
+
+    status = 507
 
 
 class AssetError(ScalekitError):

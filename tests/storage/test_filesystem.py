@@ -59,7 +59,7 @@ def _finish(process: subprocess.Popen[str]) -> str:
 
 
 async def test_a_reader_never_sees_half_a_file(tmp_path: Path) -> None:
-    """While two processes overwrite one key and are killed in the act, every read is one whole version."""
+    """23. While two processes overwrite one key and are killed in the act, each read is one whole version."""
     storage = FileStorage(tmp_path)
     await storage.put("shared.bin", b"0" * _SIZE)
     for _ in range(1):
@@ -89,7 +89,7 @@ async def test_a_reader_never_sees_half_a_file(tmp_path: Path) -> None:
 
 
 async def test_two_processes_race_to_create(tmp_path: Path) -> None:
-    """Of two processes that create one key exactly one wins, and the file is the winner's."""
+    """16. Of two processes that create one key exactly one wins, and the file is the winner's."""
     for turn in range(3):
         key = f"new-{turn}.bin"
         writers = {letter: _writer(tmp_path, key, letter, overwrite=False) for letter in "abc"}
@@ -107,7 +107,7 @@ async def test_two_processes_race_to_create(tmp_path: Path) -> None:
 
 
 async def test_a_killed_writer_leaves_nothing_to_see(tmp_path: Path) -> None:
-    """kill -9 in the middle of a write: the key does not exist and nothing is listed."""
+    """23. kill -9 in the middle of a write: the key does not exist and nothing is listed."""
     storage = FileStorage(tmp_path)
     code = """
 import asyncio, sys
@@ -130,7 +130,7 @@ asyncio.run(FileStorage(sys.argv[1]).put("dir/big.bin", endless()))
 
 
 async def test_the_order_of_a_write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Flush the file, give it its name, flush the directory; the temporary file is in the same directory."""
+    """23. Flush the file, give it its name, flush the directory; the temporary file is beside it."""
     calls: list[str] = []
 
     def record(name: str) -> None:
@@ -162,7 +162,7 @@ async def test_the_order_of_a_write(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 
 async def test_cancelled_at_every_await(tmp_path: Path) -> None:
-    """Wherever a write is cancelled, there is no object, or at the end a whole one, and no temporary file."""
+    """4. Wherever a write is cancelled, there is no object, or at the end a whole one; no temporary file."""
     storage = FileStorage(tmp_path)
     found = []
 
@@ -182,7 +182,7 @@ async def test_cancelled_at_every_await(tmp_path: Path) -> None:
 async def test_a_cancelled_write_takes_nothing_from_another(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A create-only write that is cancelled while it commits leaves what another has put there since."""
+    """4. A create-only write that is cancelled while it commits leaves what another has put there since."""
     storage = FileStorage(tmp_path)
     linked, overwritten = threading.Event(), threading.Event()
     real = os.link
@@ -204,14 +204,14 @@ async def test_a_cancelled_write_takes_nothing_from_another(
 
 
 async def test_a_directory_that_is_not_flushed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An error after the file got its name says that it is stored, for it is."""
+    """23. An error after the file got its name says that it is stored, for it is."""
     storage = FileStorage(tmp_path)
     await storage.put("seed", b"x")
 
     def fails(directory: Path) -> None:
         raise OSError(errno.EIO, "Input/output error")
 
-    monkeypatch.setattr(filesystem, "_sync_directory", fails)
+    monkeypatch.setattr(filesystem, "sync_directory", fails)
     with pytest.raises(StorageError, match=r"'a.txt' is stored, but .*Input/output error") as caught:
         await storage.put("a.txt", b"x")
     assert not isinstance(caught.value, UploadFailed)
@@ -230,7 +230,7 @@ async def test_the_mode_is_the_one_asked_for(tmp_path: Path) -> None:
 
 
 async def test_cancelled_overwrites_leave_a_whole_file(tmp_path: Path) -> None:
-    """A cancelled overwrite leaves the old file or the new one, never a mixture, and no temporary file."""
+    """4. A cancelled overwrite leaves the old file or the new one, never a mixture, and no temporary file."""
     storage = FileStorage(tmp_path)
     await storage.put("a.bin", b"old" * 1000)
 
@@ -261,8 +261,8 @@ asyncio.run(main())
 """
 
 
-async def test_a_full_disk(tmp_path: Path) -> None:
-    """A disk that takes no more is an UploadFailed that says so, and leaves nothing behind."""
+async def test_a_file_too_large_for_the_file_system(tmp_path: Path) -> None:
+    """23. What the file system does not take is an UploadFailed that says so, and leaves nothing behind."""
     result = await asyncio.to_thread(
         subprocess.run,
         [sys.executable, "-c", _FULL, str(tmp_path)],
@@ -270,12 +270,13 @@ async def test_a_full_disk(tmp_path: Path) -> None:
         text=True,
         timeout=60,
     )
-    assert result.stdout == "cannot store 'big.bin': File too large\n", result.stderr
+    said = f"cannot store 'big.bin': File too large, in the folder {str(tmp_path)!r}\n"
+    assert result.stdout == said, result.stderr
     assert list(tmp_path.iterdir()) == []
 
 
 async def test_an_os_error_of_the_source_is_the_callers(tmp_path: Path) -> None:
-    """Only what the disk says becomes an UploadFailed; a source's ConnectionError stays one."""
+    """6. Only what the disk says becomes an UploadFailed; a source's ConnectionError stays one."""
 
     async def cut_off():
         yield b"x"
@@ -337,7 +338,7 @@ async def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path, when: str) 
 
 
 async def test_keys_stay_below_the_directory(tmp_path: Path) -> None:
-    """A key that would leave the directory, or reach a temporary file, is refused."""
+    """14. A key that would leave the directory, or reach a temporary file, is refused."""
     storage = FileStorage(tmp_path / "root")
     (tmp_path / "secret").write_text("secret")
     for key in ("../secret", "a/../../secret", str(tmp_path / "secret"), ".scalekit-0000000000000000.tmp"):
@@ -348,7 +349,7 @@ async def test_keys_stay_below_the_directory(tmp_path: Path) -> None:
 
 
 async def test_an_existing_object_is_refused_before_reading(tmp_path: Path) -> None:
-    """A create-only write of a key that exists does not take a byte from its source."""
+    """16. A create-only write of a key that exists does not take a byte from its source."""
     storage = FileStorage(tmp_path)
     first = await storage.put("a.png", b"x", content_type="image/png")
     taken: list[int] = []

@@ -7,34 +7,40 @@ Rules:
   the directory is flushed too. A reader, or a server that comes up after a crash, sees all of a file or none.
 * What has its name keeps it, though the writer be cancelled at that moment, or the directory's flush fail.
 * Temporary names start with a dot, which no key may; a writer that was killed leaves one behind, unseen.
+* What can never be stored is refused before the source is read: no rights, a name that is too long for the
+  file system, a directory in the way.
 * Every system call that may wait for a disk runs in a worker thread, and is waited for even by a cancelled
   caller, so that clean-up never runs beside the work it cleans up after.
 """
 
-import errno
 import os
-import stat as stat_bits
-from collections.abc import AsyncGenerator
-from contextlib import aclosing, suppress
-from dataclasses import dataclass
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from contextlib import aclosing
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TypeVar
 
-from scalekit.errors import ConfigurationError, InvalidKey, ObjectExists, StorageError, UploadFailed
-from scalekit.storage._contract import Leftover, Opened, Source, Storage, Stored, check_base_url
-from scalekit.storage._files_walk import draft_beside, drafts, strays
+from scalekit.errors import ConfigurationError, InvalidKey, ObjectExists, ObjectMissing, StorageError
+from scalekit.storage._contract import (
+    Leftover,
+    Opened,
+    Source,
+    Storage,
+    Stored,
+    check_base_url,
+    check_sources,
+)
+from scalekit.storage._disk_draft import Draft, sync_directory
+from scalekit.storage._disk_errors import done
+from scalekit.storage._disk_read import Handle, entries, look_up, open_file, unlink
+from scalekit.storage._disk_walk import drafts, strays
 from scalekit.storage._media_types import content_type_for, type_for
-from scalekit.storage._shield import Outcome, in_thread
-from scalekit.storage._source import Body, cut
+from scalekit.storage._shield import in_thread
+from scalekit.storage._source import cut
 from scalekit.storage.checksums import Checksum
 from scalekit.storage.keys import check_key, check_prefix
 
-T = TypeVar("T")
-
 # Large enough that the hop to a thread is small beside the write, small enough for hundreds of uploads.
 _WRITE_SIZE = 1024 * 1024
-_READ_SIZE = 256 * 1024
 
 
 class FileStorage(Storage):
@@ -74,16 +80,60 @@ class FileStorage(Storage):
         checksum: Checksum | None = None,
         filename: str | None = None,
     ) -> Stored:
-        target = self.directory / check_key(key)
-        content_type_for(key, content_type)  # not kept, but a mistake is one here as well
-        if not overwrite and _done(await in_thread(_stat, target), key) is not None:
-            raise ObjectExists(key)  # before reading what would be thrown away
-        created = await in_thread(_Draft.create, self.directory, target, self.mode)
-        try:
-            draft = _done(created, key)
+        content_type_for(check_key(key), content_type)  # not kept, but a mistake is one here as well
+
+        async def fill(draft: Draft) -> None:
             async with aclosing(cut(source, _WRITE_SIZE, size=size, checksum=checksum)) as pieces:
                 async for body, _ in pieces:
-                    _done(await in_thread(draft.write, body), key)
+                    done(await in_thread(draft.write, body), key, self.directory)
+
+        return await self._write(key, overwrite, fill)
+
+    async def compose(
+        self,
+        key: str,
+        sources: Sequence[str],
+        *,
+        content_type: str | None = None,
+        overwrite: bool = False,
+        filename: str | None = None,
+    ) -> Stored:
+        check_sources(key, sources)
+        content_type_for(key, content_type)
+
+        async def fill(draft: Draft) -> None:
+            for source in sources:
+                await self._append(draft, source, key)
+
+        return await self._write(key, overwrite, fill)
+
+    async def _append(self, draft: Draft, source: str, key: str) -> None:
+        opened = await in_thread(open_file, self.directory / source)
+        if opened.value is None:
+            done(opened, source, self.directory, "read")
+            raise ObjectMissing(source)
+        fd, facts = opened.value
+        try:
+            opened.raise_if_cancelled()
+            offset = 0
+            while offset < facts.st_size:
+                taken = done(
+                    await in_thread(draft.take, fd, offset, facts.st_size - offset), key, self.directory
+                )
+                if not taken:
+                    raise StorageError(f"{source!r} was cut short by another program while it was copied")
+                offset += taken
+        finally:
+            os.close(fd)
+
+    async def _write(self, key: str, overwrite: bool, fill: Callable[[Draft], Awaitable[None]]) -> Stored:
+        target = self.directory / key
+        if not overwrite and done(await in_thread(look_up, target), key, self.directory) is not None:
+            raise ObjectExists(key)  # before reading what would be thrown away
+        created = await in_thread(Draft.create, self.directory, target, self.mode)
+        try:
+            draft = done(created, key, self.directory)
+            await fill(draft)
         except BaseException:
             if created.value is not None:
                 (await in_thread(created.value.discard)).raise_if_cancelled()
@@ -93,8 +143,8 @@ class FileStorage(Storage):
             committed.raise_if_cancelled()
             raise ObjectExists(key)
         # From here on it stays, cancelled or not: removing it could remove what another has put in its place.
-        stored = _stored(key, _done(committed, key))
-        flushed = await in_thread(_sync_directory, target.parent)
+        stored = _stored(key, done(committed, key, self.directory))
+        flushed = await in_thread(sync_directory, target.parent)
         if isinstance(flushed.error, OSError):
             raise StorageError(
                 f"{key!r} is stored, but a crash may take it: its directory was not flushed"
@@ -105,27 +155,28 @@ class FileStorage(Storage):
 
     async def open(self, key: str, *, offset: int = 0, length: int | None = None) -> Opened | None:
         path = self.directory / check_key(key)
-        opened = await in_thread(_open, path)
+        opened = await in_thread(open_file, path)
         if opened.value is None:
-            _done(opened, key, "read")
+            done(opened, key, self.directory, "read")
             return None
         fd, facts = opened.value
         if opened.cancelled:
             os.close(fd)
             raise opened.cancelled
-        handle = _Handle(fd, key)
+        handle = Handle(fd, key, self.directory)
         end = facts.st_size if length is None else min(facts.st_size, offset + length)
         return Opened(
             _stored(key, facts), handle.chunks(offset, end), close=handle.aclose, fd=fd, path=str(path)
         )
 
     async def stat(self, key: str) -> Stored | None:
-        facts = _done(await in_thread(_stat, self.directory / check_key(key)), key, "look up")
+        looked = await in_thread(look_up, self.directory / check_key(key))
+        facts = done(looked, key, self.directory, "look up")
         return None if facts is None else _stored(key, facts)
 
     async def delete(self, key: str) -> None:
         # Directories stay: removing an empty one would race with a writer who is about to use it.
-        _done(await in_thread(_unlink, self.directory / check_key(key)), key, "delete")
+        done(await in_thread(unlink, self.directory / check_key(key)), key, self.directory, "delete")
 
     async def list(self, prefix: str = "") -> AsyncGenerator[Stored, None]:
         check_prefix(prefix)
@@ -138,8 +189,8 @@ class FileStorage(Storage):
                     yield stored
             else:
                 # A stack, so the last name first.
-                names = _done(await in_thread(_entries, self.directory / name, start), name, "list")
-                waiting += [name + entry for entry in names]
+                scanned = await in_thread(entries, self.directory / name, start)
+                waiting += [name + entry for entry in done(scanned, name, self.directory, "list")]
                 start = ""  # below the first directory everything counts
 
     @property
@@ -153,170 +204,12 @@ class FileStorage(Storage):
         return drafts(self.directory, check_prefix(prefix), before)
 
 
-@dataclass(slots=True)
-class _Draft:
-    """A temporary file on its way to becoming an object."""
-
-    fd: int
-    path: Path
-    target: Path
-
-    @classmethod
-    def create(cls, root: Path, target: Path, mode: int) -> "_Draft":
-        path = draft_beside(target)
-        try:
-            _make_directories(root, target.parent)
-            fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, mode)
-        except OSError as error:
-            if error.errno is None:  # in words of ours
-                raise
-            # What is wrong here is wrong with the folder: it cannot be made, written to, or is full.
-            raise OSError(error.errno, f"{error.strerror}, in the folder {str(root)!r}") from error
-        # What open() makes of the mode, the umask of the process decides. A mount that keeps none refuses.
-        with suppress(OSError):
-            os.fchmod(fd, mode)
-        return cls(fd, path, target)
-
-    def write(self, body: Body) -> None:
-        for chunk in body.chunks:
-            view = memoryview(chunk)
-            while view:
-                view = view[os.write(self.fd, view) :]
-
-    def commit(self, overwrite: bool) -> os.stat_result:
-        """Give the file, whole and on the disk, its name, and let go of it. It is discarded if that fails."""
-        try:
-            os.fsync(self.fd)
-            if overwrite:
-                os.replace(self.path, self.target)
-            else:
-                self._link()
-            return os.fstat(self.fd)
-        finally:
-            self.discard()
-
-    def _link(self) -> None:
-        try:
-            os.link(self.path, self.target)
-        except FileExistsError:
-            # NFS repeats a request whose answer was lost: two names mean that the first one had worked.
-            if os.fstat(self.fd).st_nlink != 2:
-                if self.target.is_dir():
-                    raise IsADirectoryError(None, "other keys start with this one and a slash") from None
-                raise
-
-    def discard(self) -> None:
-        """Close, and remove the temporary name if it is still there."""
-        os.close(self.fd)
-        with suppress(FileNotFoundError):
-            self.path.unlink()
-
-
-class _Handle:
-    """An open file that is read in worker threads."""
-
-    def __init__(self, fd: int, key: str) -> None:
-        self._fd: int | None = fd
-        self._key = key
-
-    async def chunks(self, start: int, end: int) -> AsyncGenerator[bytes, None]:
-        try:
-            while start < end and self._fd is not None:
-                read = await in_thread(os.pread, self._fd, min(_READ_SIZE, end - start), start)
-                data = _done(read, self._key, "read")
-                if not data:
-                    break
-                start += len(data)
-                yield data
-        finally:
-            await self.aclose()
-
-    async def aclose(self) -> None:
-        fd, self._fd = self._fd, None
-        if fd is not None:
-            os.close(fd)
-
-
-def _done(outcome: Outcome[T], key: str, what: str = "store") -> T:
-    # Only what the disk says is translated; an OSError of the source is the caller's own.
-    if isinstance(outcome.error, OSError) and outcome.cancelled is None:
-        kind = UploadFailed if what == "store" else StorageError
-        raise kind(f"cannot {what} {key!r}: {outcome.error.strerror}") from outcome.error
-    return outcome.unwrap()
-
-
 def _is_key(name: str) -> bool:
     try:
         check_key(name)
     except InvalidKey:
         return False
     return True
-
-
-def _make_directories(root: Path, directory: Path) -> None:
-    if directory.is_dir():
-        return
-    if directory != root:
-        _make_directories(root, directory.parent)
-        try:
-            directory.mkdir(exist_ok=True)
-        except FileExistsError:
-            raise NotADirectoryError(None, "an object's key is the beginning of this one") from None
-    else:
-        directory.mkdir(parents=True, exist_ok=True)
-    _sync_directory(directory.parent)  # or a crash could take the directory, with the file that was promised
-
-
-def _sync_directory(directory: Path) -> None:
-    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
-
-
-def _open(path: Path) -> tuple[int, os.stat_result] | None:
-    try:
-        # Non-blocking, or a pipe among the files would hold the thread for ever.
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    except OSError as error:
-        if error.errno == errno.ELOOP:  # what O_NOFOLLOW says to a link
-            return None
-        raise
-    facts = os.fstat(fd)
-    if stat_bits.S_ISREG(facts.st_mode):
-        return fd, facts
-    os.close(fd)
-    return None
-
-
-def _stat(path: Path) -> os.stat_result | None:
-    try:
-        facts = path.lstat()
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    return facts if stat_bits.S_ISREG(facts.st_mode) else None
-
-
-def _unlink(path: Path) -> None:
-    with suppress(FileNotFoundError, NotADirectoryError, IsADirectoryError):
-        path.unlink()
-
-
-def _entries(directory: Path, start: str) -> list[str]:
-    """The names that begin with ``start``, last one first. A directory sorts as its keys: with the slash."""
-    try:
-        with os.scandir(directory) as entries:
-            found = [
-                entry.name + ("/" if entry.is_dir(follow_symlinks=False) else "")
-                for entry in entries
-                if entry.name.startswith(start) and not entry.name.startswith(".")
-            ]
-    except (FileNotFoundError, NotADirectoryError):
-        return []
-    return sorted(found, reverse=True)
 
 
 def _stored(key: str, facts: os.stat_result) -> Stored:
