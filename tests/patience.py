@@ -1,6 +1,11 @@
-"""A busy machine keeps a server from answering in time: that is tested where it is meant, not by chance."""
+"""A busy machine keeps a server from answering in time: that is tested where it is meant, not by chance.
+
+``python -m tests.patience examples.cache_flask`` runs a module as a program that is patient.
+"""
 
 import importlib
+import runpy
+import sys
 from typing import Any
 
 from scalekit.errors import MissingExtra
@@ -28,3 +33,8 @@ def be_patient() -> None:
         module.TIMEOUT = 5.0
     if "redis" in TIMEOUTS:
         importlib.import_module("scalekit.cache.redis_channel").LATE = 5.0
+
+
+if __name__ == "__main__":
+    be_patient()
+    runpy.run_module(sys.argv[1], run_name="__main__", alter_sys=True)

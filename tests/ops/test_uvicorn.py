@@ -49,7 +49,7 @@ async def test_a_rolling_restart_under_load_fails_no_request() -> None:
 async def test_without_the_middleware_requests_do_fail() -> None:
     """Restarts of the bare application lose requests, so the test above can fail. One alone may be lucky: the
     balancer happens to look before a visitor comes."""
-    async with fleet(2, BARE="1") as servers, asyncio.timeout(2 * PATIENCE):
+    async with fleet(2, BARE="1") as servers, asyncio.timeout(PATIENCE):
         port = next(iter(servers.servers))
         while not servers.failed:
             assert await servers.stop(port) == -signal.SIGTERM
