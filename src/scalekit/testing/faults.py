@@ -15,11 +15,12 @@ import asyncio
 from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Sequence
 from concurrent.futures import Future
 from contextlib import aclosing
+from datetime import datetime
 from typing import Any, TypeVar
 
 from scalekit._options import check_count
 from scalekit.errors import BackendUnavailable, ConfigurationError
-from scalekit.storage import Checksum, Opened, SignedURL, Source, Storage, Stored
+from scalekit.storage import Checksum, Leftover, Opened, SignedURL, Source, Storage, Stored
 
 T = TypeVar("T")
 
@@ -252,6 +253,16 @@ class FaultyStorage(Storage):
 
     async def signed_url(self, key: str, *, filename: str | None = None) -> SignedURL | None:
         return await self._call("signed_url", key, lambda: self.storage.signed_url(key, filename=filename))
+
+    @property
+    def location(self) -> str | None:
+        return self.storage.location
+
+    def strays(self, prefix: str = "") -> AsyncGenerator[tuple[str, str], None]:
+        return self.storage.strays(prefix)
+
+    def leftovers(self, before: datetime, prefix: str = "") -> AsyncGenerator[Leftover, None]:
+        return self.storage.leftovers(before, prefix)
 
     async def aclose(self) -> None:
         await self.storage.aclose()
