@@ -48,15 +48,14 @@ async def perform(session: Session, actions: list[list[Any]]) -> Any:
 
 
 def store_at(url: str, prefix: str) -> Store:
-    """Each is imported where it is there."""
+    """Each is imported where it is there. Patient: a machine under load is no outage."""
     if url.startswith("memcached:"):
         from scalekit.sessions.memcached import MemcachedStore
 
-        # Patient: a machine under load is no outage.
         return MemcachedStore.from_url(url, prefix=prefix, timeout=30, connect_timeout=30)
     from scalekit.sessions.redis import RedisStore
 
-    return RedisStore.from_url(url, prefix=prefix)
+    return RedisStore.from_url(url, prefix=prefix, timeout=30, connect_timeout=30)
 
 
 def main(url: str, prefix: str, shell: str, old_secret: str = "") -> None:
