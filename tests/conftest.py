@@ -16,6 +16,7 @@ from typing import NoReturn, Protocol
 import pytest
 
 from tests.servers import (
+    LocalStack,
     MariaDBPair,
     Memcached,
     Nginx,
@@ -24,6 +25,7 @@ from tests.servers import (
     RedisSentinel,
     RedisServer,
     S3Server,
+    SeaweedFS,
     ServerMissing,
 )
 
@@ -169,7 +171,14 @@ def nginx() -> Iterator[MakeNginx]:
 @pytest.fixture(scope="session")
 def s3_server() -> Iterator[S3Server]:
     """The shared S3 server."""
-    with S3Server() as server:
+    with LocalStack() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def strict_s3_server() -> Iterator[S3Server]:
+    """Another shared S3 server, strict where the first is lenient: see tests.servers.seaweedfs."""
+    with SeaweedFS() as server:
         yield server
 
 

@@ -7,6 +7,7 @@ They need neither pytest nor a driver. `ServerMissing` says how to install one t
 """
 
 from tests.servers.base import PortTaken, Server, ServerFailed, ServerMissing
+from tests.servers.localstack import LocalStack
 from tests.servers.mariadb import MariaDBServer
 from tests.servers.mariadb_pair import MariaDBPair
 from tests.servers.memcached import Memcached
@@ -17,9 +18,11 @@ from tests.servers.redis import RedisServer
 from tests.servers.redis_cluster import RedisCluster
 from tests.servers.redis_sentinel import RedisSentinel
 from tests.servers.s3 import S3Server
+from tests.servers.seaweedfs import SeaweedFS
 from tests.servers.waiting import wait_until
 
 __all__ = [
+    "LocalStack",
     "MariaDBPair",
     "MariaDBServer",
     "Memcached",
@@ -31,6 +34,7 @@ __all__ = [
     "RedisSentinel",
     "RedisServer",
     "S3Server",
+    "SeaweedFS",
     "Server",
     "ServerFailed",
     "ServerMissing",

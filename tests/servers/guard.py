@@ -1,7 +1,7 @@
 """Nothing outlives a test run, however it ends.
 
-One small process (watcher.py) watches this one. It knows the servers that run and the directories they
-use; when its parent is gone, be it by SIGKILL, it kills those trees and removes those directories.
+One small process (watcher.py) watches this one. It knows the servers that run and the directories and
+sockets they use; when its parent is gone, be it by SIGKILL, it kills those trees and removes those files.
 (PR_SET_PDEATHSIG would not do: it follows the *thread* that started the child, and does not reach
 grandchildren.)
 """
@@ -64,11 +64,11 @@ def unwatch(pid: int) -> None:
     _tell("unwatch", pid)
 
 
-def own(directory: Path) -> None:
-    """Remove `directory` when this process ends."""
-    _tell("own", str(directory))
+def own(path: Path) -> None:
+    """Remove the directory or socket `path` when this process ends."""
+    _tell("own", str(path))
 
 
-def disown(directory: Path) -> None:
-    """`directory` was removed."""
-    _tell("disown", str(directory))
+def disown(path: Path) -> None:
+    """`path` was removed."""
+    _tell("disown", str(path))

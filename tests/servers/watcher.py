@@ -5,6 +5,7 @@ import select
 import shutil
 import signal
 import sys
+from pathlib import Path
 
 from tests.servers.processes import kill_tree
 
@@ -12,11 +13,13 @@ from tests.servers.processes import kill_tree
 def main(parent: int) -> None:
     """Follow the orders from standard input until it closes or `parent` is gone."""
     pids: set[int] = set()
-    directories: set[str] = set()
+    paths: set[Path] = set()
     pending = b""
-    # The pipe alone would do, were it not that a child forked by the parent holds its end open too.
-    while os.getppid() == parent:
+    while True:
         if not select.select([0], [], [], 0.5)[0]:
+            # The pipe alone would do, were it not that a child forked by the parent holds its end open too.
+            if os.getppid() != parent:
+                break
             continue
         if not (data := os.read(0, 65536)):
             break
@@ -29,13 +32,16 @@ def main(parent: int) -> None:
                 case "unwatch":
                     pids.discard(int(what))
                 case "own":
-                    directories.add(what)
+                    paths.add(Path(what))
                 case "disown":
-                    directories.discard(what)
+                    paths.discard(Path(what))
     for pid in pids:
         kill_tree(pid)
-    for directory in directories:
-        shutil.rmtree(directory, ignore_errors=True)
+    for path in paths:
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
 
 
 if __name__ == "__main__":

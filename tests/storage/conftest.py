@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from scalekit.storage import FileStorage, MemoryStorage, Storage
+from tests.servers import S3Server
 from tests.storage.helpers import eventually
 from tests.storage.stand_in import S3StandIn
 
@@ -25,6 +26,20 @@ def models_are_read_once() -> Iterator[None]:
             load = functools.cache(JSONFileLoader().load_file)
             patch.setattr(JSONFileLoader, "load_file", lambda self, path: load(path))
         yield
+
+
+@pytest.fixture
+def which_s3() -> str:
+    """The name of the fixture with the real S3 server: of the one that starts fast, unless the test asks for
+    another with ``on_strict_s3`` or ``on_each_s3`` of tests.storage.helpers."""
+    return "s3_server"
+
+
+@pytest.fixture
+def s3_server(which_s3: str, request: pytest.FixtureRequest) -> S3Server:
+    """That of the test, and of its ``bucket``, ``s3_storage`` and ``s3_client``."""
+    found: S3Server = request.getfixturevalue(which_s3)
+    return found
 
 
 @pytest.fixture

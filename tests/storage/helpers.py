@@ -1,12 +1,19 @@
-"""Sources that behave and misbehave, and cancellation at every await."""
+"""Sources that behave and misbehave, cancellation at every await, and the S3 server that a test runs on."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Generator
 from typing import Any, TypeVar
 
+import pytest
+
 from scalekit.storage import MiB
 
 T = TypeVar("T")
+
+# A test that uses S3, be it through other fixtures, runs on LocalStack; with one of these on SeaweedFS, or on
+# each of the two.
+on_strict_s3 = pytest.mark.parametrize("which_s3", ["strict_s3_server"])
+on_each_s3 = pytest.mark.parametrize("which_s3", ["s3_server", "strict_s3_server"])
 
 PNG = b"\x89PNG\r\n\x1a\n" + b"\x00\x00\x00\rIHDR" + bytes(range(256)) * 8
 

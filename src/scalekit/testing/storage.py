@@ -41,8 +41,8 @@ async def check_storage(storage: Storage, *, prefix: str | None = None, strict: 
     Args:
         storage: the storage to check; it may hold other objects.
         prefix: objects are made under it; random by default.
-        strict: false leaves out the race of several large writes, which emulators of S3 (LocalStack, moto) do
-            not decide as S3 does.
+        strict: false leaves out the race of several large writes, which some S3 servers (LocalStack, moto,
+            SeaweedFS) do not decide as S3 does.
 
     Raises:
         AssertionError: it does not; the message says what.

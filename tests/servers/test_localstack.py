@@ -1,11 +1,11 @@
-"""S3Server."""
+"""LocalStack."""
 
 import socket
 from urllib.parse import urlsplit
 
 import pytest
 
-from tests.servers import S3Server, ServerMissing
+from tests.servers import LocalStack, S3Server, ServerMissing
 from tests.servers.processes import alive, tree
 
 pytest.importorskip("boto3", reason="the client comes with scalekit[s3]")
@@ -43,7 +43,7 @@ def test_checks_presigned_urls(s3_server: S3Server, bucket: str) -> None:
 
 def test_goes_away() -> None:
     """A server of one's own answers, keeps its files to itself, and leaves nothing."""
-    with S3Server() as server:
+    with LocalStack() as server:
         server.create_bucket("mine")
         assert server.request("PUT", "/mine/key", b"data")[0] == 200
         pids, directory = tree(server.pid), server.directory
@@ -53,8 +53,8 @@ def test_goes_away() -> None:
 
 
 def test_a_taken_port_is_exchanged_for_another(monkeypatch: pytest.MonkeyPatch) -> None:
-    """LocalStack does not notice that somebody has its port; S3Server does."""
-    server = S3Server()
+    """LocalStack does not notice that somebody has its port; ours does."""
+    server = LocalStack()
     tried: list[int] = []
     monkeypatch.setattr(
         server, "wait_ready", lambda: tried.append(server.port)
@@ -71,7 +71,7 @@ def test_a_taken_port_is_exchanged_for_another(monkeypatch: pytest.MonkeyPatch) 
 def test_a_missing_one_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without the environment the error names the command that makes it."""
     monkeypatch.setenv("SCALEKIT_S3_VENV", "/nonexistent")
-    server = S3Server()
+    server = LocalStack()
     directory = server.directory
     with pytest.raises(ServerMissing, match=r"\./dev test"):
         server.start()
