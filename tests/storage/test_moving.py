@@ -4,8 +4,10 @@ import asyncio
 import os
 from collections.abc import AsyncGenerator, Callable
 from dataclasses import replace
+from hashlib import md5
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 
@@ -130,7 +132,7 @@ async def test_how_to_compare(compare: Compare, expected: dict[str, str]) -> Non
         assert (await destination.read(key) == b"12345") or action == "unchanged"
 
 
-class KeepsMD5(MemoryStorage):
+class KeepsSHA1(MemoryStorage):
     """As a storage that keeps another checksum than the other one does; counts what is read of it."""
 
     def __init__(self) -> None:
@@ -138,11 +140,11 @@ class KeepsMD5(MemoryStorage):
         self.opened: list[str] = []
 
     async def put(self, key: str, source: Source, **options: Any) -> Stored:
-        return self._with_md5(await super().put(key, source, **options))
+        return self._with_sha1(await super().put(key, source, **options))
 
     async def stat(self, key: str) -> Stored | None:
         stored = await super().stat(key)
-        return None if stored is None else self._with_md5(stored)
+        return None if stored is None else self._with_sha1(stored)
 
     async def list(self, prefix: str = "") -> AsyncGenerator[Stored, None]:
         async for stored in super().list(prefix):
@@ -152,8 +154,8 @@ class KeepsMD5(MemoryStorage):
         self.opened.append(key)
         return await super().open(key, offset=offset, length=length)
 
-    def _with_md5(self, stored: Stored) -> Stored:
-        return replace(stored, checksum=Checksum.of(self._objects[stored.key][0], "md5"))
+    def _with_sha1(self, stored: Stored) -> Stored:
+        return replace(stored, checksum=Checksum.of(self._objects[stored.key][0], "sha1"))
 
 
 async def test_only_what_keeps_no_checksum_is_read(tmp_path: Path) -> None:
@@ -161,7 +163,7 @@ async def test_only_what_keeps_no_checksum_is_read(tmp_path: Path) -> None:
 
     Which it keeps shows with the first object that is written; only that one is read again.
     """
-    source, destination = FileStorage(tmp_path), KeepsMD5()
+    source, destination = FileStorage(tmp_path), KeepsSHA1()
     await fill(source, CONTENT)
     await sync(source, destination, concurrency=1)
     assert destination.opened == ["a.txt"]
@@ -170,9 +172,68 @@ async def test_only_what_keeps_no_checksum_is_read(tmp_path: Path) -> None:
     assert destination.opened == []
 
 
+class HasMD5AsETag(MemoryStorage):
+    """As S3 that keeps nothing else; counts what is asked of it.
+
+    ``etag_of`` makes other ETags, as S3 does of what came in parts.
+    """
+
+    def __init__(self, etag_of: Callable[[bytes], str] = lambda content: md5(content).hexdigest()) -> None:
+        super().__init__()
+        self.etag_of, self.asked = etag_of, list[str]()
+
+    async def put(self, key: str, source: Source, **options: Any) -> Stored:
+        await super().put(key, source, **options)
+        content, stored = self._objects[key]
+        stored = replace(stored, etag=self.etag_of(content), checksum=None)
+        self._objects[key] = content, stored
+        return stored
+
+    async def stat(self, key: str) -> Stored | None:
+        self.asked.append(f"stat {key}")
+        return await super().stat(key)
+
+    async def open(self, key: str, *, offset: int = 0, length: int | None = None) -> Any:
+        self.asked.append(f"open {key}")
+        return await super().open(key, offset=offset, length=length)
+
+
+async def test_an_etag_that_is_the_md5_is_enough(tmp_path: Path) -> None:
+    """25. A service whose listing shows MD5s is asked for nothing else, to compare or to verify."""
+    folder, service = FileStorage(tmp_path), HasMD5AsETag()
+    await fill(folder, CONTENT)
+    assert (await sync(folder, service)).created == 6
+    assert (await sync(folder, service)).unchanged == 6
+    assert (await sync(service, folder)).unchanged == 6
+    assert service.asked == []
+    another = HasMD5AsETag()
+    assert (await sync(service, another)).created == 6
+    service.asked.clear()
+    assert (await sync(service, another)).unchanged == 6
+    assert service.asked == another.asked == []
+    await fill(folder, {"a.txt": b"b"})
+    assert await sync(folder, service) == SyncReport(replaced=1, unchanged=5, bytes_written=1)
+    assert await held(service) == await held(folder)
+
+
+@pytest.mark.parametrize("etag_of", [lambda content: uuid4().hex, lambda content: f"{uuid4().hex}-2"])
+async def test_an_etag_that_is_none_says_nothing(tmp_path: Path, etag_of: Callable[[bytes], str]) -> None:
+    """25. Where an ETag is something else, as of what S3 encrypts by a key, contents are compared."""
+    folder, service = FileStorage(tmp_path), HasMD5AsETag(etag_of)
+    await fill(folder, CONTENT)
+    assert (await sync(folder, service)).created == 6
+    assert (await sync(folder, service)).unchanged == 6
+    await fill(folder, {"a.txt": b"b"})
+    assert await sync(folder, service) == SyncReport(replaced=1, unchanged=5, bytes_written=1)
+    other = HasMD5AsETag(etag_of)
+    await fill(other, CONTENT)
+    assert await sync(service, other) == SyncReport(replaced=1, unchanged=5, bytes_written=1)
+    assert await held(other) == await held(folder)
+
+
 async def test_two_kinds_of_checksums() -> None:
     """25. Where both keep one, but not of the same kind, one side is read."""
-    source, destination = MemoryStorage(), KeepsMD5()
+    source, destination = MemoryStorage(), KeepsSHA1()
     await fill(source, CONTENT)
     await fill(destination, CONTENT | {"a.txt": b"b"})
     assert await sync(source, destination) == SyncReport(replaced=1, unchanged=5, bytes_written=1)

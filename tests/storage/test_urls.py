@@ -4,6 +4,7 @@ import pytest
 
 from scalekit.errors import ConfigurationError, InvalidKey
 from scalekit.storage import FileStorage
+from scalekit.storage.profiles import R2
 from scalekit.storage.urls import storage_from_url
 
 
@@ -48,9 +49,12 @@ def test_options() -> None:
     """25. Another server and the size of parts are options; two servers have two places."""
     from scalekit.storage.s3 import S3Storage
 
-    storage = storage_from_url("s3://media/a?endpoint_url=https://minio.example.com:9000&part_size=16777216")
+    storage = storage_from_url(
+        "s3://media/a?endpoint_url=https://minio.example.com:9000&part_size=16777216&profile=R2"
+    )
     assert isinstance(storage, S3Storage)
     assert storage.part_size == 16 * 1024 * 1024
+    assert storage.profile is R2
     assert storage.location == "https://minio.example.com:9000//media/a/"
     assert storage_from_url("s3://media/a").location == "s3://media/a/"
 
@@ -65,6 +69,7 @@ def test_options() -> None:
         ("s3:///photos", "an s3:// URL is s3://bucket or s3://bucket/prefix"),
         ("s3://media:9000/photos", "goes into \\?endpoint_url="),
         ("s3://media?part_size=big", "part_size=big is no whole number"),
+        ("s3://media?profile=azure", "profile=azure is none of amazon, compatible, minio"),
         ("s3://media?part_size=1", "part_size=1; S3 takes no parts below"),
         ("s3://media?endpoint=x", "has no option endpoint; it takes endpoint_url, "),
     ],

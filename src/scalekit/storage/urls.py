@@ -7,8 +7,9 @@
 =========================================  ==============================================================
 
 An S3 URL takes options after a ``?``: ``endpoint_url``, ``region_name``, ``part_size`` (bytes) and
-``concurrency``, as :class:`~scalekit.storage.s3.S3Storage` does. It takes no credentials: command lines are
-seen by everyone on the server, and kept in histories. Those come from the environment or from a profile, as
+``concurrency`` as :class:`~scalekit.storage.s3.S3Storage` does, and ``profile``: what the service
+understands, by the name of one of :mod:`scalekit.storage.profiles`, such as ``r2``. It takes no credentials:
+command lines are seen by everyone on the server, and kept in histories. Those come from the environment, as
 for every AWS tool.
 """
 
@@ -17,14 +18,17 @@ from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from scalekit.errors import ConfigurationError
+from scalekit.storage import profiles
 from scalekit.storage._contract import Storage
 from scalekit.storage.filesystem import FileStorage
 
-_S3_OPTIONS: dict[str, Callable[[str], Any]] = {
-    "endpoint_url": str,
-    "region_name": str,
-    "part_size": int,
-    "concurrency": int,
+_PROFILES = {
+    "amazon": profiles.AMAZON,
+    "compatible": profiles.COMPATIBLE,
+    "minio": profiles.MINIO,
+    "r2": profiles.R2,
+    "ceph": profiles.CEPH,
+    "swift": profiles.SWIFT,
 }
 _EXAMPLES = "give a folder such as /srv/media, or s3://bucket/prefix"
 
@@ -83,18 +87,41 @@ def _s3(url: str) -> Storage:
             "an s3:// URL is s3://bucket or s3://bucket/prefix; a server other than Amazon's goes into "
             "?endpoint_url=https://..."
         )
-    options = {}
+    options: dict[str, Any] = {}
     for name, value in parse_qsl(parts.query, keep_blank_values=True):
         if name not in _S3_OPTIONS:
             raise ConfigurationError(
                 f"an s3:// URL has no option {name:.40}; it takes {', '.join(_S3_OPTIONS)}. Credentials come "
                 "from AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
             )
-        try:
-            options[name] = _S3_OPTIONS[name](value)
-        except ValueError:
-            raise ConfigurationError(f"{name}={value:.40} is no whole number") from None
+        options[name] = _S3_OPTIONS[name](name, value)
     from scalekit.storage.s3 import S3Storage
 
     prefix = unquote(parts.path).strip("/")
     return S3Storage(parts.netloc, prefix=f"{prefix}/" if prefix else "", **options)
+
+
+def _text(name: str, value: str) -> str:
+    return value
+
+
+def _number(name: str, value: str) -> int:
+    try:
+        return int(value)
+    except ValueError:
+        raise ConfigurationError(f"{name}={value:.40} is no whole number") from None
+
+
+def _profile(name: str, value: str) -> profiles.S3Profile:
+    if value.lower() not in _PROFILES:
+        raise ConfigurationError(f"{name}={value:.40} is none of {', '.join(_PROFILES)}")
+    return _PROFILES[value.lower()]
+
+
+_S3_OPTIONS: dict[str, Callable[[str, str], Any]] = {
+    "endpoint_url": _text,
+    "region_name": _text,
+    "part_size": _number,
+    "concurrency": _number,
+    "profile": _profile,
+}
