@@ -10,6 +10,7 @@ import redis.asyncio
 from scalekit._redis import Redis
 from scalekit._steps import Steps, run, run_async
 from scalekit.cache.channel import Cursor, Lost, Message, follow
+from scalekit.cache.redis import RedisBackend
 from scalekit.cache.redis_channel import RedisChannel
 from scalekit.cache.redis_foreign import Told
 from scalekit.cache.redis_scripts import TELL
@@ -181,3 +182,18 @@ async def test_every_kind_of_link_hears(
     if closing is not None:
         await closing
     await link.using("async").close()
+
+
+async def test_a_generation_of_a_cluster_is_told_by_whoever_finds_it_young(
+    redis_cluster: RedisCluster, prefix: str
+) -> None:
+    """6. On a cluster it is renewed on one node and told on another. Whoever renewed it may not have come to
+    tell, so the next one does, though there is nothing left to renew."""
+    backend = RedisBackend.from_url(redis_cluster.url, prefix=prefix)
+    entries = backend.using("async")
+    url = redis_cluster.url.replace("redis+cluster", "redis")
+    async with redis.asyncio.RedisCluster.from_url(url) as client:
+        for told in (1, 2):
+            await run_async(entries.renew_generation(older_than=600))
+            assert await client.xlen(prefix + "m") == told
+    await entries.close()

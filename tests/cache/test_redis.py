@@ -133,8 +133,8 @@ def test_what_the_stream_says(server: str, prefix: str, request: pytest.FixtureR
         [b"t", b"a", b"t", b"b"],
         [b"t", b"c"],
         [b"t", b"a"],
-        [b"g", b"1"],
-        [b"g", b"1"],
+        # On a cluster also that it was young: whoever renewed it may not have come to say so.
+        *[[b"g", b"1"]] * (3 if server == "redis_cluster" else 2),
     ]
     numbers = [int(fields[1]) for _, fields in said]
     assert [fields[0] for _, fields in said] == [b"n"] * len(said)

@@ -286,6 +286,7 @@ class _Entries:
             lambda count: [_new_versions(count), age],
             said="g",
             called=["1"],
+            anyway=True,
         )
 
     @_or_unavailable
@@ -355,15 +356,20 @@ class _Entries:
         *,
         said: str,
         called: Sequence[str],
+        anyway: bool = False,
     ) -> Steps[None]:
-        """Run a script for ``names``; what it reports is said in the stream, as it is ``called``."""
+        """Run a script for ``names``; what it reports is said in the stream, as it is ``called``.
+
+        ``anyway``: on a cluster, where that takes two trips, also what was no news: whoever made it may not
+        have come to say so.
+        """
         if not names:
             return
         if self._cluster:
             replies = yield from self._own.pipeline(
                 [script.request([name], args(1)) for name in names], names
             )
-            news = [call for call, reply in zip(called, replies, strict=True) if _number(reply)]
+            news = [call for call, reply in zip(called, replies, strict=True) if _number(reply) or anyway]
             for some in _portions(news):
                 words = [word for call in some for word in (said, call)]
                 _number((yield from self._own.script(scripts.TELL, [self._stream], words)))
