@@ -130,6 +130,24 @@ async def test_cancelled_at_every_await(media: S3Storage, stand_in: S3StandIn, s
     assert stand_in.objects["a.bin"][3] == size
 
 
+async def test_a_composition_cancelled_at_every_await(media: S3Storage, stand_in: S3StandIn) -> None:
+    """4. Wherever putting objects together is cancelled, there is no upload, and a whole object or none."""
+    for key in ("a.bin", "b.bin"):
+        await media.put(key, stream(PART))
+    found = []
+
+    async def whole_or_nothing(number: int) -> None:
+        made = stand_in.objects.pop("c.bin", None)
+        assert (made is None or made[3] == 2 * PART, stand_in.uploads) == (True, {}), f"await {number}"
+        found.append(made is not None)
+
+    for drive in (cancel_everywhere, cancel_every_turn):
+        await drive(lambda: media.compose("c.bin", ["a.bin", "b.bin"]), whole_or_nothing)
+        assert stand_in.objects.pop("c.bin")[3] == 2 * PART
+    assert {True, False} == set(found)
+    assert set(stand_in.objects) == {"a.bin", "b.bin"}
+
+
 @pytest.mark.parametrize("size", [1000, PART + 1])
 @pytest.mark.parametrize("overwrite", [False, True])
 async def test_a_silent_s3(stand_in: S3StandIn, size: int, overwrite: bool) -> None:

@@ -20,6 +20,10 @@ those
     of
 :func:`scalekit.storage.keys.random_key`.
 
+A service that takes the condition need not decide it in one step. Of four clients at once that completed
+large uploads of one key, SeaweedFS 4.48 let more than one win in 21 of 60 rounds; of small objects in none of
+250.
+
 Sources: the providers' own compatibility pages, and for Ceph its test suite; a service that has learned more
     since
 is served by ``dataclasses.replace(CEPH, conditional_completions=True)``.
