@@ -23,6 +23,7 @@ from scalekit.storage import (
     Stored,
 )
 from scalekit.storage._mirror_copy import BLOCK, HEADER, length_of
+from scalekit.storage._mirror_directory import Directory, Part
 from scalekit.testing import FaultyStorage, check_storage
 from tests.storage.helpers import eventually
 
@@ -156,10 +157,13 @@ async def test_own_writes_are_seen_at_once(change: str, origin: FaultyStorage, f
     assert await copied(mirror, "a.txt") == expected
 
 
-async def test_a_write_that_overtakes_a_copy(origin: FaultyStorage, folder: Path) -> None:
+@pytest.mark.parametrize("options", [{"fresh_for": 60}, {"immutable": True}], ids=["fresh_for", "immutable"])
+async def test_a_write_that_overtakes_a_copy(
+    options: dict[str, Any], origin: FaultyStorage, folder: Path
+) -> None:
     """A copy that was begun of what a write replaced meanwhile is never taken for fresh."""
     await origin.put("a.txt", b"one")
-    mirror = MirroredStorage(origin, folder, max_bytes=MiB, fresh_for=60)
+    mirror = MirroredStorage(origin, folder, max_bytes=MiB, **options)
     held = origin.hold("open")
     reading = asyncio.create_task(mirror.read("a.txt"))
     await held.reached()  # it was asked, a part is there, nothing is copied
@@ -316,6 +320,50 @@ async def test_a_reader_who_hangs_up(folder: Path) -> None:
         await eventually(lambda: len(copies(folder)) == 1)
         assert await copied(mirror, "a.bin") == CONTENT
         assert origin.begun == 1
+
+
+async def test_a_copy_that_fails_while_it_is_read(folder: Path) -> None:
+    """Whoever reads what another copies learns of its end though a slow reader has the file open still."""
+    paused = _Paused(256 * KiB)
+    origin = FaultyStorage(paused)
+    await origin.put("a.bin", CONTENT)
+    mirror, other = (MirroredStorage(origin, folder, max_bytes=10 * MiB, timeout=10_000) for _ in range(2))
+    origin.cut("open", after=512 * KiB)
+    slow = await mirror.open("a.bin")
+    assert slow is not None
+    async with slow:
+        await anext(aiter(slow))
+        reading = asyncio.create_task(other.read("a.bin"))
+        await eventually(
+            lambda: any(fill.written for each in other._fills.values() for fill in each.values())
+        )
+        paused.go.set()
+        assert await reading == CONTENT
+    await mirror.aclose()
+    await other.aclose()
+
+
+async def test_a_part_that_is_no_longer_ours(folder: Path) -> None:
+    """Of two versions that are copied at once, each appears whole or not at all."""
+    memory, directory = MemoryStorage(), Directory(folder, 10 * MiB, "")
+    one = await memory.put("a.txt", b"one")
+    two = await memory.put("a.txt", b"twofold", overwrite=True)
+    first, second = (directory.begin(stored, asked=1, dropped=0) for stored in (one, two))
+    assert isinstance(first, Part)
+    assert isinstance(second, Part)
+    first.writer.append(b"one")
+    assert first.writer.end()
+    directory.finish(first)
+    directory.abandon(first)
+    assert directory.find("a.txt") == (None, 0)
+    second.writer.append(b"twofold")
+    assert second.writer.end()
+    directory.finish(second)
+    copy, _ = directory.find("a.txt")
+    assert copy is not None
+    assert (copy.stored, copy.block(0)) == (two, b"twofold")
+    for fd in (copy.fd, first.writer.fd, second.writer.fd):
+        os.close(fd)
 
 
 async def test_closing_in_the_middle(folder: Path) -> None:
