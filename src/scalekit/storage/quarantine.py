@@ -42,8 +42,8 @@ class Quarantine(Storage):
     """The objects of ``storage`` that have passed ``scan``, and the way there.
 
     Use it wherever a storage is wanted: the files of a form, say, are scanned before they are there. What
-        comes
-    in by other ways, resumable or from a browser to S3 directly, is written to :attr:`waiting` and promoted.
+    comes in by other ways, resumable or from a browser to S3 directly, is written to :attr:`waiting` and
+    promoted.
 
     Args:
         storage: any storage; readers who are handed it see what waits as well, under its prefix.
