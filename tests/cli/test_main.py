@@ -31,6 +31,7 @@ def test_help(
     assert max(map(len, text.partition("\n\n")[2].splitlines())) <= 60
 
 
+@pytest.mark.slow
 def test_help_imports_no_piece() -> None:
     """`scalekit --help` and a mistake are answered at once: no piece, no third party is imported for them."""
     code = (
@@ -102,6 +103,7 @@ def test_a_missing_extra_names_the_pip_line(tmp_path: Path) -> None:
     assert done.stderr.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_nobody_reads_what_is_printed(tmp_path: Path) -> None:
     """`scalekit ... | head -1` ends without a traceback, as other tools do."""
     for number in range(3000):
@@ -128,6 +130,7 @@ def test_every_command_is_a_file_of_its_own() -> None:
     assert parser().prog == "scalekit"
 
 
+@pytest.mark.slow
 def test_status_of_errors(tmp_path: Path) -> None:
     """A wrong set-up is 2, a failure 1; the message goes to standard error, and is no traceback."""
     status, output, errors = scalekit("storage", "sync", str(tmp_path / "none"), str(tmp_path))

@@ -9,6 +9,8 @@ import pytest
 from tests.cli.command import scalekit, start
 from tests.servers import wait_until
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def folders(tmp_path: Path) -> tuple[Path, Path]:

@@ -62,3 +62,11 @@ def test_programs_get_nothing_else(capsys: pytest.CaptureFixture[str]) -> None:
         if json:
             terminal.table(["a"], [["b"]])
         assert capsys.readouterr().out == expected
+
+
+def test_a_table_in_a_log(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where nobody looks, a row is a line and a name is whole, whatever its length."""
+    monkeypatch.setenv("COLUMNS", "40")
+    Terminal().table(["size", "of"], [["1 kB", "x" * 300], ["20 kB", "y\x1b[31m"]])
+    lines = [line.rstrip() for line in capsys.readouterr().out.splitlines()]
+    assert lines == ["size   of", f"1 kB   {'x' * 300}", "20 kB  y\\x1b[31m"]

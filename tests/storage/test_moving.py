@@ -396,17 +396,20 @@ async def test_another_writer_at_the_destination() -> None:
 
     class Raced(MemoryStorage):
         async def put(self, key: str, source: Source, **options: Any) -> Stored:
+            assert not isinstance(source, bytes)
+            content = b"".join([bytes(chunk) async for chunk in source])
             if not options.get("overwrite"):
                 await super().put(key, b"a newer server's", overwrite=True)
-            return await super().put(key, source, **options)
+            return await super().put(key, content, **options)
 
     source = MemoryStorage()
     await fill(source, {"a": b"old"})
     compare: Compare
     for compare, expected in (("presence", b"a newer server's"), ("checksum", b"old")):
-        destination = Raced()
-        await sync(source, destination, compare=compare)
+        destination, seen = Raced(), list[SyncProgress]()
+        await sync(source, destination, compare=compare, on_progress=seen.append)
         assert await destination.read("a") == expected
+        assert max(now.done for now in seen) == seen[-1].done == 3, "no byte is counted twice"
 
 
 async def test_an_unordered_listing_is_an_error() -> None:

@@ -16,7 +16,7 @@ import pytest
 from scalekit.errors import ConfigurationError, StorageError
 from scalekit.storage import FileStorage, Leftover, MemoryStorage, MiB, Storage
 from scalekit.storage.sweep import sweep
-from tests.storage.helpers import eventually
+from tests.storage.helpers import eventually, on_each_s3
 
 _UPLOADER = """
 import asyncio, json, sys
@@ -70,6 +70,7 @@ async def has_parts(client: Any, bucket: str, key: str, least: int) -> bool:
     return False
 
 
+@on_each_s3
 @pytest.mark.slow
 async def test_uploads_to_s3(s3_server: Any, bucket: str, s3_client: Any) -> None:
     """7. Of killed uploads those of the own prefix go that are old; one that goes on stays."""

@@ -16,6 +16,8 @@ except ModuleNotFoundError:
 
 from scalekit.cli._progress import Bar, Lines, Progress
 
+_NO_WIDTH = 10_000
+
 
 class _Console(Console):
     def on_broken_pipe(self) -> None:
@@ -34,6 +36,8 @@ class Terminal:
         # Never folded where nobody looks: a line is one fact, whatever its length.
         self._out = _Console(file=sys.stdout, highlight=False, markup=False, emoji=False, soft_wrap=True)
         self._err = _Console(file=sys.stderr, highlight=False, markup=False, emoji=False, soft_wrap=True)
+        if not self._out.is_terminal:
+            self._out.width = _NO_WIDTH  # in a log a row is a line
         self._bar: Bar | None = None
 
     @property
@@ -63,6 +67,7 @@ class Terminal:
         """A result in columns, for people."""
         if not self.json:
             table = Table(*columns, box=None, pad_edge=False, header_style="bold")
+            table.columns[-1].overflow = "fold"  # a name is shown whole or is none
             for row in rows:
                 table.add_row(*map(printable, row))
             self._out.print(table, soft_wrap=False)
