@@ -227,6 +227,20 @@ def accepted_type(head: bytes, declared: str, accept: tuple[str, ...]) -> str:
     return found
 
 
+def claimed_type(declared: str, accept: tuple[str, ...]) -> str:
+    """The type of a file that nobody has seen yet: what the client claims, if it may be that.
+
+    Raises:
+        UnsupportedMediaType: its content, if it is what it claims, would not be accepted.
+    """
+    claim = essence_of(declared)
+    if _matches(claim, accept):
+        return claim or UNKNOWN
+    if claim in ACTIVE or _has_signature(claim):
+        raise UnsupportedMediaType(found=claim, accepted=accept)
+    return UNKNOWN  # perhaps another name of a type that is
+
+
 def _narrows(claim: str, found: str) -> bool:
     return claim in _NARROWER.get(found, ()) or claim.startswith(_FAMILIES.get(found, ()))
 

@@ -2,7 +2,16 @@
 
 from http import HTTPStatus
 
+from scalekit.errors import UploadRejected
 from scalekit.types import Headers, Scope, Send
+
+
+class Refused(UploadRejected):
+    """A request that is answered with ``status``; the message is the answer's text."""
+
+    def __init__(self, status: int, message: str) -> None:
+        self.status = status
+        super().__init__(message)
 
 
 def path_below(scope: Scope) -> str:

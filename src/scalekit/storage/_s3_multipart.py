@@ -112,23 +112,27 @@ class Multipart:
                 _log.warning("upload of %r was not aborted (%s); its parts remain", key, code)
 
 
-@asynccontextmanager
-async def multipart(target: Target) -> AsyncGenerator[Multipart, None]:
-    """Create an upload; it is aborted if the block raises."""
-    await target.check_free()  # completing would find out too, gigabytes later
-    whole = {"ChecksumAlgorithm": "CRC32", "ChecksumType": "FULL_OBJECT"}
+async def begin(target: Target, *, whole_crc32: bool = False) -> Multipart:
+    """Create an upload, of whose content S3 then keeps a CRC-32 if every part comes with its own."""
+    whole = {"ChecksumAlgorithm": "CRC32", "ChecksumType": "FULL_OBJECT"} if whole_crc32 else {}
     created = await settle(
-        target.in_time(
-            target.client.create_multipart_upload(
-                **target.place, **target.description, **(whole if target.profile.checksum == "crc32" else {})
-            )
-        )
+        target.in_time(target.client.create_multipart_upload(**target.place, **target.description, **whole))
     )
     if created.value is None:
         raise target.failure(created)
     upload = Multipart(target, created.value["UploadId"])
+    if created.cancelled is not None:
+        await settle(upload.abort())
+        raise created.cancelled
+    return upload
+
+
+@asynccontextmanager
+async def multipart(target: Target) -> AsyncGenerator[Multipart, None]:
+    """Create an upload; it is aborted if the block raises."""
+    await target.check_free()  # completing would find out too, gigabytes later
+    upload = await begin(target, whole_crc32=target.profile.checksum == "crc32")
     try:
-        created.raise_if_cancelled()
         yield upload
     except BaseException:
         # After a completion this finds nothing, which is as well.

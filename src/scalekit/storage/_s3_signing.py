@@ -4,13 +4,16 @@ from abc import abstractmethod
 from datetime import UTC, datetime, timedelta
 
 from scalekit._durations import Duration
+from scalekit.errors import ObjectExists
 from scalekit.storage._contract import SignedURL, Storage
 from scalekit.storage._disposition import content_disposition
 from scalekit.storage._media_types import extension_for
 from scalekit.storage._s3_client import Clients
 from scalekit.storage._s3_errors import place, reading
-from scalekit.storage._s3_tickets import PostTicket, check_expires, presign_post
+from scalekit.storage._s3_tickets import PostTicket, PutTicket, check_expires, presign_post, presign_put
+from scalekit.storage.checksums import Checksum
 from scalekit.storage.keys import check_key, random_key
+from scalekit.storage.profiles import S3Profile, profile_for
 
 
 class Signing(Storage):
@@ -18,6 +21,7 @@ class Signing(Storage):
 
     bucket: str
     url_expires: int
+    profile: S3Profile | None
     _clients: Clients
 
     @abstractmethod
@@ -71,7 +75,7 @@ class Signing(Storage):
             key: this key instead of a random one. S3 overwrites what is there.
             expires: seconds or ``timedelta``; 15 minutes by default.
         """
-        chosen = random_key(extension_for(content_type), prefix=prefix) if key is None else check_key(key)
+        chosen = _chosen(key, prefix, content_type)
         client = await self._clients.get()
         with reading(f"sign {chosen!r}", place(client, self.bucket)):
             return await presign_post(
@@ -84,3 +88,55 @@ class Signing(Storage):
                 max_size=max_size,
                 expires=expires,
             )
+
+    async def presign_put(
+        self,
+        *,
+        size: int,
+        content_type: str,
+        prefix: str = "",
+        key: str | None = None,
+        checksum: Checksum | None = None,
+        overwrite: bool = False,
+        expires: Duration = 900,
+    ) -> PutTicket:
+        """Permission for a browser to upload one file of an exact size straight to S3.
+
+        It must send exactly this many bytes with exactly the ticket's headers; all of it is signed.
+
+        Args:
+            size: bytes, as the browser says; compare it with your own limit first. 5 GiB at most.
+            content_type: exactly this type.
+            prefix, key, expires: as for :meth:`presign_post`.
+            checksum: what the content must have: an MD5, or where the storage's profile says that the service
+                knows them a CRC-32, SHA-1 or SHA-256.
+            overwrite: replace what is there. By default S3 refuses the upload (412) if there is something by
+                then; a service that cannot, by its profile, is asked now.
+
+        Raises:
+            ConfigurationError: what could never be sent, or a checksum that the service does not check.
+            FileTooLarge: more than S3 takes in one request.
+            ObjectExists: there is an object, and the service cannot refuse the upload itself.
+        """
+        chosen = _chosen(key, prefix, content_type)
+        client = await self._clients.get()
+        profile = self.profile or profile_for(client.meta.endpoint_url)
+        if not overwrite and not profile.conditional_puts and await self.stat(chosen) is not None:
+            raise ObjectExists(chosen)
+        with reading(f"sign {chosen!r}", place(client, self.bucket)):
+            return await presign_put(
+                client,
+                profile,
+                bucket=self.bucket,
+                name=self._name(chosen),
+                key=chosen,
+                size=size,
+                content_type=content_type,
+                checksum=checksum,
+                overwrite=overwrite,
+                expires=expires,
+            )
+
+
+def _chosen(key: str | None, prefix: str, content_type: str) -> str:
+    return random_key(extension_for(content_type), prefix=prefix) if key is None else check_key(key)

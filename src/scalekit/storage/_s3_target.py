@@ -12,7 +12,7 @@ Rules:
 import asyncio
 import secrets
 from collections.abc import Coroutine
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, TypeGuard
 from urllib.parse import quote, unquote
@@ -121,6 +121,14 @@ class Target:
         except CLIENT_ERRORS as error:
             raise self.failed(error) from error
         return answer
+
+    async def found(self) -> Stored | None:
+        """What this write has made, if that is there."""
+        there = await self.head()
+        if not self._is_ours(there):
+            return None
+        stored = self._stored(there["ETag"], int(there["ContentLength"]), None)
+        return replace(stored, content_type=there["ContentType"])
 
     def failed(self, error: BaseException) -> UploadFailed:
         return upload_failed(self.key, error, place(self.client, self.bucket))

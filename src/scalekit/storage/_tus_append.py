@@ -21,8 +21,9 @@ from scalekit.errors import ChecksumMismatch, UnsupportedMediaType
 from scalekit.storage._contract import Chunk
 from scalekit.storage._media_types import SNIFF_BYTES, accepted_type
 from scalekit.storage._request import ClientHungUp, body_of, header
+from scalekit.storage._respond import Refused
 from scalekit.storage._tus_address import Upload
-from scalekit.storage._tus_headers import BODY_TYPE, Refused, Request, checksum_of
+from scalekit.storage._tus_headers import BODY_TYPE, Request, checksum_of
 from scalekit.storage._tus_pieces import Gone, Pieces, Progress
 from scalekit.storage.checksums import Checksum
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from urllib.parse import urlsplit
 
 from scalekit._http import get
-from scalekit.errors import ConfigurationError, MalformedUpload, UploadRejected
+from scalekit.errors import ConfigurationError, MalformedUpload
 from scalekit.storage._request import header
 from scalekit.storage.checksums import Checksum
 from scalekit.types import Headers, Receive, Scope
@@ -31,14 +31,6 @@ _DAY = b"86400"
 _NAMES = re.compile(rb"[A-Za-z0-9!#$%&'*+.^_`|~, -]{1,1000}")
 
 Request = tuple[Scope, Receive]
-
-
-class Refused(UploadRejected):
-    """A request that is answered with ``status``; the message is the answer's text."""
-
-    def __init__(self, status: int, message: str) -> None:
-        self.status = status
-        super().__init__(message)
 
 
 def number(request: Request, name: str) -> int | None:

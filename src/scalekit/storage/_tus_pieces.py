@@ -39,7 +39,7 @@ from math import inf
 from scalekit.errors import ObjectExists
 from scalekit.storage._contract import Chunk, Storage, Stored
 from scalekit.storage._media_types import UNKNOWN
-from scalekit.storage._tus_headers import Refused
+from scalekit.storage._respond import Refused
 from scalekit.storage.checksums import Checksum
 
 PLACE = "tus/"

@@ -130,15 +130,21 @@ class S3Storage(Signing):
         checksum: Checksum | None = None,
         filename: str | None = None,
     ) -> Stored:
-        target = await self._target(key, content_type, filename, overwrite)
+        target = await self.target(key, content_type, filename, overwrite)
         upload = Upload(
             target=target, part_size=self.part_size, concurrency=self.concurrency, memory=self.memory
         )
         return await upload.run(source, size, checksum)
 
-    async def _target(
-        self, key: str, content_type: str | None, filename: str | None, overwrite: bool
+    async def target(
+        self,
+        key: str,
+        content_type: str | None,
+        filename: str | None,
+        overwrite: bool = False,
+        **mark: str,
     ) -> Target:
+        """A write to ``key``, for what is built on this. ``mark``: of a write that was begun elsewhere."""
         kind, name = content_type_for(check_key(key), content_type), self._name(key)
         client = await self._clients.get()
         return Target(
@@ -151,6 +157,7 @@ class S3Storage(Signing):
             filename=filename_or_none(filename),
             overwrite=overwrite,
             stall_seconds=self.stall_seconds,
+            **mark,
         )
 
     async def compose(
@@ -163,7 +170,7 @@ class S3Storage(Signing):
         filename: str | None = None,
     ) -> Stored:
         check_sources(key, sources)
-        target = await self._target(key, content_type, filename, overwrite)
+        target = await self.target(key, content_type, filename, overwrite)
         found = [await self._there(source) for source in sources]
         copies = planned(found, equal_parts=target.profile.equal_parts)
         if copies is None:
@@ -179,7 +186,7 @@ class S3Storage(Signing):
         there = await self._there(source)
         if etag not in (None, there.etag):
             raise ObjectMissing(source, changed=True)
-        target = await self._target(key, there.content_type, there.filename, overwrite)
+        target = await self.target(key, there.content_type, there.filename, overwrite)
         copies = planned([there], equal_parts=target.profile.equal_parts)
         if copies is None:
             return await super().copy(source, key, overwrite=overwrite, etag=there.etag)

@@ -31,12 +31,12 @@ from scalekit.storage import _tus_headers as tus
 from scalekit.storage._contract import Storage
 from scalekit.storage._media_types import check_accept
 from scalekit.storage._request import header
-from scalekit.storage._respond import path_below, respond
+from scalekit.storage._respond import Refused, path_below, respond
 from scalekit.storage._tus_address import Addresses, Upload, id_of, new_id
 from scalekit.storage._tus_append import Cut, append
 from scalekit.storage._tus_describe import description_of, place_of
 from scalekit.storage._tus_finish import FinishedUpload, Finisher, OnFile
-from scalekit.storage._tus_headers import Refused, Request
+from scalekit.storage._tus_headers import Request
 from scalekit.storage._tus_pieces import Gone, Pieces, Progress, stem_of
 from scalekit.storage._tus_sweep import Sweeper
 from scalekit.storage.checksums import ALGORITHMS
