@@ -9,12 +9,15 @@ from types import ModuleType
 from typing import NoReturn
 
 import scalekit
-from scalekit.cli import storage_sync, uploads_sweep
+from scalekit.cli import storage_doctor, storage_sync, uploads_sweep
 from scalekit.cli._stop import Stopped
 from scalekit.errors import ConfigurationError, ScalekitError
 
 GROUPS: dict[str, tuple[str, dict[str, ModuleType]]] = {
-    "storage": ("move what storages hold", {"sync": storage_sync}),
+    "storage": (
+        "move what storages hold, and look at their settings",
+        {"sync": storage_sync, "doctor": storage_doctor},
+    ),
     "uploads": ("look after uploads", {"sweep": uploads_sweep}),
 }
 """Each group with what it is about, and its commands."""

@@ -247,5 +247,9 @@ class S3Storage(Signing):
             raise InvalidKey(key, reason)
         return name
 
+    async def client(self) -> Any:
+        """The S3 client of the running event loop, for what storages do not do. It stays this storage's."""
+        return await self._clients.get()
+
     async def aclose(self) -> None:
         await self._clients.aclose()
