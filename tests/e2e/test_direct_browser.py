@@ -18,6 +18,8 @@ from scalekit.storage import MiB
 from tests.ops.child import ROOT, child, wait_until
 from tests.servers.ports import free_port
 
+pytestmark = pytest.mark.slow
+
 PNG = b"\x89PNG\r\n\x1a\n"
 PATIENCE = 60_000.0  # milliseconds
 

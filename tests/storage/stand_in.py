@@ -184,6 +184,8 @@ class S3StandIn:
             digest = hashlib.md5(body).hexdigest()
             self.objects[key] = body, digest, _kept(headers), size
             return 200, b"", {"etag": f'"{digest}"'}
+        if upload_id:
+            return self._list_parts(upload_id)
         if not key:
             return self._list(query)
         if key not in self.objects:
@@ -230,6 +232,13 @@ class S3StandIn:
                 return _error(416, "InvalidRange")
             return 206, content[start:end], facts | {"content-range": f"bytes {start}-{end - 1}/{size}"}
         return 200, content, facts
+
+    def _list_parts(self, upload_id: str) -> tuple[int, bytes, dict[str, object]]:
+        parts = "".join(
+            f"<Part><PartNumber>{number}</PartNumber><ETag>{etag}</ETag><Size>{size}</Size></Part>"
+            for number, (_, etag, size) in sorted(self.uploads[upload_id][2].items())
+        )
+        return 200, f"<R>{parts}</R>".encode(), {"content-type": _TEXT}
 
     def _list(self, query: dict[str, list[str]]) -> tuple[int, bytes, dict[str, object]]:
         prefix, after = query.get("prefix", [""])[0], query.get("continuation-token", [""])[0]

@@ -17,7 +17,8 @@ from scalekit.storage._direct_grant import part_size_for
 from scalekit.storage.direct import DirectUpload, DirectUploads, cors_rule
 from scalekit.storage.s3 import S3Storage
 from scalekit.storage.sweep import sweep
-from tests.storage.helpers import PNG, on_each_s3, on_strict_s3
+from tests.storage.helpers import PNG, cancel_everywhere, on_each_s3, on_strict_s3
+from tests.storage.stand_in import S3StandIn
 
 SECRET = "a secret of at least 16 bytes"
 PART = 5 * MiB
@@ -298,6 +299,65 @@ async def test_an_application_that_fails(page: Page, told: list[DirectUpload]) -
     page.app.on_complete = remember
     assert (await page.complete(begun, etags)).status_code == 200
     assert [file.key for file in told] == [begun["key"]]
+
+
+@pytest.fixture
+async def lenient(stand_in: S3StandIn, told: list[DirectUpload]) -> AsyncGenerator[Page, None]:
+    """A page whose S3 checks no signature, and loses answers on demand."""
+
+    async def remember(file: DirectUpload) -> None:
+        told.append(file)
+
+    async with S3Storage("bucket", **stand_in.client_kwargs) as storage:
+        page = Page(DirectUploads(storage, secret_key=SECRET, part_size=PART, on_complete=remember))
+        yield page
+        await page.s3.aclose()
+
+
+async def test_an_answer_that_is_lost(lenient: Page, stand_in: S3StandIn, told: list[DirectUpload]) -> None:
+    """18. S3 made the file and its answer was lost: that is found out, and the page told so."""
+    begun = await lenient.begin(len(PNG))
+    etags = await lenient.send_all(begun, PNG)
+    stand_in.lose = {"POST complete"}
+    answer = await lenient.complete(begun, etags)
+    assert (answer.status_code, stand_in.lose) == (200, set())
+    assert [file.key for file in told] == [begun["key"]] == list(stand_in.objects)
+
+
+async def test_an_s3_that_checks_nothing(lenient: Page, stand_in: S3StandIn) -> None:
+    """11. Parts of other sizes than granted, should S3 take them, are no parts: 409, and nothing is made."""
+    begun = await lenient.begin(PART + 10)
+    first, last = begun["urls"]
+    for contents in ((b"x" * PART, b"x" * 11), (b"x" * (PART - 1), b"x" * 11)):
+        parts = zip((first, last), contents, strict=True)
+        etags = [(await lenient.send(part, content)).headers["etag"] for part, content in parts]
+        answer = await lenient.complete(begun, etags)
+        assert answer.status_code == 409
+        assert 2 in answer.json()["missing"]
+    assert stand_in.objects == {}
+
+
+async def test_cancelled_at_every_await(lenient: Page, stand_in: S3StandIn, told: list[DirectUpload]) -> None:
+    """4. Whenever a request to complete is cancelled, the next one goes on; nothing is left over."""
+    content = b"\xff\xd8\xff\xe0".ljust(1000, b"x")  # a JPEG, which the page calls a PNG
+    begun: dict[str, Any] = {}
+    etags: list[str] = []
+
+    async def prepare() -> None:
+        begun.update(await lenient.begin(len(content)))
+        etags[:] = await lenient.send_all(begun, content)
+
+    async def check(number: int) -> None:
+        answer = await lenient.complete(begun, etags)
+        assert (answer.status_code, answer.json()["content_type"]) == (200, "image/jpeg"), number
+        assert await lenient.app.storage.read(begun["key"]) == content
+        assert told[-1].key == begun["key"]
+        assert stand_in.uploads == {}
+        await prepare()
+
+    await prepare()
+    assert await cancel_everywhere(lambda: lenient.complete(begun, etags), check) > 5
+    assert await lenient.app.storage.read(begun["key"]) == content
 
 
 async def test_etags_that_a_page_cannot_read(page: Page) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from http import HTTPStatus
 
-from scalekit.errors import MalformedUpload, ObjectMissing, UnsupportedMediaType
+from scalekit.errors import ObjectMissing, UnsupportedMediaType
 from scalekit.storage import _direct_parts
 from scalekit.storage._contract import Stored, UploadedFile
 from scalekit.storage._direct_grant import Grant
@@ -64,7 +64,7 @@ async def finish(
 
     Raises:
         Incomplete: parts are missing or others; nothing was made.
-        UnsupportedMediaType, MalformedUpload: it is not what was promised, and was removed.
+        UnsupportedMediaType: its content is not accepted, and was removed.
         Over: it was given up, removed, or finished and removed.
     """
     stored = await target.found()
@@ -100,10 +100,8 @@ async def _checked(
     async with head:
         content = await head.read()
     try:
-        if stored.size != grant.size:
-            raise MalformedUpload(f"the file has {stored.size} bytes, not {grant.size} as was said")
         kind = accepted_type(content, grant.content_type, accept)
-    except (MalformedUpload, UnsupportedMediaType):
+    except UnsupportedMediaType:
         await storage.delete(grant.key)
         raise
     return stored if kind == stored.content_type else await _relabelled(target, stored, kind)
