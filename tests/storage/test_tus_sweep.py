@@ -8,6 +8,7 @@ import pytest
 
 from scalekit.storage import MemoryStorage, Storage, Stored
 from scalekit.storage._tus_sweep import expired, remove
+from scalekit.storage.sweep import sweep
 from scalekit.storage.tus import FinishedUpload, TusUploads
 from tests.storage.helpers import PNG, eventually
 from tests.storage.tus_requests import SECRET, TUS, Clock, client_of, create, head, offset_of, patch
@@ -148,3 +149,26 @@ async def test_swept_while_a_server_finishes() -> None:
     await remove(storage, upload.stem)
     assert await everything(storage) == told
     assert await storage.read(told[0]) == PNG
+
+
+async def test_the_sweeper_of_the_command_line(storage: Storage) -> None:
+    """7. The sweep of a storage removes them too, a day after they expired, and no file that was told of."""
+    done: list[str] = []
+
+    async def on_complete(file: FinishedUpload) -> None:
+        done.append(file.key)
+
+    app = TusUploads(storage, secret_key=SECRET, expires=HOUR, on_complete=on_complete)
+    async with client_of(app) as client:
+        urls = [await create(client, len(PNG)) for _ in range(2)]
+        await patch(client, urls[0], 0, PNG)
+        await patch(client, urls[1], 0, PNG[:1500])
+    for hours, removed in ((24, 0), (27, 2)):
+        now = datetime.now(UTC) + timedelta(hours=hours)
+        assert len((await sweep(storage, now=lambda now=now: now, prefix="photos/")).removed) == 0
+        swept = await sweep(storage, now=lambda now=now: now, dry_run=True)
+        assert [leftover.kind for leftover in swept.removed] == ["resumable upload"] * removed
+        assert len(await everything(storage)) == 3
+    swept = await sweep(storage, now=lambda: now)
+    assert sorted(leftover.size > 1000 for leftover in swept.removed) == [False, True]
+    assert await everything(storage) == done

@@ -15,9 +15,10 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from math import inf
 
-from scalekit.storage._contract import Storage
+from scalekit.storage._contract import Leftover, Storage
 from scalekit.storage._tus_pieces import PLACE, Final, Pieces
 
 EVERY = 3600.0
@@ -61,6 +62,21 @@ async def expired(storage: Storage, before: datetime) -> AsyncGenerator[Expired,
             )
     if found is not None:
         yield found
+
+
+async def leftovers(storage: Storage, before: datetime, prefix: str) -> AsyncGenerator[Leftover, None]:
+    """The same for :func:`scalekit.storage.sweep.sweep`. They are nowhere else than below ``tus/``."""
+    if not PLACE.startswith(prefix):
+        return
+    async with aclosing(expired(storage, before)) as uploads:
+        async for upload in uploads:
+            yield Leftover(
+                kind="resumable upload",
+                name=upload.stem,
+                modified=upload.modified,
+                size=upload.size,
+                remove=partial(remove, storage, upload.stem),
+            )
 
 
 async def remove(

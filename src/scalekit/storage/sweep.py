@@ -5,7 +5,8 @@ Rules:
 * Only what is below the storage's own prefix is looked at.
 * The age of a leftover is the time since it last grew, not since it began: an upload that goes on stays,
   however long it takes. Nothing younger than an hour is removed, for one part may take minutes.
-* Objects are never removed. Whoever goes on with an upload that was swept is told that it failed, and nothing
+* Of a resumable upload the pieces, and the notes of how it ended, are left over from when it expired.
+* Files are never removed. Whoever goes on with an upload that was swept is told that it failed, and nothing
   is stored.
 """
 
@@ -17,12 +18,14 @@ from datetime import UTC, datetime, timedelta
 from scalekit._durations import Duration, seconds
 from scalekit.errors import BackendError, StorageError
 from scalekit.storage._contract import Leftover, Storage
+from scalekit.storage._tus_sweep import leftovers as tus_leftovers
 
 MIN_AGE = 3600.0
 """Seconds."""
 
 KINDS: list[Callable[[Storage, datetime, str], AsyncGenerator[Leftover, None]]] = [
     lambda storage, before, prefix: storage.leftovers(before, prefix),
+    tus_leftovers,
 ]
 """Where leftovers come from: the storage's own ones, and those of what is built on storages."""
 
