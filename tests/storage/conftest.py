@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from scalekit.storage import FileStorage, MemoryStorage, Storage
+from scalekit.storage import FileStorage, KiB, MemoryStorage, MiB, Storage
 from tests.servers import S3Server
 from tests.storage.helpers import eventually
 from tests.storage.stand_in import S3StandIn
@@ -86,3 +86,15 @@ async def no_live_task() -> AsyncGenerator[None, None]:
     me = asyncio.current_task()
     # Not at once: httpx leaves the generator of a body that was not read to the garbage collector.
     await eventually(lambda: not asyncio.all_tasks() - before - {me})
+
+
+@pytest.fixture(params=["file", "s3"])
+def shared_storage(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[Storage, dict[str, Any]]:
+    """A storage, and how other processes get to it: options of tests.storage.tus_server."""
+    options: dict[str, Any] = {"log": str(tmp_path / "log")}
+    if request.param == "file":
+        directory = tmp_path / "media"
+        return FileStorage(directory), options | {"directory": str(directory), "piece_size": 256 * KiB}
+    s3 = request.getfixturevalue("s3_server").client_kwargs | {"prefix": "photos/"}
+    options |= {"bucket": request.getfixturevalue("bucket"), "s3": s3, "piece_size": 5 * MiB}
+    return request.getfixturevalue("s3_storage"), options

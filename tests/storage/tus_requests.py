@@ -1,6 +1,7 @@
 """What a client of the tus protocol sends, for the tests of the server."""
 
 import base64
+import hashlib
 from collections.abc import AsyncGenerator
 from dataclasses import replace
 from typing import Any
@@ -96,3 +97,8 @@ class Broken:
         scope = {"type": "http", "method": "PATCH", "path": url, "headers": headers}
         await app(scope, self.receive, self.send)
         return int(self.sent[0]["status"])
+
+
+def content_of(size: int) -> bytes:
+    """Bytes that are nowhere the same."""
+    return b"".join(hashlib.sha256(b"%d" % number).digest() for number in range(size // 32))
