@@ -14,6 +14,7 @@ from scalekit.storage import FileStorage, MemoryStorage, Opened, SignedURL, Stor
 from scalekit.storage.s3 import S3Storage
 from scalekit.storage.serve import StorageFiles
 from scalekit.storage.wsgi import StorageFiles as WSGIStorageFiles
+from scalekit.testing import FaultyStorage
 from tests.storage.helpers import PNG
 from tests.storage.shells import SHELLS, ask, asking
 
@@ -176,7 +177,7 @@ async def test_an_object_that_changes_meanwhile(shell: str) -> None:
     answer = await ask(shell, storage, "/a.txt", headers={"range": "bytes=1-"})
     assert (answer.content, answer.headers["content-range"]) == (b"ersion 0", "bytes 1-8/9")
     storage.times = 100
-    answer = await ask(shell, storage, "/a.txt")
+    answer = await ask(shell, storage, "/a.txt", headers={"if-none-match": '"known"'})
     assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
     assert storage.open_now == 0
 
@@ -272,6 +273,30 @@ async def test_a_signed_address_of_s3(shell: str, s3_server: Any, bucket: str) -
             saved = await client.get(answer.headers["location"])
     assert (saved.status_code, saved.content) == (200, b"<script>")
     assert saved.headers["content-disposition"].startswith('attachment; filename="gr__e.html"')
+
+
+async def test_round_trips(shell: str) -> None:
+    """22. A plain download is one request to the storage; what has to be looked at first, two at most."""
+    storage = FaultyStorage(MemoryStorage())
+    etag = (await storage.put("a.txt", b"0123456789")).etag
+    await storage.put("empty.txt", b"")
+    async with asking(shell, storage) as ask_it:
+        for path, method, headers, calls in (
+            ("/a.txt", "GET", {}, ["open"]),
+            ("/empty.txt", "GET", {}, ["open"]),
+            ("/none.txt", "GET", {}, ["open"]),
+            ("/..a", "GET", {}, []),
+            ("/a.txt", "HEAD", {}, ["stat"]),
+            ("/a.txt", "GET", {"if-none-match": f'"{etag}"'}, ["stat"]),
+            ("/a.txt", "GET", {"range": "bytes=20-"}, ["stat"]),
+            ("/a.txt", "GET", {"range": "bytes=2-"}, ["stat", "open"]),
+        ):
+            storage.calls.clear()
+            await ask_it(path, method=method, headers=headers)
+            assert [call for call, _ in storage.calls] == calls, (path, method, headers)
+    storage.calls.clear()
+    assert (await ask(shell, storage, "/a.txt", authorize=lambda stored: False)).status_code == 404
+    assert [call for call, _ in storage.calls] == ["stat"]  # what may not be seen is not opened
 
 
 async def test_a_date_of_a_file(shell: str, tmp_path: Path) -> None:

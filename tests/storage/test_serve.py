@@ -210,14 +210,18 @@ async def test_an_object_that_changes_meanwhile() -> None:
     """Headers of one version never come with the content of another, and a replaced object is not absent."""
     storage = _Changes(b"two", b"three")
     await storage.put("a.txt", b"one")
+    known = {"if-none-match": '"known"'}  # so that it is looked at first
     async with client_of(StorageFiles(storage)) as client:
-        answer = await client.get("/a.txt")
+        answer = await client.get("/a.txt", headers=known)
         assert (answer.status_code, answer.content, answer.headers["content-length"]) == (200, b"three", "5")
         storage.contents = [b"another"]
         answer = await client.get("/a.txt", headers={"range": "bytes=1-"})
         assert (answer.content, answer.headers["content-range"]) == (b"nother", "bytes 1-6/7")
-        storage.contents = [b"%d" % number for number in range(100)]
+        storage.contents = [b"newer"]
         answer = await client.get("/a.txt")
+        assert (answer.content, answer.headers["content-length"]) == (b"newer", "5")
+        storage.contents = [b"%d" % number for number in range(100)]
+        answer = await client.get("/a.txt", headers=known)
         assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
         storage.contents = [None]
         assert (await client.get("/a.txt")).status_code == 404

@@ -7,7 +7,8 @@ Rules:
   are shown; the rest is offered for saving, and is not redirected to where that could not be said.
 * Who may not see an object learns no more of it than who asks for one that is not there; nothing that was
   said to the one is kept for the other.
-* Headers and content are of one version: an object that is replaced in between is looked up again.
+* What is asked for without conditions is opened at once, as looking first would be another round trip. Else
+  headers and content are of one version: an object that is replaced in between is looked up again.
 * A signed address is not kept longer than half of the time for which it is valid, so that whoever has kept it
   still has the other half to come with it.
 """
@@ -27,6 +28,7 @@ from scalekit.storage._content_type import essence_of, is_content_type
 from scalekit.storage._contract import Opened, Storage, Stored
 from scalekit.storage._disposition import content_disposition
 from scalekit.storage._media_types import UNKNOWN
+from scalekit.storage.keys import check_key
 from scalekit.types import Headers
 
 # Types of which browsers run nothing. Closed: what is missing here is saved instead of shown.
@@ -98,18 +100,28 @@ class Files:
         """The answer to a request for ``key``; ``allowed`` tells whether this visitor may see it."""
         if method not in ("GET", "HEAD"):
             return Answer(HTTPStatus.METHOD_NOT_ALLOWED, _empty([(b"allow", b"GET, HEAD")]))
+        absent = Answer(HTTPStatus.NOT_FOUND, _empty(_NO_STORE if self._private else []))
+        try:
+            check_key(key)
+        except InvalidKey:
+            return absent
+        if method == "GET" and allowed is None and not self._redirect and not _asks_more(headers):
+            opened = await self.storage.open(key)
+            return absent if opened is None else self._whole(opened)
         for _ in range(_ATTEMPTS):
-            try:
-                stored = await self.storage.stat(key)
-            except InvalidKey:
-                stored = None
+            stored = await self.storage.stat(key)
             if stored is None:
-                return Answer(HTTPStatus.NOT_FOUND, _empty(_NO_STORE if self._private else []))
+                return absent
             if allowed is not None and not await allowed(stored):
                 return Answer(self._refused, _empty(_NO_STORE))
             if (answer := await self._answer(method, stored, headers)) is not None:
                 return answer
         return Answer(HTTPStatus.SERVICE_UNAVAILABLE, _empty([(b"retry-after", b"1")]))
+
+    def _whole(self, opened: Opened) -> Answer:
+        headers = self._headers(opened.stored)
+        headers.append((b"content-length", b"%d" % opened.stored.size))
+        return Answer(HTTPStatus.OK, headers, opened)
 
     async def _answer(self, method: str, stored: Stored, request: Headers) -> Answer | None:
         """The answer, unless the object was replaced after the headers were made: they are of the old one."""
@@ -177,6 +189,11 @@ class Files:
         if self._private:
             make_private(headers)
         return headers
+
+
+def _asks_more(headers: Headers) -> bool:
+    """Whether there is something to look up before it is known what to open."""
+    return any(name == b"range" or name.startswith(b"if-") for name, _ in headers)
 
 
 def _etag(stored: Stored) -> bytes:
