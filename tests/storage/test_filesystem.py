@@ -302,6 +302,23 @@ async def test_what_is_no_object(tmp_path: Path) -> None:
     assert [stored.key async for stored in storage.list()] == ["dir/a.txt"]
 
 
+async def test_what_is_no_object_is_in_the_way_of_one(tmp_path: Path) -> None:
+    """16. A link, or a pipe, is no object that exists; it stays, and nothing is read in vain."""
+    storage = FileStorage(tmp_path / "root")
+    storage.directory.mkdir()
+    (storage.directory / "link").symlink_to(tmp_path / "elsewhere")
+    os.mkfifo(storage.directory / "pipe")
+    taken: list[int] = []
+    for key in ("link", "pipe"):
+        with pytest.raises(UploadFailed, match="something that is no file has this name"):
+            await storage.put(key, stream(100, counted=taken))
+    assert taken == []
+    assert (storage.directory / "link").is_symlink()
+    await storage.put("link", b"new", overwrite=True)
+    assert await storage.read("link") == b"new"
+    assert not (tmp_path / "elsewhere").exists()
+
+
 async def test_a_key_cannot_be_another_ones_directory(tmp_path: Path) -> None:
     """On a file system "a" and "a/b" exclude each other; the second is refused and the first stays."""
     storage = FileStorage(tmp_path)

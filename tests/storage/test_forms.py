@@ -534,9 +534,12 @@ async def test_all_files_together_have_a_limit(storage: Storage) -> None:
         for file in found.files.getlist("f"):
             await storage.delete(file.key)
     for chunk in (7, 10_000):
-        with pytest.raises(FileTooLarge, match="together"):
+        with pytest.raises(
+            FileTooLarge, match="all files together is over the limit of 299 bytes"
+        ) as refused:
             async with stream_form(request(pieces(body, chunk)), storage, max_total_size=299):
                 pass
+        assert refused.value.limit == 299 < refused.value.received <= 300
         assert [stored async for stored in storage.list()] == []
 
 

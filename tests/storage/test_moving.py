@@ -11,7 +11,7 @@ from uuid import uuid4
 
 import pytest
 
-from scalekit.errors import ConfigurationError, InvalidKey, StorageError, UploadFailed
+from scalekit.errors import ConfigurationError, InvalidKey, ObjectExists, StorageError, UploadFailed
 from scalekit.storage import Checksum, FileStorage, MemoryStorage, Source, Storage, Stored
 from scalekit.storage.moving import MAX_FAILURES, Change, Compare, SyncProgress, SyncReport, sync
 from tests.storage.helpers import stream
@@ -410,6 +410,32 @@ async def test_another_writer_at_the_destination() -> None:
         await sync(source, destination, compare=compare, on_progress=seen.append)
         assert await destination.read("a") == expected
         assert max(now.done for now in seen) == seen[-1].done == 3, "no byte is counted twice"
+
+
+async def test_what_is_in_the_way_fails_the_object(tmp_path: Path) -> None:
+    """25. A link at the destination is no object to be replaced: it is told, and the rest goes on."""
+    source, destination = MemoryStorage(), FileStorage(tmp_path / "there")
+    await fill(source, {"a": b"a", "b": b"b"})
+    destination.directory.mkdir()
+    (destination.directory / "a").symlink_to(tmp_path / "elsewhere")
+    changes: list[Change] = []
+    report = await sync(source, destination, on_change=changes.append)
+    assert report == SyncReport(created=1, failed=1, bytes_written=1)
+    [failed] = [change for change in changes if change.action == "failed"]
+    assert (failed.key, "something that is no file" in (failed.reason or "")) == ("a", True)
+    assert await held(destination) == {"b": b"b"}
+
+
+async def test_a_destination_that_cannot_say_what_it_has() -> None:
+    """25. What refuses an object as being there, and then has none, fails it, and is not asked for ever."""
+
+    class Unsure(MemoryStorage):
+        async def put(self, key: str, source: Source, **options: Any) -> Stored:
+            raise ObjectExists(key)
+
+    source = MemoryStorage()
+    await fill(source, {"a": b"a"})
+    assert await sync(source, Unsure()) == SyncReport(failed=1)
 
 
 async def test_an_unordered_listing_is_an_error() -> None:

@@ -11,8 +11,10 @@ from scalekit.errors import BackendUnavailable, FileRefused, InvalidKey, ObjectE
 from scalekit.storage import FileStorage, MemoryStorage, Storage, Stored
 from scalekit.storage.quarantine import Quarantine
 from scalekit.storage.sweep import sweep
+from scalekit.storage.tus import TusUploads
 from scalekit.testing import check_storage
 from tests.storage.helpers import SourceBroken, broken, cancel_everywhere, chunks
+from tests.storage.tus_requests import SECRET, client_of, create, offset_of, patch
 
 EVIL = b"X5O! something evil"
 
@@ -177,3 +179,15 @@ async def test_what_nobody_promoted_is_swept(tmp_path: Any) -> None:
     assert (await sweep(quarantine, 86400)).removed == ()
     assert len((await sweep(quarantine, 86400, now=lambda: later)).removed) == 1
     assert await keys(quarantine.storage) == ["kept.txt"]
+
+
+async def test_resumable_uploads_that_go_on_are_not_swept() -> None:
+    """7, 20. What waits may be the pieces of an upload that is under way: its own sweep removes those."""
+    quarantine = Quarantine(MemoryStorage(), scan=scan)
+    app = TusUploads(quarantine.waiting, secret_key=SECRET, expires=timedelta(days=7))
+    async with client_of(app) as client:
+        url = await create(client, 3)
+        await patch(client, url, 0, b"ab")
+        later = datetime.now(UTC) + timedelta(days=2)
+        assert (await sweep(quarantine, 86400, now=lambda: later)).removed == ()
+        assert await offset_of(client, url) == 2

@@ -65,6 +65,8 @@ def test_options() -> None:
         ("", "an empty text names no storage"),
         ("gs://media", "no storage has URLs that begin with gs://; give a folder"),
         ("file://server/share", "is no folder of this server; write it as file:///srv/media"),
+        ("s3:/media/photos", "write it as s3://bucket/prefix"),
+        ("S3:media", "write it as s3://bucket/prefix"),
         ("file:media", "write it as file:///srv/media"),
         ("s3:///photos", "an s3:// URL is s3://bucket or s3://bucket/prefix"),
         ("s3://media:9000/photos", "goes into \\?endpoint_url="),

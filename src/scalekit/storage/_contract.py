@@ -148,11 +148,13 @@ class Opened:
 
     async def aclose(self) -> None:
         """Let go of the file or connection. Doing it twice is doing it once."""
-        await self._chunks.aclose()
-        # A generator that never started has no `finally` to run, so the release is not left to it.
         close, self._close = self._close, None
-        if close is not None:
-            await close()
+        try:
+            await self._chunks.aclose()
+        finally:
+            # A generator that never started has no `finally` to run, so the release is not left to it.
+            if close is not None:
+                await close()
 
 
 class Storage(ABC):

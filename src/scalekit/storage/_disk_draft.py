@@ -29,10 +29,10 @@ class Draft:
     target: Path
 
     @classmethod
-    def create(cls, root: Path, target: Path, mode: int) -> Self:
+    def create(cls, root: Path, target: Path, mode: int, overwrite: bool) -> Self:
         """A draft beside ``target``, below ``root``."""
         path = draft_beside(target)
-        _check_target(target)
+        _check_target(target, overwrite)
         _make_directories(root, target.parent)
         fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, mode)
         # What open() makes of the mode, the umask of the process decides. A mount that keeps none refuses.
@@ -97,7 +97,7 @@ class Draft:
         except FileExistsError:
             # NFS repeats a request whose answer was lost: two names mean that the first one had worked.
             if os.fstat(self.fd).st_nlink != 2:
-                _check_target(self.target)
+                _check_target(self.target, overwrite=False)
                 raise
 
 
@@ -110,11 +110,14 @@ def sync_directory(directory: Path) -> None:
         os.close(fd)
 
 
-def _check_target(target: Path) -> None:
+def _check_target(target: Path, overwrite: bool) -> None:
     # Before anything is read that could never be stored: also says if the name is too long.
     with suppress(FileNotFoundError, NotADirectoryError):
-        if stat_bits.S_ISDIR(os.lstat(target).st_mode):
+        mode = os.lstat(target).st_mode
+        if stat_bits.S_ISDIR(mode):
             raise IsADirectoryError(None, "other keys start with this one and a slash")
+        if not stat_bits.S_ISREG(mode) and not overwrite:
+            raise OSError(None, "something that is no file has this name, such as a link")
 
 
 def _make_directories(root: Path, directory: Path) -> None:

@@ -65,9 +65,8 @@ async def _etag_tells(
 ) -> bool:
     # A listing has them, so that most objects are settled without a request for each.
     one, other = _may_be_md5(ours.etag), _may_be_md5(theirs.etag)
-    if (
-        one and other
-    ):  # if these are no MD5s, but another kind of storage's own, the same need not mean the same
+    if one and other:
+        # If these are no MD5s, but another kind of storage's own, the same need not mean the same.
         return type(source) is type(destination) and ours.etag == theirs.etag
     if other:
         return is_md5(theirs.etag, await digest(source, ours.key, "md5", on_bytes))

@@ -83,12 +83,15 @@ class Clients:
             # Whoever came first may be cancelled; those who wait for the same client must not be.
             return await asyncio.shield(task)
         except BaseException:
-            if task.done() and (task.cancelled() or task.exception() is not None):
-                self._open.pop(loop, None)
+            failed = task.done() and (task.cancelled() or task.exception() is not None)
+            if failed and (entry := self._open.get(loop)) is not None and entry[0] is task:
+                del self._open[loop]
             raise
 
     async def aclose(self) -> None:
         """Close the running loop's client, unless it was given entered."""
         entry = self._open.pop(asyncio.get_running_loop(), None)
         if entry is not None:
-            await entry[1].aclose()
+            making, stack = entry
+            await asyncio.wait({making})  # or it would be entered after this, for nobody
+            await stack.aclose()

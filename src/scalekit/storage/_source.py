@@ -198,9 +198,14 @@ async def _cut(
     yield body, False
 
 
-async def limited(data: AsyncIterator[Chunk], limit: int, what: str) -> AsyncGenerator[Chunk, None]:
-    """``data``, up to ``limit`` bytes of it; one more is a :class:`~scalekit.errors.FileTooLarge`."""
-    received = 0
+async def limited(
+    data: AsyncIterator[Chunk], limit: int, what: str, *, received: int = 0
+) -> AsyncGenerator[Chunk, None]:
+    """``data``, as long as it has no more than ``limit`` bytes together with those ``received`` before.
+
+    Raises:
+        FileTooLarge: it has more.
+    """
     async for chunk in data:
         received += len(chunk)
         if received > limit:

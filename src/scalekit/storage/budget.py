@@ -6,8 +6,7 @@ Rules:
 * At the limit no client is asked for more. Who has waited longest goes on first.
 * Nobody waits for ever. As long as something is being sent, it will be given back. When nothing is, because
   all that is held are beginnings of parts, the first who waits goes on over the limit until its part is full
-  and
-  sent: so the limit is passed by one part, and a chunk of each upload, at most.
+  and sent: so the limit is passed by one part, and a chunk of each upload, at most.
 """
 
 import asyncio

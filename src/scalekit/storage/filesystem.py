@@ -130,7 +130,7 @@ class FileStorage(Storage):
         target = self.directory / key
         if not overwrite and done(await in_thread(look_up, target), key, self.directory) is not None:
             raise ObjectExists(key)  # before reading what would be thrown away
-        created = await in_thread(Draft.create, self.directory, target, self.mode)
+        created = await in_thread(Draft.create, self.directory, target, self.mode, overwrite)
         try:
             draft = done(created, key, self.directory)
             await fill(draft)

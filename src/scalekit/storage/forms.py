@@ -231,7 +231,9 @@ class _Intake:
     async def _file(self, part: PartHead, data: AsyncIterator[Chunk]) -> None:
         async with (
             aclosing(limited(data, self.max_file_size, "file")) as one,
-            aclosing(limited(one, self.max_total_size - self.total_size, "files together")) as content,
+            aclosing(
+                limited(one, self.max_total_size, "the size of all files together", received=self.total_size)
+            ) as content,
         ):
             first = await first_chunks(content, SNIFF_BYTES)
             if not part.filename and not first:

@@ -159,6 +159,8 @@ class _Sync:
                 # Written since it was listed. By a newer server, perhaps: it is looked at like any other.
                 on_bytes(0)
                 there = await self._destination.stat(pair.key)
+                if there is None:
+                    raise  # gone again, perhaps; the next run will see
                 return await self._bring(replace(pair, destination=there))
             if stored is None:
                 return None  # deleted since it was listed

@@ -16,8 +16,7 @@ refuses or, worse, keeps them as part of the content. ``Content-MD5`` is as old 
 
 Where a create-only write cannot be asked for, it is preceded by a look. Of two servers that write one key in
 the same moment both can then succeed, and the later one stays: use keys that nobody else can have, such as
-those
-of :func:`scalekit.storage.keys.random_key`.
+those of :func:`scalekit.storage.keys.random_key`.
 
 A service that takes the condition need not decide it in one step. Of four clients at once that completed
 large uploads of one key, SeaweedFS 4.48 let more than one win in 21 of 60 rounds; of small objects in none of

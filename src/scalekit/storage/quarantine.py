@@ -26,6 +26,7 @@ from scalekit.errors import (
 )
 from scalekit.storage._contract import Leftover, Opened, SignedURL, Source, Storage, Stored
 from scalekit.storage._shield import settle
+from scalekit.storage._tus_pieces import PLACE
 from scalekit.storage.checksums import Checksum, hasher
 from scalekit.storage.keys import check_key, check_scope, random_key
 
@@ -144,7 +145,8 @@ class Quarantine(Storage):
                 yield leftover
         async with aclosing(self.waiting.list(prefix)) as entries:
             async for stored in entries:
-                if stored.modified < before:
+                # The pieces of a resumable upload are left over when that has expired: it sweeps them itself.
+                if stored.modified < before and not stored.key.startswith(PLACE):
                     yield Leftover(
                         kind="object in quarantine",
                         name=stored.key,

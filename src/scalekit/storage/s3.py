@@ -1,9 +1,8 @@
 """S3Storage: objects in a bucket of Amazon S3 or of a service that speaks like it.
 
 The client is aiobotocore's, as aioboto3 makes it where that is installed, and is only ever called through its
-plain methods.
-Checksums are ours, as :mod:`scalekit.storage.profiles` has them. Over TLS bodies travel unsigned, the
-connection itself protects them.
+plain methods. Checksums are ours, as :mod:`scalekit.storage.profiles` has them. Over TLS bodies travel
+unsigned, the connection itself protects them.
 """
 
 from collections.abc import AsyncGenerator, Sequence
@@ -229,8 +228,10 @@ class S3Storage(Signing):
 
     async def leftovers(self, before: datetime, prefix: str = "") -> AsyncGenerator[Leftover, None]:
         client = await self._clients.get()
-        async for leftover in abandoned(client, self.bucket, self.prefix, check_prefix(prefix), before):
-            yield leftover
+        uploads = abandoned(client, self.bucket, self.prefix, check_prefix(prefix), before)
+        async with aclosing(uploads) as leftovers:
+            async for leftover in leftovers:
+                yield leftover
 
     def scoped(self, prefix: str) -> Self:
         """See :meth:`scalekit.storage.Storage.scoped`. It signs, and shares this storage's connections."""

@@ -1,6 +1,7 @@
 """``ScopedStorage``: the part of a storage below a prefix, which nothing that it is asked for can leave."""
 
 from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
 from dataclasses import replace
 from datetime import datetime
 from urllib.parse import quote
@@ -65,8 +66,9 @@ class ScopedStorage(Storage):
         await self.storage.delete(self._whole(key))
 
     async def list(self, prefix: str = "") -> AsyncGenerator[Stored, None]:
-        async for stored in self.storage.list(self.prefix + prefix):
-            yield self._own(stored)
+        async with aclosing(self.storage.list(self.prefix + prefix)) as entries:
+            async for stored in entries:
+                yield self._own(stored)
 
     async def compose(
         self,
@@ -92,12 +94,14 @@ class ScopedStorage(Storage):
         return None if around is None else around + self.prefix
 
     async def strays(self, prefix: str = "") -> AsyncGenerator[tuple[str, str], None]:
-        async for name, reason in self.storage.strays(self.prefix + prefix):
-            yield name.removeprefix(self.prefix), reason
+        async with aclosing(self.storage.strays(self.prefix + prefix)) as strays:
+            async for name, reason in strays:
+                yield name.removeprefix(self.prefix), reason
 
     async def leftovers(self, before: datetime, prefix: str = "") -> AsyncGenerator[Leftover, None]:
-        async for leftover in self.storage.leftovers(before, self.prefix + prefix):
-            yield replace(leftover, name=leftover.name.removeprefix(self.prefix))
+        async with aclosing(self.storage.leftovers(before, self.prefix + prefix)) as leftovers:
+            async for leftover in leftovers:
+                yield replace(leftover, name=leftover.name.removeprefix(self.prefix))
 
     async def copy(
         self, source: str, key: str, *, overwrite: bool = False, etag: str | None = None

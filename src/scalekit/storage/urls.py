@@ -45,6 +45,8 @@ def storage_from_url(url: str, *, must_exist: bool = False) -> Storage:
     """
     if not url:
         raise ConfigurationError(f"an empty text names no storage; {_EXAMPLES}")
+    if url.lower().startswith("s3:") and not url.lower().startswith("s3://"):
+        raise ConfigurationError("an s3:// URL has two slashes; write it as s3://bucket/prefix")
     if "://" not in url and not url.startswith("file:"):
         return _files(url, must_exist)
     parts = urlsplit(url)
