@@ -15,7 +15,7 @@ from starlette.middleware.base import BaseHTTPMiddleware
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
-from scalekit.errors import FileTooLarge, UploadRejected
+from scalekit.errors import FileTooLarge, StorageFull, UploadFailed, UploadRejected
 from scalekit.storage import MemoryStorage, MiB
 from scalekit.storage.forms import stream_form
 from scalekit.storage.s3 import S3Storage
@@ -175,3 +175,44 @@ async def test_the_client_goes_away(served: tuple[str, int], stand_in: S3StandIn
         assert answer.status_code == 200
     await eventually(lambda: len(stand_in.objects) == 1)
     assert stand_in.uploads == {}
+
+
+@pytest.mark.parametrize("make", [starlette_app, fastapi_app])
+@pytest.mark.parametrize(("error", "status"), [(StorageFull, 507), (UploadFailed, 503)])
+async def test_a_storage_that_fails(
+    make: Any, error: type[UploadFailed], status: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A full disk is answered with 507, another failure with 503; what is wrong is in the log only."""
+
+    class Failing(MemoryStorage):
+        async def put(self, key: str, source: Any, **options: Any) -> Any:
+            raise error("no room in the folder '/srv/secret'")
+
+    async with client_of(make(Failing())) as client:
+        answer = await client.post("/photos", content=PHOTO)
+    assert answer.status_code == status
+    assert "the upload could not be stored" in answer.text
+    assert "secret" not in answer.text
+    (record,) = [record for record in caplog.records if record.name == "scalekit.storage"]
+    assert record.levelname == "ERROR"
+    assert "no room in the folder '/srv/secret'" in record.getMessage()
+    assert record.exc_info is not None
+
+
+async def test_a_storage_that_fails_outside_of_a_framework(caplog: pytest.LogCaptureFixture) -> None:
+    """Without Starlette the error is the caller's, message and status and all."""
+
+    class Full(MemoryStorage):
+        async def put(self, key: str, source: Any, **options: Any) -> Any:
+            raise StorageFull("no room")
+
+    async def receive() -> Any:
+        return {"type": "http.request", "body": PHOTO, "more_body": False}
+
+    scope = {"type": "http", "headers": [(b"content-type", HEADERS["content-type"].encode())]}
+    with pytest.raises(StorageFull, match="no room") as caught:
+        async with stream_form((scope, receive), Full(), max_file_size=MiB):
+            pass
+    assert caught.value.status == 507
+    assert type(caught.value) is StorageFull
+    assert caplog.records == []

@@ -1,13 +1,23 @@
 """Requests as the frameworks hand them over, reduced to a header and a stream of bytes."""
 
 import asyncio
+import logging
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Any, Protocol, TypeAlias
 
 from scalekit._http import get
-from scalekit.errors import FileTooLarge, MalformedUpload, UploadRejected, UploadTooSlow
+from scalekit.errors import (
+    FileTooLarge,
+    MalformedUpload,
+    StorageError,
+    UploadFailed,
+    UploadRejected,
+    UploadTooSlow,
+)
 from scalekit.types import Receive, Scope
+
+_log = logging.getLogger("scalekit.storage")
 
 IDLE_TIMEOUT = 30.0
 """Seconds."""
@@ -125,24 +135,29 @@ async def _stream(request: StreamingRequest) -> AsyncGenerator[bytes, None]:
             raise ClientHungUp("the client hung up before its request was complete") from None
 
 
-def http_error(error: UploadRejected, request: Request) -> UploadRejected:
+def http_error(error: UploadRejected | UploadFailed, request: Request) -> StorageError:
     """``error`` as an exception that Starlette answers with its status, if Starlette is on the way.
 
     It stays what it was, too: ``except FileTooLarge`` and handlers for it work as anywhere else.
     """
     if "app" not in scope_of(request):
         return error
+    detail = str(error)
+    if isinstance(error, UploadFailed):
+        # Starlette logs no error that has a status; and what this one names is not for clients.
+        _log.error("%s", error, exc_info=error)
+        detail = "the upload could not be stored"
     both = _with_status(type(error))
     raised = both.__new__(both)
     raised.args = error.args
-    raised.__dict__.update(error.__dict__, status_code=error.status, detail=str(error), headers=None)
+    raised.__dict__.update(error.__dict__, status_code=error.status, detail=detail, headers=None)
     return raised
 
 
-_BOTH: dict[type[UploadRejected], type[UploadRejected]] = {}
+_BOTH: dict[type[StorageError], type[StorageError]] = {}
 
 
-def _with_status(kind: type[UploadRejected]) -> type[UploadRejected]:
+def _with_status(kind: type[StorageError]) -> type[StorageError]:
     if kind not in _BOTH:
         from starlette.exceptions import HTTPException
 

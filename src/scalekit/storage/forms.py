@@ -23,6 +23,7 @@ from scalekit.errors import (
     MalformedUpload,
     MissingPart,
     StorageError,
+    UploadFailed,
     UploadRejected,
 )
 from scalekit.storage._contract import Chunk, Storage, Stored, UploadedFile
@@ -139,13 +140,14 @@ async def stream_form(
         UploadTooSlow: 408; the client keeps the server waiting.
         UnsupportedMediaType: 415; a file is not of an accepted type, or the request is no such form.
         MalformedUpload: 400; cut short, of another length than declared, not well-formed, too many parts.
-        UploadFailed: the storage failed.
+        UploadFailed: 503; the storage failed. Among them is StorageFull: 507.
 
         ConfigurationError: an option that could never work.
 
     In Starlette and FastAPI the first four are an ``HTTPException`` as well, so that a refused upload is
     answered with its status without further code. So is what the block raises of them, such as the
-    ``MissingPart`` of ``form.files["photo"]``.
+    ``MissingPart`` of ``form.files["photo"]``. An ``UploadFailed`` is one as well: its client learns no more
+    than that, the rest is logged as an error of ``scalekit.storage``.
     """
     _check_limits(
         max_file_size=max_file_size, max_files=max_files, max_fields=max_fields, max_field_size=max_field_size
@@ -169,7 +171,7 @@ async def stream_form(
         yield intake.form
     except BaseException as error:
         (await settle(intake.remove())).raise_if_cancelled()
-        if isinstance(error, UploadRejected):
+        if isinstance(error, UploadRejected | UploadFailed):
             raise http_error(error, request) from error.__cause__
         raise
 
