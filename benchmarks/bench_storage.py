@@ -1,105 +1,132 @@
-"""Uploads in 64 KiB chunks to a bare S3 sink, beside aioboto3's upload_fileobj; floor: the bytes on a socket.
+"""Uploads in 64 KiB chunks to a bare S3 sink, beside obstore, aioboto3 and boto3; forms; memory; concurrency.
 
-All go over plain HTTP, where S3 clients sign the SHA-256 of every body: that is in ours and in the peer's
-time, and not in the floor's.
+The floors are the same bytes on a raw socket, without and with their SHA-256. The sink is a Python process on
+the same machine: where a floor is as fast as the sink reads, it is the sink that is measured, and where few
+cores are busy it takes its share of them. Who the contenders are and how they are set up:
+:mod:`benchmarks._storage_contenders`.
+
+``SCALEKIT_BENCH_MIB=1024 ./dev bench storage`` uploads 1 GiB instead of 256 MiB.
 """
 
 import asyncio
-import subprocess
+import json
+import os
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
-import aioboto3
-from aiobotocore.config import AioConfig
-
-from benchmarks.harness import Case
+from benchmarks._s3_sink import sink
+from benchmarks._storage_contenders import (
+    AIOBOTO3,
+    OBSTORE,
+    OURS,
+    S3TRANSFER,
+    SHA256,
+    SOCKET,
+    Upload,
+    contenders,
+)
+from benchmarks._storage_forms import form_cases
+from benchmarks._storage_latency import SECONDS, picture
+from benchmarks.harness import Case, Result
 from scalekit.storage import KiB, MiB
-from scalekit.storage.s3 import S3Storage
 
-_CHUNK = bytes(64 * KiB)
-_OPTIONS = {"region_name": "us-east-1", "aws_access_key_id": "key", "aws_secret_access_key": "secret"}
-_PEER = f"aioboto3 {aioboto3.__version__} upload_fileobj"
-
-
-class _Arriving:
-    """A body as it comes from a client, for both contenders."""
-
-    def __init__(self, size: int) -> None:
-        self.left = size
-
-    async def read(self, size: int = -1) -> bytes:
-        taken = min(self.left, len(_CHUNK))
-        self.left -= taken
-        return _CHUNK[:taken]
-
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        while chunk := await self.read():
-            yield chunk
+_LARGE = int(os.environ.get("SCALEKIT_BENCH_MIB", "256")) * MiB
+_LINK = 100 * MiB
+_PICTURE = Path("benchmarks/results/storage-concurrency.svg")
 
 
-async def _floor(port: int, size: int) -> None:
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    writer.write(b"PUT /floor HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n" % size)
-    async for chunk in _Arriving(size):
-        writer.write(chunk)
-        await writer.drain()
-    await reader.readuntil(b"\r\n\r\n")
-    writer.close()
-    await writer.wait_closed()
-
-
-def _times(number: int, once: Callable[[], Awaitable[Any]]) -> Callable[[], Awaitable[Any]]:
-    async def together() -> None:
-        await asyncio.gather(*(once() for _ in range(number)))
-
-    return together
-
-
-async def cases() -> AsyncIterator[Case]:
-    sink = subprocess.Popen(
-        [sys.executable, "-m", "benchmarks._s3_sink"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    try:
-        assert sink.stdout is not None
-        port = int(sink.stdout.readline())
-        options = _OPTIONS | {"endpoint_url": f"http://127.0.0.1:{port}"}
-        # The settings that ours has by default, so that the code is compared and not the configuration.
-        config = AioConfig(
-            signature_version="s3v4",
-            max_pool_connections=256,
-            request_checksum_calculation="when_required",
-            response_checksum_validation="when_required",
-        )
-        async with (
-            S3Storage("media", **options) as storage,
-            aioboto3.Session().client("s3", config=config, **options) as client,
-        ):
-
-            async def ours(size: int) -> None:
-                await storage.put("object.bin", _Arriving(size), overwrite=True)
-
-            async def theirs(size: int) -> None:
-                await client.upload_fileobj(_Arriving(size), "media", "object.bin")
-
-            for size, number, rounds in (
-                (64 * MiB, 1, 10),
-                (8 * MiB, 1, 20),
-                (256 * KiB, 1, 60),
-                (256 * KiB, 32, 15),
-            ):
+async def cases() -> AsyncIterator[Case | list[Result]]:
+    """Cases, and results of what is no time."""
+    async for case in form_cases():
+        yield case
+    with sink() as port:
+        for signed in (True, False):
+            async with contenders(port, signed=signed) as found:
+                name = f"upload of {_LARGE // MiB} MiB" + ("" if signed else ", bodies not signed")
+                yield _case(name, found, _LARGE, rounds=7)
+        async with contenders(port) as found:
+            for size, number, rounds in ((8 * MiB, 1, 15), (256 * KiB, 1, 40), (256 * KiB, 32, 10)):
                 shown = f"{size // MiB} MiB" if size >= MiB else f"{size // KiB} KiB"
-                yield Case(
-                    piece="storage",
-                    name=f"upload of {shown}, {number} concurrent",
-                    ours=_times(number, lambda size=size: ours(size)),
-                    peers={_PEER: _times(number, lambda size=size: theirs(size))},
-                    floor=_times(number, lambda size=size: _floor(port, size)),
-                    units=number,
-                    rounds=rounds,
-                )
-    finally:
-        sink.communicate("")
+                yield _case(f"upload of {shown}, {number} concurrent", found, size, number, rounds=rounds)
+        for name, megabytes in ((f"{size // MiB} MiB", size) for size in (_LARGE // 4, _LARGE)):
+            yield await _children(f"memory of an upload of {name}", port, megabytes)
+    with sink(bytes_per_second=_LINK) as port:
+        yield await _children(f"memory of an upload of 128 MiB at {_LINK // MiB} MiB/s", port, 128 * MiB)
+        async with contenders(port) as found:
+            del found[SHA256]
+            yield _case(f"upload of 128 MiB at {_LINK // MiB} MiB/s", found, 128 * MiB, rounds=3)
+    yield await _latency()
+
+
+def _case(name: str, found: dict[str, Upload], size: int, number: int = 1, *, rounds: int) -> Case:
+    def times(upload: Upload) -> Callable[[], Awaitable[Any]]:
+        async def together() -> None:
+            await asyncio.gather(*(upload(size) for _ in range(number)))
+
+        return together
+
+    return Case(
+        piece="storage",
+        name=name,
+        ours=times(found[OURS]),
+        peers={peer: times(upload) for peer, upload in found.items() if peer not in (OURS, SOCKET)},
+        floor=times(found[SOCKET]),
+        rate=True,
+        units=number,
+        rounds=rounds,
+    )
+
+
+async def _children(name: str, port: int, size: int) -> list[Result]:
+    """Memory in KiB and processor time in us, each of a process of its own that uploads once."""
+    grown: dict[str, float] = {}
+    used: dict[str, float] = {}
+    for contender in (OURS, OBSTORE, AIOBOTO3, S3TRANSFER):
+        arguments = ["-m", "benchmarks._storage_contenders", contender, str(port), str(size)]
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, *arguments, stdout=asyncio.subprocess.PIPE
+        )
+        output, _ = await process.communicate()
+        found = json.loads(output)
+        grown[contender], used[contender] = found["grown"] / KiB, found["seconds"] * 1e6
+    return [*_beside(f"{name}: growth, KiB", grown), *_beside(f"{name}: processor time", used)]
+
+
+def _beside(case: str, numbers: dict[str, float]) -> list[Result]:
+    ours = numbers.pop(OURS)
+    return [_result(case, ours, peer, theirs) for peer, theirs in numbers.items()]
+
+
+async def _latency() -> list[Result]:
+    cores = f"Measured on loopback, {os.cpu_count()} cores."
+    speeds = await picture(_PICTURE, cores)
+    return [
+        _result(
+            f"upload of 256 MiB, {SECONDS * 1000:.0f} ms a part, concurrency {speed.concurrency}",
+            speed.seconds * 1e6,
+            floor=speed.waiting * 1e6,
+        )
+        for speed in speeds
+    ]
+
+
+def _result(
+    case: str,
+    ours: float,
+    peer: str | None = None,
+    theirs: float | None = None,
+    *,
+    floor: float | None = None,
+) -> Result:
+    return Result(
+        piece="storage",
+        case=case,
+        ours_us=round(ours, 1),
+        peer=peer,
+        peer_us=None if theirs is None else round(theirs, 1),
+        ratio=None if theirs is None else round(ours / theirs, 3),
+        floor_us=None if floor is None else round(floor, 1),
+        rate=floor is not None,
+    )

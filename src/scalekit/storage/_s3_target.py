@@ -32,6 +32,9 @@ from scalekit.storage.profiles import S3Profile
 # Bytes a second; a connection below this is as good as none.
 _SLOWEST = 256 * 1024
 
+# So much later than promised, as a share of stall_seconds, a stalled body may be given up.
+_PRECISION = 0.05
+
 _MARK = "scalekit-write"
 _FILENAME = "filename"
 
@@ -78,12 +81,17 @@ class Target:
         """Send ``body``; as long as it goes on it may take as long as it takes."""
         loop = asyncio.get_running_loop()
         async with asyncio.timeout(self.stall_seconds) as deadline:
+            later = 0.0
 
             def progress() -> None:
-                if not deadline.expired():
+                nonlocal later
+                now = loop.time()
+                # Not for every chunk: setting timers was a good tenth of the event loop's work.
+                if (now >= later or body.exhausted) and not deadline.expired():
+                    later = now + self.stall_seconds * _PRECISION
                     # What was handed out last may still be in the buffers of a slow connection.
                     drain = body.size / _SLOWEST if body.exhausted else 0.0
-                    deadline.reschedule(loop.time() + self.stall_seconds + drain)
+                    deadline.reschedule(later + self.stall_seconds + drain)
 
             body.on_progress = progress
             try:

@@ -115,7 +115,7 @@ class Body:
 async def _chunks(source: Source) -> AsyncGenerator[Chunk, None]:
     if isinstance(source, AsyncIterable):
         async for chunk in source:
-            if not isinstance(chunk, bytes | bytearray | memoryview):  # a caller without a type checker
+            if not isinstance(chunk, (bytes, bytearray, memoryview)):  # a caller without a type checker
                 raise TypeError(f"a source yields bytes, not {type(chunk).__name__}")
             if len(chunk):
                 yield _frozen(chunk)
