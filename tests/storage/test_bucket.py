@@ -3,6 +3,7 @@
 import asyncio
 import json
 import shlex
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,20 @@ async def test_what_is_missing_and_how_to_set_it(media: S3Storage, s3_client: An
     assert await examine(media, origins=[SHOP]) == []
     rules = (await s3_client.get_bucket_lifecycle_configuration(Bucket=media.bucket))["Rules"]
     assert [rule["ID"] for rule in rules] == ["mine", "scalekit-abort-photos"]
+
+
+async def test_rules_with_dates_and_apostrophes(media: S3Storage, s3_client: Any) -> None:
+    """7. What others have set is kept by the cure, whatever is in it; the shell reads it as one word."""
+    date = datetime(2030, 1, 1, tzinfo=UTC)
+    theirs = OTHER | {"ID": "mother's; true", "Expiration": {"Date": date}}
+    await s3_client.put_bucket_lifecycle_configuration(
+        Bucket=media.bucket, LifecycleConfiguration={"Rules": [theirs]}
+    )
+    [finding] = await examine(media)
+    await cure(s3_client, finding)
+    assert await examine(media) == []
+    kept = (await s3_client.get_bucket_lifecycle_configuration(Bucket=media.bucket))["Rules"][0]
+    assert (kept["ID"], kept["Expiration"]) == ("mother's; true", {"Date": date})
 
 
 @pytest.mark.parametrize(

@@ -2,12 +2,14 @@
 
 import asyncio
 import hashlib
+import threading
 
 import pytest
 
 from scalekit.errors import MalformedUpload
 from scalekit.storage import MemoryStorage, Storage
 from scalekit.storage.content import put_by_content
+from scalekit.testing import FaultyStorage
 from tests.storage.helpers import PNG, SourceBroken, broken, cancel_everywhere, chunks
 
 
@@ -36,6 +38,40 @@ async def test_what_fails_leaves_nothing() -> None:
     with pytest.raises(MalformedUpload):
         await put_by_content(storage, b"123", size=4)
     assert [found.key async for found in storage.list()] == []
+
+
+async def test_a_draft_that_stays_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    """6. The content is stored; that its draft could not be removed is in the log, with the key to remove."""
+    storage = FaultyStorage(MemoryStorage())
+    storage.fail("delete")
+    stored = await put_by_content(storage, PNG, prefix="photos/")
+    [draft] = [found.key async for found in storage.list() if found.key != stored.key]
+    assert draft in caplog.text
+
+
+@pytest.mark.parametrize("size", [100, 1024 * 1024])
+async def test_large_chunks_are_hashed_beside_the_event_loop(
+    monkeypatch: pytest.MonkeyPatch, size: int
+) -> None:
+    """What takes milliseconds is done in a worker thread; for less the way there would take longer."""
+    threads: list[threading.Thread] = []
+
+    class Hash:
+        def __init__(self) -> None:
+            self.real = hashlib.sha256()
+
+        def update(self, data: bytes) -> None:
+            threads.append(threading.current_thread())
+            self.real.update(data)
+
+        def digest(self) -> bytes:
+            return self.real.digest()
+
+    monkeypatch.setattr("scalekit.storage.content.hasher", lambda algorithm: Hash())
+    for source in (bytes(size), chunks(bytes(size))):
+        stored = await put_by_content(MemoryStorage(), source, prefix="photos/")
+        assert stored.key == key_of(bytes(size))
+    assert [thread is threading.current_thread() for thread in threads] == [size == 100] * 2
 
 
 async def test_cancelled_at_every_await() -> None:

@@ -6,8 +6,10 @@
 :class:`~scalekit.storage.FileStorage`      a directory, local or shared between servers
 :class:`~scalekit.storage.MirroredStorage`  a copy of any storage on the local disk, for reading
 ``scalekit.storage.s3.S3Storage``           Amazon S3 and what speaks like it
+``scalekit.storage.quarantine.Quarantine``  a scanner in front of any storage
 ``scalekit.storage.forms.stream_form``      ``multipart/form-data`` straight into a storage
 ``scalekit.storage.tus.TusUploads``         resumable uploads, on any server
+``scalekit.storage.direct.DirectUploads``   from a browser straight to S3
 ``scalekit.storage.serve.StorageFiles``     the objects of a storage over HTTP; its twin is in ``.wsgi``
 ``scalekit.storage.moving.sync``            from one storage to another
 ``scalekit.storage.sweep.sweep``            remove what killed servers left behind

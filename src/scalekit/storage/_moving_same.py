@@ -8,13 +8,12 @@
 """
 
 import re
-from collections.abc import Callable
 from typing import Literal, TypeAlias
 
 from scalekit.storage._contract import Storage, Stored
+from scalekit.storage._digest import OnBytes, digest
 from scalekit.storage._moving_pairs import Pair
-from scalekit.storage._shield import in_thread
-from scalekit.storage.checksums import Checksum, hasher
+from scalekit.storage.checksums import Checksum
 
 Compare: TypeAlias = Literal["checksum", "content", "size", "presence"]
 """How :func:`scalekit.storage.moving.sync` tells that an object need not be written:
@@ -27,9 +26,6 @@ Compare: TypeAlias = Literal["checksum", "content", "size", "presence"]
 """
 
 CERTAIN = "sha256"
-
-OnBytes: TypeAlias = Callable[[int], None]
-"""Told how many bytes of an object have been read."""
 
 
 async def same(source: Storage, destination: Storage, pair: Pair, how: Compare, on_bytes: OnBytes) -> bool:
@@ -87,19 +83,3 @@ async def _kept(storage: Storage, listed: Stored) -> Checksum | None:
         return listed.checksum
     found = await storage.stat(listed.key)
     return None if found is None else found.checksum
-
-
-async def digest(
-    storage: Storage, key: str, algorithm: str, on_bytes: OnBytes = lambda count: None
-) -> Checksum | None:
-    """The checksum of an object as it is read now; ``None`` if it is gone."""
-    opened = await storage.open(key)
-    if opened is None:
-        return None
-    running, count = hasher(algorithm), 0
-    async with opened:
-        async for chunk in opened:
-            (await in_thread(running.update, chunk)).unwrap()
-            count += len(chunk)
-            on_bytes(count)
-    return Checksum(algorithm, running.digest())

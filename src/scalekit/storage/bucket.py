@@ -4,8 +4,10 @@
 """
 
 import json
+import shlex
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -151,4 +153,6 @@ async def _rules(asked: Any, name: str) -> list[dict[str, Any]] | Finding:
 
 def _command(what: str, option: str, bucket: str, setting: dict[str, Any]) -> str:
     kind = "lifecycle-configuration" if what == "lifecycle" else what
-    return f"aws s3api put-bucket-{kind} --bucket {bucket} {option} '{json.dumps(setting)}'"
+    # Rules of others may hold dates, and quotation marks that a shell would obey.
+    value = shlex.quote(json.dumps(setting, default=datetime.isoformat))
+    return f"aws s3api put-bucket-{kind} --bucket {bucket} {option} {value}"

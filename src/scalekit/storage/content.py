@@ -5,13 +5,19 @@ replacing it not possible. It may belong to several records of the application: 
 it any more.
 """
 
-import hashlib
+import logging
 from collections.abc import AsyncGenerator, AsyncIterable
 
-from scalekit.errors import ObjectExists
+from scalekit.errors import BackendError, ObjectExists, StorageError
 from scalekit.storage._contract import Chunk, Source, Storage, Stored
-from scalekit.storage._shield import settle
+from scalekit.storage._shield import in_thread, settle
+from scalekit.storage.checksums import Hasher, hasher
 from scalekit.storage.keys import check_prefix, random_key
+
+# Below this the way to a thread and back takes longer than hashing.
+_WORTH_A_THREAD = 64 * 1024
+
+_log = logging.getLogger("scalekit.storage")
 
 
 async def put_by_content(
@@ -36,25 +42,39 @@ async def put_by_content(
     Raises:
         InvalidKey, ConfigurationError, MalformedUpload, UploadFailed: as for :meth:`Storage.put`.
     """
-    running = hashlib.sha256()
+    running = hasher("sha256")
     draft = random_key(extension, prefix=check_prefix(prefix))
     stored = await storage.put(draft, _hashed(source, running), content_type=content_type, size=size)
     try:
-        name = running.hexdigest()
+        name = running.digest().hex()
         key = f"{prefix}{name[:2]}/{name}{extension}"
         try:
             return await storage.copy(draft, key, etag=stored.etag)
         except ObjectExists:
             return await storage.stat(key) or await storage.copy(draft, key, etag=stored.etag)
     finally:
-        (await settle(storage.delete(draft))).raise_if_cancelled()
+        (await settle(_remove(storage, draft))).raise_if_cancelled()
 
 
-async def _hashed(source: Source, running: "hashlib._Hash") -> AsyncGenerator[Chunk, None]:
+async def _remove(storage: Storage, draft: str) -> None:
+    try:
+        await storage.delete(draft)
+    except (StorageError, BackendError) as error:
+        _log.warning("%r, whose content has another name, was not removed: %s", draft, type(error).__name__)
+
+
+async def _hashed(source: Source, running: Hasher) -> AsyncGenerator[Chunk, None]:
     if not isinstance(source, AsyncIterable):
-        running.update(source)
+        await _update(running, source)
         yield source
         return
     async for chunk in source:
-        running.update(chunk)
+        await _update(running, chunk)
         yield chunk
+
+
+async def _update(running: Hasher, chunk: Chunk) -> None:
+    if len(chunk) < _WORTH_A_THREAD:
+        running.update(chunk)
+    else:
+        (await in_thread(running.update, chunk)).unwrap()

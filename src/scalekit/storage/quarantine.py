@@ -25,9 +25,10 @@ from scalekit.errors import (
     StorageError,
 )
 from scalekit.storage._contract import Leftover, Opened, SignedURL, Source, Storage, Stored
+from scalekit.storage._digest import digest
 from scalekit.storage._shield import settle
 from scalekit.storage._tus_pieces import PLACE
-from scalekit.storage.checksums import Checksum, hasher
+from scalekit.storage.checksums import Checksum
 from scalekit.storage.keys import check_key, check_scope, random_key
 
 _log = logging.getLogger("scalekit.storage")
@@ -187,16 +188,6 @@ class Quarantine(Storage):
         return stored
 
     async def _differ(self, name: str, key: str) -> bool:
-        mine = await _digest(await self.waiting.open(name))
+        mine = await digest(self.waiting, name, "sha256")
         # What does not wait any more, another server has promoted meanwhile.
-        return mine is not None and mine != await _digest(await self.storage.open(key))
-
-
-async def _digest(opened: Opened | None) -> bytes | None:
-    if opened is None:
-        return None
-    running = hasher("sha256")
-    async with opened:
-        async for chunk in opened:
-            running.update(chunk)
-    return running.digest()
+        return mine is not None and mine != await digest(self.storage, key, "sha256")
