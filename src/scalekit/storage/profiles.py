@@ -1,15 +1,15 @@
 """What services that speak like S3 understand of it, and what is done where they do not.
 
-=====================  ==========  ===========  ====================  ==========
+=====================  ==========  ===========  =====================  ===========
 profile                checksum    create-only  create-only, in parts  equal parts
-=====================  ==========  ===========  ====================  ==========
-:data:`AMAZON`         CRC-32      yes          yes                   no
-:data:`COMPATIBLE`     MD5         yes          yes                   no
-:data:`MINIO`          MD5         yes          yes                   no
-:data:`R2`             MD5         yes          yes                   yes
-:data:`CEPH`           MD5         yes          no                    no
-:data:`SWIFT`          MD5         no           no                    no
-=====================  ==========  ===========  ====================  ==========
+=====================  ==========  ===========  =====================  ===========
+:data:`AMAZON`         CRC-32      yes          yes                    no
+:data:`COMPATIBLE`     MD5         yes          yes                    no
+:data:`MINIO`          MD5         yes          yes                    no
+:data:`R2`             MD5         yes          yes                    yes
+:data:`CEPH`           MD5         yes          no                     no
+:data:`SWIFT`          MD5         no           no                     no
+=====================  ==========  ===========  =====================  ===========
 
 Checksums of the S3 client's own making are off everywhere (``when_required``): what does not know them
 refuses or, worse, keeps them as part of the content. ``Content-MD5`` is as old as S3, and known everywhere.
