@@ -62,7 +62,9 @@ async def ticket(request: Request) -> JSONResponse:
 
 
 async def photos(request: Request) -> JSONResponse:
-    return JSONResponse([{"key": stored.key, "size": stored.size} async for stored in storage.list()])
+    # Below direct/ are notes of files that are being finished.
+    found = [stored async for stored in storage.list() if not stored.key.startswith("direct/")]
+    return JSONResponse([{"key": stored.key, "size": stored.size} for stored in found])
 
 
 @asynccontextmanager

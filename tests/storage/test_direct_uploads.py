@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import json
+import time
 from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -17,8 +18,13 @@ from scalekit.storage._direct_grant import part_size_for
 from scalekit.storage.direct import DirectUpload, DirectUploads, cors_rule
 from scalekit.storage.s3 import S3Storage
 from scalekit.storage.sweep import sweep
-from tests.storage.helpers import PNG, cancel_everywhere, on_each_s3, on_strict_s3
+from tests.storage.helpers import PNG, cancel_everywhere, eventually, on_each_s3, on_strict_s3
 from tests.storage.stand_in import S3StandIn
+
+
+class ServerDied(Exception):
+    """Stands for a process that is no more."""
+
 
 SECRET = "a secret of at least 16 bytes"
 PART = 5 * MiB
@@ -65,6 +71,10 @@ class Page:
         begun = await self.begin(len(content), kind)
         return await self.complete(begun, await self.send_all(begun, content))
 
+    async def close(self) -> None:
+        await self.s3.aclose()
+        await eventually(lambda: self.app._hourly.idle)  # it needs the storage
+
 
 def who(scope: Any) -> str | None:
     return dict(scope["headers"])[b"x-user"].decode() or None
@@ -86,7 +96,7 @@ async def page(s3_storage: S3Storage, told: list[DirectUpload]) -> AsyncGenerato
     )
     page = Page(app)
     yield page
-    await page.s3.aclose()
+    await page.close()
 
 
 async def left(client: Any, bucket: str) -> tuple[list[str], list[str]]:
@@ -189,6 +199,7 @@ async def test_completing_twice(page: Page, told: list[DirectUpload]) -> None:
     assert {answer.status_code for answer in answers} == {200}
     assert {answer.json()["key"] for answer in answers} == {begun["key"]} == {file.key for file in told}
     assert await page.app.storage.read(begun["key"]) == PNG
+    assert len(told) <= 3  # who asks later learns no more than that it is done
     assert (await page.ask("DELETE", begun["token"])).status_code == 204  # the file stays
     assert await page.app.storage.read(begun["key"]) == PNG
     await page.app.storage.delete(begun["key"])
@@ -288,15 +299,15 @@ async def test_an_application_that_fails(page: Page, told: list[DirectUpload]) -
     """21. What on_complete raises reaches the client, and the next request calls it again."""
     begun = await page.begin(len(PNG))
     etags = await page.send_all(begun, PNG)
-    remember = page.app.on_complete
+    remember = page.app._handover.on_complete
 
     async def full(file: DirectUpload) -> None:
         raise UploadRejected("your album is full")
 
-    page.app.on_complete = full
+    page.app._handover.on_complete = full
     answer = await page.complete(begun, etags)
     assert (answer.status_code, answer.json()) == (400, {"error": "your album is full"})
-    page.app.on_complete = remember
+    page.app._handover.on_complete = remember
     assert (await page.complete(begun, etags)).status_code == 200
     assert [file.key for file in told] == [begun["key"]]
 
@@ -311,7 +322,7 @@ async def lenient(stand_in: S3StandIn, told: list[DirectUpload]) -> AsyncGenerat
     async with S3Storage("bucket", **stand_in.client_kwargs) as storage:
         page = Page(DirectUploads(storage, secret_key=SECRET, part_size=PART, on_complete=remember))
         yield page
-        await page.s3.aclose()
+        await page.close()
 
 
 async def test_an_answer_that_is_lost(lenient: Page, stand_in: S3StandIn, told: list[DirectUpload]) -> None:
@@ -358,6 +369,50 @@ async def test_cancelled_at_every_await(lenient: Page, stand_in: S3StandIn, told
     await prepare()
     assert await cancel_everywhere(lambda: lenient.complete(begun, etags), check) > 5
     assert await lenient.app.storage.read(begun["key"]) == content
+
+
+async def test_a_server_that_died(page: Page, told: list[DirectUpload]) -> None:
+    """4. Files whose server and page died before anybody was told: the sweep sees them through."""
+    remember = page.app._handover.on_complete
+
+    async def die(file: DirectUpload) -> None:
+        raise ServerDied
+
+    page.app._handover.on_complete = die
+    for content in (PNG, b"\xff\xd8\xff\xe0" + bytes(1000)):
+        with pytest.raises(ServerDied):
+            await page.upload(content)
+    removed = [stored.key async for stored in page.app.storage.list() if not stored.key.startswith("direct/")]
+    await page.app.storage.delete(removed.pop())
+    page.app._handover.on_complete = remember
+    assert await page.app.sweep() == 0  # they are young: somebody may be at it
+    other = DirectUploads(page.app.storage, secret_key=SECRET, prefix="films/")
+    page.app._now = other._now = lambda: time.time() + 2 * 3600
+    assert await other.sweep() == 0
+    assert await page.app.sweep() == 2
+    assert [(file.key, file.user) for file in told] == [(key, "ann") for key in removed]
+    assert [stored.key async for stored in page.app.storage.list()] == removed
+    assert await page.app.sweep() == 0
+
+
+async def test_a_server_that_died_earlier(page: Page, told: list[DirectUpload]) -> None:
+    """13. The sweep looks inside, too: of a file that nobody has seen the application is not told."""
+    begun = await page.begin(len(PNG))
+    html = b"<html>".ljust(len(PNG))
+    etags = await page.send_all(begun, html)
+    opened = page.app.storage.open
+
+    async def die(key: str, **options: Any) -> Any:
+        raise ServerDied
+
+    page.app.storage.open = die  # type: ignore[method-assign]
+    with pytest.raises(ServerDied):
+        await page.complete(begun, etags)
+    page.app.storage.open = opened  # type: ignore[method-assign]
+    page.app._now = lambda: time.time() + 2 * 3600
+    assert await page.app.sweep() == 1
+    assert [stored.key async for stored in page.app.storage.list()] == []
+    assert told == []
 
 
 async def test_etags_that_a_page_cannot_read(page: Page) -> None:

@@ -1,16 +1,16 @@
 """From the parts that a browser has sent to a file that the application knows.
 
 Whoever is interrupted leaves something that shows how far it came, and the next one to ask goes on from
-there: parts, then an object that bears the upload's mark.
+there: parts, then an object that bears the upload's mark. If nobody asks, a note is found by the sweep.
 """
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from http import HTTPStatus
 
 from scalekit.errors import ObjectMissing, UnsupportedMediaType
 from scalekit.storage import _direct_parts
-from scalekit.storage._contract import Stored, UploadedFile
+from scalekit.storage._contract import Stored
 from scalekit.storage._direct_grant import Grant
 from scalekit.storage._media_types import SNIFF_BYTES, accepted_type
 from scalekit.storage._respond import Refused
@@ -18,20 +18,6 @@ from scalekit.storage._s3_compose import Composition, planned
 from scalekit.storage._s3_multipart import Part
 from scalekit.storage._s3_target import Target
 from scalekit.storage.s3 import S3Storage
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class DirectUpload(UploadedFile):
-    """A file that a browser has sent to S3 in parts.
-
-    Args:
-        user: what ``user=`` of :class:`DirectUploads` said of the client.
-    """
-
-    user: str | None = None
-
-
-OnFile = Callable[[DirectUpload], Awaitable[None]]
 
 
 class Incomplete(Refused):
@@ -56,10 +42,12 @@ async def finish(
     etags: Mapping[int, str],
     *,
     accept: tuple[str, ...],
+    begin: Callable[[], Awaitable[None]],
 ) -> Stored:
     """The object of ``grant``, made if it is not there yet, and checked.
 
     Args:
+        begin: awaited before it is made.
         etags: by number, what S3 answered to the client for each part.
 
     Raises:
@@ -74,8 +62,9 @@ async def finish(
             stored = await target.found()
         else:
             _check(grant, parts, etags)
+            await begin()
             stored = await _direct_parts.complete(target, grant, parts)
-    return await _checked(storage, target, grant, stored, accept)
+    return await checked(storage, target, grant, stored, accept)
 
 
 def _check(grant: Grant, parts: Mapping[int, Part], etags: Mapping[int, str]) -> None:
@@ -91,9 +80,15 @@ def _same(part: Part, etags: Mapping[int, str], number: int) -> bool:
     return part.etag.strip('"') == etags.get(number, "").strip('"')
 
 
-async def _checked(
+async def checked(
     storage: S3Storage, target: Target, grant: Grant, stored: Stored | None, accept: tuple[str, ...]
 ) -> Stored:
+    """``stored``, if it is what is accepted, under the type that its content has.
+
+    Raises:
+        UnsupportedMediaType: it is not, and was removed.
+        Over: it is not there.
+    """
     head = None if stored is None else await storage.open(grant.key, length=SNIFF_BYTES)
     if stored is None or head is None:
         raise Over("has ended")

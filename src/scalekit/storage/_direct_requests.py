@@ -7,6 +7,7 @@ from typing import Any
 
 from scalekit.errors import MalformedUpload
 from scalekit.storage._content_type import essence_of
+from scalekit.storage._contract import UploadedFile
 from scalekit.storage._direct_grant import Grant
 from scalekit.storage._request import body_of, header
 from scalekit.storage._respond import Refused
@@ -87,6 +88,11 @@ async def answer(send: Send, status: int, content: dict[str, Any] | None) -> Non
         headers += [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
     await send({"type": "http.response.start", "status": int(status), "headers": headers})
     await send({"type": "http.response.body", "body": body})
+
+
+def described(file: UploadedFile) -> dict[str, Any]:
+    """A file, as its client gets to see it."""
+    return {name: getattr(file, name) for name in ("key", "url", "size", "content_type", "filename")}
 
 
 def first(numbers: Sequence[int]) -> list[int]:

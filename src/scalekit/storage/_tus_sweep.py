@@ -8,24 +8,19 @@ Rules:
 * A file is not touched, unless nobody was ever told of it.
 """
 
-import asyncio
-import logging
 import re
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from math import inf
 
 from scalekit.storage._contract import Leftover, Storage
+from scalekit.storage._hourly import Hourly
 from scalekit.storage._tus_pieces import PLACE, Final, Pieces
 
-EVERY = 3600.0
 GRACE = 3600.0
 """Seconds. What was begun just before an upload expired has come to its end by then."""
-
-_log = logging.getLogger("scalekit.storage")
 
 _KEY = re.compile(rf"({PLACE}(\d{{10}})/[0-9a-f]{{32}})\.(?:p\d+|length|file|end|gone)")
 
@@ -107,8 +102,7 @@ class Sweeper:
         self, storage: Storage, see_through: Callable[[Final], Awaitable[None]], now: Callable[[], float]
     ) -> None:
         self.storage, self.see_through, self.now = storage, see_through, now
-        self._next = -inf
-        self._sweeping: asyncio.Task[int] | None = None
+        self._hourly = Hourly(self.sweep, now)
 
     async def sweep(self) -> int:
         """Remove what expired more than ``GRACE`` seconds ago. Returns of how many uploads."""
@@ -120,16 +114,7 @@ class Sweeper:
 
     def now_and_then(self) -> None:
         """Begin to sweep in the background, if that was an hour ago."""
-        if self.now() >= self._next and (self._sweeping is None or self._sweeping.done()):
-            self._next = self.now() + EVERY
-            self._sweeping = asyncio.create_task(self.sweep())
-            self._sweeping.add_done_callback(_log_failure)
-
-
-def _log_failure(sweeping: asyncio.Task[int]) -> None:
-    error = None if sweeping.cancelled() else sweeping.exception()
-    if error is not None:
-        _log.warning("expired uploads were not removed, this is tried again in an hour: %r", error)
+        self._hourly.remind()
 
 
 def _end_of(hour: str) -> datetime:

@@ -25,17 +25,20 @@ from typing import Any
 from scalekit._durations import Duration, seconds
 from scalekit.errors import ConfigurationError, FileTooLarge, UploadRejected
 from scalekit.storage import _direct_parts
-from scalekit.storage._direct_finish import DirectUpload, Incomplete, OnFile, Over, finish
+from scalekit.storage._direct_finish import Incomplete, Over
 from scalekit.storage._direct_grant import MIN_PART_SIZE, Grant, Tokens, part_size_for
+from scalekit.storage._direct_handover import DirectUpload, Handover, OnFile
 from scalekit.storage._direct_requests import (
     answer,
     asked,
+    described,
     etags_in,
     first,
     numbers_in,
     size_in,
     text_in,
 )
+from scalekit.storage._hourly import EVERY, Hourly
 from scalekit.storage._media_types import check_accept, claimed_type, extension_for
 from scalekit.storage._respond import Refused, path_below
 from scalekit.storage._s3_multipart import begin
@@ -85,15 +88,16 @@ class DirectUploads:
             most.
         part_size: bytes, 8 MiB by default; larger for files of more than 10,000 parts. All parts but the last
             have one size, as some services want.
-        on_complete: awaited with each finished file, at least once: again if the client asks again because it
-            got no answer. What it raises is answered as a failure, after which the client asks again. To
-            refuse a file, delete it and raise :class:`~scalekit.errors.UploadRejected`.
+        on_complete: awaited with each finished file, at least once: again if a server died at that moment, or
+            if two of them finish the upload together. What it raises is answered as a failure; the next
+            request to complete calls it again. To refuse a file, delete it and raise
+            :class:`~scalekit.errors.UploadRejected`.
         user: called with the scope of each request, returns who is asking, as a ``str``. A token works for
             the user that it was made for and is unknown (404) to others; ``None`` is refused (403). Without
             it, who may upload is for the middleware in front to say, and whoever has a token can use it.
 
     What nobody finishes stays in S3, unseen and paid for, until ``storage.sweep()`` or a lifecycle rule of
-    the bucket removes it.
+    the bucket removes it. While a file is being finished there is a note of it below ``direct/``.
 
     Raises:
         ConfigurationError: a size below 1, parts below S3's 5 MiB, a key too short, a type that is none.
@@ -130,10 +134,11 @@ class DirectUploads:
         if self.expires > MAX_EXPIRES:
             raise ConfigurationError(f"expires={self.expires} s; give {MAX_EXPIRES} at most, which is a week")
         self.part_size = part_size
-        self.on_complete = on_complete
         self.user = user
         self._tokens = Tokens(secret_key, place=f"{storage.bucket}\0{storage.prefix}\0{self.prefix}")
+        self._handover = Handover(storage, prefix=self.prefix, accept=self.accept, on_complete=on_complete)
         self._now: Callable[[], float] = time.time
+        self._hourly = Hourly(self.sweep, lambda: self._now())
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -156,7 +161,7 @@ class DirectUploads:
             raise Refused(404, "there is no such upload here")
         if (method, step) not in {("GET", ""), ("DELETE", ""), ("POST", "parts"), ("POST", "complete")}:
             raise Refused(405, "POST to /, GET and DELETE at a token, POST to its /parts and /complete")
-        target = await self._target(grant)
+        target = await self._handover.target(grant)
         if method == "DELETE":
             await _direct_parts.abort(target, grant)
             return HTTPStatus.NO_CONTENT, None
@@ -164,7 +169,8 @@ class DirectUploads:
             raise Over("was not finished in time")
         if step == "complete":
             etags = etags_in(await asked(scope, receive), grant)
-            return HTTPStatus.OK, await self._complete(target, grant, etags, user)
+            file = await self._handover.complete(target, grant, etags, user)
+            return HTTPStatus.OK, described(file)
         if step == "parts":
             numbers = numbers_in(await asked(scope, receive), grant)
             return HTTPStatus.OK, {"urls": await self._sign(target, grant, numbers)}
@@ -184,6 +190,7 @@ class DirectUploads:
             "filename": clean_filename(text_in(request, "name")),
             "expires": int(self._now()) + self.expires,
         }
+        self._hourly.remind()
         target = await self.storage.target(facts["key"], kind, facts["filename"], mark=facts["id"])
         grant = Grant(**facts, upload_id=(await begin(target)).upload_id)
         return await self._described(target, grant, self._tokens.write(grant, user), grant.numbers)
@@ -211,27 +218,16 @@ class DirectUploads:
             "urls": await self._sign(target, grant, first(missing)),
         }
 
-    async def _complete(
-        self, target: Target, grant: Grant, etags: dict[int, str], user: str | None
-    ) -> dict[str, Any]:
-        stored = await finish(self.storage, target, grant, etags, accept=self.accept)
-        file = DirectUpload(
-            key=grant.key,
-            url=await self.storage.url(grant.key),
-            size=stored.size,
-            content_type=stored.content_type,
-            filename=grant.filename,
-            user=user,
-        )
-        if self.on_complete is not None:
-            await self.on_complete(file)
-        return {name: getattr(file, name) for name in ("key", "url", "size", "content_type", "filename")}
+    async def sweep(self) -> int:
+        """See files through that were made more than an hour ago, and whose server died before it told of
+        them. Returns how many.
+
+        Each server does so by itself, once an hour, when an upload begins.
+        """
+        return await self._handover.sweep(self._now() - EVERY)
 
     async def _sign(self, target: Target, grant: Grant, numbers: Sequence[int]) -> list[dict[str, Any]]:
         return await _direct_parts.sign(target, grant, numbers, lifetime=int(grant.expires - self._now()))
-
-    async def _target(self, grant: Grant) -> Target:
-        return await self.storage.target(grant.key, grant.content_type, grant.filename, mark=grant.id)
 
     def _user(self, scope: Scope) -> str | None:
         if self.user is None:
