@@ -12,6 +12,7 @@ from scalekit.testing import FaultyStorage, check_storage
 from tests.storage.helpers import chunks
 
 
+@pytest.mark.slow
 async def test_without_a_plan() -> None:
     """It keeps the contract of the storage that it wraps, and notes the calls."""
     storage = FaultyStorage(MemoryStorage())

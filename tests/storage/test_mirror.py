@@ -4,6 +4,7 @@ import asyncio
 import os
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from contextvars import ContextVar
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -69,6 +70,7 @@ async def piece(storage: Storage, key: str, offset: int, length: int | None = No
         return await opened.read()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["memory", "file"])
 async def test_it_keeps_the_contract(kind: str, tmp_path: Path, folder: Path) -> None:
     """A mirror of a storage is a storage, and leaves no copy of what was deleted."""
@@ -301,6 +303,23 @@ async def test_the_first_reader_does_not_wait(folder: Path) -> None:
         await no_part(folder)
         assert await mirror.read("a.bin") == CONTENT
         assert origin.begun == 2
+
+
+async def test_whose_context_a_copy_runs_in(origin: FaultyStorage, folder: Path) -> None:
+    """The copy has nothing of the request that happened to be first, whose scopes end before it does."""
+    request: ContextVar[str] = ContextVar("request", default="nobody's")
+    seen = []
+
+    class Watching(FaultyStorage):
+        async def open(self, key: str, *, offset: int = 0, length: int | None = None) -> Opened | None:
+            seen.append(request.get())
+            return await super().open(key, offset=offset, length=length)
+
+    await origin.put("a.txt", b"one")
+    async with MirroredStorage(Watching(origin), folder, max_bytes=MiB) as mirror:
+        request.set("the first one's")
+        assert await mirror.read("a.txt") == b"one"
+    assert seen == ["nobody's"]
 
 
 async def test_a_reader_who_hangs_up(folder: Path) -> None:

@@ -154,8 +154,9 @@ async def test_whoever_copies_is_frozen(tmp_path: Path, start: Start) -> None:
     until(lambda: parts(tmp_path) == [])
 
 
-async def test_a_ledger_that_is_held(tmp_path: Path) -> None:
+async def test_a_ledger_that_is_held(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Somebody frozen with the ledger in hand keeps others from copying, not from reading or from writing."""
+    monkeypatch.setattr("scalekit.storage._mirror_directory._PATIENCE", 0.02)
     origin = MemoryStorage()
     await origin.put("a.bin", CONTENT)
     async with MirroredStorage(origin, tmp_path / "copies", max_bytes=10 * MiB, fresh_for=60) as mirror:

@@ -91,6 +91,7 @@ def storage_of(kind: str, folder: Path) -> Storage:
     return MirroredStorage(MemoryStorage(), folder / "copies", max_bytes=MiB, fresh_for=60, immutable=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["memory", "file", "mirror"])
 @given(keys=st.lists(HOSTILE, min_size=5, max_size=5))
 @settings(max_examples=10, deadline=None)
@@ -138,6 +139,7 @@ async def _signed(part: S3Storage, key: str) -> list[str]:
     return names
 
 
+@pytest.mark.slow
 @given(keys=st.lists(HOSTILE, min_size=15, max_size=15))
 @settings(max_examples=6, deadline=None)
 def test_whatever_is_signed(keys: list[str]) -> None:

@@ -28,7 +28,6 @@ from scalekit.storage._content_type import essence_of, is_content_type
 from scalekit.storage._contract import Opened, Storage, Stored
 from scalekit.storage._disposition import content_disposition
 from scalekit.storage._media_types import UNKNOWN
-from scalekit.storage.keys import check_key
 from scalekit.types import Headers
 
 # Types of which browsers run nothing. Closed: what is missing here is saved instead of shown.
@@ -100,18 +99,20 @@ class Files:
         """The answer to a request for ``key``; ``allowed`` tells whether this visitor may see it."""
         if method not in ("GET", "HEAD"):
             return Answer(HTTPStatus.METHOD_NOT_ALLOWED, _empty([(b"allow", b"GET, HEAD")]))
-        absent = Answer(HTTPStatus.NOT_FOUND, _empty(_NO_STORE if self._private else []))
         try:
-            check_key(key)
-        except InvalidKey:
-            return absent
+            found = await self._find(method, key, headers, allowed)
+        except InvalidKey:  # the storage's own limits may be narrower than those of keys
+            found = None
+        return found or Answer(HTTPStatus.NOT_FOUND, _empty(_NO_STORE if self._private else []))
+
+    async def _find(self, method: str, key: str, headers: Headers, allowed: Allowed | None) -> Answer | None:
         if method == "GET" and allowed is None and not self._redirect and not _asks_more(headers):
             opened = await self.storage.open(key)
-            return absent if opened is None else self._whole(opened)
+            return None if opened is None else self._whole(opened)
         for _ in range(_ATTEMPTS):
             stored = await self.storage.stat(key)
             if stored is None:
-                return absent
+                return None
             if allowed is not None and not await allowed(stored):
                 return Answer(self._refused, _empty(_NO_STORE))
             if (answer := await self._answer(method, stored, headers)) is not None:

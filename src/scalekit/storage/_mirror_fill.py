@@ -13,6 +13,7 @@ import fcntl
 import logging
 import os
 from collections.abc import AsyncGenerator
+from contextvars import Context
 
 from scalekit.errors import ChecksumMismatch, ScalekitError, StorageError
 from scalekit.storage._contract import Storage, Stored
@@ -56,7 +57,8 @@ class Fill:
         self._fd: int | None = None
         self._began, self._ended = asyncio.Event(), False
         self._news = asyncio.Event()
-        self.task = asyncio.create_task(self._run())
+        # Not in the context of the request that happens to be first: its sessions and scopes end before.
+        self.task = asyncio.create_task(self._run(), context=Context())
 
     async def join(self) -> int | None:
         """A descriptor of the file, for a reader to close, once something comes; ``None`` if nothing does."""
