@@ -18,6 +18,7 @@ from scalekit.storage._direct_grant import part_size_for
 from scalekit.storage.direct import DirectUpload, DirectUploads, cors_rule
 from scalekit.storage.s3 import S3Storage
 from scalekit.storage.sweep import sweep
+from tests.servers.ports import free_port
 from tests.storage.helpers import PNG, cancel_everywhere, eventually, on_each_s3, on_strict_s3
 from tests.storage.stand_in import S3StandIn
 
@@ -413,6 +414,20 @@ async def test_a_server_that_died_earlier(page: Page, told: list[DirectUpload]) 
     assert await page.app.sweep() == 1
     assert [stored.key async for stored in page.app.storage.list()] == []
     assert told == []
+
+
+async def test_s3_is_away(caplog: pytest.LogCaptureFixture) -> None:
+    """An S3 that cannot be reached is a 503; what it was is for the log, and not for the client."""
+    keys = {"region_name": "us-east-1", "aws_access_key_id": "test", "aws_secret_access_key": "secret-key"}
+    async with S3Storage("bucket", endpoint_url=f"http://127.0.0.1:{free_port()}", **keys) as storage:
+        page = Page(DirectUploads(storage, secret_key=SECRET))
+        answer = await page.ask("POST", content={"size": 10})
+        await page.close()
+    assert answer.status_code == 503
+    assert "ask again" in answer.json()["error"]
+    assert "127.0.0.1" not in answer.text
+    assert "127.0.0.1" in caplog.text
+    assert "secret-key" not in caplog.text
 
 
 async def test_etags_that_a_page_cannot_read(page: Page) -> None:

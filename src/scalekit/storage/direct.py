@@ -16,6 +16,7 @@ a web page when they open the object at S3's own address. An exact type leaves n
 application hears of it.
 """
 
+import logging
 import secrets
 import time
 from collections.abc import Callable, Sequence
@@ -23,7 +24,7 @@ from http import HTTPStatus
 from typing import Any
 
 from scalekit._durations import Duration, seconds
-from scalekit.errors import ConfigurationError, FileTooLarge, UploadRejected
+from scalekit.errors import BackendError, ConfigurationError, FileTooLarge, UploadFailed, UploadRejected
 from scalekit.storage import _direct_parts
 from scalekit.storage._direct_finish import Incomplete, Over
 from scalekit.storage._direct_grant import MIN_PART_SIZE, Grant, Tokens, part_size_for
@@ -51,6 +52,8 @@ from scalekit.types import Receive, Scope, SecretKey, Send
 
 __all__ = ["MAX_EXPIRES", "DirectUpload", "DirectUploads", "PostTicket", "PutTicket", "cors_rule"]
 
+_log = logging.getLogger("scalekit.storage")
+
 _MIB = 1024**2
 _GIB = 1024**3
 
@@ -74,7 +77,8 @@ class DirectUploads:
 
     ``urls`` is a list of ``number``, ``url`` and ``size``: PUT so many bytes there, with no headers of your
     own, and keep the header ``ETag`` of the answer. They are valid for an hour; ask for others then. What is
-    refused is answered with ``error``, a sentence. 410 means that an upload has ended: begin anew.
+    refused is answered with ``error``, a sentence. 410 means that an upload has ended: begin anew. 503, that
+    S3 does not answer: ask again.
 
     Args:
         storage: where the objects go, under random keys.
@@ -149,6 +153,10 @@ class DirectUploads:
             status, content = HTTPStatus(error.status), {"error": str(error), "missing": first(error.numbers)}
         except UploadRejected as error:
             status, content = HTTPStatus(error.status), {"error": str(error)}
+        except (UploadFailed, BackendError) as error:
+            _log.error("%s", error, exc_info=error)  # what it names is not for clients
+            status = HTTPStatus.SERVICE_UNAVAILABLE
+            content = {"error": "the storage does not answer; ask again in a moment"}
         await answer(send, status, content)
 
     async def _answer(self, scope: Scope, receive: Receive) -> tuple[HTTPStatus, dict[str, Any] | None]:
