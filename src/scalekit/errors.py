@@ -250,7 +250,7 @@ class ObjectMissing(StorageError, LookupError):
     """An object that was to be copied from is not there, or not any more as it was."""
 
     def __init__(self, key: str, *, changed: bool = False) -> None:
-        self.key = key
+        self.key, self.changed = key, changed
         what = "has changed since it was looked at" if changed else "is not there"
         super().__init__(f"the object {key!r}, which was to be copied from, {what}")
 

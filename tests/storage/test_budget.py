@@ -47,6 +47,7 @@ async def test_a_stalled_s3(stand_in: S3StandIn) -> None:
             asyncio.create_task(storage.put(f"{number}.bin", stream(50 * MiB, counted=counted)))
             for number in range(5)
         ]
+        await eventually(lambda: sum(counted) > 12 * MiB)  # making the client alone may take a while
         taken = await settled(lambda: sum(counted))
         for upload in uploads:
             upload.cancel()

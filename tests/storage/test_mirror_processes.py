@@ -137,7 +137,7 @@ async def test_whoever_copies_is_frozen(tmp_path: Path, start: Start) -> None:
     """SIGSTOP in the middle of a copy: the others go on after `timeout`, and once only."""
     await FileStorage(tmp_path / "media").put("a.bin", CONTENT)
     (tmp_path / "log.wait").touch()
-    first, second = start(), start("--timeout", "0.3")
+    first, second = start(), start("--timeout", "3")
     first.ask("a.bin")
     assert first.line() == "reading"
     until(lambda: any(path.stat().st_size >= 512 * KiB for path in parts(tmp_path)))

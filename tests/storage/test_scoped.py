@@ -1,8 +1,10 @@
 """A tenant's part of a storage."""
 
+from collections.abc import AsyncGenerator
+
 import pytest
 
-from scalekit.errors import InvalidKey
+from scalekit.errors import InvalidKey, ObjectExists, ObjectMissing
 from scalekit.storage import MemoryStorage, Storage
 from scalekit.testing import check_storage
 from tests.storage.helpers import chunks
@@ -52,3 +54,33 @@ async def test_within_each_other(storage: Storage) -> None:
     await inner.put("one.txt", b"1")
     assert await storage.read("tenants/a/photos/one.txt") == b"1"
     assert "tenants/a/photos/one.txt" in await inner.url("one.txt")
+
+
+async def test_errors_name_the_tenants_own_keys(storage: Storage) -> None:
+    """15. What is there, or is missing, is named as it was asked for, without the prefix."""
+    part = storage.scoped("tenants/7/")
+    await part.put("a.txt", b"a")
+    with pytest.raises(ObjectExists) as there:
+        await part.put("a.txt", b"b")
+    with pytest.raises(ObjectMissing) as missing:
+        await part.copy("b.txt", "c.txt")
+    with pytest.raises(ObjectMissing) as composed:
+        await part.compose("c.txt", ["a.txt", "b.txt"])
+    with pytest.raises(ObjectMissing, match="has changed") as changed:
+        await part.copy("a.txt", "c.txt", etag="another")
+    errors = (there.value, missing.value, composed.value, changed.value)
+    assert [error.key for error in errors] == ["a.txt", "b.txt", "b.txt", "a.txt"]
+    assert not any("tenants" in str(error) for error in errors)
+
+
+async def test_an_error_of_the_source_is_the_callers() -> None:
+    """6. What a source raises reaches the caller unchanged, be it an error of another storage."""
+    error = ObjectMissing("elsewhere")
+
+    async def source() -> AsyncGenerator[bytes, None]:
+        yield b"a"
+        raise error
+
+    with pytest.raises(ObjectMissing) as raised:
+        await MemoryStorage().scoped("tenants/7/").put("a.txt", source())
+    assert raised.value is error

@@ -1,11 +1,12 @@
 """``ScopedStorage``: the part of a storage below a prefix, which nothing that it is asked for can leave."""
 
-from collections.abc import AsyncGenerator, Sequence
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, Generator, Sequence
+from contextlib import aclosing, contextmanager
 from dataclasses import replace
 from datetime import datetime
 from urllib.parse import quote
 
+from scalekit.errors import ObjectExists, ObjectMissing
 from scalekit.storage._contract import Leftover, Opened, SignedURL, Source, Storage, Stored
 from scalekit.storage.checksums import Checksum
 from scalekit.storage.keys import check_key, check_scope
@@ -41,15 +42,16 @@ class ScopedStorage(Storage):
         checksum: Checksum | None = None,
         filename: str | None = None,
     ) -> Stored:
-        stored = await self.storage.put(
-            self._whole(key),
-            source,
-            content_type=content_type,
-            overwrite=overwrite,
-            size=size,
-            checksum=checksum,
-            filename=filename,
-        )
+        with self._own_keys():
+            stored = await self.storage.put(
+                self._whole(key),
+                source,
+                content_type=content_type,
+                overwrite=overwrite,
+                size=size,
+                checksum=checksum,
+                filename=filename,
+            )
         return self._own(stored)
 
     async def open(self, key: str, *, offset: int = 0, length: int | None = None) -> Opened | None:
@@ -79,13 +81,14 @@ class ScopedStorage(Storage):
         overwrite: bool = False,
         filename: str | None = None,
     ) -> Stored:
-        stored = await self.storage.compose(
-            self._whole(key),
-            [self._whole(source) for source in sources],
-            content_type=content_type,
-            overwrite=overwrite,
-            filename=filename,
-        )
+        with self._own_keys():
+            stored = await self.storage.compose(
+                self._whole(key),
+                [self._whole(source) for source in sources],
+                content_type=content_type,
+                overwrite=overwrite,
+                filename=filename,
+            )
         return self._own(stored)
 
     @property
@@ -106,9 +109,10 @@ class ScopedStorage(Storage):
     async def copy(
         self, source: str, key: str, *, overwrite: bool = False, etag: str | None = None
     ) -> Stored:
-        stored = await self.storage.copy(
-            self._whole(source), self._whole(key), overwrite=overwrite, etag=etag
-        )
+        with self._own_keys():
+            stored = await self.storage.copy(
+                self._whole(source), self._whole(key), overwrite=overwrite, etag=etag
+            )
         return self._own(stored)
 
     async def url(self, key: str) -> str:
@@ -122,6 +126,19 @@ class ScopedStorage(Storage):
 
     def _whole(self, key: str) -> str:
         return self.prefix + check_key(key)
+
+    @contextmanager
+    def _own_keys(self) -> Generator[None, None, None]:
+        """Errors name keys as they were asked for. What a source raises is not ours to change."""
+        try:
+            yield
+        except (ObjectExists, ObjectMissing) as error:
+            if not error.key.startswith(self.prefix):
+                raise
+            key = error.key.removeprefix(self.prefix)
+            if isinstance(error, ObjectExists):
+                raise ObjectExists(key) from error.__cause__
+            raise ObjectMissing(key, changed=error.changed) from error.__cause__
 
     def _own(self, stored: Stored) -> Stored:
         return replace(stored, key=stored.key.removeprefix(self.prefix))
