@@ -5,7 +5,8 @@ from collections.abc import AsyncGenerator
 import pytest
 
 from scalekit.errors import InvalidKey, ObjectExists, ObjectMissing
-from scalekit.storage import MemoryStorage, Storage
+from scalekit.storage import MemoryStorage, ScopedStorage, Storage
+from scalekit.storage.s3 import S3Storage
 from scalekit.testing import check_storage
 from tests.storage.helpers import chunks
 
@@ -84,3 +85,13 @@ async def test_an_error_of_the_source_is_the_callers() -> None:
     with pytest.raises(ObjectMissing) as raised:
         await MemoryStorage().scoped("tenants/7/").put("a.txt", source())
     assert raised.value is error
+
+
+async def test_closing_a_part_closes_nothing_of_the_others(s3_storage: S3Storage) -> None:
+    """15. A part that is closed, at the end of a request say, leaves the others' connections as they are."""
+    client = await s3_storage.client()
+    for part in (s3_storage.scoped("tenants/a/"), ScopedStorage(s3_storage, "tenants/b/")):
+        async with part, part.scoped("photos/"):
+            await part.put("a.txt", b"a")
+        assert await s3_storage.client() is client
+        assert await part.read("a.txt") == b"a"

@@ -282,7 +282,8 @@ class Storage(ABC):
     def scoped(self, prefix: str) -> Storage:
         """The objects under ``prefix``, such as ``"tenants/7/"``, as a storage of their own.
 
-        No key, prefix or signature of it reaches anything else, so that a tenant's code may be handed it.
+        No key, prefix or signature of it reaches anything else, so that a tenant's code may be handed it. It
+        has no connections of its own: close the whole.
 
         Raises:
             InvalidKey: no key could begin with ``prefix``, or it does not end with a slash.

@@ -117,6 +117,7 @@ class S3Storage(Signing):
                 aws_session_token=aws_session_token,
             )
         self._clients = Clients(client, create)
+        self._is_part = False
 
     async def put(
         self,
@@ -239,6 +240,7 @@ class S3Storage(Signing):
         part = copy(self)
         part.prefix = check_prefix(self.prefix + below)
         part.base_url = None if self.base_url is None else self.base_url + quote(below)
+        part._is_part = True
         return part
 
     def _name(self, key: str) -> str:
@@ -253,4 +255,6 @@ class S3Storage(Signing):
         return await self._clients.get()
 
     async def aclose(self) -> None:
-        await self._clients.aclose()
+        """Close connections, unless this is a part of another storage, whose they are."""
+        if not self._is_part:
+            await self._clients.aclose()

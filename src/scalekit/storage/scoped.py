@@ -122,7 +122,7 @@ class ScopedStorage(Storage):
         return await self.storage.signed_url(self._whole(key), filename=filename)
 
     async def aclose(self) -> None:
-        await self.storage.aclose()
+        """Nothing: the connections are the whole storage's, which others use."""
 
     def _whole(self, key: str) -> str:
         return self.prefix + check_key(key)
