@@ -28,18 +28,18 @@ from tests.storage.stand_in import S3StandIn
 
 
 async def test_memory() -> None:
-    """MemoryStorage keeps the contract."""
+    """6, 16. MemoryStorage keeps the contract."""
     await check_storage(MemoryStorage())
 
 
 async def test_files(tmp_path: Path) -> None:
-    """FileStorage keeps the contract, and leaves no file behind."""
+    """6, 16. FileStorage keeps the contract, and leaves no file behind."""
     await check_storage(FileStorage(tmp_path / "media"))
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
 
 
 async def test_s3(s3_storage: Storage, s3_client: Any, bucket: str) -> None:
-    """S3Storage keeps the contract on a real S3 server, and leaves no object and no upload behind.
+    """6. S3Storage keeps the contract on a real S3 server, and leaves no object and no upload behind.
 
     Except for the race of large writes, which this server (LocalStack) does not decide; see below.
     """
@@ -59,7 +59,7 @@ class _Sorted(S3Storage):
 
 @on_strict_s3
 async def test_strict_s3(s3_server: Any, s3_client: Any, bucket: str) -> None:
-    """S3Storage keeps it on a server that refuses half a body, as SeaweedFS does, with the same exception."""
+    """6. S3Storage keeps it on a server that refuses half a body, SeaweedFS, with the same exception."""
     async with _Sorted(bucket, **s3_server.client_kwargs) as storage:
         await check_storage(storage, strict=False)
     await _nothing_left(s3_client, bucket)
@@ -71,7 +71,7 @@ async def _nothing_left(client: Any, bucket: str) -> None:
 
 
 async def test_s3_that_decides_races(stand_in: S3StandIn) -> None:
-    """S3Storage keeps the whole contract where conditional writes are decided in one step."""
+    """6, 16. S3Storage keeps the whole contract where conditional writes are decided in one step."""
     async with S3Storage("media", **stand_in.client_kwargs) as storage:
         await check_storage(storage)
     assert (stand_in.objects, stand_in.uploads) == ({}, {})

@@ -25,7 +25,7 @@ async def post(ticket: PostTicket, content: bytes, **changed: str) -> httpx.Resp
 
 @on_each_s3
 async def test_an_upload_from_the_browser(s3_storage: S3Storage) -> None:
-    """What the ticket allows is taken by S3 and found under the ticket's key in the storage."""
+    """19. What the ticket allows is taken by S3 and found under the ticket's key in the storage."""
     ticket = await s3_storage.presign_post(max_size=5 * MiB, content_type="image/png", prefix="avatars/")
     answer = await post(ticket, PNG)
     assert answer.status_code == 201
@@ -38,7 +38,7 @@ async def test_an_upload_from_the_browser(s3_storage: S3Storage) -> None:
 
 @on_each_s3
 async def test_what_the_ticket_does_not_allow(s3_storage: S3Storage, s3_client: Any, bucket: str) -> None:
-    """Too large, empty, of another type, under another key: S3 refuses each, and stores nothing."""
+    """19. Too large, empty, of another type, under another key: S3 refuses each, and stores nothing."""
     ticket = await s3_storage.presign_post(max_size=1000, content_type="image/png")
     for content, changed in (
         (b"x" * 1001, {}),
@@ -53,7 +53,7 @@ async def test_what_the_ticket_does_not_allow(s3_storage: S3Storage, s3_client: 
 
 
 async def test_what_the_policy_says(s3_storage: S3Storage) -> None:
-    """Size, type, bucket and key are conditions of the ticket, and its time is that of the policy."""
+    """19. Size, type, bucket and key are conditions of the ticket, and its time is that of the policy."""
     ticket = await s3_storage.presign_post(max_size=1000, content_type="image/png", expires=60)
     policy = json.loads(base64.b64decode(ticket.fields["policy"]))
     for condition in (
@@ -87,7 +87,7 @@ async def test_a_tampered_ticket(s3_storage: S3Storage, s3_client: Any, bucket: 
 
 @on_each_s3
 async def test_any_type_of_a_kind(s3_storage: S3Storage) -> None:
-    """A ticket for image/* takes every image, and nothing else."""
+    """19. A ticket for image/* takes every image, and nothing else."""
     ticket = await s3_storage.presign_post(max_size=1000, content_type="image/*")
     assert (await post(ticket, b"x", **{"Content-Type": "video/mp4"})).status_code == 403
     assert (await post(ticket, b"x", **{"Content-Type": "image/webp"})).status_code == 201
@@ -95,7 +95,7 @@ async def test_any_type_of_a_kind(s3_storage: S3Storage) -> None:
 
 @on_each_s3
 async def test_an_expired_ticket(s3_storage: S3Storage, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A ticket is refused after its time."""
+    """19. A ticket is refused after its time."""
     import aiobotocore.signers
 
     real = aiobotocore.signers.get_current_datetime
@@ -120,7 +120,7 @@ async def test_a_chosen_key(s3_storage: S3Storage) -> None:
 
 @pytest.mark.parametrize("where", [{"key": "u/7/${filename}"}, {"prefix": "${filename}/"}])
 async def test_the_browser_does_not_choose_the_key(s3_storage: S3Storage, where: dict[str, str]) -> None:
-    """A key in which S3 would put the browser's own file name is refused."""
+    """19. A key in which S3 would put the browser's own file name is refused."""
     with pytest.raises(InvalidKey, match="browser chose"):
         await s3_storage.presign_post(max_size=10, content_type="text/plain", **where)
 

@@ -52,7 +52,7 @@ async def read(body: Any, storage: Storage | None = None, **options: Any) -> For
 
 
 async def test_fields_and_files(storage: Storage) -> None:
-    """Fields before and after files, several files in order: all arrive, on every storage."""
+    """12. Fields before and after files, several files in order: all arrive, on every storage."""
     big = PNG + bytes(range(256)) * 40_000
     body = form(
         part("title", "Café ☕"),
@@ -89,7 +89,7 @@ async def test_fields_and_files(storage: Storage) -> None:
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.integers(min_value=1, max_value=200), min_size=1), st.binary(max_size=300))
 def test_however_it_is_cut(sizes: list[int], tail: bytes) -> None:
-    """The chunks in which a body arrives change nothing, whatever the content of its files."""
+    """12. The chunks in which a body arrives change nothing, whatever the content of its files."""
     content = b"GIF89a" + tail + b"\r\n--" + BOUNDARY[:-1].encode()
     body = form(part("a", "1"), part("f", content, filename="x.gif"), part("b", "2"))
 
@@ -109,7 +109,7 @@ def test_however_it_is_cut(sizes: list[int], tail: bytes) -> None:
 
 
 async def test_an_input_that_was_left_empty() -> None:
-    """A file input without a file is sent with an empty name and no content; it is no file."""
+    """12. A file input without a file is sent with an empty name and no content; it is no file."""
     found = await read(form(part("photo", b"", filename="", content_type="application/octet-stream")))
     assert len(found.files) == 0
     assert found.files.getlist("photo") == []
@@ -117,7 +117,7 @@ async def test_an_input_that_was_left_empty() -> None:
 
 
 async def test_inputs_that_were_left_empty_count_for_nothing() -> None:
-    """A form within its limits stays so however many of its inputs were left empty; up to a hundred."""
+    """12. A form within its limits stays so however many of its inputs were left empty; up to a hundred."""
     empty = part("more", b"", filename="", content_type="application/octet-stream")
     limits = {"max_files": 1, "max_fields": 1}
     found = await read(form(part("title", "Cat"), *[empty] * 50, PHOTO, *[empty] * 50), **limits)
@@ -131,7 +131,7 @@ async def test_inputs_that_were_left_empty_count_for_nothing() -> None:
 
 
 async def test_the_limit_is_exact(storage: Storage) -> None:
-    """A file of exactly the limit is stored; one byte more, sent without a Content-Length, is refused.
+    """10. A file of exactly the limit is stored; one byte more, sent without a Content-Length, is refused.
 
     Nothing of the refused form remains, not even the file before it.
     """
@@ -151,7 +151,7 @@ async def test_the_limit_is_exact(storage: Storage) -> None:
 
 
 async def test_no_temporary_file(tmp_path: Path) -> None:
-    """A file that FileStorage refuses half-way leaves no file of any kind."""
+    """12. A file that FileStorage refuses half-way leaves no file of any kind."""
     body = form(part("big", PNG + bytes(3 * MiB), filename="a.png"))
     with pytest.raises(FileTooLarge):
         await read(pieces(body, 65_536), FileStorage(tmp_path), max_file_size=2 * MiB)
@@ -159,7 +159,7 @@ async def test_no_temporary_file(tmp_path: Path) -> None:
 
 
 async def test_a_content_length_beyond_the_limits_is_not_read() -> None:
-    """A request that says it is too long is refused before its first byte is taken."""
+    """10. A request that says it is too long is refused before its first byte is taken."""
     taken: list[int] = []
     sent = request(pieces(form(PHOTO), 100), content_length=10**12, counted=taken)
     with pytest.raises(FileTooLarge):
@@ -170,7 +170,7 @@ async def test_a_content_length_beyond_the_limits_is_not_read() -> None:
 
 @pytest.mark.parametrize("difference", [-1, 1, -100, 100])
 async def test_content_length_is_kept(storage: Storage, difference: int) -> None:
-    """A body that is longer or shorter than its Content-Length is a 400, and nothing is stored."""
+    """11. A body that is longer or shorter than its Content-Length is a 400, and nothing is stored."""
     body = form(PHOTO)
     sent = request(pieces(body, 256), content_length=len(body) + difference)
     with pytest.raises(MalformedUpload) as caught:
@@ -181,7 +181,7 @@ async def test_content_length_is_kept(storage: Storage, difference: int) -> None
 
 
 async def test_truncated_anywhere() -> None:
-    """Wherever a form is cut off, it is a 400 and nothing is stored; whole, it is taken."""
+    """11, 12. Wherever a form is cut off, it is a 400 and nothing is stored; whole, it is taken."""
     body = form(part("a", "1"), part("f", PNG[:40], filename="a.png"), part("b", "2"))
     end = len(body) - 2  # the line break after the last boundary may be missing
     for cut in range(end):
@@ -193,7 +193,7 @@ async def test_truncated_anywhere() -> None:
 
 
 async def test_png_declared_html_sent() -> None:
-    """A web page that calls itself a PNG is a 415 before the storage hears of it."""
+    """13. A web page that calls itself a PNG is a 415 before the storage hears of it."""
     page = b"<!DOCTYPE html><script>alert(document.cookie)</script>" + bytes(2 * MiB)
     storage = SpyStorage()
     body = form(part("photo", page, filename="cat.png", content_type="image/png"))
@@ -204,7 +204,7 @@ async def test_png_declared_html_sent() -> None:
 
 
 async def test_svg_must_be_named() -> None:
-    """image/* does not include SVG, which can run scripts; naming it does."""
+    """13. image/* does not include SVG, which can run scripts; naming it does."""
     body = form(part("photo", b"<svg onload='alert(1)'/>", filename="a.svg", content_type="image/svg+xml"))
     with pytest.raises(UnsupportedMediaType):
         await read(body, accept=["image/*"])
@@ -216,7 +216,7 @@ async def test_svg_must_be_named() -> None:
     "name", ["../../etc/passwd", "a\x00.png", "txt.\u202egnp", "x" * 300, "/etc/shadow", "..\\b"]
 )
 async def test_names_never_reach_a_key(name: str) -> None:
-    """Whatever a client calls its file, the key is random, and the name is shown without its traps."""
+    """14. Whatever a client calls its file, the key is random, and the name is shown without its traps."""
     body = form(part("photo", PNG, filename=name.replace("\\", "\\\\")))
     file = (await read(body)).files["photo"]
     stem, _, extension = file.key.partition(".")
@@ -251,7 +251,7 @@ HOSTILE = {
 @pytest.mark.parametrize("body", HOSTILE.values(), ids=HOSTILE)
 @pytest.mark.parametrize("size", [7, 65_536])
 async def test_hostile_bodies(body: bytes, size: int) -> None:
-    """What is no form, or is one beyond its bounds, is a 400 and leaves nothing."""
+    """12. What is no form, or is one beyond its bounds, is a 400 and leaves nothing."""
     storage = MemoryStorage()
     with pytest.raises(MalformedUpload) as caught:
         await read(pieces(body, size), storage)
@@ -273,7 +273,7 @@ async def test_hostile_bodies(body: bytes, size: int) -> None:
     ],
 )
 async def test_other_content_types(content_type: str, error: type[UploadRejected]) -> None:
-    """Only multipart/form-data with a boundary of RFC 2046 is a form with files."""
+    """12. Only multipart/form-data with a boundary of RFC 2046 is a form with files."""
     taken: list[int] = []
     with pytest.raises(error):
         async with stream_form(request(b"x", content_type=content_type, counted=taken), MemoryStorage()):
@@ -282,7 +282,7 @@ async def test_other_content_types(content_type: str, error: type[UploadRejected
 
 
 async def test_a_field_over_its_limit() -> None:
-    """A field is not a way to fill the memory."""
+    """10. A field is not a way to fill the memory."""
     body = form(part("a", "x" * 65_537))
     with pytest.raises(FileTooLarge, match="field 'a'"):
         await read(pieces(body, 4096))
@@ -291,7 +291,7 @@ async def test_a_field_over_its_limit() -> None:
 
 
 async def test_an_endless_epilogue() -> None:
-    """What follows the last boundary is not read for ever."""
+    """12. What follows the last boundary is not read for ever."""
 
     def endless() -> Iterator[bytes]:
         yield form(PHOTO)
@@ -305,7 +305,7 @@ async def test_an_endless_epilogue() -> None:
 
 
 async def test_the_client_hangs_up(storage: Storage) -> None:
-    """A client that goes away in the middle of its file leaves nothing."""
+    """3. A client that goes away in the middle of its file leaves nothing."""
     body = form(PHOTO, part("big", PNG + bytes(9 * MiB), filename="a.png"))
     sent = request(pieces(body[: -2 * MiB], 65_536), disconnect=True)
     with pytest.raises(MalformedUpload, match="hung up"):
@@ -315,7 +315,7 @@ async def test_the_client_hangs_up(storage: Storage) -> None:
 
 
 async def test_the_block_fails(storage: Storage) -> None:
-    """If the block raises, the files are removed again; if it is left in another way, they stay."""
+    """6. If the block raises, the files are removed again; if it is left in another way, they stay."""
 
     async def handle() -> None:
         async with stream_form(request(form(PHOTO, PHOTO)), storage):
@@ -330,7 +330,7 @@ async def test_the_block_fails(storage: Storage) -> None:
 
 
 async def test_the_block_is_cancelled(storage: Storage) -> None:
-    """A handler that is cancelled while it uses the form leaves no files."""
+    """4. A handler that is cancelled while it uses the form leaves no files."""
     inside = asyncio.Event()
 
     async def handler() -> None:
@@ -348,7 +348,7 @@ async def test_the_block_is_cancelled(storage: Storage) -> None:
 
 @pytest.mark.parametrize("kind", ["file", "s3"])
 async def test_cancelled_at_every_await(kind: str, tmp_path: Path, stand_in: S3StandIn) -> None:
-    """Wherever a request is cancelled, nothing of its form remains."""
+    """4. Wherever a request is cancelled, nothing of its form remains."""
     s3 = S3Storage("media", part_size=5 * MiB, **stand_in.client_kwargs)
     storage: Storage = FileStorage(tmp_path) if kind == "file" else s3
     body = form(PHOTO, part("a", "1"), part("big", PNG + bytes(6 * MiB), filename="a.png"))
@@ -370,7 +370,7 @@ async def test_cancelled_at_every_await(kind: str, tmp_path: Path, stand_in: S3S
 
 
 async def test_memory_is_bounded_when_s3_stalls(stand_in: S3StandIn) -> None:
-    """When S3 stalls, no more than (concurrency + 1) parts and one chunk are taken from the client."""
+    """2. When S3 stalls, no more than (concurrency + 1) parts and one chunk are taken from the client."""
     stand_in.stall_after = MiB
     taken: list[int] = []
     part_size, chunk = 16 * MiB, 65_536
@@ -406,7 +406,7 @@ class _SecondFails(MemoryStorage):
 
 
 async def test_the_storage_fails() -> None:
-    """When the storage fails at a later file, the files before it are removed; the caller gets its error."""
+    """6. When the storage fails at a later file, those before it are removed; the caller gets its error."""
     storage = _SecondFails()
     with pytest.raises(UploadFailed, match="the disk is full"):
         await read(form(PHOTO, PHOTO), storage)
@@ -419,7 +419,7 @@ class _CannotDelete(MemoryStorage):
 
 
 async def test_what_cannot_be_removed_is_logged(caplog: pytest.LogCaptureFixture) -> None:
-    """The error of the request is not hidden by that of its clean-up, which goes to the log."""
+    """6. The error of the request is not hidden by that of its clean-up, which goes to the log."""
     with pytest.raises(LookupError):
         async with stream_form(request(form(PHOTO)), _CannotDelete()) as found:
             raise LookupError
@@ -454,7 +454,7 @@ async def test_values_are_a_mapping() -> None:
 
 
 async def test_files_are_streamed_one_after_the_other() -> None:
-    """A file is in the storage before the client has sent the next one."""
+    """12. A file is in the storage before the client has sent the next one."""
     storage = MemoryStorage()
     seen: list[int] = []
 

@@ -145,7 +145,7 @@ async def served(stand_in: S3StandIn) -> AsyncGenerator[tuple[str, int], None]:
 
 
 async def test_over_the_limit_in_chunks(served: tuple[str, int], stand_in: S3StandIn) -> None:
-    """limit + 1 bytes, chunked and without a Content-Length: the client reads a 413, nothing is stored."""
+    """10. limit + 1 bytes, chunked, without a Content-Length: the client reads a 413, nothing is stored."""
     host, port = served
     body = form(part("photo", PNG + bytes(MiB + 1 - len(PNG)), filename="cat.png"))
 
@@ -163,7 +163,7 @@ async def test_over_the_limit_in_chunks(served: tuple[str, int], stand_in: S3Sta
 
 @pytest.mark.parametrize("sent", [0.01, 0.5, 0.99])
 async def test_the_client_goes_away(served: tuple[str, int], stand_in: S3StandIn, sent: float) -> None:
-    """A connection that is cut in the middle of an upload leaves neither object nor upload."""
+    """3. A connection that is cut in the middle of an upload leaves neither object nor upload."""
     body = form(part("photo", PNG + bytes(MiB // 2), filename="cat.png"))
     _, writer = await asyncio.open_connection(*served)
     head = f"POST /photos HTTP/1.1\r\nHost: test\r\nContent-Type: {HEADERS['content-type']}\r\n"

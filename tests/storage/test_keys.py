@@ -48,7 +48,7 @@ def test_allowed(key: str) -> None:
     ],
 )
 def test_refused(key: str, reason: str) -> None:
-    """A key that could climb, hide, deceive or not fit is refused, and the error says why."""
+    """14. A key that could climb, hide, deceive or not fit is refused, and the error says why."""
     with pytest.raises(InvalidKey, match=reason.replace("+", r"\+")) as caught:
         check_key(key)
     assert caught.value.key == key
@@ -56,7 +56,7 @@ def test_refused(key: str, reason: str) -> None:
 
 @given(st.text())
 def test_whatever_is_allowed_stays_below_its_directory(key: str) -> None:
-    """No allowed key, joined to a directory, leads out of it; all of it can be seen."""
+    """14. No allowed key, joined to a directory, leads out of it; all of it can be seen."""
     try:
         check_key(key)
     except InvalidKey:
@@ -82,7 +82,7 @@ def test_every_beginning_of_a_key_is_a_prefix(text: str) -> None:
 
 @pytest.mark.parametrize("prefix", ["/", "../", "a/../b", "a//", ".", "a/.", "\x00", "a\\"])
 def test_refused_prefixes(prefix: str) -> None:
-    """A prefix that no key can start with is refused."""
+    """14. A prefix that no key can start with is refused."""
     with pytest.raises(InvalidKey):
         check_prefix(prefix)
 
@@ -111,5 +111,5 @@ def test_random_keys() -> None:
     ],
 )
 def test_file_names_for_people(name: str, shown: str) -> None:
-    """A client's file name loses its directories and all that cannot be seen."""
+    """14. A client's file name loses its directories and all that cannot be seen."""
     assert clean_filename(name) == shown

@@ -64,7 +64,7 @@ def test_sniff_anything(head: bytes) -> None:
 
 
 def test_declared_png_but_html() -> None:
-    """A web page is a web page, whatever type is claimed for it."""
+    """13. A web page is a web page, whatever type is claimed for it."""
     with pytest.raises(UnsupportedMediaType) as caught:
         accepted_type(b"<html><script>alert(1)</script>", "image/png", IMAGES)
     assert caught.value.found == "text/html"
@@ -78,7 +78,7 @@ def test_declared_png_but_jpeg() -> None:
 
 @pytest.mark.parametrize("accept", [("image/*",), ("*/*",), ("image/*", "*/*")])
 def test_svg_must_be_named(accept: tuple[str, ...]) -> None:
-    """No wildcard includes a type that runs scripts; its name does."""
+    """13. No wildcard includes a type that runs scripts; its name does."""
     svg = b"<svg onload=alert(1)>"
     with pytest.raises(UnsupportedMediaType):
         accepted_type(svg, "image/svg+xml", accept)
@@ -87,7 +87,7 @@ def test_svg_must_be_named(accept: tuple[str, ...]) -> None:
 
 @given(st.sampled_from(SAMPLES), st.sampled_from(sorted(ACTIVE)))
 def test_active_types_are_never_claimed(sample: tuple[bytes, str], claim: str) -> None:
-    """A claim cannot turn other content into a type that runs scripts."""
+    """13. A claim cannot turn other content into a type that runs scripts."""
     head, kind = sample
     if kind not in ACTIVE:
         assert accepted_type(head, claim, ("*/*",)) not in ACTIVE

@@ -73,7 +73,7 @@ async def piece(storage: Storage, key: str, offset: int, length: int | None = No
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["memory", "file"])
 async def test_it_keeps_the_contract(kind: str, tmp_path: Path, folder: Path) -> None:
-    """A mirror of a storage is a storage, and leaves no copy of what was deleted."""
+    """6, 16. A mirror of a storage is a storage, and leaves no copy of what was deleted."""
     origin = MemoryStorage() if kind == "memory" else FileStorage(tmp_path / "media")
     async with MirroredStorage(origin, folder, max_bytes=100 * MiB) as mirror:
         await check_storage(mirror)

@@ -56,7 +56,7 @@ async def _nothing_stored(client: Any, bucket: str) -> None:
 @on_each_s3
 @pytest.mark.parametrize("size", [0, 1, PART - 1, PART, PART + 1, 2 * PART, 23 * MiB])
 async def test_sizes(s3_server: Any, bucket: str, size: int) -> None:
-    """Nothing, one byte, exactly one part and one byte more: the object has the content."""
+    """8. Nothing, one byte, exactly one part and one byte more: the object has the content."""
     content = b"".join([chunk async for chunk in stream(size, chunk=99_991)])
     async with S3Storage(bucket, part_size=PART, **s3_server.client_kwargs) as storage:
         stored = await storage.put("a.bin", stream(size, chunk=99_991))
@@ -71,7 +71,7 @@ async def test_sizes(s3_server: Any, bucket: str, size: int) -> None:
 async def test_one_request_below_the_threshold(
     media: S3Storage, stand_in: S3StandIn, size: int, requests: list[str] | None
 ) -> None:
-    """Up to one part an upload is one PUT; above, it is created, sent in parts and completed."""
+    """8. Up to one part an upload is one PUT; above, it is created, sent in parts and completed."""
     await media.put("a.bin", stream(size), overwrite=True)
     expected = requests or ["POST uploads", "PUT uploadId", "PUT uploadId", "POST uploadId"]
     assert sorted(stand_in.requests) == sorted(expected)
@@ -79,7 +79,7 @@ async def test_one_request_below_the_threshold(
 
 @on_each_s3
 async def test_source_fails(s3_storage: Storage, s3_client: Any, bucket: str) -> None:
-    """A source that fails before or after the first part leaves neither object nor upload."""
+    """6. A source that fails before or after the first part leaves neither object nor upload."""
     for size in (MiB, 20 * MiB):
         with pytest.raises(SourceBroken):
             await s3_storage.put("a.bin", broken(size))
@@ -88,7 +88,7 @@ async def test_source_fails(s3_storage: Storage, s3_client: Any, bucket: str) ->
 
 @on_each_s3
 async def test_client_gone(s3_storage: Storage, s3_client: Any, bucket: str) -> None:
-    """Cancelled half-way through a large upload: no object, no upload listed, no live task."""
+    """3. Cancelled half-way through a large upload: no object, no upload listed, no live task."""
     half = asyncio.Event()
 
     async def source() -> AsyncGenerator[bytes, None]:
@@ -107,7 +107,7 @@ async def test_client_gone(s3_storage: Storage, s3_client: Any, bucket: str) -> 
 
 @pytest.mark.parametrize("size", [1000, 3 * MiB, 2 * PART + 1], ids=["bytes", "one body", "parts"])
 async def test_cancelled_at_every_await(media: S3Storage, stand_in: S3StandIn, size: int) -> None:
-    """Wherever a create-only upload is cancelled, there is no upload, and no object or a whole one.
+    """4. Wherever a create-only upload is cancelled, there is no upload, and no object or a whole one.
 
     Nothing is deleted, for it could be another's by then.
     """
@@ -151,7 +151,7 @@ async def test_a_composition_cancelled_at_every_await(media: S3Storage, stand_in
 @pytest.mark.parametrize("size", [1000, PART + 1])
 @pytest.mark.parametrize("overwrite", [False, True])
 async def test_a_silent_s3(stand_in: S3StandIn, size: int, overwrite: bool) -> None:
-    """An S3 that answers nothing any more is an error within a few times stall_seconds, not in minutes."""
+    """5. An S3 that answers nothing any more is an error within a few times stall_seconds, not in minutes."""
     async with (
         S3Storage("media", part_size=PART, stall_seconds=1, **stand_in.client_kwargs) as storage,
         asyncio.timeout(30),  # a connection's own patience is 60 seconds, three times over
@@ -163,7 +163,7 @@ async def test_a_silent_s3(stand_in: S3StandIn, size: int, overwrite: bool) -> N
 
 
 async def test_an_empty_answer(media: S3Storage, stand_in: S3StandIn) -> None:
-    """A completion that is answered with nothing is looked up: it is done, or the upload failed."""
+    """18. A completion that is answered with nothing is looked up: it is done, or the upload failed."""
     stand_in.empty_answers = 1
     stored = await media.put("a.bin", stream(PART + 1))
     assert stand_in.objects["a.bin"][1] == stored.etag
@@ -184,7 +184,7 @@ async def test_names_that_s3_does_not_take(stand_in: S3StandIn) -> None:
 
 
 async def test_cancelled_overwrite_keeps_a_whole_object(media: S3Storage, stand_in: S3StandIn) -> None:
-    """A cancelled overwrite leaves the old object or the new one, and no upload."""
+    """4. A cancelled overwrite leaves the old object or the new one, and no upload."""
     await media.put("a.bin", b"old")
 
     async def whole(number: int) -> None:
@@ -196,7 +196,7 @@ async def test_cancelled_overwrite_keeps_a_whole_object(media: S3Storage, stand_
 
 @pytest.mark.parametrize("concurrency", [1, 4])
 async def test_stalled_s3_stops_the_source(stand_in: S3StandIn, concurrency: int) -> None:
-    """When S3 stalls, no more than (concurrency + 1) parts and one chunk are taken from the client.
+    """2. When S3 stalls, no more than (concurrency + 1) parts and one chunk are taken from the client.
 
     The upload then fails within its patience and is aborted as soon as S3 answers again.
     """
@@ -217,7 +217,7 @@ async def test_stalled_s3_stops_the_source(stand_in: S3StandIn, concurrency: int
 
 
 async def test_a_slow_s3_is_not_a_stalled_one(stand_in: S3StandIn) -> None:
-    """An upload that takes longer than the patience for stalls succeeds, as long as it goes on."""
+    """5. An upload that takes longer than the patience for stalls succeeds, as long as it goes on."""
     stand_in.bytes_per_second = 2 * MiB
     async with S3Storage("media", part_size=PART, stall_seconds=3, **stand_in.client_kwargs) as storage:
         started = asyncio.get_running_loop().time()
@@ -227,7 +227,7 @@ async def test_a_slow_s3_is_not_a_stalled_one(stand_in: S3StandIn) -> None:
 
 
 async def test_a_part_fails_for_good(media: S3Storage, stand_in: S3StandIn) -> None:
-    """A part that S3 refuses again and again ends the upload, although the source never ends."""
+    """5. A part that S3 refuses again and again ends the upload, although the source never ends."""
     stand_in.refused_parts = {2}
 
     async def waits_for_ever() -> AsyncGenerator[bytes, None]:
@@ -244,7 +244,7 @@ async def test_a_part_fails_for_good(media: S3Storage, stand_in: S3StandIn) -> N
 
 @pytest.mark.parametrize(("size", "lost"), [(1000, "PUT"), (PART + 1, "POST complete")])
 async def test_the_answer_is_lost(media: S3Storage, stand_in: S3StandIn, size: int, lost: str) -> None:
-    """S3 stored the object but its answer was lost: that is found out, the upload succeeds, once."""
+    """18. S3 stored the object but its answer was lost: that is found out, the upload succeeds, once."""
     stand_in.lose = {lost}
     stored = await media.put("a.bin", stream(size))
     assert stored.size == size
@@ -253,7 +253,7 @@ async def test_the_answer_is_lost(media: S3Storage, stand_in: S3StandIn, size: i
 
 
 async def test_the_answer_is_lost_but_another_won(media: S3Storage, stand_in: S3StandIn) -> None:
-    """A retried create-only write that meets another's object does not take it for its own."""
+    """16, 18. A retried create-only write that meets another's object does not take it for its own."""
     await media.put("a.bin", b"another's")
     stand_in.lose = {"PUT"}
     with pytest.raises(ObjectExists):
@@ -264,7 +264,7 @@ async def test_the_answer_is_lost_but_another_won(media: S3Storage, stand_in: S3
 async def test_unknown_length_has_a_limit(
     media: S3Storage, stand_in: S3StandIn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Beyond S3's number of parts an upload of unknown length fails before it asks for one part too many."""
+    """9. Beyond S3's number of parts an upload of unknown length fails before it asks for one too many."""
     monkeypatch.setattr(s3_upload, "MAX_PARTS", 3)
     with pytest.raises(FileTooLarge) as caught:
         await media.put("a.bin", stream(4 * PART))
@@ -277,7 +277,7 @@ async def test_unknown_length_has_a_limit(
 
 
 async def test_a_length_no_object_can_have(media: S3Storage, stand_in: S3StandIn) -> None:
-    """More than 5 TiB are refused before anything is read or sent."""
+    """9. More than 5 TiB are refused before anything is read or sent."""
     taken: list[int] = []
     with pytest.raises(FileTooLarge):
         await media.put("a.bin", stream(100, counted=taken), size=6 * 1024**4)
@@ -367,7 +367,7 @@ async def test_wrong_credentials(s3_server: Any, bucket: str, wrong: dict[str, s
 
 
 async def test_prefixes_do_not_see_each_other(s3_server: Any, bucket: str) -> None:
-    """Two storages in one bucket with different prefixes cannot read, list or sign each other's objects."""
+    """15. Two storages in one bucket under two prefixes cannot read, list or sign each other's objects."""
     options = s3_server.client_kwargs
     async with (
         S3Storage(bucket, prefix="a/", **options) as a,

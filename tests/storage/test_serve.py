@@ -20,7 +20,7 @@ def client_of(app: Any) -> httpx.AsyncClient:
 
 
 async def test_get_and_head(storage: Storage) -> None:
-    """GET gives the object with its type, length and ETag; HEAD the same without the content."""
+    """22. GET gives the object with its type, length and ETag; HEAD the same without the content."""
     stored = await storage.put("u/cat photo.png", PNG)
     async with client_of(Starlette(routes=[Mount("/media", StorageFiles(storage))])) as client:
         got = await client.get("/media/u/cat%20photo.png")
@@ -59,7 +59,7 @@ async def test_the_url_leads_here(tmp_path: Path) -> None:
     ],
 )
 async def test_ranges(wanted: str, content: bytes, content_range: str | None) -> None:
-    """One range is answered with 206; what is not understood, or is all, with everything."""
+    """22. One range is answered with 206; what is not understood, or is all, with everything."""
     storage = MemoryStorage()
     await storage.put("a.txt", b"0123456789")
     async with client_of(StorageFiles(storage)) as client:
@@ -70,7 +70,7 @@ async def test_ranges(wanted: str, content: bytes, content_range: str | None) ->
 
 
 async def test_ranges_of_every_storage(storage: Storage) -> None:
-    """Ranges work on every storage; one behind the end is a 416 that names the size."""
+    """22. Ranges work on every storage; one behind the end is a 416 that names the size."""
     await storage.put("a.txt", b"0123456789")
     async with client_of(StorageFiles(storage)) as client:
         assert (await client.get("/a.txt", headers={"range": "bytes=3-5"})).content == b"345"
@@ -80,7 +80,7 @@ async def test_ranges_of_every_storage(storage: Storage) -> None:
 
 @pytest.mark.parametrize("wanted", ["bytes=0-", "bytes=5-", "bytes=0-0", "bytes=-3"])
 async def test_ranges_of_nothing(wanted: str) -> None:
-    """An empty object has no ranges: it is sent whole."""
+    """22. An empty object has no ranges: it is sent whole."""
     storage = MemoryStorage()
     await storage.put("e.txt", b"")
     async with client_of(StorageFiles(storage)) as client:
@@ -109,7 +109,7 @@ async def test_a_client_that_hangs_up() -> None:
 
 
 async def test_conditions() -> None:
-    """If-None-Match of the current content is a 304; If-Range of another content gives all of it."""
+    """22. If-None-Match of the current content is a 304; If-Range of another content gives all of it."""
     storage = MemoryStorage()
     etag = (await storage.put("a.txt", b"0123456789")).etag
     async with client_of(StorageFiles(storage)) as client:
@@ -178,7 +178,7 @@ async def test_what_is_shown(kind: str) -> None:
 
 
 async def test_what_is_not_there(tmp_path: Path) -> None:
-    """Absent objects and keys that are none are both a 404; other methods a 405; empty objects a 200."""
+    """22. Absent objects and keys that are none are both a 404; other methods a 405; empty objects a 200."""
     storage = MemoryStorage()
     await storage.put("empty.txt", b"")
     async with client_of(StorageFiles(storage)) as client:

@@ -18,7 +18,7 @@ from tests.storage.stand_in import S3StandIn
 
 
 async def test_the_step_ends_and_the_cancellation_goes_on() -> None:
-    """However often the caller is cancelled, the step ends; then come its outcome and the cancellation."""
+    """4. However often the caller is cancelled, the step ends; then come its outcome and the cancellation."""
     go, started = asyncio.Event(), asyncio.Event()
     outcomes = []
 
@@ -45,7 +45,7 @@ async def test_the_step_ends_and_the_cancellation_goes_on() -> None:
 
 
 async def test_a_step_that_does_not_end_is_cancelled() -> None:
-    """A cancelled caller waits a bounded time; then the step is cancelled too, and both are gone."""
+    """4. A cancelled caller waits a bounded time; then the step is cancelled too, and both are gone."""
     started = asyncio.Event()
     cancelled = []
 
@@ -69,7 +69,7 @@ async def test_a_step_that_does_not_end_is_cancelled() -> None:
 
 
 async def test_cancel_scopes_do_not_spin(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A cancel scope of anyio cancels at every await; the step is waited for without a busy loop."""
+    """4. A cancel scope of anyio cancels at every await; the step is waited for without a busy loop."""
     go, started = asyncio.Event(), asyncio.Event()
     waits = []
     real = asyncio.wait
@@ -101,7 +101,7 @@ async def test_cancel_scopes_do_not_spin(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 async def test_threads_are_waited_for() -> None:
-    """A thread cannot be stopped, so a cancelled caller waits for what it does before it cleans up."""
+    """4. A thread cannot be stopped, so a cancelled caller waits for what it does before it cleans up."""
     go, started = threading.Event(), threading.Event()
     done = []
 
@@ -127,7 +127,7 @@ async def test_threads_are_waited_for() -> None:
 
 
 async def test_an_abort_that_hangs_does_not(stand_in: S3StandIn, monkeypatch: pytest.MonkeyPatch) -> None:
-    """When S3 answers nothing any more, a cancelled upload gives up its abort in bounded time."""
+    """4. When S3 answers nothing any more, a cancelled upload gives up its abort in bounded time."""
     monkeypatch.setattr("scalekit.storage._s3_multipart.CLEAN_UP_SECONDS", 0.2)
     async with S3Storage("media", part_size=5 * MiB, **stand_in.client_kwargs) as storage:
         arrived = asyncio.Event()
@@ -150,7 +150,7 @@ async def test_an_abort_that_hangs_does_not(stand_in: S3StandIn, monkeypatch: py
 
 @pytest.mark.parametrize("kind", ["file", "s3"])
 async def test_under_a_cancel_scope(kind: str, stand_in: S3StandIn, tmp_path) -> None:
-    """What cancels a request in Starlette's middleware leaves as little as a task's own cancel()."""
+    """4. What cancels a request in Starlette's middleware leaves as little as a task's own cancel()."""
     s3 = S3Storage("media", part_size=5 * MiB, **stand_in.client_kwargs)
     body = form(part("a", PNG, filename="a.png"), part("b", PNG + bytes(9 * MiB), filename="b.png"))
     chunks = [body[start : start + MiB] for start in range(0, len(body) - MiB, MiB)]

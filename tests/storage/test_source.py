@@ -32,7 +32,7 @@ def test_pieces(content: list[bytes], piece_size: int) -> None:
 
 
 async def test_nothing_is_read_ahead() -> None:
-    """For the first piece, the source is asked for one chunk more than fits, to learn whether more follow."""
+    """2. For the first piece, one chunk more than fits is asked for, to learn whether more follow."""
     taken: list[int] = []
     async with aclosing(cut(stream(1000, chunk=10, counted=taken), 100)) as pieces:
         await anext(pieces)
@@ -40,7 +40,7 @@ async def test_nothing_is_read_ahead() -> None:
 
 
 async def test_lengths_are_kept() -> None:
-    """A source that is longer or shorter than promised fails before its last piece."""
+    """11. A source that is longer or shorter than promised fails before its last piece."""
     for promised in (99, 101):
         seen: list[bool] = []
         with pytest.raises(MalformedUpload):
@@ -49,7 +49,7 @@ async def test_lengths_are_kept() -> None:
 
 
 async def test_a_failing_source_has_no_last_piece() -> None:
-    """The error of a source comes instead of its last piece."""
+    """6. The error of a source comes instead of its last piece."""
     seen: list[bool] = []
     with pytest.raises(SourceBroken):
         await _consume(cut(broken(3 * MiB), MiB), seen)

@@ -62,7 +62,7 @@ def test_everything(sync_storage: SyncStorage) -> None:
 
 
 def test_a_source_that_fails(sync_storage: SyncStorage) -> None:
-    """The error of a generator reaches the caller, and nothing is stored."""
+    """6. The error of a generator reaches the caller, and nothing is stored."""
 
     def broken() -> Iterator[bytes]:
         yield b"x" * 100_000
@@ -128,7 +128,7 @@ def test_copies_in_many_threads(sync_storage: SyncStorage) -> None:
 
 
 def test_many_threads(sync_storage: SyncStorage) -> None:
-    """Threads share one storage; of those that create one key, one wins."""
+    """16. Threads share one storage; of those that create one key, one wins."""
     results: list[str] = []
 
     def work(number: int) -> None:
