@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from scalekit.errors import UploadFailed
 from scalekit.storage import MemoryStorage, Storage, Stored
 from scalekit.storage._tus_sweep import expired, remove
 from scalekit.storage.sweep import sweep
@@ -73,6 +74,35 @@ async def test_a_sweep_that_fails(caplog: pytest.LogCaptureFixture, monkeypatch:
         monkeypatch.setattr(storage, "list", fails)
         await create(client, 5)
         await eventually(lambda: "no listing today" in caplog.text)
+
+
+async def test_one_that_cannot_be_removed_keeps_no_other(caplog: pytest.LogCaptureFixture) -> None:
+    """7. The storage fails for one upload, as when another server sweeps it: the others go."""
+
+    class Fails(MemoryStorage):
+        broken = ""
+
+        async def put(self, key: str, source: Any, **options: Any) -> Stored:
+            if key == self.broken:
+                raise UploadFailed("PreconditionFailed")
+            return await super().put(key, source, **options)
+
+    storage = Fails()
+    app = TusUploads(storage, secret_key=SECRET, expires=HOUR)
+    clock = Clock(app)
+    async with client_of(app) as client:
+        for _ in range(2):
+            await patch(client, await create(client, 5), 0, b"x")
+    await asyncio.sleep(0)  # the sweep that began with the first of them
+    first = (await everything(storage))[0]
+    storage.broken = f"{first.partition('.')[0]}.end"
+    clock.seconds = 3 * HOUR + 1
+    assert await app.sweep() == 1
+    assert await everything(storage) == [first]
+    assert first.partition(".")[0] in caplog.text
+    storage.broken = ""
+    assert await app.sweep() == 1
+    assert await everything(storage) == []
 
 
 async def test_what_nobody_was_told_of_is_told() -> None:

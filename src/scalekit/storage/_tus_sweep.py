@@ -8,6 +8,8 @@ Rules:
 * A file is not touched, unless nobody was ever told of it.
 """
 
+import asyncio
+import logging
 import re
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
@@ -15,9 +17,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
 
+from scalekit.errors import BackendError, StorageError
 from scalekit.storage._contract import Leftover, Storage
 from scalekit.storage._hourly import Hourly
 from scalekit.storage._tus_pieces import PLACE, Final, Pieces
+
+_log = logging.getLogger("scalekit.storage")
 
 GRACE = 3600.0
 """Seconds. What was begun just before an upload expired has come to its end by then."""
@@ -103,14 +108,27 @@ class Sweeper:
     ) -> None:
         self.storage, self.see_through, self.now = storage, see_through, now
         self._hourly = Hourly(self.sweep, now)
+        self._lock = asyncio.Lock()  # two would get in each other's way
 
     async def sweep(self) -> int:
         """Remove what expired more than ``GRACE`` seconds ago. Returns of how many uploads."""
+        async with self._lock:
+            return await self._sweep()
+
+    async def _sweep(self) -> int:
         before = datetime.fromtimestamp(self.now() - GRACE, UTC)
-        found = [upload.stem async for upload in expired(self.storage, before)]
+        found, removed = [upload.stem async for upload in expired(self.storage, before)], 0
         for stem in found:
-            await remove(self.storage, stem, self.see_through)
-        return len(found)
+            try:
+                await remove(self.storage, stem, self.see_through)
+            except (StorageError, BackendError) as error:
+                # Perhaps another server is at it. One that cannot be removed is not to keep the others.
+                _log.warning(
+                    "what is left of %r was not removed, the next sweep tries again: %s", stem, error
+                )
+            else:
+                removed += 1
+        return removed
 
     def now_and_then(self) -> None:
         """Begin to sweep in the background, if that was an hour ago."""
