@@ -11,7 +11,12 @@ from datetime import datetime
 from fnmatch import fnmatchcase
 from typing import Any
 
-from botocore.exceptions import ClientError
+try:
+    from botocore.exceptions import ClientError
+except ModuleNotFoundError:
+    from scalekit.errors import MissingExtra
+
+    raise MissingExtra("s3", needed_by="scalekit.storage.bucket") from None
 
 from scalekit.errors import ConfigurationError
 from scalekit.storage._s3_errors import code_of, place, reading

@@ -23,6 +23,13 @@ from collections.abc import Callable, Sequence
 from http import HTTPStatus
 from typing import Any
 
+try:
+    import aiobotocore  # noqa: F401  the modules below need it
+except ModuleNotFoundError:
+    from scalekit.errors import MissingExtra
+
+    raise MissingExtra("s3", needed_by="scalekit.storage.direct") from None
+
 from scalekit._durations import Duration, seconds
 from scalekit.errors import BackendError, ConfigurationError, FileTooLarge, UploadFailed, UploadRejected
 from scalekit.storage import _direct_parts
