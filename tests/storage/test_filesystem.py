@@ -334,6 +334,15 @@ async def test_a_key_cannot_be_another_ones_directory(tmp_path: Path) -> None:
     assert await storage.read("dir/b") == b"file"
 
 
+@pytest.mark.parametrize("base_url", ["media/", "ftp://x/", "/media?x", "/médias/", "/a\r\nx-injected: b/"])
+def test_an_address_that_no_header_takes(base_url: str) -> None:
+    """22. Redirections go to base_url: what can be no address is an error at start-up, with its cure."""
+    with pytest.raises(
+        ConfigurationError, match="give a path such as '/media/' or an https:// URL, in ASCII"
+    ):
+        FileStorage("media", base_url=base_url)
+
+
 def test_a_file_is_no_folder(tmp_path: Path) -> None:
     """A storage whose directory is a file is an error at start-up that names it."""
     (tmp_path / "media").write_text("x")

@@ -390,10 +390,13 @@ def check_base_url(base_url: str | None) -> str | None:
     """``base_url`` with one slash at its end.
 
     Raises:
-        ConfigurationError: it is neither a path from the root nor an http(s) URL.
+        ConfigurationError: it is neither a path from the root nor an http(s) URL, or not in ASCII.
     """
     if base_url is None:
         return None
-    if not base_url.startswith(("/", "https://", "http://")) or any(char in base_url for char in "?# \\"):
-        raise ConfigurationError(f"base_url={base_url!r}; give a path such as '/media/' or an https:// URL")
+    plain = base_url.isascii() and base_url.isprintable() and not any(char in base_url for char in "?# \\")
+    if not plain or not base_url.startswith(("/", "https://", "http://")):
+        raise ConfigurationError(
+            f"base_url={base_url!r}; give a path such as '/media/' or an https:// URL, in ASCII: é is %C3%A9"
+        )
     return base_url.rstrip("/") + "/"
