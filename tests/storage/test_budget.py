@@ -1,6 +1,8 @@
 """The memory that all uploads of a process hold together is bounded, and none of them waits for ever."""
 
 import asyncio
+import os
+import signal
 import threading
 from collections.abc import AsyncGenerator
 
@@ -138,3 +140,30 @@ def test_a_limit_that_is_none() -> None:
     """A limit in the wrong unit is a mistake at start-up."""
     with pytest.raises(ConfigurationError, match="limit=64"):
         MemoryBudget(64)
+
+
+def test_a_forked_process_holds_nothing() -> None:
+    """1. What is being sent, and who waits, is the first process's: one forked from it is not held up by it.
+
+    Nor by a thread of the first one that was about to count, and does not exist here.
+    """
+    memory = MemoryBudget(MiB)
+
+    async def uploads() -> bool:
+        with Account(memory) as account:
+            await account.take(MiB)
+            return memory.held == MiB
+
+    sending = Account(memory)
+    asyncio.run(sending.take(MiB))
+    sending.send(MiB)
+    with memory._lock:
+        pid = os.fork()
+        if pid == 0:  # pragma: no cover - the child
+            signal.signal(signal.SIGALRM, signal.SIG_DFL)
+            signal.alarm(30)  # rather than wait for ever
+            os._exit(0 if asyncio.run(uploads()) else 1)
+    _, status = os.waitpid(pid, 0)
+    assert os.waitstatus_to_exitcode(status) == 0
+    assert memory.held == MiB
+    sending.give(MiB)

@@ -7,17 +7,23 @@ Rules:
 * Nobody waits for ever. As long as something is being sent, it will be given back. When nothing is, because
   all that is held are beginnings of parts, the first who waits goes on over the limit until its part is full
   and sent: so the limit is passed by one part, and a chunk of each upload, at most.
+* A forked process begins with nothing held: the uploads that it has copies of go on in the other one, so that
+  nothing of theirs would ever be given back here.
 """
 
 import asyncio
+import os
 import threading
 from collections import deque
 from types import TracebackType
 from typing import Self
+from weakref import WeakSet
 
 from scalekit.errors import ConfigurationError
 
 _MIB = 1024 * 1024
+
+_BUDGETS: "WeakSet[MemoryBudget]" = WeakSet()
 
 
 class MemoryBudget:
@@ -34,6 +40,10 @@ class MemoryBudget:
         if limit < _MIB:
             raise ConfigurationError(f"limit={limit}; give at least {_MIB} bytes")
         self.limit = limit
+        self._begin()
+        _BUDGETS.add(self)
+
+    def _begin(self) -> None:
         self._lock = threading.Lock()
         self._held = 0
         self._sending = 0
@@ -135,6 +145,14 @@ class Account:
         """So many of those are not needed any more."""
         self._budget._give(self, size, sent=True)
 
+
+def _begin_anew() -> None:
+    for budget in _BUDGETS:
+        budget._begin()
+
+
+if hasattr(os, "register_at_fork"):  # Windows has no forks
+    os.register_at_fork(after_in_child=_begin_anew)
 
 UPLOADS = MemoryBudget(256 * _MIB)
 """What all uploads of the process share that were given no other."""
