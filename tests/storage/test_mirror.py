@@ -2,8 +2,9 @@
 
 import asyncio
 import os
+import resource
 from collections.abc import AsyncGenerator
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from contextvars import ContextVar
 from dataclasses import replace
 from pathlib import Path
@@ -397,6 +398,45 @@ async def test_closing_in_the_middle(folder: Path) -> None:
     assert (list(folder.glob("*.part")), copies(folder)) == ([], [])
     async with opened:
         assert found + await opened.read() == CONTENT
+
+
+async def test_closing_before_a_copy_began(folder: Path) -> None:
+    """15. A mirror that is closed in the moment in which a reader asks for a copy keeps no reader waiting."""
+    origin = MemoryStorage()
+    await origin.put("a.bin", CONTENT)
+    mirror = MirroredStorage(origin, folder, max_bytes=4 * MiB)
+    reading = asyncio.create_task(mirror.read("a.bin"))
+    while not mirror._fills:  # its task has not had a turn yet
+        await asyncio.sleep(0)
+    await mirror.aclose()
+    async with asyncio.timeout(30):
+        assert await reading == CONTENT
+
+
+async def test_too_many_open_files(folder: Path) -> None:
+    """15. Where this process can open no more files, what is read comes from the origin."""
+    taken: list[int] = []
+
+    class Greedy(MemoryStorage):
+        async def open(self, key: str, *, offset: int = 0, length: int | None = None) -> Opened | None:
+            with suppress(OSError):
+                while True:
+                    taken.append(os.dup(0))
+            return await super().open(key, offset=offset, length=length)
+
+    origin = Greedy()
+    await origin.put("a.bin", CONTENT)
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    mirror = MirroredStorage(origin, folder, max_bytes=4 * MiB)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (256, limits[1]))
+    try:
+        assert await mirror.read("a.bin") == CONTENT
+        assert await mirror.read("a.bin") == CONTENT
+    finally:
+        for fd in taken:
+            os.close(fd)
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+    await mirror.aclose()
 
 
 @pytest.mark.parametrize("after", [0, 1, BLOCK, MiB - 1])

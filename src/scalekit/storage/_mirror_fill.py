@@ -13,6 +13,7 @@ import fcntl
 import logging
 import os
 from collections.abc import AsyncGenerator
+from contextlib import suppress
 from contextvars import Context
 
 from scalekit.errors import ChecksumMismatch, ScalekitError, StorageError
@@ -59,11 +60,15 @@ class Fill:
         self._news = asyncio.Event()
         # Not in the context of the request that happens to be first: its sessions and scopes end before.
         self.task = asyncio.create_task(self._run(), context=Context())
+        # By a callback: a task that is cancelled before it began has no `finally`, and readers would wait.
+        self.task.add_done_callback(self._end)
 
     async def join(self) -> int | None:
         """A descriptor of the file, for a reader to close, once something comes; ``None`` if nothing does."""
         await self._began.wait()
-        return None if self._fd is None else os.dup(self._fd)
+        with suppress(OSError):  # this process may have too many open files
+            return None if self._fd is None else os.dup(self._fd)
+        return None
 
     async def read(self, fd: int, start: int, end: int) -> AsyncGenerator[bytes, None]:
         """The content as it comes. Ends early where the copy does."""
@@ -106,9 +111,11 @@ class Fill:
             fd, self._fd = self._fd, None
             if fd is not None:
                 os.close(fd)
-            self._ended = True
-            self._began.set()
-            self._news.set()
+
+    def _end(self, _: object) -> None:
+        self._ended = True
+        self._began.set()
+        self._news.set()
 
     def _begin(self) -> Part | int | None:
         return self._directory.begin(self.stored, asked=self._asked, dropped=self._dropped)
