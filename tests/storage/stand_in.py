@@ -150,6 +150,8 @@ class S3StandIn:
         key = unquote(url.path).lstrip("/").partition("/")[2]
         self.requests.append(f"{method} {url.query.partition('=')[0] or 'object'}")
         upload_id = query.get("uploadId", [""])[0]
+        if _metadata_size(headers) > 2048:
+            return _error(400, "MetadataTooLarge")
         if upload_id and upload_id not in self.uploads:
             return _error(404, "NoSuchUpload")
         if method == "POST" and "uploads" in query:
@@ -259,6 +261,11 @@ def _kept(headers: dict[str, str]) -> dict[str, str]:
     return {
         name: value for name, value in headers.items() if name.startswith(("x-amz-meta-", "content-type"))
     }
+
+
+def _metadata_size(headers: dict[str, str]) -> int:
+    begin = "x-amz-meta-"
+    return sum(len(name + value) - len(begin) for name, value in headers.items() if name.startswith(begin))
 
 
 def _error(status: int, code: str) -> tuple[int, bytes, dict[str, object]]:

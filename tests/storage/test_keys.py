@@ -107,6 +107,7 @@ def test_random_keys() -> None:
         ("a\x00b\r\nc", "abc"),
         ("txt.\u202egnp.exe", "txt.gnp.exe"),
         ("x" * 300, "x" * 255),
+        ("猫" * 255, "猫" * 213),
         ("/", ""),
     ],
 )

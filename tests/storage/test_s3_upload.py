@@ -395,6 +395,16 @@ async def test_long_listings(media: S3Storage, stand_in: S3StandIn) -> None:
     assert [stored.key async for stored in media.list()] == keys
 
 
+@pytest.mark.parametrize("letter", ["x", "é", "猫", "😀"])
+async def test_long_file_names(media: S3Storage, letter: str) -> None:
+    """14. The longest name that a client can give fits the 2 KiB that S3 keeps beside an object."""
+    stored = await media.put("a.txt", b"content", filename=letter * 300)
+    found = await media.stat("a.txt")
+    assert found is not None
+    assert found.filename == stored.filename
+    assert set(found.filename or "") == {letter}
+
+
 async def test_a_given_client(s3_client: Any, s3_server: Any, bucket: str) -> None:
     """A client that is passed in is used, entered or not, and closed only by whoever entered it."""
     from aiobotocore.session import get_session

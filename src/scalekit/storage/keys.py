@@ -25,6 +25,9 @@ MAX_SEGMENT_BYTES = 200
 _BAD_CATEGORIES = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 _MAX_FILENAME = 255
 
+# S3 keeps 2 KiB beside an object, all in all, and a byte that is not ASCII takes three of them: ``%C3``.
+_MAX_FILENAME_BYTES = 640
+
 
 def check_key(key: str) -> str:
     """``key`` itself, if it is allowed.
@@ -77,13 +80,14 @@ def random_key(extension: str = "", *, prefix: str = "") -> str:
 
 
 def clean_filename(name: str) -> str:
-    """A client's file name made harmless to show: no directories, no invisible characters, 255 at most.
+    """A client's file name made harmless to show: no directories, no invisible characters, not too long.
 
-    It is for people to read. It never becomes a key.
+    It is for people to read. It never becomes a key. What is beyond 255 characters, or 640 bytes of UTF-8, is
+    cut off.
     """
     base = name.replace("\\", "/").rpartition("/")[2]
     visible = "".join(char for char in base if unicodedata.category(char) not in _BAD_CATEGORIES)
-    return visible.strip()[:_MAX_FILENAME]
+    return visible.strip()[:_MAX_FILENAME].encode()[:_MAX_FILENAME_BYTES].decode(errors="ignore")
 
 
 def filename_or_none(name: str | None) -> str | None:
