@@ -3,11 +3,12 @@
 import asyncio
 import hashlib
 import threading
+from pathlib import Path
 
 import pytest
 
 from scalekit.errors import MalformedUpload
-from scalekit.storage import MemoryStorage, Storage
+from scalekit.storage import FileStorage, MemoryStorage, Storage
 from scalekit.storage.content import put_by_content
 from scalekit.testing import FaultyStorage
 from tests.storage.helpers import PNG, SourceBroken, broken, cancel_everywhere, chunks
@@ -74,9 +75,13 @@ async def test_large_chunks_are_hashed_beside_the_event_loop(
     assert [thread is threading.current_thread() for thread in threads] == [size == 100] * 2
 
 
-async def test_cancelled_at_every_await() -> None:
-    """4. Wherever it is cancelled, no draft remains, and the object is whole or not there."""
-    storage = MemoryStorage()
+@pytest.mark.parametrize("kind", [MemoryStorage, FileStorage])
+async def test_cancelled_at_every_await(kind: type[Storage], tmp_path: Path) -> None:
+    """4. Wherever it is cancelled, no draft remains, and the object is whole or not there.
+
+    Also where the draft is just getting its name, from when on it stays.
+    """
+    storage = MemoryStorage() if kind is MemoryStorage else FileStorage(tmp_path)
 
     async def check(number: int) -> None:
         found = [(stored.key, await storage.read(stored.key)) async for stored in storage.list()]

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -82,6 +83,19 @@ async def test_promotion_that_was_cut_off() -> None:
             assert await keys(inner) == ["a.txt"]
 
     await cancel_everywhere(promote, check)
+
+
+async def test_cancelled_at_every_await(tmp_path: Path) -> None:
+    """4. Wherever a write is cancelled, nothing stays in quarantine, and the object is whole or not there."""
+    inner = FileStorage(tmp_path)
+    quarantine = Quarantine(inner, scan=scan)
+
+    async def check(number: int) -> None:
+        assert await keys(inner) in ([], ["a.txt"])
+        assert await inner.read("a.txt") in (None, b"good")
+        await inner.delete("a.txt")
+
+    await cancel_everywhere(lambda: quarantine.put("a.txt", chunks(b"good")), check)
 
 
 async def test_what_is_infected_is_not_promoted(storage: Storage) -> None:

@@ -44,8 +44,8 @@ async def put_by_content(
     """
     running = hasher("sha256")
     draft = random_key(extension, prefix=check_prefix(prefix))
-    stored = await storage.put(draft, _hashed(source, running), content_type=content_type, size=size)
     try:
+        stored = await storage.put(draft, _hashed(source, running), content_type=content_type, size=size)
         name = running.digest().hex()
         key = f"{prefix}{name[:2]}/{name}{extension}"
         try:
@@ -53,6 +53,7 @@ async def put_by_content(
         except ObjectExists:
             return await storage.stat(key) or await storage.copy(draft, key, etag=stored.etag)
     finally:
+        # Also when it was not written: cancelled as it got its name, it is there.
         (await settle(_remove(storage, draft))).raise_if_cancelled()
 
 

@@ -80,12 +80,13 @@ class Quarantine(Storage):
         if not overwrite and await self.storage.stat(key) is not None:
             raise ObjectExists(key)
         name = f"{random_key()}/{key.rpartition('/')[2]}"
-        await self.waiting.put(
-            name, source, content_type=content_type, size=size, checksum=checksum, filename=filename
-        )
         try:
+            await self.waiting.put(
+                name, source, content_type=content_type, size=size, checksum=checksum, filename=filename
+            )
             return await self._pass(name, key, overwrite=overwrite)
         finally:
+            # Also when it was not written: cancelled as it got its name, it is there.
             (await settle(self._drop(name))).raise_if_cancelled()
 
     async def promote(self, key: str, *, to: str | None = None) -> Stored:
