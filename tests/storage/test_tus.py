@@ -5,9 +5,10 @@ from collections.abc import AsyncGenerator
 
 import pytest
 
-from scalekit.errors import ConfigurationError
+from scalekit.errors import BackendUnavailable, ConfigurationError, StorageFull, UploadFailed
 from scalekit.storage import MemoryStorage, Storage, UploadedFile
 from scalekit.storage.tus import FinishedUpload, TusUploads
+from scalekit.testing import FaultyStorage
 from tests.storage.helpers import PNG
 from tests.storage.tus_requests import (
     PATCH,
@@ -301,3 +302,30 @@ async def test_keys_can_be_rotated() -> None:
         assert await offset_of(client, url) == 0
     with pytest.raises(ConfigurationError):
         TusUploads(storage, secret_key="short")
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (StorageFull("no room in the folder '/srv/media'"), 507),
+        (UploadFailed("no answer of '/srv/media'"), 503),
+        (BackendUnavailable("no answer of '/srv/media'", backend="s3"), 503),
+    ],
+    ids=["full", "failed", "away"],
+)
+async def test_a_storage_that_fails(caplog: pytest.LogCaptureFixture, error: Exception, status: int) -> None:
+    """20. A full disk is a 507, a storage that fails a 503; what it was is for the log. Then it goes on."""
+    storage = FaultyStorage(MemoryStorage())
+    app = TusUploads(storage, secret_key=SECRET)
+    async with client_of(app) as client:
+        url = await create(client, len(PNG))
+        storage.fail("put", error=error)
+        answer = await patch(client, url, 0, PNG)
+        assert (answer.status_code, "srv" in answer.text, "srv" in caplog.text) == (status, False, True)
+        assert answer.headers["tus-resumable"] == "1.0.0"
+        storage.fail("list", error=error)
+        assert (await head(client, url)).status_code == status
+        assert await offset_of(client, url) == 0
+        assert (await patch(client, url, 0, PNG)).status_code == 204
+    [key] = await keys(storage)
+    assert await storage.read(key) == PNG

@@ -16,14 +16,13 @@ two writers wins. No server holds a lock that could outlive it. Rules:
   409: so does a server that was frozen in the middle of a body and wakes up when another has gone on.
   A piece never changes, and one is only ever written at the end of the chain, so the chain only grows, at its
   end: what a client was told is there stays as it was. Each acknowledged range is of one request, whole;
-      where two
-  requests send at once, the chain goes on with the winner's bytes and the loser is told.
+  where two requests send at once, the chain goes on with the winner's bytes and the loser is told.
 * **The end.** ``.end`` is written once and decides. *Complete* comes after the file has been put together,
   and before anybody is told. *Given up* means that nobody ever was or will be: whoever writes it removes all
   that is there, and whoever was about to complete the upload finds it and removes the file that they made.
 * **Late pieces.** Whoever has written a piece looks for ``.end`` afterwards. Given up: the piece goes.
   Complete: the server was a part of that, or too late. The bytes tell; a piece that the file does not have
-      goes.
+  goes.
   What a killed server leaves behind lies below ``tus/<hour>/``, where the sweeper finds it.
 * **Seen through.** Pieces are removed last. While there are some, whoever looks tells the application again.
 """

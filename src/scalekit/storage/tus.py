@@ -14,17 +14,20 @@ Rules:
 * Partial uploads are checked and handed over with the final one, and removed after it.
 """
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from http import HTTPStatus
 
 from scalekit._durations import Duration, seconds
 from scalekit.errors import (
+    BackendError,
     ChecksumMismatch,
     ConfigurationError,
     FileTooLarge,
     MalformedUpload,
     ObjectExists,
+    UploadFailed,
     UploadRejected,
 )
 from scalekit.storage import _tus_headers as tus
@@ -48,6 +51,8 @@ __all__ = ["FinishedUpload", "TusUploads"]
 _MIB = 1024**2
 _GIB = 1024**3
 _CHECKSUM_MISMATCH = 460  # the protocol's own
+
+_log = logging.getLogger("scalekit.storage")
 
 
 class TusUploads:
@@ -149,6 +154,10 @@ class TusUploads:
         except ObjectExists:
             status = HTTPStatus.CONFLICT
             text = "another request has written at this offset; ask by HEAD where to go on"
+        except (UploadFailed, BackendError) as error:
+            _log.error("%s", error, exc_info=error)  # what it names is not for clients
+            status = error.status if isinstance(error, UploadFailed) else HTTPStatus.SERVICE_UNAVAILABLE
+            text = "the storage does not take it now; ask again in a moment"
         await respond(send, status, headers, text="" if method == "HEAD" else text)
 
     async def _answer(self, method: str, request: Request, headers: Headers) -> HTTPStatus:
