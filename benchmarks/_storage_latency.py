@@ -1,6 +1,11 @@
-"""How an upload profits from several parts in flight, where S3 is far away: measured, and drawn."""
+"""How an upload profits from several parts in flight, where S3 is far away: measured, and drawn.
 
+``python -m benchmarks._storage_latency`` draws the picture in the documentation anew.
+"""
+
+import argparse
 import asyncio
+import os
 import statistics
 import time
 from dataclasses import dataclass
@@ -65,22 +70,23 @@ def draw(speeds: list[Speed], where: str) -> str:
         bars.append(
             f'<rect x="{left}" y="{390 - height:.0f}" width="70" height="{height:.0f}" fill="#2563eb"/>'
             f'<path d="M{left - 8} {390 - bound:.0f}h86" stroke="#b45309" stroke-width="2"/>'
-            f'<text x="{left + 35}" y="{382 - bound:.0f}">{speed.rate:.0f} MiB/s</text>'
+            f'<text x="{left + 35}" y="{408 - height:.0f}" fill="#fff">{speed.rate:.0f}</text>'
+            f'<text x="{left + 35}" y="{382 - bound:.0f}" fill="#b45309">{speed.bound:.0f}</text>'
             f'<text x="{left + 35}" y="412">{speed.concurrency}</text>'
         )
     how = (
         f"{_SIZE // MiB} MiB in parts of {PART // MiB} MiB, each answered {SECONDS * 1000:.0f} ms late.",
-        f"Median of {_ROUNDS} uploads each; line: if waiting were all. {where}",
+        f"Bars: median of {_ROUNDS} uploads, {where}. Lines: if this waiting were all.",
     )
     return "\n".join(
         [
             '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 560 490" font-family="sans-serif"'
             ' font-size="14" text-anchor="middle">',
             '<rect width="560" height="490" fill="#fff"/>',
-            '<text x="280" y="30" font-size="17">Upload by parts in flight (concurrency)</text>',
+            '<text x="280" y="30" font-size="17">MiB/s of one upload, by parts in flight</text>',
             *bars,
             '<path d="M40 390h490" stroke="#334155"/>',
-            '<text x="280" y="434">parts in flight</text>',
+            '<text x="280" y="434">concurrency=</text>',
             *(
                 f'<text x="280" y="{456 + 18 * line}" font-size="12" fill="#475569">{escape(words)}</text>'
                 for line, words in enumerate(how)
@@ -98,5 +104,15 @@ async def picture(path: Path, where: str) -> list[Speed]:
     return speeds
 
 
+def here(state: str = "") -> str:
+    """Where it was measured, in a few words."""
+    return f"loopback, {os.cpu_count()} cores{state}"
+
+
 if __name__ == "__main__":
-    print(asyncio.run(picture(Path("benchmarks/results/storage-concurrency.svg"), "")))
+    parser = argparse.ArgumentParser(description="Draw the picture of the documentation anew.")
+    parser.add_argument("--path", type=Path, default=Path("docs/_static/storage-concurrency.svg"))
+    parser.add_argument("--state", default="", help="of the machine, such as ', busy'")
+    arguments = parser.parse_args()
+    for one in asyncio.run(picture(arguments.path, here(arguments.state))):
+        print(f"concurrency {one.concurrency}: {one.rate:.0f} MiB/s, at most {one.bound:.0f}")

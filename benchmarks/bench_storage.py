@@ -28,7 +28,7 @@ from benchmarks._storage_contenders import (
     contenders,
 )
 from benchmarks._storage_forms import form_cases
-from benchmarks._storage_latency import SECONDS, picture
+from benchmarks._storage_latency import SECONDS, here, picture
 from benchmarks.harness import Case, Result
 from scalekit.storage import KiB, MiB
 
@@ -100,8 +100,7 @@ def _beside(case: str, numbers: dict[str, float]) -> list[Result]:
 
 
 async def _latency() -> list[Result]:
-    cores = f"Measured on loopback, {os.cpu_count()} cores."
-    speeds = await picture(_PICTURE, cores)
+    speeds = await picture(_PICTURE, here())
     return [
         _result(
             f"upload of 256 MiB, {SECONDS * 1000:.0f} ms a part, concurrency {speed.concurrency}",
