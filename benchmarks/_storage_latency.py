@@ -88,7 +88,7 @@ def draw(speeds: list[Speed], where: str) -> str:
             '<path d="M40 390h490" stroke="#334155"/>',
             '<text x="280" y="434">concurrency=</text>',
             *(
-                f'<text x="280" y="{456 + 18 * line}" font-size="12" fill="#475569">{escape(words)}</text>'
+                f'<text x="280" y="{456 + 18 * line}" font-size="11" fill="#475569">{escape(words)}</text>'
                 for line, words in enumerate(how)
             ),
             "</svg>\n",
