@@ -19,6 +19,7 @@ from scalekit.errors import (
 )
 from scalekit.storage import MiB, Storage
 from scalekit.storage import _s3_upload as s3_upload
+from scalekit.storage._s3_target import Target
 from scalekit.storage.s3 import S3Storage
 from tests.storage.helpers import (
     SourceBroken,
@@ -259,6 +260,23 @@ async def test_the_answer_is_lost_but_another_won(media: S3Storage, stand_in: S3
     with pytest.raises(ObjectExists):
         await media.put("a.bin", b"mine")
     assert stand_in.objects["a.bin"][0] == b"another's"
+
+
+@pytest.mark.parametrize("size", [1000, PART + 1])
+async def test_what_is_in_the_way_cannot_be_seen(
+    media: S3Storage, stand_in: S3StandIn, monkeypatch: pytest.MonkeyPatch, size: int
+) -> None:
+    """16. Credentials that may write and not read hear from S3's refusal alone that there is an object; so
+    does whoever looks when it is gone again."""
+
+    async def nothing(_: Target) -> None:
+        return None
+
+    monkeypatch.setattr(Target, "head", nothing)
+    await media.put("a.bin", b"first")
+    with pytest.raises(ObjectExists):
+        await media.put("a.bin", stream(size))
+    assert (stand_in.objects["a.bin"][0], stand_in.uploads) == (b"first", {})
 
 
 async def test_unknown_length_has_a_limit(

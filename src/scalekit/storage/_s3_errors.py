@@ -64,9 +64,14 @@ def status_of(error: BaseException) -> int:
     return 0
 
 
+def is_refused(error: BaseException) -> bool:
+    """A conditional write was refused, because there is an object."""
+    return code_of(error) in ("PreconditionFailed", "412")
+
+
 def is_conflict(error: BaseException) -> bool:
     """A conditional write was refused, because there is an object or another writer was at it."""
-    return code_of(error) in ("PreconditionFailed", "ConditionalRequestConflict", "412")
+    return is_refused(error) or code_of(error) == "ConditionalRequestConflict"
 
 
 def may_have_worked(error: BaseException) -> bool:

@@ -22,7 +22,14 @@ from botocore.exceptions import ClientError
 from scalekit.errors import ObjectExists, UploadFailed
 from scalekit.storage._contract import Stored
 from scalekit.storage._s3_digests import is_signed
-from scalekit.storage._s3_errors import CLIENT_ERRORS, is_conflict, may_have_worked, place, upload_failed
+from scalekit.storage._s3_errors import (
+    CLIENT_ERRORS,
+    is_conflict,
+    is_refused,
+    may_have_worked,
+    place,
+    upload_failed,
+)
 from scalekit.storage._shield import Outcome
 from scalekit.storage._source import Body
 from scalekit.storage.checksums import Checksum
@@ -116,7 +123,8 @@ class Target:
                 return self._stored(there["ETag"], size, checksum)
             if error is None:
                 raise UploadFailed(f"S3 did not store {self.key!r}: its answer was empty")
-            if there is not None and is_conflict(error):
+            # What was in the way may be gone again, or not for these credentials to see.
+            if is_refused(error) or (there is not None and is_conflict(error)):
                 raise ObjectExists(self.key)
         raise self.failure(outcome)
 
