@@ -9,7 +9,7 @@ from urllib.parse import parse_qs, urlsplit
 import httpx
 import pytest
 
-from scalekit.errors import ConfigurationError
+from scalekit.errors import BackendUnavailable, ConfigurationError
 from scalekit.storage import FileStorage, MemoryStorage, Opened, SignedURL, Storage, Stored
 from scalekit.storage.s3 import S3Storage
 from scalekit.storage.serve import StorageFiles
@@ -316,3 +316,16 @@ async def test_a_date_of_a_file(shell: str, tmp_path: Path) -> None:
     assert told == format_datetime(stored.modified, usegmt=True)
     assert (await ask(shell, storage, "/a.txt", headers={"if-modified-since": told})).status_code == 304
     assert (await ask(shell, storage, "/a.txt", headers={"if-unmodified-since": told})).status_code == 200
+
+
+@pytest.mark.parametrize("method", ["stat", "open"])
+async def test_a_storage_that_is_away(shell: str, method: str, caplog: pytest.LogCaptureFixture) -> None:
+    """22. A storage that cannot be reached is a 503 that nobody keeps; what it was is for the log."""
+    storage = FaultyStorage(MemoryStorage())
+    await storage.put("a.txt", b"0123456789")
+    storage.fail(method, error=BackendUnavailable("no answer of s3.internal", backend="s3"), times=None)
+    headers = {"if-none-match": '"another"'}
+    answer = await ask(shell, storage, "/a.txt", headers=headers)
+    assert (answer.status_code, answer.content) == (503, b"")
+    assert (answer.headers["cache-control"], answer.headers["retry-after"]) == ("no-store", "1")
+    assert "s3.internal" in caplog.text

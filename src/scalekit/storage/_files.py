@@ -13,6 +13,7 @@ Rules:
   still has the other half to come with it.
 """
 
+import logging
 import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -22,7 +23,7 @@ from http import HTTPStatus
 from typing import Literal
 
 from scalekit._http import make_private
-from scalekit.errors import ConfigurationError, InvalidKey
+from scalekit.errors import BackendError, ConfigurationError, InvalidKey
 from scalekit.storage._conditions import refusal, wanted_range
 from scalekit.storage._content_type import essence_of, is_content_type
 from scalekit.storage._contract import Opened, Storage, Stored
@@ -53,6 +54,8 @@ _ATTEMPTS = 10
 
 _MAX_AGE = re.compile(r"(?:^|,)\s*max-age=(\d{1,10})", re.IGNORECASE)
 _NO_STORE: Headers = [(b"cache-control", b"no-store")]
+
+_log = logging.getLogger("scalekit.storage")
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +106,9 @@ class Files:
             found = await self._find(method, key, headers, allowed)
         except InvalidKey:  # the storage's own limits may be narrower than those of keys
             found = None
+        except BackendError as error:
+            _log.error("%s", error, exc_info=error)  # what it names is not for visitors
+            return _later()
         return found or Answer(HTTPStatus.NOT_FOUND, _empty(_NO_STORE if self._private else []))
 
     async def _find(self, method: str, key: str, headers: Headers, allowed: Allowed | None) -> Answer | None:
@@ -117,7 +123,7 @@ class Files:
                 return Answer(self._refused, _empty(_NO_STORE))
             if (answer := await self._answer(method, stored, headers)) is not None:
                 return answer
-        return Answer(HTTPStatus.SERVICE_UNAVAILABLE, _empty([(b"retry-after", b"1")]))
+        return _later()
 
     def _whole(self, opened: Opened) -> Answer:
         headers = self._headers(opened.stored)
@@ -208,6 +214,10 @@ def _type(stored: Stored) -> str:
 
 def _found(url: str, headers: Headers) -> Answer:
     return Answer(HTTPStatus.FOUND, _empty([(b"location", url.encode("ascii")), *headers]))
+
+
+def _later() -> Answer:
+    return Answer(HTTPStatus.SERVICE_UNAVAILABLE, _empty([(b"retry-after", b"1"), *_NO_STORE]))
 
 
 def _empty(headers: Headers) -> Headers:

@@ -27,6 +27,8 @@ class StorageFiles:
     types that could run something are offered for saving. It reads no faster than the client does, and stops
     when the client hangs up.
 
+    Where the storage cannot be reached it answers 503, and logs why.
+
     Without ``authorize`` whoever can reach it can read every object whose key they know.
 
     Args:
