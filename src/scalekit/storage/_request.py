@@ -83,9 +83,12 @@ async def body_of(
 
 def _declared_length(request: Request) -> int | None:
     value = header(request, b"content-length")
-    if value is None:
-        return None
-    if not value.isdecimal() or len(value) > 18:
+    return None if value is None else content_length(value)
+
+
+def content_length(value: str) -> int:
+    """The value of a ``Content-Length``; raises :class:`MalformedUpload` if it is none."""
+    if not (value.isascii() and value.isdecimal()) or len(value) > 18:
         raise MalformedUpload(f"Content-Length {value!r:.40} is no length")
     return int(value)
 

@@ -8,9 +8,9 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeAlias, TypeVar, Unpack, cast
 
 from scalekit._http import request_headers
-from scalekit.errors import MalformedUpload
 from scalekit.storage._contract import Chunk, Opened, SignedURL, Source, Storage, Stored
 from scalekit.storage._loop_thread import Caller, LoopThread
+from scalekit.storage._request import content_length
 from scalekit.storage.checksums import Checksum
 from scalekit.types import Environ, Message, Receive, Scope
 
@@ -219,11 +219,9 @@ async def _chunks_of(source: Iterable[Chunk], caller: Caller) -> AsyncGenerator[
 def _as_asgi(environ: Environ, caller: Caller) -> tuple[Scope, Receive]:
     body = environ["wsgi.input"]
     length = environ.get("CONTENT_LENGTH") or ""
-    if length and not length.isdecimal():
-        raise MalformedUpload(f"Content-Length {length!r:.40} is no number")
     # Without a length only a server that says so can be read to the end; another one would wait for ever.
     remaining: float = (
-        int(length) if length else (float("inf") if environ.get("wsgi.input_terminated") else 0)
+        content_length(length) if length else (float("inf") if environ.get("wsgi.input_terminated") else 0)
     )
 
     async def receive() -> Message:
