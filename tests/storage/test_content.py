@@ -3,13 +3,15 @@
 import asyncio
 import hashlib
 import threading
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from scalekit.errors import MalformedUpload
 from scalekit.storage import FileStorage, MemoryStorage, Storage
-from scalekit.storage.content import put_by_content
+from scalekit.storage.content import DRAFTS, put_by_content
+from scalekit.storage.sweep import sweep
 from scalekit.testing import FaultyStorage
 from tests.storage.helpers import PNG, SourceBroken, broken, cancel_everywhere, chunks
 
@@ -88,3 +90,15 @@ async def test_cancelled_at_every_await(kind: type[Storage], tmp_path: Path) -> 
         assert found in ([], [(key_of(PNG), PNG)])
 
     await cancel_everywhere(lambda: put_by_content(storage, chunks(PNG), prefix="photos/"), check)
+
+
+async def test_what_a_killed_server_leaves_is_swept() -> None:
+    """7. A draft whose server was killed before it had its name is removed once it is old; no object is."""
+    storage = MemoryStorage()
+    await put_by_content(storage, PNG, prefix="photos/")
+    await storage.put(f"{DRAFTS}{'0' * 32}.png", PNG)
+    later = datetime.now(UTC) + timedelta(days=2)
+    assert (await sweep(storage, 86400)).removed == ()
+    (removed,) = (await sweep(storage, 86400, now=lambda: later)).removed
+    assert removed.kind == "draft of a content"
+    assert [found.key async for found in storage.list()] == [key_of(PNG)]

@@ -7,15 +7,21 @@ it any more.
 
 import logging
 from collections.abc import AsyncGenerator, AsyncIterable
+from contextlib import aclosing
+from datetime import datetime
+from functools import partial
 
 from scalekit.errors import BackendError, ObjectExists, StorageError
-from scalekit.storage._contract import Chunk, Source, Storage, Stored
+from scalekit.storage._contract import Chunk, Leftover, Source, Storage, Stored
 from scalekit.storage._shield import in_thread, settle
 from scalekit.storage.checksums import Hasher, hasher
 from scalekit.storage.keys import check_prefix, random_key
 
 # Below this the way to a thread and back takes longer than hashing.
 _WORTH_A_THREAD = 64 * 1024
+
+DRAFTS = "scalekit-drafts/"
+"""Where contents are whose name is not known yet."""
 
 _log = logging.getLogger("scalekit.storage")
 
@@ -31,8 +37,8 @@ async def put_by_content(
 ) -> Stored:
     """Store ``source`` under its SHA-256, such as ``ab/abcd…ef.png``, unless it is there already.
 
-    It is written under a random key below ``prefix`` first, and copied inside the storage once its name is
-    known.
+    It is written under a random key below :data:`DRAFTS` first, and copied inside the storage once its name
+    is known. What a server that was killed in between leaves there, ``Storage.sweep`` removes.
 
     Args:
         prefix: goes before the key, such as ``"photos/"``.
@@ -43,7 +49,8 @@ async def put_by_content(
         InvalidKey, ConfigurationError, MalformedUpload, UploadFailed: as for :meth:`Storage.put`.
     """
     running = hasher("sha256")
-    draft = random_key(extension, prefix=check_prefix(prefix))
+    check_prefix(prefix)
+    draft = random_key(extension, prefix=DRAFTS)
     try:
         stored = await storage.put(draft, _hashed(source, running), content_type=content_type, size=size)
         name = running.digest().hex()
@@ -55,6 +62,20 @@ async def put_by_content(
     finally:
         # Also when it was not written: cancelled as it got its name, it is there.
         (await settle(_remove(storage, draft))).raise_if_cancelled()
+
+
+async def drafts(storage: Storage, before: datetime, prefix: str) -> AsyncGenerator[Leftover, None]:
+    """What killed servers have left there before then; it could have become a key with any ``prefix``."""
+    async with aclosing(storage.list(DRAFTS)) as entries:
+        async for stored in entries:
+            if stored.modified < before:
+                yield Leftover(
+                    kind="draft of a content",
+                    name=stored.key,
+                    modified=stored.modified,
+                    size=stored.size,
+                    remove=partial(storage.delete, stored.key),
+                )
 
 
 async def _remove(storage: Storage, draft: str) -> None:

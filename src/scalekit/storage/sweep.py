@@ -19,6 +19,7 @@ from scalekit._durations import Duration, seconds
 from scalekit.errors import BackendError, StorageError
 from scalekit.storage._contract import Leftover, Storage
 from scalekit.storage._tus_sweep import leftovers as tus_leftovers
+from scalekit.storage.content import drafts
 
 MIN_AGE = 3600.0
 """Seconds."""
@@ -26,6 +27,7 @@ MIN_AGE = 3600.0
 KINDS: list[Callable[[Storage, datetime, str], AsyncGenerator[Leftover, None]]] = [
     lambda storage, before, prefix: storage.leftovers(before, prefix),
     tus_leftovers,
+    drafts,
 ]
 """Where leftovers come from: the storage's own ones, and those of what is built on storages."""
 
