@@ -347,7 +347,7 @@ def marks_for_ever(self: MemoryBackend, tags: Sequence[str], writer: bytes, *, t
     real("mark", self, tags, writer, ttl=60)
 
 
-@breach("mark", "one that ends takes no other away")
+@breach("mark", "one that ends takes no other away|none takes away the mark of a writer who is not done")
 def the_last_mark_ends_all(self: MemoryBackend, tags: Sequence[str], writer: bytes, *, ttl: float) -> Any:
     real("mark", self, tags, writer, ttl=ttl)
     ends = self._now() + int(ttl * 1000)

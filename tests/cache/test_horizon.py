@@ -247,19 +247,31 @@ def test_who_waits_for_a_message_is_stopped() -> None:
     asyncio.run(in_a_task())
 
 
-def test_it_listens_while_the_tier_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_listens_while_the_tier_answers() -> None:
     """Unused for a minute it ends. Answers from the tier are use, too, though nobody calls for them."""
-    monkeypatch.setattr(listening, "IDLE", 0.02)
-    channel, hits = Endless("sync"), 0
+    channel, hits, now = Endless("sync"), 0, 0.0
     listener = Listener(Ear(), channel, ttl=60.0, hits=lambda: hits, owner=channel)
-    listener.use()
-    for _ in range(60):
-        hits += 1
+    listener._clock = lambda: now
+
+    def listens(times: int = 3) -> None:
         before = len(channel.waits)
-        until(lambda before=before: len(channel.waits) > before)  # type: ignore[misc]
+        until(lambda: len(channel.waits) >= before + times)
+
+    listener.use()
+    for _ in range(5):
+        listens()
+        hits += 1
+        now += listening.IDLE - 1
+    listens()
     (thread,) = set(channel.waits)
     assert isinstance(thread, threading.Thread)
-    until(lambda: not thread.is_alive())
+
+    def has_ended() -> bool:
+        nonlocal now
+        now += listening.IDLE  # twice, for the last answer may not have been counted
+        return not thread.is_alive()
+
+    until(has_ended)
     listener.use()
     until(lambda: set(channel.waits) != {thread})
     listener.stop()

@@ -22,7 +22,7 @@ async def media(s3_server: Any, bucket: str) -> Any:
 def requests(media: S3Storage, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The names of the operations that the storage asks S3 for."""
     asked: list[str] = []
-    target = S3Storage._target
+    target = S3Storage.target
 
     async def watched(self: S3Storage, *args: Any) -> Any:
         made = await target(self, *args)
@@ -31,7 +31,7 @@ def requests(media: S3Storage, monkeypatch: pytest.MonkeyPatch) -> list[str]:
         )
         return made
 
-    monkeypatch.setattr(S3Storage, "_target", watched)
+    monkeypatch.setattr(S3Storage, "target", watched)
     return asked
 
 
