@@ -1,7 +1,7 @@
 """TusUploads on several servers at once: who wins, who is told, and what is left when one of them dies."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from random import Random
 from typing import Any
 
@@ -328,3 +328,35 @@ async def test_what_was_acknowledged_stays(seed: int) -> None:
     assert acknowledged
     for start, end, letter in acknowledged:
         assert content[start:end] == bytes([letter]) * (end - start)
+
+
+class _ListsSlowly(MemoryStorage):
+    """Reads the names first, as a folder does, and looks at each after something else has happened."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.meanwhile: Callable[[], Awaitable[object]] | None = None
+
+    async def list(self, prefix: str = "") -> AsyncGenerator[Stored, None]:
+        names = [stored.key async for stored in super().list(prefix)]
+        meanwhile, self.meanwhile = self.meanwhile, None
+        if meanwhile is not None:
+            await meanwhile()
+        for name in names:
+            if (stored := await self.stat(name)) is not None:
+                yield stored
+
+
+async def test_an_offset_never_goes_back_while_pieces_are_removed() -> None:
+    """20. Another server completes the upload and removes its pieces while this one lists them: it says that
+    all is there, and not what the list had left."""
+    storage = _ListsSlowly()
+    content = b"0123456789" * 100
+    one, two = (TusUploads(storage, secret_key=SECRET) for _ in range(2))
+    async with client_of(one) as here, client_of(two) as there:
+        url = await create(here, len(content))
+        assert (await patch(here, url, 0, content[:600])).status_code == 204
+        storage.meanwhile = lambda: patch(there, url, 600, content[600:])
+        assert await offset_of(here, url) == len(content)
+    [key] = await keys(storage)
+    assert await storage.read(key) == content

@@ -113,15 +113,18 @@ class Pieces:
             raise Gone()
         if "length" in found:
             length = int(await self.storage.read(found["length"].key) or b"0")
-        if "end" in found and (final := await self.final()) is not None:
-            offset = length = final.size
-        for name in sorted(name for name in found if name.startswith("p")):
-            # With an end the chain no longer counts, only whether there are pieces.
-            if final is None:
-                if int(name[1:]) != offset:
-                    break
-                offset += found[name].size
+        names = sorted(name for name in found if name.startswith("p"))
+        for name in names:
+            if int(name[1:]) != offset:
+                break
+            offset += found[name].size
             pieces.append(found[name])
+        # Pieces go when the end is decided, perhaps while they are listed: what is missing may be complete.
+        if "end" in found or offset != length:
+            final = await self.final()
+        if final is not None:  # the chain no longer counts, only whether there are pieces
+            offset = length = final.size
+            pieces = [found[name] for name in names]
         return Progress(pieces=pieces, offset=offset, length=length, final=final)
 
     async def append(self, offset: int, content: AsyncIterator[Chunk], checksum: Checksum | None) -> int:
