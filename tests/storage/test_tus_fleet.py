@@ -160,10 +160,13 @@ async def test_servers_are_killed_and_frozen_at_random(seed: int, tmp_path: Path
         async with httpx.AsyncClient(base_url=servers.url(servers.ports[0]), timeout=PATIENCE) as client:
             path = await create(client, len(content))
         breaking = asyncio.create_task(faults())
-        async with asyncio.timeout(200):
-            await asyncio.gather(*(Uploader(servers, random, content).run(path) for _ in range(3)))
-        breaking.cancel()
-        await asyncio.wait({breaking})
+        try:
+            async with asyncio.timeout(200), asyncio.TaskGroup() as clients:
+                for _ in range(3):
+                    clients.create_task(Uploader(servers, random, content).run(path))
+        finally:
+            breaking.cancel()  # or it would start servers that nobody ends
+            await asyncio.wait({breaking})
         assert breaking.cancelled(), breaking
         for port in servers.ports:
             servers.send(port, signal.SIGCONT)
