@@ -1,6 +1,7 @@
 """What a scanner refuses was never readable, and what it lets pass arrives once."""
 
 import asyncio
+import secrets
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -113,7 +114,7 @@ async def test_what_was_replaced_after_the_scan(storage: Storage) -> None:
     """21. What a client with a ticket writes while its file is scanned is not promoted."""
 
     async def replaced(stored: Stored, content: AsyncIterator[bytes]) -> str | None:
-        await quarantine.waiting.put("a.txt", EVIL, overwrite=True)
+        await quarantine.waiting.put("a.txt", EVIL + secrets.token_bytes(4), overwrite=True)
         return None
 
     quarantine = Quarantine(storage, scan=replaced)
@@ -121,6 +122,10 @@ async def test_what_was_replaced_after_the_scan(storage: Storage) -> None:
     with pytest.raises(ObjectMissing):
         await quarantine.promote("a.txt")
     assert await keys(storage) == ["quarantine/a.txt"]
+    await storage.put("a.txt", b"somebody's")
+    with pytest.raises(ObjectMissing, match="changed"):
+        await quarantine.promote("a.txt")
+    assert await keys(storage) == ["a.txt", "quarantine/a.txt"]
 
 
 async def test_another_object_is_there() -> None:

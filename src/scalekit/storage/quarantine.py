@@ -96,7 +96,7 @@ class Quarantine(Storage):
 
         Raises:
             FileRefused: ``scan`` found something; the object is gone.
-            ObjectMissing: nothing waits there, and nothing was promoted.
+            ObjectMissing: nothing waits there, and nothing was promoted; or what waits was just replaced.
             ObjectExists: there is an object with another content.
         """
         target = self._check(key if to is None else to)
@@ -107,6 +107,8 @@ class Quarantine(Storage):
                 raise
             stored = await self._promoted(key, target)
         except ObjectMissing:
+            if await self.waiting.stat(key) is not None:
+                raise  # it was replaced while it was scanned, and what is there now has not been
             stored = await self._promoted(key, target)
         except FileRefused:
             await self._drop(key)
