@@ -63,7 +63,7 @@ def theirs(urls: dict[str, str], out: bytearray) -> lolhtml.HTMLRewriter:
 
 
 def contenders(assets: Assets, page: bytes) -> tuple[Callable[[], bytes], Callable[[], bytearray]]:
-    urls = {f"/static/{asset.name}": asset.url for asset in assets}
+    urls = {f"/static/{asset.name}": assets.url(asset.name) for asset in assets}
 
     def ours() -> bytes:
         return HtmlRewriter(assets).rewrite(page)
@@ -81,7 +81,7 @@ def contenders(assets: Assets, page: bytes) -> tuple[Callable[[], bytes], Callab
 def streams(
     assets: Assets, page: bytes
 ) -> tuple[Callable[[], list[list[bytes]]], Callable[[], list[bytearray]]]:
-    urls = {f"/static/{asset.name}": asset.url for asset in assets}
+    urls = {f"/static/{asset.name}": assets.url(asset.name) for asset in assets}
     chunks = [page[index : index + CHUNK] for index in range(0, len(page), CHUNK)]
 
     def ours() -> list[list[bytes]]:

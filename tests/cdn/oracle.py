@@ -87,7 +87,7 @@ def url(value: str, assets: Assets, base: str, verbatim: bool = False) -> str:
     asset = assets.get(unquote(parts.path)[len(assets.prefix) :])
     if asset is None or (verbatim and asset.rendered is not None):
         return value
-    return asset.url + clean[len(head) :]
+    return assets.url(asset.name) + clean[len(head) :]
 
 
 def candidates(value: str) -> list[tuple[int, int]]:

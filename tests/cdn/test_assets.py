@@ -5,6 +5,8 @@ import os
 import re
 import shutil
 import threading
+from base64 import b64encode
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +59,7 @@ def test_two_hosts_agree(tmp_path: Path) -> None:
     for path in second.rglob("*"):
         os.utime(path, (1_000_000_000, 1_000_000_000))
     one, two = Assets(first, cdn=CDN), Assets(second, cdn=CDN)
-    assert [asset.url for asset in one] == [asset.url for asset in two]
+    assert [one.url(asset.name) for asset in one] == [two.url(asset.name) for asset in two]
     assert [asset.rendered_digest for asset in one] == [asset.rendered_digest for asset in two]
     assert one.version == two.version
 
@@ -205,3 +207,30 @@ def test_counts_from_several_threads(folder: Path) -> None:
     for thread in threads:
         thread.join()
     assert counts.as_dict() == {"pages": 8_000}
+
+
+def test_another_cdn(folder: Path) -> None:
+    """The same files can stand at several CDNs; each view has its own version, all share the counts."""
+    assets = Assets(folder, cdn="https://one.example")
+    other = assets.at("https://two.example/shop/")
+    assert other.url("logo.png").startswith("https://two.example/shop/static/logo.")
+    assert assets.url("logo.png").startswith("https://one.example/static/logo.")
+    assert assets.at(None).url("logo.png").startswith("/static/logo.")
+    assert assets.at("https://two.example/shop/") is other
+    assert assets.at("https://one.example") is assets
+    assert len({assets.version, other.version, assets.at(None).version}) == 3
+    other.counts.add("pages")
+    assert assets.counts["pages"] == 1
+    with pytest.raises(ConfigurationError, match="not an address"):
+        assets.at("two.example")
+    for number in range(100):
+        assets.at(f"https://{number}.example")
+    assert assets.at("https://two.example/shop/") is not other  # not all are kept
+
+
+def test_integrity(folder: Path) -> None:
+    """It is that of the bytes under the hashed name, a style sheet's renamed references included."""
+    assets = Assets(folder)
+    for asset in assets:
+        served = asset.path.read_bytes() if asset.rendered is None else asset.rendered
+        assert asset.integrity == "sha256-" + b64encode(sha256(served).digest()).decode()

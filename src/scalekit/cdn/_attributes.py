@@ -168,7 +168,7 @@ class AttributeRewriter:
         asset = self._asset(found[0][len(self._assets.prefix) :])
         if asset is None or (verbatim and asset.rendered is not None):
             return None
-        return asset.url + found[1]
+        return self._assets.url(asset.name) + found[1]
 
     def _asset(self, name: str) -> Asset | None:
         return self._assets.get(name) or self._assets.get_hashed(name)

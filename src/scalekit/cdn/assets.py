@@ -8,8 +8,10 @@ import hashlib
 import logging
 import os
 import re
+from base64 import b64encode
 from collections import Counter
 from collections.abc import Iterator
+from copy import copy
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -24,6 +26,7 @@ from scalekit.errors import AssetNotFound, ConfigurationError
 
 _PREFIX = re.compile(r"/(?:[A-Za-z0-9._~-]+/)*")
 _CDN = re.compile(r"[A-Za-z0-9._~:/\[\]%-]+")
+_VIEWS = 64
 _log = logging.getLogger("scalekit.cdn")
 
 Stamp = tuple[int, int, int]
@@ -45,7 +48,6 @@ class Asset:
     Args:
         name: its path below the folder, such as ``"css/site.css"``.
         hashed_name: the name with its content hash, such as ``"css/site.3f2a9c01b4d5.css"``.
-        url: what :meth:`Assets.url` answers.
         content_type: for the ``Content-Type`` header.
         digest: SHA-256 of the file, in hex.
         path: the file.
@@ -58,7 +60,6 @@ class Asset:
 
     name: str
     hashed_name: str
-    url: str
     content_type: str
     digest: str
     path: Path
@@ -66,6 +67,11 @@ class Asset:
     stamp: Stamp
     rendered: bytes | None
     rendered_digest: str
+
+    @property
+    def integrity(self) -> str:
+        """What an ``integrity`` attribute says of the bytes under the hashed name (Subresource Integrity)."""
+        return "sha256-" + b64encode(bytes.fromhex(self.rendered_digest)).decode()
 
 
 class Assets:
@@ -96,20 +102,45 @@ class Assets:
             )
         self.folder = Path(folder)
         self.prefix = url
-        self.cdn = None if cdn is None else _check_cdn(cdn)
         self.max_age = max_age
         self.counts = Counts()
         self._assets = {asset.name: asset for asset in self._read()}
-        self._urls = {asset.name: asset.url for asset in self._assets.values()}
         self._hashed = {asset.hashed_name: asset for asset in self._assets.values()}
+        self._views: dict[str | None, Assets] = {}
+        self._point(None if cdn is None else _check_cdn(cdn))
+
+    def _point(self, cdn: str | None) -> None:
+        self.cdn = cdn
+        start = f"{cdn or ''}{self.prefix}"
+        self._urls = {name: start + quote(asset.hashed_name) for name, asset in self._assets.items()}
         #: For pages: the path of every asset, with and without its hash, as usually written, and its URL.
         self.links = {
-            f"{url}{quote(name)}".encode(): asset.url.encode()
+            f"{self.prefix}{quote(name)}".encode(): self._urls[asset.name].encode()
             for asset in self._assets.values()
             for name in (asset.name, asset.hashed_name)
         }
         #: Eight hex digits that change with any URL: part of a rewritten page's entity tag.
         self.version = hashlib.sha256("\n".join(self._urls.values()).encode()).hexdigest()[:8]
+
+    def at(self, cdn: str | None) -> "Assets":
+        """The same files, and the same :attr:`counts`, with URLs at another CDN; ``None`` for none.
+
+        Made once for each CDN, and kept for the 64 that were made last.
+
+        Raises:
+            ConfigurationError: ``cdn`` is no address.
+        """
+        if cdn == self.cdn:
+            return self
+        view = self._views.get(cdn)
+        if view is None:
+            view = copy(self)
+            view._point(None if cdn is None else _check_cdn(cdn))
+            while len(self._views) >= _VIEWS:
+                # Another thread may have taken the first one away.
+                self._views.pop(next(iter(self._views)), None)
+            self._views[cdn] = view
+        return view
 
     def url(self, name: str) -> str:
         """The URL of an asset: a look-up, for templates.
@@ -156,7 +187,6 @@ class Assets:
             yield Asset(
                 name=name,
                 hashed_name=hashed,
-                url=f"{self.cdn or ''}{self.prefix}{quote(hashed)}",
                 content_type=content_type(name),
                 digest=digests[name],
                 path=path,
