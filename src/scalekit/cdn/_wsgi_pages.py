@@ -1,0 +1,129 @@
+"""Pages under WSGI: the twin of :mod:`scalekit.cdn._asgi_pages`."""
+
+from collections.abc import Callable, Iterable, Iterator
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from scalekit._http import from_wsgi, get, to_wsgi
+from scalekit.cdn._rewrite import Page
+from scalekit.cdn.html import HtmlRewriter
+from scalekit.types import Headers, WSGIBody
+
+if TYPE_CHECKING:
+    from scalekit.types import StartResponse
+
+_ExcInfo = tuple[type[BaseException], BaseException, TracebackType] | tuple[None, None, None]
+_Write = Callable[[bytes], object]
+
+
+class Response:
+    """One response on its way out."""
+
+    def __init__(self, page: Page, start_response: "StartResponse") -> None:
+        self._page, self._start_response = page, start_response
+        self._rewriter: HtmlRewriter | None = None
+        self._decided = False
+        # The status, headers and exc_info that are held back until the length of the page is known.
+        self._held: tuple[str, Headers, _ExcInfo | None] | None = None
+        self._declared = -1
+        self._write: _Write | None = None
+
+    def start(
+        self, status: str, headers: list[tuple[str, str]], exc_info: _ExcInfo | None = None
+    ) -> Callable[[bytes], object]:
+        """The application's ``start_response``; with ``exc_info`` it may come again and replace the first."""
+        self._decided, self._held, self._rewriter = True, None, None
+        edited = from_wsgi(headers)
+        declared = get(edited, b"content-length")
+        before = list(edited)
+        if not self._page.respond(int(status[:3]), edited):
+            # As the application wrote them, unless one had to change.
+            self._begin(status, headers if edited == before else to_wsgi(edited), exc_info)
+            assert self._write is not None
+            return self._write
+        self._held = status, edited, exc_info
+        if self._page.method == "HEAD":
+            self._release()
+        else:
+            self._rewriter = self._page.rewriter()
+            self._declared = int(declared) if declared is not None and declared.isdigit() else -1
+        return self._on_write
+
+    def wrap(self, body: Iterable[bytes]) -> WSGIBody:
+        """What to return in place of the application's body."""
+        if self._decided and self._rewriter is None:
+            return body
+        return _Body(self, body)
+
+    def take(self, chunk: bytes, *, only: bool) -> bytes:
+        """The bytes to send on for a chunk of the body; ``only`` when no other will come."""
+        if self._rewriter is None:
+            return chunk
+        if self._held is not None and (only or len(chunk) == self._declared):
+            chunk = self._rewriter.rewrite(chunk)
+            self._held[1].append((b"content-length", b"%d" % len(chunk)))
+            self._release()
+            self._finish()
+            return chunk
+        chunk = self._rewriter.feed(chunk)
+        self._release()
+        return chunk
+
+    def end(self) -> bytes:
+        """The body is over; the bytes to send last."""
+        rest = b"" if self._rewriter is None else self._rewriter.close()
+        self._release()
+        self._finish()
+        return rest
+
+    def _finish(self) -> None:
+        if self._rewriter is not None:
+            self._page.finished(self._rewriter)
+            self._rewriter = None
+
+    def _on_write(self, chunk: bytes) -> None:
+        if self._rewriter is not None:
+            chunk = self._rewriter.feed(chunk)
+        self._release()
+        if self._write is not None:
+            self._write(chunk)
+
+    def _release(self) -> None:
+        held, self._held = self._held, None
+        if held is not None:
+            status, headers, exc_info = held
+            self._begin(status, to_wsgi(headers), exc_info)
+
+    def _begin(self, status: str, headers: list[tuple[str, str]], exc_info: _ExcInfo | None) -> None:
+        arguments: list[Any] = [] if exc_info is None else [exc_info]
+        self._write = self._start_response(status, headers, *arguments)
+
+
+class _Body:
+    """The application's body, rewritten chunk by chunk: one out for each one in."""
+
+    def __init__(self, response: Response, body: Iterable[bytes]) -> None:
+        self._response, self._body = response, body
+        self._only = isinstance(body, list | tuple) and len(body) == 1
+        self._chunks = iter(body)
+        self._ended = False
+
+    def __iter__(self) -> Iterator[bytes]:
+        return self
+
+    def __next__(self) -> bytes:
+        if self._ended:
+            raise StopIteration
+        try:
+            chunk = next(self._chunks)
+        except StopIteration:
+            self._ended = True
+            if rest := self._response.end():
+                return rest
+            raise
+        return self._response.take(chunk, only=self._only)
+
+    def close(self) -> None:
+        close = getattr(self._body, "close", None)
+        if close is not None:
+            close()
