@@ -21,7 +21,9 @@ _TOKEN = re.compile(
     rb"|@import" + _GAP + _STRING + rb"|" + _STRING + rb"|\\.",
     re.DOTALL | re.IGNORECASE,
 )
-_REFERENCE_GROUPS = (1, 2, 3, 4, 5)  # a string in url(), a bare url(), a string after @import
+_LAST_REFERENCE = (
+    5  # of its groups: strings in url(), a bare url(), strings after @import; then other strings
+)
 _ESCAPE = re.compile(r"\\(?:([0-9a-fA-F]{1,6})(?:\r\n|[ \t\n\f\r])?|(\r\n|[\n\r\f])|(.))", re.DOTALL)
 _NOT_OURS = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]*:|//|[?#]|\Z")
 # What may stand behind the path without a second thought about quoting.
@@ -42,7 +44,7 @@ def _unescape(match: re.Match[str]) -> str:
 def _target(value: str, name: str, prefix: str) -> tuple[str, str] | None:
     """The asset name that ``value`` in the style sheet ``name`` means, and its query and fragment."""
     path, suffix = split(value)
-    if _NOT_OURS.match(path) or not _PLAIN_SUFFIX.fullmatch(suffix):
+    if _NOT_OURS.match(path) or not is_plain(suffix):
         return None
     folder = quote(name[: name.rfind("/") + 1])
     plain = normalise(path if path.startswith("/") else prefix + folder + path)
@@ -51,17 +53,32 @@ def _target(value: str, name: str, prefix: str) -> tuple[str, str] | None:
     return plain[len(prefix) :], suffix
 
 
-def _references(source: bytes, name: str, prefix: str) -> Iterator[tuple[int, int, str, str]]:
+def spans(source: bytes) -> Iterator[tuple[int, int]]:
+    """Where the URLs of ``url()`` and ``@import`` stand in a style sheet."""
     for match in _TOKEN.finditer(source):
-        group = next((number for number in _REFERENCE_GROUPS if match[number] is not None), None)
-        if group is None:
-            continue
+        group = match.lastindex
+        if group is not None and group <= _LAST_REFERENCE:
+            yield match.span(group)
+
+
+def unescape(text: str) -> str:
+    """What a URL is whose source is ``text``."""
+    return _ESCAPE.sub(_unescape, text) if "\\" in text else text
+
+
+def is_plain(suffix: str) -> bool:
+    """Whether a query and fragment can stand in quotes of either kind or in none, as they are."""
+    return _PLAIN_SUFFIX.fullmatch(suffix) is not None
+
+
+def _references(source: bytes, name: str, prefix: str) -> Iterator[tuple[int, int, str, str]]:
+    for start, stop in spans(source):
         try:
-            value = match[group].decode()
+            value = source[start:stop].decode()
         except UnicodeDecodeError:
             continue
-        if found := _target(_ESCAPE.sub(_unescape, value).strip(), name, prefix):
-            yield *match.span(group), *found
+        if found := _target(unescape(value).strip(), name, prefix):
+            yield start, stop, *found
 
 
 def references(source: bytes, *, name: str, prefix: str) -> set[str]:
