@@ -8,10 +8,11 @@ from wsgiref.types import WSGIApplication
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 
-from scalekit.cdn import Asset, Assets, HtmlRewriter
-from scalekit.cdn.asgi import AssetFiles, AssetMiddleware
+from scalekit.cdn import Asset, Assets, HtmlRewriter, Shield
+from scalekit.cdn.asgi import AssetFiles, AssetMiddleware, ShieldMiddleware
 from scalekit.cdn.wsgi import AssetFiles as WSGIAssetFiles
 from scalekit.cdn.wsgi import AssetMiddleware as WSGIAssetMiddleware
+from scalekit.cdn.wsgi import ShieldMiddleware as WSGIShieldMiddleware
 from scalekit.types import ASGIApp
 
 assets = Assets("static", url="/static/", cdn="https://cdn.example.com")
@@ -43,3 +44,12 @@ assert_type(rewriter.feed(b"") + rewriter.close(), bytes)
 assert_type(HtmlRewriter(assets).rewrite(b""), bytes)
 assert_type(rewriter.count, int)
 assert_type(rewriter.failed, bool)
+
+shield = Shield(secret=["the old one", "the new one"], client="True-Client-IP", hops=2)
+assert_type(shield.counts["missing"], int)
+app.add_middleware(ShieldMiddleware, shield=shield)
+shielded: ASGIApp = ShieldMiddleware(app, shield=shield)
+
+
+def wrap_shielded(app: WSGIApplication) -> WSGIApplication:
+    return WSGIShieldMiddleware(app, shield=shield)

@@ -12,11 +12,13 @@ import httpx
 from tests.ops.child import PATIENCE, Child, child
 from tests.servers.ports import free_port
 
+APP = "tests.ops.fleet_app:app"
+
 
 @contextlib.contextmanager
-def uvicorn(port: int, *options: str, **env: str) -> Iterator[Child]:
+def uvicorn(port: int, *options: str, app: str = APP, **env: str) -> Iterator[Child]:
     """One server of the fleet on ``port``."""
-    command = ("-m", "uvicorn", "tests.ops.fleet_app:app", "--log-level", "warning", "--port", str(port))
+    command = ("-m", "uvicorn", app, "--log-level", "warning", "--port", str(port))
     # Connections that visitors keep end by a drain alone, however long a visitor waits for the machine.
     kept = ("--timeout-keep-alive", "600")
     with child(*command, *kept, *options, env={**os.environ, **env}) as server:
@@ -26,8 +28,8 @@ def uvicorn(port: int, *options: str, **env: str) -> Iterator[Child]:
 class Fleet:
     """Servers by port, those that are ready by the last probe, and what became of each request."""
 
-    def __init__(self, size: int, **env: str) -> None:
-        self._env = env
+    def __init__(self, size: int, *, app: str = APP, **env: str) -> None:
+        self._app, self.env = app, env
         self.servers: dict[int, contextlib.ExitStack] = {
             free_port(): contextlib.ExitStack() for _ in range(size)
         }
@@ -41,7 +43,7 @@ class Fleet:
         self._turn = 0
 
     def start(self, port: int) -> None:
-        self.children[port] = self.servers[port].enter_context(uvicorn(port, **self._env))
+        self.children[port] = self.servers[port].enter_context(uvicorn(port, app=self._app, **self.env))
 
     async def probe(self) -> None:
         """What a balancer does: ask each server whether it wants traffic, ten times a second."""

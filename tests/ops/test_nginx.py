@@ -1,42 +1,15 @@
 """Behind nginx, whose upstreams follow readiness as a controller of a fleet would have it."""
 
 import asyncio
-import os
 import signal
 
 import pytest
 
-from tests.ops.fleet import Fleet, fleet
+from tests.ops.balancer import follow, upstream
+from tests.ops.fleet import fleet
 from tests.servers import Nginx
-from tests.servers.processes import tree
 
 pytestmark = pytest.mark.slow
-
-
-def upstream(ports: list[int]) -> str:
-    return "upstream fleet { " + " ".join(f"server 127.0.0.1:{port};" for port in ports) + " keepalive 8; }"
-
-
-def workers(nginx: Nginx) -> set[int]:
-    assert nginx.pid
-    return set(tree(nginx.pid)) - {nginx.pid}
-
-
-async def follow(servers: Fleet, nginx: Nginx) -> None:
-    """Reload nginx with the servers that are ready, each time they change. A reload breaks no request: the
-    workers from before end when they have answered theirs, and then what they knew is sent nothing more."""
-    while True:
-        if servers.ready and servers.ready != servers.routed:
-            known, before = set(servers.ready), workers(nginx)
-            servers.routed |= known
-            nginx.http = upstream(sorted(known))
-            nginx.prepare()
-            assert nginx.pid
-            os.kill(nginx.pid, signal.SIGHUP)
-            while before & workers(nginx):
-                await asyncio.sleep(0.01)
-            servers.routed = known
-        await asyncio.sleep(0.05)
 
 
 async def test_a_rolling_restart_behind_nginx_fails_no_request() -> None:

@@ -3,9 +3,12 @@
 :class:`Assets` knows the files of a folder and gives each a URL with its content's hash. The middleware in
 :mod:`scalekit.cdn.asgi` and :mod:`scalekit.cdn.wsgi` serves them under those URLs, cacheable for ever, and
 points the pages of an unchanged application at them.
+
+:class:`Shield` keeps all but the CDN away from the application.
 """
 
 from scalekit.cdn.assets import Asset, Assets
 from scalekit.cdn.html import HtmlRewriter
+from scalekit.cdn.shield import Shield
 
-__all__ = ["Asset", "Assets", "HtmlRewriter"]
+__all__ = ["Asset", "Assets", "HtmlRewriter", "Shield"]
