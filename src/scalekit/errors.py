@@ -38,7 +38,9 @@
     │   └── UploadFailed                      503; the storage's fault; nothing was stored
     │       └── StorageFull                   507; no room on the disk
     └── AssetError
-        └── AssetNotFound (LookupError)       names the path and where it was looked for
+        ├── AssetNotFound (LookupError)       names the path and where it was looked for
+        ├── PushRefused                       the store of the assets did not take them, or will not show them
+        └── PurgeRefused                      the CDN will not do it, whoever asks how often
 
 Errors carry their facts as attributes; the message names the value, the limit and the cure. Messages
 never contain secrets, tokens, cookies or passwords.
@@ -355,3 +357,22 @@ class AssetNotFound(AssetError, LookupError):
             f"no asset {path!r:.200} in {where}; {hint} (the folder is read once, at start-up: "
             "restart if the file is new)"
         )
+
+
+class PushRefused(AssetError):
+    """Where assets are pushed to did not do what was asked, or holds what it should not.
+
+    What the site shows has not changed: the pointer to the current release is written last.
+    """
+
+
+class PurgeRefused(AssetError):
+    """The CDN refused to purge, and would again: a wrong token, or a service that is not there.
+
+    Attributes:
+        status: the HTTP status of its answer.
+    """
+
+    def __init__(self, message: str, *, status: int) -> None:
+        self.status = status
+        super().__init__(message)
