@@ -1,15 +1,18 @@
-"""The memory that all uploads of a process hold together is bounded, and none of them waits for ever."""
+"""The memory that all uploads of a process hold together is bounded; none of them waits for ever, and no
+quick one for a slow one."""
 
 import asyncio
 import os
 import signal
 import threading
 from collections.abc import AsyncGenerator
+from contextlib import ExitStack
 
 import pytest
 
 from scalekit.errors import ConfigurationError
 from scalekit.storage import MiB
+from scalekit.storage._budget_line import QUICK
 from scalekit.storage.budget import Account, MemoryBudget
 from scalekit.storage.s3 import S3Storage
 from tests.storage.helpers import SourceBroken, broken, eventually, settled, stream
@@ -19,9 +22,31 @@ PART = 5 * MiB
 CHUNK = 64 * 1024
 
 
+def most_of(limit: int, *, part: int, chunks: int) -> int:
+    """What a budget says that is held at most."""
+    return limit + limit // 8 + 2 * part + chunks * CHUNK
+
+
+class Clock:
+    """Seconds that pass when the test says so."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def budget(limit: int, clock: Clock) -> MemoryBudget:
+    """One in which time passes by ``clock``, and who waits looks at it often."""
+    memory = MemoryBudget(limit)
+    memory._now, memory._look_every = clock, 0.005
+    return memory
+
+
 @pytest.mark.parametrize("limit", [MiB, 12 * MiB, 40 * MiB])
 async def test_many_uploads_share_it(stand_in: S3StandIn, limit: int) -> None:
-    """1. Twelve uploads at once hold one budget, and a part beyond it, at most; all of them arrive whole.
+    """1. Twelve uploads at once hold one budget, and two parts beyond it, at most; all of them arrive whole.
 
     Also where the limit is less than one part: then they go one after the other.
     """
@@ -36,7 +61,7 @@ async def test_many_uploads_share_it(stand_in: S3StandIn, limit: int) -> None:
     async with S3Storage("media", part_size=PART, memory=memory, **stand_in.client_kwargs) as storage:
         await asyncio.gather(*(storage.put(f"{number}.bin", watched(11 * MiB)) for number in range(12)))
     assert {size for _, _, _, size in stand_in.objects.values()} == {11 * MiB}
-    assert most <= limit + PART + 12 * CHUNK
+    assert most <= most_of(limit, part=PART, chunks=12)
     assert memory.held == 0
 
 
@@ -54,7 +79,7 @@ async def test_a_stalled_s3(stand_in: S3StandIn) -> None:
         for upload in uploads:
             upload.cancel()
         await asyncio.wait(uploads)
-    assert 12 * MiB < taken <= 12 * MiB + PART + 5 * CHUNK
+    assert 12 * MiB < taken <= most_of(12 * MiB, part=PART, chunks=5)
     assert memory.held == 0
 
 
@@ -93,6 +118,184 @@ async def test_a_slow_client_ahead_of_others() -> None:
         await asyncio.wait(waiting, timeout=20)
         assert order == [0, 1, 2]
     assert memory.held == 0
+
+
+async def test_a_quick_upload_overtakes_slow_ones() -> None:
+    """Beginnings of slow uploads alone have reached the limit, and the one ahead sends nothing any more: a
+    quick upload goes on all the same, part after part.
+    """
+    clock = Clock()
+    memory = budget(8 * MiB, clock)
+    with ExitStack() as held:
+        slow = [held.enter_context(Account(memory)) for _ in range(20)]
+        clock.now += 60
+        for account in slow[:16]:
+            await account.take(MiB // 2)
+        waiting = [asyncio.create_task(account.take(CHUNK)) for account in slow[16:]]
+        await eventually(waiting[0].done)  # it is ahead
+        async with asyncio.timeout(20):
+            for _ in range(3):
+                await _upload(memory, chunks=32)
+        assert [task.done() for task in waiting] == [True, False, False, False]
+        for task in waiting:
+            task.cancel()
+        await asyncio.wait(waiting)
+    assert memory.held == 0
+
+
+async def test_one_that_only_looked_quick() -> None:
+    """Nobody waits longer than a second for one that has just begun, and turns out to be slow."""
+    clock = Clock()
+    memory = budget(8 * MiB, clock)
+    with Account(memory) as full, Account(memory) as ahead, Account(memory) as slow:
+        await full.take(8 * MiB)
+        await ahead.take(CHUNK)
+        await slow.take(CHUNK)  # and nothing more, for now
+        quick = asyncio.create_task(_upload(memory, chunks=32))
+        await asyncio.sleep(0.05)
+        assert not quick.done()
+        clock.now += 1.01
+        async with asyncio.timeout(20):
+            await quick
+        again = asyncio.create_task(slow.take(CHUNK))
+        await _upload(memory, chunks=32)
+        assert not again.done()  # it is known now, and waits for the one ahead
+        ahead.send(CHUNK)
+        ahead.give(CHUNK)
+        async with asyncio.timeout(20):
+            await again
+    assert memory.held == 0
+
+
+async def test_a_quick_one_that_keeps_being_quick_is_not_overtaken() -> None:
+    """However many seconds its part takes, as long as it comes at the pace of quick ones."""
+    clock = Clock()
+    memory = budget(8 * MiB, clock)
+    with Account(memory) as full, Account(memory) as ahead, Account(memory) as steady:
+        await full.take(8 * MiB)
+        await ahead.take(CHUNK)
+        other = None
+        async with asyncio.timeout(20):
+            for _ in range(100):
+                await steady.take(CHUNK)
+                if other is None:
+                    other = asyncio.create_task(_upload(memory, chunks=1))
+                clock.now += CHUNK / QUICK
+                memory._look()
+        assert other is not None
+        assert not other.done()
+        steady.send(100 * CHUNK)
+        steady.give(100 * CHUNK)
+        async with asyncio.timeout(20):
+            await other
+
+
+async def test_slow_ones_by_the_hundred() -> None:
+    """1. One after the other looks quick, leaves something behind, is found out: the limit is passed by what
+    is said, not by what each of them leaves; the one ahead goes on, and so does everybody when it is sent.
+    """
+    clock, limit = Clock(), 8 * MiB
+    memory = budget(limit, clock)
+    part, go_on = 3 * CHUNK, asyncio.Event()
+    with ExitStack() as held:
+        full = held.enter_context(Account(memory))
+        await full.take(limit)
+        ahead = held.enter_context(Account(memory))
+        await ahead.take(CHUNK)
+        waiting = list[asyncio.Task[None]]()
+        for _ in range(100):
+            slow = held.enter_context(Account(memory))
+
+            async def trickle(slow: Account = slow) -> None:
+                await slow.take(CHUNK)
+                await slow.take(CHUNK)
+                await go_on.wait()
+                await slow.take(CHUNK)
+                slow.send(part)
+                slow.give(part)
+
+            waiting.append(asyncio.create_task(trickle()))
+            await asyncio.sleep(0.02)
+            clock.now += 2
+            memory._look()
+        # Each of the hundred holds its first chunk, which nobody can know beforehand.
+        assert memory.held <= most_of(limit, part=part, chunks=101)
+        stuck = asyncio.create_task(_upload(memory, chunks=4))
+        await asyncio.sleep(0.05)
+        assert not stuck.done()  # the eighth is used up: now quick ones wait as well
+        go_on.set()
+        await ahead.take(CHUNK)
+        ahead.send(2 * CHUNK)
+        ahead.give(2 * CHUNK)
+        async with asyncio.timeout(20):
+            await asyncio.gather(stuck, *waiting)
+    assert memory.held == 0
+
+
+async def test_slow_ones_get_on_among_quick_ones() -> None:
+    """Nobody waits for ever: however many quick ones come, who has waited longest goes ahead beside them."""
+    clock = Clock()
+    memory = budget(8 * MiB, clock)
+    with Account(memory) as full:
+        await full.take(8 * MiB)
+        accounts = [Account(memory) for _ in range(10)]
+        clock.now += 60
+        order = list[int]()
+
+        async def trickle(number: int) -> None:
+            with accounts[number] as account:
+                await account.take(1)
+                order.append(number)
+                account.send(1)
+                account.give(1)
+
+        slow = [asyncio.create_task(trickle(number)) for number in range(10)]
+        async with asyncio.timeout(20):
+            while not all(task.done() for task in slow):
+                await asyncio.gather(*(_upload(memory, chunks=3) for _ in range(3)))
+        assert order == list(range(10))
+
+
+async def test_a_slow_client_and_quick_ones(stand_in: S3StandIn) -> None:
+    """1. Through all of an upload: clients that stall in the middle of their parts have filled the budget,
+    and quick ones are stored while those stall.
+    """
+    clock, stalled, go_on = Clock(), list[int](), asyncio.Event()
+    memory = budget(40 * MiB, clock)
+
+    async def slow() -> AsyncGenerator[bytes, None]:
+        for number in range(8 * MiB // CHUNK):
+            if number == 4 * MiB // CHUNK + 1:
+                stalled.append(1)
+                await go_on.wait()
+            yield b"x" * CHUNK
+
+    async def are_found_out() -> bool:
+        clock.now += 2
+        return len(stalled) == 10
+
+    async with S3Storage("media", part_size=PART, memory=memory, **stand_in.client_kwargs) as storage:
+        clients = [asyncio.create_task(storage.put(f"slow-{number}", slow())) for number in range(10)]
+        await eventually(lambda: len(stalled) > 0)
+        await eventually(are_found_out)
+        assert memory.held > memory.limit
+        clock.now += 2
+        quick = [storage.put(f"quick-{number}", stream(11 * MiB, chunk=CHUNK)) for number in range(3)]
+        async with asyncio.timeout(60):
+            assert [stored.size for stored in await asyncio.gather(*quick)] == [11 * MiB] * 3
+        assert not any(client.done() for client in clients)
+        go_on.set()
+        assert {stored.size for stored in await asyncio.gather(*clients)} == {8 * MiB}
+    assert memory.held == 0
+
+
+async def _upload(memory: MemoryBudget, *, chunks: int) -> None:
+    with Account(memory) as account:
+        for _ in range(chunks):
+            await account.take(CHUNK)
+        account.send(chunks * CHUNK)
+        await asyncio.sleep(0)
+        account.give(chunks * CHUNK)
 
 
 async def test_who_is_cancelled_while_it_waits() -> None:
