@@ -8,7 +8,7 @@ from wsgiref.types import WSGIApplication
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 
-from scalekit.cdn import Asset, Assets, HtmlRewriter, Shield
+from scalekit.cdn import Asset, AssetFile, Assets, Entry, HtmlRewriter, Manifest, Shield
 from scalekit.cdn.asgi import AssetFiles, AssetMiddleware, ShieldMiddleware
 from scalekit.cdn.wsgi import AssetFiles as WSGIAssetFiles
 from scalekit.cdn.wsgi import AssetMiddleware as WSGIAssetMiddleware
@@ -18,6 +18,23 @@ from scalekit.types import ASGIApp
 assets = Assets("static", url="/static/", cdn="https://cdn.example.com")
 alone = Assets(Path("static"), max_age=0)
 
+built = Assets.from_manifest("dist/manifest.json", folder="dist", cdn="https://cdn.example.com")
+remote = Assets.from_manifest(Manifest.load(Path("manifest.json")), url="/assets/")
+
+assert_type(built, Assets)
+assert_type(remote.manifest(), Manifest)
+assert_type(Manifest.load("manifest.json", url="/assets/")["logo.png"], Entry)
+assert_type(remote.manifest().files, frozenset[str])
+assert_type(Manifest([]).to_bytes(), bytes)
+
+if (asset := assets.get("logo.png")) is not None:
+    assert_type(asset.integrity, str | None)
+    assert_type(asset.rendered_digest, str | None)
+    if isinstance(asset, AssetFile):
+        assert_type(asset.path, Path)
+        assert_type(asset.rendered_digest, str)
+
+assert_type(assets.folder, Path | None)
 assert_type(assets.url("logo.png"), str)
 assert_type(assets.get("logo.png"), Asset | None)
 assert_type(assets.cdn, str | None)

@@ -85,7 +85,7 @@ def url(value: str, assets: Assets, base: str, verbatim: bool = False) -> str:
     if not head or parts.netloc != "testserver" or not parts.path.startswith(assets.prefix):
         return value
     asset = assets.get(unquote(parts.path)[len(assets.prefix) :])
-    if asset is None or (verbatim and asset.rendered is not None):
+    if asset is None or (verbatim and not asset.verbatim):
         return value
     return assets.url(asset.name) + clean[len(head) :]
 

@@ -7,8 +7,10 @@ points the pages of an unchanged application at them.
 :class:`Shield` keeps all but the CDN away from the application.
 """
 
-from scalekit.cdn.assets import Asset, Assets
+from scalekit.cdn._asset import Asset, AssetFile
+from scalekit.cdn.assets import Assets
 from scalekit.cdn.html import HtmlRewriter
+from scalekit.cdn.manifest import Entry, Manifest
 from scalekit.cdn.shield import Shield
 
-__all__ = ["Asset", "Assets", "HtmlRewriter", "Shield"]
+__all__ = ["Asset", "AssetFile", "Assets", "Entry", "HtmlRewriter", "Manifest", "Shield"]

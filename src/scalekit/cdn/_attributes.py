@@ -20,9 +20,10 @@ import re
 from collections.abc import Iterator
 
 from scalekit.cdn import _entities, srcset
+from scalekit.cdn._asset import Asset
 from scalekit.cdn._syntax import ATTRIBUTE
 from scalekit.cdn._urls import Base
-from scalekit.cdn.assets import Asset, Assets
+from scalekit.cdn.assets import Assets
 
 _LISTS = frozenset({b"srcset", b"imagesrcset"})
 _CONDITIONS = frozenset({b"crossorigin", b"integrity", b"rel", b"type"})
@@ -166,7 +167,7 @@ class AttributeRewriter:
         if found is None or not found[0].startswith(self._assets.prefix):
             return None
         asset = self._asset(found[0][len(self._assets.prefix) :])
-        if asset is None or (verbatim and asset.rendered is not None):
+        if asset is None or (verbatim and not asset.verbatim):
             return None
         return self._assets.url(asset.name) + found[1]
 

@@ -11,7 +11,8 @@ from anyio import move_on_after, to_thread
 from scalekit.cdn import serve
 from scalekit.cdn._asgi_pages import PATHSEND, Exchange
 from scalekit.cdn._asgi_shield import ShieldMiddleware as ShieldMiddleware
-from scalekit.cdn.assets import Asset, Assets, check_assets
+from scalekit.cdn._asset import AssetFile
+from scalekit.cdn.assets import Assets, check_assets
 from scalekit.types import ASGIApp, Receive, Scope, Send
 
 CHUNK = 256 * 1024
@@ -73,7 +74,7 @@ class AssetFiles:
 
 
 async def _send_asset(
-    assets: Assets, asset: Asset | None, hashed: bool, scope: Scope, receive: Receive, send: Send
+    assets: Assets, asset: AssetFile | None, hashed: bool, scope: Scope, receive: Receive, send: Send
 ) -> None:
     headers = list(scope["headers"])
     request = serve.Request(asset, hashed, max_age=assets.max_age, method=scope["method"], headers=headers)

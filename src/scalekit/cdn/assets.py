@@ -5,73 +5,25 @@ that has the same files has the same URLs, entity tags and bytes.
 """
 
 import hashlib
-import logging
-import os
 import re
-from base64 import b64encode
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from copy import copy
-from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 from threading import Lock
 from urllib.parse import quote, urlsplit
 
 from scalekit._options import check_kind
-from scalekit.cdn import _scan
-from scalekit.cdn._media import content_type
-from scalekit.cdn.fingerprint import hashed_name, style_sheets
+from scalekit.cdn import _folder, _listed
+from scalekit.cdn._asset import Asset
+from scalekit.cdn._listed import entry_of
+from scalekit.cdn.manifest import Manifest
 from scalekit.errors import AssetNotFound, ConfigurationError
 
 _PREFIX = re.compile(r"/(?:[A-Za-z0-9._~-]+/)*")
 _CDN = re.compile(r"[A-Za-z0-9._~:/\[\]%-]+")
 _VIEWS = 64
-_log = logging.getLogger("scalekit.cdn")
-
-Stamp = tuple[int, int, int]
-
-
-def stamp(status: os.stat_result) -> Stamp:
-    """What is another after any change to a file, or when another file has taken its place.
-
-    Tools that unpack or copy set the content's time, but nobody sets the time of the inode's last change. Its
-    number is no part of this, for some network and user-space file systems give another each time.
-    """
-    return status.st_size, status.st_mtime_ns, status.st_ctime_ns
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Asset:
-    """One file.
-
-    Args:
-        name: its path below the folder, such as ``"css/site.css"``.
-        hashed_name: the name with its content hash, such as ``"css/site.3f2a9c01b4d5.css"``.
-        content_type: for the ``Content-Type`` header.
-        digest: SHA-256 of the file, in hex.
-        path: the file.
-        size: its length in bytes when it was hashed.
-        stamp: what :func:`stamp` said then, to notice on this machine that it has changed since.
-        rendered: what is served under the hashed name when that is not the file: a style sheet that refers
-            to hashed names.
-        rendered_digest: SHA-256 of what is served under the hashed name.
-    """
-
-    name: str
-    hashed_name: str
-    content_type: str
-    digest: str
-    path: Path
-    size: int
-    stamp: Stamp
-    rendered: bytes | None
-    rendered_digest: str
-
-    @property
-    def integrity(self) -> str:
-        """What an ``integrity`` attribute says of the bytes under the hashed name (Subresource Integrity)."""
-        return "sha256-" + b64encode(bytes.fromhex(self.rendered_digest)).decode()
 
 
 class Assets:
@@ -95,19 +47,62 @@ class Assets:
     def __init__(
         self, folder: str | Path, *, url: str = "/static/", cdn: str | None = None, max_age: int = 60
     ) -> None:
+        self._begin(url, cdn, max_age)
+        self.folder: Path | None = Path(folder)
+        self._take(_folder.read(self.folder, prefix=url), where=str(self.folder))
+
+    @classmethod
+    def from_manifest(
+        cls,
+        manifest: str | Path | Manifest,
+        *,
+        folder: str | Path | None = None,
+        url: str = "/static/",
+        cdn: str | None = None,
+        max_age: int = 60,
+    ) -> "Assets":
+        """The assets that a manifest names: that of ``scalekit assets build``, Vite's, webpack's or Django's.
+
+        >>> Assets.from_manifest("dist/manifest.json", folder="dist", cdn="https://cdn.example.com")
+        >>> Assets.from_manifest("dist/.vite/manifest.json", folder="dist").url("src/main.js")
+        '/static/assets/main-BRBmoGS9.js'
+
+        Args:
+            manifest: the file, or a :class:`Manifest` that was read already.
+            folder: where the hashed files are; without it (the default) only the CDN has them, and requests
+                for them are the application's.
+            url: as for a folder; webpack's ``publicPath``.
+            cdn: as for a folder.
+            max_age: as for a folder.
+
+        Raises:
+            ConfigurationError: ``url``, ``cdn``, the manifest or a file that it names is not usable.
+        """
+        self = cls.__new__(cls)
+        self._begin(url, cdn, max_age)
+        if not isinstance(manifest, Manifest):
+            manifest = Manifest.load(manifest, url=url)
+        self.folder = None if folder is None else Path(folder)
+        self._take(_listed.read(manifest, self.folder), where=manifest.source)
+        return self
+
+    def _begin(self, url: str, cdn: str | None, max_age: int) -> None:
         if not _PREFIX.fullmatch(url):
             raise ConfigurationError(
                 f"url={url!r} is not a path such as '/static/': it begins and ends with '/', with letters, "
                 "digits, '-', '.', '_' and '~' between; the address of a CDN goes into cdn="
             )
-        self.folder = Path(folder)
         self.prefix = url
         self.max_age = max_age
         self.counts = Counts()
-        self._assets = {asset.name: asset for asset in self._read()}
+        self.cdn = None if cdn is None else _check_cdn(cdn)
+
+    def _take(self, found: Iterable[Asset], *, where: str) -> None:
+        self._where = where
+        self._assets = {asset.name: asset for asset in found}
         self._hashed = {asset.hashed_name: asset for asset in self._assets.values()}
         self._views: dict[str | None, Assets] = {}
-        self._point(None if cdn is None else _check_cdn(cdn))
+        self._point(self.cdn)
 
     def _point(self, cdn: str | None) -> None:
         self.cdn = cdn
@@ -152,7 +147,7 @@ class Assets:
             return self._urls[name]
         except KeyError:
             close = get_close_matches(str(name), self._urls, 1)
-            raise AssetNotFound(name, where=str(self.folder), close=close[0] if close else None) from None
+            raise AssetNotFound(name, where=self._where, close=close[0] if close else None) from None
 
     def get(self, name: str) -> Asset | None:
         """The asset called ``name``, or ``None``."""
@@ -161,6 +156,10 @@ class Assets:
     def get_hashed(self, name: str) -> Asset | None:
         """The asset whose *hashed* name is ``name``, or ``None``."""
         return self._hashed.get(name)
+
+    def manifest(self) -> Manifest:
+        """What :meth:`from_manifest` needs to make the same of the hashed files, wherever they are then."""
+        return Manifest(map(entry_of, self), source=self._where)
 
     def __iter__(self) -> Iterator[Asset]:
         return iter(self._assets.values())
@@ -172,42 +171,13 @@ class Assets:
         return name in self._assets
 
     def __repr__(self) -> str:
-        return f"<Assets {str(self.folder)!r}: {len(self)} files, url={self.prefix!r}, cdn={self.cdn!r}>"
-
-    def _read(self) -> Iterator[Asset]:
-        found = _scan.files(self.folder)
-        stats = {name: path.stat() for name, path in found.items()}
-        sheets = {name: path.read_bytes() for name, path in found.items() if name.lower().endswith(".css")}
-        digests = {name: _digest(path, sheets.get(name)) for name, path in found.items()}
-        names = {name: hashed_name(name, digests[name]) for name in found if name not in sheets}
-        rendered = style_sheets(sheets, names, prefix=self.prefix)
-        for name, path in found.items():
-            hashed, body = rendered.get(name) or (names[name], None)
-            changed = body is not None and body != sheets[name]
-            yield Asset(
-                name=name,
-                hashed_name=hashed,
-                content_type=content_type(name),
-                digest=digests[name],
-                path=path,
-                size=stats[name].st_size,
-                stamp=stamp(stats[name]),
-                rendered=body if changed else None,
-                rendered_digest=hashlib.sha256(body).hexdigest() if body is not None else digests[name],
-            )
+        return f"<Assets {self._where}: {len(self)} files, url={self.prefix!r}, cdn={self.cdn!r}>"
 
 
 def check_assets(assets: Assets) -> Assets:
     """What a middleware was given, if it is that."""
     check_kind(assets, Assets, option="assets=", wanted="the files of a folder, such as Assets('static')")
     return assets
-
-
-def _digest(path: Path, content: bytes | None) -> str:
-    if content is not None:
-        return hashlib.sha256(content).hexdigest()
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _check_cdn(cdn: str) -> str:

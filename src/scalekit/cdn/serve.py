@@ -22,7 +22,8 @@ from stat import S_ISREG
 from typing import BinaryIO
 
 from scalekit._http import get, matches_etag
-from scalekit.cdn.assets import Asset, Assets, stamp
+from scalekit.cdn._asset import AssetFile, stamp
+from scalekit.cdn.assets import Assets
 from scalekit.cdn.fingerprint import plain_name
 from scalekit.types import Headers
 
@@ -52,23 +53,26 @@ class Answer:
     status: int
     headers: Headers
     body: bytes = b""
-    asset: Asset | None = None
+    asset: AssetFile | None = None
     start: int = 0
     stop: int = 0
 
 
-def find(assets: Assets, path: str) -> tuple[Asset | None, bool] | None:
+def find(assets: Assets, path: str) -> tuple[AssetFile | None, bool] | None:
     """The asset that a request path means, and whether by its hashed name.
 
-    ``(None, True)`` is an asset's name with another hash; ``None`` a path that is no asset's.
+    ``(None, True)`` is an asset's name with another hash; ``None`` a path that is no asset's, or that of one
+    whose file is only with the CDN.
     """
-    if not path.startswith(assets.prefix):
+    if assets.folder is None or not path.startswith(assets.prefix):
         return None
     name = path[len(assets.prefix) :]
     if asset := assets.get(name):
-        return asset, False
+        assert isinstance(asset, AssetFile)  # there is a folder
+        return asset, asset.immutable and asset.hashed_name == name
     if asset := assets.get_hashed(name):
-        return asset, True
+        assert isinstance(asset, AssetFile)
+        return asset, asset.immutable
     return (None, True) if plain_name(name) in assets else None
 
 
@@ -89,7 +93,7 @@ class Request:
         headers: the request's headers.
     """
 
-    asset: Asset | None
+    asset: AssetFile | None
     hashed: bool
     _: KW_ONLY
     max_age: int
@@ -132,7 +136,7 @@ class Request:
             return answer, None
         return answer, file
 
-    def _as_changed(self, asset: Asset, status: os.stat_result) -> Answer:
+    def _as_changed(self, asset: AssetFile, status: os.stat_result) -> Answer:
         if not S_ISREG(status.st_mode) or os.path.realpath(asset.path) != str(asset.path):
             return not_found()
         headers: Headers = [
@@ -143,7 +147,7 @@ class Request:
         body_of = None if self.method == "HEAD" else asset
         return Answer(status=200, headers=headers + _EVERYWHERE, asset=body_of, stop=status.st_size)
 
-    def _as_hashed(self, asset: Asset) -> Answer:
+    def _as_hashed(self, asset: AssetFile) -> Answer:
         body = asset.rendered if self.hashed and asset.rendered is not None else None
         size = asset.size if body is None else len(body)
         etag = b'"%b"' % (asset.rendered_digest if self.hashed else asset.digest)[:32].encode()

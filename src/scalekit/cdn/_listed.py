@@ -1,0 +1,110 @@
+"""From a manifest to assets, and back.
+
+Rules:
+
+* With a folder, every file that the manifest names is there, inside of the folder, and as long as the
+  manifest says: a server does not start with half of a release.
+* A digest that our own manifest says is believed: what checks every byte is the build. Another tool's may
+  have been computed before the last change to a file, so it is computed again.
+* Without a folder nothing is looked for: the files are with the CDN.
+"""
+
+import hashlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from stat import S_ISLNK, S_ISREG
+
+from scalekit.cdn._asset import Asset, AssetFile, stamp
+from scalekit.cdn.manifest import Entry, Manifest
+from scalekit.errors import ConfigurationError
+
+
+def read(manifest: Manifest, folder: Path | None) -> Iterator[Asset]:
+    """An asset for each entry: an :class:`AssetFile` where there is a ``folder``.
+
+    Raises:
+        ConfigurationError: there is no such folder, or a file is not there or not what the manifest says.
+    """
+    if folder is None:
+        for entry in manifest.values():
+            yield _asset(entry)
+        return
+    try:
+        top = folder.resolve(strict=True)
+    except OSError as error:
+        raise ConfigurationError(f"asset folder {str(folder)!r} cannot be read: {error.strerror}") from error
+    parents: dict[Path, Path] = {}
+    for entry in manifest.values():
+        path = top / entry.hashed_name
+        parent = parents.get(path.parent)
+        if parent is None:
+            parent = parents[path.parent] = Path(os.path.realpath(path.parent))
+        yield _file(entry, parent / path.name, top, manifest.source)
+
+
+def entry_of(asset: Asset) -> Entry:
+    """What a manifest says of ``asset``; its file is the one to serve under the hashed name."""
+    size = None
+    if isinstance(asset, AssetFile):
+        size = asset.size if asset.rendered is None else len(asset.rendered)
+    return Entry(
+        name=asset.name,
+        hashed_name=asset.hashed_name,
+        content_type=asset.content_type,
+        digest=asset.rendered_digest,
+        size=size,
+        immutable=asset.immutable,
+        verbatim=asset.verbatim,
+        encodings=asset.encodings,
+    )
+
+
+def _asset(entry: Entry) -> Asset:
+    return Asset(
+        name=entry.name,
+        hashed_name=entry.hashed_name,
+        content_type=entry.content_type,
+        rendered_digest=entry.digest,
+        immutable=entry.immutable,
+        verbatim=entry.verbatim,
+        encodings=entry.encodings,
+    )
+
+
+def _file(entry: Entry, path: Path, top: Path, source: str) -> AssetFile:
+    try:
+        status = os.lstat(path)
+        if S_ISLNK(status.st_mode):
+            path = path.resolve(strict=True)
+            status = os.lstat(path)
+    except OSError as error:
+        raise _fault(entry, source, f"cannot be read in {str(top)!r}: {error.strerror}") from error
+    if not path.is_relative_to(top) or not S_ISREG(status.st_mode):
+        raise _fault(entry, source, f"is no file inside of {str(top)!r}")
+    if entry.size is not None and entry.size != status.st_size:
+        raise _fault(entry, source, f"has {status.st_size} bytes in {str(top)!r}, not {entry.size}")
+    digest = entry.digest
+    if digest is None or entry.size is None:
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return AssetFile(
+        name=entry.name,
+        hashed_name=entry.hashed_name,
+        content_type=entry.content_type,
+        rendered_digest=digest,
+        immutable=entry.immutable,
+        verbatim=entry.verbatim,
+        encodings=entry.encodings,
+        digest=digest,
+        path=path,
+        size=status.st_size,
+        stamp=stamp(status),
+    )
+
+
+def _fault(entry: Entry, source: str, what: str) -> ConfigurationError:
+    return ConfigurationError(
+        f"asset manifest {source}: the file {entry.hashed_name!r:.200} of entry {entry.name!r:.200} {what}; "
+        "build the assets again, or give the folder that was built with this manifest"
+    )
