@@ -18,6 +18,7 @@ from tests.conftest import missing
 from tests.servers import ServerMissing, processes, wait_until
 
 playwright = pytest.importorskip("playwright.sync_api")
+playwright.expect.set_options(timeout=60_000)  # milliseconds; by itself it is patient for five seconds
 
 ROOT = Path(__file__).parents[2]
 ARTIFACTS = ROOT / "test-artifacts"

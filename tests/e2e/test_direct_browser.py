@@ -11,10 +11,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 
 from scalekit.storage import MiB
+from tests import plain
 from tests.ops.child import ROOT, child, wait_until
 from tests.servers.ports import free_port
 
@@ -28,13 +28,6 @@ def photo(folder: Path, name: str, size: int) -> Path:
     path = folder / name
     path.write_bytes(PNG + random.Random(name).randbytes(size - len(PNG)))
     return path
-
-
-def answers(url: str) -> bool:
-    try:
-        return httpx.get(url).status_code == 200
-    except httpx.TransportError:
-        return False
 
 
 @contextmanager
@@ -59,7 +52,7 @@ def running(s3_server: Any, bucket: str, change: Callable[[dict[str, Any]], obje
     change(rules["CORSRules"][0])
     boto3.client("s3", **options).put_bucket_cors(Bucket=bucket, CORSConfiguration=rules)
     with child("-m", "examples.storage_direct", env=env):
-        wait_until(lambda: answers(url), "the example")
+        wait_until(lambda: plain.answers(url), "the example")
         yield url
 
 

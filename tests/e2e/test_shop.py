@@ -57,7 +57,7 @@ def test_the_server_that_answered_is_killed(
     visitor.order()
     visitor.close()
     room.locator("#start-server").click()
-    expect(room.locator('#servers > li[data-state="ready"]')).to_have_count(3, timeout=20_000)
+    expect(room.locator('#servers > li[data-state="ready"]')).to_have_count(3)
 
 
 def test_every_button(browser: Browser, shop: Demo, room: Page, artifacts: Path) -> None:
@@ -78,10 +78,12 @@ def test_every_button(browser: Browser, shop: Demo, room: Page, artifacts: Path)
         row.get_by_role("button", name=button).click()
         walk()
         if state == "primary":
-            expect(row).to_have_attribute("data-role", "primary", timeout=20_000)
-            expect(room.locator('#databases [data-state="switching"]')).to_have_count(0, timeout=20_000)
+            expect(row).to_have_attribute("data-role", "primary")
+            expect(room.locator('#databases [data-state="switching"]')).to_have_count(0)
+        elif state == "gone":  # its row is taken away after a while, maybe before this is looked at
+            expect(room.locator(f'[data-server="{target}"]:not([data-state="gone"])')).to_have_count(0)
         else:
-            expect(row).to_have_attribute("data-state", state, timeout=20_000)
+            expect(row).to_have_attribute("data-state", state)
 
     ready = room.locator('#servers > li[data-state="ready"]')
     names = ready.evaluate_all("rows => rows.map(row => row.dataset.server)")
@@ -96,7 +98,7 @@ def test_every_button(browser: Browser, shop: Demo, room: Page, artifacts: Path)
     press("Start", "db-3", "running")
     room.locator("#start-server").click()
     walk()
-    expect(room.locator('[data-do="burst"][data-target="breeze"]')).to_be_enabled(timeout=40_000)
+    expect(room.locator('[data-do="burst"][data-target="breeze"]')).to_be_enabled()
     for name in ("failed", "logged out", "basket changed", "order missing"):
         assert room.locator(f'[data-check="{name}"] b').inner_text() == "0", name
     said = shop.log.read_text()
@@ -137,10 +139,10 @@ def test_all_servers_gone(browser: Browser, shop: Demo, room: Page, artifacts: P
     assert missed == []
     expect(room.get_by_text("No server is left.")).to_be_visible()
     room.locator("#no-servers").get_by_role("button", name="Start a server").click()
-    form.get_by_role("link", name="Back to where you were").click(timeout=30_000)
+    form.get_by_role("link", name="Back to where you were").click(timeout=60_000)
     form.get_by_role("heading", name="Where shall we send it?").wait_for()
     form.close()
-    visitor.page.get_by_role("heading", name="Your basket").wait_for(timeout=30_000)
+    visitor.page.get_by_role("heading", name="Your basket").wait_for(timeout=60_000)
     visitor.failures.clear()
     visitor.check()
     visitor.close()
@@ -184,7 +186,7 @@ def test_single(browser: Browser, tmp_path: Path, artifacts: Path) -> None:
         assert processes.tree(running.process.pid) == [running.process.pid]
         running.end(signal.SIGINT)
         # What is shown is old now, and says so.
-        expect(room.locator("#live")).to_have_text("offline", timeout=10_000)
+        expect(room.locator("#live")).to_have_text("offline")
         expect(room.locator("body.stale")).to_have_count(1)
         assert room.locator("button[data-do]:enabled").count() == 0
         room.screenshot(path=artifacts / "control-room-offline.png", full_page=True)

@@ -5,21 +5,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 
+from tests import plain
 from tests.ops.child import child, wait_until
 from tests.servers.node import npm_package
 from tests.servers.ports import free_port
 
 FILM = b"\x1a\x45\xdf\xa3" + bytes(20) + b"webm" + os.urandom(3_000_000)
-
-
-def answers(url: str) -> bool:
-    try:
-        return httpx.get(url).status_code == 200
-    except httpx.TransportError:
-        return False
 
 
 @pytest.fixture
@@ -29,7 +22,7 @@ def site(tmp_path: Path) -> Iterator[str]:
     environment = {**os.environ, "WHERE": str(tmp_path), "TUS": str(client)}
     with child("-m", "uvicorn", "tests.e2e.tus_page:app", "--port", str(port), env=environment):
         url = f"http://127.0.0.1:{port}/"
-        wait_until(lambda: answers(url), "the page")
+        wait_until(lambda: plain.answers(url), "the page")
         yield url
 
 

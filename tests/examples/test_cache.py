@@ -3,21 +3,14 @@
 import os
 from pathlib import Path
 
-import httpx
 import pytest
 
+from tests import plain
 from tests.ops.child import child, wait_until
 from tests.servers import RedisServer
 from tests.servers.ports import free_port
 
 pytestmark = pytest.mark.slow
-
-
-def answers(url: str) -> bool:
-    try:
-        return httpx.get(url).status_code == 200
-    except httpx.TransportError:
-        return False
 
 
 @pytest.mark.parametrize("framework", ["fastapi", "flask"])
@@ -30,26 +23,26 @@ def test_two_servers_agree(framework: str, tmp_path: Path) -> None:
         env = {**os.environ, "REDIS_URL": redis.url, "DATABASE_URL": f"{scheme}:///{tmp_path}/products.db"}
         module = ("tests.patience", f"examples.cache_{framework}")  # what it computes is counted
         with child("-m", *module, env=env | {"PORT": str(ports[0])}):
-            wait_until(lambda: answers(f"{one}/stats"), "the first is up")
+            wait_until(lambda: plain.answers(f"{one}/stats"), "the first is up")
             with child("-m", *module, env=env | {"PORT": str(ports[1])}):
-                wait_until(lambda: answers(f"{two}/stats"), "the second is up")
-                assert httpx.get(f"{one}/products/books").json() == []
-                assert httpx.get(f"{two}/products/books").json() == []
+                wait_until(lambda: plain.answers(f"{two}/stats"), "the second is up")
+                assert plain.get(f"{one}/products/books").json() == []
+                assert plain.get(f"{two}/products/books").json() == []
                 for number in range(1, 4):
                     names = [f"book-{each}" for each in range(1, number + 1)]
-                    assert httpx.post(f"{one}/products/books/book-{number}").is_success
+                    assert plain.post(f"{one}/products/books/book-{number}").is_success
                     for url in (two, one, two):
-                        shown = httpx.get(f"{url}/products/books").json()
+                        shown = plain.get(f"{url}/products/books").json()
                         assert [row["name"] for row in shown] == names
                 shop = {"host": "shop"}  # as behind one load balancer: a page is its host's
-                pages = [httpx.get(f"{url}/pages/books", headers=shop) for url in (one, two)]
+                pages = [plain.get(f"{url}/pages/books", headers=shop) for url in (one, two)]
                 assert pages[0].text == pages[1].text
                 assert pages[0].headers["etag"] == pages[1].headers["etag"]
                 known = shop | {"if-none-match": pages[0].headers["etag"]}
-                assert httpx.get(f"{two}/pages/books", headers=known).status_code == 304
-                stats = [httpx.get(f"{url}/stats").json() for url in (one, two)]
+                assert plain.get(f"{two}/pages/books", headers=known).status_code == 304
+                stats = [plain.get(f"{url}/stats").json() for url in (one, two)]
                 # Four lists, and a page, which has asked for one of them once more.
                 assert sum(each["computes"] for each in stats) == 5
                 assert sum(each["hits"] for each in stats) == 10
-                assert httpx.post(f"{two}/products/books/book-4").is_success
-                assert "book-4" in httpx.get(f"{one}/pages/books", headers=known).text
+                assert plain.post(f"{two}/products/books/book-4").is_success
+                assert "book-4" in plain.get(f"{one}/pages/books", headers=known).text

@@ -4,9 +4,9 @@ import os
 import secrets
 from pathlib import Path
 
-import httpx
 import pytest
 
+from tests import plain
 from tests.conftest import Database
 from tests.ops.child import child, wait_until
 from tests.servers.ports import free_port
@@ -15,13 +15,6 @@ pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[2]
 FRAMEWORKS = ("fastapi", "starlette", "flask")
-
-
-def answers(url: str) -> bool:
-    try:
-        return httpx.get(url).status_code == 200
-    except httpx.TransportError:
-        return False
 
 
 @pytest.mark.parametrize(
@@ -48,8 +41,8 @@ def test_what_is_written_is_read(
         env["REPLICA_URLS"] = " ".join(database.replica_urls(driver))
     url = f"http://127.0.0.1:{port}"
     page = url if framework == "starlette" else f"{url}/notes"
-    with child("-m", f"examples.database_{framework}", env=env), httpx.Client(timeout=20) as browser:
-        wait_until(lambda: answers(page), "up")
+    with child("-m", f"examples.database_{framework}", env=env), plain.Client() as browser:
+        wait_until(lambda: plain.answers(page), "up")
         for number in range(1, 6):
             text = f"note-{number}"
             if framework == "starlette":

@@ -6,6 +6,7 @@ import signal
 import httpx
 import pytest
 
+from tests import plain
 from tests.ops.child import child, wait_until
 from tests.servers.ports import free_port
 
@@ -21,17 +22,17 @@ def test_it_serves_drains_and_ends(framework: str) -> None:
 
     def status() -> str:
         try:
-            return str(httpx.get(f"{url}/health/ready").json()["status"])
+            return str(plain.get(f"{url}/health/ready").json()["status"])
         except httpx.TransportError:
             return "down"
 
     with child("-m", f"examples.ops_{framework}", env=env) as server:
         wait_until(lambda: status() == "ready", "ready")
-        assert httpx.get(f"{url}/health/ready").json()["checks"]["redis"]["ok"] is False
-        assert httpx.get(url).json() == {"server": server.process.pid}
+        assert plain.get(f"{url}/health/ready").json()["checks"]["redis"]["ok"] is False
+        assert plain.get(url).json() == {"server": server.process.pid}
         server.send(signal.SIGTERM)
         wait_until(lambda: status() == "draining", "draining")
-        assert httpx.get(url).status_code == 200
+        assert plain.get(url).status_code == 200
         server.process.wait(60)
         assert server.process.returncode == -signal.SIGTERM
 
@@ -41,15 +42,8 @@ def test_a_stream_says_goodbye() -> None:
     port = free_port()
     env = {**os.environ, "PORT": str(port), "DRAIN_DELAY": "60"}
     with child("-m", "examples.ops_fastapi", env=env) as server:
-
-        def up() -> bool:
-            try:
-                return httpx.get(f"http://127.0.0.1:{port}/").status_code == 200
-            except httpx.TransportError:
-                return False
-
-        wait_until(up, "up")
-        with httpx.stream("GET", f"http://127.0.0.1:{port}/events", timeout=30) as response:
+        wait_until(lambda: plain.answers(f"http://127.0.0.1:{port}/"), "up")
+        with plain.stream("GET", f"http://127.0.0.1:{port}/events") as response:
             lines = response.iter_lines()
             assert next(lines) == f"data: hello from {server.process.pid}"
             server.send(signal.SIGTERM)

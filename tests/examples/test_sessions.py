@@ -2,20 +2,13 @@
 
 import os
 
-import httpx
 import pytest
 
+from tests import plain
 from tests.ops.child import child, wait_until
 from tests.servers.ports import free_port
 
 pytestmark = pytest.mark.slow
-
-
-def answers(url: str) -> bool:
-    try:
-        return httpx.get(url).status_code == 200
-    except httpx.TransportError:
-        return False
 
 
 @pytest.mark.parametrize("framework", ["fastapi", "starlette", "flask", "django", "wsgi", "asgi"])
@@ -28,17 +21,17 @@ def test_two_servers_share_their_visitors(framework: str, redis_url: str) -> Non
     with (
         child("-m", module, env=env | {"PORT": str(ports[0])}),
         child("-m", module, env=env | {"PORT": str(ports[1])}),
-        httpx.Client() as visitor,
+        plain.Client() as visitor,
     ):
-        wait_until(lambda: answers(one), "the first is up")
-        wait_until(lambda: answers(two), "the second is up")
+        wait_until(lambda: plain.answers(one), "the first is up")
+        wait_until(lambda: plain.answers(two), "the second is up")
         assert visitor.post(f"{one}/cart/tea").json() == ["tea"]
         assert visitor.post(f"{two}/cart/cup").json() == ["tea", "cup"]
         before = dict(visitor.cookies)
         assert visitor.post(f"{one}/login/ada").is_success
         assert dict(visitor.cookies) != before
         assert visitor.get(f"{two}/").json() == {"user": "ada", "cart": ["tea", "cup"]}
-        assert httpx.get(f"{two}/").json() == {"user": None, "cart": []}
+        assert plain.get(f"{two}/").json() == {"user": None, "cart": []}
         assert visitor.post(f"{two}/logout").is_success
         assert visitor.get(f"{one}/").json() == {"user": None, "cart": []}
-        assert httpx.get(f"{one}/", cookies=before).json() == {"user": None, "cart": []}
+        assert plain.get(f"{one}/", cookies=before).json() == {"user": None, "cart": []}

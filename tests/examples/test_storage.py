@@ -4,21 +4,14 @@ import os
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 
+from tests import plain
 from tests.ops.child import child, wait_until
 from tests.servers.ports import free_port
 from tests.storage.helpers import PNG
 
 pytestmark = pytest.mark.slow
-
-
-def answers(url: str) -> bool:
-    try:
-        return httpx.get(f"{url}/photos").status_code == 200
-    except httpx.TransportError:
-        return False
 
 
 def _environment(where: str, request: pytest.FixtureRequest, tmp_path: Path) -> dict[str, str]:
@@ -53,16 +46,16 @@ def test_two_servers_share_uploads(
         child("-m", module, env=env | {"PORT": str(ports[0])}),
         child("-m", module, env=env | {"PORT": str(ports[1])}),
     ):
-        wait_until(lambda: answers(one), "the first is up")
-        wait_until(lambda: answers(two), "the second is up")
-        taken = httpx.post(f"{one}/photos", **photo)
+        wait_until(lambda: plain.answers(f"{one}/photos"), "the first is up")
+        wait_until(lambda: plain.answers(f"{two}/photos"), "the second is up")
+        taken = plain.post(f"{one}/photos", **photo)
         assert taken.is_success, taken.text
         url = taken.json()[0] if framework == "starlette" else taken.json()["url"]
-        shown = httpx.get(url if url.startswith("http") else two + url)
+        shown = plain.get(url if url.startswith("http") else two + url)
         assert (shown.status_code, shown.content) == (200, PNG)
         assert shown.headers["content-type"] == "image/png"
-        assert httpx.post(f"{one}/photos", **page).status_code == 415
-        assert len(httpx.get(f"{two}/photos").json()) == 1
+        assert plain.post(f"{one}/photos", **page).status_code == 415
+        assert len(plain.get(f"{two}/photos").json()) == 1
 
 
 def test_tickets_and_resuming(request: pytest.FixtureRequest, tmp_path: Path) -> None:
@@ -75,16 +68,16 @@ def test_tickets_and_resuming(request: pytest.FixtureRequest, tmp_path: Path) ->
         child("-m", "examples.storage_fastapi", env=env | {"PORT": str(ports[0])}),
         child("-m", "examples.storage_fastapi", env=env | {"PORT": str(ports[1])}),
     ):
-        wait_until(lambda: answers(one), "the first is up")
-        wait_until(lambda: answers(two), "the second is up")
-        ticket = httpx.post(f"{one}/tickets").json()
-        sent = httpx.post(ticket["url"], data=ticket["fields"], files={"file": ("a.png", PNG, "image/png")})
+        wait_until(lambda: plain.answers(f"{one}/photos"), "the first is up")
+        wait_until(lambda: plain.answers(f"{two}/photos"), "the second is up")
+        ticket = plain.post(f"{one}/tickets").json()
+        sent = plain.post(ticket["url"], data=ticket["fields"], files={"file": ("a.png", PNG, "image/png")})
         assert sent.status_code == 201
-        assert httpx.get(f"{two}/photos").json() == [ticket["key"]]
-        created = httpx.post(
+        assert plain.get(f"{two}/photos").json() == [ticket["key"]]
+        created = plain.post(
             f"{one}/uploads/", headers=tus | {"upload-length": str(len(PNG))}, content=PNG[:50]
         )
         path = created.headers["location"]
-        done = httpx.patch(two + path, headers=tus | {"upload-offset": "50"}, content=PNG[50:])
+        done = plain.patch(two + path, headers=tus | {"upload-offset": "50"}, content=PNG[50:])
         assert done.status_code == 204
-        assert len(httpx.get(f"{one}/photos").json()) == 2
+        assert len(plain.get(f"{one}/photos").json()) == 2

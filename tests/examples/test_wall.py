@@ -4,21 +4,14 @@ import os
 import re
 import secrets
 
-import httpx
 import pytest
 
+from tests import plain
 from tests.ops.child import child, wait_until
 from tests.servers.ports import free_port
 from tests.storage.helpers import PNG
 
 pytestmark = pytest.mark.slow
-
-
-def ready(url: str) -> bool:
-    try:
-        return httpx.get(f"{url}/health/ready").status_code == 200
-    except httpx.TransportError:
-        return False
 
 
 def test_two_servers_are_one_wall(request: pytest.FixtureRequest) -> None:
@@ -44,10 +37,10 @@ def test_two_servers_are_one_wall(request: pytest.FixtureRequest) -> None:
     with (
         child("-m", "uvicorn", "examples.wall:app", "--port", str(ports[0]), env=env),
         child("-m", "uvicorn", "examples.wall:app", "--port", str(ports[1]), env=env),
-        httpx.Client(timeout=20) as browser,
+        plain.Client() as browser,
     ):
-        wait_until(lambda: ready(one), "the first is up")
-        wait_until(lambda: ready(two), "the second is up")
+        wait_until(lambda: plain.answers(f"{one}/health/ready"), "the first is up")
+        wait_until(lambda: plain.answers(f"{two}/health/ready"), "the second is up")
         browser.post(f"{one}/login", data={"name": "ada"})
         hung = browser.post(f"{two}/photos", files={"photo": ("me.png", PNG, "image/png")})
         assert hung.status_code == 303, hung.text

@@ -8,6 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
+from tests import plain
 from tests.ops.child import PATIENCE, wait_until
 from tests.ops.fleet import fleet, uvicorn
 from tests.servers.ports import free_port
@@ -17,14 +18,11 @@ pytestmark = pytest.mark.slow
 
 def ask(port: int, path: str, *, method: str = "GET") -> httpx.Response:
     """An answer on a connection of its own."""
-    return httpx.request(method, f"http://127.0.0.1:{port}{path}", timeout=PATIENCE)
+    return plain.request(method, f"http://127.0.0.1:{port}{path}")
 
 
 def up(port: int) -> bool:
-    try:
-        return ask(port, "/health/ready").status_code == 200
-    except httpx.TransportError:
-        return False
+    return plain.answers(f"http://127.0.0.1:{port}/health/ready")
 
 
 def is_draining(port: int) -> bool:
