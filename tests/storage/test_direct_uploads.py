@@ -19,7 +19,7 @@ from scalekit.storage.direct import DirectUpload, DirectUploads, cors_rule
 from scalekit.storage.s3 import S3Storage
 from scalekit.storage.sweep import sweep
 from tests.servers.ports import free_port
-from tests.storage.helpers import PNG, cancel_everywhere, eventually, on_each_s3, on_strict_s3
+from tests.storage.helpers import PNG, cancel_everywhere, on_each_s3, on_strict_s3
 from tests.storage.stand_in import S3StandIn
 
 
@@ -74,7 +74,6 @@ class Page:
 
     async def close(self) -> None:
         await self.s3.aclose()
-        await eventually(lambda: self.app._hourly.idle)  # it needs the storage
 
 
 def who(scope: Any) -> str | None:

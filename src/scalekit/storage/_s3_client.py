@@ -11,6 +11,7 @@ from aiobotocore.config import AioConfig
 from aiobotocore.session import get_session
 
 from scalekit.errors import ConfigurationError
+from scalekit.storage._background import Guests
 from scalekit.storage._s3_digests import use_digests
 
 
@@ -68,11 +69,13 @@ class Clients:
         self._entered = given if hasattr(given, "meta") else None
         self._create = create or (lambda: given)
         self._open: dict[asyncio.AbstractEventLoop, tuple[asyncio.Task[Any], AsyncExitStack]] = {}
+        self._guests = Guests()
 
     async def get(self) -> Any:
+        loop = asyncio.get_running_loop()
+        self._guests.enter(opened=self._entered is not None or loop in self._open)
         if self._entered is not None:
             return self._entered
-        loop = asyncio.get_running_loop()
         if loop not in self._open:
             for other in [other for other in self._open if other.is_closed()]:
                 del self._open[other]
@@ -89,7 +92,9 @@ class Clients:
             raise
 
     async def aclose(self) -> None:
-        """Close the running loop's client, unless it was given entered."""
+        """Close the running loop's client, unless it was given entered. What sweeps in the background ends
+        before, and opens none after."""
+        await self._guests.stop()
         entry = self._open.pop(asyncio.get_running_loop(), None)
         if entry is not None:
             making, stack = entry
