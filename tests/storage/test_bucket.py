@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 
 from scalekit.errors import ConfigurationError, StorageError
-from scalekit.storage.bucket import Finding, examine, lifecycle_rule
+from scalekit.storage.bucket import Finding, examine, lifecycle_rule, server_option
 from scalekit.storage.direct import cors_rule
 from scalekit.storage.s3 import S3Storage
 from tests.cli.command import scalekit
+from tests.storage.helpers import on_strict_s3
 
 SHOP = "https://shop.example"
 OTHER = {"ID": "mine", "Status": "Enabled", "Filter": {"Prefix": "logs/"}, "Expiration": {"Days": 3}}
@@ -117,8 +118,36 @@ async def test_mistakes(media: S3Storage, s3_server: Any) -> None:
         with pytest.raises(ConfigurationError, match="origin"):
             await examine(media, origins=[origin])
     async with S3Storage("nowhere", **s3_server.client_kwargs) as nowhere:
-        with pytest.raises(StorageError, match="nowhere"):
+        with pytest.raises(StorageError, match=r"'nowhere' .*; make the bucket, or correct its name"):
             await examine(nowhere)
+
+
+@on_strict_s3  # LocalStack takes any key
+async def test_wrong_credentials(media: S3Storage, s3_server: Any) -> None:
+    """S3 gives no reason when it is asked by HEAD; the message says where to look for it."""
+    wrong = s3_server.client_kwargs | {"aws_secret_access_key": "guessed"}
+    async with S3Storage(media.bucket, **wrong) as storage:
+        with pytest.raises(StorageError, match=r"403 .*; are the credentials right"):
+            await examine(storage)
+
+
+async def test_the_cure_goes_to_the_same_server(media: S3Storage, s3_server: Any) -> None:
+    """The commands name a server that is not Amazon's, or they would change a bucket of that name there."""
+    for finding in await examine(media, origins=[SHOP]):
+        words = shlex.split(finding.cure)
+        assert words[words.index("--endpoint-url") + 1] == s3_server.endpoint_url
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "option"),
+    [
+        ("https://s3.eu-west-1.amazonaws.com", ""),
+        ("https://key:s3cret@minio.example.com:9000/", " --endpoint-url https://minio.example.com:9000/"),
+    ],
+)
+def test_where_the_cure_goes(endpoint: str, option: str) -> None:
+    """Amazon's own servers need no option; a password in an address stays out of it."""
+    assert server_option(endpoint) == option
 
 
 async def test_the_command(media: S3Storage, s3_server: Any, s3_client: Any) -> None:

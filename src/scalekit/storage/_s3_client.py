@@ -2,24 +2,50 @@
 
 import asyncio
 import os
-from collections.abc import AsyncGenerator, Callable
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+import re
+from collections.abc import AsyncGenerator, Callable, Generator
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, contextmanager
 from functools import partial
 from typing import Any
 
 from aiobotocore.config import AioConfig
 from aiobotocore.session import get_session
+from botocore.exceptions import (
+    ConfigParseError,
+    InvalidRegionError,
+    PartialCredentialsError,
+    ProfileNotFound,
+)
 
 from scalekit.errors import ConfigurationError
 from scalekit.storage._background import Guests
 from scalekit.storage._s3_digests import use_digests
+
+_BUCKET = re.compile(r"[a-zA-Z0-9._-]{1,255}")  # what the client takes; S3 is stricter about new ones
+
+
+def check_bucket(bucket: str) -> str:
+    """``bucket`` itself, if it can be the name of one or the ARN of an access point.
+
+    Raises:
+        ConfigurationError: it is a URL or a path, which the client would refuse on first use, or nothing.
+    """
+    if isinstance(bucket, str):  # it often comes from the environment, where it may be missing
+        if bucket.startswith("arn:") or _BUCKET.fullmatch(bucket):
+            return bucket
+        name, _, below = bucket.removeprefix("s3://").partition("/")
+        if _BUCKET.fullmatch(name):
+            prefix = f", prefix={below.rstrip('/') + '/'!r}" if below.strip("/") else ""
+            raise ConfigurationError(f"bucket={bucket!r} is no name; write bucket={name!r}{prefix}")
+    raise ConfigurationError(f"bucket={bucket!r}; give the bucket's name, such as 'media'")
 
 
 def factory(**options: str | None) -> Callable[[], AbstractAsyncContextManager[Any]]:
     """What makes a client. ``options`` are boto3's; what is ``None`` is looked up as for every AWS tool.
 
     Raises:
-        ConfigurationError: an endpoint without a scheme, which the client would refuse on first use.
+        ConfigurationError: an endpoint without a scheme, which the client would refuse on first use, or an
+            AWS_PROFILE that is in no file.
     """
     endpoint = options["endpoint_url"]
     if endpoint is not None and not endpoint.startswith(("http://", "https://")):
@@ -47,14 +73,28 @@ def _create() -> Any:
         import aioboto3
     except ModuleNotFoundError:  # it asks for one version of aiobotocore, and some have another
         return get_session().create_client
-    return aioboto3.Session().client
+    with _settings():
+        return aioboto3.Session().client
 
 
 @asynccontextmanager
 async def _client(create: Callable[[], AbstractAsyncContextManager[Any]]) -> AsyncGenerator[Any, None]:
-    async with create() as client:
+    async with AsyncExitStack() as stack:
+        with _settings():  # only while it is made: what comes later is of requests
+            client = await stack.enter_async_context(create())
         use_digests(client)
         yield client
+
+
+@contextmanager
+def _settings() -> Generator[None, None, None]:
+    """Translate what botocore says of arguments, variables and files, which names no key."""
+    try:
+        yield
+    except ProfileNotFound as error:
+        raise ConfigurationError(f"{error}; correct AWS_PROFILE, or add it to ~/.aws/config") from error
+    except (PartialCredentialsError, ConfigParseError, InvalidRegionError) as error:
+        raise ConfigurationError(str(error)) from error
 
 
 class Clients:

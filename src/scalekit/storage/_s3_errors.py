@@ -25,13 +25,22 @@ _TIMEOUTS = (ConnectTimeoutError, ReadTimeoutError, TimeoutError)
 _CONNECTION = (HTTPClientError, BotoConnectionError, ResponseStreamingError, aiohttp.ClientError)
 
 
+_NO_BUCKET = "make the bucket, or correct its name or endpoint_url="
+
 _CURES = {
-    "NoSuchBucket": "make the bucket, or correct its name or endpoint_url=",
+    "NoSuchBucket": _NO_BUCKET,
+    # To HEAD there is no reason, only a status; an object that is not there never comes to this.
+    "404": _NO_BUCKET,
+    "403": "are the credentials right, and does its policy let them do that?",
     "PermanentRedirect": "the bucket is in another region; correct region_name=",
     "EndpointConnectionError": "is endpoint_url= right, and does the server run?",
     "NoCredentialsError": "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or pass aws_access_key_id= and "
     "aws_secret_access_key=",
     "InvalidAccessKeyId": "these credentials are not of this server",
+    "SignatureDoesNotMatch": "the secret is not the one of this access key; correct AWS_SECRET_ACCESS_KEY or "
+    "aws_secret_access_key=",
+    "ExpiredToken": "these credentials are no longer valid; get new ones",
+    "RequestTimeTooSkewed": "set this machine's clock",
     "AccessDenied": "its policy does not let these credentials do that",
 }
 

@@ -64,7 +64,7 @@ async def objects(client: Any, bucket: str, root: str, prefix: str) -> AsyncGene
     """What is below ``root + prefix``, by keys without ``root``."""
     page: dict[str, Any] = {}
     while True:
-        with reading(f"list {prefix!r}", place(client, bucket)):
+        with reading(f"list {prefix!r}" if prefix else "list the objects", place(client, bucket)):
             answer = await client.list_objects_v2(Bucket=bucket, Prefix=root + prefix, **page)
         for entry in answer.get("Contents", ()):
             key = entry["Key"].removeprefix(root)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from fnmatch import fnmatchcase
 from typing import Any
+from urllib.parse import urlsplit
 
 try:
     from botocore.exceptions import ClientError
@@ -21,6 +22,7 @@ except ModuleNotFoundError:
 from scalekit.errors import ConfigurationError
 from scalekit.storage._s3_errors import code_of, place, reading
 from scalekit.storage.direct import cors_rule
+from scalekit.storage.profiles import AMAZON, profile_for
 from scalekit.storage.s3 import S3Storage
 
 ABORT_DAYS = 7
@@ -85,9 +87,7 @@ async def _lifecycle(client: Any, bucket: str, prefix: str) -> list[Finding]:
         Finding(
             problem=f"no rule of bucket {bucket!r} aborts uploads below {prefix!r} that nobody completes; "
             "their parts are invisible and paid for",
-            cure=_command(
-                "lifecycle", "--lifecycle-configuration", bucket, {"Rules": [*rules, lifecycle_rule(prefix)]}
-            ),
+            cure=_command(client, "lifecycle", bucket, {"Rules": [*rules, lifecycle_rule(prefix)]}),
         )
     ]
 
@@ -118,7 +118,7 @@ async def _cors(client: Any, bucket: str, origins: Sequence[str]) -> list[Findin
     return [
         Finding(
             problem=f"pages cannot upload straight to bucket {bucket!r}: {', '.join(missing)}",
-            cure=_command("cors", "--cors-configuration", bucket, setting),
+            cure=_command(client, "cors", bucket, setting),
         )
     ]
 
@@ -156,8 +156,20 @@ async def _rules(asked: Any, name: str) -> list[dict[str, Any]] | Finding:
     return rules
 
 
-def _command(what: str, option: str, bucket: str, setting: dict[str, Any]) -> str:
+def _command(client: Any, what: str, bucket: str, setting: dict[str, Any]) -> str:
     kind = "lifecycle-configuration" if what == "lifecycle" else what
     # Rules of others may hold dates, and quotation marks that a shell would obey.
     value = shlex.quote(json.dumps(setting, default=datetime.isoformat))
-    return f"aws s3api put-bucket-{kind} --bucket {bucket} {option} {value}"
+    server = server_option(client.meta.endpoint_url)
+    return (
+        f"aws s3api put-bucket-{kind} --bucket {shlex.quote(bucket)}{server} --{what}-configuration {value}"
+    )
+
+
+def server_option(endpoint: str) -> str:
+    """The option that sends AWS's tool to ``endpoint``, without its password; none if it is Amazon's."""
+    if profile_for(endpoint) is AMAZON:
+        return ""
+    parts = urlsplit(endpoint)
+    bare = parts._replace(netloc=parts.netloc.rpartition("@")[2])
+    return f" --endpoint-url {shlex.quote(bare.geturl())}"

@@ -23,7 +23,7 @@ from scalekit._durations import Duration
 from scalekit.errors import ConfigurationError, InvalidKey, ObjectMissing
 from scalekit.storage._contract import Leftover, Opened, Source, Stored, check_base_url, check_sources
 from scalekit.storage._media_types import content_type_for
-from scalekit.storage._s3_client import Clients, factory
+from scalekit.storage._s3_client import Clients, check_bucket, factory
 from scalekit.storage._s3_compose import Composition, Copy, planned
 from scalekit.storage._s3_errors import place, reading
 from scalekit.storage._s3_multipart import MIN_PART_SIZE
@@ -51,8 +51,9 @@ class S3Storage(Signing):
     Connections are made on first use, one pool for each event loop; ``await storage.aclose()`` closes them.
 
     Args:
-        bucket: it must exist.
-        prefix: goes before every key, such as ``"photos/"``. Keys outside it cannot be reached.
+        bucket: its name, or the ARN of an access point; it must exist.
+        prefix: goes before every key as it is, such as ``"photos/"``: without the slash ``a.png`` would be
+            ``photosa.png``. Keys outside it cannot be reached.
         base_url: where readers find the objects under ``prefix``, such as a CDN. Without it, :meth:`url`
             signs an address that is valid for ``url_expires``.
         url_expires: seconds or ``timedelta``, one hour by default, a week at most.
@@ -68,8 +69,8 @@ class S3Storage(Signing):
         region_name, aws_access_key_id, aws_secret_access_key, aws_session_token: as for boto3.
 
     Raises:
-        ConfigurationError: a part smaller than S3's 5 MiB, no concurrency, or a bad ``base_url`` or
-            ``endpoint_url``.
+        ConfigurationError: a part smaller than S3's 5 MiB, no concurrency, a bad ``base_url`` or
+            ``endpoint_url``, a URL or a path for a bucket, or an AWS_PROFILE that is in no file.
         InvalidKey: a ``prefix`` that is none.
     """
 
@@ -96,7 +97,7 @@ class S3Storage(Signing):
             raise ConfigurationError(f"part_size={part_size}; S3 takes no parts below {MIN_PART_SIZE} bytes")
         if concurrency < 1:
             raise ConfigurationError(f"concurrency={concurrency}; give at least 1")
-        self.bucket = bucket
+        self.bucket = check_bucket(bucket)
         self.prefix = check_prefix(prefix)
         self.base_url = check_base_url(base_url)
         self.url_expires = check_expires(url_expires)
