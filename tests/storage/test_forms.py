@@ -443,6 +443,13 @@ async def test_mistakes_are_found(options: dict[str, Any]) -> None:
         await read(form(PHOTO), **options)
 
 
+async def test_a_synchronous_storage_is_a_mistake() -> None:
+    """What ``.sync()`` gives out is told apart from the storage itself, and both by name."""
+    with pytest.raises(ConfigurationError, match=r"storage must be a storage, .* not .*SyncStorage"):
+        async with stream_form(request(form(PHOTO)), MemoryStorage().sync()):  # type: ignore[arg-type]
+            pass
+
+
 async def test_values_are_a_mapping() -> None:
     """The fields of a form can be used like a dict, and printed."""
     found = await read(form(part("a", "1"), part("a", "2"), part("b", "3")))

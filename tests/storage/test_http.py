@@ -3,19 +3,19 @@
 import asyncio
 import socket
 from collections.abc import AsyncGenerator
-from typing import Any
+from typing import Annotated, Any
 
 import httpx
 import pytest
 import uvicorn
-from fastapi import FastAPI, Request
+from fastapi import FastAPI, Form, Request
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.middleware.base import BaseHTTPMiddleware
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
-from scalekit.errors import FileTooLarge, StorageFull, UploadFailed, UploadRejected
+from scalekit.errors import ConfigurationError, FileTooLarge, StorageFull, UploadFailed, UploadRejected
 from scalekit.storage import MemoryStorage, MiB
 from scalekit.storage.forms import stream_form
 from scalekit.storage.s3 import S3Storage
@@ -122,7 +122,7 @@ async def test_a_body_that_was_read_before() -> None:
 
     async with client_of(Starlette(routes=[Route("/", upload, methods=["POST"])])) as client:
         assert (await client.post("/?body", content=PHOTO)).json() == {"title": "Cat"}
-        with pytest.raises(RuntimeError, match="Stream consumed"):
+        with pytest.raises(ConfigurationError, match="was read before"):
             await client.post("/?stream", content=PHOTO)
 
 
@@ -216,3 +216,17 @@ async def test_a_storage_that_fails_outside_of_a_framework(caplog: pytest.LogCap
     assert caught.value.status == 507
     assert type(caught.value) is StorageFull
     assert caplog.records == []
+
+
+async def test_a_body_that_fastapi_has_read() -> None:
+    """A parameter that reads the form leaves nothing to stream: the error says so, and what to do instead."""
+    app = FastAPI()
+
+    @app.post("/photos")
+    async def upload(request: Request, title: Annotated[str, Form()]):
+        async with stream_form(request, MemoryStorage()):
+            raise AssertionError("there is nothing to read")
+
+    async with client_of(app) as client:
+        with pytest.raises(ConfigurationError, match=r"was read before, .*Form\(\).*; .*form.fields"):
+            await client.post("/photos", content=PHOTO)

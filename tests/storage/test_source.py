@@ -2,17 +2,19 @@
 
 import asyncio
 import hashlib
+import io
 import tracemalloc
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 from functools import partial
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from scalekit.errors import MalformedUpload
-from scalekit.storage import MiB
+from scalekit.storage import MemoryStorage, MiB
 from scalekit.storage._source import Body, cut
 from tests.storage.helpers import SourceBroken, broken, chunks, stream
 
@@ -46,6 +48,15 @@ async def test_lengths_are_kept() -> None:
         with pytest.raises(MalformedUpload):
             await _consume(cut(stream(100, chunk=10), 50, size=promised), seen)
         assert all(seen)
+
+
+@pytest.mark.parametrize("wrong", ["text", None, {"a": 1}, [b"x"], io.BytesIO(b"x")])
+async def test_what_is_no_source(wrong: Any) -> None:
+    """Text, a list or an open file is a TypeError that says what a source is, and where a file goes."""
+    with pytest.raises(
+        TypeError, match=rf"not {type(wrong).__name__}; .* file goes through storage.sync\(\)"
+    ):
+        await MemoryStorage().put("a.txt", wrong)
 
 
 async def test_a_failing_source_has_no_last_piece() -> None:

@@ -81,6 +81,29 @@ def test_chunks_that_are_no_bytes(sync_storage: SyncStorage, wrong: Any) -> None
     assert sync_storage.read("a.txt") is None
 
 
+def test_files_are_read_in_blocks(sync_storage: SyncStorage, tmp_path: Path) -> None:
+    """2. An open file is a source, and a film without a line feed does not come as one line."""
+
+    class Film(io.BytesIO):
+        blocks: list[int]
+
+        def __next__(self) -> bytes:
+            raise AssertionError("iterated by lines")
+
+        def read(self, size: int | None = -1) -> bytes:
+            self.blocks.append(size or -1)
+            return super().read(size)
+
+    film = Film(bytes(MiB))
+    film.blocks = []
+    assert sync_storage.put("film.mp4", film).size == MiB
+    assert 0 < min(film.blocks) <= max(film.blocks) <= 64 * 1024
+    (tmp_path / "text").write_text("ä")
+    with pytest.raises(TypeError, match="a source yields bytes, not str"), open(tmp_path / "text") as text:
+        sync_storage.put("text.txt", text)  # type: ignore[arg-type]
+    assert sync_storage.stat("text.txt") is None
+
+
 def test_iterables_are_read_by_their_caller(sync_storage: SyncStorage) -> None:
     """A generator runs in the thread that brought it, where its thread-locals and context are."""
     threads = []

@@ -8,6 +8,7 @@ from typing import Any, Protocol, TypeAlias
 
 from scalekit._http import get
 from scalekit.errors import (
+    ConfigurationError,
     FileTooLarge,
     MalformedUpload,
     StorageError,
@@ -136,6 +137,18 @@ async def _stream(request: StreamingRequest) -> AsyncGenerator[bytes, None]:
                 yield chunk
         except ClientDisconnect:
             raise ClientHungUp("the client hung up before its request was complete") from None
+        except RuntimeError as error:
+            if str(error) != "Stream consumed":
+                raise
+            raise already_read("by a parameter such as Form() or UploadFile, or by request.form()") from error
+
+
+def already_read(how: str) -> ConfigurationError:
+    """The error of a body that cannot be streamed. ``how`` it may have been read completes "was read"."""
+    return ConfigurationError(
+        f"the body of this request was read before, {how}; leave it to stream_form, and take fields from "
+        "form.fields"
+    )
 
 
 def http_error(error: UploadRejected | UploadFailed, request: Request) -> StorageError:

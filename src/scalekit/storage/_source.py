@@ -119,6 +119,11 @@ async def _chunks(source: Source) -> AsyncGenerator[Chunk, None]:
                 raise TypeError(f"a source yields bytes, not {type(chunk).__name__}")
             if len(chunk):
                 yield _frozen(chunk)
+    elif not isinstance(source, (bytes, bytearray, memoryview)):
+        raise TypeError(
+            f"a source is bytes or an asynchronous iterable of them, not {type(source).__name__}; text is "
+            "encoded first, and an open file goes through storage.sync().put(...), in a thread"
+        )
     elif len(source):
         yield _frozen(source)
 

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from typing import Generic, TypedDict, TypeVar
 
 from scalekit._durations import Duration, seconds
+from scalekit._options import check_kind
 from scalekit.errors import (
     BackendError,
     ConfigurationError,
@@ -142,13 +143,14 @@ async def stream_form(
         MalformedUpload: 400; cut short, of another length than declared, not well-formed, too many parts.
         UploadFailed: 503; the storage failed. Among them is StorageFull: 507.
 
-        ConfigurationError: an option that could never work.
+        ConfigurationError: an option that could never work, or a body that was read before.
 
     In Starlette and FastAPI the first four are an ``HTTPException`` as well, so that a refused upload is
     answered with its status without further code. So is what the block raises of them, such as the
     ``MissingPart`` of ``form.files["photo"]``. An ``UploadFailed`` is one as well: its client learns no more
     than that, the rest is logged as an error of ``scalekit.storage``.
     """
+    check_kind(storage, Storage, option="storage", wanted="a storage, such as FileStorage('media'), itself")
     _check_limits(
         max_file_size=max_file_size, max_files=max_files, max_fields=max_fields, max_field_size=max_field_size
     )

@@ -7,12 +7,10 @@ from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeAlias, TypeVar, Unpack, cast
 
-from scalekit._http import request_headers
 from scalekit.storage._contract import Chunk, Opened, SignedURL, Source, Storage, Stored
 from scalekit.storage._loop_thread import Caller, LoopThread
-from scalekit.storage._request import content_length
+from scalekit.storage._wsgi_request import WSGIRequest, as_asgi, environ_of
 from scalekit.storage.checksums import Checksum
-from scalekit.types import Environ, Message, Receive, Scope
 
 if TYPE_CHECKING:
     from scalekit.storage.forms import Form, FormOptions
@@ -20,7 +18,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 SyncSource: TypeAlias = Chunk | Iterable[Chunk]
-"""Bytes at hand, or an iterable of them, such as ``iter(partial(file.read, 65536), b"")``."""
+"""Bytes at hand, a file that is open for reading them, or an iterable of them."""
 
 _CHUNK = 64 * 1024
 _END: Any = object()
@@ -49,7 +47,7 @@ class SyncStorage:
         checksum: Checksum | None = None,
         filename: str | None = None,
     ) -> Stored:
-        """See :meth:`scalekit.storage.Storage.put`. An iterable is read in the thread that calls."""
+        """See :meth:`scalekit.storage.Storage.put`. A file or an iterable is read in the calling thread."""
 
         async def put(caller: Caller) -> Stored:
             given: Source
@@ -131,12 +129,18 @@ class SyncStorage:
         return self._run(lambda: self.storage.signed_url(key, filename=filename))
 
     @contextmanager
-    def form(self, environ: Environ, **options: Unpack["FormOptions"]) -> Generator["Form", None, None]:
-        """The form of a WSGI request, its files stored: see :func:`scalekit.storage.forms.stream_form`."""
+    def form(self, request: WSGIRequest, **options: Unpack["FormOptions"]) -> Generator["Form", None, None]:
+        """The form of a WSGI request, its files stored: see :func:`scalekit.storage.forms.stream_form`.
+
+        Args:
+            request: Flask's or Django's request, or any WSGI environment; its body was not read yet.
+        """
         from scalekit.storage.forms import stream_form
 
+        environ = environ_of(request)
+
         async def enter(caller: Caller) -> tuple[AbstractAsyncContextManager["Form"], "Form"]:
-            manager = stream_form(_as_asgi(environ, caller), self.storage, **options)
+            manager = stream_form(as_asgi(environ, caller), self.storage, **options)
             return manager, await manager.__aenter__()
 
         manager, form = self.call(enter)
@@ -210,27 +214,11 @@ class SyncOpened(Iterator[bytes]):
 
 
 async def _chunks_of(source: Iterable[Chunk], caller: Caller) -> AsyncGenerator[Chunk, None]:
+    file: Any = source
+    if hasattr(file, "readline"):
+        # A file is iterated over by lines, and what has no line feeds would be in memory at once.
+        source = iter(partial(file.read, _CHUNK), b"")
     chunks = await caller.do(iter, source)
     chunk: Any
     while (chunk := await caller.do(next, chunks, _END)) is not _END:
         yield chunk
-
-
-def _as_asgi(environ: Environ, caller: Caller) -> tuple[Scope, Receive]:
-    body = environ["wsgi.input"]
-    length = environ.get("CONTENT_LENGTH") or ""
-    # Without a length only a server that says so can be read to the end; another one would wait for ever.
-    remaining: float = (
-        content_length(length) if length else (float("inf") if environ.get("wsgi.input_terminated") else 0)
-    )
-
-    async def receive() -> Message:
-        nonlocal remaining
-        chunk = b""
-        if remaining:
-            chunk = await caller.do(body.read, int(min(_CHUNK, remaining)))
-            remaining = remaining - len(chunk) if chunk else 0
-        return {"type": "http.request", "body": chunk, "more_body": remaining > 0}
-
-    scope: Scope = {"type": "http", "method": environ["REQUEST_METHOD"], "headers": request_headers(environ)}
-    return scope, receive
