@@ -52,6 +52,7 @@ def done(assets: Assets, page: bytes) -> bytes:
         b'<link rel=preload as=image imagesrcset="/static/hero.webp 1x">',
         b'<link rel="shortcut icon" href="/static/logo.png">',
         b'<video src="/static/movie.mp4" poster="/static/logo.png"></video>',
+        b'<object data="/static/logo.png"></object><embed src="/static/movie.mp4">',
         b'<audio src="/static/movie.mp4"></audio><input type=image src="/static/logo.png">',
         b'<script type="text/javascript" src="/static/app.js" crossorigin></script>',
         b'<img src="/static/logo.png" crossorigin="anonymous" class="no-credentials">',
@@ -75,7 +76,7 @@ def test_what_the_browser_fetches_is_rewritten(assets: Assets, tag: bytes) -> No
         b'<area href="/static/logo.png"><form action="/static/app.js"></form>',
         b'<base href="/static/app.js">',
         b'<iframe src="/static/logo.png"></iframe>',
-        b'<object data="/static/logo.png"></object><embed src="/static/logo.png">',
+        b'<object data="/static/icons.svg"></object><embed src="/static/app.js">',
         b'<video><track src="/static/app.js"></video>',
         b'<link rel="canonical" href="/static/logo.png"><link rel=alternate href=/static/logo.png>',
         b'<link rel="manifest" href="/static/app.js"><link href="/static/css/site.css">',
@@ -207,7 +208,7 @@ def test_the_first_of_duplicate_attributes_counts(assets: Assets) -> None:
         ("/static/img/a&amp;b.png", "img/a&b.png", ""),
         ("/static/img/a&b.png", "img/a&b.png", ""),
         ("/static/logo.png?v=1&copy=2", "logo.png", "?v=1&copy=2"),
-        ("/static/logo.png?v=1&amp;w=2", "logo.png", "?v=1&#38;w=2"),
+        ("/static/logo.png?v=1&amp;w=2", "logo.png", "?v=1&amp;w=2"),
         ("/static/icons.svg#cart", "icons.svg", "#cart"),
         ("http://shop.example/static/logo.png", "logo.png", ""),
         ("HTTPS://SHOP.example:443/static/logo.png", "logo.png", ""),
@@ -306,6 +307,54 @@ def test_modules_keep_their_urls(assets: Assets, folder: Path) -> None:
         assert rewrite(chosen, page) == page
 
 
+def test_what_has_to_come_from_the_page_itself(assets: Assets, folder: Path) -> None:
+    """SVG symbols, tracks and embedded documents are hashed on their own host; with a CDN they stay."""
+    page = (
+        b"<svg><use href='/static/icons.svg#cart'/><use xlink:href='/static/icons.svg?2#cart'></use></svg>"
+        b"<video><track src=/static/app.js></video>"
+        b"<object data=/static/icons.svg></object><embed src='/static/icons.svg'>"
+    )
+    assert rewrite(assets, page) == page
+    own = Assets(folder)
+    icons, script = own.url("icons.svg").encode(), own.url("app.js").encode()
+    expected = page.replace(b"/static/icons.svg", icons).replace(b"/static/app.js", script)
+    assert rewrite(own, page) == expected
+
+
+@pytest.mark.parametrize("key", [b"property=og:image", b"name='Twitter:Image'", b"property=' og:image:url '"])
+def test_the_image_of_a_preview_is_absolute(assets: Assets, folder: Path, key: bytes) -> None:
+    """With a CDN it gets that one's URL; where the new one would have no host or scheme, the old stays."""
+    page = b"<meta %b content=https://shop.example/static/logo.png?1><meta content='/static/logo.png' %b>"
+    page = page % (key, key)
+    url = assets.url("logo.png").encode()
+    expected = page.replace(b"https://shop.example/static/logo.png", url).replace(b"/static/logo.png", url)
+    assert rewrite(assets, page) == expected.replace(url.replace(b"/static/logo", url), url)
+    assert rewrite(Assets(folder), page) == page
+    assert rewrite(assets.at("//cdn.example.net"), page) == page
+
+
+def test_no_other_meta_changes(assets: Assets) -> None:
+    """A description that mentions a file, a refresh, a preview's page and its title stay."""
+    page = (
+        b"<meta name=description content=/static/logo.png><meta property=og:url content=/static/logo.png>"
+        b"<meta property=og:title content='/static/logo.png'><meta itemprop=x content=/static/logo.png>"
+        b"<meta http-equiv=refresh content='0; url=/static/logo.png'>"
+    )
+    assert rewrite(assets, page) == page
+
+
+def test_only_the_url_of_a_list_changes(assets: Assets) -> None:
+    """Character references, white space and the other candidates of a ``srcset`` come out as they went in."""
+    page = (
+        b"<img srcset='/x?a&amp;b&copy=1 1x,\n\t/st&#97;tic/hero.webp  2x,"
+        b"/static/hero&commat;2x.webp?&amp;#&lt;'>"
+    )
+    expected = page.replace(b"/static/hero&commat;2x.webp", assets.url("hero@2x.webp").encode())
+    assert rewrite(assets, page) == expected.replace(
+        b"/st&#97;tic/hero.webp", assets.url("hero.webp").encode()
+    )
+
+
 @pytest.mark.parametrize(
     "tag",
     [
@@ -350,7 +399,7 @@ def test_character_references_of_any_length(assets: Assets, mark: str) -> None:
     endless = f"<img src='/static/{mark}{'9' * 5000};ogo.png'><link rel='{mark}{'9' * 5000}'>".encode()
     assert rewrite(assets, endless + IMG) == endless + done(assets, IMG)
     query = f"<img src='/static/logo.png?{mark}{'9' * 5000};'>".encode()
-    assert rewrite(assets, query) == f"<img src='{assets.url('logo.png')}?\ufffd'>".encode()
+    assert rewrite(assets, query) == f"<img src='{assets.url('logo.png')}?{mark}{'9' * 5000};'>".encode()
 
 
 def test_a_whole_page_without_assets_is_returned_as_it_is(assets: Assets) -> None:

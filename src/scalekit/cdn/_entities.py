@@ -12,9 +12,6 @@ from html.entities import html5
 _REFERENCE = re.compile(r"&(?:#(?:[xX][0-9a-fA-F]+|[0-9]+);?|[a-zA-Z][a-zA-Z0-9]*+(?:;|(?!=)))")
 _MAX_DIGITS = 7
 
-_UNSAFE = re.compile(r"""[&"'<]""")
-_UNSAFE_BARE = re.compile(r"""[&"'<>=`\t\n\f\r ]""")
-
 
 def _character(match: re.Match[str]) -> str:
     token = match[0]
@@ -31,6 +28,19 @@ def decode(text: str) -> str:
     return _REFERENCE.sub(_character, text) if "&" in text else text
 
 
-def encode(value: str, *, quoted: bool) -> str:
-    """A value as attribute source, for either kind of quotes or (``quoted=False``) for none."""
-    return (_UNSAFE if quoted else _UNSAFE_BARE).sub(lambda match: f"&#{ord(match[0])};", value)
+def decode_marked(text: str) -> tuple[str, list[int] | None]:
+    """The same, and where in ``text`` each of the value's characters stands, and its end; ``None``: there."""
+    if "&" not in text:
+        return text, None
+    pieces: list[str] = []
+    marks: list[int] = []
+    done = 0
+    for match in _REFERENCE.finditer(text):
+        plain = _character(match)
+        if plain != match[0]:
+            pieces += text[done : match.start()], plain
+            marks += range(done, match.start())
+            marks += [match.start()] * len(plain)
+            done = match.end()
+    marks += range(done, len(text) + 1)
+    return "".join(pieces) + text[done:], marks

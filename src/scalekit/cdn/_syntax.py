@@ -25,6 +25,21 @@ _NO_VALUE = rb"(?![ \t\n\f\r]*+=)"
 ATTRIBUTE = re.compile(rb"[ \t\n\f\r/]*+([^ \t\n\f\r/>][^ \t\n\f\r/>=]*+)(?:" + _VALUE + rb")?")
 """One attribute. Groups: the name, then the value in double quotes, in single quotes, in none."""
 
+
+def value_of(attribute: re.Match[bytes]) -> bytes:
+    """The source of the attribute's value; empty without one."""
+    group = attribute.lastindex or 1
+    return b"" if group == 1 else attribute[group]
+
+
+def attributes_of(page: bytes, start: int, stop: int) -> dict[bytes, bytes]:
+    """The attributes of a tag, from the end of its name on: the first of each name, in lower case."""
+    attributes: dict[bytes, bytes] = {}
+    for match in ATTRIBUTE.finditer(page, start, stop):
+        attributes.setdefault(match[1].lower(), value_of(match))
+    return attributes
+
+
 TAG = re.compile(
     rb"<(/?)([a-zA-Z][^ \t\n\f\r/>]*+)(?>(?:[ \t\n\f\r/]++|[^ \t\n\f\r/>][^ \t\n\f\r/>=]*+(?>"
     + _UNGROUPED
@@ -66,8 +81,14 @@ SPECIAL = _tags(*_SPECIAL)
 HEAD_SPECIAL = _tags(*_SPECIAL, "bod", "nos", "tem", "/no", "/te")
 """The same before ``<body>``, or perhaps a tag that tells whether a ``<base>`` counts."""
 
-FETCHING_TAG = _tags("au", "fe", "im", "in", "li", "sc", "so", "vi")
+FETCHING_TAG = _tags("aud", "emb", "ima", "img", "inp", "lin", "met", "obj", "scr", "sou", "tra", "vid")
 """Perhaps a start tag that has the browser fetch something."""
+
+STYLE_URL = re.compile(rb"\((?<=[uU][rR][lL]\()")
+"""The beginning of a URL in a ``style`` attribute, or of any text that looks like it."""
+
+STYLE = re.compile(rb"[ \t\n\f\r/\"'][sS][tT][yY][lL][eE][ \t\n\f\r]*+=")
+"""Perhaps a ``style`` attribute."""
 
 PLAIN_SOURCE = re.compile(
     rb"<(?:img|source|video|audio|input)"

@@ -44,7 +44,7 @@ def _unescape(match: re.Match[str]) -> str:
 def _target(value: str, name: str, prefix: str) -> tuple[str, str] | None:
     """The asset name that ``value`` in the style sheet ``name`` means, and its query and fragment."""
     path, suffix = split(value)
-    if _NOT_OURS.match(path) or not is_plain(suffix):
+    if _NOT_OURS.match(path) or not _PLAIN_SUFFIX.fullmatch(suffix):
         return None
     folder = quote(name[: name.rfind("/") + 1])
     plain = normalise(path if path.startswith("/") else prefix + folder + path)
@@ -64,11 +64,6 @@ def spans(source: bytes) -> Iterator[tuple[int, int]]:
 def unescape(text: str) -> str:
     """What a URL is whose source is ``text``."""
     return _ESCAPE.sub(_unescape, text) if "\\" in text else text
-
-
-def is_plain(suffix: str) -> bool:
-    """Whether a query and fragment can stand in quotes of either kind or in none, as they are."""
-    return _PLAIN_SUFFIX.fullmatch(suffix) is not None
 
 
 def _references(source: bytes, name: str, prefix: str) -> Iterator[tuple[int, int, str, str]]:

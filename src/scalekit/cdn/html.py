@@ -1,47 +1,43 @@
 """Rewriting the asset URLs of an HTML page while it streams by.
 
-A tokenizer after the HTML standard (13.2.5), over bytes. It changes the inside of attribute values and
-nothing else, gives the same bytes however the page was cut into chunks, and holds back at most one
-incomplete tag.
+It changes URLs inside attribute values, style sheets and import maps and nothing else, gives the same bytes
+however the page was cut into chunks, and holds back little, see :mod:`scalekit.cdn._tokenizer`.
 
 Most of a page needs no tokenizing. :meth:`HtmlRewriter._skim` jumps from asset URL to asset URL on these
 grounds: in a stretch of markup that starts in the data state, has no comment, no tag that switches the
 tokenizer's state, and no angle bracket hidden in quotes, the first ``>`` after a tag's beginning is its end,
-and whatever follows a ``>`` is in the data state again. Where that is in doubt, :meth:`HtmlRewriter._step`
-takes over, token by token, until past the doubt.
+and whatever follows a ``>`` is in the data state again. Where that is in doubt, the tokenizer takes over,
+token by token, until past the doubt.
 """
 
 import logging
 from collections.abc import Callable, Mapping
 from functools import partial
 
-from scalekit.cdn._attributes import HTML_TAGS, SVG_TAGS, AttributeRewriter
-from scalekit.cdn._cursor import TagCursor
-from scalekit.cdn._foreign import HTML, SVG, ForeignContent
-from scalekit.cdn._head import Head
+from scalekit.cdn._attributes import AttributeRewriter
+from scalekit.cdn._contents import content_editor
+from scalekit.cdn._foreign import HTML, SVG
 from scalekit.cdn._syntax import (
-    ATTRIBUTE,
     FETCHING_TAG,
     HEAD_SPECIAL,
     HIDDEN_BRACKET,
     PLAIN_SOURCE,
     SPECIAL,
-    TAG,
+    STYLE,
+    STYLE_URL,
     TAG_NAME,
 )
-from scalekit.cdn._text import BOGUS_COMMENT, CDATA, COMMENT, PLAINTEXT, Text, content_of
+from scalekit.cdn._tags import HTML_TAGS, STYLE_ONLY, SVG_TAGS
+from scalekit.cdn._targets import Targets
+from scalekit.cdn._tokenizer import STARVED, Editor, Tokenizer
 from scalekit.cdn._urls import Base
 from scalekit.cdn.assets import Assets
 
-TAG_LIMIT = 64 * 1024
-"""Bytes. A longer tag passes as it is, so that no page can make the rewriter hold more."""
-
-_NAME_LIMIT = 64
-_STARVED = -1
+_TAGS: Mapping[str, Mapping[bytes, frozenset[bytes]]] = {HTML: HTML_TAGS, SVG: SVG_TAGS}
 _log = logging.getLogger("scalekit.cdn")
 
 
-class HtmlRewriter:
+class HtmlRewriter(Tokenizer):
     """One page's rewriter: ``feed`` it chunks, ``close`` it, send on what both return.
 
     >>> rewriter = HtmlRewriter(assets, path="/shop/")
@@ -54,25 +50,22 @@ class HtmlRewriter:
         host: the request's ``Host``; absolute URLs of this host count too. Default: none do.
         charset: the page's encoding, any in which ASCII is ASCII.
 
-    ``count`` is the number of values rewritten; ``failed`` is true after a fault of the rewriter, from when
+    ``count`` is the number of URLs rewritten; ``failed`` is true after a fault of the rewriter, from when
     on the page passes as it is.
     """
 
     def __init__(
         self, assets: Assets, *, path: str = "/", host: str | None = None, charset: str = "utf-8"
     ) -> None:
+        super().__init__()
         self._base = Base(path, host)
-        self._attributes = AttributeRewriter(assets, self._base, charset)
-        self._needle = self._attributes.needle
+        self._charset = charset
+        self._targets = Targets(assets, self._base)
+        self._attributes = AttributeRewriter(self._targets, charset)
+        self._needle = self._targets.needle
         self._links: Mapping[bytes, bytes] = assets.links
         self._directory = (self._base.directory or "").encode()
         self._based = False
-        self._foreign = ForeignContent()
-        self._head = Head()
-        self._mode: _Mode = HtmlRewriter._data
-        # The input from where it must be looked at again, and how much of that went out already.
-        self._rest, self._sent = b"", 0
-        self.count = 0
         self.failed = False
 
     def rewrite(self, page: bytes) -> bytes:
@@ -86,13 +79,16 @@ class HtmlRewriter:
         if self.failed:
             return chunk
         data = self._rest + chunk if self._rest else chunk
-        sent = self._sent
+        sent, count = self._sent, self.count
+        # The next of each in data, once searched for; no hidden bracket opens before _clear.
+        self._special = self._hidden = self._clear = -1
         try:
             return self._run(data, sent)
         # A fault in here may cost one page its CDN, but never the page: whatever it is, it is logged.
         except Exception:  # noqa: BLE001
             _log.exception("the HTML rewriter failed; the page is sent on as it is")
             self.failed = True
+            self.count = count
             self._rest, self._sent = b"", 0
             return data[sent:]
 
@@ -102,29 +98,17 @@ class HtmlRewriter:
         self._rest, self._sent = b"", 0
         return held
 
-    def _run(self, data: bytes, sent: int) -> bytes:
-        self._out: list[bytes] = []
-        self._cut = sent  # up to here the input is in _out, or went out earlier
-        # The next of each in data, once searched for; no hidden bracket opens before _clear.
-        self._special = self._hidden = self._clear = -1
-        position = 0
-        while position != _STARVED:
-            position = self._mode(self, data, position)
-        self._rest, self._sent = data[self._keep :], self._hold - self._keep
-        if not self._out:
-            return data[self._cut : self._hold]
-        self._out.append(data[self._cut : self._hold])
-        return b"".join(self._out)
+    # What the tokenizer asks.
 
-    def _starve(self, keep: int, hold: int) -> int:
-        """End a mode for want of input: look again from ``keep`` on, and send nothing from ``hold`` on.
+    def _start_tag(self, data: bytes, opening: int, end: int, name: bytes, namespace: str) -> None:
+        self._rewrite_tag(data, opening, end, name, namespace)
 
-        The end tag of a text is looked at from its beginning, which went out when it was text still.
-        """
-        self._keep, self._hold = keep, max(hold, self._cut)
-        return _STARVED
+    def _content(self, data: bytes, opening: int, end: int, name: bytes) -> Editor | None:
+        if name not in (b"style", b"script"):
+            return None
+        return content_editor(name, data[opening:end], self._targets, self._charset)
 
-    # The data state: text and tags.
+    # What is beyond doubt.
 
     def _data(self, data: bytes, position: int) -> int:
         size = len(data)
@@ -134,7 +118,7 @@ class HtmlRewriter:
                 position, stop = self._skim(data, position)
             while position <= stop and position < size:
                 position = self._step(data, position)
-                if self._mode is not HtmlRewriter._data or position == _STARVED:
+                if self._mode is not None or position == STARVED:
                     return position
         return self._starve(size, size)
 
@@ -168,7 +152,7 @@ class HtmlRewriter:
                 if tag is None:
                     return opening, hit
                 if not tag[1]:
-                    self._rewrite_tag(data, opening, end, tag[2].lower(), HTML_TAGS)
+                    self._rewrite_tag(data, opening, end, tag[2].lower(), HTML)
             position = end
             hit = candidate(end, stop)
         return data.rfind(b">", position, stop) + 1 or position, stop
@@ -177,116 +161,20 @@ class HtmlRewriter:
         """What finds the next place inside a tag that may have an asset URL; it answers -1 at the end."""
         if self._needle is not None:
             return partial(data.find, self._needle)
+        size = len(data)
+        style = -1
 
         def find(start: int, stop: int) -> int:
-            tag = FETCHING_TAG.search(data, start, stop)
-            return tag.start() + 1 if tag else -1
+            nonlocal style
+            if style < start:
+                url = STYLE_URL.search(data, start)
+                style = url.start() if url else size
+            tag = FETCHING_TAG.search(data, start, min(stop, style))
+            if tag:
+                return tag.start() + 1
+            return style if style < stop else -1
 
         return find
-
-    def _step(self, data: bytes, position: int) -> int:
-        """One token, or the text before it."""
-        opening = data.find(b"<", position)
-        if opening < 0:
-            return len(data)
-        following = data[opening + 1 : opening + 3]
-        if following[:1].isalpha() or (following[:1] == b"/" and following[1:].isalpha()):
-            return self._tag(data, opening)
-        if following[:1] == b"!":
-            return self._declaration(data, opening)
-        if following in (b"", b"/"):
-            return self._starve(opening, opening)
-        if following[:1] in b"/?":
-            return self._enter(BOGUS_COMMENT, opening + 2)
-        return opening + 1
-
-    def _declaration(self, data: bytes, opening: int) -> int:
-        start = data[opening : opening + 9]
-        if start[:4] == b"<!--":
-            if start[4:5] == b">":
-                return opening + 5
-            if start[4:6] == b"->":
-                return opening + 6
-            if start[4:6] in (b"", b"-"):
-                return self._starve(opening, opening)
-            return self._enter(COMMENT, opening + 4)
-        if b"<!--".startswith(start):
-            return self._starve(opening, opening)
-        if self._foreign.namespace != HTML:
-            if start == b"<![CDATA[":
-                return self._enter(CDATA, opening + 9)
-            if b"<![CDATA[".startswith(start):
-                return self._starve(opening, opening)
-        return self._enter(BOGUS_COMMENT, opening + 2)
-
-    # Tags.
-
-    def _tag(self, data: bytes, opening: int) -> int:
-        if whole := TAG.match(data, opening):
-            return self._complete(data, opening, whole.end(), whole[1], whole[2], None)
-        self._cursor = TagCursor()
-        self._cursor.find_end(data, opening + 2)
-        self._mode = HtmlRewriter._tag_rest
-        self._unheld: tuple[bytes, bytes] | None = None
-        return self._wait_for_end(data, opening)
-
-    def _wait_for_end(self, data: bytes, opening: int) -> int:
-        """Hold an incomplete tag back, unless it is known to need no change."""
-        size = len(data)
-        if self._unheld is None:
-            known = TAG_NAME.match(data, opening)
-            plain = known and not self._foreign and (known[1] or not _may_change(known[2].lower()))
-            if not plain and size - opening < TAG_LIMIT:
-                self._scanned = size - opening
-                return self._starve(opening, opening)
-            slash = data[opening + 1 : opening + 2] == b"/"
-            begin = opening + 1 + slash
-            self._unheld = b"/" * slash, known[2] if known else data[begin : begin + _NAME_LIMIT]
-        self._scanned = 0
-        return self._starve(size, size)
-
-    def _tag_rest(self, data: bytes, position: int) -> int:
-        end = self._cursor.find_end(data, position + self._scanned)
-        if end < 0:
-            return self._wait_for_end(data, position)
-        self._mode = HtmlRewriter._data
-        if self._unheld is not None:
-            return self._complete(data, end - TAG_LIMIT - 1, end, *self._unheld, self._cursor)
-        tag = TAG_NAME.match(data, position)
-        assert tag is not None  # the cursor found its end
-        return self._complete(data, position, end, tag[1], tag[2], self._cursor)
-
-    def _complete(
-        self, data: bytes, opening: int, end: int, slash: bytes, name: bytes, cursor: TagCursor | None
-    ) -> int:
-        """Do what a whole tag asks for."""
-        name = name[:_NAME_LIMIT].lower()
-        if slash:
-            if self._foreign:
-                self._foreign.end(name)
-            if not self._foreign and not self._head.over:
-                self._head.end(name)
-            return end
-        short = end - opening <= TAG_LIMIT
-        namespace = HTML
-        if self._foreign or name in (b"svg", b"math"):
-            if cursor is None:
-                cursor = TagCursor()
-                cursor.find_end(data, opening + 2)
-            attributes: dict[bytes, bytes] = {}
-            if short and ForeignContent.needs_attributes(name):
-                for match in ATTRIBUTE.finditer(data, opening + 1 + len(name), end):
-                    value = match[match.lastindex or 1] if match.lastindex != 1 else b""
-                    attributes.setdefault(match[1].lower(), value)
-            namespace = self._foreign.start(name, attributes, self_closing=cursor.self_closing)
-            if self._foreign.too_deep:  # from here on the page passes as it is
-                return self._enter(PLAINTEXT, end)
-        if short and namespace in (HTML, SVG):
-            self._rewrite_tag(data, opening, end, name, HTML_TAGS if namespace == HTML else SVG_TAGS)
-        if not self._foreign and not self._head.over:
-            self._head.start(name)
-        text = content_of(name) if namespace == HTML else None
-        return end if text is None else self._enter(text, end)
 
     def _rewrite_plain(self, data: bytes, opening: int, hit: int, end: int) -> bool:
         """Rewrite a tag of the most usual shape in few steps; false when it is of another."""
@@ -309,46 +197,29 @@ class HtmlRewriter:
         self.count += 1
         return True
 
-    def _rewrite_tag(
-        self, data: bytes, opening: int, end: int, name: bytes, tags: Mapping[bytes, frozenset[bytes]]
-    ) -> None:
-        wanted = tags.get(name)
+    def _rewrite_tag(self, data: bytes, opening: int, end: int, name: bytes, namespace: str) -> None:
         start = opening + 1 + len(name)
-        if wanted is not None:
-            for begin, stop, new in self._attributes.edits(name, wanted, data, start, end):
-                self._out += data[self._cut : begin], new
-                self._cut = stop
-                self.count += 1
-        elif name == b"base" and tags is HTML_TAGS and not self._based and not self._head.inert:
-            href = self._attributes.base_href(data, start, end)
-            if href is not None:
-                self._move(None if self._head.over else href)
+        tags = _TAGS.get(namespace, {})
+        wanted = tags.get(name)
+        if wanted is None:
+            if name == b"base" and namespace == HTML:
+                self._take_base(data, start, end)
+            if not STYLE.search(data, start, end):
+                return
+            wanted = STYLE_ONLY
+        for begin, stop, new in self._attributes.edits(name, wanted, data, start, end):
+            self._edit(data, begin, stop, new)
 
-    def _move(self, href: str | None) -> None:
+    def _take_base(self, data: bytes, start: int, end: int) -> None:
         """Resolve URLs against the document's ``<base>`` from now on; against nothing when it is in doubt."""
+        if self._based or self._head.inert:
+            return
+        href = self._attributes.base_href(data, start, end)
+        if href is None:
+            return
         self._based = True
-        self._base.move(href)
-        self._needle = self._attributes.needle
+        self._base.move(None if self._head.over else href)
+        self._needle = self._targets.needle
         self._directory = (self._base.directory or "").encode()
         if not self._directory:
             self._links = {}
-
-    def _enter(self, text: Text, position: int) -> int:
-        """Go on at ``position`` with what is not markup."""
-        self._text = text
-        self._mode = HtmlRewriter._read_text
-        return position
-
-    def _read_text(self, data: bytes, position: int) -> int:
-        position, over = self._text.read(data, position)
-        if not over:
-            return self._starve(position, len(data))
-        self._mode = HtmlRewriter._data
-        return position
-
-
-_Mode = Callable[[HtmlRewriter, bytes, int], int]
-
-
-def _may_change(name: bytes) -> bool:
-    return name in HTML_TAGS or name == b"base"

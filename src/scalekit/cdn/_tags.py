@@ -1,0 +1,111 @@
+"""Which attributes of which tags hold asset URLs, and when they stay as they are.
+
+Rules:
+
+* Only what the browser fetches for the page itself changes. ``<a>``, ``<form>``, ``<area>`` and ``<base>``
+  are links, and so is ``<link>`` with a relation such as ``canonical`` or ``alternate``.
+* ``<iframe>`` and ``<link rel=manifest>`` never change: a document and an app manifest change meaning with
+  their origin. The same goes for documents in ``<object>`` and ``<embed>``, SVG and PDF among them: with a
+  CDN only images, audio and video change there.
+* ``<use>`` and ``<track>`` change without a CDN only: browsers refuse them across origins, the latter unless
+  the element around it asks for CORS. So does a style's ``url()`` of an SVG with a fragment, which may be a
+  filter or a mask.
+* Not modules, neither ``<script type=module>`` nor ``<link rel=modulepreload>``: under a second URL a module
+  runs a second time, and the URLs that ``import`` names stand in scripts, which are not rewritten.
+* ``<meta>`` changes for a preview's image, which has to have an absolute URL: with a CDN whose address has
+  its scheme, that is.
+* With ``integrity`` a file stays where it is, unless it has the very same bytes under its hashed name and the
+  tag asks for CORS, without which a browser would refuse it from another origin.
+* With ``crossorigin=use-credentials`` it stays too: an answer for everybody, as ours is, is refused then.
+* Of an attribute that occurs twice the first counts, as it does in a browser.
+"""
+
+from collections.abc import Callable
+
+from scalekit.cdn._asset import Asset
+
+LISTS = frozenset({b"srcset", b"imagesrcset"})
+"""Attributes with several URLs."""
+
+CONDITIONS = frozenset({b"as", b"crossorigin", b"integrity", b"name", b"property", b"rel", b"type"})
+"""Attributes that are only looked at."""
+
+STYLE_ONLY = frozenset({b"style"})
+"""The attributes of interest of any other tag."""
+
+_MEDIA = STYLE_ONLY | {b"src", b"crossorigin"}
+_PICTURE = _MEDIA | {b"srcset"}
+_SVG_LINK = STYLE_ONLY | {b"href", b"xlink:href", b"crossorigin"}
+
+HTML_TAGS: dict[bytes, frozenset[bytes]] = {
+    b"audio": _MEDIA,
+    b"embed": STYLE_ONLY | {b"src"},
+    b"image": _PICTURE,  # the parser takes it for img
+    b"img": _PICTURE,
+    b"input": _MEDIA,
+    b"link": _MEDIA - {b"src"} | {b"as", b"href", b"imagesrcset", b"integrity", b"rel"},
+    b"meta": STYLE_ONLY | {b"content", b"name", b"property"},
+    b"object": STYLE_ONLY | {b"data"},
+    b"script": _MEDIA | {b"integrity", b"type"},
+    b"source": _PICTURE,
+    b"track": STYLE_ONLY | {b"src"},
+    b"video": _MEDIA | {b"poster"},
+}
+"""The attributes of interest by tag."""
+
+SVG_TAGS: dict[bytes, frozenset[bytes]] = {b"feimage": _SVG_LINK, b"image": _SVG_LINK, b"use": _SVG_LINK}
+"""The same inside ``<svg>``."""
+
+_FETCHED = frozenset(
+    {
+        "apple-touch-icon",
+        "apple-touch-icon-precomposed",
+        "apple-touch-startup-image",
+        "icon",
+        "mask-icon",
+        "prefetch",
+        "preload",
+        "stylesheet",
+    }
+)
+_PREVIEWS = frozenset(
+    {"og:image", "og:image:secure_url", "og:image:url", "twitter:image", "twitter:image:src"}
+)
+
+Keyword = Callable[[bytes], str | None]
+"""The value of an attribute in lower case; ``None`` without one."""
+
+
+def may_move(name: bytes, keyword: Keyword, cdn: str | None) -> bool:
+    """Whether the URLs of a tag may change, for all that its name and its attributes say."""
+    if name == b"link" and _FETCHED.isdisjoint((keyword(b"rel") or "").split()):
+        return False
+    if name == b"script" and (keyword(b"type") or "").strip() == "module":
+        return False
+    if name == b"meta":
+        previews = {(keyword(key) or "").strip() for key in (b"property", b"name")}
+        return cdn is not None and not cdn.startswith("//") and not previews.isdisjoint(_PREVIEWS)
+    if cdn is None:
+        return True
+    if name in (b"use", b"track"):
+        return False
+    asks = keyword(b"crossorigin")
+    if asks is None:
+        return keyword(b"integrity") is None
+    return asks != "use-credentials"
+
+
+def is_movable(name: bytes, asset: Asset, cdn: str | None) -> bool:
+    """Whether this asset may have another URL in such a tag."""
+    if cdn is None or name not in (b"embed", b"object"):
+        return True
+    return asset.content_type.startswith(("audio/", "image/", "video/")) and not _is_svg(asset)
+
+
+def in_style(asset: Asset, fragment: bool, cdn: str | None) -> bool:
+    """Whether this asset may have another URL in a style; ``fragment`` tells if its URL has one."""
+    return cdn is None or not (fragment and _is_svg(asset))
+
+
+def _is_svg(asset: Asset) -> bool:
+    return asset.content_type.startswith("image/svg")
