@@ -19,8 +19,8 @@ from dataclasses import dataclass, field
 from hmac import compare_digest
 from typing import NamedTuple
 
+from scalekit._keys import key_ring
 from scalekit._options import check_count
-from scalekit._signing import key_ring
 from scalekit.cdn import _addresses
 from scalekit.cdn._paths import Path, fits, path_patterns
 from scalekit.cdn.assets import Counts
