@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator
 
 from scalekit.cdn import _entities, _styles, srcset
+from scalekit.cdn._additions import Additions
 from scalekit.cdn._asset import Asset
 from scalekit.cdn._syntax import ATTRIBUTE, value_of
 from scalekit.cdn._tags import CONDITIONS, LISTS, is_movable, may_move
@@ -12,6 +13,8 @@ from scalekit.cdn._tokenizer import Edit
 from scalekit.cdn._written import Written
 
 _ONE_BY_ONE = frozenset({b"embed", b"object"})
+_GROWING = _ONE_BY_ONE | {b"link", b"script"}
+_ADDED_BEHIND = frozenset({b"href", b"src"})
 
 
 class AttributeRewriter:
@@ -20,10 +23,13 @@ class AttributeRewriter:
     Args:
         targets: what the page's URLs mean.
         charset: how text beyond ASCII is encoded in the page.
+        additions: what rewritten tags get in addition; ``None`` for nothing.
     """
 
-    def __init__(self, targets: Targets, charset: str) -> None:
-        self._targets, self._charset = targets, charset
+    def __init__(self, targets: Targets, charset: str, additions: Additions | None) -> None:
+        self._targets, self._charset, self._additions = targets, charset, additions
+        # Tags for which it is not enough to know an asset's URL.
+        self._singular = _ONE_BY_ONE if additions is None else _GROWING
 
     def edits(
         self, name: bytes, wanted: frozenset[bytes], page: bytes, start: int, stop: int
@@ -43,9 +49,13 @@ class AttributeRewriter:
             if attribute in wanted or (attribute := attribute.lower()) in wanted:
                 first.setdefault(attribute, match)
         assets = self._targets.assets
-        moves = may_move(name, lambda key: _keyword(first.get(key)), assets.cdn)
+
+        def keyword(key: bytes) -> str | None:
+            return _keyword(first.get(key))
+
+        moves = may_move(name, keyword, assets.cdn)
         verbatim = b"integrity" in first
-        direct = self._targets.base.directory is not None and not verbatim and name not in _ONE_BY_ONE
+        direct = self._targets.base.directory is not None and not verbatim and name not in self._singular
         needle = self._targets.needle
         for attribute, match in first.items():
             group = match.lastindex or 1
@@ -66,9 +76,16 @@ class AttributeRewriter:
                 changes = _styles.changes(written.value, self._targets)
             else:
                 changes = self._changes(name, attribute, written.value, verbatim=verbatim)
+            changed = False
             for edit_begin, edit_end, new in written.edits(changes):
                 if new != source[edit_begin:edit_end]:
+                    changed = True
                     yield begin + edit_begin, begin + edit_end, new
+            if changed and self._additions is not None and attribute in _ADDED_BEHIND:
+                asset = self._targets.find(written.value)
+                assert asset is not None
+                if added := self._additions.to(name, keyword, asset, assets.cdn):
+                    yield match.end(), match.end(), added
 
     def base_href(self, page: bytes, start: int, stop: int) -> str | None:
         """The ``href`` of a ``<base>``, or ``None``."""

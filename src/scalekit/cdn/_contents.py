@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 
-from scalekit.cdn import _entities, _styles
+from scalekit.cdn import _entities, _import_maps, _styles
 from scalekit.cdn._syntax import attributes_of
 from scalekit.cdn._targets import Change, Targets
 from scalekit.cdn._tokenizer import Edit, Editor
@@ -22,6 +22,8 @@ def content_editor(name: bytes, tag: bytes, targets: Targets, charset: str) -> E
     changes: Callable[[str, Targets], Iterator[Change]]
     if name == b"style" and kind.lower() in ("", "text/css"):
         changes = _styles.changes
+    elif name == b"script" and kind.strip().lower() == "importmap":
+        changes = _import_maps.changes
     else:
         return None
 

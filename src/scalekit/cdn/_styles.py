@@ -14,9 +14,6 @@ def changes(style: str, targets: Targets) -> Iterator[Change]:
     for begin, stop in css.spans(style.encode("ascii", "replace")):
         source = style[begin:stop]
         url = css.unescape(source)
-        _, suffix = split(url)
-        if url != source and suffix:
-            continue  # an escape may stand before the suffix, or be it
         asset = targets.find(url)
-        if asset is not None and in_style(asset, "#" in suffix, targets.assets.cdn):
-            yield targets.change(asset, source, begin)
+        if asset is not None and in_style(asset, "#" in split(url)[1], targets.assets.cdn):
+            yield from targets.change_escaped(asset, url, source, begin)

@@ -78,9 +78,9 @@ Keyword = Callable[[bytes], str | None]
 
 def may_move(name: bytes, keyword: Keyword, cdn: str | None) -> bool:
     """Whether the URLs of a tag may change, for all that its name and its attributes say."""
-    if name == b"link" and _FETCHED.isdisjoint((keyword(b"rel") or "").split()):
+    if is_module(name, keyword):
         return False
-    if name == b"script" and (keyword(b"type") or "").strip() == "module":
+    if name == b"link" and _FETCHED.isdisjoint((keyword(b"rel") or "").split()):
         return False
     if name == b"meta":
         previews = {(keyword(key) or "").strip() for key in (b"property", b"name")}
@@ -93,6 +93,13 @@ def may_move(name: bytes, keyword: Keyword, cdn: str | None) -> bool:
     if asks is None:
         return keyword(b"integrity") is None
     return asks != "use-credentials"
+
+
+def is_module(name: bytes, keyword: Keyword) -> bool:
+    """Whether a tag loads a module."""
+    if name == b"script":
+        return (keyword(b"type") or "").strip() == "module"
+    return name == b"link" and "modulepreload" in (keyword(b"rel") or "").split()
 
 
 def is_movable(name: bytes, asset: Asset, cdn: str | None) -> bool:

@@ -9,6 +9,8 @@ Rules:
 * A URL that is no asset's stays as it is, byte for byte.
 """
 
+from collections.abc import Container, Iterator
+
 from scalekit.cdn._asset import Asset
 from scalekit.cdn._urls import Base, split
 from scalekit.cdn.assets import Assets
@@ -27,6 +29,8 @@ class Targets:
 
     def __init__(self, assets: Assets, base: Base) -> None:
         self.assets, self.base = assets, base
+        #: The names of the scripts that may run as modules under their new URLs.
+        self.modules: Container[str] = frozenset()
         self._segment = assets.prefix.rstrip("/").rpartition("/")[2].encode()
 
     @property
@@ -42,12 +46,23 @@ class Targets:
 
     def find(self, url: str) -> Asset | None:
         """The asset that ``url`` means."""
+        name = self.name(url)
+        return None if name is None else self.assets.get(name) or self.assets.get_hashed(name)
+
+    def name(self, url: str) -> str | None:
+        """The name below the assets' folder that ``url`` means, of a file or not."""
         found = self.base.resolve(url)
         if found is None or not found[0].startswith(self.assets.prefix):
             return None
-        name = found[0][len(self.assets.prefix) :]
-        return self.assets.get(name) or self.assets.get_hashed(name)
+        return found[0][len(self.assets.prefix) :]
 
     def change(self, asset: Asset, url: str, begin: int) -> Change:
         """The change that makes of ``url``, which begins at ``begin`` in a value, the one to be written."""
         return begin, begin + len(split(url)[0]), self.assets.url(asset.name)
+
+    def change_escaped(self, asset: Asset, url: str, source: str, begin: int) -> Iterator[Change]:
+        """The same for a ``source`` with escapes; none when one may stand before a suffix, or be it."""
+        if url == source:
+            yield self.change(asset, url, begin)
+        elif not split(url)[1]:
+            yield begin, begin + len(source), self.assets.url(asset.name)

@@ -14,6 +14,7 @@ import logging
 from collections.abc import Callable, Mapping
 from functools import partial
 
+from scalekit.cdn._additions import Additions
 from scalekit.cdn._attributes import AttributeRewriter
 from scalekit.cdn._contents import content_editor
 from scalekit.cdn._foreign import HTML, SVG
@@ -49,19 +50,31 @@ class HtmlRewriter(Tokenizer):
         path: the request's path, which relative URLs resolve against.
         host: the request's ``Host``; absolute URLs of this host count too. Default: none do.
         charset: the page's encoding, any in which ASCII is ASCII.
+        integrity: add ``integrity`` to rewritten scripts and style sheets that lack it, and with a CDN
+            ``crossorigin="anonymous"``, without which a browser would not check; default ``False``.
+        crossorigin: add that to them in any case, so that a script's errors say what they are and a page may
+            read its style sheets; only with a CDN. Default ``False``.
 
     ``count`` is the number of URLs rewritten; ``failed`` is true after a fault of the rewriter, from when
     on the page passes as it is.
     """
 
     def __init__(
-        self, assets: Assets, *, path: str = "/", host: str | None = None, charset: str = "utf-8"
+        self,
+        assets: Assets,
+        *,
+        path: str = "/",
+        host: str | None = None,
+        charset: str = "utf-8",
+        integrity: bool = False,
+        crossorigin: bool = False,
     ) -> None:
         super().__init__()
         self._base = Base(path, host)
         self._charset = charset
         self._targets = Targets(assets, self._base)
-        self._attributes = AttributeRewriter(self._targets, charset)
+        additions = Additions(integrity, crossorigin) if integrity or crossorigin else None
+        self._attributes = AttributeRewriter(self._targets, charset, additions)
         self._needle = self._targets.needle
         self._links: Mapping[bytes, bytes] = assets.links
         self._directory = (self._base.directory or "").encode()
