@@ -71,7 +71,7 @@ def test_the_entry_point() -> None:
         ([], "scalekit: the following arguments are required: COMMAND"),
         (["storag"], "invalid choice: 'storag'"),
         (["storage", "sync", "a"], "scalekit storage sync: the following arguments are required: DST"),
-        (["storage", "sync", "a", "b", "--del"], "unrecognized arguments: --del"),
+        (["storage", "sync", "a", "b", "--del"], "scalekit storage sync: unrecognized arguments: --del"),
         (["storage", "sync", "a", "b", "--concurrency", "0"], "'0' is no whole number of at least 1"),
         (["storage", "sync", "a", "b", "--checksum", "--size-only"], "not allowed with argument"),
     ],

@@ -61,13 +61,15 @@ def parser() -> argparse.ArgumentParser:
                 "--json", action="store_true", help="print a JSON object a line, for programs"
             )
             command.add_arguments(described)
-            described.set_defaults(run=command.run)
+            described.set_defaults(run=command.run, parser=described)
     return root
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command that ``argv`` names, by default the program's arguments. Returns the exit status."""
-    arguments = parser().parse_args(argv)
+    arguments, unknown = parser().parse_known_args(argv)
+    if unknown:  # by the command's own parser, whose help is the one that helps
+        arguments.parser.error(f"unrecognized arguments: {' '.join(unknown)}")
     try:
         from scalekit.cli._terminal import Terminal
 

@@ -34,7 +34,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace, terminal: "Terminal") -> int:
+    from scalekit.errors import ConfigurationError
+    from scalekit.storage.sweep import MIN_AGE
     from scalekit.storage.urls import storage_from_url
+
+    if arguments.older_than < MIN_AGE:
+        minutes = f"{arguments.older_than / 60:g}m"
+        raise ConfigurationError(f"--older-than {minutes}; give an hour at least, younger ones may go on")
 
     async def work() -> "Swept":
         async with storage_from_url(arguments.storage, must_exist=True) as storage:

@@ -17,7 +17,6 @@ from dataclasses import dataclass, field
 from typing import Generic, TypedDict, TypeVar
 
 from scalekit._durations import Duration, seconds
-from scalekit._options import check_kind
 from scalekit.errors import (
     BackendError,
     ConfigurationError,
@@ -29,6 +28,7 @@ from scalekit.errors import (
 )
 from scalekit.storage._contract import Chunk, Storage, Stored, UploadedFile
 from scalekit.storage._form_parser import PartHead, PartReader, boundary_of
+from scalekit.storage._given import check_storage
 from scalekit.storage._media_types import SNIFF_BYTES, accepted_type, check_accept, extension_for
 from scalekit.storage._request import IDLE_TIMEOUT, Request, body_of, header, http_error
 from scalekit.storage._shield import CLEAN_UP_SECONDS, settle
@@ -150,7 +150,7 @@ async def stream_form(
     ``MissingPart`` of ``form.files["photo"]``. An ``UploadFailed`` is one as well: its client learns no more
     than that, the rest is logged as an error of ``scalekit.storage``.
     """
-    check_kind(storage, Storage, option="storage", wanted="a storage, such as FileStorage('media'), itself")
+    check_storage(storage)
     _check_limits(
         max_file_size=max_file_size, max_files=max_files, max_fields=max_fields, max_field_size=max_field_size
     )
@@ -280,4 +280,4 @@ class _Intake:
                 async with asyncio.timeout(CLEAN_UP_SECONDS):
                     await self.storage.delete(key)
             except (StorageError, BackendError, TimeoutError) as error:
-                _log.warning("%r of a refused form could not be removed: %s", key, type(error).__name__)
+                _log.warning("%r of a refused form could not be removed: %s", key, error or "no answer")

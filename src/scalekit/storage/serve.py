@@ -13,6 +13,7 @@ from anyio import move_on_after
 from scalekit._options import check_function
 from scalekit.storage._contract import Opened, Storage, Stored
 from scalekit.storage._files import Files
+from scalekit.storage._given import check_storage
 from scalekit.storage._respond import path_below
 from scalekit.types import Receive, Scope, Send
 
@@ -59,6 +60,7 @@ class StorageFiles:
         authorize: Callable[[Scope, Stored], bool | Awaitable[bool]] | None = None,
         refuse_with: Literal[403, 404] = 404,
     ) -> None:
+        check_storage(storage)
         if authorize is not None:
             check_function(authorize, option="authorize=", wanted="a function of scope and stored")
         self.storage = storage

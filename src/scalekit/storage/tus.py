@@ -32,6 +32,7 @@ from scalekit.errors import (
 )
 from scalekit.storage import _tus_headers as tus
 from scalekit.storage._contract import Storage
+from scalekit.storage._given import check_storage
 from scalekit.storage._media_types import check_accept
 from scalekit.storage._request import header
 from scalekit.storage._respond import Refused, path_below, respond
@@ -109,6 +110,7 @@ class TusUploads:
         stall_seconds: Duration = 60,
         patience: Duration = 20,
     ) -> None:
+        check_storage(storage)
         for name, size in (("max_size", max_size), ("piece_size", piece_size)):
             if size < 1:
                 raise ConfigurationError(f"{name}={size}; give at least 1 byte")

@@ -11,6 +11,7 @@ from scalekit._options import check_function
 from scalekit.errors import ConfigurationError
 from scalekit.storage._contract import Storage, Stored
 from scalekit.storage._files import Answer, Files
+from scalekit.storage._given import check_storage
 from scalekit.storage._loop_thread import Caller
 from scalekit.storage.sync import SyncOpened, SyncStorage
 from scalekit.types import Environ, WSGIBody
@@ -51,6 +52,8 @@ class StorageFiles:
         authorize: Callable[[Environ, Stored], bool] | None = None,
         refuse_with: Literal[403, 404] = 404,
     ) -> None:
+        if not isinstance(storage, SyncStorage):
+            check_storage(storage)
         if authorize is not None:
             check_function(authorize, option="authorize=", wanted="a function of environ and stored")
             if iscoroutinefunction(authorize):
