@@ -128,6 +128,65 @@ async def test_what_was_replaced_after_the_scan(storage: Storage) -> None:
     assert await keys(storage) == ["a.txt", "quarantine/a.txt"]
 
 
+async def test_what_was_written_after_it_was_copied(
+    storage: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """21. What a client writes between the copy and the removal is not what was scanned: it goes on waiting,
+    also when the promotion is done again, and is promoted to another key like any other."""
+    quarantine, second = Quarantine(storage, scan=scan), b"good as well"
+    copy = storage.copy
+
+    async def overtaken(source: str, key: str, **options: Any) -> Stored:
+        stored = await copy(source, key, **options)
+        await quarantine.waiting.put("a.txt", second, overwrite=True)
+        return stored
+
+    await quarantine.waiting.put("a.txt", b"good")
+    monkeypatch.setattr(storage, "copy", overtaken)
+    await quarantine.promote("a.txt")
+    monkeypatch.undo()
+    assert await storage.read("a.txt") == b"good"
+    assert await quarantine.waiting.read("a.txt") == second
+    with pytest.raises(ObjectExists):
+        await quarantine.promote("a.txt")
+    await quarantine.promote("a.txt", to="b.txt")
+    assert await keys(storage) == ["a.txt", "b.txt"]
+    assert await storage.read("b.txt") == second
+
+
+async def test_what_was_written_after_it_was_refused(storage: Storage) -> None:
+    """21. A client that replaces what the scanner is about to refuse does not lose what it replaced it by."""
+
+    async def replaced(stored: Stored, content: AsyncIterator[bytes]) -> str | None:
+        found = await scan(stored, content)
+        await quarantine.waiting.put("a.txt", b"good", overwrite=True)
+        return found
+
+    quarantine = Quarantine(storage, scan=replaced)
+    await quarantine.waiting.put("a.txt", EVIL)
+    with pytest.raises(FileRefused):
+        await quarantine.promote("a.txt")
+    quarantine.scan = scan
+    await quarantine.promote("a.txt")
+    assert await storage.read("a.txt") == b"good"
+
+
+async def test_another_server_has_promoted_it_meanwhile(storage: Storage) -> None:
+    """21. It was copied and removed by the other, and the client has written again: that goes on waiting."""
+
+    async def late(stored: Stored, content: AsyncIterator[bytes]) -> str | None:
+        found = await scan(stored, content)
+        await Quarantine(storage, scan=scan).promote("a.txt")
+        await quarantine.waiting.put("a.txt", b"good as well")
+        return found
+
+    quarantine = Quarantine(storage, scan=late)
+    await quarantine.waiting.put("a.txt", b"good")
+    with pytest.raises(ObjectMissing, match="changed"):
+        await quarantine.promote("a.txt")
+    assert await quarantine.waiting.read("a.txt") == b"good as well"
+
+
 async def test_another_object_is_there() -> None:
     """16, 21. A promotion replaces nothing; a copy of the same content is one that was promoted before."""
     inner = MemoryStorage()

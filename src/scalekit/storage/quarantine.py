@@ -7,6 +7,11 @@ Rules:
   since is refused. So what it refuses was never readable, whatever else happened.
 * A promotion that was cut off is done again by whoever asks again, as often as they like, with one result.
 * What is refused is removed. What nobody promoted stays where it waits until it is swept.
+* What a client writes to a key while that is being promoted was not scanned, and stays where it waits: what
+  waits is looked at before it is removed, and removed only if it is what was scanned. A write between that
+  look and the removal is lost, unread. This cannot be excluded everywhere: not every service that speaks like
+  S3 removes on a condition, and moving what waits to another name is a copy and a removal there. It takes a
+  client that writes twice to a key that it was given for one file, of which the first was promoted.
 """
 
 import logging
@@ -84,7 +89,8 @@ class Quarantine(Storage):
             await self.waiting.put(
                 name, source, content_type=content_type, size=size, checksum=checksum, filename=filename
             )
-            return await self._pass(name, key, overwrite=overwrite)
+            waiting = await self._passed(name, key)
+            return await self.storage.copy(self.prefix + name, key, overwrite=overwrite, etag=waiting.etag)
         finally:
             # Also when it was not written: cancelled as it got its name, it is there.
             (await settle(self._drop(name))).raise_if_cancelled()
@@ -93,6 +99,7 @@ class Quarantine(Storage):
         """Scan what waits under ``key``, and give it the key ``to``, by default the same.
 
         Any number of servers may do so, and again after one of them died: all get what is there in the end.
+        What a client has written to ``key`` since it was scanned goes on waiting there.
 
         Raises:
             FileRefused: ``scan`` found something; the object is gone.
@@ -101,7 +108,11 @@ class Quarantine(Storage):
         """
         target = self._check(key if to is None else to)
         try:
-            stored = await self._pass(key, target, overwrite=False)
+            waiting = await self._passed(key, target)
+        except ObjectMissing:
+            return await self._promoted(key, target)
+        try:
+            stored = await self.storage.copy(self.prefix + key, target, etag=waiting.etag)
         except ObjectExists:
             if await self._differ(key, target):
                 raise
@@ -110,10 +121,7 @@ class Quarantine(Storage):
             if await self.waiting.stat(key) is not None:
                 raise  # it was replaced while it was scanned, and what is there now has not been
             stored = await self._promoted(key, target)
-        except FileRefused:
-            await self._drop(key)
-            raise
-        await self._drop(key)
+        await self._drop(key, waiting)
         return stored
 
     async def copy(
@@ -167,18 +175,25 @@ class Quarantine(Storage):
             raise InvalidKey(key, f"is in {self.prefix!r}, where what was not scanned waits")
         return key
 
-    async def _pass(self, name: str, key: str, *, overwrite: bool) -> Stored:
+    async def _passed(self, name: str, key: str) -> Stored:
+        """What waits under ``name``, if ``scan`` lets it pass; it is removed if not."""
         opened = await self.waiting.open(name)
         if opened is None:
             raise ObjectMissing(name)
         async with opened:
             found = await self.scan(opened.stored, aiter(opened))
         if found is not None:
+            await self._drop(name, opened.stored)
             raise FileRefused(key, found)
-        return await self.storage.copy(self.prefix + name, key, overwrite=overwrite, etag=opened.stored.etag)
+        return opened.stored
 
-    async def _drop(self, name: str) -> None:
+    async def _drop(self, name: str, scanned: Stored | None = None) -> None:
+        """Remove what waits under ``name``, unless it is something else than what was ``scanned``."""
         try:
+            if scanned is not None:
+                there = await self.waiting.stat(name)
+                if there is None or there.etag != scanned.etag:
+                    return
             await self.waiting.delete(name)
         except (StorageError, BackendError) as error:
             # Nobody can read it, and a sweep will find it.
