@@ -16,7 +16,8 @@
 ==========================================  ===========================================================
 """
 
-from scalekit.storage._contract import Leftover, Opened, SignedURL, Source, Storage, Stored, UploadedFile
+from scalekit.storage._contract import Storage
+from scalekit.storage._values import Leftover, Opened, SignedURL, Source, Stored, UploadedFile
 from scalekit.storage.checksums import Checksum
 from scalekit.storage.filesystem import FileStorage
 from scalekit.storage.memory import MemoryStorage

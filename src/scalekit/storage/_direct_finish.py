@@ -10,13 +10,13 @@ from http import HTTPStatus
 
 from scalekit.errors import ObjectMissing, UnsupportedMediaType
 from scalekit.storage import _direct_parts
-from scalekit.storage._contract import Stored
 from scalekit.storage._direct_grant import Grant
 from scalekit.storage._media_types import SNIFF_BYTES, accepted_type
 from scalekit.storage._respond import Refused
 from scalekit.storage._s3_compose import Composition, planned
 from scalekit.storage._s3_multipart import Part
 from scalekit.storage._s3_target import Target
+from scalekit.storage._values import Stored
 from scalekit.storage.s3 import S3Storage
 
 

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from scalekit.errors import UnsupportedMediaType, UploadRejected
-from scalekit.storage._contract import Stored, UploadedFile
 from scalekit.storage._direct_finish import checked, finish
 from scalekit.storage._direct_grant import Grant
 from scalekit.storage._direct_notes import Notes
 from scalekit.storage._s3_target import Target
+from scalekit.storage._values import Stored, UploadedFile
 from scalekit.storage.s3 import S3Storage
 
 

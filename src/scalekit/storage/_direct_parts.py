@@ -5,11 +5,11 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from scalekit.storage._contract import Stored
 from scalekit.storage._direct_grant import Grant
 from scalekit.storage._s3_errors import code_of, place, reading
 from scalekit.storage._s3_multipart import Multipart, Part
 from scalekit.storage._s3_target import Target
+from scalekit.storage._values import Stored
 
 URL_EXPIRES = 3600
 """Seconds that the address of a part is valid at most. The browser asks for another then."""

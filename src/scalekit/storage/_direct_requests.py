@@ -7,10 +7,10 @@ from typing import Any
 
 from scalekit.errors import MalformedUpload
 from scalekit.storage._content_type import essence_of
-from scalekit.storage._contract import UploadedFile
 from scalekit.storage._direct_grant import Grant
 from scalekit.storage._request import body_of, header
 from scalekit.storage._respond import Refused
+from scalekit.storage._values import UploadedFile
 from scalekit.types import Receive, Scope, Send
 
 MAX_REQUEST = 1024**2

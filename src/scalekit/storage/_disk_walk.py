@@ -11,8 +11,8 @@ from functools import partial
 from pathlib import Path
 
 from scalekit.errors import InvalidKey, StorageError
-from scalekit.storage._contract import Leftover
 from scalekit.storage._shield import in_thread
+from scalekit.storage._values import Leftover
 from scalekit.storage.keys import check_key
 
 _BEGIN, _END = ".scalekit-", ".tmp"

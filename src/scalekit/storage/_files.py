@@ -26,9 +26,10 @@ from scalekit._http import make_private
 from scalekit.errors import BackendError, ConfigurationError, InvalidKey
 from scalekit.storage._conditions import refusal, wanted_range
 from scalekit.storage._content_type import essence_of, is_content_type
-from scalekit.storage._contract import Opened, Storage, Stored
+from scalekit.storage._contract import Storage
 from scalekit.storage._disposition import content_disposition
 from scalekit.storage._media_types import UNKNOWN
+from scalekit.storage._values import Opened, Stored
 from scalekit.types import Headers
 
 # Types of which browsers run nothing. Closed: what is missing here is saved instead of shown.

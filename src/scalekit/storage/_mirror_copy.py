@@ -25,7 +25,7 @@ from datetime import datetime
 from typing import Any
 
 from scalekit.errors import ChecksumMismatch
-from scalekit.storage._contract import Chunk, Stored
+from scalekit.storage._values import Chunk, Stored
 from scalekit.storage.checksums import Checksum, hasher
 
 HEADER = 4096

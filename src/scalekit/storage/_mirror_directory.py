@@ -30,8 +30,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from scalekit.storage._contract import Stored
 from scalekit.storage._mirror_copy import Copy, Writer, header_of, length_of, stored_in
+from scalekit.storage._values import Stored
 
 _PART = ".part"
 _PATIENCE = 1.0

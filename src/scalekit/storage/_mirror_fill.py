@@ -17,10 +17,11 @@ from contextlib import suppress
 from contextvars import Context
 
 from scalekit.errors import ChecksumMismatch, ScalekitError, StorageError
-from scalekit.storage._contract import Storage, Stored
+from scalekit.storage._contract import Storage
 from scalekit.storage._mirror_copy import HEADER, length_of
 from scalekit.storage._mirror_directory import Directory, Part
 from scalekit.storage._shield import in_thread
+from scalekit.storage._values import Stored
 
 _READ_SIZE = 256 * 1024
 _POLL = 0.01

@@ -10,10 +10,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from scalekit.errors import BackendError, BackendTimeout, StorageError
-from scalekit.storage._contract import Storage, Stored
+from scalekit.storage._contract import Storage
 from scalekit.storage._mirror_copy import Copy
 from scalekit.storage._mirror_directory import Directory
 from scalekit.storage._shield import in_thread
+from scalekit.storage._values import Stored
 
 _log = logging.getLogger("scalekit.storage")
 

@@ -4,10 +4,11 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
 from scalekit.errors import ChecksumMismatch
-from scalekit.storage._contract import Opened, Storage, Stored
+from scalekit.storage._contract import Storage
 from scalekit.storage._digest import OnBytes, digest
 from scalekit.storage._moving_same import CERTAIN, is_md5
 from scalekit.storage._shield import in_thread
+from scalekit.storage._values import Opened, Stored
 from scalekit.storage.checksums import Checksum, Hasher, hasher
 
 

@@ -9,7 +9,8 @@ from contextlib import aclosing
 from dataclasses import dataclass
 
 from scalekit.errors import StorageError
-from scalekit.storage._contract import Storage, Stored
+from scalekit.storage._contract import Storage
+from scalekit.storage._values import Stored
 
 
 @dataclass(frozen=True, slots=True)

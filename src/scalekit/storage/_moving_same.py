@@ -10,9 +10,10 @@
 import re
 from typing import Literal, TypeAlias
 
-from scalekit.storage._contract import Storage, Stored
+from scalekit.storage._contract import Storage
 from scalekit.storage._digest import OnBytes, digest
 from scalekit.storage._moving_pairs import Pair
+from scalekit.storage._values import Stored
 from scalekit.storage.checksums import Checksum
 
 Compare: TypeAlias = Literal["checksum", "content", "size", "presence"]

@@ -14,11 +14,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from scalekit.errors import ObjectMissing
-from scalekit.storage._contract import Stored
 from scalekit.storage._s3_digests import kept_crc32
 from scalekit.storage._s3_errors import CLIENT_ERRORS, code_of
 from scalekit.storage._s3_multipart import MAX_PARTS, MIN_PART_SIZE, Multipart, Part, multipart
 from scalekit.storage._s3_target import Target
+from scalekit.storage._values import Stored
 
 # Bytes of one copy, of which S3 takes 5 GiB: these take it seconds, and run side by side.
 _COPY_SIZE = 1024**3

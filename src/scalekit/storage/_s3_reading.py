@@ -8,11 +8,11 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 from scalekit.errors import BackendUnavailable, InvalidKey
-from scalekit.storage._contract import Opened, Stored
 from scalekit.storage._media_types import UNKNOWN, type_for
 from scalekit.storage._s3_digests import kept_crc32
 from scalekit.storage._s3_errors import code_of, place, reading, status_of
 from scalekit.storage._s3_target import filename_in
+from scalekit.storage._values import Opened, Stored
 from scalekit.storage.keys import check_key
 
 _READ_SIZE = 256 * 1024

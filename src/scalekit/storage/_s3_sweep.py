@@ -7,8 +7,8 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from scalekit.storage._contract import Leftover
 from scalekit.storage._s3_errors import code_of, place, reading
+from scalekit.storage._values import Leftover
 
 
 async def abandoned(

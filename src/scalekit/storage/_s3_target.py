@@ -20,7 +20,6 @@ from urllib.parse import quote, unquote
 from botocore.exceptions import ClientError
 
 from scalekit.errors import ObjectExists, UploadFailed
-from scalekit.storage._contract import Stored
 from scalekit.storage._s3_digests import is_signed
 from scalekit.storage._s3_errors import (
     CLIENT_ERRORS,
@@ -32,6 +31,7 @@ from scalekit.storage._s3_errors import (
 )
 from scalekit.storage._shield import Outcome
 from scalekit.storage._source import Body
+from scalekit.storage._values import Stored
 from scalekit.storage.checksums import Checksum
 from scalekit.storage.keys import filename_or_none
 from scalekit.storage.profiles import S3Profile

@@ -14,12 +14,12 @@ from dataclasses import dataclass
 from functools import partial
 
 from scalekit.errors import FileTooLarge
-from scalekit.storage._contract import Source, Stored
 from scalekit.storage._s3_digests import digest
 from scalekit.storage._s3_multipart import MAX_PARTS, Multipart, Part, multipart
 from scalekit.storage._s3_target import Target
 from scalekit.storage._shield import settle
 from scalekit.storage._source import Body, cut
+from scalekit.storage._values import Source, Stored
 from scalekit.storage.budget import Account, MemoryBudget
 from scalekit.storage.checksums import Checksum
 

@@ -13,8 +13,8 @@ from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Awaita
 from contextlib import aclosing
 
 from scalekit.errors import ChecksumMismatch, FileTooLarge, MalformedUpload
-from scalekit.storage._contract import Chunk, Source
 from scalekit.storage._shield import in_thread
+from scalekit.storage._values import Chunk, Source
 from scalekit.storage.checksums import Checksum, Hasher, hasher
 
 _SMALL = 16 * 1024

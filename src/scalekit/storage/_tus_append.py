@@ -18,13 +18,13 @@ from contextlib import aclosing
 from dataclasses import dataclass
 
 from scalekit.errors import ChecksumMismatch, UnsupportedMediaType
-from scalekit.storage._contract import Chunk
 from scalekit.storage._media_types import SNIFF_BYTES, accepted_type
 from scalekit.storage._request import ClientHungUp, body_of, header
 from scalekit.storage._respond import Refused
 from scalekit.storage._tus_address import Upload
 from scalekit.storage._tus_headers import BODY_TYPE, Request, checksum_of
 from scalekit.storage._tus_pieces import Gone, Pieces, Progress
+from scalekit.storage._values import Chunk
 from scalekit.storage.checksums import Checksum
 
 MAX_PIECES = 10_000

@@ -7,12 +7,13 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from scalekit.errors import ObjectExists, ObjectMissing, UnsupportedMediaType, UploadRejected
-from scalekit.storage._contract import Storage, Stored, UploadedFile
+from scalekit.storage._contract import Storage
 from scalekit.storage._media_types import SNIFF_BYTES, accepted_type, extension_for
 from scalekit.storage._respond import Refused
 from scalekit.storage._tus_address import Upload
 from scalekit.storage._tus_append import MAX_PIECES
 from scalekit.storage._tus_pieces import Final, Gone, Pieces, Progress
+from scalekit.storage._values import Stored, UploadedFile
 
 _log = logging.getLogger("scalekit.storage")
 

@@ -36,9 +36,10 @@ from hashlib import sha256
 from math import inf
 
 from scalekit.errors import ObjectExists
-from scalekit.storage._contract import Chunk, Storage, Stored
+from scalekit.storage._contract import Storage
 from scalekit.storage._media_types import UNKNOWN
 from scalekit.storage._respond import Refused
+from scalekit.storage._values import Chunk, Stored
 from scalekit.storage.checksums import Checksum
 
 PLACE = "tus/"

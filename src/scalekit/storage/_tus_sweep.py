@@ -18,9 +18,10 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 
 from scalekit.errors import BackendError, StorageError
-from scalekit.storage._contract import Leftover, Storage
+from scalekit.storage._contract import Storage
 from scalekit.storage._hourly import Hourly
 from scalekit.storage._tus_pieces import PLACE, Final, Pieces
+from scalekit.storage._values import Leftover
 
 _log = logging.getLogger("scalekit.storage")
 

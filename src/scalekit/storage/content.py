@@ -12,8 +12,9 @@ from datetime import datetime
 from functools import partial
 
 from scalekit.errors import BackendError, ObjectExists, StorageError
-from scalekit.storage._contract import Chunk, Leftover, Source, Storage, Stored
+from scalekit.storage._contract import Storage
 from scalekit.storage._shield import in_thread, settle
+from scalekit.storage._values import Chunk, Leftover, Source, Stored
 from scalekit.storage.checksums import Hasher, hasher
 from scalekit.storage.keys import check_prefix, random_key
 

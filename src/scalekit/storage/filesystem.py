@@ -20,15 +20,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from scalekit.errors import ConfigurationError, InvalidKey, ObjectExists, ObjectMissing, StorageError
-from scalekit.storage._contract import (
-    Leftover,
-    Opened,
-    Source,
-    Storage,
-    Stored,
-    check_base_url,
-    check_sources,
-)
+from scalekit.storage._contract import Storage, check_base_url, check_sources
 from scalekit.storage._disk_draft import Draft, sync_directory
 from scalekit.storage._disk_errors import done
 from scalekit.storage._disk_read import Handle, entries, look_up, open_file, unlink
@@ -36,6 +28,7 @@ from scalekit.storage._disk_walk import drafts, strays
 from scalekit.storage._media_types import content_type_for, type_for
 from scalekit.storage._shield import in_thread
 from scalekit.storage._source import cut
+from scalekit.storage._values import Leftover, Opened, Source, Stored
 from scalekit.storage.checksums import Checksum
 from scalekit.storage.keys import check_key, check_prefix
 

@@ -4,9 +4,10 @@ from collections.abc import AsyncGenerator
 from datetime import UTC, datetime
 
 from scalekit.errors import ObjectExists
-from scalekit.storage._contract import Opened, Source, Storage, Stored, check_base_url
+from scalekit.storage._contract import Storage, check_base_url
 from scalekit.storage._media_types import content_type_for
 from scalekit.storage._source import cut
+from scalekit.storage._values import Opened, Source, Stored
 from scalekit.storage.checksums import Checksum
 from scalekit.storage.keys import check_key, check_prefix, filename_or_none
 

@@ -22,12 +22,13 @@ from weakref import WeakKeyDictionary
 from scalekit._durations import Duration, seconds
 from scalekit._options import check_count, check_kind
 from scalekit.errors import ConfigurationError, StorageError
-from scalekit.storage._contract import Leftover, Opened, SignedURL, Source, Storage, Stored, check_base_url
+from scalekit.storage._contract import Storage, check_base_url
 from scalekit.storage._mirror_copy import BLOCK, Copy
 from scalekit.storage._mirror_directory import Directory
 from scalekit.storage._mirror_fill import Fill, read_on
 from scalekit.storage._mirror_validity import Validity
 from scalekit.storage._shield import in_thread
+from scalekit.storage._values import Leftover, Opened, SignedURL, Source, Stored
 from scalekit.storage.checksums import Checksum
 from scalekit.storage.keys import check_key
 

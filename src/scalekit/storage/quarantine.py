@@ -29,10 +29,11 @@ from scalekit.errors import (
     ObjectMissing,
     StorageError,
 )
-from scalekit.storage._contract import Leftover, Opened, SignedURL, Source, Storage, Stored
+from scalekit.storage._contract import Storage
 from scalekit.storage._digest import digest
 from scalekit.storage._shield import settle
 from scalekit.storage._tus_pieces import PLACE
+from scalekit.storage._values import Leftover, Opened, SignedURL, Source, Stored
 from scalekit.storage.checksums import Checksum
 from scalekit.storage.keys import check_key, check_scope, random_key
 

@@ -21,7 +21,7 @@ except ModuleNotFoundError:
 
 from scalekit._durations import Duration
 from scalekit.errors import ConfigurationError, InvalidKey, ObjectMissing
-from scalekit.storage._contract import Leftover, Opened, Source, Stored, check_base_url, check_sources
+from scalekit.storage._contract import check_base_url, check_sources
 from scalekit.storage._media_types import content_type_for
 from scalekit.storage._s3_client import Clients, check_bucket, factory
 from scalekit.storage._s3_compose import Composition, Copy, planned
@@ -33,6 +33,7 @@ from scalekit.storage._s3_sweep import abandoned
 from scalekit.storage._s3_target import Target
 from scalekit.storage._s3_tickets import check_expires
 from scalekit.storage._s3_upload import Upload
+from scalekit.storage._values import Leftover, Opened, Source, Stored
 from scalekit.storage.budget import UPLOADS, MemoryBudget
 from scalekit.storage.checksums import Checksum
 from scalekit.storage.keys import check_key, check_prefix, check_scope, filename_or_none

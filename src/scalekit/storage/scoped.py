@@ -7,7 +7,8 @@ from datetime import datetime
 from urllib.parse import quote
 
 from scalekit.errors import ObjectExists, ObjectMissing
-from scalekit.storage._contract import Leftover, Opened, SignedURL, Source, Storage, Stored
+from scalekit.storage._contract import Storage
+from scalekit.storage._values import Leftover, Opened, SignedURL, Source, Stored
 from scalekit.storage.checksums import Checksum
 from scalekit.storage.keys import check_key, check_scope
 

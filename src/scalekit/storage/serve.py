@@ -11,10 +11,11 @@ from typing import Literal
 from anyio import move_on_after
 
 from scalekit._options import check_function
-from scalekit.storage._contract import Opened, Storage, Stored
+from scalekit.storage._contract import Storage
 from scalekit.storage._files import Files
 from scalekit.storage._given import check_storage
 from scalekit.storage._respond import path_below
+from scalekit.storage._values import Opened, Stored
 from scalekit.types import Receive, Scope, Send
 
 

@@ -17,8 +17,9 @@ from datetime import UTC, datetime, timedelta
 
 from scalekit._durations import Duration, seconds
 from scalekit.errors import BackendError, StorageError
-from scalekit.storage._contract import Leftover, Storage
+from scalekit.storage._contract import Storage
 from scalekit.storage._tus_sweep import leftovers as tus_leftovers
+from scalekit.storage._values import Leftover
 from scalekit.storage.content import drafts
 
 MIN_AGE = 3600.0

@@ -7,8 +7,9 @@ from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeAlias, TypeVar, Unpack, cast
 
-from scalekit.storage._contract import Chunk, Opened, SignedURL, Source, Storage, Stored
+from scalekit.storage._contract import Storage
 from scalekit.storage._loop_thread import Caller, LoopThread
+from scalekit.storage._values import Chunk, Opened, SignedURL, Source, Stored
 from scalekit.storage._wsgi_request import WSGIRequest, as_asgi, environ_of
 from scalekit.storage.checksums import Checksum
 

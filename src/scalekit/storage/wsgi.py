@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Literal
 from scalekit._http import request_headers, to_wsgi
 from scalekit._options import check_function
 from scalekit.errors import ConfigurationError
-from scalekit.storage._contract import Storage, Stored
+from scalekit.storage._contract import Storage
 from scalekit.storage._files import Answer, Files
 from scalekit.storage._given import check_storage
 from scalekit.storage._loop_thread import Caller
+from scalekit.storage._values import Stored
 from scalekit.storage.sync import SyncOpened, SyncStorage
 from scalekit.types import Environ, WSGIBody
 
