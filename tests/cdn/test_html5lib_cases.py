@@ -31,7 +31,8 @@ class Tags(Tokenizer):
         cursor = TagCursor()
         cursor.find_end(data, opening + 2)
         attributes = {
-            _text(key): _entities.decode(_text(value)) for key, value in attributes_of(data, start, end).items()
+            _text(key): _entities.decode(_text(value))
+            for key, value in attributes_of(data, start, end).items()
         }
         self.found.append([_text(name), attributes, cursor.self_closing])
 
