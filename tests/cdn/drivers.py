@@ -88,8 +88,12 @@ async def call_asgi(
     }
     messages: list[Any] = []
 
+    requests = [{"type": "http.request", "body": b""}]
+
     async def receive() -> Any:
-        return {"type": "http.request", "body": b""}
+        if not requests:  # the client stays until it has its answer
+            await asyncio.Event().wait()
+        return requests.pop()
 
     async def send(message: Any) -> None:
         messages.append(message)

@@ -1,6 +1,5 @@
 """Pages on their way through both shells: bodies and headers."""
 
-import gzip
 import logging
 from collections.abc import Iterator
 from pathlib import Path
@@ -104,8 +103,8 @@ def test_what_is_no_page_passes(assets: Assets, shell: Shell, headers: dict[str,
 @pytest.mark.parametrize(
     ("header", "value", "reason"),
     [
-        ("content-encoding", "gzip", "encoded"),
-        ("content-encoding", "br", "encoded"),
+        ("content-encoding", "compress", "encoded"),
+        ("content-encoding", "gzip, gzip", "encoded"),
         ("cache-control", "public, no-transform", "no-transform"),
         ("content-type", "text/html; charset=utf-16", "charset"),
         ("content-type", "text/html; charset=utf-7", "charset"),
@@ -118,11 +117,10 @@ def test_what_is_no_page_passes(assets: Assets, shell: Shell, headers: dict[str,
 def test_pages_that_must_not_be_touched(
     assets: Assets, shell: Shell, header: str, value: str, reason: str
 ) -> None:
-    """Compressed, forbidden or unreadable pages pass as they are, and are counted with the reason."""
-    body = gzip.compress(PAGE) if value == "gzip" else PAGE
-    response = Response([body], {"content-type": "text/html", header: value, "etag": '"x"'}).with_length()
+    """Forbidden and unreadable pages pass as they are, and are counted with the reason."""
+    response = Response([PAGE], {"content-type": "text/html", header: value, "etag": '"x"'}).with_length()
     reply = shell.page(assets, response)
-    assert reply.body == body
+    assert reply.body == PAGE
     assert reply.headers == response.headers
     assert assets.counts.as_dict() == {reason: 1}
 

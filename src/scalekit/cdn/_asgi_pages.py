@@ -4,11 +4,12 @@ from collections.abc import AsyncIterator
 from typing import BinaryIO
 
 from anyio import to_thread
+from anyio.lowlevel import checkpoint
 
 from scalekit._http import get
+from scalekit.cdn._body import Body
 from scalekit.cdn._rewrite import Page
 from scalekit.cdn.assets import Assets
-from scalekit.cdn.html import HtmlRewriter
 from scalekit.types import Headers, Message, Scope, Send
 
 PATHSEND = "http.response.pathsend"
@@ -24,7 +25,7 @@ class Exchange:
     def __init__(self, assets: Assets, scope: Scope, send: Send) -> None:
         self._send = send
         self._page = Page(assets, method=scope["method"], path=scope["path"], headers=scope["headers"])
-        self._rewriter: HtmlRewriter | None = None
+        self._body: Body | None = None
         self._start: Message | None = None  # held back until the length of the page is known
         self._declared = -1
         self.scope = scope
@@ -38,15 +39,15 @@ class Exchange:
         """Take a message of the application."""
         if message["type"] == "http.response.start":
             await self._on_start(message)
-        elif self._rewriter is None:
+        elif self._body is None:
             await self._send(message)
         elif message["type"] == "http.response.body":
-            await self._on_body(self._rewriter, message)
+            await self._on_body(self._body, message)
         elif message["type"] == PATHSEND:
             await self._release()
             async for chunk in _chunks(message["path"]):
-                await self._on_body(self._rewriter, {"body": chunk, "more_body": True})
-            await self._on_body(self._rewriter, {"body": b""})
+                await self._on_body(self._body, {"body": chunk, "more_body": True})
+            await self._on_body(self._body, {"body": b""})
         else:
             await self._send(message)
 
@@ -62,27 +63,31 @@ class Exchange:
             return
         self._start = {**message, "headers": headers}
         if self._page.method != "HEAD":
-            self._rewriter = self._page.rewriter()
+            self._body = self._page.body()
             if declared is not None and declared.isdigit():
                 self._declared = int(declared)
                 return
         await self._release()
 
-    async def _on_body(self, rewriter: HtmlRewriter, message: Message) -> None:
-        body, more = message.get("body", b""), message.get("more_body", False)
-        if self._start is not None and (not more or len(body) == self._declared):
-            body = rewriter.rewrite(body)
-            self._start["headers"].append((b"content-length", b"%d" % len(body)))
-            finished = True
-        else:
-            body = rewriter.feed(body) if more else rewriter.feed(body) + rewriter.close()
-            finished = not more
+    async def _on_body(self, body: Body, message: Message) -> None:
+        chunk, more = message.get("body", b""), message.get("more_body", False)
+        only = self._start is not None and (not more or len(chunk) == self._declared)
+        pieces = body.only(chunk) if only else body.feed(chunk) if more else body.last(chunk)
+        piece = next(pieces, b"")
+        following = next(pieces, None)
+        if only and following is None and self._start is not None:
+            self._start["headers"].append((b"content-length", b"%d" % len(piece)))
         await self._release()
-        if finished:
-            self._page.finished(rewriter)
-            self._rewriter = None
-        if body or not more:
-            await self._send({"type": "http.response.body", "body": body, "more_body": more})
+        while following is not None:
+            if piece:
+                await self._send({"type": "http.response.body", "body": piece, "more_body": True})
+            await checkpoint()  # what a small chunk expands to may keep the others waiting
+            piece, following = following, next(pieces, None)
+        if only or not more:
+            self._page.finished(body)
+            self._body = None
+        if piece or not more:
+            await self._send({"type": "http.response.body", "body": piece, "more_body": more})
 
     async def _release(self) -> None:
         start, self._start = self._start, None

@@ -3,8 +3,8 @@
 Rules:
 
 * Only complete ``text/html`` in an encoding where ASCII is ASCII. Partial content (206) and none (204),
-  compressed bodies and ``no-transform`` pass as they are; event streams, JSON and everything else are never
-  looked at.
+  ``no-transform``, and bodies in a coding that cannot be taken off here pass as they are; event streams, JSON
+  and everything else are never looked at.
 * A rewritten page has another length and other bytes: ``Content-Length`` is recomputed or dropped, digests
   are dropped, ranges are not offered.
 * Its entity tag gets a suffix from the assets and the CDN, for it is another representation; the suffix is
@@ -18,9 +18,13 @@ Rules:
 
 import codecs
 import re
+from collections.abc import Callable
 from functools import lru_cache
 
 from scalekit._http import get, replace
+from scalekit.cdn import _codings
+from scalekit.cdn._body import Body, CodedBody, PlainBody
+from scalekit.cdn._coding import Coding
 from scalekit.cdn._media import never_page
 from scalekit.cdn.assets import Assets
 from scalekit.cdn.fingerprint import plain_name
@@ -50,11 +54,12 @@ class Page:
         headers: the request's headers; :attr:`request` has them as the application is to see them.
     """
 
-    __slots__ = ("_own", "_suffix", "assets", "charset", "method", "path", "request")
+    __slots__ = ("_coding", "_own", "_suffix", "assets", "charset", "method", "path", "request")
 
     def __init__(self, assets: Assets, *, method: str, path: str, headers: Headers) -> None:
         self.assets, self.method, self.path = assets, method, path
         self.charset = "utf-8"
+        self._coding: Callable[[], Coding] | None = None
         self._suffix = b"-" + assets.version.encode()
         self._own: set[bytes] = set()
         for name, _ in headers:
@@ -63,22 +68,27 @@ class Page:
                 break
         self.request = headers
 
-    def rewriter(self) -> HtmlRewriter:
-        """For the page, after :meth:`respond` has said yes."""
+    def body(self) -> Body:
+        """What the page goes through, after :meth:`respond` has said yes."""
         host = get(self.request, b"host")
-        return HtmlRewriter(
+        rewriter = HtmlRewriter(
             self.assets,
             path=self.path,
             host=None if host is None else host.decode("latin-1"),
             charset=self.charset,
         )
+        return PlainBody(rewriter) if self._coding is None else CodedBody(rewriter, self._coding())
 
-    def finished(self, rewriter: HtmlRewriter) -> None:
+    def finished(self, body: Body) -> None:
         """Count what was done."""
         counts = self.assets.counts
+        if body.garbled:
+            counts.add("garbled")
+        if body.untouched:
+            return
         counts.add("pages")
-        counts.add("urls", rewriter.count)
-        if rewriter.failed:
+        counts.add("urls", body.rewriter.count)
+        if body.rewriter.failed:
             counts.add("errors")
 
     def _clear(self, headers: Headers) -> Headers:
@@ -122,9 +132,11 @@ class Page:
         return True
 
     def _why_not(self, kind: bytes, headers: Headers) -> str | None:
-        encoding = get(headers, b"content-encoding")
-        if encoding is not None and encoding.strip().lower() != b"identity":
-            return "encoded"
+        codings = _codings.names(get(headers, b"content-encoding"))
+        if codings:
+            self._coding = _codings.find(codings[0]) if len(codings) == 1 else None
+            if self._coding is None:
+                return "encoded"
         if b"no-transform" in (get(headers, b"cache-control") or b"").lower():
             return "no-transform"
         if charset := _CHARSET.search(kind):

@@ -5,8 +5,8 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from scalekit._http import from_wsgi, get, to_wsgi
+from scalekit.cdn._body import Body
 from scalekit.cdn._rewrite import Page
-from scalekit.cdn.html import HtmlRewriter
 from scalekit.types import Headers, WSGIBody
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ class Response:
 
     def __init__(self, page: Page, start_response: "StartResponse") -> None:
         self._page, self._start_response = page, start_response
-        self._rewriter: HtmlRewriter | None = None
+        self._body: Body | None = None
         self._decided = False
         # The status, headers and exc_info that are held back until the length of the page is known.
         self._held: tuple[str, Headers, _ExcInfo | None] | None = None
@@ -32,7 +32,7 @@ class Response:
         self, status: str, headers: list[tuple[str, str]], exc_info: _ExcInfo | None = None
     ) -> Callable[[bytes], object]:
         """The application's ``start_response``; with ``exc_info`` it may come again and replace the first."""
-        self._decided, self._held, self._rewriter = True, None, None
+        self._decided, self._held, self._body = True, None, None
         edited = from_wsgi(headers)
         declared = get(edited, b"content-length")
         before = list(edited)
@@ -45,48 +45,54 @@ class Response:
         if self._page.method == "HEAD":
             self._release()
         else:
-            self._rewriter = self._page.rewriter()
+            self._body = self._page.body()
             self._declared = int(declared) if declared is not None and declared.isdigit() else -1
         return self._on_write
 
     def wrap(self, body: Iterable[bytes]) -> WSGIBody:
         """What to return in place of the application's body."""
-        if self._decided and self._rewriter is None:
+        if self._decided and self._body is None:
             return body
         return _Body(self, body)
 
-    def take(self, chunk: bytes, *, only: bool) -> bytes:
-        """The bytes to send on for a chunk of the body; ``only`` when no other will come."""
-        if self._rewriter is None:
-            return chunk
-        if self._held is not None and (only or len(chunk) == self._declared):
-            chunk = self._rewriter.rewrite(chunk)
-            self._held[1].append((b"content-length", b"%d" % len(chunk)))
-            self._release()
-            self._finish()
-            return chunk
-        chunk = self._rewriter.feed(chunk)
+    def take(self, chunk: bytes, *, only: bool) -> Iterator[bytes]:
+        """What to send on for a chunk of the body, at least one piece; ``only`` when no other will come."""
+        body = self._body
+        if body is None:
+            yield chunk
+            return
+        only = self._held is not None and (only or len(chunk) == self._declared)
+        pieces = body.only(chunk) if only else body.feed(chunk)
+        piece = next(pieces, b"")
+        following = next(pieces, None)
+        if only and following is None and self._held is not None:
+            self._held[1].append((b"content-length", b"%d" % len(piece)))
         self._release()
-        return chunk
+        while following is not None:
+            if piece:
+                yield piece
+            piece, following = following, next(pieces, None)
+        if only:
+            self._finish()
+        yield piece
 
     def end(self) -> bytes:
         """The body is over; the bytes to send last."""
-        rest = b"" if self._rewriter is None else self._rewriter.close()
+        rest = b"" if self._body is None else b"".join(self._body.last(b""))
         self._release()
         self._finish()
         return rest
 
     def _finish(self) -> None:
-        if self._rewriter is not None:
-            self._page.finished(self._rewriter)
-            self._rewriter = None
+        if self._body is not None:
+            self._page.finished(self._body)
+            self._body = None
 
     def _on_write(self, chunk: bytes) -> None:
-        if self._rewriter is not None:
-            chunk = self._rewriter.feed(chunk)
         self._release()
-        if self._write is not None:
-            self._write(chunk)
+        for piece in (chunk,) if self._body is None else self._body.feed(chunk):
+            if self._write is not None and piece:
+                self._write(piece)
 
     def _release(self) -> None:
         held, self._held = self._held, None
@@ -100,18 +106,21 @@ class Response:
 
 
 class _Body:
-    """The application's body, rewritten chunk by chunk: one out for each one in."""
+    """The application's body, rewritten chunk by chunk: at least one out for each one in."""
 
     def __init__(self, response: Response, body: Iterable[bytes]) -> None:
         self._response, self._body = response, body
         self._only = isinstance(body, list | tuple) and len(body) == 1
         self._chunks = iter(body)
+        self._pieces: Iterator[bytes] = iter(())
         self._ended = False
 
     def __iter__(self) -> Iterator[bytes]:
         return self
 
     def __next__(self) -> bytes:
+        for piece in self._pieces:
+            return piece
         if self._ended:
             raise StopIteration
         try:
@@ -121,7 +130,8 @@ class _Body:
             if rest := self._response.end():
                 return rest
             raise
-        return self._response.take(chunk, only=self._only)
+        self._pieces = self._response.take(chunk, only=self._only)
+        return next(self._pieces)
 
     def close(self) -> None:
         close = getattr(self._body, "close", None)

@@ -22,7 +22,8 @@ CHUNK = 256 * 1024
 class AssetMiddleware:
     """Serves assets and points the application's pages at them.
 
-    Put it inside a compressing middleware, not around it: what is compressed already passes as it is.
+    Put it inside a compressing middleware. Around one it has to take the compression off a page and put it on
+    again, which costs more.
 
     Args:
         app: the application.

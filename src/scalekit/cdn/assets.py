@@ -196,8 +196,10 @@ def _check_cdn(cdn: str) -> str:
 class Counts:
     """How often the middleware did what; safe to use from several threads.
 
-    ``pages`` and ``urls`` were rewritten; ``encoded``, ``charset`` and ``no-transform`` count HTML pages that
-    passed untouched for that reason; ``errors`` counts those that did after a fault in the rewriter.
+    ``pages`` and ``urls`` were rewritten; ``encoded`` (in a content coding that cannot be taken off here),
+    ``charset`` and ``no-transform`` count HTML pages that passed untouched for that reason; ``errors`` counts
+    those that did after a fault in the rewriter, and ``garbled`` those whose bytes were not in the content
+    coding that they declared.
     """
 
     def __init__(self) -> None:
