@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from scalekit.errors import UnsupportedMediaType, UploadRejected
+from scalekit.storage._callbacks import hand_over
 from scalekit.storage._direct_finish import checked, finish
 from scalekit.storage._direct_grant import Grant
 from scalekit.storage._direct_notes import Notes
@@ -92,6 +93,6 @@ class Handover:
         )
         if await self._notes.there(grant):
             if self.on_complete is not None:
-                await self.on_complete(file)
+                await hand_over(self.on_complete, file, option="on_complete=")
             await self._notes.remove(grant)
         return file

@@ -7,6 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from scalekit.errors import ObjectExists, ObjectMissing, UnsupportedMediaType, UploadRejected
+from scalekit.storage._callbacks import hand_over
 from scalekit.storage._contract import Storage
 from scalekit.storage._media_types import SNIFF_BYTES, accepted_type, extension_for
 from scalekit.storage._respond import Refused
@@ -132,7 +133,7 @@ class Finisher:
     async def tell(self, final: Final) -> None:
         """Hand a file over to the application."""
         if self.on_complete is not None:
-            await self.on_complete(await self.described(final))
+            await hand_over(self.on_complete, await self.described(final), option="on_complete=")
 
     async def described(self, final: Final) -> FinishedUpload:
         """A file as the application gets to see it."""

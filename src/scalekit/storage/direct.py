@@ -33,6 +33,7 @@ except ModuleNotFoundError:
 from scalekit._durations import Duration, seconds
 from scalekit.errors import BackendError, ConfigurationError, FileTooLarge, UploadFailed, UploadRejected
 from scalekit.storage import _direct_parts
+from scalekit.storage._callbacks import check_callbacks, who_asks
 from scalekit.storage._direct_finish import Incomplete, Over
 from scalekit.storage._direct_grant import MIN_PART_SIZE, Grant, Tokens, part_size_for
 from scalekit.storage._direct_handover import DirectUpload, Handover, OnFile
@@ -111,7 +112,8 @@ class DirectUploads:
     the bucket removes it. While a file is being finished there is a note of it below ``direct/``.
 
     Raises:
-        ConfigurationError: a size below 1, parts below S3's 5 MiB, a key too short, a type that is none.
+        ConfigurationError: a size below 1, parts below S3's 5 MiB, a key too short, a type that is none, a
+            ``user`` or ``on_complete`` that cannot be called so.
     """
 
     def __init__(
@@ -145,6 +147,7 @@ class DirectUploads:
         if self.expires > MAX_EXPIRES:
             raise ConfigurationError(f"expires={self.expires} s; give {MAX_EXPIRES} at most, which is a week")
         self.part_size = part_size
+        check_callbacks(user=user, on_complete=on_complete)
         self.user = user
         self._tokens = Tokens(secret_key, place=f"{storage.bucket}\0{storage.prefix}\0{self.prefix}")
         self._handover = Handover(storage, prefix=self.prefix, accept=self.accept, on_complete=on_complete)
@@ -167,7 +170,7 @@ class DirectUploads:
         await answer(send, status, content)
 
     async def _answer(self, scope: Scope, receive: Receive) -> tuple[HTTPStatus, dict[str, Any] | None]:
-        user, method = self._user(scope), scope["method"]
+        user, method = who_asks(self.user, scope), scope["method"]
         token, _, step = path_below(scope).partition("/")
         if (method, token, step) == ("POST", "", ""):
             return HTTPStatus.CREATED, await self._create(await asked(scope, receive), user)
@@ -243,14 +246,6 @@ class DirectUploads:
 
     async def _sign(self, target: Target, grant: Grant, numbers: Sequence[int]) -> list[dict[str, Any]]:
         return await _direct_parts.sign(target, grant, numbers, lifetime=int(grant.expires - self._now()))
-
-    def _user(self, scope: Scope) -> str | None:
-        if self.user is None:
-            return None
-        user = self.user(scope)
-        if user is None:
-            raise Refused(403, "log in before you upload")
-        return user
 
 
 def cors_rule(origins: Sequence[str]) -> dict[str, Any]:

@@ -31,6 +31,7 @@ from scalekit.errors import (
     UploadRejected,
 )
 from scalekit.storage import _tus_headers as tus
+from scalekit.storage._callbacks import check_callbacks, hand_over, who_asks
 from scalekit.storage._contract import Storage
 from scalekit.storage._given import check_storage
 from scalekit.storage._media_types import check_accept
@@ -119,6 +120,7 @@ class TusUploads:
         self.accept = check_accept(accept)
         self.prefix = check_prefix(prefix)
         self.expires = int(seconds(expires, name="expires", minimum=1))
+        check_callbacks(user=user, on_complete=on_complete, on_terminate=on_terminate)
         self.on_terminate = on_terminate
         self.user = user
         self._cors = tus.Cors(cors_origins)
@@ -173,7 +175,7 @@ class TusUploads:
         if header(request, b"tus-resumable") != tus.VERSION:
             headers.append((b"tus-version", tus.VERSION.encode()))
             raise Refused(412, f"send Tus-Resumable: {tus.VERSION}")
-        user, address = self._user(request), path_below(request[0])
+        user, address = who_asks(self.user, request[0]), path_below(request[0])
         if method == "POST" and not address:
             return await self._create(request, headers, user)
         if method not in ("HEAD", "PATCH", "DELETE"):
@@ -279,18 +281,11 @@ class TusUploads:
             await self._finish(upload, progress, user)
         if final is not None:
             if self.on_terminate is not None:
-                await self.on_terminate(await self._finisher.described(final))
+                file = await self._finisher.described(final)
+                await hand_over(self.on_terminate, file, option="on_terminate=")
                 await self.storage.delete(final.key or "")
             await pieces.forget()
         return HTTPStatus.NO_CONTENT
-
-    def _user(self, request: Request) -> str | None:
-        if self.user is None:
-            return None
-        user = self.user(request[0])
-        if user is None:
-            raise Refused(403, "log in before you upload")
-        return user
 
     def _length(self, request: Request) -> int | None:
         length = tus.number(request, "Upload-Length")
