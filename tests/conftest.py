@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import NoReturn, Protocol
 
 import pytest
+from hypothesis import settings
 
 from tests.servers import (
     LocalStack,
@@ -28,6 +29,10 @@ from tests.servers import (
     SeaweedFS,
     ServerMissing,
 )
+
+# The same examples each time, and no limit of 200 ms for each, which a busy machine breaks.
+# To look for others: --hypothesis-profile=default.
+settings.load_profile("ci")
 
 
 def missing(error: ServerMissing) -> NoReturn:
