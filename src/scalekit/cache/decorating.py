@@ -14,7 +14,7 @@ from scalekit.cache.wrappers import AsyncCached, InClass, SyncCached, wrap
 from scalekit.types import Colour, SecretKey
 
 if TYPE_CHECKING:
-    from scalekit.cache import Cache
+    from scalekit.cache.declaring import CacheDecorators
 
 P = ParamSpec("P")
 S = TypeVar("S")
@@ -26,7 +26,7 @@ class QueryDecorator:
 
     def __init__(
         self,
-        cache: "Cache",
+        cache: "CacheDecorators",
         *,
         life: Life,
         patience: Patience,
