@@ -1,5 +1,8 @@
 """A small tree of assets, the same for every test of the piece."""
 
+import functools
+import importlib.util
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -22,6 +25,18 @@ FILES = {
     "icons.svg": b"<svg xmlns='http://www.w3.org/2000/svg'/>",
     "movie.mp4": bytes(range(256)) * 4,
 }
+
+
+@pytest.fixture(scope="session", autouse=True)
+def models_are_read_once() -> Iterator[None]:
+    """For each client botocore parses a megabyte of JSON, and the tests of pushing make many."""
+    with pytest.MonkeyPatch.context() as patch:
+        if importlib.util.find_spec("botocore"):
+            from botocore.loaders import JSONFileLoader
+
+            load = functools.cache(JSONFileLoader().load_file)
+            patch.setattr(JSONFileLoader, "load_file", lambda self, path: load(path))
+        yield
 
 
 def write_tree(folder: Path, files: dict[str, bytes]) -> Path:
