@@ -75,7 +75,7 @@ class Fleet:
         for job in (self.balancer.watch(), self.monitor.watch(), self._watch_stats()):
             self._spawn(job)
         await asyncio.gather(*(self.start_server() for _ in range(servers)))
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while not all(server.upstream.ready for server in self.servers.values()):
             if time.monotonic() > deadline:
                 raise ServerFailed("the app servers did not become ready; what they said is above")

@@ -39,7 +39,7 @@ class Demo:
         """Send a signal and return when it and all its children are gone."""
         pids = self.tree()
         self.process.send_signal(number)
-        self.process.wait(30)
+        self.process.wait(60)
         wait_until(lambda: not processes.alive(pids), what="the demo's processes end")
 
 
@@ -52,7 +52,7 @@ def demo(log: Path, *arguments: str) -> Iterator[Demo]:
             wait_until(
                 lambda: b"ready in" in log.read_bytes() or process.poll() is not None,
                 what="the demo",
-                timeout=60,
+                timeout=120,
             )
             match = re.search(r"The shop: +(\S+?)/\n", log.read_text())
             assert match, log.read_text()
@@ -62,7 +62,7 @@ def demo(log: Path, *arguments: str) -> Iterator[Demo]:
                 pids = processes.tree(process.pid)
                 process.send_signal(signal.SIGINT)
                 try:
-                    process.wait(30)
+                    process.wait(60)
                 finally:
                     processes.send(processes.alive(pids), signal.SIGKILL)
             process.wait()

@@ -16,7 +16,7 @@ def said(*arguments: str) -> tuple[int, str]:
     """The exit status, and all that was said."""
     done = subprocess.run(
         [sys.executable, "-m", "examples.shop", "--no-open", *arguments],
-        cwd=ROOT, text=True, timeout=60, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        cwd=ROOT, text=True, timeout=100, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
     )  # fmt: skip
     return done.returncode, done.stdout
 
@@ -58,7 +58,7 @@ def test_stopped_while_it_starts(tmp_path: Path) -> None:
         )  # fmt: skip
     try:
         # Its children are there, and so are the handlers of signals.
-        wait_until(lambda: len(processes.tree(process.pid)) > 1, what="the start", timeout=30)
+        wait_until(lambda: len(processes.tree(process.pid)) > 1, what="the start", timeout=60)
         pids = processes.tree(process.pid)
         process.send_signal(signal.SIGINT)
         assert process.wait(60) == 0
