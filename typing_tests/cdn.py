@@ -1,6 +1,7 @@
 """The public types of scalekit.cdn."""
 
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import assert_type
 from wsgiref.types import WSGIApplication
@@ -8,10 +9,21 @@ from wsgiref.types import WSGIApplication
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 
-from scalekit.cdn import Asset, AssetFile, Assets, Entry, HtmlRewriter, Manifest, Shield
-from scalekit.cdn.asgi import AssetFiles, AssetMiddleware, ShieldMiddleware
+from scalekit.cdn import (
+    Asset,
+    AssetFile,
+    Assets,
+    CachePolicy,
+    Entry,
+    HtmlRewriter,
+    Manifest,
+    Shield,
+    add_tags,
+)
+from scalekit.cdn.asgi import AssetFiles, AssetMiddleware, PolicyMiddleware, ShieldMiddleware
 from scalekit.cdn.wsgi import AssetFiles as WSGIAssetFiles
 from scalekit.cdn.wsgi import AssetMiddleware as WSGIAssetMiddleware
+from scalekit.cdn.wsgi import PolicyMiddleware as WSGIPolicyMiddleware
 from scalekit.cdn.wsgi import ShieldMiddleware as WSGIShieldMiddleware
 from scalekit.types import ASGIApp
 
@@ -70,3 +82,21 @@ shielded: ASGIApp = ShieldMiddleware(app, shield=shield)
 
 def wrap_shielded(app: WSGIApplication) -> WSGIApplication:
     return WSGIShieldMiddleware(app, shield=shield)
+
+
+policy = CachePolicy(max_age=60, cdn_max_age=timedelta(hours=1), tags=["product:{sku}"])
+
+
+@policy
+def product(sku: int) -> str:
+    add_tags(f"maker:{sku}")
+    return ""
+
+
+assert_type(product(7), str)
+app.add_middleware(PolicyMiddleware, policies={"/news/": policy}, others="private")
+kept: ASGIApp = PolicyMiddleware(app, max_tags=100, cdn_headers=["Surrogate-Control"])
+
+
+def wrap_kept(app: WSGIApplication) -> WSGIApplication:
+    return WSGIPolicyMiddleware(app, policies={"/news/": policy})

@@ -10,6 +10,7 @@ from anyio import move_on_after, to_thread
 
 from scalekit.cdn import serve
 from scalekit.cdn._asgi_pages import PATHSEND, Exchange
+from scalekit.cdn._asgi_policy import PolicyMiddleware as PolicyMiddleware
 from scalekit.cdn._asgi_shield import ShieldMiddleware as ShieldMiddleware
 from scalekit.cdn._asset import AssetFile
 from scalekit.cdn.assets import Assets, check_assets

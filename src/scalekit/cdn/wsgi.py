@@ -8,6 +8,7 @@ from scalekit._http import get, request_headers, to_wsgi
 from scalekit.cdn import serve
 from scalekit.cdn._rewrite import CONDITIONAL, Page
 from scalekit.cdn._wsgi_pages import Response
+from scalekit.cdn._wsgi_policy import PolicyMiddleware as PolicyMiddleware
 from scalekit.cdn._wsgi_shield import ShieldMiddleware as ShieldMiddleware
 from scalekit.cdn.assets import Assets, check_assets
 from scalekit.types import Environ, Headers, WSGIBody
