@@ -6,13 +6,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scalekit.cdn import Assets, css
+from scalekit.cdn import Assets, _references, css
+from scalekit.cdn._references import Rename
 from tests.cdn.conftest import write_tree
+
+
+def rewrite(source: bytes, rename: Rename, *, name: str = "a.css") -> bytes:
+    found = css.references(source, name=name, prefix="/static/")
+    return _references.rewrite(source, found, name=name, rename=rename)
 
 
 def rewritten(source: str, name: str = "css/site.css") -> str:
     """``source`` with every reference inside ``/static/`` marked."""
-    found = css.rewrite(source.encode(), name=name, prefix="/static/", rename=lambda target: f"{target}.HASH")
+    found = rewrite(source.encode(), lambda target: f"{target}.HASH", name=name)
     return found.decode()
 
 
@@ -81,14 +87,14 @@ def test_everything_else_stays(source: str) -> None:
 @given(st.text(alphabet="url('\")\\/*@import x.png;\n\0ü", max_size=60))
 def test_any_text_is_read(source: str) -> None:
     """No input breaks the reader, and outside references nothing changes."""
-    marked = css.rewrite(source.encode(), name="a.css", prefix="/static/", rename=lambda target: None)
+    marked = rewrite(source.encode(), lambda target: None)
     assert marked == source.encode()
 
 
 def test_bytes_that_are_no_text_pass() -> None:
     """A reference that is not UTF-8 is no asset's; the bytes around it stay."""
     source = b"a{b:url(\xff.png);c:url(x.png)}\xfe"
-    found = css.rewrite(source, name="a.css", prefix="/static/", rename=lambda target: "y.png")
+    found = rewrite(source, lambda target: "y.png")
     assert found == b"a{b:url(\xff.png);c:url(y.png)}\xfe"
 
 

@@ -29,6 +29,8 @@ class Asset:
         immutable: whether the hashed name is one that changes with the content; default ``True``.
         verbatim: whether the bytes under the hashed name are the file's own, with nothing in them renamed;
             default ``True``.
+        module: whether a page may fetch it under its hashed name as a module, see
+            :mod:`scalekit.cdn.scripts`; default ``False``.
         encodings: content codings that the hashed file has precompressed variants in, such as ``"br"``;
             none by default.
     """
@@ -39,6 +41,7 @@ class Asset:
     rendered_digest: str | None
     immutable: bool = True
     verbatim: bool = True
+    module: bool = False
     encodings: tuple[str, ...] = ()
 
     @property

@@ -56,6 +56,7 @@ def entry_of(asset: Asset) -> Entry:
         size=size,
         immutable=asset.immutable,
         verbatim=asset.verbatim,
+        module=asset.module,
         encodings=asset.encodings,
     )
 
@@ -68,6 +69,7 @@ def _asset(entry: Entry) -> Asset:
         rendered_digest=entry.digest,
         immutable=entry.immutable,
         verbatim=entry.verbatim,
+        module=entry.module,
         encodings=entry.encodings,
     )
 
@@ -95,6 +97,7 @@ def _file(entry: Entry, path: Path, top: Path, source: str) -> AssetFile:
         rendered_digest=digest,
         immutable=entry.immutable,
         verbatim=entry.verbatim,
+        module=entry.module,
         encodings=entry.encodings,
         digest=digest,
         path=path,

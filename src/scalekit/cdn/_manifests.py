@@ -4,7 +4,7 @@ Rules:
 
 * Vite (``.vite/manifest.json``): each entry has a ``file``; names are paths of sources, which may lead out of
   the project (``../node_modules/...``), for they are looked up and never opened. Style sheets and files that
-  stand only in an entry's ``css`` and ``assets`` go by their own name.
+  stand only in an entry's ``css`` and ``assets`` go by their own name. Its scripts are modules.
 * Django (``staticfiles.json``): ``version`` 1.0 or 1.1, and ``paths`` from names to hashed names.
 * webpack: a name has a path, or an object with its ``src`` and perhaps its ``integrity``; both may stand in
   ``files``, and ``entrypoints`` says nothing new. A path may begin with the ``publicPath``, which has to be
@@ -22,6 +22,7 @@ from urllib.parse import urlsplit
 
 from scalekit.cdn._media import content_type
 from scalekit.cdn._names import fault_of
+from scalekit.cdn.scripts import is_script
 from scalekit.errors import ConfigurationError
 
 _UPWARDS = re.compile(r"(?:\.\./)+")
@@ -37,6 +38,7 @@ class Facts(TypedDict):
     content_type: str
     digest: str | None
     immutable: bool
+    module: bool
 
 
 def read(whole: dict[str, Any], *, source: str, url: str) -> list[Facts]:
@@ -72,7 +74,8 @@ def _vite(whole: dict[str, Any], source: str) -> Iterator[Facts]:
         _check(
             _UPWARDS.sub("", name, count=1) if name.startswith("../") else name, source, entry=name, cure=cure
         )
-        found[name] = _facts(name, entry["file"], source, cure=cure)
+        facts = _facts(name, entry["file"], source, cure=cure)
+        found[name] = {**facts, "module": is_script(facts["hashed_name"])}
     files = {facts["hashed_name"] for facts in found.values()}
     for name, entry in whole.items():
         for file in [*_texts(entry.get("css")), *_texts(entry.get("assets"))]:
@@ -128,6 +131,7 @@ def _facts(name: str, file: Any, source: str, *, cure: str) -> Facts:
         "content_type": content_type(file),
         "digest": None,
         "immutable": base != name.rpartition("/")[2] or _LONG_HASH.search(base) is not None,
+        "module": False,
     }
 
 

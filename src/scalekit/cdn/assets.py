@@ -49,7 +49,10 @@ class Assets:
     ) -> None:
         self._begin(url, cdn, max_age)
         self.folder: Path | None = Path(folder)
-        self._take(_folder.read(self.folder, prefix=url), where=str(self.folder))
+        found = _folder.read(self.folder, prefix=url)
+        if found.doubtful:
+            self.counts.add("doubtful", len(found.doubtful))
+        self._take(found.assets, where=str(self.folder))
 
     @classmethod
     def from_manifest(
@@ -101,6 +104,8 @@ class Assets:
         self._where = where
         self._assets = {asset.name: asset for asset in found}
         self._hashed = {asset.hashed_name: asset for asset in self._assets.values()}
+        #: The scripts that pages may fetch under their hashed names as modules, see scalekit.cdn.scripts.
+        self.modules = frozenset(asset.name for asset in self._assets.values() if asset.module)
         self._views: dict[str | None, Assets] = {}
         self._point(self.cdn)
 
@@ -199,7 +204,8 @@ class Counts:
     ``pages`` and ``urls`` were rewritten; ``encoded`` (in a content coding that cannot be taken off here),
     ``charset`` and ``no-transform`` count HTML pages that passed untouched for that reason; ``errors`` counts
     those that did after a fault in the rewriter, and ``garbled`` those whose bytes were not in the content
-    coding that they declared.
+    coding that they declared. ``doubtful`` is the number of scripts that were not understood at start-up, and
+    are served as they are.
     """
 
     def __init__(self) -> None:

@@ -44,7 +44,8 @@ class Entry:
         immutable: whether ``hashed_name`` changes with the content; default ``True``.
         verbatim: whether the bytes are those that the developer wrote, with nothing renamed in them;
             default ``True``.
-        module: whether it is a script whose static imports are all known; default ``False``.
+        module: whether it is a script that a page may fetch as a module, see :mod:`scalekit.cdn.scripts`;
+            default ``False``.
         encodings: content codings that there are precompressed variants in, sorted; see :data:`SUFFIXES`.
     """
 
