@@ -102,6 +102,6 @@ def test_a_server_that_is_not_there(tmp_path: Path) -> None:
         AWS_ACCESS_KEY_ID="key", AWS_SECRET_ACCESS_KEY="hunter2", AWS_DEFAULT_REGION="us-east-1",
     )  # fmt: skip
     assert (status, output) == (1, "")
-    assert errors.startswith("scalekit: S3 cannot be reached to list ''")
+    assert errors.startswith("scalekit: S3 cannot be reached to list the objects")
     assert errors.count("\n") == 1
     assert "hunter2" not in errors
