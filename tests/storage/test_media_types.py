@@ -6,14 +6,8 @@ from hypothesis import strategies as st
 
 from scalekit.errors import ConfigurationError, UnsupportedMediaType
 from scalekit.storage import FileStorage, Storage
-from scalekit.storage._media_types import (
-    ACTIVE,
-    accepted_type,
-    check_accept,
-    extension_for,
-    sniff,
-    type_for,
-)
+from scalekit.storage._extensions import extension_for, type_for
+from scalekit.storage._media_types import ACTIVE, accepted_type, check_accept, sniff
 
 IMAGES = ("image/*",)
 

@@ -28,7 +28,7 @@ from scalekit.storage._conditions import refusal, wanted_range
 from scalekit.storage._content_type import essence_of, is_content_type
 from scalekit.storage._contract import Storage
 from scalekit.storage._disposition import content_disposition
-from scalekit.storage._media_types import UNKNOWN
+from scalekit.storage._extensions import UNKNOWN
 from scalekit.storage._values import Opened, Stored
 from scalekit.types import Headers
 

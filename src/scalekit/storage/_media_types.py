@@ -10,16 +10,15 @@ Rules:
 * ``image/*`` and ``*/*`` do not include types that run scripts (HTML, SVG, XML): those must be named.
 """
 
-import mimetypes
 from collections.abc import Sequence
 
 from scalekit.errors import ConfigurationError, UnsupportedMediaType
-from scalekit.storage._content_type import check_content_type, essence_of, is_pattern
+from scalekit.storage._content_type import essence_of, is_pattern
+from scalekit.storage._extensions import OFFICE, UNKNOWN
 
 SNIFF_BYTES = 1024
 """How many bytes :func:`sniff` wants to see; fewer when the file is shorter."""
 
-UNKNOWN = "application/octet-stream"
 PLAIN = "text/plain"
 EMPTY = "application/x-empty"
 
@@ -72,7 +71,6 @@ _TAG_ENDS = frozenset(b" >\t\r\n\f/")
 _BINARY = bytes(set(range(32)) - set(b"\t\n\f\r\x1b"))
 
 # Containers: what the bytes say, and what a declaration may narrow it to.
-_OFFICE = "application/vnd.openxmlformats-officedocument."
 _TEXTS = (
     "text/csv",
     "text/markdown",
@@ -94,7 +92,7 @@ _NARROWER: dict[str, tuple[str, ...]] = {
 }
 # Families of which there are too many to name.
 _FAMILIES: dict[str, tuple[str, ...]] = {
-    "application/zip": (_OFFICE, "application/vnd.oasis.opendocument."),
+    "application/zip": (OFFICE, "application/vnd.oasis.opendocument."),
     "application/x-ole-storage": ("application/vnd.ms-",),
 }
 _KNOWN = frozenset(
@@ -104,49 +102,6 @@ _KNOWN = frozenset(
     | ACTIVE
     | {kind for container, kinds in _NARROWER.items() for kind in (container, *kinds)}
 ) | {"image/bmp", "video/x-matroska"}
-
-# Written out where the table of the operating system may say something else, or nothing.
-_EXTENSIONS = {
-    "image/jpeg": ".jpg",
-    "image/png": ".png",
-    "image/gif": ".gif",
-    "image/webp": ".webp",
-    "image/avif": ".avif",
-    "image/heic": ".heic",
-    "image/heif": ".heif",
-    "image/tiff": ".tiff",
-    "image/bmp": ".bmp",
-    "image/x-icon": ".ico",
-    "image/svg+xml": ".svg",
-    "application/pdf": ".pdf",
-    "application/zip": ".zip",
-    "application/gzip": ".gz",
-    "application/json": ".json",
-    "application/xml": ".xml",
-    "audio/mpeg": ".mp3",
-    "audio/mp4": ".m4a",
-    "audio/wav": ".wav",
-    "audio/flac": ".flac",
-    "audio/ogg": ".oga",
-    "video/mp4": ".mp4",
-    "video/webm": ".webm",
-    "video/quicktime": ".mov",
-    "text/plain": ".txt",
-    "text/csv": ".csv",
-    "text/markdown": ".md",
-    "text/html": ".html",
-    "font/woff": ".woff",
-    "font/woff2": ".woff2",
-    _OFFICE + "wordprocessingml.document": ".docx",
-    _OFFICE + "spreadsheetml.sheet": ".xlsx",
-    _OFFICE + "presentationml.presentation": ".pptx",
-}
-_TYPES = {extension: kind for kind, extension in _EXTENSIONS.items()} | {
-    ".jpeg": "image/jpeg",
-    ".htm": "text/html",
-}
-# A table of our own making: the one in the operating system differs from server to server.
-_STANDARD = mimetypes.MimeTypes(filenames=())
 
 
 def sniff(head: bytes) -> str:
@@ -253,27 +208,3 @@ def _matches(kind: str, accept: tuple[str, ...]) -> bool:
     if kind in accept:
         return True
     return kind not in ACTIVE and ("*/*" in accept or f"{kind.partition('/')[0]}/*" in accept)
-
-
-def extension_for(content_type: str) -> str:
-    """``".jpg"`` for ``"image/jpeg"``, ``""`` if unknown: extensions come from types, not from clients."""
-    return _EXTENSIONS.get(content_type) or _STANDARD.guess_extension(content_type) or ""
-
-
-def type_for(key: str) -> str:
-    """The media type that a key's extension stands for, or ``application/octet-stream``."""
-    name = key.rpartition("/")[2]
-    extension = name[name.rfind(".") :].lower() if "." in name else ""
-    if extension in _TYPES:
-        return _TYPES[extension]
-    # Through guess_type, "x.txt.gz" would be text/plain with an encoding; it is a gzip file.
-    return _STANDARD.types_map[True].get(extension) or UNKNOWN
-
-
-def content_type_for(key: str, given: str | None) -> str:
-    """Under which type an object is stored: the one that the application gave, or the one of its key.
-
-    Raises:
-        ConfigurationError: what was given is no media type.
-    """
-    return type_for(key) if given is None else check_content_type(given)

@@ -8,7 +8,7 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 from scalekit.errors import BackendUnavailable, InvalidKey
-from scalekit.storage._media_types import UNKNOWN, type_for
+from scalekit.storage._extensions import UNKNOWN, type_for
 from scalekit.storage._s3_digests import kept_crc32
 from scalekit.storage._s3_errors import code_of, place, reading, status_of
 from scalekit.storage._s3_target import filename_in

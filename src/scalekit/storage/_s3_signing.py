@@ -7,7 +7,7 @@ from scalekit._durations import Duration
 from scalekit.errors import ObjectExists
 from scalekit.storage._contract import Storage
 from scalekit.storage._disposition import content_disposition
-from scalekit.storage._media_types import extension_for
+from scalekit.storage._extensions import extension_for
 from scalekit.storage._s3_client import Clients
 from scalekit.storage._s3_errors import place, reading
 from scalekit.storage._s3_tickets import PostTicket, PutTicket, check_expires, presign_post, presign_put

@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from scalekit.errors import ObjectExists, ObjectMissing, UnsupportedMediaType, UploadRejected
 from scalekit.storage._callbacks import hand_over
 from scalekit.storage._contract import Storage
-from scalekit.storage._media_types import SNIFF_BYTES, accepted_type, extension_for
+from scalekit.storage._extensions import extension_for
+from scalekit.storage._media_types import SNIFF_BYTES, accepted_type
 from scalekit.storage._respond import Refused
 from scalekit.storage._tus_address import Upload
 from scalekit.storage._tus_append import MAX_PIECES

@@ -37,7 +37,7 @@ from math import inf
 
 from scalekit.errors import ObjectExists
 from scalekit.storage._contract import Storage
-from scalekit.storage._media_types import UNKNOWN
+from scalekit.storage._extensions import UNKNOWN
 from scalekit.storage._respond import Refused
 from scalekit.storage._values import Chunk, Stored
 from scalekit.storage.checksums import Checksum

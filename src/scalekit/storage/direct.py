@@ -47,8 +47,9 @@ from scalekit.storage._direct_requests import (
     size_in,
     text_in,
 )
+from scalekit.storage._extensions import extension_for
 from scalekit.storage._hourly import EVERY, Hourly
-from scalekit.storage._media_types import check_accept, claimed_type, extension_for
+from scalekit.storage._media_types import check_accept, claimed_type
 from scalekit.storage._respond import Refused, path_below
 from scalekit.storage._s3_multipart import begin
 from scalekit.storage._s3_target import Target

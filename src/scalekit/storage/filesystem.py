@@ -25,7 +25,7 @@ from scalekit.storage._disk_draft import Draft, sync_directory
 from scalekit.storage._disk_errors import done
 from scalekit.storage._disk_read import Handle, entries, look_up, open_file, unlink
 from scalekit.storage._disk_walk import drafts, strays
-from scalekit.storage._media_types import content_type_for, type_for
+from scalekit.storage._extensions import content_type_for, type_for
 from scalekit.storage._shield import in_thread
 from scalekit.storage._source import cut
 from scalekit.storage._values import Leftover, Opened, Source, Stored

@@ -27,9 +27,10 @@ from scalekit.errors import (
     UploadRejected,
 )
 from scalekit.storage._contract import Storage
+from scalekit.storage._extensions import extension_for
 from scalekit.storage._form_parser import PartHead, PartReader, boundary_of
 from scalekit.storage._given import check_storage
-from scalekit.storage._media_types import SNIFF_BYTES, accepted_type, check_accept, extension_for
+from scalekit.storage._media_types import SNIFF_BYTES, accepted_type, check_accept
 from scalekit.storage._request import IDLE_TIMEOUT, Request, body_of, header, http_error
 from scalekit.storage._shield import CLEAN_UP_SECONDS, settle
 from scalekit.storage._source import chained, first_chunks, limited

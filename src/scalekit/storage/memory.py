@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 from scalekit.errors import ObjectExists
 from scalekit.storage._contract import Storage, check_base_url
-from scalekit.storage._media_types import content_type_for
+from scalekit.storage._extensions import content_type_for
 from scalekit.storage._source import cut
 from scalekit.storage._values import Opened, Source, Stored
 from scalekit.storage.checksums import Checksum

@@ -22,7 +22,7 @@ except ModuleNotFoundError:
 from scalekit._durations import Duration
 from scalekit.errors import ConfigurationError, InvalidKey, ObjectMissing
 from scalekit.storage._contract import check_base_url, check_sources
-from scalekit.storage._media_types import content_type_for
+from scalekit.storage._extensions import content_type_for
 from scalekit.storage._s3_client import Clients, check_bucket, factory
 from scalekit.storage._s3_compose import Composition, Copy, planned
 from scalekit.storage._s3_errors import place, reading
