@@ -9,42 +9,24 @@ Rules:
 * All or nothing: when the form is refused, the client goes away or the block raises, its files are removed.
 """
 
-import asyncio
-import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
-from contextlib import aclosing, asynccontextmanager
-from dataclasses import dataclass, field
-from typing import Generic, TypedDict, TypeVar
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager
+from typing import TypedDict
 
 from scalekit._durations import Duration, seconds
-from scalekit.errors import (
-    BackendError,
-    ConfigurationError,
-    MalformedUpload,
-    MissingPart,
-    StorageError,
-    UploadFailed,
-    UploadRejected,
-)
+from scalekit.errors import ConfigurationError, UploadFailed, UploadRejected
 from scalekit.storage._contract import Storage
-from scalekit.storage._extensions import extension_for
-from scalekit.storage._form_parser import PartHead, PartReader, boundary_of
+from scalekit.storage._form_intake import Intake
+from scalekit.storage._form_values import Form, Values
 from scalekit.storage._given import check_storage
-from scalekit.storage._media_types import SNIFF_BYTES, accepted_type, check_accept
-from scalekit.storage._request import IDLE_TIMEOUT, Request, body_of, header, http_error
-from scalekit.storage._shield import CLEAN_UP_SECONDS, settle
-from scalekit.storage._source import chained, first_chunks, limited
-from scalekit.storage._values import Chunk, Stored, UploadedFile
-from scalekit.storage.content import put_by_content
-from scalekit.storage.keys import check_prefix, clean_filename, random_key
+from scalekit.storage._media_types import check_accept
+from scalekit.storage._request import IDLE_TIMEOUT, Request, http_error
+from scalekit.storage._shield import settle
+from scalekit.storage.keys import check_prefix
 
-V = TypeVar("V")
+__all__ = ["Form", "FormOptions", "Values", "stream_form"]
 
 _MIB = 1024 * 1024
-_PART_OVERHEAD = 16 * 1024  # boundary and headers of one part, generously
-_EMPTY_INPUTS = 100
-
-_log = logging.getLogger("scalekit.storage")
 
 
 class FormOptions(TypedDict, total=False):
@@ -59,48 +41,6 @@ class FormOptions(TypedDict, total=False):
     idle_timeout: Duration
     prefix: str
     by_content: bool
-
-
-class Values(Mapping[str, V], Generic[V]):
-    """Names and values of a form. ``[name]`` is a name's last value, :meth:`getlist` all of them in order.
-
-    A name that the client did not send is the client's fault: ``[name]`` raises
-    :class:`~scalekit.errors.MissingPart`, a ``KeyError`` that is answered with 400. Where it may be missing,
-    use ``get``.
-    """
-
-    def __init__(self, kind: str) -> None:
-        self._kind = kind
-        self._values: dict[str, list[V]] = {}
-
-    def __getitem__(self, name: str) -> V:
-        if name not in self._values:
-            raise MissingPart(name, kind=self._kind)
-        return self._values[name][-1]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._values)
-
-    def __len__(self) -> int:
-        return len(self._values)
-
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}({self._values!r})"
-
-    def getlist(self, name: str) -> list[V]:
-        """All values of ``name``; an empty list if there is none."""
-        return list(self._values.get(name, ()))
-
-    def _add(self, name: str, value: V) -> None:
-        self._values.setdefault(name, []).append(value)
-
-
-class Form:
-    """What a form contained."""
-
-    def __init__(self) -> None:
-        self.fields: Values[str] = Values("field")
-        self.files: Values[UploadedFile] = Values("file")
 
 
 @asynccontextmanager
@@ -158,7 +98,7 @@ async def stream_form(
     )
     if max_total_size is not None:
         _check_limits(max_total_size=max_total_size)
-    intake = _Intake(
+    intake = Intake(
         storage=storage,
         accept=check_accept(accept),
         max_file_size=max_file_size,
@@ -184,102 +124,3 @@ def _check_limits(**limits: object) -> None:
     for name, limit in limits.items():
         if type(limit) is not int or limit < 0:
             raise ConfigurationError(f"{name}={limit!r}; give a whole number, such as 50 * MiB for a size")
-
-
-@dataclass(kw_only=True, slots=True)
-class _Intake:
-    """A form while it comes in: its limits, and what there is of it so far."""
-
-    storage: Storage
-    accept: tuple[str, ...]
-    max_file_size: int
-    max_files: int
-    max_fields: int
-    max_field_size: int
-    max_total_size: int
-    idle_timeout: float
-    prefix: str
-    by_content: bool
-    form: Form = field(default_factory=Form)
-    fields: int = 0
-    files: int = 0
-    total_size: int = 0
-    keys: list[str] = field(default_factory=list)
-    """Every key under which something may have been stored."""
-
-    async def read(self, request: Request) -> None:
-        boundary = boundary_of(header(request, b"content-type") or "")
-        # More than this cannot belong to a form within the limits.
-        limit = min(self.max_files * self.max_file_size, self.max_total_size)
-        limit += self.max_files * _PART_OVERHEAD
-        limit += self.max_fields * (self.max_field_size + _PART_OVERHEAD)
-        limit += _EMPTY_INPUTS * _PART_OVERHEAD
-        async with aclosing(body_of(request, limit=limit, idle_timeout=self.idle_timeout)) as body:
-            most = self.max_files + self.max_fields + _EMPTY_INPUTS
-            parts = PartReader(body, boundary, max_parts=most)
-            while (part := await parts.next_part()) is not None:
-                async with aclosing(parts.data()) as data:
-                    await (self._field(part, data) if part.filename is None else self._file(part, data))
-
-    async def _field(self, part: PartHead, data: AsyncIterator[Chunk]) -> None:
-        self.fields += 1
-        if self.fields > self.max_fields:
-            raise MalformedUpload(f"the form has more than {self.max_fields} fields")
-        value = bytearray()
-        async with aclosing(limited(data, self.max_field_size, f"field {part.name!r:.100}")) as content:
-            async for chunk in content:
-                value += chunk
-        try:
-            self.form.fields._add(part.name, value.decode())
-        except UnicodeDecodeError:
-            raise MalformedUpload(f"field {part.name!r:.100} is not UTF-8") from None
-
-    async def _file(self, part: PartHead, data: AsyncIterator[Chunk]) -> None:
-        async with (
-            aclosing(limited(data, self.max_file_size, "file")) as one,
-            aclosing(
-                limited(one, self.max_total_size, "the size of all files together", received=self.total_size)
-            ) as content,
-        ):
-            first = await first_chunks(content, SNIFF_BYTES)
-            if not part.filename and not first:
-                return  # how browsers send an input that was left empty
-            self.files += 1
-            if self.files > self.max_files:
-                raise MalformedUpload(f"the form has more than {self.max_files} files")
-            head = b"".join(first)[:SNIFF_BYTES]
-            kind = accepted_type(head, part.content_type, self.accept)
-            name = clean_filename(part.filename or "")
-            async with aclosing(chained(first, content)) as whole:
-                stored = await self._store(whole, kind, name)
-        self.total_size += stored.size
-        self.form.files._add(
-            part.name,
-            UploadedFile(
-                key=stored.key,
-                url=await self.storage.url(stored.key),
-                size=stored.size,
-                content_type=stored.content_type,
-                filename=name,
-            ),
-        )
-
-    async def _store(self, content: AsyncIterator[Chunk], kind: str, name: str) -> Stored:
-        extension = extension_for(kind)
-        if self.by_content:
-            return await put_by_content(
-                self.storage, content, prefix=self.prefix, extension=extension, content_type=kind
-            )
-        key = random_key(extension, prefix=self.prefix)
-        self.keys.append(key)
-        # Nobody else can know the key, so there is nothing that it could overwrite.
-        return await self.storage.put(key, content, content_type=kind, filename=name, overwrite=True)
-
-    async def remove(self) -> None:
-        """Remove what was stored. What cannot be removed is logged, so as not to hide the reason for it."""
-        for key in self.keys:
-            try:
-                async with asyncio.timeout(CLEAN_UP_SECONDS):
-                    await self.storage.delete(key)
-            except (StorageError, BackendError, TimeoutError) as error:
-                _log.warning("%r of a refused form could not be removed: %s", key, error or "no answer")
