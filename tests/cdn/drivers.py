@@ -174,13 +174,22 @@ class Shell:
     def __repr__(self) -> str:
         return self.name
 
-    def page(self, assets: Assets, response: Response, path: str = "/", **request: Any) -> Reply:
-        """A request that the application answers with ``response``."""
+    def page(
+        self,
+        assets: Assets,
+        response: Response,
+        path: str = "/",
+        *,
+        options: dict[str, Any] | None = None,
+        **request: Any,
+    ) -> Reply:
+        """A request that the application answers with ``response``; ``options`` are the middleware's."""
         if self.name == "asgi":
-            app = asgi_shell.AssetMiddleware(asgi_app(response), assets=assets)
+            app = asgi_shell.AssetMiddleware(asgi_app(response), assets=assets, **(options or {}))
             return asyncio.run(call_asgi(app, path, **request))
+        application = validator(wsgi_app(response))
         return call_wsgi(
-            wsgi_shell.AssetMiddleware(validator(wsgi_app(response)), assets=assets), path, **request
+            wsgi_shell.AssetMiddleware(application, assets=assets, **(options or {})), path, **request
         )
 
     def file(self, assets: Assets, path: str, **request: Any) -> Reply:

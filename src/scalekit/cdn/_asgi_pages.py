@@ -8,13 +8,14 @@ from anyio.lowlevel import checkpoint
 
 from scalekit._http import get
 from scalekit.cdn._body import Body
+from scalekit.cdn._pages import Pages
 from scalekit.cdn._rewrite import Page
-from scalekit.cdn.assets import Assets
 from scalekit.types import Headers, Message, Scope, Send
 
 PATHSEND = "http.response.pathsend"
 """The message that has a file's path in place of its bytes."""
 
+_EARLY_HINT = "http.response.early_hint"
 _ZEROCOPY = "http.response.zerocopysend"
 _CHUNK = 256 * 1024  # bytes read from a page's file at a time
 
@@ -22,9 +23,9 @@ _CHUNK = 256 * 1024  # bytes read from a page's file at a time
 class Exchange:
     """One request that the application answers, and the response on its way out."""
 
-    def __init__(self, assets: Assets, scope: Scope, send: Send) -> None:
+    def __init__(self, pages: Pages, scope: Scope, send: Send) -> None:
         self._send = send
-        self._page = Page(assets, method=scope["method"], path=scope["path"], headers=scope["headers"])
+        self._page = Page(pages, scope, method=scope["method"], path=scope["path"], headers=scope["headers"])
         self._body: Body | None = None
         self._start: Message | None = None  # held back until the length of the page is known
         self._declared = -1
@@ -39,6 +40,10 @@ class Exchange:
         """Take a message of the application."""
         if message["type"] == "http.response.start":
             await self._on_start(message)
+        elif message["type"] == _EARLY_HINT:
+            # Who sends hints is about to send a page: what else would fetch anything?
+            links = [self._page.link(link) for link in message["links"]]
+            await self._send({**message, "links": links})
         elif self._body is None:
             await self._send(message)
         elif message["type"] == "http.response.body":

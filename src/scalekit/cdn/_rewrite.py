@@ -12,6 +12,9 @@ Rules:
 * ``If-Modified-Since`` alone says nothing about the assets, so it does not get to the application where the
   answer may be a page: at ``/products/tv-5.1`` for instance, but not at ``/photo.jpg`` unless a page is asked
   for. Nor does ``Range`` where one is asked for.
+* The ``Link`` headers of a page are rewritten and its content security policy is extended, see
+  :mod:`scalekit.cdn._links` and :mod:`scalekit.cdn._csp`; so are those of a 304 about a rewritten page, for a
+  cache takes over what it says.
 * A 404 at what may be the hashed name of another release's asset is kept by nobody, see
   :mod:`scalekit.cdn.serve`.
 """
@@ -20,15 +23,16 @@ import codecs
 import re
 from collections.abc import Callable
 from functools import lru_cache
+from typing import Any
 
-from scalekit._http import get, replace
-from scalekit.cdn import _codings
+from scalekit._http import get, replace, vary_on
+from scalekit.cdn import _codings, _links
 from scalekit.cdn._body import Body, CodedBody, PlainBody
 from scalekit.cdn._coding import Coding
 from scalekit.cdn._media import never_page
+from scalekit.cdn._pages import Pages
 from scalekit.cdn.assets import Assets
 from scalekit.cdn.fingerprint import plain_name
-from scalekit.cdn.html import HtmlRewriter
 from scalekit.types import Headers
 
 _CHARSET = re.compile(rb";[ \t]*charset[ \t]*=[ \t]*\"?([^\s;\"]+)", re.IGNORECASE)
@@ -48,19 +52,21 @@ class Page:
     """One exchange: its request cleared of what the application must not see, its response's headers edited.
 
     Args:
-        assets: whose version the entity tags carry.
+        pages: how pages are rewritten.
+        source: the request as the shell has it, for who chooses the CDN.
         method: the request's method.
         path: the request's path.
         headers: the request's headers; :attr:`request` has them as the application is to see them.
     """
 
-    __slots__ = ("_coding", "_own", "_suffix", "assets", "charset", "method", "path", "request")
+    __slots__ = ("_assets", "_coding", "_own", "_pages", "_source", "charset", "method", "path", "request")
 
-    def __init__(self, assets: Assets, *, method: str, path: str, headers: Headers) -> None:
-        self.assets, self.method, self.path = assets, method, path
+    def __init__(self, pages: Pages, source: Any, *, method: str, path: str, headers: Headers) -> None:
+        self._pages, self._source = pages, source
+        self.method, self.path = method, path
         self.charset = "utf-8"
+        self._assets: Assets | None = None
         self._coding: Callable[[], Coding] | None = None
-        self._suffix = b"-" + assets.version.encode()
         self._own: set[bytes] = set()
         for name, _ in headers:
             if name in CONDITIONAL:
@@ -68,20 +74,37 @@ class Page:
                 break
         self.request = headers
 
+    @property
+    def assets(self) -> Assets:
+        """The assets at this page's CDN, which is chosen when it is first asked for."""
+        if self._assets is None:
+            self._assets = self._pages.view(self._source)
+        return self._assets
+
     def body(self) -> Body:
         """What the page goes through, after :meth:`respond` has said yes."""
-        host = get(self.request, b"host")
-        rewriter = HtmlRewriter(
-            self.assets,
-            path=self.path,
-            host=None if host is None else host.decode("latin-1"),
-            charset=self.charset,
-        )
+        rewriter = self._pages.rewriter(self.assets, path=self.path, host=self._host(), charset=self.charset)
         return PlainBody(rewriter) if self._coding is None else CodedBody(rewriter, self._coding())
+
+    def link(self, value: bytes) -> bytes:
+        """A ``Link`` header, rewritten."""
+        return _links.rewrite(value, self._tag)
+
+    def _tag(self, tag: bytes) -> bytes:
+        rewriter = self._pages.rewriter(self.assets, path=self.path, host=self._host(), charset="latin-1")
+        return rewriter.rewrite(tag)
+
+    def _host(self) -> str | None:
+        host = get(self.request, b"host")
+        return None if host is None else host.decode("latin-1")
+
+    @property
+    def _suffix(self) -> bytes:
+        return b"-" + self.assets.version.encode() + self._pages.mark
 
     def finished(self, body: Body) -> None:
         """Count what was done."""
-        counts = self.assets.counts
+        counts = self._pages.assets.counts
         if body.garbled:
             counts.add("garbled")
         if body.untouched:
@@ -92,9 +115,10 @@ class Page:
             counts.add("errors")
 
     def _clear(self, headers: Headers) -> Headers:
+        suffix = self._suffix
         is_file = never_page(self.path)
         asks_for_page = b"text/html" in (get(headers, b"accept") or b"")
-        ranged_page = self._suffix + b'"' in (get(headers, b"if-range") or b"")
+        ranged_page = suffix + b'"' in (get(headers, b"if-range") or b"")
         tags = get(headers, b"if-none-match")
         cleared: Headers = []
         for name, value in headers:
@@ -116,20 +140,35 @@ class Page:
 
     def respond(self, status: int, headers: Headers) -> bool:
         """Whether the response is to be rewritten; its headers are edited in place, without a length then."""
-        if status == 404 and self.path.startswith(self.assets.prefix) and plain_name(self.path) is not None:
+        if (
+            status == 404
+            and self.path.startswith(self._pages.assets.prefix)
+            and plain_name(self.path) is not None
+        ):
             replace(headers, b"cache-control", b"no-store")
         if status == 304:
-            self._mark(headers, only_own=True)
+            if self._own and self._mark(headers, only_own=True):
+                self._edit(headers)
             return False
         kind = get(headers, b"content-type")
         if kind is None or kind[:9].lower() != b"text/html" or status in _NOT_PAGES:
             return False
         if reason := self._why_not(kind, headers):
-            self.assets.counts.add(reason)
+            self._pages.assets.counts.add(reason)
             return False
         headers[:] = [pair for pair in headers if pair[0].lower() not in _DROPPED]
         self._mark(headers, only_own=False)
+        self._edit(headers)
         return True
+
+    def _edit(self, headers: Headers) -> None:
+        """What a rewritten page says besides its bytes."""
+        for index, (name, value) in enumerate(headers):
+            if name.lower() == b"link":
+                headers[index] = name, self.link(value)
+        self._pages.extend_policies(self.assets, self._host(), headers)
+        for name in self._pages.vary:
+            vary_on(headers, name)
 
     def _why_not(self, kind: bytes, headers: Headers) -> str | None:
         codings = _codings.names(get(headers, b"content-encoding"))
@@ -145,7 +184,8 @@ class Page:
                 return "charset"
         return None
 
-    def _mark(self, headers: Headers, *, only_own: bool) -> None:
+    def _mark(self, headers: Headers, *, only_own: bool) -> bool:
+        marked = False
         for index, (name, value) in enumerate(headers):
             if (
                 name.lower() == b"etag"
@@ -153,6 +193,8 @@ class Page:
                 and (not only_own or value.removeprefix(b"W/") in self._own)
             ):
                 headers[index] = name, value[:-1] + self._suffix + b'"'
+                marked = True
+        return marked
 
 
 @lru_cache(maxsize=64)

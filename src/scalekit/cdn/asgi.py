@@ -4,6 +4,7 @@
 :class:`AssetFiles` serves the assets alone, for instance as the origin of a CDN.
 """
 
+from collections.abc import Callable, Iterable
 from typing import BinaryIO
 
 from anyio import move_on_after, to_thread
@@ -13,6 +14,7 @@ from scalekit.cdn._asgi_pages import PATHSEND, Exchange
 from scalekit.cdn._asgi_policy import PolicyMiddleware as PolicyMiddleware
 from scalekit.cdn._asgi_shield import ShieldMiddleware as ShieldMiddleware
 from scalekit.cdn._asset import AssetFile
+from scalekit.cdn._pages import Pages
 from scalekit.cdn.assets import Assets, check_assets
 from scalekit.types import ASGIApp, Receive, Scope, Send
 
@@ -29,14 +31,41 @@ class AssetMiddleware:
     Args:
         app: the application.
         assets: its assets.
+        cdn: chooses the CDN of a page: a function that is given the request's scope and returns an
+            address such as ``"https://eu.cdn.example.com"``, or ``None`` for none. Default: that of
+            ``assets``, for all pages.
+        vary: the request headers that ``cdn`` looks at, such as ``["x-region"]``; they are added to the
+            ``Vary`` of pages. ``Host`` need not be named.
+        extend_csp: let the CDN into the ``Content-Security-Policy`` of pages, where that lets in the
+            application's own files; default ``False``.
+        integrity: add ``integrity`` to scripts and style sheets, see :class:`~scalekit.cdn.HtmlRewriter`.
+        crossorigin: add ``crossorigin`` to them, see there.
 
     Raises:
-        ConfigurationError: ``assets`` is no ``Assets``.
+        ConfigurationError: an option is not usable; the message says which and why.
     """
 
-    def __init__(self, app: ASGIApp, *, assets: Assets) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        assets: Assets,
+        cdn: Callable[[Scope], str | None] | None = None,
+        vary: Iterable[str] = (),
+        extend_csp: bool = False,
+        integrity: bool = False,
+        crossorigin: bool = False,
+    ) -> None:
         self.app = app
-        self.assets = check_assets(assets)
+        self.assets = assets
+        self._pages = Pages(
+            assets,
+            cdn=cdn,
+            vary=vary,
+            extend_csp=extend_csp,
+            integrity=integrity,
+            crossorigin=crossorigin,
+        )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -44,7 +73,7 @@ class AssetMiddleware:
         found = serve.find(self.assets, scope["path"])
         if found is not None:
             return await _send_asset(self.assets, *found, scope, receive, send)
-        exchange = Exchange(self.assets, scope, send)
+        exchange = Exchange(self._pages, scope, send)
         await self.app(exchange.scope, receive, exchange.send)
         await exchange.finish()
         return None

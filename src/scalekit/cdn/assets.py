@@ -205,7 +205,8 @@ class Counts:
     ``charset`` and ``no-transform`` count HTML pages that passed untouched for that reason; ``errors`` counts
     those that did after a fault in the rewriter, and ``garbled`` those whose bytes were not in the content
     coding that they declared. ``doubtful`` is the number of scripts that were not understood at start-up, and
-    are served as they are.
+    are served as they are. ``cdn-errors`` counts pages without a CDN after a fault of the function that
+    chooses it.
     """
 
     def __init__(self) -> None:

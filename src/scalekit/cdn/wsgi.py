@@ -1,11 +1,12 @@
 """Assets and pages under WSGI: the twin of :mod:`scalekit.cdn.asgi`."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from http import HTTPStatus
 from typing import TYPE_CHECKING, BinaryIO
 
 from scalekit._http import get, request_headers, to_wsgi
 from scalekit.cdn import serve
+from scalekit.cdn._pages import Pages
 from scalekit.cdn._rewrite import CONDITIONAL, Page
 from scalekit.cdn._wsgi_pages import Response
 from scalekit.cdn._wsgi_policy import PolicyMiddleware as PolicyMiddleware
@@ -29,14 +30,41 @@ class AssetMiddleware:
     Args:
         app: the application.
         assets: its assets.
+        cdn: chooses the CDN of a page: a function that is given the request's environ and returns an
+            address such as ``"https://eu.cdn.example.com"``, or ``None`` for none. Default: that of
+            ``assets``, for all pages.
+        vary: the request headers that ``cdn`` looks at, such as ``["x-region"]``; they are added to the
+            ``Vary`` of pages. ``Host`` need not be named.
+        extend_csp: let the CDN into the ``Content-Security-Policy`` of pages, where that lets in the
+            application's own files; default ``False``.
+        integrity: add ``integrity`` to scripts and style sheets, see :class:`~scalekit.cdn.HtmlRewriter`.
+        crossorigin: add ``crossorigin`` to them, see there.
 
     Raises:
-        ConfigurationError: ``assets`` is no ``Assets``.
+        ConfigurationError: an option is not usable; the message says which and why.
     """
 
-    def __init__(self, app: "WSGIApplication", *, assets: Assets) -> None:
+    def __init__(
+        self,
+        app: "WSGIApplication",
+        *,
+        assets: Assets,
+        cdn: Callable[[Environ], str | None] | None = None,
+        vary: Iterable[str] = (),
+        extend_csp: bool = False,
+        integrity: bool = False,
+        crossorigin: bool = False,
+    ) -> None:
         self.app = app
-        self.assets = check_assets(assets)
+        self.assets = assets
+        self._pages = Pages(
+            assets,
+            cdn=cdn,
+            vary=vary,
+            extend_csp=extend_csp,
+            integrity=integrity,
+            crossorigin=crossorigin,
+        )
 
     def __call__(self, environ: Environ, start_response: "StartResponse") -> WSGIBody:
         raw = environ.get("SCRIPT_NAME", "") + environ.get("PATH_INFO", "")
@@ -47,7 +75,7 @@ class AssetMiddleware:
         if found is not None:
             request = serve.Request(*found, max_age=self.assets.max_age, method=method, headers=headers)
             return _send_asset(request, environ, start_response)
-        page = Page(self.assets, method=method, path=path, headers=headers)
+        page = Page(self._pages, environ, method=method, path=path, headers=headers)
         if page.request is not headers:
             environ = _with_headers(environ, page.request)
         response = Response(page, start_response)

@@ -1,0 +1,91 @@
+"""How the pages of one application are rewritten: the options of its middleware, and each request's CDN.
+
+Rules:
+
+* A function that chooses the CDN is asked once for a page, and only for what may be one. What goes wrong in
+  it costs the page its CDN, not the page: that is counted, and logged the first time.
+* Without a CDN a page's assets come from the application, which takes files: assets of a manifest alone stay
+  with the CDN that they have.
+"""
+
+import inspect
+import logging
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from scalekit._options import check_function, check_items
+from scalekit.cdn._asset import AssetFile
+from scalekit.cdn._csp import Extension
+from scalekit.cdn.assets import Assets, check_assets
+from scalekit.cdn.html import HtmlRewriter
+from scalekit.errors import ConfigurationError
+from scalekit.types import Headers
+
+_log = logging.getLogger("scalekit.cdn")
+
+
+class Pages:
+    """The options of a middleware, checked; see there."""
+
+    def __init__(
+        self,
+        assets: Assets,
+        *,
+        cdn: Callable[[Any], str | None] | None = None,
+        vary: Iterable[str] = (),
+        extend_csp: bool = False,
+        integrity: bool = False,
+        crossorigin: bool = False,
+    ) -> None:
+        self.assets = check_assets(assets)
+        self._cdn = _check_choice(cdn)
+        self.vary = [name.lower().encode("latin-1") for name in check_items(vary, option="vary=")]
+        self._extend_csp, self._integrity, self._crossorigin = extend_csp, integrity, crossorigin
+        #: Part of a page's entity tag: what else its bytes and headers depend on.
+        self.mark = b"c" * crossorigin + b"i" * integrity + b"p" * extend_csp
+        here = all(isinstance(asset, AssetFile) for asset in assets)
+        self._origin = assets.at(None) if here and cdn is not None else assets
+        self._logged = False
+
+    def view(self, request: Any) -> Assets:
+        """The assets, at the CDN for this request: an ASGI scope or a WSGI environ."""
+        if self._cdn is None:
+            return self.assets
+        try:
+            return self.assets.at(self._cdn(request))
+        # It is the user's function, and no fault in it may cost a page.
+        except Exception:  # noqa: BLE001
+            self.assets.counts.add("cdn-errors")
+            if not self._logged:
+                self._logged = True
+                _log.exception("the function cdn= failed; pages like this one are pointed at no CDN")
+            return self._origin
+
+    def rewriter(self, assets: Assets, *, path: str, host: str | None, charset: str) -> HtmlRewriter:
+        """For a page, or for a tag of one."""
+        return HtmlRewriter(
+            assets,
+            path=path,
+            host=host,
+            charset=charset,
+            integrity=self._integrity,
+            crossorigin=self._crossorigin,
+        )
+
+    def extend_policies(self, assets: Assets, host: str | None, headers: Headers) -> None:
+        """Let the CDN into the content security policies, if so asked and if anything comes from it."""
+        if self._extend_csp and assets.cdn is not None and len(assets):
+            plain = None if host is None else host.rpartition(":")[0] or host
+            Extension(
+                cdn=assets.cdn.encode(),
+                path=assets.prefix.encode(),
+                host=None if plain is None else plain.lower().encode("latin-1"),
+            ).apply(headers)
+
+
+def _check_choice(cdn: Callable[[Any], str | None] | None) -> Callable[[Any], str | None] | None:
+    if cdn is not None:
+        check_function(cdn, option="cdn=", wanted="a function that takes the request and returns an address")
+        if inspect.iscoroutinefunction(cdn):
+            raise ConfigurationError("cdn= must be a plain function, not an async one: it may not wait")
+    return cdn
