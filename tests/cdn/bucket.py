@@ -4,8 +4,10 @@ of how a push works."""
 import asyncio
 import hashlib
 import json
+import threading
 from base64 import b64decode
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from typing import Any
@@ -135,3 +137,26 @@ def reader(client: Any, bucket: str, prefix: str) -> Callable[[str], Any]:
             return await body.read()
 
     return get
+
+
+@contextmanager
+def served_apart() -> Iterator[AssetsS3]:
+    """A stand-in in a thread of its own, for commands, which have an event loop of their own."""
+    server = AssetsS3()
+    ready, done = threading.Event(), asyncio.Event()
+    loop = asyncio.new_event_loop()
+
+    async def serve() -> None:
+        async with server:
+            ready.set()
+            await done.wait()
+
+    thread = threading.Thread(target=loop.run_until_complete, args=(serve(),))
+    thread.start()
+    try:
+        assert ready.wait(30)
+        yield server
+    finally:
+        loop.call_soon_threadsafe(done.set)
+        thread.join()
+        loop.close()

@@ -30,7 +30,7 @@ from scalekit.cdn._https import Api, Response
 from scalekit.cdn.purge import Patience, Purged, TryAgain, batches, texts
 from scalekit.errors import BackendTimeout, BackendUnavailable, ConfigurationError, PurgeRefused
 
-_API = "https://api.fastly.com"
+API = "https://api.fastly.com"
 _SERVICE = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _KEYS = 256
 _KEY_BYTES = 1024
@@ -52,7 +52,7 @@ class _Fastly:
         *,
         token: str,
         soft: bool = False,
-        api: str = _API,
+        api: str = API,
         timeout: Duration = 10.0,
         budget: Duration = 30.0,
     ) -> None:

@@ -9,11 +9,22 @@ from types import ModuleType
 from typing import NoReturn
 
 import scalekit
-from scalekit.cli import storage_doctor, storage_sync, uploads_sweep
+from scalekit.cli import (
+    assets_prune,
+    assets_purge,
+    assets_push,
+    storage_doctor,
+    storage_sync,
+    uploads_sweep,
+)
 from scalekit.cli._stop import Stopped
 from scalekit.errors import ConfigurationError, ScalekitError
 
 GROUPS: dict[str, tuple[str, dict[str, ModuleType]]] = {
+    "assets": (
+        "bring assets to a CDN, and take them away from it",
+        {"push": assets_push, "prune": assets_prune, "purge": assets_purge},
+    ),
     "storage": (
         "move what storages hold, and look at their settings",
         {"sync": storage_sync, "doctor": storage_doctor},
