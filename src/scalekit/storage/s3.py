@@ -257,6 +257,7 @@ class S3Storage(Signing):
         return await self._clients.get()
 
     async def aclose(self) -> None:
-        """Close connections, unless this is a part of another storage, whose they are."""
+        """Close connections, unless this is a part of another storage, whose they are. What sweeps in the
+        background ends first."""
         if not self._is_part:
             await self._clients.aclose()
