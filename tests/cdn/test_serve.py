@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from scalekit.cdn import Asset, Assets
+from scalekit.cdn._representation import Room
 from scalekit.cdn.asgi import AssetFiles as AsgiFiles
-from scalekit.cdn.serve import Request
+from scalekit.cdn.serve import Request, Served
 from tests.cdn.conftest import FILES, write_tree
 from tests.cdn.drivers import Response, Shell, call_asgi
 
@@ -260,7 +261,8 @@ def test_a_file_replaced_by_one_of_its_size_and_time(tmp_path: Path, fetch: Any)
 def test_a_file_replaced_between_look_and_open(tmp_path: Path) -> None:
     """The headers are those of the file that was opened."""
     assets = Assets(write_tree(tmp_path, {"logo.png": b"AAAA"}))
-    request = Request(asset(assets, "logo.png"), True, max_age=60, method="GET", headers=[])
+    served = Served(asset(assets, "logo.png"), hashed=True, max_age=60)
+    request = Request(served, room=Room(), method="GET", headers=[])
     assert (b"cache-control", b"public, max-age=31536000, immutable") in request.answer().headers
     replace(tmp_path / "logo.png", b"BBBBB")
     answer, file = request.open()

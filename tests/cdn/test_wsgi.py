@@ -2,6 +2,7 @@
 
 import io
 import sys
+from pathlib import Path
 from typing import Any
 from wsgiref.util import FileWrapper, setup_testing_defaults
 
@@ -9,7 +10,7 @@ import pytest
 
 from scalekit.cdn import Assets, HtmlRewriter
 from scalekit.cdn.wsgi import AssetFiles, AssetMiddleware
-from tests.cdn.conftest import FILES
+from tests.cdn.conftest import FILES, write_tree
 from tests.cdn.drivers import call_wsgi
 
 PAGE = b'<p>static</p><img src="/static/logo.png">'
@@ -135,8 +136,10 @@ def test_close(assets: Assets, kind: str) -> None:
     assert closed == [True, True]
 
 
-def test_a_servers_file_wrapper(assets: Assets) -> None:
-    """An application's wrapped file reaches the server as it is; assets are handed to it the same way."""
+def test_a_servers_file_wrapper(tmp_path: Path) -> None:
+    """An application's wrapped file reaches the server as it is; large assets go the same way."""
+    movie = bytes(range(256)) * 1024
+    assets = Assets(write_tree(tmp_path, {"movie.mp4": movie}))
     environ: dict[str, Any] = {"wsgi.file_wrapper": FileWrapper}
     setup_testing_defaults(environ)
 
@@ -149,7 +152,7 @@ def test_a_servers_file_wrapper(assets: Assets) -> None:
     environ["PATH_INFO"] = "/static/movie.mp4"
     asset = AssetFiles(assets)(environ, lambda *arguments: print)  # type: ignore[arg-type]
     assert isinstance(asset, FileWrapper)
-    assert b"".join(asset) == FILES["movie.mp4"]
+    assert b"".join(asset) == movie
     asset.close()
 
 
@@ -160,5 +163,4 @@ def test_mounted_below_a_path(assets: Assets) -> None:
     found: list[Any] = []
     body: Any = AssetFiles(assets)(environ, lambda *arguments: found.append(arguments))  # type: ignore[arg-type, func-returns-value]
     assert b"".join(body) == FILES["logo.png"]
-    body.close()
     assert found[0][0] == "200 OK"

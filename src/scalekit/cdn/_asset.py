@@ -18,6 +18,25 @@ def stamp(status: os.stat_result) -> Stamp:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Variant:
+    """A hashed file in a content coding.
+
+    Args:
+        coding: such as ``"br"``.
+        digest: SHA-256 of the file, in hex.
+        path: the file.
+        size: its length in bytes when it was hashed.
+        stamp: what :func:`stamp` said then.
+    """
+
+    coding: str
+    digest: str
+    path: Path
+    size: int
+    stamp: Stamp
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Asset:
     """One asset. Where the application has its file, it is an :class:`AssetFile`; else only the CDN has it.
 
@@ -67,6 +86,7 @@ class AssetFile(Asset):
         rendered: what is served under the hashed name when that is not the file: a style sheet or a module
             that refers to hashed names.
         rendered_digest: SHA-256 of what is served under the hashed name.
+        variants: those of the precompressed variants that are files here.
     """
 
     rendered_digest: str
@@ -75,3 +95,4 @@ class AssetFile(Asset):
     size: int
     stamp: Stamp
     rendered: bytes | None = None
+    variants: tuple[Variant, ...] = ()

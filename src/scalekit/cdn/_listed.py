@@ -6,6 +6,7 @@ Rules:
   manifest says: a server does not start with half of a release.
 * A digest that our own manifest says is believed: what checks every byte is the build. Another tool's may
   have been computed before the last change to a file, so it is computed again.
+* Variants in a content coding have a digest of their own, for two compressors may differ: each is read once.
 * Without a folder nothing is looked for: the files are with the CDN.
 """
 
@@ -15,8 +16,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from stat import S_ISLNK, S_ISREG
 
-from scalekit.cdn._asset import Asset, AssetFile, stamp
-from scalekit.cdn.manifest import Entry, Manifest
+from scalekit.cdn._asset import Asset, AssetFile, Variant, stamp
+from scalekit.cdn.manifest import SUFFIXES, Entry, Manifest
 from scalekit.errors import ConfigurationError
 
 
@@ -75,21 +76,12 @@ def _asset(entry: Entry) -> Asset:
 
 
 def _file(entry: Entry, path: Path, top: Path, source: str) -> AssetFile:
-    try:
-        status = os.lstat(path)
-        if S_ISLNK(status.st_mode):
-            path = path.resolve(strict=True)
-            status = os.lstat(path)
-    except OSError as error:
-        raise _fault(entry, source, f"cannot be read in {str(top)!r}: {error.strerror}") from error
-    if not path.is_relative_to(top) or not S_ISREG(status.st_mode):
-        raise _fault(entry, source, f"is no file inside of {str(top)!r}")
+    real, status = _find(entry, path, top, source)
     if entry.size is not None and entry.size != status.st_size:
-        raise _fault(entry, source, f"has {status.st_size} bytes in {str(top)!r}, not {entry.size}")
+        raise _fault(entry, path, source, f"has {status.st_size} bytes in {str(top)!r}, not {entry.size}")
     digest = entry.digest
     if digest is None or entry.size is None:
-        with path.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        digest = _digest(real)
     return AssetFile(
         name=entry.name,
         hashed_name=entry.hashed_name,
@@ -100,14 +92,42 @@ def _file(entry: Entry, path: Path, top: Path, source: str) -> AssetFile:
         module=entry.module,
         encodings=entry.encodings,
         digest=digest,
-        path=path,
+        path=real,
         size=status.st_size,
         stamp=stamp(status),
+        variants=tuple(_variant(entry, coding, path, top, source) for coding in entry.encodings),
     )
 
 
-def _fault(entry: Entry, source: str, what: str) -> ConfigurationError:
+def _variant(entry: Entry, coding: str, path: Path, top: Path, source: str) -> Variant:
+    real, status = _find(entry, path.with_name(path.name + SUFFIXES[coding]), top, source)
+    return Variant(coding=coding, digest=_digest(real), path=real, size=status.st_size, stamp=stamp(status))
+
+
+def _find(entry: Entry, path: Path, top: Path, source: str) -> tuple[Path, os.stat_result]:
+    """The file itself, where ``path`` is a link."""
+    real = path
+    try:
+        status = os.lstat(path)
+        if S_ISLNK(status.st_mode):
+            real = path.resolve(strict=True)
+            status = os.lstat(real)
+    except OSError as error:
+        raise _fault(entry, path, source, f"cannot be read in {str(top)!r}: {error.strerror}") from error
+    if not real.is_relative_to(top) or not S_ISREG(status.st_mode):
+        raise _fault(entry, path, source, f"is no file inside of {str(top)!r}")
+    return real, status
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _fault(entry: Entry, path: Path, source: str, what: str) -> ConfigurationError:
+    file = entry.hashed_name.rpartition("/")[0]
+    file += "/" * bool(file) + path.name
     return ConfigurationError(
-        f"asset manifest {source}: the file {entry.hashed_name!r:.200} of entry {entry.name!r:.200} {what}; "
+        f"asset manifest {source}: the file {file!r:.200} of entry {entry.name!r:.200} {what}; "
         "build the assets again, or give the folder that was built with this manifest"
     )

@@ -13,7 +13,6 @@ from scalekit.cdn import serve
 from scalekit.cdn._asgi_pages import PATHSEND, Exchange
 from scalekit.cdn._asgi_policy import PolicyMiddleware as PolicyMiddleware
 from scalekit.cdn._asgi_shield import ShieldMiddleware as ShieldMiddleware
-from scalekit.cdn._asset import AssetFile
 from scalekit.cdn._pages import Pages
 from scalekit.cdn.assets import Assets, check_assets
 from scalekit.types import ASGIApp, Receive, Scope, Send
@@ -66,13 +65,14 @@ class AssetMiddleware:
             integrity=integrity,
             crossorigin=crossorigin,
         )
+        self._files = serve.Files(assets)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return await self.app(scope, receive, send)
-        found = serve.find(self.assets, scope["path"])
+        found = self._files.find(scope["path"])
         if found is not None:
-            return await _send_asset(self.assets, *found, scope, receive, send)
+            return await _send_asset(found, self._files, scope, receive, send)
         exchange = Exchange(self._pages, scope, send)
         await self.app(exchange.scope, receive, exchange.send)
         await exchange.finish()
@@ -91,11 +91,12 @@ class AssetFiles:
 
     def __init__(self, assets: Assets) -> None:
         self.assets = check_assets(assets)
+        self._files = serve.Files(assets)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
-            found = serve.find(self.assets, scope["path"]) or (None, False)
-            await _send_asset(self.assets, *found, scope, receive, send)
+            found = self._files.find(scope["path"]) or serve.MISSING
+            await _send_asset(found, self._files, scope, receive, send)
         elif scope["type"] == "lifespan":
             while (await receive())["type"] != "lifespan.shutdown":
                 await send({"type": "lifespan.startup.complete"})
@@ -105,21 +106,22 @@ class AssetFiles:
 
 
 async def _send_asset(
-    assets: Assets, asset: AssetFile | None, hashed: bool, scope: Scope, receive: Receive, send: Send
+    served: serve.Served, files: serve.Files, scope: Scope, receive: Receive, send: Send
 ) -> None:
-    headers = list(scope["headers"])
-    request = serve.Request(asset, hashed, max_age=assets.max_age, method=scope["method"], headers=headers)
+    headers = serve.asked(scope["headers"])
+    request = serve.Request(served, room=files.room, method=scope["method"], headers=headers)
     answer = request.answer()
-    by_path = answer.status == 200 and PATHSEND in (scope.get("extensions") or {})
+    path = answer.path if PATHSEND in (scope.get("extensions") or {}) else None
     file: BinaryIO | None = None
-    body = b"" if request.method == "HEAD" else answer.body
-    if answer.asset is not None and not by_path:
+    body = answer.body
+    if body is None and path is None:
         answer, file, body = await to_thread.run_sync(_open, request)
     try:
         await send({"type": "http.response.start", "status": answer.status, "headers": answer.headers})
-        if answer.asset is not None and by_path:
-            await send({"type": PATHSEND, "path": str(answer.asset.path)})
+        if path is not None:
+            await send({"type": PATHSEND, "path": path})
             return
+        body = b"" if body is None or request.method == "HEAD" else body
         left = answer.stop - answer.start - len(body) if file is not None else 0
         while file is not None and left > 0 and body:
             await send({"type": "http.response.body", "body": body, "more_body": True})
@@ -133,7 +135,7 @@ async def _send_asset(
             file.close()
 
 
-def _open(request: serve.Request) -> tuple[serve.Answer, BinaryIO | None, bytes]:
+def _open(request: serve.Request) -> tuple[serve.Answer, BinaryIO | None, bytes | None]:
     """The answer, the file while there is more to come, and the first chunk of it."""
     answer, file = request.open()
     if file is None:

@@ -12,68 +12,229 @@ Rules:
 * A file that was changed after it was hashed is sent as it is now, and kept by nobody. It is not found where
   a link has come in its way: what a start would refuse is not published later either.
 * What is said of a file is said of the one that was opened, whatever stood under its name before or after.
+  The bytes of small files stay in memory; the file is looked at all the same, each time.
 * One byte range is served; several are answered with the whole file, as RFC 9110 allows.
+* A variant in a content coding is a representation of its own, with its own entity tag, length and ranges.
+  Which one is sent is for ``Accept-Encoding`` to say, see :mod:`scalekit.cdn._accept`; a variant that was
+  changed or lost is passed over. Only what a build has written counts: whether an ``app.js.gz`` that lies in
+  a plain folder has the bytes of ``app.js`` nobody knows.
 """
 
 import os
-import re
-from dataclasses import KW_ONLY, dataclass
+from collections.abc import Iterator
 from stat import S_ISREG
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 from scalekit._http import get, matches_etag
+from scalekit.cdn._accept import acceptable
 from scalekit.cdn._asset import AssetFile, stamp
+from scalekit.cdn._ranges import span
+from scalekit.cdn._representation import EVERYWHERE, Representation, Room, representations
 from scalekit.cdn.assets import Assets
 from scalekit.cdn.fingerprint import plain_name
 from scalekit.types import Headers
 
-# From another origin, a font or a module is refused without the first; an isolated page needs the second.
-_EVERYWHERE: Headers = [
-    (b"access-control-allow-origin", b"*"),
-    (b"cross-origin-resource-policy", b"cross-origin"),
-    (b"x-content-type-options", b"nosniff"),
-]
-_RANGE = re.compile(rb"bytes[ \t]*=[ \t]*(\d*)[ \t]*-[ \t]*(\d*)[ \t]*", re.IGNORECASE)
-_MAX_DIGITS = 18  # more would only be an attempt to make int() work hard
+ASKED = (b"accept-encoding", b"if-none-match", b"if-range", b"range")
+"""The request headers that an answer depends on."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Answer:
+class Answer(NamedTuple):
     """What to send.
 
     Args:
         status: the HTTP status.
         headers: in the ASGI shape.
         body: the bytes to send, when they are in memory.
-        asset: else the file to send bytes ``start`` to ``stop`` of.
-        start: offset of the first byte.
+        representation: else what :meth:`Request.open` opens a file of.
+        start: offset of the first byte to send of the file.
         stop: offset after the last byte.
     """
 
     status: int
     headers: Headers
-    body: bytes = b""
-    asset: AssetFile | None = None
+    body: bytes | None
+    representation: Representation | None = None
     start: int = 0
     stop: int = 0
 
+    @property
+    def path(self) -> str | None:
+        """The file whose bytes are those to send, from the first to the last, if there is one."""
+        if self.status != 200 or self.representation is None or self.representation.rendered:
+            return None
+        return self.representation.path
 
-def find(assets: Assets, path: str) -> tuple[AssetFile | None, bool] | None:
-    """The asset that a request path means, and whether by its hashed name.
 
-    ``(None, True)`` is an asset's name with another hash; ``None`` a path that is no asset's, or that of one
-    whose file is only with the CDN.
+class Served:
+    """What is served under one path.
+
+    Args:
+        asset: the asset; ``None`` when a file has that name with another hash only.
+        hashed: whether it is asked for by its hashed name.
+        max_age: seconds that a file asked for by another may be kept.
     """
-    if assets.folder is None or not path.startswith(assets.prefix):
-        return None
-    name = path[len(assets.prefix) :]
-    if asset := assets.get(name):
+
+    __slots__ = ("asset", "coded", "codings", "plain")
+
+    def __init__(self, asset: AssetFile | None, *, hashed: bool, max_age: int) -> None:
+        self.asset = asset
+        if asset is not None:
+            self.plain, self.coded = representations(asset, hashed=hashed, max_age=max_age)
+            self.codings = tuple(self.coded)
+
+
+MISSING = Served(None, hashed=True, max_age=0)
+"""A path that no file is served under."""
+
+
+class Files:
+    """The files of ``assets``, as they are served."""
+
+    def __init__(self, assets: Assets) -> None:
+        self._assets = assets
+        self._known: dict[str, Served] = {}
+        self.room = Room()
+
+    def find(self, path: str) -> Served | None:
+        """What is served under a request path.
+
+        :data:`MISSING` for an asset's name with another hash; ``None`` for a path that is no asset's, or that
+        of one whose file is only with the CDN.
+        """
+        known = self._known.get(path)
+        if known is not None:
+            return known
+        assets = self._assets
+        if assets.folder is None or not path.startswith(assets.prefix):
+            return None
+        name = path[len(assets.prefix) :]
+        asset = assets.get(name) or assets.get_hashed(name)
+        if asset is None:
+            return MISSING if plain_name(name) in assets else None
         assert isinstance(asset, AssetFile)  # there is a folder
-        return asset, asset.immutable and asset.hashed_name == name
-    if asset := assets.get_hashed(name):
-        assert isinstance(asset, AssetFile)
-        return asset, asset.immutable
-    return (None, True) if plain_name(name) in assets else None
+        hashed = asset.immutable and asset.hashed_name == name
+        known = self._known[path] = Served(asset, hashed=hashed, max_age=assets.max_age)
+        return known
+
+
+def asked(headers: Headers) -> Headers:
+    """Those of the request headers that an answer depends on."""
+    return [pair for pair in headers if pair[0] in ASKED]
+
+
+class Request:
+    """A request for an asset.
+
+    Args:
+        served: what is asked for.
+        room: what keeps small files in memory.
+        method: the request's method.
+        headers: what :func:`asked` says of the request's headers.
+    """
+
+    __slots__ = ("_headers", "_room", "_served", "method")
+
+    def __init__(self, served: Served, *, room: Room, method: str, headers: Headers) -> None:
+        self._served = served
+        self._room = room
+        self.method = method
+        self._headers = headers
+
+    def answer(self) -> Answer:
+        """The answer for ``GET`` and ``HEAD``, by a look at the path; 405 for other methods."""
+        if self._served.asset is None:
+            return not_found()
+        if self.method not in ("GET", "HEAD"):
+            return _refusal(405, b"Method not allowed", (b"allow", b"GET, HEAD"))
+        for representation in self._candidates():
+            try:
+                status = os.stat(representation.path)
+            except OSError:
+                continue
+            answer = self._about(representation, status)
+            if answer is not None:
+                return answer
+        return self._nothing()
+
+    def open(self) -> tuple[Answer, BinaryIO | None]:
+        """The answer about the file that is there now, and that file at the first byte to send, if one is."""
+        for representation in self._candidates():
+            try:
+                file = open(representation.path, "rb")  # noqa: SIM115 - it stays open
+            except OSError:
+                continue
+            try:
+                status = os.fstat(file.fileno())
+                if stamp(status) == representation.stamp and self._room.is_for(representation):
+                    self._room.keep(representation, file.read(representation.size))
+                answer = self._about(representation, status)
+                if answer is not None and answer.body is None:
+                    file.seek(answer.start)
+                    return answer, file
+            except BaseException:
+                file.close()
+                raise
+            file.close()
+            if answer is not None:
+                return answer, None
+        return self._nothing(), None
+
+    def _candidates(self) -> Iterator[Representation]:
+        served = self._served
+        if not served.codings:
+            yield served.plain
+            return
+        for coding in acceptable(get(self._headers, b"accept-encoding"), served.codings):
+            yield served.plain if coding is None else served.coded[coding]
+
+    def _nothing(self) -> Answer:
+        """The answer when no representation could be had."""
+        served = self._served
+        accepted = acceptable(get(self._headers, b"accept-encoding"), served.codings)
+        if not served.codings or None in accepted:
+            return not_found()
+        answer = _refusal(406, b"In no coding that was accepted", (b"cache-control", b"no-store"))
+        answer.headers.append((b"vary", b"accept-encoding"))
+        return answer
+
+    def _about(self, representation: Representation, status: os.stat_result) -> Answer | None:
+        """The answer, when ``representation`` is what is sent; ``None`` when it cannot be."""
+        if stamp(status) == representation.stamp:
+            return self._as_hashed(representation)
+        return self._as_changed(representation, status) if representation is self._served.plain else None
+
+    def _as_changed(self, representation: Representation, status: os.stat_result) -> Answer | None:
+        asset = self._served.asset
+        assert asset is not None
+        if not S_ISREG(status.st_mode) or os.path.realpath(representation.path) != representation.path:
+            return None
+        headers: Headers = [
+            (b"content-type", asset.content_type.encode()),
+            (b"cache-control", b"no-store"),
+            (b"content-length", b"%d" % status.st_size),
+            *EVERYWHERE,
+        ]
+        if self.method == "HEAD":
+            return Answer(200, headers, b"")
+        return Answer(200, headers, None, representation, 0, status.st_size)
+
+    def _as_hashed(self, representation: Representation) -> Answer:
+        headers, size, etag = self._headers, representation.size, representation.etag
+        if headers:
+            if matches_etag(get(headers, b"if-none-match"), etag):
+                return Answer(304, list(representation.lasting), b"")
+            wanted = get(headers, b"range")
+            if wanted is not None and self.method == "GET" and get(headers, b"if-range") in (None, etag):
+                part = span(wanted, size)
+                if part == (0, 0):
+                    return _refusal(416, b"No such range", (b"content-range", b"bytes */%d" % size))
+                if part is not None:
+                    return _part(representation, *part)
+        # A copy: whoever is around this application may add to it.
+        whole = list(representation.headers)
+        if self.method == "HEAD":
+            return Answer(200, whole, b"")
+        return Answer(200, whole, representation.body, representation, 0, size)
 
 
 def not_found() -> Answer:
@@ -81,99 +242,14 @@ def not_found() -> Answer:
     return _refusal(404, b"Not found", (b"cache-control", b"no-store"))
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
-    """A request for an asset.
-
-    Args:
-        asset: what is asked for; ``None`` when no file has that name.
-        hashed: whether by its hashed name.
-        max_age: seconds that a file asked for by its plain name may be kept.
-        method: the request's method.
-        headers: the request's headers.
-    """
-
-    asset: AssetFile | None
-    hashed: bool
-    _: KW_ONLY
-    max_age: int
-    method: str
-    headers: Headers
-
-    def answer(self, file: BinaryIO | None = None) -> Answer:
-        """The answer for ``GET`` and ``HEAD``; 405 for other methods.
-
-        Args:
-            file: the asset's file; until it is open, a look at its path has to do.
-        """
-        if self.asset is None:
-            return not_found()
-        if self.method not in ("GET", "HEAD"):
-            return _refusal(405, b"Method not allowed", (b"allow", b"GET, HEAD"))
-        try:
-            status = os.stat(self.asset.path if file is None else file.fileno())
-        except OSError:
-            return not_found()
-        if stamp(status) == self.asset.stamp:
-            return self._as_hashed(self.asset)
-        return self._as_changed(self.asset, status)
-
-    def open(self) -> tuple[Answer, BinaryIO | None]:
-        """The answer about the file that is there now, and that file at the first byte to send, if one is."""
-        assert self.asset is not None
-        try:
-            file = self.asset.path.open("rb")
-        except OSError:
-            return not_found(), None
-        try:
-            answer = self.answer(file)
-            file.seek(answer.start)
-        except BaseException:
-            file.close()
-            raise
-        if answer.asset is None:
-            file.close()
-            return answer, None
-        return answer, file
-
-    def _as_changed(self, asset: AssetFile, status: os.stat_result) -> Answer:
-        if not S_ISREG(status.st_mode) or os.path.realpath(asset.path) != str(asset.path):
-            return not_found()
-        headers: Headers = [
-            (b"content-type", asset.content_type.encode()),
-            (b"cache-control", b"no-store"),
-            (b"content-length", b"%d" % status.st_size),
-        ]
-        body_of = None if self.method == "HEAD" else asset
-        return Answer(status=200, headers=headers + _EVERYWHERE, asset=body_of, stop=status.st_size)
-
-    def _as_hashed(self, asset: AssetFile) -> Answer:
-        body = asset.rendered if self.hashed and asset.rendered is not None else None
-        size = asset.size if body is None else len(body)
-        etag = b'"%b"' % (asset.rendered_digest if self.hashed else asset.digest)[:32].encode()
-        lifetime = (
-            b"public, max-age=31536000, immutable" if self.hashed else b"public, max-age=%d" % self.max_age
-        )
-        headers: Headers = [(b"cache-control", lifetime), (b"etag", etag), *_EVERYWHERE]
-        if matches_etag(get(self.headers, b"if-none-match"), etag):
-            return Answer(status=304, headers=headers)
-        headers += (b"content-type", asset.content_type.encode()), (b"accept-ranges", b"bytes")
-
-        status_code, start, stop = 200, 0, size
-        wanted = get(self.headers, b"range")
-        if wanted is not None and self.method == "GET" and get(self.headers, b"if-range") in (None, etag):
-            span = _span(wanted, size)
-            if span == (0, 0):
-                return _refusal(416, b"No such range", (b"content-range", b"bytes */%d" % size))
-            if span is not None:
-                status_code, (start, stop) = 206, span
-                headers.append((b"content-range", b"bytes %d-%d/%d" % (start, stop - 1, size)))
-        headers.append((b"content-length", b"%d" % (stop - start)))
-        if self.method == "HEAD":
-            return Answer(status=status_code, headers=headers)
-        if body is not None:
-            return Answer(status=status_code, headers=headers, body=body[start:stop])
-        return Answer(status=status_code, headers=headers, asset=asset, start=start, stop=stop)
+def _part(representation: Representation, start: int, stop: int) -> Answer:
+    body, size = representation.body, representation.size
+    headers = [pair for pair in representation.headers if pair[0] != b"content-length"]
+    headers += (
+        (b"content-range", b"bytes %d-%d/%d" % (start, stop - 1, size)),
+        (b"content-length", b"%d" % (stop - start)),
+    )
+    return Answer(206, headers, None if body is None else body[start:stop], representation, start, stop)
 
 
 def _refusal(status: int, body: bytes, header: tuple[bytes, bytes]) -> Answer:
@@ -182,19 +258,4 @@ def _refusal(status: int, body: bytes, header: tuple[bytes, bytes]) -> Answer:
         (b"content-length", b"%d" % len(body)),
         header,
     ]
-    return Answer(status=status, headers=headers + _EVERYWHERE, body=body)
-
-
-def _span(value: bytes, size: int) -> tuple[int, int] | None:
-    """First and after-last byte of a range; ``(0, 0)`` when there are none such; ``None`` to send all."""
-    match = _RANGE.fullmatch(value.strip())
-    if match is None or not (match[1] or match[2]) or max(len(match[1]), len(match[2])) > _MAX_DIGITS:
-        return None
-    if not match[1]:
-        length = min(int(match[2]), size)
-        return (size - length, size) if length else (0, 0)
-    start = int(match[1])
-    stop = int(match[2]) + 1 if match[2] else size
-    if match[2] and stop <= start:
-        return None
-    return (start, min(stop, size)) if start < size else (0, 0)
+    return Answer(status, headers + EVERYWHERE, body)

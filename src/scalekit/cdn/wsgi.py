@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 CHUNK = 256 * 1024
 """Bytes read from a file at a time."""
 
+_ASKED = tuple(("HTTP_" + name.decode().upper().replace("-", "_"), name) for name in serve.ASKED)
+
 
 class AssetMiddleware:
     """Serves assets and points the application's pages at them.
@@ -65,16 +67,15 @@ class AssetMiddleware:
             integrity=integrity,
             crossorigin=crossorigin,
         )
+        self._files = serve.Files(assets)
 
     def __call__(self, environ: Environ, start_response: "StartResponse") -> WSGIBody:
         raw = environ.get("SCRIPT_NAME", "") + environ.get("PATH_INFO", "")
         path = raw.encode("latin-1").decode("utf-8", "replace")
-        headers = request_headers(environ)
-        method = environ["REQUEST_METHOD"]
-        found = serve.find(self.assets, path)
+        found = self._files.find(path)
         if found is not None:
-            request = serve.Request(*found, max_age=self.assets.max_age, method=method, headers=headers)
-            return _send_asset(request, environ, start_response)
+            return _send_asset(found, self._files, environ, start_response)
+        headers, method = request_headers(environ), environ["REQUEST_METHOD"]
         page = Page(self._pages, environ, method=method, path=path, headers=headers)
         if page.request is not headers:
             environ = _with_headers(environ, page.request)
@@ -94,14 +95,12 @@ class AssetFiles:
 
     def __init__(self, assets: Assets) -> None:
         self.assets = check_assets(assets)
+        self._files = serve.Files(assets)
 
     def __call__(self, environ: Environ, start_response: "StartResponse") -> WSGIBody:
         raw = environ.get("SCRIPT_NAME", "") + environ.get("PATH_INFO", "")
         path = raw.encode("latin-1").decode("utf-8", "replace")
-        found = serve.find(self.assets, path) or (None, False)
-        headers, method = request_headers(environ), environ["REQUEST_METHOD"]
-        request = serve.Request(*found, max_age=self.assets.max_age, method=method, headers=headers)
-        return _send_asset(request, environ, start_response)
+        return _send_asset(self._files.find(path) or serve.MISSING, self._files, environ, start_response)
 
 
 def _with_headers(environ: Environ, headers: Headers) -> Environ:
@@ -117,13 +116,17 @@ def _with_headers(environ: Environ, headers: Headers) -> Environ:
     return changed
 
 
-def _send_asset(request: serve.Request, environ: Environ, start_response: "StartResponse") -> WSGIBody:
+def _send_asset(
+    served: serve.Served, files: serve.Files, environ: Environ, start_response: "StartResponse"
+) -> WSGIBody:
+    headers = [(name, environ[key].encode("latin-1")) for key, name in _ASKED if key in environ]
+    request = serve.Request(served, room=files.room, method=environ["REQUEST_METHOD"], headers=headers)
     answer, file = request.answer(), None
-    if answer.asset is not None:
+    if answer.body is None:
         answer, file = request.open()
     start_response(f"{answer.status} {HTTPStatus(answer.status).phrase}", to_wsgi(answer.headers))
     if file is None:
-        return [] if request.method == "HEAD" else [answer.body]
+        return [] if request.method == "HEAD" or not answer.body else [answer.body]
     if answer.status == 200 and "wsgi.file_wrapper" in environ:
         wrapped: WSGIBody = environ["wsgi.file_wrapper"](file, CHUNK)
         return wrapped
