@@ -11,6 +11,7 @@ from pathlib import Path
 
 import lolhtml
 
+from benchmarks import bench_cdn_serve
 from benchmarks.harness import Case
 from scalekit.cdn import Assets, HtmlRewriter
 
@@ -142,3 +143,5 @@ async def cases() -> AsyncIterator[Case]:
                 units=STREAMS,
                 rounds=20,
             )
+    async for case in bench_cdn_serve.cases():
+        yield case

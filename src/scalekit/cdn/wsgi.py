@@ -1,10 +1,11 @@
 """Assets and pages under WSGI: the twin of :mod:`scalekit.cdn.asgi`."""
 
 from collections.abc import Callable, Iterable, Iterator
+from functools import lru_cache
 from http import HTTPStatus
 from typing import TYPE_CHECKING, BinaryIO
 
-from scalekit._http import get, request_headers, to_wsgi
+from scalekit._http import get, request_headers
 from scalekit.cdn import serve
 from scalekit.cdn._pages import Pages
 from scalekit.cdn._rewrite import CONDITIONAL, Page
@@ -124,13 +125,19 @@ def _send_asset(
     answer, file = request.answer(), None
     if answer.body is None:
         answer, file = request.open()
-    start_response(f"{answer.status} {HTTPStatus(answer.status).phrase}", to_wsgi(answer.headers))
+    start_response(f"{answer.status} {HTTPStatus(answer.status).phrase}", [*map(_native, answer.headers)])
     if file is None:
         return [] if request.method == "HEAD" or not answer.body else [answer.body]
     if answer.status == 200 and "wsgi.file_wrapper" in environ:
         wrapped: WSGIBody = environ["wsgi.file_wrapper"](file, CHUNK)
         return wrapped
     return _Part(file, answer.stop - answer.start)
+
+
+@lru_cache(maxsize=1024)
+def _native(header: tuple[bytes, bytes]) -> tuple[str, str]:
+    """A header in the WSGI shape; most are the same for each request."""
+    return header[0].decode("latin-1").title(), header[1].decode("latin-1")
 
 
 class _Part:
