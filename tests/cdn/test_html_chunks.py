@@ -131,7 +131,7 @@ def test_a_fault_of_the_rewriter_costs_no_byte(
         raise ZeroDivisionError("a fault")
 
     monkeypatch.setattr(rewriter, "_complete", fail)
-    monkeypatch.setattr(rewriter, "_rewrite_plain", fail)
+    monkeypatch.setattr(rewriter, "_jump", fail)
     with caplog.at_level(logging.ERROR, logger="scalekit.cdn"):
         out += rewriter.feed(b"src=/static/logo.png> <img src=/static/logo.png>")
     out += rewriter.feed(b"<img src=/static/logo.png>") + rewriter.close()

@@ -276,7 +276,7 @@ def test_a_fault_is_counted(
         raise ZeroDivisionError
 
     monkeypatch.setattr("scalekit.cdn._attributes.AttributeRewriter.edits", fail)
-    monkeypatch.setattr(HtmlRewriter, "_rewrite_plain", lambda *arguments: False)
+    monkeypatch.setattr(HtmlRewriter, "_jump", lambda *arguments: False)
     with caplog.at_level(logging.CRITICAL, logger="scalekit.cdn"):
         assert shell.page(assets, Response(pieces(PAGE, 50)).with_length()).body == PAGE
     assert assets.counts.as_dict() == {"pages": 1, "urls": 0, "errors": 1}

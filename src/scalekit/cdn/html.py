@@ -1,36 +1,22 @@
 """Rewriting the asset URLs of an HTML page while it streams by.
 
 It changes URLs inside attribute values, style sheets and import maps and nothing else, gives the same bytes
-however the page was cut into chunks, and holds back little, see :mod:`scalekit.cdn._tokenizer`.
-
-Most of a page needs no tokenizing. :meth:`HtmlRewriter._skim` jumps from asset URL to asset URL on these
-grounds: in a stretch of markup that starts in the data state, has no comment, no tag that switches the
-tokenizer's state, and no angle bracket hidden in quotes, the first ``>`` after a tag's beginning is its end,
-and whatever follows a ``>`` is in the data state again. Where that is in doubt, the tokenizer takes over,
-token by token, until past the doubt.
+however the page was cut into chunks, and holds back little, see :mod:`scalekit.cdn._tokenizer`. Most of a
+page is not even tokenized, see :mod:`scalekit.cdn._skimmer`.
 """
 
 import logging
-from collections.abc import Callable, Mapping
-from functools import partial
+from collections.abc import Mapping
 
 from scalekit.cdn._additions import Additions
 from scalekit.cdn._attributes import AttributeRewriter
 from scalekit.cdn._contents import content_editor
 from scalekit.cdn._foreign import HTML, SVG
-from scalekit.cdn._syntax import (
-    FETCHING_TAG,
-    HEAD_SPECIAL,
-    HIDDEN_BRACKET,
-    PLAIN_SOURCE,
-    SPECIAL,
-    STYLE,
-    STYLE_URL,
-    TAG_NAME,
-)
+from scalekit.cdn._skimmer import Skimmer
+from scalekit.cdn._syntax import STYLE
 from scalekit.cdn._tags import HTML_TAGS, STYLE_ONLY, SVG_TAGS
 from scalekit.cdn._targets import Targets
-from scalekit.cdn._tokenizer import STARVED, Editor, Tokenizer
+from scalekit.cdn._tokenizer import Editor
 from scalekit.cdn._urls import Base
 from scalekit.cdn.assets import Assets
 
@@ -38,7 +24,7 @@ _TAGS: Mapping[str, Mapping[bytes, frozenset[bytes]]] = {HTML: HTML_TAGS, SVG: S
 _log = logging.getLogger("scalekit.cdn")
 
 
-class HtmlRewriter(Tokenizer):
+class HtmlRewriter(Skimmer):
     """One page's rewriter: ``feed`` it chunks, ``close`` it, send on what both return.
 
     >>> rewriter = HtmlRewriter(assets, path="/shop/")
@@ -69,15 +55,11 @@ class HtmlRewriter(Tokenizer):
         integrity: bool = False,
         crossorigin: bool = False,
     ) -> None:
-        super().__init__()
         self._base = Base(path, host)
+        super().__init__(Targets(assets, self._base))
         self._charset = charset
-        self._targets = Targets(assets, self._base)
         additions = Additions(integrity, crossorigin) if integrity or crossorigin else None
         self._attributes = AttributeRewriter(self._targets, charset, additions)
-        self._needle = self._targets.needle
-        self._links: Mapping[bytes, bytes] = assets.links
-        self._directory = (self._base.directory or "").encode()
         self._based = False
         self.failed = False
 
@@ -93,8 +75,6 @@ class HtmlRewriter(Tokenizer):
             return chunk
         data = self._rest + chunk if self._rest else chunk
         sent, count = self._sent, self.count
-        # The next of each in data, once searched for; no hidden bracket opens before _clear.
-        self._special = self._hidden = self._clear = -1
         try:
             return self._run(data, sent)
         # A fault in here may cost one page its CDN, but never the page: whatever it is, it is logged.
@@ -114,103 +94,6 @@ class HtmlRewriter(Tokenizer):
     # What the tokenizer asks.
 
     def _start_tag(self, data: bytes, opening: int, end: int, name: bytes, namespace: str) -> None:
-        self._rewrite_tag(data, opening, end, name, namespace)
-
-    def _content(self, data: bytes, opening: int, end: int, name: bytes) -> Editor | None:
-        if name not in (b"style", b"script"):
-            return None
-        return content_editor(name, data[opening:end], self._targets, self._charset)
-
-    # What is beyond doubt.
-
-    def _data(self, data: bytes, position: int) -> int:
-        size = len(data)
-        while position < size:
-            stop = position
-            if not self._foreign:
-                position, stop = self._skim(data, position)
-            while position <= stop and position < size:
-                position = self._step(data, position)
-                if self._mode is not None or position == STARVED:
-                    return position
-        return self._starve(size, size)
-
-    def _skim(self, data: bytes, position: int) -> tuple[int, int]:
-        """Rewrite what is beyond doubt; the answer is from where to step, and past where."""
-        size = len(data)
-        if self._special < position:
-            special = (SPECIAL if self._head.over else HEAD_SPECIAL).search(data, position)
-            self._special = special.start() if special else size
-        stop = self._special
-        if self._hidden < position and self._clear < stop:
-            # One more: the "<" at `stop` may itself be what the quotes hide.
-            hidden = HIDDEN_BRACKET.search(data, position, stop + 1)
-            self._hidden, self._clear = (hidden.start(), -1) if hidden else (-1, stop)
-        if position <= self._hidden:
-            stop = min(stop, self._hidden)
-        candidate = self._candidates(data)
-        hit = candidate(position, stop)
-        while hit >= 0:
-            outside = data.rfind(b">", position, hit) + 1 or position
-            opening = data.find(b"<", outside, hit)
-            if opening < 0:  # in text
-                position = hit
-                hit = candidate(hit + 1, stop)
-                continue
-            end = data.find(b">", hit) + 1
-            if not 0 < end <= stop:
-                return opening, hit if end else size
-            if not self._rewrite_plain(data, opening, hit, end):
-                tag = TAG_NAME.match(data, opening)
-                if tag is None:
-                    return opening, hit
-                if not tag[1]:
-                    self._rewrite_tag(data, opening, end, tag[2].lower(), HTML)
-            position = end
-            hit = candidate(end, stop)
-        return data.rfind(b">", position, stop) + 1 or position, stop
-
-    def _candidates(self, data: bytes) -> Callable[[int, int], int]:
-        """What finds the next place inside a tag that may have an asset URL; it answers -1 at the end."""
-        if self._needle is not None:
-            return partial(data.find, self._needle)
-        size = len(data)
-        style = -1
-
-        def find(start: int, stop: int) -> int:
-            nonlocal style
-            if style < start:
-                url = STYLE_URL.search(data, start)
-                style = url.start() if url else size
-            tag = FETCHING_TAG.search(data, start, min(stop, style))
-            if tag:
-                return tag.start() + 1
-            return style if style < stop else -1
-
-        return find
-
-    def _rewrite_plain(self, data: bytes, opening: int, hit: int, end: int) -> bool:
-        """Rewrite a tag of the most usual shape in few steps; false when it is of another."""
-        start = data.rfind(b'"', opening, hit) + 1
-        stop = data.find(b'"', hit, end)
-        source = data[start:stop]
-        new = self._links.get(source) or self._links.get(self._directory + source)
-        if new is None:
-            return False
-        # The most usual beginning of all needs no pattern.
-        if data[opening:start] != b'<img src="' and PLAIN_SOURCE.fullmatch(data, opening, start) is None:
-            return False
-        if self._needle is None or data.find(self._needle, stop, end) >= 0:
-            return False
-        # To find the dash costs least, and most tags have none.
-        if data.find(b"-", opening, end) >= 0 and b"use-credentials" in data[opening:end].lower():
-            return False
-        self._out += data[self._cut : start], new
-        self._cut = stop
-        self.count += 1
-        return True
-
-    def _rewrite_tag(self, data: bytes, opening: int, end: int, name: bytes, namespace: str) -> None:
         start = opening + 1 + len(name)
         tags = _TAGS.get(namespace, {})
         wanted = tags.get(name)
@@ -223,6 +106,11 @@ class HtmlRewriter(Tokenizer):
         for begin, stop, new in self._attributes.edits(name, wanted, data, start, end):
             self._edit(data, begin, stop, new)
 
+    def _content(self, data: bytes, opening: int, end: int, name: bytes) -> Editor | None:
+        if name not in (b"style", b"script"):
+            return None
+        return content_editor(name, data[opening:end], self._targets, self._charset)
+
     def _take_base(self, data: bytes, start: int, end: int) -> None:
         """Resolve URLs against the document's ``<base>`` from now on; against nothing when it is in doubt."""
         if self._based or self._head.inert:
@@ -232,7 +120,4 @@ class HtmlRewriter(Tokenizer):
             return
         self._based = True
         self._base.move(None if self._head.over else href)
-        self._needle = self._targets.needle
-        self._directory = (self._base.directory or "").encode()
-        if not self._directory:
-            self._links = {}
+        self._aim()
