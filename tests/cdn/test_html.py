@@ -233,6 +233,17 @@ def test_relative_urls_follow_the_request_path(assets: Assets) -> None:
     assert rewrite(assets, page, "/static/css/x") == page.replace(b"../logo.png", url)
 
 
+def test_what_only_looks_like_a_tag_below_the_assets(assets: Assets) -> None:
+    """Where every name may be a file's, a tag inside an unquoted value, a comment or a text is none, too."""
+    url = assets.url("logo.png").encode()
+    for before in (b'<b<img src="logo.png">', b'<a x=<img src="logo.png">', b'<?x <img src="logo.png">'):
+        page = before + b'<img src="logo.png">'
+        assert rewrite(assets, page, "/static/x") == before + b'<img src="%b">' % url
+    page = b'a < b <img class="x" src="logo.png" srcset="../static/logo.png 2x"><img src="gone.png">(<p>url('
+    expected = page.replace(b'"logo.png', b'"' + url).replace(b"../static/logo.png", url)
+    assert rewrite(assets, page, "/static/x") == expected
+
+
 def test_a_base_element_moves_relative_urls(assets: Assets) -> None:
     """From the first ``<base href>`` on, URLs resolve against it; on another host nothing is an asset."""
     url = assets.url("logo.png").encode()

@@ -133,14 +133,12 @@ class Skimmer(Tokenizer):
                 url = STYLE_URL.search(data, position)
                 style = url.start() if url else size
             tag = FETCHING_TAG.search(data, position, min(stop, style))
-            if tag:
-                opening = hit = tag.start()
-            elif style < stop:
-                hit = style
-                outside = data.rfind(b">", position, hit) + 1 or position
-                opening = data.find(b"<", outside, hit)
-            else:
+            if tag is None and style >= stop:
                 break
+            hit = tag.start() if tag else style
+            # What looks like a tag may stand in another, without quotes.
+            outside = data.rfind(b">", position, hit) + 1 or position
+            opening = data.find(b"<", outside, hit + 1)
             if opening < 0:  # in text
                 position = hit + 1
                 continue

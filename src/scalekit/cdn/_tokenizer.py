@@ -45,7 +45,7 @@ class Tokenizer:
         self._out: list[bytes] = []
         self._cut = 0  # up to here the input is in _out, or went out earlier
         #: How many edits were made; insertions are not counted.
-        self.count = 0
+        self.count: int = 0
 
     # What to change.
 
