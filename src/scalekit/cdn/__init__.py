@@ -14,6 +14,7 @@ from scalekit.cdn.assets import Assets
 from scalekit.cdn.html import HtmlRewriter
 from scalekit.cdn.manifest import Entry, Manifest
 from scalekit.cdn.policy import CachePolicy, add_tags
+from scalekit.cdn.probe import CdnProbe
 from scalekit.cdn.shield import Shield
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "AssetFile",
     "Assets",
     "CachePolicy",
+    "CdnProbe",
     "Entry",
     "HtmlRewriter",
     "Manifest",

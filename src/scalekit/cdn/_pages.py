@@ -4,6 +4,7 @@ Rules:
 
 * A function that chooses the CDN is asked once for a page, and only for what may be one. What goes wrong in
   it costs the page its CDN, not the page: that is counted, and logged the first time.
+* While a probe says that the chosen CDN is down, pages do without it.
 * Without a CDN a page's assets come from the application, which takes files: assets of a manifest alone stay
   with the CDN that they have.
 """
@@ -13,11 +14,12 @@ import logging
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from scalekit._options import check_function, check_items
+from scalekit._options import check_function, check_items, check_kind
 from scalekit.cdn._asset import AssetFile
 from scalekit.cdn._csp import Extension
 from scalekit.cdn.assets import Assets, check_assets
 from scalekit.cdn.html import HtmlRewriter
+from scalekit.cdn.probe import CdnProbe
 from scalekit.errors import ConfigurationError
 from scalekit.types import Headers
 
@@ -33,6 +35,7 @@ class Pages:
         *,
         cdn: Callable[[Any], str | None] | None = None,
         vary: Iterable[str] = (),
+        probe: CdnProbe | Iterable[CdnProbe] = (),
         extend_csp: bool = False,
         integrity: bool = False,
         crossorigin: bool = False,
@@ -40,19 +43,26 @@ class Pages:
         self.assets = check_assets(assets)
         self._cdn = _check_choice(cdn)
         self.vary = [name.lower().encode("latin-1") for name in check_items(vary, option="vary=")]
+        self._probes = _check_probes(probe)
         self._extend_csp, self._integrity, self._crossorigin = extend_csp, integrity, crossorigin
         #: Part of a page's entity tag: what else its bytes and headers depend on.
         self.mark = b"c" * crossorigin + b"i" * integrity + b"p" * extend_csp
         here = all(isinstance(asset, AssetFile) for asset in assets)
-        self._origin = assets.at(None) if here and cdn is not None else assets
+        self._origin = assets.at(None) if here and (cdn is not None or self._probes) else assets
         self._logged = False
 
     def view(self, request: Any) -> Assets:
         """The assets, at the CDN for this request: an ASGI scope or a WSGI environ."""
-        if self._cdn is None:
-            return self.assets
+        view = self.assets if self._cdn is None else self._choose(self._cdn, request)
+        for probe in self._probes:
+            if probe.cdn == view.cdn and not probe.up:
+                self.assets.counts.add("cdn-down")
+                return self._origin
+        return view
+
+    def _choose(self, cdn: Callable[[Any], str | None], request: Any) -> Assets:
         try:
-            return self.assets.at(self._cdn(request))
+            return self.assets.at(cdn(request))
         # It is the user's function, and no fault in it may cost a page.
         except Exception:  # noqa: BLE001
             self.assets.counts.add("cdn-errors")
@@ -89,3 +99,10 @@ def _check_choice(cdn: Callable[[Any], str | None] | None) -> Callable[[Any], st
         if inspect.iscoroutinefunction(cdn):
             raise ConfigurationError("cdn= must be a plain function, not an async one: it may not wait")
     return cdn
+
+
+def _check_probes(probe: CdnProbe | Iterable[CdnProbe]) -> tuple[CdnProbe, ...]:
+    probes = (probe,) if isinstance(probe, CdnProbe) else check_items(probe, option="probe=")
+    for one in probes:
+        check_kind(one, CdnProbe, option="probe=", wanted="a CdnProbe, or a list of them")
+    return probes

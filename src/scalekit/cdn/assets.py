@@ -206,7 +206,7 @@ class Counts:
     those that did after a fault in the rewriter, and ``garbled`` those whose bytes were not in the content
     coding that they declared. ``doubtful`` is the number of scripts that were not understood at start-up, and
     are served as they are. ``cdn-errors`` counts pages without a CDN after a fault of the function that
-    chooses it.
+    chooses it, and ``cdn-down`` those without one because a probe says that it is down.
     """
 
     def __init__(self) -> None:

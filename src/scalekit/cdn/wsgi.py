@@ -13,6 +13,7 @@ from scalekit.cdn._wsgi_pages import Response
 from scalekit.cdn._wsgi_policy import PolicyMiddleware as PolicyMiddleware
 from scalekit.cdn._wsgi_shield import ShieldMiddleware as ShieldMiddleware
 from scalekit.cdn.assets import Assets, check_assets
+from scalekit.cdn.probe import CdnProbe
 from scalekit.types import Environ, Headers, WSGIBody
 
 if TYPE_CHECKING:
@@ -38,6 +39,8 @@ class AssetMiddleware:
             ``assets``, for all pages.
         vary: the request headers that ``cdn`` looks at, such as ``["x-region"]``; they are added to the
             ``Vary`` of pages. ``Host`` need not be named.
+        probe: one :class:`~scalekit.cdn.CdnProbe`, or one for each CDN that ``cdn`` may choose: while it says
+            that its CDN is down, pages are pointed at the application. Default: none.
         extend_csp: let the CDN into the ``Content-Security-Policy`` of pages, where that lets in the
             application's own files; default ``False``.
         integrity: add ``integrity`` to scripts and style sheets, see :class:`~scalekit.cdn.HtmlRewriter`.
@@ -54,6 +57,7 @@ class AssetMiddleware:
         assets: Assets,
         cdn: Callable[[Environ], str | None] | None = None,
         vary: Iterable[str] = (),
+        probe: CdnProbe | Iterable[CdnProbe] = (),
         extend_csp: bool = False,
         integrity: bool = False,
         crossorigin: bool = False,
@@ -64,6 +68,7 @@ class AssetMiddleware:
             assets,
             cdn=cdn,
             vary=vary,
+            probe=probe,
             extend_csp=extend_csp,
             integrity=integrity,
             crossorigin=crossorigin,
