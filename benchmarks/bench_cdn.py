@@ -1,23 +1,30 @@
-"""One page rewritten: 100 KB with 200 asset URLs, and one with none.
+"""One page rewritten: 100 KB with 200 asset URLs as absolute and as relative ones, and with none.
 
-Ours and lolhtml write the same URLs. 32 streams in chunks of 16 KiB take turns, as they do on an event loop.
-The floor finds every URL and copies the page.
+All write the same URLs. lolhtml streams, too, and writes the tags anew that it edits; lxml parses and writes
+all of the page anew. 32 streams in chunks of 16 KiB take turns, as on an event loop. Relative URLs are
+bare names on a page among its files: any attribute may have one, and every tag is looked at. The floor finds
+every URL and copies the page. Then what a response costs that is no page, and how files are served.
 """
 
 import tempfile
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from importlib.metadata import version
 from pathlib import Path
 
 import lolhtml
+import lxml.html
 
 from benchmarks import bench_cdn_serve
 from benchmarks.harness import Case
 from scalekit.cdn import Assets, HtmlRewriter
+from scalekit.cdn.asgi import AssetMiddleware
+from scalekit.types import ASGIApp, Message, Receive, Scope, Send
 
 PEER = f"lolhtml {version('python-lolhtml')}"
+PARSER = f"lxml {version('lxml')}"
 SIZE, URLS, CHUNK, STREAMS = 100_000, 200, 16 * 1024, 32
 SHEETS, IMAGES = 10, 50
+CALLS = 2_000
 
 
 def make_assets(folder: Path) -> Assets:
@@ -63,30 +70,41 @@ def theirs(urls: dict[str, str], out: bytearray) -> lolhtml.HTMLRewriter:
     return rewriter
 
 
-def contenders(assets: Assets, page: bytes) -> tuple[Callable[[], bytes], Callable[[], bytearray]]:
-    urls = {f"/static/{asset.name}": assets.url(asset.name) for asset in assets}
+def contenders(
+    assets: Assets, page: bytes, start: str, path: str
+) -> dict[str, Callable[[], bytes | bytearray]]:
+    """Ours, lolhtml and lxml. The page's asset URLs begin with ``start``; ``path`` is its own."""
+    urls = {f"{start}{asset.name}": assets.url(asset.name) for asset in assets}
 
     def ours() -> bytes:
-        return HtmlRewriter(assets).rewrite(page)
+        return HtmlRewriter(assets, path=path).rewrite(page)
 
-    def peer() -> bytearray:
+    def lol() -> bytearray:
         out = bytearray()
         rewriter = theirs(urls, out)
         rewriter.write(page)
         rewriter.end()
         return out
 
-    return ours, peer
+    def parsed() -> bytes:
+        tree = lxml.html.document_fromstring(page)
+        for element in tree.iter("img", "script", "source", "link"):
+            name = "href" if element.tag == "link" else "src"
+            if url := urls.get(element.get(name, "")):
+                element.set(name, url)
+        return lxml.html.tostring(tree)
+
+    return {"": ours, PEER: lol, PARSER: parsed}
 
 
 def streams(
-    assets: Assets, page: bytes
+    assets: Assets, page: bytes, start: str, path: str
 ) -> tuple[Callable[[], list[list[bytes]]], Callable[[], list[bytearray]]]:
-    urls = {f"/static/{asset.name}": assets.url(asset.name) for asset in assets}
+    urls = {f"{start}{asset.name}": assets.url(asset.name) for asset in assets}
     chunks = [page[index : index + CHUNK] for index in range(0, len(page), CHUNK)]
 
     def ours() -> list[list[bytes]]:
-        rewriters = [HtmlRewriter(assets) for _ in range(STREAMS)]
+        rewriters = [HtmlRewriter(assets, path=path) for _ in range(STREAMS)]
         out: list[list[bytes]] = [[] for _ in rewriters]
         for chunk in chunks:
             for rewriter, pieces in zip(rewriters, out, strict=True):
@@ -108,6 +126,30 @@ def streams(
     return ours, peer
 
 
+async def _answer(scope: Scope, receive: Receive, send: Send) -> None:
+    headers = [(b"content-type", b"application/json"), (b"content-length", b"2")]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.body", "body": b"{}"})
+
+
+def answers(app: ASGIApp) -> Callable[[], Awaitable[None]]:
+    """Calls of an application that answers with JSON."""
+    headers = [(b"host", b"shop.example"), (b"accept", b"*/*"), (b"user-agent", b"a browser")]
+    scope = {"type": "http", "method": "GET", "path": "/api/cart", "headers": headers, "extensions": {}}
+
+    async def receive() -> Message:
+        return {"type": "http.request", "body": b""}
+
+    async def send(message: Message) -> None:
+        pass
+
+    async def calls() -> None:
+        for _ in range(CALLS):
+            await app(scope, receive, send)
+
+    return calls
+
+
 def floor(page: bytes) -> bytearray:
     position = 0
     while (position := page.find(b"/static/", position)) >= 0:
@@ -119,21 +161,23 @@ async def cases() -> AsyncIterator[Case]:
     with tempfile.TemporaryDirectory() as folder:
         assets = make_assets(Path(folder))
         page = make_page()
-        for name, text in {
-            "200 asset URLs": page,
-            "no asset URL": page.replace(b"/static/", b"/images/"),
-        }.items():
-            ours, peer = contenders(assets, text)
-            assert len(ours()) == len(peer())  # the same URLs were written
+        for name, text, start, path in (
+            ("200 asset URLs", page, "/static/", "/"),
+            ("200 relative URLs", page.replace(b"/static/", b""), "", "/static/page"),
+            ("no asset URL", page.replace(b"/static/", b"/images/"), "/static/", "/"),
+        ):
+            whole = contenders(assets, text, start, path)
+            ours = whole.pop("")
+            assert len(ours()) == len(whole[PEER]())  # the same URLs were written
             yield Case(
                 piece="cdn",
                 name=f"100 KB page, {name}",
                 ours=ours,
-                peers={PEER: peer},
+                peers=whole,
                 floor=lambda text=text: floor(text),
                 rounds=100,
             )
-            many, many_peer = streams(assets, text)
+            many, many_peer = streams(assets, text, start, path)
             yield Case(
                 piece="cdn",
                 name=f"100 KB page, {name}, {STREAMS} streams",
@@ -143,5 +187,14 @@ async def cases() -> AsyncIterator[Case]:
                 units=STREAMS,
                 rounds=20,
             )
+        yield Case(
+            piece="cdn",
+            name="a response that is no page, without what its application takes",
+            ours=answers(AssetMiddleware(_answer, assets=assets)),
+            peers={},
+            base=answers(_answer),
+            units=CALLS,
+            rounds=50,
+        )
     async for case in bench_cdn_serve.cases():
         yield case
