@@ -1,11 +1,12 @@
 """The public types of scalekit.cdn."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import assert_type
 from wsgiref.types import WSGIApplication
 
+from sqlalchemy.orm import sessionmaker
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 
@@ -21,6 +22,9 @@ from scalekit.cdn import (
     add_tags,
 )
 from scalekit.cdn.asgi import AssetFiles, AssetMiddleware, PolicyMiddleware, ShieldMiddleware
+from scalekit.cdn.commits import purge_on_commit
+from scalekit.cdn.purge import Purged
+from scalekit.cdn.purging import PurgeQueue
 from scalekit.cdn.wsgi import AssetFiles as WSGIAssetFiles
 from scalekit.cdn.wsgi import AssetMiddleware as WSGIAssetMiddleware
 from scalekit.cdn.wsgi import PolicyMiddleware as WSGIPolicyMiddleware
@@ -100,3 +104,21 @@ kept: ASGIApp = PolicyMiddleware(app, max_tags=100, cdn_headers=["Surrogate-Cont
 
 def wrap_kept(app: WSGIApplication) -> WSGIApplication:
     return WSGIPolicyMiddleware(app, policies={"/news/": policy})
+
+
+class Silent:
+    def urls(self, urls: Iterable[str]) -> Purged:
+        return Purged()
+
+    def tags(self, tags: Iterable[str]) -> Purged:
+        return Purged(requests=1)
+
+    def everything(self) -> Purged:
+        return Purged()
+
+
+purges = purge_on_commit(
+    sessionmaker(), Silent(), tags={Silent: ["a"], Asset: lambda row: [row.name]}, attempts=3
+)
+assert_type(purges, PurgeQueue)
+assert_type(purges.wait(timedelta(seconds=3)), bool)
