@@ -27,8 +27,14 @@ from botocore.exceptions import (
     ReadTimeoutError,
 )
 from botocore.exceptions import ConnectionError as BotoConnectionError
+from botocore.signers import CloudFrontSigner
 
 from scalekit.errors import ConfigurationError
+
+__all__ = [
+    "CLIENT_ERRORS", "CONNECTION", "CREDENTIALS", "NO_CREDENTIALS", "TIMEOUTS", "Clients", "CloudFrontSigner",
+    "check_endpoint", "client", "code_of", "status_of", "sync_client",
+]  # fmt: skip
 
 CLIENT_ERRORS = (ClientError, BotoCoreError, aiohttp.ClientError, TimeoutError)
 """Everything by which a call to a client can fail, apart from a mistake of ours."""
