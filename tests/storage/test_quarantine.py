@@ -9,7 +9,14 @@ from typing import Any
 
 import pytest
 
-from scalekit.errors import BackendUnavailable, FileRefused, InvalidKey, ObjectExists, ObjectMissing
+from scalekit.errors import (
+    BackendUnavailable,
+    ConfigurationError,
+    FileRefused,
+    InvalidKey,
+    ObjectExists,
+    ObjectMissing,
+)
 from scalekit.storage import FileStorage, MemoryStorage, Storage, Stored
 from scalekit.storage.quarantine import Quarantine
 from scalekit.storage.sweep import sweep
@@ -55,6 +62,33 @@ async def test_what_is_refused_is_never_readable(storage: Storage) -> None:
     assert await keys(storage) == []
     stored = await quarantine.put("a.txt", chunks(b"good"), filename="a.txt")
     assert (stored.key, await storage.read("a.txt"), await keys(storage)) == ("a.txt", b"good", ["a.txt"])
+
+
+@pytest.mark.parametrize("answer", [False, True, 0, ["Evil.A"]])
+async def test_a_scanner_that_says_neither(answer: Any) -> None:
+    """It may mean either: nothing passes and, what was to be promoted, nothing is removed."""
+
+    async def unclear(stored: Stored, content: AsyncIterator[bytes]) -> Any:
+        return answer
+
+    inner = MemoryStorage()
+    quarantine = Quarantine(inner, scan=unclear)
+    await quarantine.waiting.put("a.txt", b"good")
+    with pytest.raises(ConfigurationError, match=f"scan= answered {type(answer).__name__}; return"):
+        await quarantine.promote("a.txt")
+    assert await keys(inner) == ["quarantine/a.txt"]
+
+
+async def test_what_could_never_scan() -> None:
+    """A plain function, something that is none, and what is no storage are told of in their own words."""
+    quarantine = Quarantine(MemoryStorage(), scan=lambda stored, content: None)  # type: ignore[arg-type,return-value]
+    with pytest.raises(ConfigurationError, match="scan= must be a coroutine function; write `async def`"):
+        await quarantine.put("a.txt", b"good")
+    assert await keys(quarantine.storage) == []
+    with pytest.raises(ConfigurationError, match="scan= must be a coroutine function"):
+        Quarantine(MemoryStorage(), scan="clamav")  # type: ignore[arg-type]
+    with pytest.raises(ConfigurationError, match="storage must be a storage"):
+        Quarantine("uploads", scan=scan)  # type: ignore[arg-type]
 
 
 async def test_promotion_is_idempotent(storage: Storage) -> None:

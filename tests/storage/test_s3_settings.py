@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from scalekit.errors import ConfigurationError
+from scalekit.errors import ConfigurationError, InvalidKey
 from scalekit.storage.s3 import S3Storage
 
 
@@ -28,6 +28,14 @@ def test_a_bucket_is_given_by_its_name(bucket: Any, cure: str) -> None:
     with pytest.raises(ConfigurationError, match=re.escape(cure)) as caught:
         S3Storage(bucket)
     assert f"bucket={bucket!r}" in str(caught.value)
+
+
+def test_a_prefix_ends_with_a_slash() -> None:
+    """Without it the storage would list and sweep what is below ``photos2/`` as well."""
+    with pytest.raises(InvalidKey, match="'photos': does not end with a slash"):
+        S3Storage("media", prefix="photos")
+    assert S3Storage("media", prefix="photos/").prefix == "photos/"
+    assert S3Storage("media").prefix == ""
 
 
 def test_an_access_point_is_a_bucket() -> None:

@@ -177,7 +177,9 @@ async def test_an_empty_answer(media: S3Storage, stand_in: S3StandIn) -> None:
 async def test_names_that_s3_does_not_take(stand_in: S3StandIn) -> None:
     """A key that is too long together with the prefix is refused before anything is sent."""
     key = "/".join(["k" * 190] * 4)
-    async with S3Storage("media", prefix="p" * 190 + "/" + "q" * 190, **stand_in.client_kwargs) as storage:
+    async with S3Storage(
+        "media", prefix="p" * 190 + "/" + "q" * 190 + "/", **stand_in.client_kwargs
+    ) as storage:
         for call in (storage.put(key, b"x"), storage.stat(key), storage.open(key), storage.delete(key)):
             with pytest.raises(InvalidKey, match="more than S3's 1024"):
                 await call

@@ -19,10 +19,13 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
 from datetime import datetime
 from functools import partial
+from inspect import isawaitable
 from typing import TypeAlias
 
+from scalekit._options import check_function, check_kind
 from scalekit.errors import (
     BackendError,
+    ConfigurationError,
     FileRefused,
     InvalidKey,
     ObjectExists,
@@ -42,7 +45,8 @@ _log = logging.getLogger("scalekit.storage")
 Scan: TypeAlias = Callable[[Stored, AsyncIterator[bytes]], Awaitable[str | None]]
 """``await scan(stored, chunks)``: what was found in the content, or ``None`` if it may pass.
 
-What it raises is the caller's, and leaves the object where it waits. It need not read to the end.
+What it raises is the caller's, and leaves the object where it waits. It need not read to the end. An answer
+of another type, such as ``False``, is a ``ConfigurationError``, and passes and removes nothing.
 """
 
 
@@ -59,10 +63,13 @@ class Quarantine(Storage):
         prefix: where objects wait; ends with a slash.
 
     Raises:
+        ConfigurationError: no storage, or a ``scan`` that cannot be called.
         InvalidKey: a ``prefix`` that is none.
     """
 
     def __init__(self, storage: Storage, *, scan: Scan, prefix: str = "quarantine/") -> None:
+        check_kind(storage, Storage, option="storage", wanted="a storage, such as S3Storage('media')")
+        check_function(scan, option="scan=", wanted="a coroutine function of an object and its content")
         self.storage = storage
         self.scan = scan
         self.prefix = check_scope(prefix)
@@ -182,8 +189,15 @@ class Quarantine(Storage):
         if opened is None:
             raise ObjectMissing(name)
         async with opened:
-            found = await self.scan(opened.stored, aiter(opened))
+            answer = self.scan(opened.stored, aiter(opened))
+            if not isawaitable(answer):
+                raise ConfigurationError("scan= must be a coroutine function; write `async def`")
+            found = await answer
         if found is not None:
+            if not isinstance(found, str):  # False may mean that nothing was found, or that it must not pass
+                raise ConfigurationError(
+                    f"scan= answered {type(found).__name__}; return what was found as a str, or None"
+                )
             await self._drop(name, opened.stored)
             raise FileRefused(key, found)
         return opened.stored

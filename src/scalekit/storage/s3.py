@@ -53,8 +53,8 @@ class S3Storage(Signing):
 
     Args:
         bucket: its name, or the ARN of an access point; it must exist.
-        prefix: goes before every key as it is, such as ``"photos/"``: without the slash ``a.png`` would be
-            ``photosa.png``. Keys outside it cannot be reached.
+        prefix: goes before every key, such as ``"photos/"``; ends with a slash. Keys outside it cannot be
+            reached.
         base_url: where readers find the objects under ``prefix``, such as a CDN. Without it, :meth:`url`
             signs an address that is valid for ``url_expires``.
         url_expires: seconds or ``timedelta``, one hour by default, a week at most.
@@ -72,7 +72,7 @@ class S3Storage(Signing):
     Raises:
         ConfigurationError: a part smaller than S3's 5 MiB, no concurrency, a bad ``base_url`` or
             ``endpoint_url``, a URL or a path for a bucket, or an AWS_PROFILE that is in no file.
-        InvalidKey: a ``prefix`` that is none.
+        InvalidKey: a ``prefix`` that is none, or does not end with a slash.
     """
 
     def __init__(
@@ -99,7 +99,7 @@ class S3Storage(Signing):
         if concurrency < 1:
             raise ConfigurationError(f"concurrency={concurrency}; give at least 1")
         self.bucket = check_bucket(bucket)
-        self.prefix = check_prefix(prefix)
+        self.prefix = check_scope(prefix) if prefix else prefix
         self.base_url = check_base_url(base_url)
         self.url_expires = check_expires(url_expires)
         self.part_size = part_size
