@@ -14,7 +14,7 @@ from pathlib import Path
 import lolhtml
 import lxml.html
 
-from benchmarks import bench_cdn_serve
+from benchmarks import bench_cdn_responses, bench_cdn_serve
 from benchmarks.harness import Case
 from scalekit.cdn import Assets, HtmlRewriter
 from scalekit.cdn.asgi import AssetMiddleware
@@ -196,5 +196,7 @@ async def cases() -> AsyncIterator[Case]:
             units=CALLS,
             rounds=50,
         )
+        async for case in bench_cdn_responses.cases(assets, page):
+            yield case
     async for case in bench_cdn_serve.cases():
         yield case

@@ -9,7 +9,7 @@ from anyio.lowlevel import checkpoint
 from scalekit._http import get
 from scalekit.cdn._body import Body
 from scalekit.cdn._pages import Pages
-from scalekit.cdn._rewrite import Page
+from scalekit.cdn._rewrite import CONDITIONAL, Page, is_other
 from scalekit.types import Headers, Message, Scope, Send
 
 PATHSEND = "http.response.pathsend"
@@ -21,25 +21,56 @@ _CHUNK = 256 * 1024  # bytes read from a page's file at a time
 
 
 class Exchange:
-    """One request that the application answers, and the response on its way out."""
+    """One request that the application answers, and the response on its way out.
+
+    ``held`` is the start of a response, held back until the length of the page is known.
+    """
+
+    __slots__ = ("_body", "_declared", "_pages", "_passing", "_rules", "_scope", "_send", "held", "scope")
 
     def __init__(self, pages: Pages, scope: Scope, send: Send) -> None:
-        self._send = send
-        self._page = Page(pages, scope, method=scope["method"], path=scope["path"], headers=scope["headers"])
+        self._pages, self._scope, self._send = pages, scope, send
+        self._rules: Page | None = None
+        self._passing = False  # no more of this response is looked at
         self._body: Body | None = None
-        self._start: Message | None = None  # held back until the length of the page is known
+        self.held: Message | None = None
         self._declared = -1
         self.scope = scope
-        extensions = scope.get("extensions") or {}
-        if self._page.request is not scope["headers"] or _ZEROCOPY in extensions:
+        headers = scope["headers"]
+        for name, _ in headers:
+            if name in CONDITIONAL:
+                headers = self._page.request
+                break
+        extensions = scope.get("extensions")
+        if headers is not scope["headers"] or (extensions and _ZEROCOPY in extensions):
             # A page sent by file descriptor could not be rewritten; by path it can.
-            extensions = {name: value for name, value in extensions.items() if name != _ZEROCOPY}
-            self.scope = {**scope, "headers": self._page.request, "extensions": extensions}
+            offered = {name: value for name, value in (extensions or {}).items() if name != _ZEROCOPY}
+            self.scope = {**scope, "headers": headers, "extensions": offered}
+
+    @property
+    def _page(self) -> Page:
+        """Made when it is first asked for: most responses are no pages."""
+        if self._rules is None:
+            scope = self._scope
+            self._rules = Page(
+                self._pages,
+                scope,
+                method=scope["method"],
+                path=scope["path"],
+                headers=scope["headers"],
+            )
+        return self._rules
 
     async def send(self, message: Message) -> None:
         """Take a message of the application."""
-        if message["type"] == "http.response.start":
-            await self._on_start(message)
+        if self._passing:
+            await self._send(message)
+        elif message["type"] == "http.response.start":
+            if self._rules is None and is_other(message["status"], message.get("headers") or ()):
+                self._passing = True
+                await self._send(message)
+            else:
+                await self._on_start(message)
         elif message["type"] == _EARLY_HINT:
             # Who sends hints is about to send a page: what else would fetch anything?
             links = [self._page.link(link) for link in message["links"]]
@@ -66,7 +97,7 @@ class Exchange:
         if not self._page.respond(message["status"], headers):
             await self._send({**message, "headers": headers})
             return
-        self._start = {**message, "headers": headers}
+        self.held = {**message, "headers": headers}
         if self._page.method != "HEAD":
             self._body = self._page.body()
             if declared is not None and declared.isdigit():
@@ -76,12 +107,12 @@ class Exchange:
 
     async def _on_body(self, body: Body, message: Message) -> None:
         chunk, more = message.get("body", b""), message.get("more_body", False)
-        only = self._start is not None and (not more or len(chunk) == self._declared)
+        only = self.held is not None and (not more or len(chunk) == self._declared)
         pieces = body.only(chunk) if only else body.feed(chunk) if more else body.last(chunk)
         piece = next(pieces, b"")
         following = next(pieces, None)
-        if only and following is None and self._start is not None:
-            self._start["headers"].append((b"content-length", b"%d" % len(piece)))
+        if only and following is None and self.held is not None:
+            self.held["headers"].append((b"content-length", b"%d" % len(piece)))
         await self._release()
         while following is not None:
             if piece:
@@ -95,7 +126,7 @@ class Exchange:
             await self._send({"type": "http.response.body", "body": piece, "more_body": more})
 
     async def _release(self) -> None:
-        start, self._start = self._start, None
+        start, self.held = self.held, None
         if start is not None:
             await self._send(start)
 

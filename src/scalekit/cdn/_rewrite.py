@@ -21,7 +21,7 @@ Rules:
 
 import codecs
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import lru_cache
 from typing import Any
 
@@ -43,6 +43,7 @@ _DROPPED = frozenset(
     {b"content-length", b"content-digest", b"repr-digest", b"digest", b"content-md5", b"accept-ranges"}
 )
 _NOT_PAGES = (204, 206)
+_KIND_SIZE = len(b"content-type")
 _ETAG = re.compile(rb'(?:W/)?"[^"]*"')
 _STATEFUL = ("utf_7", "utf_16", "utf_32", "iso2022", "hz")
 _ASCII = bytes(range(0x20, 0x7F))
@@ -195,6 +196,19 @@ class Page:
                 headers[index] = name, value[:-1] + self._suffix + b'"'
                 marked = True
         return marked
+
+
+def is_other(status: int, headers: Iterable[tuple[bytes, bytes]]) -> bool:
+    """Whether a response is certainly no page, nor anything else that changes: what most of them are.
+
+    For a request whose headers are the application's own business; said in few steps.
+    """
+    if status == 404:  # it may be that of another release's asset
+        return False
+    for name, value in headers:
+        if len(name) == _KIND_SIZE and name.lower() == b"content-type":
+            return value[:9].lower() != b"text/html"
+    return True
 
 
 @lru_cache(maxsize=64)

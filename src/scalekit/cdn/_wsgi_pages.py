@@ -4,23 +4,38 @@ from collections.abc import Callable, Iterable, Iterator
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from scalekit._http import from_wsgi, get, to_wsgi
+from scalekit._http import from_wsgi, get, request_headers, to_wsgi
 from scalekit.cdn._body import Body
-from scalekit.cdn._rewrite import Page
-from scalekit.types import Headers, WSGIBody
+from scalekit.cdn._pages import Pages
+from scalekit.cdn._rewrite import CONDITIONAL, Page
+from scalekit.types import Environ, Headers, WSGIBody
 
 if TYPE_CHECKING:
     from scalekit.types import StartResponse
 
 _ExcInfo = tuple[type[BaseException], BaseException, TracebackType] | tuple[None, None, None]
 _Write = Callable[[bytes], object]
+_CONDITIONAL = {"HTTP_" + name.decode().upper().replace("-", "_"): name for name in CONDITIONAL}
+_KIND_SIZE = len("content-type")
 
 
 class Response:
-    """One response on its way out."""
+    """One response on its way out.
 
-    def __init__(self, page: Page, start_response: "StartResponse") -> None:
-        self._page, self._start_response = page, start_response
+    Args:
+        pages: how pages are rewritten.
+        environ: the request's; :attr:`environ` is the application's.
+        path: the request's path.
+        start_response: the server's.
+    """
+
+    def __init__(self, pages: Pages, environ: Environ, path: str, start_response: "StartResponse") -> None:
+        self._pages, self._request, self._path = pages, environ, path
+        self._start_response = start_response
+        self._rules: Page | None = None
+        self.environ = environ
+        if not environ.keys().isdisjoint(_CONDITIONAL):
+            self.environ = _with_headers(environ, self._page.request)
         self._body: Body | None = None
         self._decided = False
         # The status, headers and exc_info that are held back until the length of the page is known.
@@ -28,11 +43,28 @@ class Response:
         self._declared = -1
         self._write: _Write | None = None
 
+    @property
+    def _page(self) -> Page:
+        """Made when it is first asked for: most responses are no pages."""
+        if self._rules is None:
+            self._rules = Page(
+                self._pages,
+                self._request,
+                method=self._request["REQUEST_METHOD"],
+                path=self._path,
+                headers=request_headers(self._request),
+            )
+        return self._rules
+
     def start(
         self, status: str, headers: list[tuple[str, str]], exc_info: _ExcInfo | None = None
     ) -> Callable[[bytes], object]:
         """The application's ``start_response``; with ``exc_info`` it may come again and replace the first."""
         self._decided, self._held, self._body = True, None, None
+        if self._rules is None and _is_other(status, headers):
+            self._begin(status, headers, exc_info)
+            assert self._write is not None
+            return self._write
         edited = from_wsgi(headers)
         declared = get(edited, b"content-length")
         before = list(edited)
@@ -103,6 +135,28 @@ class Response:
     def _begin(self, status: str, headers: list[tuple[str, str]], exc_info: _ExcInfo | None) -> None:
         arguments: list[Any] = [] if exc_info is None else [exc_info]
         self._write = self._start_response(status, headers, *arguments)
+
+
+def _is_other(status: str, headers: list[tuple[str, str]]) -> bool:
+    """:func:`scalekit.cdn._rewrite.is_other`, for headers as they are here."""
+    if status[:3] == "404":
+        return False
+    for name, value in headers:
+        if len(name) == _KIND_SIZE and name.lower() == "content-type":
+            return value[:9].lower() != "text/html"
+    return True
+
+
+def _with_headers(environ: Environ, headers: Headers) -> Environ:
+    """``environ`` with the conditional headers as in ``headers``."""
+    changed = dict(environ)
+    for key, name in _CONDITIONAL.items():
+        value = get(headers, name)
+        if value is None:
+            changed.pop(key, None)
+        else:
+            changed[key] = value.decode("latin-1")
+    return changed
 
 
 class _Body:

@@ -80,7 +80,8 @@ class AssetMiddleware:
             return await _send_asset(found, self._files, scope, receive, send)
         exchange = Exchange(self._pages, scope, send)
         await self.app(exchange.scope, receive, exchange.send)
-        await exchange.finish()
+        if exchange.held is not None:
+            await exchange.finish()
         return None
 
 

@@ -5,16 +5,14 @@ from functools import lru_cache
 from http import HTTPStatus
 from typing import TYPE_CHECKING, BinaryIO
 
-from scalekit._http import get, request_headers
 from scalekit.cdn import serve
 from scalekit.cdn._pages import Pages
-from scalekit.cdn._rewrite import CONDITIONAL, Page
 from scalekit.cdn._wsgi_pages import Response
 from scalekit.cdn._wsgi_policy import PolicyMiddleware as PolicyMiddleware
 from scalekit.cdn._wsgi_shield import ShieldMiddleware as ShieldMiddleware
 from scalekit.cdn.assets import Assets, check_assets
 from scalekit.cdn.probe import CdnProbe
-from scalekit.types import Environ, Headers, WSGIBody
+from scalekit.types import Environ, WSGIBody
 
 if TYPE_CHECKING:
     from scalekit.types import StartResponse, WSGIApplication
@@ -81,12 +79,8 @@ class AssetMiddleware:
         found = self._files.find(path)
         if found is not None:
             return _send_asset(found, self._files, environ, start_response)
-        headers, method = request_headers(environ), environ["REQUEST_METHOD"]
-        page = Page(self._pages, environ, method=method, path=path, headers=headers)
-        if page.request is not headers:
-            environ = _with_headers(environ, page.request)
-        response = Response(page, start_response)
-        return response.wrap(self.app(environ, response.start))
+        response = Response(self._pages, environ, path, start_response)
+        return response.wrap(self.app(response.environ, response.start))
 
 
 class AssetFiles:
@@ -107,19 +101,6 @@ class AssetFiles:
         raw = environ.get("SCRIPT_NAME", "") + environ.get("PATH_INFO", "")
         path = raw.encode("latin-1").decode("utf-8", "replace")
         return _send_asset(self._files.find(path) or serve.MISSING, self._files, environ, start_response)
-
-
-def _with_headers(environ: Environ, headers: Headers) -> Environ:
-    """``environ`` with the conditional headers as in ``headers``."""
-    changed = dict(environ)
-    for name in CONDITIONAL:
-        key = "HTTP_" + name.decode().upper().replace("-", "_")
-        value = get(headers, name)
-        if value is None:
-            changed.pop(key, None)
-        else:
-            changed[key] = value.decode("latin-1")
-    return changed
 
 
 def _send_asset(
