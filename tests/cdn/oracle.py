@@ -52,14 +52,14 @@ def _rewritten(name: str, attributes: dict[str, str], assets: Assets, base: str)
     changed = dict(attributes)
     if "style" in attributes:
         changed["style"] = _style(attributes["style"], assets, base)
+    module = attributes.get("type", "").strip().lower() == "module" and name == "script"
+    module = module or (name == "link" and "modulepreload" in attributes.get("rel", "").lower().split())
     verbatim = "integrity" in attributes and name in ("link", "script")
-    if verbatim and "crossorigin" not in attributes:
+    if verbatim and "crossorigin" not in attributes and not module:
         return changed
     if attributes.get("crossorigin", "").lower() == "use-credentials" and name not in ("track", "object"):
         return changed
-    if name == "script" and attributes.get("type", "").strip().lower() == "module":
-        return changed
-    if name == "link" and RELATIONS.isdisjoint(attributes.get("rel", "").lower().split()):
+    if name == "link" and not module and RELATIONS.isdisjoint(attributes.get("rel", "").lower().split()):
         return changed
     keys = (attributes.get("property", ""), attributes.get("name", ""))
     if name == "meta" and PREVIEWS.isdisjoint(key.strip().lower() for key in keys):
@@ -69,7 +69,9 @@ def _rewritten(name: str, attributes: dict[str, str], assets: Assets, base: str)
     embeds = name in ("object", "embed")
     for attribute in URLS.get(name, ()):
         if attribute in attributes:
-            changed[attribute] = url(attributes[attribute], assets, base, verbatim=verbatim, embeds=embeds)
+            changed[attribute] = url(
+                attributes[attribute], assets, base, verbatim=verbatim, embeds=embeds, module=module
+            )
     listing = LISTS.get(name, "")
     if listing in attributes:
         changed[listing] = _replaced(
@@ -86,6 +88,7 @@ def url(
     verbatim: bool = False,
     embeds: bool = False,
     style: bool = False,
+    module: bool = False,
 ) -> str:
     clean = value.strip("".join(map(chr, range(33)))).translate({9: None, 10: None, 13: None})
     head = clean.split("?")[0].split("#")[0]
@@ -94,6 +97,8 @@ def url(
         return value
     asset = assets.get(unquote(parts.path)[len(assets.prefix) :])
     if asset is None or (verbatim and not asset.verbatim):
+        return value
+    if module and asset.name not in assets.modules:
         return value
     svg = asset.name.endswith(".svg")
     if (embeds and (svg or not asset.name.endswith(("png", "webp", "jpg", "gif", "mp4")))) or (

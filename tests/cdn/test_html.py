@@ -21,9 +21,12 @@ def rewrite(assets: Assets, page: bytes, path: str = "/", host: str | None = "sh
     return result
 
 
-def done(assets: Assets, page: bytes) -> bytes:
+NAMES = ("logo.png", "app.js", "hero.webp", "hero@2x.webp", "movie.mp4", "css/site.css")
+
+
+def done(assets: Assets, page: bytes, *names: str) -> bytes:
     """``page`` with the plain URLs replaced as text: what a correct rewriter makes of all of them."""
-    for name in ("logo.png", "app.js", "hero.webp", "hero@2x.webp", "movie.mp4", "css/site.css"):
+    for name in names or NAMES:
         page = page.replace(b"/static/" + name.encode(), assets.url(name).encode())
     return page
 
@@ -308,14 +311,28 @@ def test_integrity(assets: Assets) -> None:
     assert rewrite(assets, moves) == done(assets, moves)
 
 
-def test_modules_keep_their_urls(assets: Assets, folder: Path) -> None:
-    """A module that scripts import by its own URL would run once more under another, on any host."""
-    page = (
-        b'<script type="module" src="/static/app.js"></script><script type=" &#77;odule" src=/static/app.js>'
-        b"</script><link rel=modulepreload href=/static/app.js>"
-    )
+MODULES = (
+    b'<script type="module" src="/static/app.js"></script><script type=" &#77;odule" src=/static/app.js>'
+    b"</script><link rel=modulepreload href=/static/app.js>"
+    b"<script type=module integrity=x src=/static/app.js></script>"
+)
+
+
+def test_modules_go_with_what_they_import(assets: Assets, folder: Path) -> None:
+    """A module whose imports are renamed with it moves as any script does, and asks for CORS by itself."""
     for chosen in (assets, Assets(folder)):
-        assert rewrite(chosen, page) == page
+        assert chosen.modules == {"app.js"}
+        assert rewrite(chosen, MODULES) == done(chosen, MODULES) != MODULES
+
+
+def test_other_modules_keep_their_urls(tmp_path: Path) -> None:
+    """A module that asks for what has no hashed name would run once more under another, on any host."""
+    (tmp_path / "app.js").write_text("import('/elsewhere/' + name)")
+    for cdn in (CDN, None):
+        chosen = Assets(tmp_path, cdn=cdn)
+        assert rewrite(chosen, MODULES) == MODULES
+        classic = b"<script src=/static/app.js></script>"
+        assert rewrite(chosen, classic) == done(chosen, classic, "app.js") != classic
 
 
 def test_what_has_to_come_from_the_page_itself(assets: Assets, folder: Path) -> None:

@@ -63,6 +63,16 @@ def test_what_is_added(assets: Assets, folder: Path, integrity: bool, crossorigi
     )
 
 
+def test_modules_ask_for_cors_by_themselves(assets: Assets) -> None:
+    """They get ``integrity`` alone."""
+    page = b"<script type=module src=/static/app.js></script><link rel=modulepreload href=/static/app.js>"
+    asset = assets.get("app.js")
+    assert asset is not None
+    added = b'%b integrity="%b"' % (assets.url("app.js").encode(), str(asset.integrity).encode())
+    assert rewritten(assets, page, integrity=True) == page.replace(b"/static/app.js", added)
+    assert rewritten(assets, page, crossorigin=True) == rewritten(assets, page) != page
+
+
 def test_where_nothing_is_added(assets: Assets) -> None:
     """Images, fonts, what has it already, and what was not rewritten."""
     plain = rewritten(assets, STAYS)

@@ -18,9 +18,10 @@ SCRIPTS = ("app.js", "lib/cart.js", "lib/till.js", "pages/home.js", "pages/old.j
 def targets(tmp_path: Path) -> Targets:
     """Scripts of which all but one may be modules under another URL; ``till.js`` is renamed inside."""
     files = {name: b"x" for name in SCRIPTS}
+    files["pages/old.js"] = b"import(name)"
     assets = Assets(write_tree(tmp_path, {**files, "data.json": b"{}"}), cdn=CDN)
     targets = Targets(assets, Base("/shop/", "shop.example"))
-    targets.modules = {name for name in SCRIPTS if name != "pages/old.js"}
+    assert targets.modules == {name for name in SCRIPTS if name != "pages/old.js"}
     return targets
 
 
@@ -56,7 +57,6 @@ def test_scopes_follow_their_scripts(targets: Targets) -> None:
     expected = expected.replace('"/static/lib/cart.js"', f'"{url("lib/cart.js")}"')
     assert rewritten(text, targets) == expected.replace('"/static/lib/":', f'"{CDN}/static/lib/":')
     own = Targets(targets.assets.at(None), targets.base)
-    own.modules = targets.modules
     assert rewritten(text, own) == expected.replace(CDN, "")
 
 

@@ -7,7 +7,7 @@ from scalekit.cdn import _entities, _styles, srcset
 from scalekit.cdn._additions import Additions
 from scalekit.cdn._asset import Asset
 from scalekit.cdn._syntax import ATTRIBUTE, value_of
-from scalekit.cdn._tags import CONDITIONS, LISTS, is_movable, may_move
+from scalekit.cdn._tags import CONDITIONS, LISTS, is_module, is_movable, may_move
 from scalekit.cdn._targets import Change, Targets
 from scalekit.cdn._tokenizer import Edit
 from scalekit.cdn._written import Written
@@ -54,8 +54,11 @@ class AttributeRewriter:
             return _keyword(first.get(key))
 
         moves = may_move(name, keyword, assets.cdn)
+        module = name in _GROWING and is_module(name, keyword)
         verbatim = b"integrity" in first
-        direct = self._targets.base.directory is not None and not verbatim and name not in self._singular
+        direct = self._targets.base.directory is not None and not (
+            verbatim or module or name in self._singular
+        )
         needle = self._targets.needle
         for attribute, match in first.items():
             group = match.lastindex or 1
@@ -75,7 +78,7 @@ class AttributeRewriter:
             if attribute == b"style":
                 changes = _styles.changes(written.value, self._targets)
             else:
-                changes = self._changes(name, attribute, written.value, verbatim=verbatim)
+                changes = self._changes(name, attribute, written.value, verbatim=verbatim, module=module)
             changed = False
             for edit_begin, edit_end, new in written.edits(changes):
                 if new != source[edit_begin:edit_end]:
@@ -94,15 +97,17 @@ class AttributeRewriter:
                 return _entities.decode(value_of(match).decode(self._charset, "replace"))
         return None
 
-    def _changes(self, name: bytes, attribute: bytes, value: str, *, verbatim: bool) -> Iterator[Change]:
+    def _changes(
+        self, name: bytes, attribute: bytes, value: str, *, verbatim: bool, module: bool
+    ) -> Iterator[Change]:
         for begin, end in srcset.urls(value) if attribute in LISTS else [(0, len(value))]:
             url = value[begin:end]
             asset = self._targets.find(url)
-            if asset is not None and self._may_have(name, asset, verbatim=verbatim):
+            if asset is not None and self._may_have(name, asset, verbatim=verbatim, module=module):
                 yield self._targets.change(asset, url, begin)
 
-    def _may_have(self, name: bytes, asset: Asset, *, verbatim: bool) -> bool:
-        if verbatim and not asset.verbatim:
+    def _may_have(self, name: bytes, asset: Asset, *, verbatim: bool, module: bool) -> bool:
+        if (verbatim and not asset.verbatim) or (module and asset.name not in self._targets.modules):
             return False
         return is_movable(name, asset, self._targets.assets.cdn)
 

@@ -10,8 +10,9 @@ Rules:
 * ``<use>`` and ``<track>`` change without a CDN only: browsers refuse them across origins, the latter unless
   the element around it asks for CORS. So does a style's ``url()`` of an SVG with a fragment, which may be a
   filter or a mask.
-* Not modules, neither ``<script type=module>`` nor ``<link rel=modulepreload>``: under a second URL a module
-  runs a second time, and the URLs that ``import`` names stand in scripts, which are not rewritten.
+* Modules, in ``<script type=module>`` and ``<link rel=modulepreload>``, change if all that they import is
+  renamed with them, see :mod:`scalekit.cdn.scripts`: under a second URL a module runs a second time. They ask
+  for CORS by themselves.
 * ``<meta>`` changes for a preview's image, which has to have an absolute URL: with a CDN whose address has
   its scheme, that is.
 * With ``integrity`` a file stays where it is, unless it has the very same bytes under its hashed name and the
@@ -78,9 +79,8 @@ Keyword = Callable[[bytes], str | None]
 
 def may_move(name: bytes, keyword: Keyword, cdn: str | None) -> bool:
     """Whether the URLs of a tag may change, for all that its name and its attributes say."""
-    if is_module(name, keyword):
-        return False
-    if name == b"link" and _FETCHED.isdisjoint((keyword(b"rel") or "").split()):
+    module = is_module(name, keyword)
+    if name == b"link" and not module and _FETCHED.isdisjoint((keyword(b"rel") or "").split()):
         return False
     if name == b"meta":
         previews = {(keyword(key) or "").strip() for key in (b"property", b"name")}
@@ -91,7 +91,7 @@ def may_move(name: bytes, keyword: Keyword, cdn: str | None) -> bool:
         return False
     asks = keyword(b"crossorigin")
     if asks is None:
-        return keyword(b"integrity") is None
+        return module or keyword(b"integrity") is None
     return asks != "use-credentials"
 
 

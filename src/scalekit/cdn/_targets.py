@@ -30,7 +30,7 @@ class Targets:
     def __init__(self, assets: Assets, base: Base) -> None:
         self.assets, self.base = assets, base
         #: The names of the scripts that may run as modules under their new URLs.
-        self.modules: Container[str] = frozenset()
+        self.modules: Container[str] = assets.modules
         self._segment = assets.prefix.rstrip("/").rpartition("/")[2].encode()
 
     @property
