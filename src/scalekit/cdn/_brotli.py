@@ -16,6 +16,12 @@ if not hasattr(brotli.Decompressor, "can_accept_more_data"):
 _QUALITY = 4  # of 11: for what is compressed while it is sent
 
 
+def compress(data: bytes, quality: int) -> bytes:
+    """``data`` as a whole in ``br``."""
+    body: bytes = brotli.compress(data, mode=brotli.MODE_GENERIC, quality=quality)
+    return body
+
+
 class Brotli:
     """One body in ``br``."""
 

@@ -53,11 +53,21 @@ _TYPES = {
 }
 _TEXT = ("text/", "application/json", "application/manifest+json", "application/xml", "image/svg+xml")
 
+_UNCOMPRESSED = frozenset(
+    {"application/wasm", "font/ttf", "font/otf", "application/vnd.ms-fontobject", "image/x-icon", "image/bmp"}
+)
+
 
 def content_type(name: str) -> str:
     """The ``Content-Type`` of a file called ``name``; text counts as UTF-8, the unknown as bytes."""
     kind = _TYPES.get(name.rpartition(".")[2].lower(), "application/octet-stream")
     return f"{kind}; charset=utf-8" if kind.startswith(_TEXT) else kind
+
+
+def compressible(name: str) -> bool:
+    """Whether a file is of a kind that compression makes smaller: text, and what is not compressed yet."""
+    kind = _TYPES.get(name.rpartition(".")[2].lower(), "")
+    return kind.startswith(_TEXT) or kind in _UNCOMPRESSED
 
 
 def never_page(path: str) -> bool:

@@ -24,6 +24,11 @@ _FRAMES = Format(
 )
 
 
+def compress(data: bytes, level: int) -> bytes:
+    """``data`` as a whole in ``zstd``; no level up to 19 has a window of more than 8 MiB."""
+    return zstd.compress(data, level)
+
+
 class Zstd:
     """One body in ``zstd``."""
 

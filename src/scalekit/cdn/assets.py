@@ -90,12 +90,7 @@ class Assets:
         return self
 
     def _begin(self, url: str, cdn: str | None, max_age: int) -> None:
-        if not _PREFIX.fullmatch(url):
-            raise ConfigurationError(
-                f"url={url!r} is not a path such as '/static/': it begins and ends with '/', with letters, "
-                "digits, '-', '.', '_' and '~' between; the address of a CDN goes into cdn="
-            )
-        self.prefix = url
+        self.prefix = check_url(url)
         self.max_age = max_age
         self.counts = Counts()
         self.cdn = None if cdn is None else _check_cdn(cdn)
@@ -177,6 +172,20 @@ class Assets:
 
     def __repr__(self) -> str:
         return f"<Assets {self._where}: {len(self)} files, url={self.prefix!r}, cdn={self.cdn!r}>"
+
+
+def check_url(url: str) -> str:
+    """``url``, if it is a path that assets can be under.
+
+    Raises:
+        ConfigurationError: it is none.
+    """
+    if not _PREFIX.fullmatch(url):
+        raise ConfigurationError(
+            f"url={url!r} is not a path such as '/static/': it begins and ends with '/', with letters, "
+            "digits, '-', '.', '_' and '~' between; the address of a CDN goes into cdn="
+        )
+    return url
 
 
 def check_assets(assets: Assets) -> Assets:

@@ -10,6 +10,7 @@ from typing import NoReturn
 
 import scalekit
 from scalekit.cli import (
+    assets_build,
     assets_prune,
     assets_purge,
     assets_push,
@@ -22,8 +23,8 @@ from scalekit.errors import ConfigurationError, ScalekitError
 
 GROUPS: dict[str, tuple[str, dict[str, ModuleType]]] = {
     "assets": (
-        "bring assets to a CDN, and take them away from it",
-        {"push": assets_push, "prune": assets_prune, "purge": assets_purge},
+        "build assets, bring them to a CDN, and take them away from it",
+        {"build": assets_build, "push": assets_push, "prune": assets_prune, "purge": assets_purge},
     ),
     "storage": (
         "move what storages hold, and look at their settings",

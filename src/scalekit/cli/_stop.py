@@ -1,8 +1,9 @@
 """Commands that are stopped half-way: by Ctrl-C, or by SIGTERM from whoever manages the server."""
 
 import signal
-from collections.abc import Coroutine
-from typing import Any, TypeVar
+from collections.abc import Coroutine, Generator
+from contextlib import contextmanager
+from typing import Any, NoReturn, TypeVar
 
 T = TypeVar("T")
 
@@ -50,3 +51,25 @@ def run_until_stopped(work: Coroutine[Any, Any, T]) -> T:
                 loop.remove_signal_handler(number)
 
     return asyncio.run(stoppable())
+
+
+@contextmanager
+def stoppable() -> Generator[None, None, None]:
+    """What is done without an event loop: a first signal raises in it, so that it cleans up.
+
+    A second one ends the program as it would any other.
+
+    Raises:
+        Stopped: there was a signal.
+    """
+
+    def stop(number: int, frame: object) -> NoReturn:
+        signal.signal(number, signal.SIG_DFL)
+        raise Stopped(number)
+
+    before = {number: signal.signal(number, stop) for number in _SIGNALS}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

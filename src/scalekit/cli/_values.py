@@ -23,3 +23,12 @@ def duration(text: str) -> float:
     if found is None:
         raise argparse.ArgumentTypeError(f"{text!r:.40} is no duration; write it as 30m, 24h or 7d")
     return float(found[1]) * _UNITS[found[2]]
+
+
+def level(text: str) -> int | None:
+    """A level of compression; ``none`` for no compression at all."""
+    if text.lower() == "none":
+        return None
+    if not re.fullmatch(r"\d{1,3}", text, re.ASCII):
+        raise argparse.ArgumentTypeError(f"{text!r:.40} is no level; write a number, or none")
+    return int(text)
