@@ -331,3 +331,34 @@ async def test_bad_numbers(options: dict[str, Any], said: str) -> None:
     """A number that would take away what is in use is refused before anybody is asked."""
     with pytest.raises(ConfigurationError, match=said):
         await prune("s3://bucket/static", **options)
+
+
+async def test_ended_at_every_request(s3: AssetsS3, release: Callable[[str], Assets]) -> None:
+    """A prune that ends at any of its requests has taken nothing that is named, and the next one ends it."""
+    for name in "abc":
+        await push(release(name), s3.url())
+        s3.later(days=30)
+    objects, times = dict(s3.objects), dict(s3.times)
+    everything = dict.fromkeys(("GET", "PUT", "LIST", "DELETE"), (403, "AccessDenied"))
+    s3.log.clear()
+    await prune(s3.url(), keep=1, concurrency=1)
+    requests, end = len(s3.log), set(s3.objects)
+    assert requests > 10
+
+    for last in range(requests):
+        s3.objects, s3.times = dict(objects), dict(times)
+        s3.log.clear()
+        s3.before = lambda *_, last=last: s3.refused.update(everything if len(s3.log) >= last else {})
+        if last < requests - 1:
+            with pytest.raises(PushRefused):
+                await prune(s3.url(), keep=1, concurrency=1)
+        else:  # it is done, and says so no more for two minutes
+            await prune(s3.url(), keep=1, concurrency=1)
+        s3.before = lambda method, key: None
+        s3.refused.clear()
+        site = await read_stand_in(s3)
+        assert site is not None
+        assert site["own.png"] == b"of c"
+        s3.later(minutes=3)
+        await prune(s3.url(), keep=1, concurrency=1)
+        assert set(s3.objects) == end

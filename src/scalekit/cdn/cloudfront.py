@@ -105,7 +105,7 @@ class _CloudFront:
             while True:
                 call = partial(client.get_invalidation, DistributionId=self.distribution, Id=name)
                 answer = yield from patience.insist(partial(self._exchange, call))
-                if answer["Invalidation"]["Status"] == "Completed":
+                if answer["Invalidation"]["Status"].lower() == "completed":  # emulators shout it
                     break
                 if patience.clock() + _POLL_SECONDS > deadline:
                     raise BackendTimeout(
