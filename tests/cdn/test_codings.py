@@ -2,6 +2,7 @@
 
 import asyncio
 import gzip
+import logging
 import random
 import struct
 import sys
@@ -16,8 +17,9 @@ from scalekit.cdn import Assets, HtmlRewriter, _codings
 from scalekit.cdn._body import WHOLE, CodedBody
 from scalekit.cdn._coding import STEP
 from scalekit.cdn.asgi import AssetMiddleware
+from scalekit.cdn.wsgi import AssetMiddleware as WSGIAssetMiddleware
 from tests.cdn.codings import CODINGS, Known
-from tests.cdn.drivers import Reply, Response, Shell, call_asgi
+from tests.cdn.drivers import Reply, Response, Shell, asgi_app, call_asgi, call_wsgi
 
 PAGE = b"""<link rel=stylesheet href=/static/css/site.css>
 <a href="/static/logo.png"><img src="/static/logo.png"></a>"""
@@ -48,7 +50,7 @@ def response(chunks: list[bytes], coding: str, **headers: str) -> Response:
 
 @coded
 def test_a_compressed_page_in_one_piece(assets: Assets, shell: Shell, coding: Known) -> None:
-    """Decoded, rewritten and encoded again, with its new length; digests go, the entity tag is another's."""
+    """Decoded, rewritten and encoded again, with its new length; digests go, the entity tag is a weak one."""
     body = coding.compress(PAGE)
     sent = response([body], coding.name, etag='"x"', vary="accept-encoding", **{"content-digest": "x"})
     reply = shell.page(assets, sent.with_length())
@@ -56,7 +58,7 @@ def test_a_compressed_page_in_one_piece(assets: Assets, shell: Shell, coding: Kn
     assert reply.headers == {
         "content-type": "text/html",
         "content-encoding": coding.name,
-        "etag": f'"x-{assets.version}"',
+        "etag": f'W/"x-{assets.version}"',
         "vary": "accept-encoding",
         "content-length": str(len(reply.body)),
     }
@@ -105,8 +107,6 @@ async def test_what_was_flushed_arrives_compressed_and_all(assets: Assets, codin
 @coded
 def test_what_was_flushed_arrives_under_wsgi(assets: Assets, coding: Known) -> None:
     """The same chunk by chunk: what came out is read before the next is asked for."""
-    from scalekit.cdn.wsgi import AssetMiddleware as Wsgi
-
     texts = [b"<p>%d<img src=/static/logo.png>" % number for number in range(5)]
     compressor, reader = coding.compressor(), coding.reader()
 
@@ -117,7 +117,7 @@ def test_what_was_flushed_arrives_under_wsgi(assets: Assets, coding: Known) -> N
         yield compressor.finish()
 
     environ = {"REQUEST_METHOD": "GET", "PATH_INFO": "/"}
-    body = iter(Wsgi(app, assets=assets)(environ, lambda *arguments: print))  # type: ignore[arg-type]
+    body = iter(WSGIAssetMiddleware(app, assets=assets)(environ, lambda *arguments: print))  # type: ignore[arg-type]
     for text in texts:
         assert reader(next(body)) == rewritten(assets, text)
     reader(b"".join(body))
@@ -239,7 +239,7 @@ def test_head_of_a_compressed_page(assets: Assets, shell: Shell, coding: Known) 
     assert reply.headers == {
         "content-type": "text/html",
         "content-encoding": coding.name,
-        "etag": f'"x-{assets.version}"',
+        "etag": f'W/"x-{assets.version}"',
     }
 
 
@@ -280,8 +280,6 @@ def test_the_loop_goes_on_during_a_bomb(assets: Assets) -> None:
     async def run() -> Reply:
         done = asyncio.Event()
         task = asyncio.create_task(other(done))
-        from tests.cdn.drivers import asgi_app
-
         reply = await call_asgi(AssetMiddleware(asgi_app(response([bomb], "gzip")), assets=assets), "/")
         done.set()
         await task
@@ -308,3 +306,72 @@ def test_a_coding_that_is_not_installed(
     assert reply.body == PAGE
     assert reply.headers == sent.headers
     assert assets.counts.as_dict() == {"encoded": 1}
+
+
+def test_the_tag_of_a_compressed_page_comes_back(assets: Assets, shell: Shell) -> None:
+    """A 304 has the tag that the page had, or no cache would take it for the same; If-Match still matches."""
+    tag = shell.page(assets, response([gzip.compress(PAGE)], "gzip", etag='"x"')).headers["etag"]
+    again = Response([b""], {"etag": '"x"'}, status=304)
+    reply = shell.page(assets, again, headers={"if-none-match": tag, "if-match": f'"y", {tag}'})
+    assert again.seen == {"if-none-match": 'W/"x"', "if-match": '"y", "x"'}
+    assert reply.headers["etag"] == tag == f'W/"x-{assets.version}"'
+
+
+def test_a_fault_in_a_compressed_page(
+    assets: Assets, shell: Shell, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A fault of the rewriter costs a compressed page its URLs and nothing else, and is counted."""
+
+    def fail(*arguments: object) -> Any:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr("scalekit.cdn._attributes.AttributeRewriter.edits", fail)
+    monkeypatch.setattr(HtmlRewriter, "_jump", lambda *arguments: False)
+    with caplog.at_level(logging.CRITICAL, logger="scalekit.cdn"):
+        reply = shell.page(assets, response(pieces(gzip.compress(PAGE), 50), "gzip"))
+    assert gzip.decompress(reply.body) == PAGE
+    assert assets.counts.as_dict() == {"pages": 1, "urls": 0, "errors": 1}
+
+
+def test_half_a_compressed_page(assets: Assets, shell: Shell) -> None:
+    """A 206 passes byte for byte, with all that it says of itself."""
+    headers = {
+        "content-range": "bytes 0-9/100",
+        "accept-ranges": "bytes",
+        "etag": '"x"',
+        "content-length": "10",
+    }
+    sent = response([gzip.compress(PAGE)[:10]], "gzip", **headers)
+    sent.status = 206
+    reply = shell.page(assets, sent)
+    assert reply.body == sent.chunks[0]
+    assert reply.headers == sent.headers
+
+
+async def test_a_compressed_page_sent_by_path(assets: Assets, tmp_path: Path) -> None:
+    """A page that lies compressed on the disk is rewritten as well."""
+    file = tmp_path / "page.html.gz"
+    file.write_bytes(gzip.compress(NOISE * 10))
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        headers = [(b"content-type", b"text/html"), (b"content-encoding", b"gzip")]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.pathsend", "path": str(file)})
+
+    extensions = {"http.response.pathsend": {}}
+    reply = await call_asgi(AssetMiddleware(app, assets=assets), "/", extensions=extensions)
+    assert gzip.decompress(reply.body) == rewritten(assets, NOISE * 10)
+
+
+def test_write_of_a_compressed_page(assets: Assets) -> None:
+    """WSGI's old way of sending a body decodes and encodes, too."""
+    body = gzip.compress(PAGE)
+
+    def app(environ: Any, start_response: Any) -> Any:
+        write = start_response("200 OK", [("Content-Type", "text/html"), ("Content-Encoding", "gzip")])
+        write(body[:30])
+        write(body[30:60])
+        return [body[60:]]
+
+    reply = call_wsgi(WSGIAssetMiddleware(app, assets=assets), "/")
+    assert gzip.decompress(reply.body) == rewritten(assets)

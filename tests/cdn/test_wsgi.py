@@ -47,6 +47,35 @@ def test_a_generator_of_something_else(assets: Assets) -> None:
     assert call_wsgi(AssetMiddleware(app, assets=assets), "/").chunks == [PAGE[:30], PAGE[30:]]
 
 
+def test_events_are_not_delayed(assets: Assets) -> None:
+    """Each event is sent on before the application makes the next, and nothing is put between."""
+    made: list[int] = []
+
+    def app(environ: Any, start_response: Any) -> Any:
+        start_response("200 OK", [("Content-Type", "text/event-stream")])
+        for number in range(3):
+            made.append(number)
+            yield b"data: static\n\n"
+
+    environ: dict[str, Any] = {}
+    setup_testing_defaults(environ)
+    body = iter(AssetMiddleware(app, assets=assets)(environ, lambda *arguments: print))  # type: ignore[arg-type]
+    for number in range(3):
+        assert next(body) == b"data: static\n\n"
+        assert made[-1] == number
+
+
+def test_a_page_in_a_servers_file_wrapper(assets: Assets) -> None:
+    """A page that comes as a file is read and rewritten as any other."""
+
+    def app(environ: Any, start_response: Any) -> Any:
+        start_response("200 OK", HTML)
+        return FileWrapper(io.BytesIO(PAGE * 1000))
+
+    reply = call_wsgi(AssetMiddleware(app, assets=assets), "/")
+    assert reply.body == HtmlRewriter(assets).rewrite(PAGE * 1000)
+
+
 def test_write(assets: Assets) -> None:
     """The old way of sending a body is rewritten too, and joins the rest of it."""
 

@@ -8,7 +8,8 @@ Rules:
 * A rewritten page has another length and other bytes: ``Content-Length`` is recomputed or dropped, digests
   are dropped, ranges are not offered.
 * Its entity tag gets a suffix from the assets and the CDN, for it is another representation; the suffix is
-  taken off again on the way in. Another release's suffix stays on, and so never matches.
+  taken off again on the way in. Another release's suffix stays on, and so never matches. The tag of a page
+  that was compressed anew is weak, for the bytes depend on where chunks ended.
 * ``If-Modified-Since`` alone says nothing about the assets, so it does not get to the application where the
   answer may be a page: at ``/products/tv-5.1`` for instance, but not at ``/photo.jpg`` unless a page is asked
   for. Nor does ``Range`` where one is asked for.
@@ -68,7 +69,7 @@ class Page:
         self.charset = "utf-8"
         self._assets: Assets | None = None
         self._coding: Callable[[], Coding] | None = None
-        self._own: set[bytes] = set()
+        self._own: dict[bytes, bool] = {}  # the application's tags that the client has; whether they are weak
         for name, _ in headers:
             if name in CONDITIONAL:
                 headers = self._clear(headers)
@@ -125,6 +126,9 @@ class Page:
         for name, value in headers:
             if name in (b"if-none-match", b"if-match"):
                 value = _ETAG.sub(self._undo, value)
+            if name == b"if-match":  # where a weak tag never matches, and it may be weak by our doing alone
+                for tag in self._own:
+                    value = value.replace(b"W/" + tag, tag)
             dated = name == b"if-modified-since" and tags is None and (asks_for_page or not is_file)
             ranged = name in (b"range", b"if-range") and (ranged_page or (asks_for_page and not is_file))
             if not (dated or ranged):
@@ -136,7 +140,7 @@ class Page:
         if not tag.endswith(self._suffix + b'"'):
             return tag
         tag = tag[: -len(self._suffix) - 1] + b'"'
-        self._own.add(tag.removeprefix(b"W/"))
+        self._own[tag.removeprefix(b"W/")] = tag.startswith(b"W/")
         return tag
 
     def respond(self, status: int, headers: Headers) -> bool:
@@ -188,13 +192,14 @@ class Page:
     def _mark(self, headers: Headers, *, only_own: bool) -> bool:
         marked = False
         for index, (name, value) in enumerate(headers):
-            if (
-                name.lower() == b"etag"
-                and value.endswith(b'"')
-                and (not only_own or value.removeprefix(b"W/") in self._own)
-            ):
-                headers[index] = name, value[:-1] + self._suffix + b'"'
-                marked = True
+            if name.lower() != b"etag" or not value.endswith(b'"'):
+                continue
+            tag = value.removeprefix(b"W/")
+            if only_own and tag not in self._own:
+                continue
+            weak = tag != value or (self._own[tag] if only_own else self._coding is not None)
+            headers[index] = name, b"W/" * weak + tag[:-1] + self._suffix + b'"'
+            marked = True
         return marked
 
 
