@@ -3,7 +3,7 @@
 from typing import Unpack
 
 from scalekit._options import check_application
-from scalekit.cdn._exchange import Exchange
+from scalekit.cdn._exchange import Exchange, leave
 from scalekit.cdn._policies import Policies, PolicyOptions, normal_query
 from scalekit.cdn._query import location, spelled
 from scalekit.types import ASGIApp, Headers, Message, Receive, Scope, Send
@@ -46,8 +46,11 @@ class PolicyMiddleware:
                 message = {**message, "headers": headers}
             await send(message)
 
-        with exchange.current():
+        token = exchange.enter()
+        try:
             return await self.app(inner, receive, respond)
+        finally:
+            leave(token)
 
 
 def _raw_path(scope: Scope) -> str:

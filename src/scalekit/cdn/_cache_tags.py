@@ -57,4 +57,6 @@ def places(template: str) -> set[str]:
 
 def fill(template: str, values: Mapping[str, Any]) -> str:
     """The tag for ``values``; one that becomes too long is cut, so that it stands for more than it should."""
+    if "{" not in template:
+        return template
     return _PLACE.sub(lambda place: quote(str(values[place[1]]), safe=_SAFE), template)[:LONGEST]

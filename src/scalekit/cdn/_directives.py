@@ -11,14 +11,17 @@ Rules:
 """
 
 import re
+from functools import lru_cache
 from typing import TypeAlias
 
 Directives: TypeAlias = dict[str, str | None]
 """By their names in lower case, in their order; ``None`` where there is no value."""
 
-FORBIDDING = ("no-store", "private", "no-cache")
-"""Each of these says that no shared cache is to answer with the response by itself."""
+Stale: TypeAlias = tuple[tuple[str, int], ...]
+"""How many seconds a stale response may serve, by the directive's name."""
 
+# Each of these says that no shared cache is to answer with the response by itself.
+_FORBIDDING = ("no-store", "private", "no-cache")
 _PART = re.compile(r"""\s*([^\s=,;"]+)\s*(?:=\s*("(?:[^"\\]|\\.)*"|[^,]*))?[^,]*(?:,|$)""")
 _REVALIDATE = ("must-revalidate", "proxy-revalidate")
 _STALE = ("stale-while-revalidate", "stale-if-error")
@@ -47,13 +50,30 @@ def lifetime(directives: Directives, *names: str) -> int | None:
     return None
 
 
-def stricter(said: Directives, *, browser: int, shared: int | None, stale: Directives) -> Directives:
-    """``said`` with the lifetimes of a policy, where they are shorter or alone.
+# An application says the same few things all the time.
+@lru_cache(maxsize=1024)
+def forbidding(said: bytes | None) -> str | None:
+    """The directive by which ``Cache-Control`` forbids it, if there is one."""
+    directives = parse(said)
+    return next((name for name in _FORBIDDING if name in directives), None)
+
+
+@lru_cache(maxsize=1024)
+def has_lifetime(said: bytes | None) -> bool:
+    """Whether ``Cache-Control`` says how long, so that ``Expires`` says nothing."""
+    return lifetime(parse(said), "max-age", "s-maxage") is not None
+
+
+@lru_cache(maxsize=1024)
+def stricter(value: bytes | None, *, browser: int, shared: int | None, stale: Stale) -> bytes:
+    """``Cache-Control`` with the lifetimes of a policy, where they are shorter or alone.
 
     Args:
+        value: what the application says.
         browser: seconds for browsers, and for shared caches if ``shared`` is ``None``.
-        stale: how long a stale response may serve, by the directive's name.
+        stale: what is said of stale responses.
     """
+    said = parse(value)
     own, own_shared = lifetime(said, "max-age"), lifetime(said, "s-maxage", "max-age")
     max_age = browser if own is None else min(own, browser)
     s_maxage = browser if shared is None else shared
@@ -62,30 +82,37 @@ def stricter(said: Directives, *, browser: int, shared: int | None, stale: Direc
     if s_maxage != max_age:
         made["s-maxage"] = str(s_maxage)
     rest = {name: value for name, value in said.items() if name not in ("public", "max-age", "s-maxage")}
-    return made | _stale(rest, stale)
+    return write(made | _stale(rest, stale))
 
 
-def targeted(said: Directives | None, *, general: Directives, cdn: int, stale: Directives) -> Directives:
-    """A header for CDNs alone: ``cdn`` seconds, or fewer if ``said`` in it, or in ``general``, is fewer."""
-    own = lifetime(general, "s-maxage", "max-age") if said is None else lifetime(said, "max-age")
+@lru_cache(maxsize=1024)
+def targeted(value: bytes | None, *, general: bytes | None, cdn: int, stale: Stale) -> bytes | None:
+    """A header for CDNs alone: ``cdn`` seconds, or fewer if it, or the general one, says fewer.
+
+    ``None``: it stays, as it forbids what the general one does not.
+    """
+    if value is not None and forbidding(value) is not None:
+        return None
+    said, others = parse(value), parse(general)
+    own = lifetime(others, "s-maxage", "max-age") if value is None else lifetime(said, "max-age")
     made: Directives = {"max-age": str(cdn if own is None else min(own, cdn))}
-    rest = {name: value for name, value in (said or {}).items() if name != "max-age"}
+    rest = {name: argument for name, argument in said.items() if name != "max-age"}
     # It overrides the general header, with what that forbids.
-    rest |= {name: None for name in _REVALIDATE if name in general}
-    return made | _stale(rest, stale)
+    rest |= {name: None for name in _REVALIDATE if name in others}
+    return write(made | _stale(rest, stale))
 
 
-def _stale(said: Directives, stale: Directives) -> Directives:
+def _stale(said: Directives, stale: Stale) -> Directives:
     if any(name in said for name in _REVALIDATE):
         return said
     found = dict(said)
-    for name, value in stale.items():
+    for name, seconds in stale:
         own = lifetime(said, name)
-        found[name] = value if own is None else str(min(own, int(value or 0)))
+        found[name] = str(seconds if own is None else min(own, seconds))
     return found
 
 
-def stale(*, while_revalidate: int, if_error: int) -> Directives:
+def stale(*, while_revalidate: int, if_error: int) -> Stale:
     """What a policy says of stale responses; 0 says nothing."""
-    seconds = dict(zip(_STALE, (while_revalidate, if_error), strict=True))
-    return {name: str(value) for name, value in seconds.items() if value}
+    found = zip(_STALE, (while_revalidate, if_error), strict=True)
+    return tuple((name, seconds) for name, seconds in found if seconds)

@@ -5,16 +5,15 @@ of the request that runs: what is kept in the context is the same object everywh
 """
 
 import logging
-from collections.abc import Collection, Iterable, Iterator, Mapping
-from contextlib import contextmanager
-from contextvars import ContextVar
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Mapping
+from contextvars import ContextVar, Token
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from scalekit._http import get, make_private, replace
 from scalekit.cdn import _personal
 from scalekit.cdn._cache_tags import fill
-from scalekit.cdn._directives import FORBIDDING, parse, stricter, targeted, write
+from scalekit.cdn._directives import forbidding, has_lifetime, stricter, targeted
 from scalekit.types import Headers
 
 if TYPE_CHECKING:
@@ -40,7 +39,6 @@ class Wire:
     others: str
 
 
-@dataclass(eq=False)
 class Exchange:
     """One request.
 
@@ -49,12 +47,12 @@ class Exchange:
         method, path, headers: of the request.
     """
 
-    wire: Wire
-    method: str
-    path: str
-    headers: Headers
-    _opted: list[tuple["CachePolicy", Mapping[str, Any]]] = field(default_factory=list)
-    _tags: list[str] = field(default_factory=list)
+    __slots__ = ("_opted", "_tags", "headers", "method", "path", "wire")
+
+    def __init__(self, wire: Wire, method: str, path: str, headers: Headers) -> None:
+        self.wire, self.method, self.path, self.headers = wire, method, path, headers
+        self._opted: list[tuple[CachePolicy, Mapping[str, Any]]] = []
+        self._tags: list[str] = []
 
     def opt_in(self, policy: "CachePolicy", values: Mapping[str, Any]) -> None:
         self._opted.append((policy, values))
@@ -62,14 +60,9 @@ class Exchange:
     def add_tags(self, tags: Iterable[str]) -> None:
         self._tags += tags
 
-    @contextmanager
-    def current(self) -> Iterator[None]:
-        """The endpoint that runs inside finds this exchange."""
-        token = _current.set(self)
-        try:
-            yield
-        finally:
-            _current.reset(token)
+    def enter(self) -> "Token[Exchange | None]":
+        """From now on, and until :func:`leave`, the endpoint that runs finds this exchange."""
+        return _current.set(self)
 
     def respond(self, status: int, headers: Headers, *, session: object) -> None:
         """Edit the headers of the response, in place; they are final but for this."""
@@ -105,30 +98,28 @@ class Exchange:
         return list(dict.fromkeys([*own.split(), *(tag.encode("ascii") for tag in [*filled, *self._tags])]))
 
     def _apply(self, policy: "CachePolicy", headers: Headers) -> None:
-        said = parse(get(headers, b"cache-control"))
+        said = get(headers, b"cache-control")
         browser, shared, cdn, stale = policy.lifetimes
         if cdn is not None and self.wire.cdn_headers:
             for name in self.wire.cdn_headers:
-                value = get(headers, name)
-                own = None if value is None else parse(value)
-                if own is None or not any(directive in own for directive in FORBIDDING):
-                    made = targeted(own, general=said, cdn=cdn, stale=stale)
-                    replace(headers, name, write(made))
-            stale = {}  # browsers read the general header, too, and are to ask when they are told to
+                made = targeted(get(headers, name), general=said, cdn=cdn, stale=stale)
+                if made is not None:
+                    replace(headers, name, made)
+            stale = ()  # browsers read the general header, too, and are to ask when they are told to
         made = stricter(said, browser=browser, shared=shared, stale=stale)
-        replace(headers, b"cache-control", write(made))
-        _vary(headers, add=list(policy.vary), drop=set(policy.drop_vary))
+        replace(headers, b"cache-control", made)
+        if policy.vary or policy.drop_vary:
+            _vary(headers, add=list(policy.vary), drop=set(policy.drop_vary))
 
 
 def _opted_out(headers: Headers) -> str | None:
     """Why the application does not want this one response to be kept."""
-    said = parse(get(headers, b"cache-control"))
-    found = next((name for name in FORBIDDING if name in said), None)
-    if found is not None:
+    said = get(headers, b"cache-control")
+    if (found := forbidding(said)) is not None:
         return f"its Cache-Control says {found}"
     if b"*" in (get(headers, b"vary") or b""):
         return "its Vary is *"
-    if "max-age" not in said and "s-maxage" not in said:
+    if not has_lifetime(said):
         if b"no-cache" in (get(headers, b"pragma") or b"").lower():
             return "its Pragma says no-cache"
         if get(headers, b"expires") is not None:
@@ -145,6 +136,9 @@ def _vary(headers: Headers, *, add: Collection[str], drop: Collection[str]) -> N
         replace(headers, b"vary", b", ".join(kept))
         if not kept:
             del headers[-1]
+
+
+leave = _current.reset
 
 
 def opt_in(policy: "CachePolicy", values: Mapping[str, Any]) -> None:

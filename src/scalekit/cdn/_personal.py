@@ -9,7 +9,6 @@ anything in it.
 from collections.abc import Iterable
 from fnmatch import fnmatchcase
 
-from scalekit._http import get
 from scalekit.types import Headers
 
 _DEPENDS = (b"cookie", b"authorization")
@@ -17,21 +16,23 @@ _DEPENDS = (b"cookie", b"authorization")
 
 def reason(request: Headers, response: Headers, *, session: object) -> str | None:
     """Why a response is one visitor's, whoever says what; ``None`` if nothing tells so."""
-    if any(name == b"authorization" for name, _ in request):
-        return "the request has Authorization"
-    if any(name.lower() == b"set-cookie" for name, _ in response):
-        return "it sets a cookie"
-    vary = get(response, b"vary")
-    if vary is not None:
-        fields = {part.strip().lower() for part in vary.split(b",")}
-        for name in _DEPENDS:
-            if name in fields:
-                return f"its Vary names {name.decode().title()}"
-    return "the session was read" if session_was_read(session) else None
+    for name, _ in request:
+        if name == b"authorization":
+            return "the request has Authorization"
+    for name, value in response:
+        name = name.lower()
+        if name == b"set-cookie":
+            return "it sets a cookie"
+        if name == b"vary":
+            fields = {part.strip().lower() for part in value.split(b",")}
+            for field in _DEPENDS:
+                if field in fields:
+                    return f"its Vary names {field.decode().title()}"
+    return "the session was read" if session is not None and session_was_read(session) else None
 
 
 def session_was_read(session: object) -> bool:
-    """Of any session; ``None`` is none."""
+    """Of any session."""
     accessed = getattr(session, "accessed", None)
     return bool(session) if accessed is None else bool(accessed)
 
@@ -39,8 +40,10 @@ def session_was_read(session: object) -> bool:
 def cookie(request: Headers, ignored: Iterable[Iterable[str]]) -> str | None:
     """Why a request's cookies make the response one visitor's; ``None`` if all policies ignore all."""
     cookies = [pair for header, value in request if header == b"cookie" for pair in value.split(b";")]
+    if not cookies:
+        return None
     names = [pair.partition(b"=")[0].strip().decode("latin-1") for pair in cookies]
-    for patterns in ignored if cookies else ():
+    for patterns in ignored:
         for name in names:
             if name and not any(fnmatchcase(name, pattern) for pattern in patterns):
                 return f"the request has the cookie {name!r:.60}, which is not in ignore_cookies="

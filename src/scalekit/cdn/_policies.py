@@ -81,7 +81,7 @@ class Policies:
 
     def exchange(self, method: str, path: str, headers: Headers) -> tuple[Exchange, CachePolicy | None]:
         """An exchange, opted in where the path is, and the policy for that."""
-        exchange = Exchange(wire=self.wire, method=method, path=path, headers=headers)
+        exchange = Exchange(self.wire, method, path, headers)
         for pattern, policy in self._table:
             values = fits(path, pattern)
             if values is not None:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any, Unpack
 
 from scalekit._http import from_wsgi, request_headers, to_wsgi
 from scalekit._options import check_application
-from scalekit.cdn._exchange import Exchange
+from scalekit.cdn._exchange import Exchange, leave
 from scalekit.cdn._policies import Policies, PolicyOptions, normal_query
 from scalekit.cdn._query import location, spelled
 from scalekit.types import Environ, Headers, WSGIBody
@@ -52,8 +52,11 @@ class PolicyMiddleware:
             exchange.respond(int(status[:3]), edited, session=inner.get(_SESSION))
             return start_response(status, _merged(headers, before, edited), *rest)
 
-        with exchange.current():
+        token = exchange.enter()
+        try:
             return self.app(inner, respond)
+        finally:
+            leave(token)
 
 
 def _merged(headers: list[tuple[str, str]], before: Headers, edited: Headers) -> list[tuple[str, str]]:

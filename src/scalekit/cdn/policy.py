@@ -33,7 +33,7 @@ from scalekit._durations import Duration, seconds
 from scalekit._options import check_items
 from scalekit.cdn import _exchange
 from scalekit.cdn._cache_tags import check_tag, check_templates, places
-from scalekit.cdn._directives import Directives, stale
+from scalekit.cdn._directives import Stale, stale
 from scalekit.errors import ConfigurationError
 
 Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])
@@ -49,7 +49,7 @@ class Lifetimes(NamedTuple):
     browser: int
     shared: int | None
     cdn: int | None
-    stale: Directives
+    stale: Stale
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,8 +114,8 @@ class CachePolicy:
                 self._set(name, _texts(given, option=f"{name}="))
         if self.query_redirect and self.query is None:
             raise ConfigurationError("query_redirect=True needs query=, the parameters that are left")
-        directives = stale(while_revalidate=while_revalidate or 0, if_error=if_error or 0)
-        self._set("lifetimes", Lifetimes(browser or 0, shared, cdn, directives))
+        said = stale(while_revalidate=while_revalidate or 0, if_error=if_error or 0)
+        self._set("lifetimes", Lifetimes(browser or 0, shared, cdn, said))
 
     def _set(self, name: str, value: object) -> None:
         object.__setattr__(self, name, value)
