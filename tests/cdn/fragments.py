@@ -64,6 +64,8 @@ MARKUP = [
     "</video>",
     "<link rel=icon href=static/logo.png>",
     "<link rel=modulepreload href=/static/app.js>",
+    "<link rel=preload as=fetch href=/static/app.js>",
+    "<link rel=preload as=script href=static/app.js>",
     "<script src=/static/app.js type=' Module'></script>",
     '<img src="/static/logo.png" crossorigin="USE-credentials">',
     '<img crossorigin=anonymous class="is-wide" src="/static/logo.png">',

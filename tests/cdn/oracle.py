@@ -28,6 +28,7 @@ URLS = {
 }
 LISTS = {"img": "srcset", "source": "srcset", "link": "imagesrcset"}
 RELATIONS = {"stylesheet", "icon", "preload", "prefetch", "apple-touch-icon", "mask-icon"}
+PRELOADED = {"audio", "font", "image", "script", "style", "video", ""}
 PREVIEWS = {"og:image", "og:image:url", "og:image:secure_url", "twitter:image", "twitter:image:src"}
 SPACE = " \t\n\f\r"
 
@@ -59,7 +60,10 @@ def _rewritten(name: str, attributes: dict[str, str], assets: Assets, base: str)
         return changed
     if attributes.get("crossorigin", "").lower() == "use-credentials" and name not in ("track", "object"):
         return changed
-    if name == "link" and not module and RELATIONS.isdisjoint(attributes.get("rel", "").lower().split()):
+    relations = RELATIONS.intersection(attributes.get("rel", "").lower().split())
+    if name == "link" and not module and not relations:
+        return changed
+    if relations == {"preload"} and attributes.get("as", "image").lower() not in PRELOADED:
         return changed
     keys = (attributes.get("property", ""), attributes.get("name", ""))
     if name == "meta" and PREVIEWS.isdisjoint(key.strip().lower() for key in keys):

@@ -83,6 +83,7 @@ def test_what_the_browser_fetches_is_rewritten(assets: Assets, tag: bytes) -> No
         b'<video><track src="/static/app.js"></video>',
         b'<link rel="canonical" href="/static/logo.png"><link rel=alternate href=/static/logo.png>',
         b'<link rel="manifest" href="/static/app.js"><link href="/static/css/site.css">',
+        b"<link rel=preload as=Fetch href=/static/logo.png><link rel=preload as=track href=/static/logo.png>",
         b'<meta http-equiv=refresh content="0; url=/static/logo.png">',
         b'<div data-src="/static/logo.png" title="/static/logo.png">/static/logo.png</div>',
         b'<svg><use href="/static/icons.svg#cart"/><a href="/static/logo.png"/></svg>',

@@ -140,3 +140,22 @@ def test_a_fault_of_the_rewriter_costs_no_byte(
     assert out == b"<p><img src='" + url + b"'>text " + plain + b" " + plain + plain
     assert rewriter.failed
     assert "a fault" in caplog.text
+
+
+@pytest.mark.parametrize("piece", ["css.spans", "_import_maps._strings", "srcset.urls"])
+def test_a_fault_anywhere_costs_no_byte(assets: Assets, monkeypatch: pytest.MonkeyPatch, piece: str) -> None:
+    """A fault in what reads styles, import maps or lists: the page as it came, nothing of it counted."""
+
+    def fail(*arguments: object) -> None:
+        raise ZeroDivisionError("a fault")
+
+    monkeypatch.setattr(f"scalekit.cdn.{piece}", fail)
+    texts = (b"<style>a{b:url(/static/logo.png)}</style>", b"<img srcset='/static/logo.png 1x'>")
+    page = (
+        b"<img src=/static/logo.png>" + b'<script type=importmap>{"imports":{"a":"/static/app.js"}}</script>'
+    )
+    rewriter = HtmlRewriter(assets)
+    out = rewriter.feed(b"<p>") + rewriter.feed(page + b"".join(texts))
+    assert out + rewriter.close() == b"<p>" + page + b"".join(texts)
+    assert rewriter.failed
+    assert rewriter.count == 0

@@ -4,6 +4,8 @@ Rules:
 
 * Only what the browser fetches for the page itself changes. ``<a>``, ``<form>``, ``<area>`` and ``<base>``
   are links, and so is ``<link>`` with a relation such as ``canonical`` or ``alternate``.
+* A preload changes for what changes itself: not for what a script fetches by its own URL, nor for a worker, a
+  track or a document.
 * ``<iframe>`` and ``<link rel=manifest>`` never change: a document and an app manifest change meaning with
   their origin. The same goes for documents in ``<object>`` and ``<embed>``, SVG and PDF among them: with a
   CDN only images, audio and video change there.
@@ -69,6 +71,7 @@ _FETCHED = frozenset(
         "stylesheet",
     }
 )
+_PRELOADED = frozenset({"audio", "font", "image", "script", "style", "video"})
 _PREVIEWS = frozenset(
     {"og:image", "og:image:secure_url", "og:image:url", "twitter:image", "twitter:image:src"}
 )
@@ -80,7 +83,7 @@ Keyword = Callable[[bytes], str | None]
 def may_move(name: bytes, keyword: Keyword, cdn: str | None) -> bool:
     """Whether the URLs of a tag may change, for all that its name and its attributes say."""
     module = is_module(name, keyword)
-    if name == b"link" and not module and _FETCHED.isdisjoint((keyword(b"rel") or "").split()):
+    if name == b"link" and not module and not _is_fetched(keyword):
         return False
     if name == b"meta":
         previews = {(keyword(key) or "").strip() for key in (b"property", b"name")}
@@ -93,6 +96,11 @@ def may_move(name: bytes, keyword: Keyword, cdn: str | None) -> bool:
     if asks is None:
         return module or keyword(b"integrity") is None
     return asks != "use-credentials"
+
+
+def _is_fetched(keyword: Keyword) -> bool:
+    relations = _FETCHED.intersection((keyword(b"rel") or "").split())
+    return bool(relations) and (relations != {"preload"} or (keyword(b"as") or "image") in _PRELOADED)
 
 
 def is_module(name: bytes, keyword: Keyword) -> bool:
