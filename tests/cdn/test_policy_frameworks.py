@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import logging
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -28,6 +31,7 @@ from scalekit.sessions.asgi import SessionMiddleware
 from scalekit.sessions.flask import ServerSessionInterface
 from scalekit.sessions.memory import MemoryStore
 
+ROOT = Path(__file__).parents[2]
 SECRET = "a secret of the tests, long enough"
 PRODUCT = CachePolicy(max_age=60, tags=["products", "product:{sku}"])
 PAGE = CachePolicy(max_age=60)
@@ -294,3 +298,14 @@ async def test_without_the_middleware(caplog: pytest.LogCaptureFixture) -> None:
         assert await control(app, "/products/7") is await control(app, "/products/7") is None
     assert len(caplog.messages) == 1
     assert "without PolicyMiddleware" in caplog.messages[0]
+
+
+def test_django() -> None:
+    """A view, and its sessions, read or written: private. In a process of its own, whose settings it has."""
+    command = [sys.executable, "-m", "tests.cdn.django_site"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=100)
+    assert done.stdout.splitlines() == [
+        f"/page/about | {PUBLIC} | page:about",
+        "/read | private | None",
+        "/write | private | None",
+    ], done.stderr
