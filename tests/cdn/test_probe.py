@@ -72,6 +72,7 @@ def page(shell: Shell, assets: Assets, probe: Any) -> str | None:
     [
         ConnectionRefusedError("no"),
         TimeoutError("late"),
+        RuntimeError("of a client whose errors are none of the system's"),
         (502, "image/webp"),
         (404, "text/plain"),
         (200, "text/html"),

@@ -40,6 +40,7 @@ class CdnProbe:
         timeout: seconds (or ``timedelta``) that one answer may take; default 2.
         failures: how many in a row make it down; default 2. All of them have to fit into ``interval``.
         fetch: asks for a URL, for a way to the CDN of your own (a proxy, a private certificate authority).
+            Whatever it raises is a failure.
         clock: a clock in seconds that never goes back.
 
     Raises:
@@ -93,6 +94,7 @@ class CdnProbe:
             return True
         if self._thread is None:
             self._start()
+            return True  # whatever it has found already: the first page says the same on every machine
         return self._health.is_up(self._clock())
 
     def close(self) -> None:
@@ -136,7 +138,8 @@ class CdnProbe:
         """What was wrong with the answer, or ``None``."""
         try:
             status, kind = self._fetch(self._url, timeout=self._timeout)
-        except OSError as error:
+        # It may be the user's: after any other error the thread would be gone, and the CDN down for good.
+        except Exception as error:  # noqa: BLE001
             return f"{type(error).__name__}: {error}"
         if status != 200:
             return f"status {status}"
