@@ -4,10 +4,12 @@ import gc
 import logging
 import os
 import threading
+from collections.abc import Iterable
 from typing import Any
 
 import pytest
 
+from scalekit.cdn.purge import Purged
 from scalekit.cdn.purging import PurgeQueue
 from scalekit.errors import BackendUnavailable, ConfigurationError, PurgeRefused
 from tests.cdn.purgers import AsyncRecorder, Recorder
@@ -81,6 +83,44 @@ def test_what_is_given_up_is_reported(
     queue.add(["b"])
     assert queue.wait(PATIENCE)
     assert purger.purged == [["b"]]
+
+
+def test_each_tag_has_its_own_attempts() -> None:
+    """What came while an older one was tried for the last time is not given up with it."""
+    told: list[list[str]] = []
+    purger = Recorder(DOWN, DOWN, DOWN)
+    purge = purger.tags
+
+    def tags(tags: Iterable[str]) -> Purged:
+        if len(purger.tried) == 2:  # before the last attempt for the first
+            queue.add(["late"])
+        return purge(tags)
+
+    purger.tags = tags  # type: ignore[method-assign]
+    queue = PurgeQueue(purger, attempts=3, delay=0, on_failure=lambda tags, error: told.append(tags))
+    purger.tried.append([])  # so that "late" goes along with the third request
+    queue.add(["early"])
+    assert queue.wait(PATIENCE)
+    assert told == [["early"]]
+    assert purger.purged == [["late"]]
+
+
+def test_a_thread_that_cannot_be_started(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Is tried again with the next tag; what was added before goes along."""
+    purger = Recorder()
+    queue = PurgeQueue(purger)
+    start = threading.Thread.start
+
+    def refuse(thread: threading.Thread) -> None:
+        monkeypatch.setattr(threading.Thread, "start", start)
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    with pytest.raises(RuntimeError):
+        queue.add(["a"])
+    queue.add(["b"])
+    assert queue.wait(PATIENCE)
+    assert purger.purged == [["a", "b"]]
 
 
 def test_wrong_options_are_refused() -> None:

@@ -6,8 +6,8 @@ Rules:
   of purger, an asynchronous one on a loop of its own, and one request at a time.
 * What is added meanwhile goes along with the next request, each tag once.
 * What failed is asked for again, with what came since, after 1, 2, 4 seconds and so on: beyond what the
-  purger has tried by itself. What the CDN refuses for good, and what has failed ``attempts`` times, is
-  reported and given up: it is in the CDN until its time is over.
+  purger has tried by itself. What the CDN refuses for good, and each tag that has failed ``attempts`` times,
+  is reported and given up: it is in the CDN until its time is over.
 * What is still in the queue when the process ends is lost. :meth:`PurgeQueue.wait` before that.
 """
 
@@ -44,7 +44,8 @@ class PurgeQueue:
     Args:
         purger: of either colour.
         attempts: how often it is asked for one tag.
-        delay: seconds before the second attempt; twice as long before each one that follows.
+        delay: seconds before the second attempt; twice as long before each one that follows, up to the last
+            one of a tag.
         on_failure: called, in the thread of the queue, with the tags that are given up and the error.
 
     Attributes:
@@ -75,8 +76,8 @@ class PurgeQueue:
     def forked(self) -> None:
         """Begin anew, in a child: what is waiting is the parent's to purge."""
         self._changed = threading.Condition()
-        self._waiting: dict[str, None] = {}  # in their order, each once
-        self._asked: dict[str, None] = {}
+        self._waiting: dict[str, int] = {}  # in their order, each once, with how often it has failed
+        self._asked: dict[str, int] = {}
         self._thread: threading.Thread | None = None
 
     def add(self, tags: Iterable[str]) -> None:
@@ -85,12 +86,13 @@ class PurgeQueue:
         Raises:
             ConfigurationError: one is no tag.
         """
-        found = {check_tag(tag): None for tag in tags}
+        found = {check_tag(tag): 0 for tag in tags}
         with self._changed:
             self._waiting |= found
             if found and self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="scalekit-purges", daemon=True)
-                self._thread.start()
+                thread = threading.Thread(target=self._run, name="scalekit-purges", daemon=True)
+                thread.start()
+                self._thread = thread  # now: where none can be started, the next tag tries again
             self._changed.notify_all()
 
     def wait(self, timeout: Duration = 10.0) -> bool:
@@ -116,26 +118,29 @@ class PurgeQueue:
     def _ask(self, runner: asyncio.Runner, failed: int) -> int:
         """One request for all there is; how often that has failed in a row."""
         tags = list(self._asked)
+        again: dict[str, int] = {}
         try:
             self._purge(runner, tags)
         except Exception as error:  # noqa: BLE001  the purger may be anybody's, and the thread goes on
             failed += 1
-            if not isinstance(error, BackendError | OSError) or failed >= self._attempts:
-                self._give_up(tags, error)
-                failed = 0
-            else:
+            if isinstance(error, BackendError | OSError):
+                # Each tag is counted by itself: what came a moment ago has its attempts before it.
+                again = {tag: count + 1 for tag, count in self._asked.items() if count + 1 < self._attempts}
+            if len(again) < len(tags):
+                self._give_up([tag for tag in tags if tag not in again], error)
+            if again:
                 self.counts.add("retries")
-                _log.warning("purging %d tags failed, to be tried again: %s", len(tags), error)
-                time.sleep(self._delay * 2 ** (failed - 1))
+                _log.warning("purging %d tags failed, to be tried again: %s", len(again), error)
+                time.sleep(self._delay * 2 ** (min(failed, self._attempts - 1) - 1))
         else:
             failed = 0
             self.counts.add("purged", len(tags))
         with self._changed:
-            if failed:
-                self._waiting = self._asked | self._waiting
+            # What was added meanwhile has changed anew, and is counted anew.
+            self._waiting = again | self._waiting
             self._asked = {}
             self._changed.notify_all()
-        return failed
+        return failed if again else 0
 
     def _purge(self, runner: asyncio.Runner, tags: list[str]) -> None:
         answer: Any = self._purger.tags(tags)
