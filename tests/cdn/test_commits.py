@@ -8,7 +8,15 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, ForeignKey, create_engine, delete, exc, insert, select, text, update
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
-from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, scoped_session, sessionmaker
+from sqlalchemy.orm import (
+    DeclarativeBase,
+    Mapped,
+    Session,
+    mapped_column,
+    relationship,
+    scoped_session,
+    sessionmaker,
+)
 from sqlalchemy.pool import NullPool
 
 from scalekit.cdn.commits import purge_on_commit
@@ -40,9 +48,23 @@ class Visit(Base):
     id: Mapped[int] = mapped_column(primary_key=True)
 
 
+class Order(Base):
+    __tablename__ = "orders"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    lines: Mapped[list["Line"]] = relationship(cascade="all, delete-orphan")
+
+
+class Line(Base):
+    __tablename__ = "line"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    order_id: Mapped[int] = mapped_column(ForeignKey("orders.id"))
+
+
 TAGS: dict[type, Any] = {
     Product: ["products", "product:{id}", "shelf:{shelf}"],
     Book: lambda book: [f"author:{book.author}"],
+    Order: ["order:{id}"],
+    Line: ["line:{id}"],
 }
 
 
@@ -100,6 +122,20 @@ def test_what_it_was_before_is_purged(shop: Shop) -> None:
     with shop.sessions.begin() as session:
         session.get_one(Product, 1).shelf = "c"
     assert shop.purged() == ["product:1", "products", "shelf:a", "shelf:c"]
+
+
+def test_what_the_flush_deletes_is_purged(shop: Shop) -> None:
+    """An orphan, which nobody has told the session to delete; and what goes along with another row."""
+    with shop.sessions.begin() as session:
+        session.add(Order(id=1, lines=[Line(id=1), Line(id=2)]))
+    assert shop.purged() == ["line:1", "line:2", "order:1"]
+    with shop.sessions.begin() as session:
+        order = session.get_one(Order, 1)
+        order.lines.pop()
+    assert shop.purged() == ["line:2", "order:1"]
+    with shop.sessions.begin() as session:
+        session.delete(session.get_one(Order, 1))
+    assert shop.purged() == ["line:1", "order:1"]
 
 
 def test_derived_classes_and_functions(shop: Shop) -> None:

@@ -4,7 +4,7 @@
 event                  what it means here
 =====================  =====================================================================================
 after a flush          the tags of what is new, changed or deleted are noted, of a changed row also those that
-                       it had before
+                       it had before; what was deleted as the orphan of another row is among them
 an INSERT, UPDATE or   the tags without names in braces are noted: which rows it changes nobody knows
 DELETE of the session
 ROLLBACK, to a         what was noted since is forgotten
@@ -32,7 +32,7 @@ from scalekit.errors import ConfigurationError, MissingExtra
 try:
     from sqlalchemy import event, exc, inspect
     from sqlalchemy.ext.asyncio import AsyncSession, async_scoped_session, async_sessionmaker
-    from sqlalchemy.orm import Mapper, ORMExecuteState, Session, SessionTransaction
+    from sqlalchemy.orm import Mapper, ORMExecuteState, Session, SessionTransaction, UOWTransaction
 except ImportError:
     raise MissingExtra("sqlalchemy", needed_by="scalekit.cdn.commits") from None
 
@@ -124,9 +124,12 @@ class _Watcher:
             weakref.WeakKeyDictionary()
         )
 
-    def after_flush(self, session: Session, _: Any) -> None:
-        changed = (row for row in session.dirty if session.is_modified(row))
-        for row in (*session.new, *session.deleted, *changed):
+    def after_flush(self, session: Session, context: UOWTransaction) -> None:
+        changed = [row for row in session.dirty if session.is_modified(row)]
+        # Orphans are deleted by the flush alone, and the session does not say so.
+        deleted = [state.obj() for state, (is_deleted, _) in context.states.items() if is_deleted]
+        rows = {id(row): row for row in (*session.new, *session.deleted, *changed, *deleted)}
+        for row in (row for row in rows.values() if row is not None):
             for rule in self._rules_of(type(row)):
                 self._note(session, _tags_of(row, rule))
 
