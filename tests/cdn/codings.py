@@ -1,18 +1,17 @@
-"""Each content coding as a client and an application know it: independent of what is tested."""
+"""Each content coding that is installed, as clients and applications know it, whatever is tested."""
 
 import gzip
+import importlib
 import sys
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import Any
 
-import brotli
-
-if sys.version_info >= (3, 14):
-    from compression import zstd
-else:
-    from backports import zstd
+_ZSTD = "compression" if sys.version_info >= (3, 14) else "backports"
+brotli: Any = importlib.import_module("brotli") if find_spec("brotli") else None
+zstd: Any = importlib.import_module(f"{_ZSTD}.zstd") if find_spec(_ZSTD) else None
 
 
 @dataclass(frozen=True)
@@ -68,6 +67,12 @@ CODINGS = [
         lambda: _Zlib(15),
         lambda: zlib.decompressobj(15).decompress,
     ),
-    Known("br", brotli.compress, brotli.decompress, _Brotli, lambda: brotli.Decompressor().process),
-    Known("zstd", zstd.compress, zstd.decompress, _Zstd, lambda: zstd.ZstdDecompressor().decompress),
 ]
+if brotli:
+    CODINGS.append(
+        Known("br", brotli.compress, brotli.decompress, _Brotli, lambda: brotli.Decompressor().process)
+    )
+if zstd:
+    CODINGS.append(
+        Known("zstd", zstd.compress, zstd.decompress, _Zstd, lambda: zstd.ZstdDecompressor().decompress)
+    )

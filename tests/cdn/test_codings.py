@@ -175,7 +175,8 @@ def test_what_follows_a_compressed_page(assets: Assets, shell: Shell, coding: Kn
 
 def test_what_follows_a_page_in_brotli(assets: Assets, shell: Shell) -> None:
     """Its decoder does not tell where the end was: in one piece such a page passes as it is."""
-    known = CODINGS[2]
+    pytest.importorskip("brotli")
+    known = next(known for known in CODINGS if known.name == "br")
     body = known.compress(PAGE)
     assert shell.page(assets, response([body + b"rest"], "br")).body == body + b"rest"
     streamed = shell.page(assets, response([body, b"rest"], "br")).body
@@ -183,7 +184,9 @@ def test_what_follows_a_page_in_brotli(assets: Assets, shell: Shell) -> None:
     assert assets.counts["garbled"] == 2
 
 
-@pytest.mark.parametrize("coding", [CODINGS[0], CODINGS[3]], ids=["gzip", "zstd"])
+@pytest.mark.parametrize(
+    "coding", [known for known in CODINGS if known.name in ("gzip", "zstd")], ids=lambda coding: coding.name
+)
 @pytest.mark.parametrize("size", [1, 30, 10_000])
 def test_several_members(assets: Assets, shell: Shell, coding: Known, size: int) -> None:
     """gzip and zstd allow several on end, and one page of them."""
