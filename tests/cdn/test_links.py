@@ -38,12 +38,13 @@ CASES = [
         f'<{CSS}>; rel="alternate preload"; title="a, <b>; \\"c"',
         '<@css/base.css@>; rel="alternate preload"; title="a, <b>; \\"c"',
     ),
+    ("</static/app.js>; rel=modulepreload", "<@app.js@>; rel=modulepreload"),
     # Several in one header, and empty elements of the list.
     (
         f", <{CSS}>; rel=preload; as=style,, <https://fonts.example>; rel=preconnect, "
-        "</static/app.js>; rel=preload",
+        "</static/app.js>; rel=preload; as=script",
         ", <@css/base.css@>; rel=preload; as=style,, <https://fonts.example>; rel=preconnect, "
-        "<@app.js@>; rel=preload",
+        "<@app.js@>; rel=preload; as=script",
     ),
     # What a comma or a semicolon in quotes means.
     (
@@ -63,7 +64,7 @@ CASES = [
             f"<{CSS}>; rel=preconnect",
             f"<{CSS}>; rel=canonical",
             f"<{CSS}>; rel=next; rel=preload",
-            "</static/app.js>; rel=modulepreload",
+            "</static/app.js>; rel=preload; as=fetch",
             f"<{CSS}>; rel=preload; crossorigin=use-credentials",
             f'<{CSS}>; rel=preload; anchor="/other"',
             f"<{CSS}>; rel=preload; integrity=sha256-x",

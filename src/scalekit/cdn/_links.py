@@ -3,8 +3,8 @@
 Rules:
 
 * The grammar is RFC 8288's. From where a value does not follow it, it stays as it is.
-* A link changes as the ``<link>`` of a page with the same attributes would: ``preload``, ``prefetch`` and
-  style sheets do, ``preconnect``, ``canonical`` and all other relations never. Where the tag would get
+* A link changes as the ``<link>`` of a page with the same attributes would: ``preload``, ``modulepreload``
+  and style sheets do, ``preconnect``, ``canonical`` and all other relations never. Where the tag would get
   ``integrity`` or ``crossorigin``, so does the link; without, the browser would fetch the file again.
 * The target changes, and the candidates of ``imagesrcset``; every other byte stays.
 * A link with an ``anchor`` is about another document and stays.
