@@ -55,6 +55,11 @@ def places(template: str) -> set[str]:
     return set(_PLACE.findall(template))
 
 
+def spelled(tag: str) -> str:
+    """Any text as a tag, as :func:`fill` spells what it fills in."""
+    return quote(tag, safe=_SAFE)[:LONGEST]
+
+
 def fill(template: str, values: Mapping[str, Any]) -> str:
     """The tag for ``values``; one that becomes too long is cut, so that it stands for more than it should."""
     if "{" not in template:

@@ -30,9 +30,9 @@ from inspect import iscoroutinefunction, isroutine, signature
 from typing import Any, NamedTuple, TypeVar, cast
 
 from scalekit._durations import Duration, seconds
-from scalekit._options import check_items
+from scalekit._options import check_items, check_text
 from scalekit.cdn import _exchange
-from scalekit.cdn._cache_tags import check_tag, check_templates, places
+from scalekit.cdn._cache_tags import check_templates, places, spelled
 from scalekit.cdn._directives import Stale, stale
 from scalekit.errors import ConfigurationError
 
@@ -166,14 +166,15 @@ class CachePolicy:
 def add_tags(*tags: str) -> None:
     """Add tags to the response of the current request, for what only the endpoint knows.
 
-    Outside of a request, and of the middleware, it does nothing.
+    What a tag cannot hold, such as spaces, is percent-encoded, as it is in what fills a template. Outside of
+    a request, and of the middleware, it does nothing.
 
     Raises:
-        ConfigurationError: one is no tag.
+        ConfigurationError: one is no text, or empty.
     """
     for tag in tags:
-        check_tag(tag)
-    _exchange.add_tags(tags)
+        check_text(tag, option="tags", wanted="texts, such as 'product:7'")
+    _exchange.add_tags([spelled(tag) for tag in tags])
 
 
 def _texts(values: Iterable[str], *, option: str) -> tuple[str, ...]:
