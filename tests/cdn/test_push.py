@@ -9,12 +9,15 @@ import sys
 import uuid
 from collections.abc import AsyncGenerator
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 
 pytest.importorskip("aiobotocore")
 
 from scalekit.cdn import Assets
+from scalekit.cdn.build import build
+from scalekit.cdn.compress import Compression
 from scalekit.cdn.manifest import Entry, Manifest
 from scalekit.cdn.push import Change, PushProgress, PushReport, current, push
 from scalekit.errors import BackendUnavailable, ConfigurationError, PushRefused
@@ -44,21 +47,15 @@ async def s3() -> AsyncGenerator[AssetsS3, None]:
         yield server
 
 
+LONG = b"/* " + b"text that compresses well " * 40 + b"*/"
+
+
 def built(folder: Path) -> Assets:
-    """A built tree: hashed files with a gzip variant of each text, and their manifest."""
-    plain = Assets(write_tree(folder / "src", FILES))
-    entries = []
-    for asset in plain:
-        entry = plain.manifest()[asset.name]
-        body = getattr(asset, "rendered", None) or (folder / "src" / asset.name).read_bytes()
-        write_tree(folder / "dist", {asset.hashed_name: body})
-        if asset.content_type.startswith("text/"):
-            write_tree(folder / "dist", {f"{asset.hashed_name}.gz": gzip.compress(body, mtime=0)})
-            entry = Entry(
-                **{field: getattr(entry, field) for field in Entry.__slots__} | {"encodings": ("gzip",)}
-            )
-        entries.append(entry)
-    return Assets.from_manifest(Manifest(entries), folder=folder / "dist")
+    """A built tree; three of its files have a gzip variant."""
+    files = FILES | {name: FILES[name] + LONG for name in ("app.js", "css/site.css", "css/base.css")}
+    compression = Compression(br=None, zstd=None)
+    build(write_tree(folder / "src", files), folder / "dist", compression=compression)
+    return Assets.from_manifest(folder / "dist/manifest.json", folder=folder / "dist")
 
 
 def ours(log: list[tuple[str, str]]) -> list[str]:
@@ -130,27 +127,43 @@ async def test_only_what_changed_is_sent(s3: AssetsS3, tmp_path: Path) -> None:
 
 async def test_no_file_before_those_that_it_names(s3: AssetsS3, tmp_path: Path) -> None:
     """A style sheet goes up after its images and imports, a module after what it imports; so do variants."""
-    files = FILES | {
-        "a.css": b'@import "b.css";', "b.css": b'@import "css/site.css";', "z.svg": b"<svg/>",
-        "c.css": b"i { background: url(z.svg) }",
+    files = {
+        "a.css": b'@import "b.css";' + LONG, "b.css": b'@import "sub/c.css";' + LONG,
+        "sub/c.css": b"i { background: url('../two%20words.svg') }" + LONG, "two words.svg": b"<svg/>",
+        "page.js": b'import "./lib/x.mjs"; import("./later.js");' + LONG, "later.js": b"export {}" + LONG,
+        "lib/x.mjs": b'import "./y.mjs";' + LONG, "lib/y.mjs": b'export * from "./z.mjs";' + LONG,
+        "lib/z.mjs": b"export const z = 1;" + LONG,
+        "one.mjs": b'import "./other.mjs"; import "./lib/z.mjs";' + LONG,
+        "other.mjs": b'import "./one.mjs";' + LONG,
     }  # fmt: skip
-    assets = Assets(write_tree(tmp_path, files))
-    names = {asset.hashed_name.rpartition("/")[2]: asset.hashed_name for asset in assets}
+    build(write_tree(tmp_path / "src", files), tmp_path / "dist")
+    assets = Assets.from_manifest(tmp_path / "dist/manifest.json", folder=tmp_path / "dist")
+    parts = {quote(asset.hashed_name.rpartition("/")[2]): asset.hashed_name for asset in assets}
+    plain = {asset.hashed_name: asset.name for asset in assets}
+    seen = set()
 
     def before(method: str, key: str) -> None:
         if method != "PUT" or "/.scalekit/" in key:
             return
-        asset = assets.get_hashed(key.removeprefix("static/"))
-        body = getattr(asset, "rendered", None) or b""
-        for part, name in names.items():
-            if part.encode() in body and not key.endswith(part):
-                assert f"static/{name}" in s3.objects, f"{key} before {name}"
-                checked.add(part.partition(".")[0])
+        name = next(name for name in plain if key.removeprefix("static/").startswith(name))
+        body = (tmp_path / "dist" / name).read_bytes()
+        for part, other in parts.items():
+            circle = {plain[name], plain[other]} <= {"one.mjs", "other.mjs"}
+            if part.encode() in body and not circle:
+                seen.add((plain[name], plain[other]))
+                if f"static/{other}" not in s3.objects:
+                    early.append(f"{key} before {other}")
 
-    checked: set[str] = set()
+    early: list[str] = []
     s3.before = before
-    await push(assets, s3.url())
-    assert checked >= {"z", "b", "base", "site"}
+    report = await push(assets, s3.url())
+    assert early == []
+    assert seen == {
+        ("a.css", "b.css"), ("b.css", "sub/c.css"), ("sub/c.css", "two words.svg"), ("page.js", "lib/x.mjs"),
+        ("page.js", "later.js"), ("lib/x.mjs", "lib/y.mjs"), ("lib/y.mjs", "lib/z.mjs"),
+        ("one.mjs", "lib/z.mjs"),
+    }  # fmt: skip
+    assert report.created > 2 * len(assets), "and the variants"
 
 
 async def test_headers_are_looked_at_on_request(s3: AssetsS3, tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ from starlette.routing import Route
 from scalekit.cdn import Assets
 from scalekit.cdn.asgi import AssetMiddleware
 from scalekit.cdn.wsgi import AssetMiddleware as WSGIAssetMiddleware
+from scalekit.cli import main
 from tests.cdn.drivers import call_asgi, call_wsgi
 
 SNIPPET = """\
@@ -31,6 +32,8 @@ assets = Assets("static", url="/static/", cdn="https://d111111abcdef8.cloudfront
 app.add_middleware(AssetMiddleware, assets=assets)          # serves them hashed and immutable, rewrites HTML to the CDN
 templates.env.globals["asset"] = assets.url                 # or at the source: {{ asset("logo.png") }}
 """
+
+COMMAND = "scalekit assets push s3://shop-assets/static"
 
 ROOT = Path(__file__).parents[2]
 DESIGN = ROOT.parent / "shared" / "DESIGN.md"
@@ -79,6 +82,28 @@ async def check(app: Any, *paths: str) -> None:
 def test_the_snippet_is_that_of_the_design() -> None:
     """What is tested here is what DESIGN.md says."""
     assert SNIPPET in DESIGN.read_text("utf-8")
+    assert f"$ {COMMAND}  " in DESIGN.read_text("utf-8")
+
+
+def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One word more than where to: what was built lies in the bucket, where the CDN asks for it."""
+    for extra in ("aiobotocore", "rich"):
+        pytest.importorskip(extra)
+    from tests.cdn.bucket import served_apart
+
+    for name, value in {
+        "ACCESS_KEY_ID": "key",
+        "SECRET_ACCESS_KEY": "secret",
+        "DEFAULT_REGION": "us-east-1",
+    }.items():
+        monkeypatch.setenv(f"AWS_{name}", value)
+    assert main(["assets", "build", "static", "dist"]) == 0
+    with served_apart() as s3:
+        monkeypatch.setenv("AWS_ENDPOINT_URL_S3", s3.endpoint_url)
+        assert main(COMMAND.split()[1:]) == 0
+        asset = Assets.from_manifest("dist/manifest.json").get("logo.png")
+        assert asset is not None
+        assert s3.objects[f"static/{asset.hashed_name}"][0] == b"logo"
 
 
 async def test_fastapi() -> None:
