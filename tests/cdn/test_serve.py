@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 
 from scalekit.cdn import Asset, Assets
+from scalekit.cdn._files import Served
 from scalekit.cdn._representation import Room
 from scalekit.cdn.asgi import AssetFiles as AsgiFiles
-from scalekit.cdn.serve import Request, Served
+from scalekit.cdn.serve import Request
 from tests.cdn.conftest import FILES, write_tree
 from tests.cdn.drivers import Response, Shell, call_asgi
 

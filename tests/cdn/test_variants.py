@@ -265,7 +265,7 @@ def test_memory_is_bounded(tmp_path: Path, fetch: Any, monkeypatch: pytest.Monke
     monkeypatch.setattr("scalekit.cdn._representation.SMALL", 10)
     files = {"a.txt": b"a" * 8, "b.txt": b"b" * 8, "c.txt": b"c" * 2, "large.txt": b"d" * 11}
     assets = Assets(write_tree(tmp_path, files))
-    monkeypatch.setattr("scalekit.cdn.serve.Room", lambda: _Room(10))
+    monkeypatch.setattr("scalekit.cdn._files.Room", lambda: _Room(10))
     get = fetch(assets)
     for _ in range(2):
         for name, content in files.items():

@@ -31,10 +31,7 @@ def read(manifest: Manifest, folder: Path | None) -> Iterator[Asset]:
         for entry in manifest.values():
             yield _asset(entry)
         return
-    try:
-        top = folder.resolve(strict=True)
-    except OSError as error:
-        raise ConfigurationError(f"asset folder {str(folder)!r} cannot be read: {error.strerror}") from error
+    top = _top(folder)
     parents: dict[Path, Path] = {}
     for entry in manifest.values():
         path = top / entry.hashed_name
@@ -42,6 +39,24 @@ def read(manifest: Manifest, folder: Path | None) -> Iterator[Asset]:
         if parent is None:
             parent = parents[path.parent] = Path(os.path.realpath(path.parent))
         yield _file(entry, parent / path.name, top, manifest.source)
+
+
+def file_of(entry: Entry, folder: Path) -> AssetFile:
+    """The asset of one entry, as :func:`read` makes it.
+
+    Raises:
+        ConfigurationError: the file is not there, or not what the entry says.
+    """
+    top = _top(folder)
+    path = top / entry.hashed_name
+    return _file(entry, Path(os.path.realpath(path.parent)) / path.name, top, "of another release")
+
+
+def _top(folder: Path) -> Path:
+    try:
+        return folder.resolve(strict=True)
+    except OSError as error:
+        raise ConfigurationError(f"asset folder {str(folder)!r} cannot be read: {error.strerror}") from error
 
 
 def entry_of(asset: Asset) -> Entry:

@@ -13,6 +13,7 @@ from scalekit.cdn import serve
 from scalekit.cdn._asgi_pages import PATHSEND, Exchange
 from scalekit.cdn._asgi_policy import PolicyMiddleware as PolicyMiddleware
 from scalekit.cdn._asgi_shield import ShieldMiddleware as ShieldMiddleware
+from scalekit.cdn._files import MISSING, Files, Served
 from scalekit.cdn._pages import Pages
 from scalekit.cdn.assets import Assets, check_assets
 from scalekit.cdn.probe import CdnProbe
@@ -70,7 +71,7 @@ class AssetMiddleware:
             integrity=integrity,
             crossorigin=crossorigin,
         )
-        self._files = serve.Files(assets)
+        self._files = Files(assets)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -97,11 +98,11 @@ class AssetFiles:
 
     def __init__(self, assets: Assets) -> None:
         self.assets = check_assets(assets)
-        self._files = serve.Files(assets)
+        self._files = Files(assets)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
-            found = self._files.find(scope["path"]) or serve.MISSING
+            found = self._files.find(scope["path"]) or MISSING
             await _send_asset(found, self._files, scope, receive, send)
         elif scope["type"] == "lifespan":
             while (await receive())["type"] != "lifespan.shutdown":
@@ -111,9 +112,7 @@ class AssetFiles:
             await send({"type": "websocket.close", "code": 1000})
 
 
-async def _send_asset(
-    served: serve.Served, files: serve.Files, scope: Scope, receive: Receive, send: Send
-) -> None:
+async def _send_asset(served: Served, files: Files, scope: Scope, receive: Receive, send: Send) -> None:
     headers = serve.asked(scope["headers"])
     request = serve.Request(served, room=files.room, method=scope["method"], headers=headers)
     answer = request.answer()

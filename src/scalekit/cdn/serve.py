@@ -7,6 +7,8 @@ Rules:
   time of a file differs from server to server.
 * A file's name with another hash is answered 404 with ``no-store``: in a rolling deploy the next server may
   know it, and no cache may remember that this one did not. With CORS, or a browser could not tell why.
+* A hashed file of another release is found, too, where a build has kept it: see
+  :mod:`scalekit.cdn._other_releases`.
 * Every other name that no file has is the application's. One that looks hashed may do so by chance; or its
   file is new in the release that is being rolled out, so the application's 404 gets ``no-store`` as well.
 * A file that was changed after it was hashed is sent as it is now, and kept by nobody. It is not found where
@@ -27,11 +29,10 @@ from typing import BinaryIO, NamedTuple
 
 from scalekit._http import get, matches_etag
 from scalekit.cdn._accept import acceptable
-from scalekit.cdn._asset import AssetFile, stamp
+from scalekit.cdn._asset import stamp
+from scalekit.cdn._files import Served
 from scalekit.cdn._ranges import span
-from scalekit.cdn._representation import EVERYWHERE, Representation, Room, representations
-from scalekit.cdn.assets import Assets
-from scalekit.cdn.fingerprint import plain_name
+from scalekit.cdn._representation import EVERYWHERE, Representation, Room
 from scalekit.types import Headers
 
 ASKED = (b"accept-encoding", b"if-none-match", b"if-range", b"range")
@@ -63,58 +64,6 @@ class Answer(NamedTuple):
         if self.status != 200 or self.representation is None or self.representation.rendered:
             return None
         return self.representation.path
-
-
-class Served:
-    """What is served under one path.
-
-    Args:
-        asset: the asset; ``None`` when a file has that name with another hash only.
-        hashed: whether it is asked for by its hashed name.
-        max_age: seconds that a file asked for by another may be kept.
-    """
-
-    __slots__ = ("asset", "coded", "codings", "plain")
-
-    def __init__(self, asset: AssetFile | None, *, hashed: bool, max_age: int) -> None:
-        self.asset = asset
-        if asset is not None:
-            self.plain, self.coded = representations(asset, hashed=hashed, max_age=max_age)
-            self.codings = tuple(self.coded)
-
-
-MISSING = Served(None, hashed=True, max_age=0)
-"""A path that no file is served under."""
-
-
-class Files:
-    """The files of ``assets``, as they are served."""
-
-    def __init__(self, assets: Assets) -> None:
-        self._assets = assets
-        self._known: dict[str, Served] = {}
-        self.room = Room()
-
-    def find(self, path: str) -> Served | None:
-        """What is served under a request path.
-
-        :data:`MISSING` for an asset's name with another hash; ``None`` for a path that is no asset's, or that
-        of one whose file is only with the CDN.
-        """
-        known = self._known.get(path)
-        if known is not None:
-            return known
-        assets = self._assets
-        if assets.folder is None or not path.startswith(assets.prefix):
-            return None
-        name = path[len(assets.prefix) :]
-        asset = assets.get(name) or assets.get_hashed(name)
-        if asset is None:
-            return MISSING if plain_name(name) in assets else None
-        assert isinstance(asset, AssetFile)  # there is a folder
-        hashed = asset.immutable and asset.hashed_name == name
-        known = self._known[path] = Served(asset, hashed=hashed, max_age=assets.max_age)
-        return known
 
 
 def asked(headers: Headers) -> Headers:

@@ -6,6 +6,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, BinaryIO
 
 from scalekit.cdn import serve
+from scalekit.cdn._files import MISSING, Files, Served
 from scalekit.cdn._pages import Pages
 from scalekit.cdn._wsgi_pages import Response
 from scalekit.cdn._wsgi_policy import PolicyMiddleware as PolicyMiddleware
@@ -71,7 +72,7 @@ class AssetMiddleware:
             integrity=integrity,
             crossorigin=crossorigin,
         )
-        self._files = serve.Files(assets)
+        self._files = Files(assets)
 
     def __call__(self, environ: Environ, start_response: "StartResponse") -> WSGIBody:
         raw = environ.get("SCRIPT_NAME", "") + environ.get("PATH_INFO", "")
@@ -95,17 +96,15 @@ class AssetFiles:
 
     def __init__(self, assets: Assets) -> None:
         self.assets = check_assets(assets)
-        self._files = serve.Files(assets)
+        self._files = Files(assets)
 
     def __call__(self, environ: Environ, start_response: "StartResponse") -> WSGIBody:
         raw = environ.get("SCRIPT_NAME", "") + environ.get("PATH_INFO", "")
         path = raw.encode("latin-1").decode("utf-8", "replace")
-        return _send_asset(self._files.find(path) or serve.MISSING, self._files, environ, start_response)
+        return _send_asset(self._files.find(path) or MISSING, self._files, environ, start_response)
 
 
-def _send_asset(
-    served: serve.Served, files: serve.Files, environ: Environ, start_response: "StartResponse"
-) -> WSGIBody:
+def _send_asset(served: Served, files: Files, environ: Environ, start_response: "StartResponse") -> WSGIBody:
     headers = [(name, environ[key].encode("latin-1")) for key, name in _ASKED if key in environ]
     request = serve.Request(served, room=files.room, method=environ["REQUEST_METHOD"], headers=headers)
     answer, file = request.answer(), None
