@@ -27,7 +27,7 @@ def server(framework: str, cdn: str) -> Iterator[str]:
 
 
 @pytest.mark.parametrize("cdn", ["", CDN], ids=["alone", "cdn"])
-@pytest.mark.parametrize("framework", ["fastapi", "flask", "starlette"])
+@pytest.mark.parametrize("framework", ["django", "fastapi", "flask", "starlette"])
 def test_a_page_and_its_files(framework: str, cdn: str) -> None:
     """The page names hashed files; each is there, for ever, and the style sheet names hashed files too."""
     with server(framework, cdn) as url:
