@@ -44,6 +44,9 @@ class Assets:
         ConfigurationError: the folder, a link in it, ``url`` or ``cdn`` is not usable; the message says why.
     """
 
+    #: The scripts that pages may fetch under their hashed names as modules, see :mod:`scalekit.cdn.scripts`.
+    modules: frozenset[str]
+
     def __init__(
         self, folder: str | Path, *, url: str = "/static/", cdn: str | None = None, max_age: int = 60
     ) -> None:
@@ -99,7 +102,6 @@ class Assets:
         self._where = where
         self._assets = {asset.name: asset for asset in found}
         self._hashed = {asset.hashed_name: asset for asset in self._assets.values()}
-        #: The scripts that pages may fetch under their hashed names as modules, see scalekit.cdn.scripts.
         self.modules = frozenset(asset.name for asset in self._assets.values() if asset.module)
         self._views: dict[str | None, Assets] = {}
         self._point(self.cdn)
