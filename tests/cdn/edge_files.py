@@ -23,6 +23,7 @@ MAIN = """import { helper } from "./helper.js";
 import { cart } from "cart";
 const { lazy } = await import("./lazy.js");
 document.querySelector("#late").src = new URL("../img/late.svg", import.meta.url);
+window.later = async () => (await import("./later.js")).later;
 window.ran.push(["main", "RELEASE"], ["helper", helper], ["cart", cart], ["lazy", lazy]);
 """
 PAGE = """<!DOCTYPE html><html lang="en"><head><title>RELEASE</title>
@@ -55,7 +56,7 @@ def write(folder: Path, release: str = "one") -> Path:
     texts["css/theme.css"] = f':root {{ --paper: #fff; --release: "{release}" }}'
     texts["js/classic.js"] = f'window.ran = [["classic", "{release}"]];'
     texts["js/main.js"] = MAIN.replace("RELEASE", release)
-    texts |= {f"js/{name}.js": f'export const {name} = "{release}";' for name in MODULES[1:]}
+    texts |= {f"js/{name}.js": f'export const {name} = "{release}";' for name in (*MODULES[1:], "later")}
     # Something that only this release has.
     texts[f"img/only-{release}.svg"] = _picture("only", release)
     for name, text in texts.items():

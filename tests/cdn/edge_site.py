@@ -7,6 +7,7 @@ import asyncio
 import hashlib
 import os
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 from starlette.applications import Starlette
@@ -56,7 +57,9 @@ def pages() -> Starlette:
     return Starlette(routes=routes)
 
 
-files = Assets(os.environ["FOLDER"], cdn=os.environ.get("CDN") or None)
+folder, cdn = Path(os.environ["FOLDER"]), os.environ.get("CDN") or None
+built = folder / "manifest.json"
+files = Assets.from_manifest(built, folder=folder, cdn=cdn) if built.exists() else Assets(folder, cdn=cdn)
 options: dict[str, Any] = {"assets": files, "integrity": True, "extend_csp": True}
 app = AssetMiddleware(pages(), **options)
 outside = GZipMiddleware(app, minimum_size=1)

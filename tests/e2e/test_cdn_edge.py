@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from scalekit.cdn.build import build
 from tests import plain
 from tests.cdn.edge import address, balancer, edge, ports, site
 from tests.cdn.edge_files import MODULES, PICTURES, write
@@ -179,3 +180,21 @@ def test_two_releases_at_a_time(browser: Any, tmp_path: Path) -> None:
                 assert set(visitor.hosts()) == {address(nginx)}
                 seen.add(visitor.tab.title())
     assert seen == {"one", "two"}
+
+
+def test_a_page_outlives_its_servers(browser: Any, tmp_path: Path) -> None:
+    """A tab from before a deployment gets its files from servers that came after, and a new tab the new."""
+    [port] = ports(1)
+    url, dist = f"http://shop.localhost:{port}/", tmp_path / "dist"
+    with edge(port, caching=False) as nginx, visit(browser) as early, visit(browser) as late:
+        build(write(tmp_path / "one", "one"), dist)
+        with site(dist, port, cdn=address(nginx), release="one"):
+            early.look(url)
+        build(write(tmp_path / "two", "two"), dist)
+        with site(dist, port, cdn=address(nginx), release="two"):
+            assert early.tab.evaluate("window.later()") == "one"
+            late.look(url)
+            assert late.tab.evaluate("window.later()") == "two"
+        for visitor in (early, late):
+            assert set(visitor.hosts()) == {address(nginx)}
+            assert visitor.complaints == []
