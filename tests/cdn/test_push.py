@@ -6,6 +6,7 @@ import hashlib
 import json
 import re
 import sys
+import threading
 import uuid
 from collections.abc import AsyncGenerator
 from pathlib import Path
@@ -16,6 +17,7 @@ import pytest
 pytest.importorskip("aiobotocore")
 
 from scalekit.cdn import Assets
+from scalekit.cdn._uploads import Content, Upload
 from scalekit.cdn.build import build
 from scalekit.cdn.compress import Compression
 from scalekit.cdn.manifest import Entry, Manifest
@@ -92,6 +94,29 @@ async def test_an_unchanged_tree_uploads_nothing(s3: AssetsS3, tmp_path: Path) -
     report = await push(built(tmp_path), s3.url())
     assert (report.created, report.replaced, report.unchanged, report.is_new) == (0, 0, 14, False)
     assert s3.log == [("LIST", "static/")]
+
+
+async def test_one_large_file_at_a_time(
+    s3: AssetsS3, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its bytes are in memory while it is sent, and while it is compared with what is there."""
+    monkeypatch.setattr("scalekit.cdn.push._LARGE", 1)
+    read, together = Upload.read, threading.Barrier(2)
+    met: list[int] = []
+
+    def meeting(upload: Upload) -> Content:
+        try:
+            met.append(together.wait(0.05))
+        except threading.BrokenBarrierError:
+            together.reset()  # alone
+        return read(upload)
+
+    monkeypatch.setattr("scalekit.cdn.push._ROUNDS", 1)
+    assets = Assets(write_tree(tmp_path / "src", {"a.bin": b"large", "b.bin": b"larger", "c": b"largest"}))
+    monkeypatch.setattr(Upload, "read", meeting)
+    for created in (3, 0):
+        assert (await push(assets, s3.url())).created == created
+    assert met == []
 
 
 async def test_an_unchanged_tree_where_tags_say_nothing(s3: AssetsS3, tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ Rules:
 import asyncio
 import hashlib
 from collections.abc import Callable, Iterable
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -122,7 +123,7 @@ class _Push:
     ) -> None:
         self._bucket, self._groups, self._manifest = bucket, groups, manifest
         self._tally, self._concurrency = tally, concurrency
-        self._large = asyncio.Lock()  # a body is in memory until it is sent
+        self._large = asyncio.Lock()
 
     async def run(self, *, check_headers: bool, dry_run: bool) -> PushReport:
         found, now = await self._bucket.listing()
@@ -182,8 +183,8 @@ class _Push:
     async def _same(self, upload: Upload, there: Found, check_headers: bool) -> bool:
         if there.size != upload.size:
             return False
-        content = await asyncio.to_thread(upload.read)
-        same = there.etag == content.md5.hex()
+        md5, sha256 = await self._digests(upload)
+        same = there.etag == md5
         if same and not check_headers:
             return True
         beside = await self._bucket.look(upload.name)
@@ -192,20 +193,27 @@ class _Push:
         if check_headers and replace(beside, sha256=None) != replace(upload.headers, sha256=None):
             return False
         # Encrypted by a key of the customer's, an object has a tag that is no MD5.
-        return same or beside.sha256 == content.sha256
+        return same or beside.sha256 == sha256
+
+    async def _digests(self, upload: Upload) -> tuple[str, str]:
+        """MD5 and SHA-256, in hex."""
+        async with self._room_for(upload):
+            content = await asyncio.to_thread(upload.read)
+            return content.md5.hex(), content.sha256
 
     async def _send(self, upload: Upload, action: Action) -> None:
-        if upload.size > _LARGE:
-            async with self._large:
-                await self._send_now(upload)
-        else:
-            await self._send_now(upload)
+        await self._send_now(upload)
         self._tally.add(upload.name, upload.size, action)
 
     async def _send_now(self, upload: Upload) -> None:
-        content = await asyncio.to_thread(upload.read)
-        headers = replace(upload.headers, sha256=content.sha256)
-        await self._bucket.put(upload.name, content.body, content.md5, headers)
+        async with self._room_for(upload):
+            content = await asyncio.to_thread(upload.read)
+            headers = replace(upload.headers, sha256=content.sha256)
+            await self._bucket.put(upload.name, content.body, content.md5, headers)
+
+    def _room_for(self, upload: Upload) -> AbstractAsyncContextManager[Any]:
+        """To hold while its bytes are in memory."""
+        return self._large if upload.size > _LARGE else nullcontext()
 
     async def _verify(self) -> None:
         for _ in range(_ROUNDS):
