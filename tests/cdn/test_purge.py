@@ -3,6 +3,7 @@
 import asyncio
 import inspect
 import logging
+import os
 from collections.abc import Iterator
 from typing import Any
 
@@ -91,6 +92,22 @@ async def test_fastly_by_tag(both: Both, fastly_api: purge_apis.Fastly) -> None:
     long = [str(number) + "x" * 1000 for number in range(9)]
     assert (await both(both.fastly(fastly_api), "tags", long)).requests == 2
     assert all(len(headers["surrogate-key"]) <= 8000 for _, _, headers in fastly_api.requests)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+def test_fastly_in_a_child(fastly_api: purge_apis.Fastly) -> None:
+    """A server that is forked after a purge has threads of its own for the next one."""
+    purger = AsyncFastly(SERVICE, token=TOKEN, api=fastly_api.url)
+    asyncio.run(purger.tags(["parent"]))
+    child = os.fork()
+    if child == 0:
+        try:
+            done = asyncio.run(asyncio.wait_for(purger.tags(["child"]), 30))
+        finally:
+            os._exit(0 if "done" in locals() and done.requests == 1 else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert fastly_api.purged == [("key", "parent"), ("key", "child")]
 
 
 async def test_fastly_soft_and_everything(both: Both, fastly_api: purge_apis.Fastly) -> None:
@@ -291,12 +308,15 @@ async def test_a_cdn_that_is_not_there(both: Both, fastly_api: purge_apis.Fastly
         (lambda: Fastly(SERVICE, token=TOKEN, api="https://u:pw@x"), "user name or password"),
         (lambda: Fastly(SERVICE, token=TOKEN).urls("https://a/b"), "urls must be a list"),
         (lambda: Fastly(SERVICE, token=TOKEN).urls(["/news"]), "is no URL of a CDN"),
+        (lambda: Fastly(SERVICE, token=TOKEN).urls(["https://[x/a"]), "is no URL"),
+        (lambda: Fastly(SERVICE, token=TOKEN).urls(["https://bücher.example/a"]), "is no URL of a CDN"),
         (lambda: Fastly(SERVICE, token=TOKEN).tags(["two words"]), "which has spaces"),
         (lambda: Fastly(SERVICE, token=TOKEN).tags(["a\r\nFastly-Key: x"]), "control characters"),
         (lambda: Fastly(SERVICE, token=TOKEN).tags(["x" * 1025]), "1024 bytes"),
         (lambda: CloudFront(""), "the ID of one"),
         (lambda: CloudFront(DISTRIBUTION, endpoint_url="x"), "begins with http"),
         (lambda: CloudFront(DISTRIBUTION).urls(["news"]), "write it as '/news'"),
+        (lambda: CloudFront(DISTRIBUTION).urls(["https://[x/a"]), "is no URL"),
         (lambda: CloudFront(DISTRIBUTION).urls(["/a*b"]), "wildcard before its end"),
         (lambda: CloudFront(DISTRIBUTION).urls(["/" + "x" * 4000]), "longer than 4000"),
         (lambda: CloudFront(DISTRIBUTION).tags(["a,b"]), "no comma"),

@@ -1,9 +1,9 @@
 """The items of an invalidation as CloudFront wants them: a path begins with ``/``, a tag with ``#``."""
 
 from collections.abc import Iterable
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
-from scalekit.cdn.purge import texts
+from scalekit.cdn.purge import split, texts
 from scalekit.errors import ConfigurationError
 
 _PATH_LENGTH = 4000
@@ -18,7 +18,7 @@ def paths(urls: Iterable[str]) -> list[str]:
     """
     found = []
     for url in texts(urls, option="urls"):
-        parts = urlsplit(url)
+        parts = split(url)
         if "//" in url and parts.scheme not in ("http", "https"):
             raise ConfigurationError(
                 f"{url!r:.100} is no URL of a CDN, such as 'https://cdn.example.com/news'"

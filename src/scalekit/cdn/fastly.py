@@ -21,13 +21,14 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 from scalekit._durations import Duration, seconds
+from scalekit._forks import renew_in_children
 from scalekit._options import check_text
 from scalekit._steps import Steps, run, run_async
 from scalekit.cdn._https import Api, Response
-from scalekit.cdn.purge import Patience, Purged, TryAgain, batches, texts
+from scalekit.cdn.purge import Patience, Purged, TryAgain, batches, split, texts
 from scalekit.errors import BackendTimeout, BackendUnavailable, ConfigurationError, PurgeRefused
 
 API = "https://api.fastly.com"
@@ -177,6 +178,11 @@ class AsyncFastly(_Fastly):
 
     def __init__(self, service: str, *, token: str, **options: Any) -> None:
         super().__init__(service, token=token, **options)
+        self.forked()
+        renew_in_children(self)
+
+    def forked(self) -> None:
+        """Threads do not come along."""
         self._threads = ThreadPoolExecutor(4, thread_name_prefix="scalekit-fastly")
 
     async def urls(self, urls: Iterable[str]) -> Purged:
@@ -200,8 +206,9 @@ class AsyncFastly(_Fastly):
 
 def _place(url: str) -> str:
     """Host, path and query, as they go into the path of the request."""
-    parts = urlsplit(url if "//" in url else f"//{url}")
-    if not parts.hostname or "@" in parts.netloc or parts.scheme not in ("", "http", "https"):
+    parts = split(url if "//" in url else f"//{url}")
+    host = parts.hostname
+    if not host or "@" in parts.netloc or not host.isascii() or parts.scheme not in ("", "http", "https"):
         raise ConfigurationError(
             f"{url!r:.100} is no URL of a CDN, such as 'https://www.example.com/news'; Fastly knows no "
             "wildcards, tags are for groups of pages"

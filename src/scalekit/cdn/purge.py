@@ -19,6 +19,7 @@ import random
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar, runtime_checkable
+from urllib.parse import SplitResult, urlsplit
 
 from scalekit._options import check_items
 from scalekit._steps import Steps
@@ -137,6 +138,18 @@ def texts(values: Iterable[str], *, option: str) -> list[str]:
                 f"{option} has {value!r:.60}, which has spaces or control characters, or is no text or empty"
             )
     return found
+
+
+def split(url: str) -> SplitResult:
+    """The parts of a URL.
+
+    Raises:
+        ConfigurationError: it has none.
+    """
+    try:
+        return urlsplit(url)
+    except ValueError as error:
+        raise ConfigurationError(f"{url!r:.100} is no URL: {error}") from error
 
 
 def batches(
