@@ -215,6 +215,12 @@ def make_private(headers: Headers) -> None:
         replace(headers, b"cache-control", b", ".join(kept))
 
 
+def forbid_storing(headers: Headers) -> None:
+    """Keep all caches from storing the response: ``no-store``, and no header that overrides it for some."""
+    headers[:] = [pair for pair in headers if not _TARGETED.fullmatch(pair[0])]
+    replace(headers, b"cache-control", b"no-store")
+
+
 def from_wsgi(headers: Iterable[tuple[str, str]]) -> Headers:
     """A WSGI header list in the ASGI shape."""
     return [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers]

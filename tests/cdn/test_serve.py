@@ -112,6 +112,15 @@ def test_that_the_application_has_no_such_name_is_kept_by_nobody(
         assert (reply.status, reply.body, reply.headers["cache-control"]) == (404, b"nothing here", control)
 
 
+def test_no_cdn_is_told_otherwise(assets: Assets, shell: Shell) -> None:
+    """What speaks to a CDN alone overrides ``no-store`` for it, so it goes."""
+    loud = {"CDN-Cache-Control": "max-age=60", "Surrogate-Control": "max-age=60", "X-Accel-Expires": "60"}
+    response = Response([b"none"], {"Content-Type": "text/plain", **loud}, status=404)
+    response.headers = {name.lower(): value for name, value in response.headers.items()}
+    headers = shell.page(assets, response, "/static/new.202601011200.jpg").headers
+    assert headers == {"content-type": "text/plain", "cache-control": "no-store"}
+
+
 def test_other_paths_are_the_applications(assets: Assets, shell: Shell) -> None:
     """What is no asset goes to the application; alone, the files answer 404 that nobody keeps."""
     for path in ("/", "/static", "/static/", "/static/nope.png", "/static/../secret", "/staticlogo.png"):

@@ -112,6 +112,20 @@ def test_a_second_start_replaces_the_first(assets: Assets) -> None:
     assert (reply.status, reply.body) == (500, b"sorry")
 
 
+def test_a_second_start_is_judged_by_itself(assets: Assets) -> None:
+    """An error page that is not compressed, as the page was that it replaces, is rewritten."""
+
+    def app(environ: Any, start_response: Any) -> Any:
+        start_response("200 OK", [*HTML, ("Content-Encoding", "gzip")])
+        try:
+            raise ZeroDivisionError
+        except ZeroDivisionError:
+            start_response("500 Sorry", HTML, sys.exc_info())
+        return [PAGE]
+
+    assert call_wsgi(AssetMiddleware(app, assets=assets), "/").body == rewritten(assets)
+
+
 def test_no_body_at_all(assets: Assets) -> None:
     """A page without a single chunk is still started."""
 

@@ -26,7 +26,7 @@ from collections.abc import Callable, Iterable
 from functools import lru_cache
 from typing import Any
 
-from scalekit._http import get, replace, vary_on
+from scalekit._http import forbid_storing, get, vary_on
 from scalekit.cdn import _codings, _links
 from scalekit.cdn._body import Body, CodedBody, PlainBody
 from scalekit.cdn._coding import Coding
@@ -150,7 +150,7 @@ class Page:
             and self.path.startswith(self._pages.assets.prefix)
             and plain_name(self.path) is not None
         ):
-            replace(headers, b"cache-control", b"no-store")
+            forbid_storing(headers)
         if status == 304:
             if self._own and self._mark(headers, only_own=True):
                 self._edit(headers)
@@ -176,6 +176,8 @@ class Page:
             vary_on(headers, name)
 
     def _why_not(self, kind: bytes, headers: Headers) -> str | None:
+        # Anew: under WSGI an error page may take the place of one that was about to be sent.
+        self._coding, self.charset = None, "utf-8"
         codings = _codings.names(get(headers, b"content-encoding"))
         if codings:
             self._coding = _codings.find(codings[0]) if len(codings) == 1 else None
