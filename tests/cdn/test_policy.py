@@ -1,5 +1,6 @@
 """Cache policies: what a CDN is told of a response, and what never leaves for one."""
 
+import asyncio
 import logging
 from datetime import timedelta
 from types import SimpleNamespace
@@ -8,8 +9,9 @@ from typing import Any
 import httpx
 import pytest
 
-from scalekit.cdn import CachePolicy, add_tags, asgi, wsgi
+from scalekit.cdn import Assets, CachePolicy, Manifest, Shield, add_tags, asgi, wsgi
 from scalekit.cdn._query import location
+from scalekit.cdn.asgi import AssetMiddleware
 from scalekit.errors import ConfigurationError
 from tests.cdn.sites import Answer, Site, _asgi, _wsgi
 
@@ -104,6 +106,27 @@ def test_what_is_one_visitors_is_private(
         assert not any(name in reply.headers for name in shared)
 
 
+def test_a_session_below_a_scope_that_was_copied() -> None:
+    """Where headers of the request are changed on the way in, the answer is one visitor's all the same."""
+    endpoint = _asgi(Answer([("Content-Type", "text/html")], session={"user": 1}))
+    conditional = AssetMiddleware(endpoint, assets=Assets.from_manifest(Manifest([])))
+    shielded = asgi.ShieldMiddleware(endpoint, shield=Shield(secret="the-secret-of-this-year", exempt=["/"]))
+    for app in (conditional, shielded):
+        policy = CachePolicy(max_age=60, ignore_cookies=["session"])
+        around = asgi.PolicyMiddleware(app, policies={"/": policy})
+        scope = {
+            "type": "http", "method": "GET", "path": "/", "query_string": b"",
+            "headers": [(b"cookie", b"session=1"), (b"if-none-match", b'"a"')],
+        }  # fmt: skip
+        messages: list[Any] = []
+
+        async def send(message: Any, messages: list[Any] = messages) -> None:
+            messages.append(message)
+
+        asyncio.run(around(scope, send, send))
+        assert dict(messages[0]["headers"])[b"cache-control"] == b"private"
+
+
 def test_a_session_that_nobody_looked_at(site: Site) -> None:
     """It may be there: in Starlette it always is."""
     for session in (SimpleNamespace(accessed=False), {}):
@@ -189,6 +212,16 @@ def test_the_cdns_header_is_never_weaker(site: Site, own: list[tuple[str, str]],
     if cdn is None:
         assert {name.lower(): value for name, value in own}.items() <= dict(reply.headers).items()
         assert reply.headers.get("cache-control") == dict(own).get("Cache-Control")
+
+
+def test_the_shorter_lifetime_holds_for_the_cdn(site: Site) -> None:
+    """Whoever has given the CDN a header: a decorator without a lifetime for it speaks of shared caches."""
+    long = CachePolicy(max_age=10, cdn_max_age=3600)
+    for short in (CachePolicy(max_age=60), CachePolicy(max_age=600, shared_max_age=60)):
+        answer = Answer(run=short(lambda: None))
+        assert site.ask("/", answer, policies={"/": long}).headers["cdn-cache-control"] == "max-age=60"
+        answer.headers.append(("CDN-Cache-Control", "max-age=600"))
+        assert site.ask("/", answer).headers["cdn-cache-control"] == "max-age=60"
 
 
 @pytest.mark.parametrize("status", [200, 206, 301, 304, 308, 404, 410])
@@ -278,6 +311,15 @@ def test_paths_of_the_table(site: Site) -> None:
     for path, seconds in asked.items():
         found = site.ask(f"http://shop{path}", policies=policies).headers.get("cache-control")
         assert found == (None if seconds is None else f"public, max-age={seconds}"), path
+
+
+def test_a_path_that_ends_in_a_slash_alone(site: Site) -> None:
+    """``{$}`` is the end: a home page, or one page of a framework whose paths all end in a slash."""
+    policies = {"/{$}": NEWS, "/products/{sku}/{$}": CachePolicy(max_age=1, tags=["product:{sku}"])}
+    for path, kept in {"/": True, "/about": False, "/products/7/": True, "/products/7/edit/": False}.items():
+        headers = site.ask(path, policies=policies).headers
+        assert ("cache-control" in headers) is kept, path
+    assert site.ask("/products/7/", policies=policies).headers["cache-tag"] == "product:7"
 
 
 QUERY = CachePolicy(max_age=60, query=["page", "sort"])

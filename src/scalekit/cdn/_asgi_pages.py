@@ -66,6 +66,9 @@ class Exchange:
         if self._passing:
             await self._send(message)
         elif message["type"] == "http.response.start":
+            if self.scope is not self._scope and "session" in self.scope:
+                # Who is around this has another scope, and asks it whether the session was looked at.
+                self._scope["session"] = self.scope["session"]
             if self._rules is None and is_other(message["status"], message.get("headers") or ()):
                 self._passing = True
                 await self._send(message)

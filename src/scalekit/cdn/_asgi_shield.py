@@ -2,7 +2,7 @@
 
 from scalekit._options import check_application, check_kind
 from scalekit.cdn.shield import Shield, refusal
-from scalekit.types import ASGIApp, Receive, Scope, Send
+from scalekit.types import ASGIApp, Message, Receive, Scope, Send
 
 _DENIAL = "websocket.http.response"
 _POLICY_VIOLATION = 1008  # RFC 6455, 7.4.1; before the handshake servers make a 403 of it
@@ -46,7 +46,13 @@ class ShieldMiddleware:
             if visitor.host is not None:
                 others = [pair for pair in inner["headers"] if pair[0] != b"host"]
                 inner["headers"] = [(b"host", visitor.host), *others]
-        return await self.app(inner, receive, send)
+
+        async def respond(message: Message) -> None:
+            if "session" in inner:  # for who is around this, and asks whether the session was looked at
+                scope["session"] = inner["session"]
+            await send(message)
+
+        return await self.app(inner, receive, respond)
 
 
 async def _refuse(scope: Scope, send: Send) -> None:

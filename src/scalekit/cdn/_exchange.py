@@ -100,8 +100,13 @@ class Exchange:
     def _apply(self, policy: "CachePolicy", headers: Headers) -> None:
         said = get(headers, b"cache-control")
         browser, shared, cdn, stale = policy.lifetimes
-        if cdn is not None and self.wire.cdn_headers:
-            for name in self.wire.cdn_headers:
+        names = self.wire.cdn_headers
+        if cdn is None:
+            # Where the CDN has a header of its own that is what it reads, whoever gave it that.
+            names = tuple(name for name in names if get(headers, name) is not None)
+            cdn = browser if shared is None else shared
+        if names:
+            for name in names:
                 made = targeted(get(headers, name), general=said, cdn=cdn, stale=stale)
                 if made is not None:
                     replace(headers, name, made)

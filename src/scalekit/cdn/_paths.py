@@ -2,6 +2,7 @@
 
 Rules:
 
+* ``{$}`` at the end stands for the end: ``"/{$}"`` is the home page alone, ``"/news/{$}"`` that page alone.
 * What is in braces stands for one segment: ``"/products/{sku}"``. It is never empty, and has no slash in it.
 * A path with ``.``, ``..`` or an empty segment in its middle is below nothing: what it means is for others to
   say, and they may say that it is elsewhere.
@@ -17,6 +18,7 @@ from scalekit.errors import ConfigurationError
 Path: TypeAlias = re.Pattern[str]
 
 _PLACE = re.compile(r"\{([A-Za-z_]\w*)\}")
+_END = "{$}"
 _DOTS = re.compile(r"/\.{0,2}/|/\.{1,2}$")
 
 
@@ -28,7 +30,7 @@ def path_pattern(path: str, *, option: str) -> Path:
     """
     if not isinstance(path, str) or not path.startswith("/") or "?" in path:
         raise ConfigurationError(f"{option}: {path!r:.100} is no path; it begins with '/' and has no query")
-    parts = _PLACE.split(path)  # what stands as it is, and in turn a name
+    parts = _PLACE.split(path.removesuffix(_END))  # what stands as it is, and in turn a name
     texts, names = parts[::2], parts[1::2]
     if set("{}") & set("".join(texts)) or len(set(names)) < len(names):
         raise ConfigurationError(

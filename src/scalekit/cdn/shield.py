@@ -54,7 +54,7 @@ class Shield:
         secret: one secret or several, of which each is valid; at least 16 visible ASCII characters.
         header: the header that the CDN says it in.
         exempt: paths that need none, without what the application is mounted at: ``"/health/ready"`` is
-            one, ``"/health/"`` (default) all below it.
+            one, ``"/health/"`` (default) all below it, ``"/{$}"`` the home page alone.
         client: the header with the visitor's address, such as ``"X-Forwarded-For"``,
             ``"CloudFront-Viewer-Address"``, ``"Fastly-Client-IP"``, ``"True-Client-IP"`` or
             ``"CF-Connecting-IP"``. ``None`` (default): the address stays the one of the connection.
