@@ -150,10 +150,14 @@ def test_manifests_are_read_once(
     read: list[Any] = []
     load = "scalekit.cdn._other_releases.Manifest.load"
     original = Assets.from_manifest.__globals__["Manifest"].load
-    monkeypatch.setattr(load, lambda path: (read.append(path.name), original(path))[1])
+    monkeypatch.setattr(load, lambda path, **how: (read.append(Path(path).name), original(path, **how))[1])
     for number in range(5):
         assert get(f"/static/app.{number:012x}.js").status == 404
     assert len(read) == len(set(read)) == 2
+    new = dist.build(NEWEST)
+    read.clear()
+    assert get(new.url("app.js")).status == 200
+    assert len(read) == 1
 
 
 def test_hidden_files_are_not_served(dist: Dist, serve: Callable[[Assets], Fetch]) -> None:

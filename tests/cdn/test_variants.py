@@ -12,6 +12,7 @@ from scalekit.cdn import Assets, Entry, Manifest
 from scalekit.cdn import asgi as asgi_shell
 from scalekit.cdn import wsgi as wsgi_shell
 from scalekit.cdn._accept import acceptable
+from scalekit.cdn._files import Files
 from scalekit.cdn._representation import Representation, Room
 from scalekit.errors import ConfigurationError
 from tests.cdn.conftest import write_tree
@@ -284,3 +285,36 @@ async def test_pathsend_of_a_variant(built: Path) -> None:
     )
     assert reply.messages[1] == {"type": "http.response.pathsend", "path": str(built / f"{NAME}.br")}
     assert (coding_of(reply), reply.headers["content-length"]) == ("br", "30")
+
+
+async def test_what_is_around_may_add_headers(built: Path) -> None:
+    """A middleware that adds to the headers of one answer adds to no other."""
+    app = asgi_shell.AssetFiles(read(built))
+    seen: list[int] = []
+
+    async def around(scope: Any, receive: Any, send: Any) -> None:
+        async def adding(message: Any) -> None:
+            if message["type"] == "http.response.start":
+                seen.append(len(message["headers"]))
+                message["headers"].append((b"x-frame-options", b"deny"))
+            await send(message)
+
+        await app(scope, receive, adding)
+
+    etag = (await call_asgi(app, f"/static/{NAME}")).headers["etag"]
+    for headers in ({}, {"if-none-match": etag}):
+        seen.clear()
+        for _ in range(2):
+            await call_asgi(around, f"/static/{NAME}", headers=headers)
+        assert seen[0] == seen[1]
+
+
+def test_a_file_that_is_cut_short_while_it_is_read(built: Path) -> None:
+    """What was read of it is not kept as the whole."""
+    files = Files(read(built))
+    served = files.find(f"/static/{NAME}")
+    assert served is not None
+    files.room.keep(served.plain, SCRIPT[:-1])
+    assert served.plain.body is None
+    files.room.keep(served.plain, SCRIPT)
+    assert served.plain.body == SCRIPT
