@@ -163,6 +163,7 @@ async def test_what_a_killed_push_left(s3: AssetsS3, release: Callable[[str], As
     assert files(s3) == of(release("a"))
 
 
+@pytest.mark.slow
 async def test_a_push_that_counts_on_what_goes(s3: AssetsS3, release: Callable[[str], Assets]) -> None:
     """A release comes back while its old files are pruned: at every order of their requests it is whole."""
     old, between = release("a"), release("b")

@@ -188,7 +188,7 @@ async def test_no_file_before_those_that_it_names(s3: AssetsS3, tmp_path: Path) 
         ("page.js", "later.js"), ("lib/x.mjs", "lib/y.mjs"), ("lib/y.mjs", "lib/z.mjs"),
         ("one.mjs", "lib/z.mjs"),
     }  # fmt: skip
-    assert report.created > 2 * len(assets), "and the variants"
+    assert report.created > len(assets), "and the variants; which there are depends on extras"
 
 
 async def test_headers_are_looked_at_on_request(s3: AssetsS3, tmp_path: Path) -> None:
