@@ -8,7 +8,6 @@ Rules:
 * Outside of the references no byte changes.
 """
 
-import posixpath
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -81,13 +80,22 @@ def rewrite(source: bytes, references: Iterable[Reference], *, name: str, rename
     """
     pieces: list[bytes] = []
     done = 0
-    folder = posixpath.dirname(name) or "."
+    folder = name.split("/")[:-1]
     for reference in references:
         renamed = rename(reference.target)
         if renamed is not None:
-            relative = quote(posixpath.relpath(renamed, folder))
+            relative = quote(_relative(renamed, folder))
             if reference.kind in ("import", "dynamic") and not relative.startswith("../"):
                 relative = "./" + relative  # without it, it would be a bare specifier
             pieces += source[done : reference.start], (relative + reference.suffix).encode()
             done = reference.stop
     return b"".join(pieces) + source[done:]
+
+
+def _relative(name: str, folder: list[str]) -> str:
+    """The way from a folder to an asset, both below one root; relpath would ask the system first."""
+    parts = name.split("/")
+    shared = 0
+    while shared < min(len(folder), len(parts) - 1) and folder[shared] == parts[shared]:
+        shared += 1
+    return "/".join([".."] * (len(folder) - shared) + parts[shared:])
