@@ -102,7 +102,7 @@ def url(
     asset = assets.get(unquote(parts.path)[len(assets.prefix) :])
     if asset is None or (verbatim and not asset.verbatim):
         return value
-    if module and asset.name not in assets.modules:
+    if module:  # unless that was asked for
         return value
     svg = asset.name.endswith(".svg")
     if (embeds and (svg or not asset.name.endswith(("png", "webp", "jpg", "gif", "mp4")))) or (

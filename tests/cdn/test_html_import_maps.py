@@ -20,7 +20,7 @@ def targets(tmp_path: Path) -> Targets:
     files = {name: b"x" for name in SCRIPTS}
     files["pages/old.js"] = b"import(name)"
     assets = Assets(write_tree(tmp_path, {**files, "data.json": b"{}"}), cdn=CDN)
-    targets = Targets(assets, Base("/shop/", "shop.example"))
+    targets = Targets(assets, Base("/shop/", "shop.example"), assets.modules)
     assert targets.modules == {name for name in SCRIPTS if name != "pages/old.js"}
     return targets
 
@@ -56,7 +56,7 @@ def test_scopes_follow_their_scripts(targets: Targets) -> None:
     expected = expected.replace('"/static/app.js": {"x', f'"{url("app.js")}": {{"x')
     expected = expected.replace('"/static/lib/cart.js"', f'"{url("lib/cart.js")}"')
     assert rewritten(text, targets) == expected.replace('"/static/lib/":', f'"{CDN}/static/lib/":')
-    own = Targets(targets.assets.at(None), targets.base)
+    own = Targets(targets.assets.at(None), targets.base, targets.modules)
     assert rewritten(text, own) == expected.replace(CDN, "")
 
 

@@ -38,7 +38,6 @@ CASES = [
         f'<{CSS}>; rel="alternate preload"; title="a, <b>; \\"c"',
         '<@css/base.css@>; rel="alternate preload"; title="a, <b>; \\"c"',
     ),
-    ("</static/app.js>; rel=modulepreload", "<@app.js@>; rel=modulepreload"),
     # Several in one header, and empty elements of the list.
     (
         f", <{CSS}>; rel=preload; as=style,, <https://fonts.example>; rel=preconnect, "
@@ -65,6 +64,7 @@ CASES = [
             f"<{CSS}>; rel=canonical",
             f"<{CSS}>; rel=next; rel=preload",
             "</static/app.js>; rel=preload; as=fetch",
+            "</static/app.js>; rel=modulepreload",
             f"<{CSS}>; rel=preload; crossorigin=use-credentials",
             f'<{CSS}>; rel=preload; anchor="/other"',
             f"<{CSS}>; rel=preload; integrity=sha256-x",

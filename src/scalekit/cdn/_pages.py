@@ -39,14 +39,16 @@ class Pages:
         extend_csp: bool = False,
         integrity: bool = False,
         crossorigin: bool = False,
+        modules: bool = False,
     ) -> None:
         self.assets = check_assets(assets)
         self._cdn = _check_choice(cdn)
         self.vary = [name.lower().encode("latin-1") for name in check_items(vary, option="vary=")]
         self._probes = _check_probes(probe)
         self._extend_csp, self._integrity, self._crossorigin = extend_csp, integrity, crossorigin
+        self._modules = modules
         #: Part of a page's entity tag: what else its bytes and headers depend on.
-        self.mark = b"c" * crossorigin + b"i" * integrity + b"p" * extend_csp
+        self.mark = b"c" * crossorigin + b"i" * integrity + b"m" * modules + b"p" * extend_csp
         here = all(isinstance(asset, AssetFile) for asset in assets)
         self._origin = assets.at(None) if here and (cdn is not None or self._probes) else assets
         self._logged = False
@@ -80,6 +82,7 @@ class Pages:
             charset=charset,
             integrity=self._integrity,
             crossorigin=self._crossorigin,
+            modules=self._modules,
         )
 
     def extend_policies(self, assets: Assets, host: str | None, headers: Headers) -> None:

@@ -12,9 +12,10 @@ Rules:
 * ``<use>`` and ``<track>`` change without a CDN only: browsers refuse them across origins, the latter unless
   the element around it asks for CORS. So does a style's ``url()`` of an SVG with a fragment, which may be a
   filter or a mask.
-* Modules, in ``<script type=module>`` and ``<link rel=modulepreload>``, change if all that they import is
-  renamed with them, see :mod:`scalekit.cdn.scripts`: under a second URL a module runs a second time. They ask
-  for CORS by themselves.
+* Modules, in ``<script type=module>`` and ``<link rel=modulepreload>``, change if that was asked for and all
+  that they import is renamed with them, see :mod:`scalekit.cdn.scripts`: under a second URL a module runs a
+  second time, and a page's own scripts, whose text is nobody's to change, may name the first. They ask for
+  CORS by themselves.
 * ``<meta>`` changes for a preview's image, which has to have an absolute URL: with a CDN whose address has
   its scheme, that is.
 * With ``integrity`` a file stays where it is, unless it has the very same bytes under its hashed name and the

@@ -25,12 +25,12 @@ class Targets:
     Args:
         assets: what counts as an asset, and its URL.
         base: what relative URLs resolve against; may move while the page streams by.
+        modules: the names of the scripts that may run as modules under their new URLs.
     """
 
-    def __init__(self, assets: Assets, base: Base) -> None:
+    def __init__(self, assets: Assets, base: Base, modules: Container[str] = frozenset()) -> None:
         self.assets, self.base = assets, base
-        #: The names of the scripts that may run as modules under their new URLs.
-        self.modules: Container[str] = assets.modules
+        self.modules = modules
         self._segment = assets.prefix.rstrip("/").rpartition("/")[2].encode()
 
     @property

@@ -43,6 +43,7 @@ class AssetMiddleware:
             application's own files; default ``False``.
         integrity: add ``integrity`` to scripts and style sheets, see :class:`~scalekit.cdn.HtmlRewriter`.
         crossorigin: add ``crossorigin`` to them, see there.
+        modules: point modules at the CDN, too, see there for when that is right.
 
     Raises:
         ConfigurationError: an option is not usable; the message says which and why.
@@ -59,6 +60,7 @@ class AssetMiddleware:
         extend_csp: bool = False,
         integrity: bool = False,
         crossorigin: bool = False,
+        modules: bool = False,
     ) -> None:
         self.app = app
         self.assets = assets
@@ -70,6 +72,7 @@ class AssetMiddleware:
             extend_csp=extend_csp,
             integrity=integrity,
             crossorigin=crossorigin,
+            modules=modules,
         )
         self._files = Files(assets)
 

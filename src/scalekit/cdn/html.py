@@ -40,6 +40,8 @@ class HtmlRewriter(Skimmer):
             ``crossorigin="anonymous"``, without which a browser would not check; default ``False``.
         crossorigin: add that to them in any case, so that a script's errors say what they are and a page may
             read its style sheets; only with a CDN. Default ``False``.
+        modules: point modules at their hashed files, too, where all that they import is renamed. Only for
+            pages whose own scripts import nothing by its path, which would run once more; default ``False``.
 
     ``count`` is the number of URLs rewritten; ``failed`` is true after a fault of the rewriter, from when
     on the page passes as it is.
@@ -54,9 +56,10 @@ class HtmlRewriter(Skimmer):
         charset: str = "utf-8",
         integrity: bool = False,
         crossorigin: bool = False,
+        modules: bool = False,
     ) -> None:
         self._base = Base(path, host)
-        super().__init__(Targets(assets, self._base))
+        super().__init__(Targets(assets, self._base, assets.modules if modules else frozenset()))
         self._charset = charset
         additions = Additions(integrity, crossorigin) if integrity or crossorigin else None
         self._attributes = AttributeRewriter(self._targets, charset, additions)
