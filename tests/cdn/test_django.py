@@ -169,7 +169,7 @@ def test_a_rehearsal_builds_nothing(shop: Shop) -> None:
         (
             {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"},
             None,
-            ["check"],
+            ["serve", "/"],
             "AssetStorage",
         ),
     ],
@@ -182,3 +182,13 @@ def test_mistakes(
     shop.options = {} if options is None else shop.options | options
     done = shop.run(*command, fails=True)
     assert message in done.stderr
+
+
+def test_under_a_storage_of_djangos_own(shop: Shop) -> None:
+    """As a project's tests have it: the tag has plain URLs, and a check reminds of it without failing."""
+    shop.environ["BACKEND"] = "django.contrib.staticfiles.storage.StaticFilesStorage"
+    shop.options = {}
+    assert "scalekit.W011" in shop.run("check").stderr
+    code = "from django.template import engines as e; "
+    code += "print(e['django'].from_string('{% load scalekit %}{% asset \"logo.png\" %}').render())"
+    assert "/static/logo.png" in shop.run("shell", "-c", code).stdout

@@ -133,29 +133,19 @@ def get_assets() -> Assets:
     Raises:
         ConfigurationError: ``STORAGES["staticfiles"]`` is another storage, or nothing was collected.
     """
-    return check_storage().assets
-
-
-def asset_url(name: str) -> str:
-    """The URL of an asset, as ``{% asset %}`` writes it.
-
-    Raises:
-        AssetNotFound: there is no file of that name.
-        ConfigurationError: as for :func:`get_assets`.
-    """
-    url: str = check_storage().url(name)
-    return url
-
-
-def check_storage() -> AssetStorage:
-    """The storage of static files, if it is ours.
-
-    Raises:
-        ConfigurationError: it is another, or has options that cannot be used.
-    """
     if not isinstance(staticfiles_storage, AssetStorage):  # looks through Django's lazy object
         raise ConfigurationError(
             f"STORAGES['staticfiles'] is a {staticfiles_storage.__class__.__name__}; to have hashed URLs set "
             "its BACKEND to 'scalekit.cdn.django.AssetStorage'"
         )
-    return staticfiles_storage
+    return staticfiles_storage.assets
+
+
+def asset_url(name: str) -> str:
+    """The URL of an asset, as ``{% asset %}`` writes it: whatever the storage of static files says.
+
+    Raises:
+        AssetNotFound: there is no file of that name.
+    """
+    url: str = staticfiles_storage.url(name)  # in tests of a project it may be Django's own
+    return url
