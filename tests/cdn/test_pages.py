@@ -89,12 +89,15 @@ def test_error_pages_are_pages(assets: Assets, shell: Shell, status: int) -> Non
         {"x-none": "1", "content-type": "image/svg+xml"},
     ],
 )
-def test_what_is_no_page_passes(assets: Assets, shell: Shell, headers: dict[str, str]) -> None:
+@pytest.mark.parametrize("asked", [{}, {"if-none-match": '"y"'}], ids=["plain", "conditional"])
+def test_what_is_no_page_passes(
+    assets: Assets, shell: Shell, headers: dict[str, str], asked: dict[str, str]
+) -> None:
     """Other types pass chunk by chunk, with all their headers, and are not counted."""
     response = Response(
         pieces(PAGE, 10), {**headers, "etag": '"x"', "content-digest": "sha-256=:x:"}
     ).with_length()
-    reply = shell.page(assets, response)
+    reply = shell.page(assets, response, headers=asked)
     assert reply.chunks == response.chunks
     assert reply.headers == response.headers
     assert assets.counts.as_dict() == {}
