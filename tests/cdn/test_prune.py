@@ -14,7 +14,7 @@ from scalekit.cdn import Assets
 from scalekit.cdn._releases import Release, kept
 from scalekit.cdn.prune import prune
 from scalekit.cdn.push import push
-from scalekit.errors import ConfigurationError, PushRefused
+from scalekit.errors import BackendTimeout, ConfigurationError, PushRefused
 from tests.cdn.bucket import AssetsS3, read_stand_in
 from tests.cdn.conftest import write_tree
 
@@ -300,6 +300,23 @@ async def test_rounds(
     assert files(s3) == of(release("d"))
     said = [key for method, key in s3.log if method == "PUT" and "/pruning/" in key]
     assert len(said) == len(set(said)) > 3
+    assert not [key for key in s3.objects if "/pruning/" in key]
+
+
+async def test_a_look_that_takes_too_long(
+    s3: AssetsS3, release: Callable[[str], Assets], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is removed by it, and nobody waits for the next ones, which take as long."""
+    for name in "ab":
+        await push(release(name), s3.url())
+        s3.later(days=30)
+    moments = iter(range(0, 10**6, 61))
+    monkeypatch.setattr("scalekit.cdn.prune.monotonic", lambda: next(moments))
+    before = files(s3)
+    async with asyncio.timeout(60):
+        with pytest.raises(BackendTimeout, match="a prefix of their own"):
+            await prune(s3.url(), keep=1)
+    assert files(s3) == before
     assert not [key for key in s3.objects if "/pruning/" in key]
 
 

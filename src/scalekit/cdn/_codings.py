@@ -6,7 +6,7 @@ top of one another, which nobody sends.
 
 import re
 from collections.abc import Callable
-from functools import cache
+from functools import lru_cache
 
 from scalekit.cdn._coding import Coding
 from scalekit.cdn._gzip import Deflate, Gzip
@@ -21,7 +21,7 @@ def names(header: bytes | None) -> list[bytes]:
     return [name for name in found if name not in (b"", b"identity")]
 
 
-@cache
+@lru_cache(maxsize=64)
 def find(name: bytes) -> Callable[[], Coding] | None:
     """What makes the coding of that name for a body, if it can be had here."""
     if name in (b"gzip", b"x-gzip"):

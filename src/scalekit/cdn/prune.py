@@ -39,7 +39,7 @@ from scalekit.cdn._releases import (
 from scalekit.cdn._s3 import Bucket, opened
 from scalekit.cdn._s3_url import parse
 from scalekit.cdn.manifest import Manifest
-from scalekit.errors import ConfigurationError, PushRefused, ScalekitError
+from scalekit.errors import BackendTimeout, ConfigurationError, PushRefused, ScalekitError
 
 _ROUND_SECONDS = 60.0
 _DELETE_SECONDS = 30.0  # with a round's, less than a prune is believed to be at work
@@ -102,7 +102,7 @@ async def prune(
         ConfigurationError: ``destination`` is none, or a number is out of its range.
         PushRefused: S3 will not do it, or a manifest cannot be read: nothing is removed then.
         BackendUnavailable: S3 cannot be reached. What was removed is gone; the next prune goes on.
-        BackendTimeout: S3 did not answer in time; the same.
+        BackendTimeout: S3 did not answer in time; the same. Or only to look took longer than a minute.
     """
     check_count(keep, option="keep=", least=1, cure="the current release is always kept")
     check_count(concurrency, option="concurrency=", least=1, cure="16 is a good number")
@@ -119,12 +119,18 @@ async def prune(
             plan = await _planned(bucket, keep=keep, age=limit, concurrency=concurrency)
             return PruneReport(removed=(*plan.files, *plan.records), kept=plan.kept)
         while True:
-            until = monotonic() + _ROUND_SECONDS
+            until, before = monotonic() + _ROUND_SECONDS, len(removed)
             async with _told(bucket):
                 plan = await _planned(bucket, keep=keep, age=limit, concurrency=concurrency)
                 done = await _remove(bucket, plan, until=until, concurrency=concurrency, note=note)
             if done:
                 return PruneReport(removed=tuple(removed), kept=plan.kept)
+            if len(removed) == before:  # nor will the next round come further
+                raise BackendTimeout(
+                    f"to list {bucket.place} and to read its manifests took longer than {_ROUND_SECONDS:g} "
+                    "seconds, and nothing may be removed by so old a look; give assets a prefix of their own",
+                    backend="s3",
+                )
 
 
 @asynccontextmanager
