@@ -94,6 +94,14 @@ async def test_fastly_by_tag(both: Both, fastly_api: purge_apis.Fastly) -> None:
     assert all(len(headers["surrogate-key"]) <= 8000 for _, _, headers in fastly_api.requests)
 
 
+async def test_a_profile_that_is_not_there(both: Both, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Is a mistake in the set-up, as all that keeps a client from being made."""
+    monkeypatch.setenv("AWS_PROFILE", "no-such-one")
+    kind = CloudFront if both.colour == "sync" else AsyncCloudFront
+    with pytest.raises(ConfigurationError, match=r"\(no-such-one\) could not be found; correct AWS_PROFILE"):
+        await both(kind(DISTRIBUTION), "urls", ["/news"])
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 def test_fastly_in_a_child(fastly_api: purge_apis.Fastly) -> None:

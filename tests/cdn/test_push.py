@@ -353,6 +353,8 @@ async def test_outages(s3: AssetsS3, tmp_path: Path, monkeypatch: pytest.MonkeyP
         ("s3://bucket/x?secret=hunter2", "no option secret; it takes endpoint_url, region_name"),
         ("s3://bucket/x?endpoint_url=minio", "begins with http"),
         ("s3://bucket/a/../b", "an empty part"),
+        ("s3://bucket/x?endpoint_url=https://", "endpoint_url= is no address"),
+        ("s3://bucket/x?region_name=a/b", "correct the options"),
     ],
 )
 async def test_bad_destinations(url: str, said: str, tmp_path: Path) -> None:

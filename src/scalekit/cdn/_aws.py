@@ -1,8 +1,8 @@
 """The clients of Amazon's services, and what their errors say. No other file of the piece makes a client."""
 
 import asyncio
-from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from collections.abc import AsyncGenerator, Callable, Generator
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, contextmanager
 from typing import Any
 
 try:
@@ -24,6 +24,7 @@ from botocore.exceptions import (
     HTTPClientError,
     NoCredentialsError,
     PartialCredentialsError,
+    ProfileNotFound,
     ReadTimeoutError,
 )
 from botocore.exceptions import ConnectionError as BotoConnectionError
@@ -52,8 +53,15 @@ def check_endpoint(url: str | None) -> None:
         raise ConfigurationError("endpoint_url= begins with http:// or https://")
 
 
-def client(service: str, *, s3: dict[str, Any] | None = None, tries: int = 3, **options: Any) -> Any:
-    """A context manager that yields an asynchronous client; ``options`` are those of boto3."""
+@asynccontextmanager
+async def client(
+    service: str, *, s3: dict[str, Any] | None = None, tries: int = 3, **options: Any
+) -> AsyncGenerator[Any, None]:
+    """An asynchronous client; ``options`` are those of boto3.
+
+    Raises:
+        ConfigurationError: there can be none by these options, or by what the environment says.
+    """
     config = AioConfig(
         connect_timeout=5,
         read_timeout=60,
@@ -63,18 +71,36 @@ def client(service: str, *, s3: dict[str, Any] | None = None, tries: int = 3, **
         response_checksum_validation="when_required",
         s3=s3,
     )
-    return get_session().create_client(service, config=config, **options)
+    async with AsyncExitStack() as stack:
+        with _set_up():
+            made = await stack.enter_async_context(
+                get_session().create_client(service, config=config, **options)
+            )
+        yield made
 
 
 def sync_client(service: str, *, tries: int, **options: Any) -> Any:
-    """A synchronous client, for any number of threads."""
+    """A synchronous client, for any number of threads; raises as :func:`client` does."""
     config = Config(
         connect_timeout=5,
         read_timeout=60,
         max_pool_connections=16,
         retries={"mode": "standard", "total_max_attempts": tries},
     )
-    return botocore.session.get_session().create_client(service, config=config, **options)
+    with _set_up():
+        return botocore.session.get_session().create_client(service, config=config, **options)
+
+
+@contextmanager
+def _set_up() -> Generator[None, None, None]:
+    try:
+        yield
+    except ProfileNotFound as error:
+        raise ConfigurationError(f"{error}; correct AWS_PROFILE, or add it to ~/.aws/config") from error
+    except BotoCoreError as error:
+        raise ConfigurationError(f"{error}; correct the options, AWS_REGION or ~/.aws/config") from error
+    except ValueError:  # without the endpoint that it quotes, which may hold what it must not
+        raise ConfigurationError("endpoint_url= is no address such as 'https://minio.example.com'") from None
 
 
 def code_of(error: BaseException) -> str:

@@ -49,7 +49,8 @@ _REGION = "us-east-1"  # CloudFront has one place; a region only has to be named
 _BUSY = {"TooManyInvalidationsInProgress", "Throttling", "ThrottlingException", "TooManyRequestsException"}
 _CURES = {
     "NoSuchDistribution": "is the distribution's ID right, and these credentials of its account?",
-    "AccessDenied": "these credentials need the right cloudfront:CreateInvalidation",
+    "AccessDenied": "these credentials need the right cloudfront:CreateInvalidation, and for wait= "
+    "cloudfront:GetInvalidation",
     "InvalidClientTokenId": "these credentials are not of this account",
     "SignatureDoesNotMatch": "the secret key does not belong to the access key",
 }
