@@ -48,6 +48,8 @@ POLICY = (
     "style-src-attr 'unsafe-inline'; img-src 'self' data:; media-src 'self'"
 )
 
+LINK = "</static/css/site.css>; rel=preload; as=style, </static/js/helper.js>; rel=modulepreload"
+
 
 def write(folder: Path, release: str = "one") -> Path:
     """The files of a release: every one has its name inside, but for the font."""

@@ -28,7 +28,12 @@ revalidated = 0
 async def home(request: Request) -> Response:
     """A page that browsers keep, and ask about again each time."""
     global revalidated
-    headers = {"content-security-policy": edge_files.POLICY, "etag": etag, "cache-control": "no-cache"}
+    headers = {
+        "content-security-policy": edge_files.POLICY,
+        "link": edge_files.LINK,
+        "etag": etag,
+        "cache-control": "no-cache",
+    }
     if request.headers.get("if-none-match") == etag:
         revalidated += 1
         return Response(status_code=304, headers=headers)

@@ -68,8 +68,10 @@ class Visit:
         assert self.tab.evaluate("window.violations") == []
 
     def hosts(self) -> dict[str, set[str]]:
-        """By host which files came from there, without their hashes; all of them came."""
+        """By host which files came from there, without their hashes; all of them came, and once."""
         found: dict[str, set[str]] = {}
+        urls = [url for _, url in self.answers]
+        assert sorted(set(urls)) == sorted(urls)
         for status, url in self.answers:
             if "/static/" in url:
                 assert status == 200, url
