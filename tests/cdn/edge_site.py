@@ -65,7 +65,7 @@ def pages() -> Starlette:
 folder, cdn = Path(os.environ["FOLDER"]), os.environ.get("CDN") or None
 built = folder / "manifest.json"
 files = Assets.from_manifest(built, folder=folder, cdn=cdn) if built.exists() else Assets(folder, cdn=cdn)
-options: dict[str, Any] = {"assets": files, "integrity": True, "extend_csp": True}
+options: dict[str, Any] = {"assets": files, "integrity": True, "extend_csp": True, "modules": True}
 app = AssetMiddleware(pages(), **options)
 outside = GZipMiddleware(app, minimum_size=1)
 inside = AssetMiddleware(GZipMiddleware(pages(), minimum_size=1), **options)
