@@ -5,7 +5,7 @@ import pytest
 from tests.docs.blocks import ROOT
 
 
-@pytest.mark.parametrize("piece", ["cache", "database", "storage"])
+@pytest.mark.parametrize("piece", ["cache", "cdn", "database", "storage"])
 def test_the_map_of_a_piece_names_every_file(piece: str) -> None:
     """And none that is not there: a file that is added, renamed or split is added, renamed or split there."""
     folder = ROOT / "src/scalekit" / piece

@@ -19,21 +19,21 @@ from typing import Literal
 
 Kind = Literal["import", "dynamic", "url"]
 
-_STRING = rb"""(?:"(?:[^"\\\n\r]|\\(?:\r\n|.))*+"|'(?:[^'\\\n\r]|\\(?:\r\n|.))*+')"""
-_COMMENT = rb"(?://[^\n\r]*+|/\*(?:[^*]|\*(?!/))*+\*/)"
-_GAP = rb"(?:[ \t\n\r\v\f]|\xc2\xa0|\xef\xbb\xbf|" + _COMMENT + rb")*+"
+_STRING = rb"""(?:"(?>(?:[^"\\\n\r]|\\(?:\r\n|.))*)"|'(?>(?:[^'\\\n\r]|\\(?:\r\n|.))*)')"""
+_COMMENT = rb"(?://[^\n\r]*+|/\*(?>(?:[^*]|\*(?!/))*)\*/)"
+_GAP = rb"(?>(?:[ \t\n\r\v\f]|\xc2\xa0|\xef\xbb\xbf|" + _COMMENT + rb")*)"
 _LETTER = rb"[\w$\x80-\xff]"
 _NAME = _LETTER + rb"++"
-_NAMES = rb"\{(?:[\s,]|" + _NAME + rb"|" + _COMMENT + rb"|" + _STRING + rb")*+\}"
+_NAMES = rb"\{(?>(?:[\s,]|" + _NAME + rb"|" + _COMMENT + rb"|" + _STRING + rb")*)\}"
 
 # What says nothing, and then what does.
 _NEXT = re.compile(
-    rb"(?:[^\w$\x80-\xff\"'`/(){}]++|" + _STRING + rb"|" + _COMMENT
-    + rb"|(?!(?:import|export)(?!" + _LETTER + rb"))" + _NAME + rb")*+(import|export|[\"'`/(){}]|\Z)",
+    rb"(?>(?:[^\w$\x80-\xff\"'`/(){}]++|" + _STRING + rb"|" + _COMMENT
+    + rb"|(?!(?:import|export)(?!" + _LETTER + rb"))" + _NAME + rb")*)(import|export|[\"'`/(){}]|\Z)",
     re.DOTALL,
 )  # fmt: skip
-_TEMPLATE = re.compile(rb"(?:[^`\\$]|\\.|\$(?!\{))*+(`|\$\{)", re.DOTALL)
-_REGEX = re.compile(rb"/(?:[^\\/\[\n\r]|\\[^\n\r]|\[(?:[^\]\\\n\r]|\\[^\n\r])*+\])++/\w*+")
+_TEMPLATE = re.compile(rb"(?>(?:[^`\\$]|\\.|\$(?!\{))*)(`|\$\{)", re.DOTALL)
+_REGEX = re.compile(rb"/(?>(?:[^\\/\[\n\r]|\\[^\n\r]|\[(?>(?:[^\]\\\n\r]|\\[^\n\r])*)\])+)/\w*+")
 _NO_CODE = re.compile(rb"(" + _STRING + rb")|" + _COMMENT, re.DOTALL)
 _LAST_NAME = re.compile(_LETTER + rb"+\Z")
 

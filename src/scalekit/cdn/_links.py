@@ -20,7 +20,7 @@ from scalekit.cdn._syntax import attributes_of
 _TARGET = re.compile(rb"[ \t,]*+<([^<>]*+)>")
 _TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]++"
 _PARAMETER = re.compile(
-    rb"[ \t]*+;[ \t]*+(?:(" + _TOKEN + rb')(?:[ \t]*+=[ \t]*+(?:"((?:[^"\\]|\\.)*+)"|([^\s;,"]*+)))?)?'
+    rb"[ \t]*+;[ \t]*+(?:(" + _TOKEN + rb')(?:[ \t]*+=[ \t]*+(?:"((?>(?:[^"\\]|\\.)*))"|([^\s;,"]*+)))?)?'
 )
 _END = re.compile(rb"[ \t]*+(?:,|$)")
 _ATTRIBUTE = re.compile(rb"[a-z]+")

@@ -9,9 +9,9 @@ from collections.abc import Iterator
 
 from scalekit.cdn._references import Reference, resolve, source_map
 
-_STRING = rb"""(?:"((?:[^"\\\n\r\f]|\\(?:\r\n|.))*+)"|'((?:[^'\\\n\r\f]|\\(?:\r\n|.))*+)')"""
-_BARE = rb"((?:[^\"'()\\\x00-\x20\x7f]|\\[^\n\r\f])++)"
-_GAP = rb"(?:[ \t\n\f\r]++|/\*(?:[^*]|\*(?!/))*+\*/)*+"
+_STRING = rb"""(?:"((?>(?:[^"\\\n\r\f]|\\(?:\r\n|.))*))"|'((?>(?:[^'\\\n\r\f]|\\(?:\r\n|.))*))')"""
+_BARE = rb"((?>(?:[^\"'()\\\x00-\x20\x7f]|\\[^\n\r\f])+))"
+_GAP = rb"(?>(?:[ \t\n\f\r]++|/\*(?>(?:[^*]|\*(?!/))*)\*/)*)"
 _TOKEN = re.compile(
     rb"/\*(?:.*?\*/|.*)"
     rb"|(?<![-\w\\])url\([ \t\n\f\r]*+(?:" + _STRING + rb"|" + _BARE + rb")[ \t\n\f\r]*+\)"
