@@ -145,6 +145,11 @@ def read_cookies(headers: Iterable[tuple[bytes, bytes]], name: str) -> list[str]
     return found[:8]
 
 
+def is_field_name(name: object) -> bool:
+    """Whether it is text that may be the name of a header (RFC 9110, 5.1)."""
+    return isinstance(name, str) and _TOKEN.fullmatch(name) is not None
+
+
 def get(headers: Iterable[tuple[bytes, bytes]], name: bytes) -> bytes | None:
     """All values of a list header joined by commas (RFC 9110, 5.3), or ``None``."""
     values = [value for header, value in headers if header.lower() == name]

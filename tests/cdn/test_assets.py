@@ -152,6 +152,7 @@ def test_a_name_that_is_not_text_is_refused(tmp_path: Path) -> None:
         ({"url": "/st atic/"}, "letters"),
         ({"cdn": "cdn.example.com"}, "address"),
         ({"cdn": "ftp://cdn.example.com"}, "address"),
+        ({"cdn": "https://[2001:db8::1"}, "address"),
         ({"cdn": "https://user:hunter2@cdn.example.com"}, "alone"),
         ({"cdn": "https://cdn.example.com/?v=1"}, "query"),
         ({"cdn": "https://cdn.example.com/#x"}, "fragment"),

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from scalekit.cdn import Assets, HtmlRewriter
-from scalekit.cdn.asgi import AssetMiddleware
+from scalekit.cdn.asgi import AssetFiles, AssetMiddleware
+from scalekit.cdn.wsgi import AssetFiles as WSGIAssetFiles
 from scalekit.cdn.wsgi import AssetMiddleware as WSGIAssetMiddleware
 from scalekit.errors import ConfigurationError
 from tests.cdn.drivers import Response, Shell
@@ -119,6 +120,7 @@ async def choose(request: Any) -> str | None:
         ({"cdn": "https://cdn.example.net"}, "cdn="),
         ({"cdn": choose}, "async"),
         ({"vary": "x-region"}, "vary="),
+        ({"vary": ["x-region\r\nset-cookie: a=b"]}, "no name of a header"),
         ({"assets": "static"}, "assets="),
     ],
 )
@@ -127,3 +129,11 @@ def test_mistakes_at_start_up(assets: Assets, options: dict[str, Any], word: str
     for middleware in (AssetMiddleware, WSGIAssetMiddleware):
         with pytest.raises(ConfigurationError, match=word):
             middleware(None, **{"assets": assets, **options})  # type: ignore[arg-type]
+
+
+def test_the_wrong_interface_is_told_at_start_up(assets: Assets) -> None:
+    """An application of the other kind, with the middleware that it needs."""
+    with pytest.raises(ConfigurationError, match=r"scalekit\.cdn\.asgi"):
+        WSGIAssetMiddleware(AssetFiles(assets), assets=assets)  # type: ignore[arg-type]
+    with pytest.raises(ConfigurationError, match=r"scalekit\.cdn\.wsgi"):
+        AssetMiddleware(WSGIAssetFiles(assets), assets=assets)  # type: ignore[arg-type]

@@ -14,6 +14,7 @@ import logging
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from scalekit._http import is_field_name
 from scalekit._options import check_function, check_items, check_kind
 from scalekit.cdn._asset import AssetFile
 from scalekit.cdn._csp import Extension
@@ -43,7 +44,7 @@ class Pages:
     ) -> None:
         self.assets = check_assets(assets)
         self._cdn = _check_choice(cdn)
-        self.vary = [name.lower().encode("latin-1") for name in check_items(vary, option="vary=")]
+        self.vary = [_header_name(name) for name in check_items(vary, option="vary=")]
         self._probes = _check_probes(probe)
         self._extend_csp, self._integrity, self._crossorigin = extend_csp, integrity, crossorigin
         self._modules = modules
@@ -102,6 +103,12 @@ def _check_choice(cdn: Callable[[Any], str | None] | None) -> Callable[[Any], st
         if inspect.iscoroutinefunction(cdn):
             raise ConfigurationError("cdn= must be a plain function, not an async one: it may not wait")
     return cdn
+
+
+def _header_name(name: str) -> bytes:
+    if not is_field_name(name):
+        raise ConfigurationError(f"vary= has {name!r:.60}, which is no name of a header")
+    return name.lower().encode("ascii")
 
 
 def _check_probes(probe: CdnProbe | Iterable[CdnProbe]) -> tuple[CdnProbe, ...]:

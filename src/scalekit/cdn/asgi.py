@@ -9,6 +9,7 @@ from typing import BinaryIO
 
 from anyio import move_on_after, to_thread
 
+from scalekit._options import check_application
 from scalekit.cdn import serve
 from scalekit.cdn._asgi_pages import PATHSEND, Exchange
 from scalekit.cdn._asgi_policy import PolicyMiddleware as PolicyMiddleware
@@ -62,6 +63,8 @@ class AssetMiddleware:
         crossorigin: bool = False,
         modules: bool = False,
     ) -> None:
+        cure = "use AssetMiddleware of scalekit.cdn.wsgi"
+        check_application(app, "ASGI", taker="the ASGI AssetMiddleware", cure=cure)
         self.app = app
         self.assets = assets
         self._pages = Pages(

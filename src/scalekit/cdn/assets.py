@@ -197,7 +197,10 @@ def check_assets(assets: Assets) -> Assets:
 
 
 def _check_cdn(cdn: str) -> str:
-    parts = urlsplit(cdn)
+    try:
+        parts = urlsplit(cdn)
+    except ValueError as error:
+        raise ConfigurationError(f"cdn={cdn!r} is not an address: {error}") from error
     if "@" in parts.netloc:
         raise ConfigurationError("cdn= has a user name or password in it; give the address alone")
     if parts.scheme not in ("http", "https", "") or not parts.netloc:

@@ -22,7 +22,6 @@ that a cache can do. Rules:
   else into ``Cache-Control``, where browsers read it too.
 """
 
-import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import wraps
@@ -30,6 +29,7 @@ from inspect import iscoroutinefunction, isroutine, signature
 from typing import Any, NamedTuple, TypeVar, cast
 
 from scalekit._durations import Duration, seconds
+from scalekit._http import is_field_name
 from scalekit._options import check_items, check_text
 from scalekit.cdn import _exchange
 from scalekit.cdn._cache_tags import check_templates, places, spelled
@@ -38,7 +38,6 @@ from scalekit.errors import ConfigurationError
 
 Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])
 
-_NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _LONGEST = 2**31  # RFC 9111, 1.2.2
 _PERSONAL = ("*", "authorization", "cookie")
 
@@ -188,7 +187,7 @@ def _texts(values: Iterable[str], *, option: str) -> tuple[str, ...]:
 def _header_names(names: Iterable[str], *, option: str) -> tuple[str, ...]:
     found = tuple(name.lower() for name in _texts(names, option=option))
     for name in found:
-        if not _NAME.fullmatch(name) or name in _PERSONAL:
+        if not is_field_name(name) or name in _PERSONAL:
             raise ConfigurationError(
                 f"{option}: {name!r} is no name of a header, or one that makes the page one visitor's"
             )

@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from hmac import compare_digest
 from typing import NamedTuple
 
+from scalekit._http import is_field_name
 from scalekit._keys import key_ring
 from scalekit._options import check_count
 from scalekit.cdn import _addresses
@@ -28,7 +29,6 @@ from scalekit.errors import ConfigurationError
 from scalekit.types import Headers, SecretKey
 
 _log = logging.getLogger("scalekit.cdn")
-_NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _SECRET = re.compile(rb"[!-~]+")  # what a header brings as it is
 _FEWEST = 6  # different characters: there are more in 16 that were drawn
 
@@ -89,7 +89,7 @@ class Shield:
         names = {"header": self.header, "client": self.client, "scheme": self.scheme, "host": self.host}
         given = {option: name for option, name in names.items() if name is not None}
         for option, name in given.items():
-            if not isinstance(name, str) or not _NAME.fullmatch(name):
+            if not is_field_name(name):
                 raise ConfigurationError(f"{option}={name!r:.60} is no name of a header")
         lower = {option: name.lower().encode() for option, name in given.items()}
         if lower["header"] in (b"authorization", b"cookie", b"host"):

@@ -5,6 +5,7 @@ from functools import lru_cache
 from http import HTTPStatus
 from typing import TYPE_CHECKING, BinaryIO
 
+from scalekit._options import check_application
 from scalekit.cdn import serve
 from scalekit.cdn._files import MISSING, Files, Served
 from scalekit.cdn._pages import Pages
@@ -63,6 +64,8 @@ class AssetMiddleware:
         crossorigin: bool = False,
         modules: bool = False,
     ) -> None:
+        cure = "use AssetMiddleware of scalekit.cdn.asgi"
+        check_application(app, "WSGI", taker="the WSGI AssetMiddleware", cure=cure)
         self.app = app
         self.assets = assets
         self._pages = Pages(
