@@ -13,7 +13,7 @@ class Recorder:
         failures: what it raises, in turn, before it works.
     """
 
-    def __init__(self, *failures: Exception) -> None:
+    def __init__(self, *failures: BaseException) -> None:
         self.failures = list(failures)
         self.purged: list[list[str]] = []
         self.tried: list[list[str]] = []
@@ -38,7 +38,7 @@ class Recorder:
 class AsyncRecorder:
     """The same, for asynchronous code."""
 
-    def __init__(self, *failures: Exception) -> None:
+    def __init__(self, *failures: BaseException) -> None:
         self._inner = Recorder(*failures)
         self.purged = self._inner.purged
 

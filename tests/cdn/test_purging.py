@@ -1,5 +1,6 @@
 """The queue in front of a CDN's API: what is purged, how often it is tried, and who never waits."""
 
+import asyncio
 import logging
 import os
 import threading
@@ -56,6 +57,15 @@ def test_what_failed_is_tried_again(kind: Any) -> None:
     assert queue.wait(PATIENCE)
     assert purger.purged == [["a"]]
     assert queue.counts.as_dict() == {"purged": 1, "retries": 3}
+
+
+def test_what_was_cancelled_is_tried_again() -> None:
+    """By something in the purger; the thread goes on."""
+    purger = AsyncRecorder(asyncio.CancelledError())
+    queue = PurgeQueue(purger, delay=0)
+    queue.add(["a"])
+    assert queue.wait(PATIENCE)
+    assert purger.purged == [["a"]]
 
 
 @pytest.mark.parametrize(

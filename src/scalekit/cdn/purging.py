@@ -25,7 +25,7 @@ from scalekit._options import check_count, check_function, check_kind
 from scalekit.cdn._cache_tags import check_tag
 from scalekit.cdn.assets import Counts
 from scalekit.cdn.purge import AsyncPurger, Purger
-from scalekit.errors import BackendError
+from scalekit.errors import BackendError, BackendUnavailable
 
 _log = logging.getLogger("scalekit.cdn")
 
@@ -149,7 +149,10 @@ class PurgeQueue:
             async def awaited() -> None:
                 await answer
 
-            runner.run(awaited())
+            try:
+                runner.run(awaited())
+            except asyncio.CancelledError as error:  # by the purger itself; it would end the thread
+                raise BackendUnavailable("the purge was cancelled", backend="cdn") from error
 
     def _give_up(self, tags: list[str], error: Exception) -> None:
         self.counts.add("given up", len(tags))
