@@ -138,7 +138,7 @@ def test_stopped(s3: AssetsS3, tmp_path: Path, number: int, status: int) -> None
     output, errors = process.communicate(timeout=60)
     s3.before = lambda method, key: None
     assert (process.returncode, output) == (status, "")
-    assert errors == "stopped; the site is what it was. Run it again to go on\n"
+    assert errors == "stopped; the site is whole, the old one or the new one. Run it again to go on\n"
     assert asyncio.run(read_stand_in(s3)) == {"logo.png": b"the old one"}
     process = start("assets", "push", "--from", str(dist), s3.url(), **KEYS)
     output, errors = process.communicate(timeout=60)

@@ -79,7 +79,8 @@ async def push(
         ConfigurationError: ``destination`` is none, a file has changed since it was hashed, or there are no
             credentials.
         PushRefused: S3 will not take it, or does not keep it; the message names the cure.
-        BackendUnavailable: S3 cannot be reached. The site is what it was, and the next push goes on.
+        BackendUnavailable: S3 cannot be reached. The site is the old one, or the new one if that was the
+            very last request; the next push goes on.
         BackendTimeout: S3 did not answer in time; the same.
     """
     check_assets(assets)

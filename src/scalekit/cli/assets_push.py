@@ -4,8 +4,8 @@ DST is s3://bucket/prefix, where the CDN finds them below the same path: s3://sh
 /static/. For a server other than Amazon's add ?endpoint_url=https://... Quote it, because of the question
 mark. Credentials come from the environment or from AWS_PROFILE.
 
-Only what is missing or changed is sent. If it is stopped, at any point, the site is what it was; run it
-again, and it goes on.
+Only what is missing or changed is sent. If it is stopped, at any point, the site is whole, the old one or
+the new one; run it again, and it goes on.
 """
 
 import argparse
@@ -61,7 +61,7 @@ def run(arguments: argparse.Namespace, terminal: "Terminal") -> int:
                 )
             )
     except Stopped:
-        terminal.problem("stopped; the site is what it was. Run it again to go on")
+        terminal.problem("stopped; the site is whole, the old one or the new one. Run it again to go on")
         raise
     _conclude(report, terminal, arguments)
     return 0
