@@ -433,6 +433,20 @@ def test_wrong_options_are_refused_at_start_up(options: dict[str, Any]) -> None:
             middleware(app, **options)  # type: ignore[operator]
 
 
+def test_generators_are_refused() -> None:
+    """What they do comes after the headers: nobody would notice that they read a session, or fail."""
+
+    def generator() -> Any:
+        yield ""
+
+    async def asynchronous() -> Any:
+        yield ""
+
+    for endpoint in (generator, asynchronous):
+        with pytest.raises(ConfigurationError, match="is a generator"):
+            NEWS(endpoint)
+
+
 def test_the_wrong_interface_is_told_at_start_up() -> None:
     """An application of the other kind."""
     with pytest.raises(ConfigurationError, match=r"scalekit\.cdn\.asgi"):

@@ -25,7 +25,7 @@ that a cache can do. Rules:
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import wraps
-from inspect import iscoroutinefunction, isroutine, signature
+from inspect import isasyncgenfunction, iscoroutinefunction, isgeneratorfunction, isroutine, signature
 from typing import Any, NamedTuple, TypeVar, cast
 
 from scalekit._durations import Duration, seconds
@@ -125,12 +125,17 @@ class CachePolicy:
         Where the endpoint, or what guards it, raises, nothing is opted in.
 
         Raises:
-            ConfigurationError: it is no function, a tag names no parameter of it, or there is ``query=``.
+            ConfigurationError: it is no function or a generator, a tag names no parameter of it, or there is ``query=``.
         """
         if not isroutine(endpoint):
             raise ConfigurationError(
                 f"a CachePolicy decorates functions, not a {type(endpoint).__name__}; put it right above the "
                 "function, or the method of a class, and the route's decorator above it"
+            )
+        if isgeneratorfunction(endpoint) or isasyncgenfunction(endpoint):
+            raise ConfigurationError(
+                f"{endpoint.__qualname__} is a generator: it runs, and may read the session or fail, after its "
+                "headers have left; give this policy to the middleware, policies={'/path': ...}, if it does not"
             )
         if self.query is not None:
             raise ConfigurationError(
