@@ -125,7 +125,8 @@ class CachePolicy:
         Where the endpoint, or what guards it, raises, nothing is opted in.
 
         Raises:
-            ConfigurationError: it is no function or a generator, a tag names no parameter of it, or there is ``query=``.
+            ConfigurationError: it is no function, or a generator, a tag names no parameter of it, or there is
+                ``query=``.
         """
         if not isroutine(endpoint):
             raise ConfigurationError(
@@ -134,8 +135,9 @@ class CachePolicy:
             )
         if isgeneratorfunction(endpoint) or isasyncgenfunction(endpoint):
             raise ConfigurationError(
-                f"{endpoint.__qualname__} is a generator: it runs, and may read the session or fail, after its "
-                "headers have left; give this policy to the middleware, policies={'/path': ...}, if it does not"
+                f"{endpoint.__qualname__} is a generator: it runs when its headers have left, and may "
+                "read the session then, or fail; if it does not, give this policy to the middleware, "
+                "policies={'/path': ...}"
             )
         if self.query is not None:
             raise ConfigurationError(
