@@ -10,15 +10,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import brotli
 import pytest
 
-from scalekit.cdn import AssetFile, Assets, Manifest
-from scalekit.cdn.build import BuildChange, BuildProgress, build, releases
-from scalekit.cdn.compress import Compression
-from scalekit.errors import ConfigurationError
-from tests.cdn.conftest import FILES, write_tree
-from tests.cdn.killed_build import state
+brotli = pytest.importorskip("brotli")
+
+from scalekit.cdn import AssetFile, Assets, Manifest  # noqa: E402
+from scalekit.cdn.build import BuildChange, BuildProgress, build, releases  # noqa: E402
+from scalekit.cdn.compress import Compression  # noqa: E402
+from scalekit.errors import ConfigurationError  # noqa: E402
+from tests.cdn.conftest import FILES, write_tree  # noqa: E402
+from tests.cdn.killed_build import state  # noqa: E402
 
 try:
     from compression import zstd  # type: ignore[import-not-found, unused-ignore]

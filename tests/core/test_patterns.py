@@ -9,7 +9,6 @@ from re import _parser as parser  # type: ignore[attr-defined]
 from typing import Any
 
 import scalekit
-from scalekit.errors import MissingExtra
 
 
 def possessive_groups(parsed: Any) -> Iterator[Any]:
@@ -39,7 +38,7 @@ def patterns() -> Iterator[tuple[str, re.Pattern[Any]]]:
             continue
         try:
             found = importlib.import_module(module.name)
-        except MissingExtra:  # another suite has it
+        except ImportError:  # of an extra that another suite has
             continue
         for name, value in vars(found).items():
             if isinstance(value, re.Pattern):
