@@ -110,6 +110,19 @@ def test_integrity(assets: Assets, shell: Shell) -> None:
     assert reply.headers["etag"] != plain.headers["etag"]
 
 
+@pytest.mark.parametrize("options", [{}, {"integrity": True}, OPTIONS], ids=["plain", "integrity", "region"])
+def test_paths_from_templates(assets: Assets, shell: Shell, options: dict[str, Any]) -> None:
+    """A hashed path that a template has written becomes what a plain one does, CDN and all."""
+    path = assets.at(None).url
+    written = f"<script src={path('app.js')}></script><img src={path('logo.png')}>".encode()
+    first, second = (
+        shell.page(assets, Response([page]), options=options, headers={"x-region": "eu"})
+        for page in (PAGE, written)
+    )
+    assert b"https://" in first.body
+    assert second.body == first.body
+
+
 async def choose(request: Any) -> str | None:
     return None
 
@@ -117,7 +130,10 @@ async def choose(request: Any) -> str | None:
 @pytest.mark.parametrize(
     ("options", "word"),
     [
-        ({"cdn": "https://cdn.example.net"}, "cdn="),
+        (
+            {"cdn": "https://cdn.example.net"},
+            r"cdn= .* not str; one address for all requests goes into Assets",
+        ),
         ({"cdn": choose}, "async"),
         ({"vary": "x-region"}, "vary="),
         ({"vary": ["x-region\r\nset-cookie: a=b"]}, "no name of a header"),

@@ -282,7 +282,7 @@ async def test_sessions(sessions: Callable[[Starlette], None], outermost: str) -
 
 def test_what_cannot_be_decorated() -> None:
     """It is told when the module is read, with what to do."""
-    with pytest.raises(ConfigurationError, match="has no"):
+    with pytest.raises(ConfigurationError, match="has no parameter sku; it has name"):
         PRODUCT(lambda name: name)
     with pytest.raises(ConfigurationError, match="not a type"):
         PAGE(HTTPEndpoint)

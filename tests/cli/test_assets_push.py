@@ -116,7 +116,30 @@ def test_prune(s3: AssetsS3, tmp_path: Path, capsys: pytest.CaptureFixture[str])
     assert run("assets", "prune", s3.url()) == 0
     assert capsys.readouterr().out == "0 files removed (0 bytes), 1 release kept\n"
     assert run("assets", "prune", "--older-than", "5m", s3.url()) == 2
-    assert "at least 3600" in capsys.readouterr().err
+    assert "--older-than 5m; give an hour at least" in capsys.readouterr().err
+    assert run("assets", "prune", s3.url("sttic")) == 0
+    assert "nothing has been pushed to s3://shop-assets/sttic" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("prefix", "url", "told"),
+    [
+        ("static", "/static/", False),
+        ("shop/static", "/static/", False),
+        ("shop", "/", False),
+        ("assets", "/static/", True),
+        ("", "/static/", True),
+        ("mystatic", "/static/", True),
+    ],
+)
+def test_a_prefix_that_is_not_the_path(
+    s3: AssetsS3, tmp_path: Path, capsys: pytest.CaptureFixture[str], prefix: str, url: str, told: bool
+) -> None:
+    """Where the CDN would look for the files in vain is said, with the destination that fits."""
+    write_tree(tmp_path / "static", {"a.png": b"a"})
+    assert run("assets", "push", "--from", "static", "--url", url, s3.url(prefix)) == 0
+    errors = capsys.readouterr().err
+    assert ("push to s3://shop-assets/static" in errors) is told, errors
 
 
 @pytest.mark.slow

@@ -31,6 +31,13 @@ def test_help(
     assert max(map(len, text.partition("\n\n")[2].splitlines())) <= 60
 
 
+def test_help_of_a_group(capsys: pytest.CaptureFixture[str]) -> None:
+    """What a group is about begins as a sentence does, and says the rest as it is written."""
+    with pytest.raises(SystemExit):
+        main(["assets", "--help"])
+    assert "\nBuild assets, bring them to a CDN, and take" in capsys.readouterr().out
+
+
 @pytest.mark.slow
 def test_help_imports_no_piece() -> None:
     """`scalekit --help` and a mistake are answered at once: no piece, no third party is imported for them."""

@@ -99,6 +99,11 @@ class Pages:
 
 def _check_choice(cdn: Callable[[Any], str | None] | None) -> Callable[[Any], str | None] | None:
     if cdn is not None:
+        if isinstance(cdn, str):
+            raise ConfigurationError(
+                "cdn= must be a function that takes the request and returns an address, not str; one address "
+                "for all requests goes into Assets(..., cdn=)"
+            )
         check_function(cdn, option="cdn=", wanted="a function that takes the request and returns an address")
         if inspect.iscoroutinefunction(cdn):
             raise ConfigurationError("cdn= must be a plain function, not an async one: it may not wait")

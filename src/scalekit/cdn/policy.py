@@ -147,7 +147,10 @@ class CachePolicy:
         known = signature(endpoint)
         unknown = set[str]().union(*map(places, self.tags)) - set(known.parameters)
         if unknown:
-            raise ConfigurationError(f"tags={list(self.tags)!r}: {endpoint.__qualname__} has no {unknown}")
+            raise ConfigurationError(
+                f"tags={list(self.tags)!r}: {endpoint.__qualname__}() has no parameter "
+                f"{', '.join(sorted(unknown))}; it has {', '.join(known.parameters) or 'none'}"
+            )
 
         def opt_in(args: Any, kwargs: Any) -> None:
             given = known.bind_partial(*args, **kwargs)

@@ -43,7 +43,8 @@ from scalekit.errors import BackendTimeout, ConfigurationError, PushRefused, Sca
 
 _ROUND_SECONDS = 60.0
 _DELETE_SECONDS = 30.0  # with a round's, less than a prune is believed to be at work
-_LEAST_AGE = 3600.0
+LEAST_AGE = 3600.0
+"""Seconds; a push under way may count on what is younger."""
 _WEEK = 7 * 86400.0
 
 Kind = Literal["file", "record"]
@@ -106,7 +107,7 @@ async def prune(
     """
     check_count(keep, option="keep=", least=1, cure="the current release is always kept")
     check_count(concurrency, option="concurrency=", least=1, cure="16 is a good number")
-    limit = timedelta(seconds=seconds(age, name="age", minimum=_LEAST_AGE))
+    limit = timedelta(seconds=seconds(age, name="age", minimum=LEAST_AGE))
     removed: list[Removal] = []
 
     def note(removal: Removal) -> None:

@@ -59,7 +59,8 @@ def parser() -> argparse.ArgumentParser:
     root.add_argument("--version", action="version", version=f"scalekit {scalekit.__version__}")
     groups = root.add_subparsers(metavar="COMMAND", required=True)
     for group, (about, commands) in GROUPS.items():
-        below = groups.add_parser(group, help=about, description=f"{about.capitalize()}.", allow_abbrev=False)
+        sentence = f"{about[0].upper()}{about[1:]}."  # capitalize() would make a cdn of a CDN
+        below = groups.add_parser(group, help=about, description=sentence, allow_abbrev=False)
         names = below.add_subparsers(metavar="COMMAND", required=True)
         for name, command in commands.items():
             described = names.add_parser(

@@ -82,7 +82,10 @@ def _conclude(report: "BuildReport", terminal: "Terminal") -> None:
         terminal.problem(f"no source map {target}, which {name} names")
     if report.missing_codings:
         named = " and ".join(report.missing_codings)
-        terminal.problem(f"no variants in {named}: pip install 'scalekit[compress]' makes them")
+        terminal.problem(
+            f"no variants in {named}: pip install 'scalekit[compress]', or from beside a checkout "
+            "'./scalekit[compress]', makes them"
+        )
     terminal.record({"done": True, **asdict(report)})
     size = terminal.size(report.bytes_written)
     terminal.say(

@@ -35,7 +35,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace, terminal: "Terminal") -> int:
-    from scalekit.cdn.prune import prune
+    from scalekit.cdn._s3_url import parse
+    from scalekit.cdn.prune import LEAST_AGE, prune
+    from scalekit.errors import ConfigurationError
+
+    if arguments.older_than < LEAST_AGE:
+        minutes = f"{arguments.older_than / 60:g}m"
+        raise ConfigurationError(
+            f"--older-than {minutes}; give an hour at least, a push may count on younger ones"
+        )
 
     def on_removal(removal: "Removal") -> None:
         terminal.record({"name": removal.name, "kind": removal.kind, "size": removal.size})
@@ -58,6 +66,8 @@ def run(arguments: argparse.Namespace, terminal: "Terminal") -> int:
     if arguments.dry_run:
         for removal in report.removed:
             on_removal(removal)
+    if report.kept == 0 and not report.removed:
+        terminal.problem(f"nothing has been pushed to {parse(arguments.destination)}")
     files = sum(removal.kind == "file" for removal in report.removed)
     terminal.record(
         {"done": True, "dry_run": arguments.dry_run, "removed": files, "bytes": report.size}

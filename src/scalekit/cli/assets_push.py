@@ -16,6 +16,7 @@ from scalekit.cli._stop import Stopped, run_until_stopped
 from scalekit.cli._values import positive
 
 if TYPE_CHECKING:
+    from scalekit.cdn._s3_url import Place
     from scalekit.cdn.push import Change, PushProgress, PushReport
     from scalekit.cli._terminal import Terminal
 
@@ -36,6 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace, terminal: "Terminal") -> int:
+    from scalekit.cdn._s3_url import parse
     from scalekit.cdn.push import push
 
     def on_progress(now: "PushProgress") -> None:
@@ -64,7 +66,17 @@ def run(arguments: argparse.Namespace, terminal: "Terminal") -> int:
         terminal.problem("stopped; the site is whole, the old one or the new one. Run it again to go on")
         raise
     _conclude(report, terminal, arguments)
+    _hint(parse(arguments.destination), assets.prefix, terminal)
     return 0
+
+
+def _hint(place: "Place", url: str, terminal: "Terminal") -> None:
+    """Whether a CDN that takes paths as they are will find the files. What stands before them is its own."""
+    if not f"/{place.prefix}".endswith(url):
+        terminal.problem(
+            f"pages have the files below {url}, and {place} has them below /{place.prefix}: "
+            f"push to s3://{place.bucket}{url.rstrip('/')}, or have the CDN translate the paths"
+        )
 
 
 def _conclude(report: "PushReport", terminal: "Terminal", arguments: argparse.Namespace) -> None:
