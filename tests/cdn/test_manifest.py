@@ -303,6 +303,24 @@ def test_any_json_is_read_or_refused(value: Any) -> None:
         assert all(entry.hashed_name for entry in found.values())
 
 
+@pytest.mark.parametrize("built", [False, True])
+def test_a_missing_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, built: bool) -> None:
+    """Of a relative path it is said where it begins: a server may start anywhere."""
+    monkeypatch.chdir(tmp_path)
+
+    def assets(folder: Path) -> Assets:
+        return Assets.from_manifest(read(manifests.DJANGO), folder=folder) if built else Assets(folder)
+
+    def look(folder: Path) -> str:
+        with pytest.raises(ConfigurationError) as refused:
+            assets(folder)
+        return str(refused.value)
+
+    missing = "nowhere' cannot be read: No such file or directory"
+    assert look(Path("nowhere")).endswith(f"'{missing}; a relative path begins at {str(tmp_path)!r}")
+    assert look(tmp_path / "nowhere").endswith(missing)
+
+
 def test_a_missing_manifest(tmp_path: Path) -> None:
     """A path without a manifest is an error that says what to do."""
     with pytest.raises(ConfigurationError, match=r"nope\.json.*No such file.*build the assets first"):

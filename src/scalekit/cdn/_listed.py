@@ -17,6 +17,7 @@ from pathlib import Path
 from stat import S_ISLNK, S_ISREG
 
 from scalekit.cdn._asset import Asset, AssetFile, Variant, stamp
+from scalekit.cdn._scan import resolved
 from scalekit.cdn.manifest import SUFFIXES, Entry, Manifest
 from scalekit.errors import ConfigurationError
 
@@ -31,7 +32,7 @@ def read(manifest: Manifest, folder: Path | None) -> Iterator[Asset]:
         for entry in manifest.values():
             yield _asset(entry)
         return
-    top = _top(folder)
+    top = resolved(folder)
     parents: dict[Path, Path] = {}
     for entry in manifest.values():
         path = top / entry.hashed_name
@@ -47,16 +48,9 @@ def file_of(entry: Entry, folder: Path) -> AssetFile:
     Raises:
         ConfigurationError: the file is not there, or not what the entry says.
     """
-    top = _top(folder)
+    top = resolved(folder)
     path = top / entry.hashed_name
     return _file(entry, Path(os.path.realpath(path.parent)) / path.name, top, "of another release")
-
-
-def _top(folder: Path) -> Path:
-    try:
-        return folder.resolve(strict=True)
-    except OSError as error:
-        raise ConfigurationError(f"asset folder {str(folder)!r} cannot be read: {error.strerror}") from error
 
 
 def entry_of(asset: Asset) -> Entry:

@@ -14,16 +14,29 @@ from pathlib import Path
 from scalekit.errors import ConfigurationError
 
 
+def resolved(root: Path) -> Path:
+    """The folder itself, without links.
+
+    Raises:
+        ConfigurationError: there is none of that name.
+    """
+    try:
+        return root.resolve(strict=True)
+    except OSError as error:
+        # Where a server starts is seldom where its modules lie.
+        start = "" if root.is_absolute() else f"; a relative path begins at {os.getcwd()!r}"
+        raise ConfigurationError(
+            f"asset folder {str(root)!r} cannot be read: {error.strerror}{start}"
+        ) from error
+
+
 def files(root: Path) -> dict[str, Path]:
     """The files below ``root`` by name, sorted; names are relative, with ``/``.
 
     Raises:
         ConfigurationError: no such folder, a link that leads out of it, or a name that is not text.
     """
-    try:
-        top = root.resolve(strict=True)
-    except OSError as error:
-        raise ConfigurationError(f"asset folder {str(root)!r} cannot be read: {error.strerror}") from error
+    top = resolved(root)
     if not top.is_dir():
         raise ConfigurationError(f"asset folder {str(root)!r} is not a folder")
     found: dict[str, Path] = {}
