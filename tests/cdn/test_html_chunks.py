@@ -2,11 +2,13 @@
 
 import logging
 import random
+import re
 from itertools import combinations
+from pathlib import Path
 
 import pytest
 
-from scalekit.cdn import Assets, HtmlRewriter
+from scalekit.cdn import Assets, HtmlRewriter, _skimmer
 from scalekit.cdn._tokenizer import TAG_LIMIT
 
 PAGE = b"""<!DOCTYPE html><html><head><title>a <img src="/static/logo.png"></title>
@@ -116,6 +118,32 @@ def test_an_endless_tag_name(assets: Assets) -> None:
     out = b"".join(rewriter.feed(b"<" + b"x" * 999) for _ in range(200))
     assert len(out) >= 199_000
     assert out + rewriter.close() == (b"<" + b"x" * 999) * 200
+
+
+class Measured:
+    """A pattern that counts the bytes it has looked through."""
+
+    def __init__(self, pattern: re.Pattern[bytes]) -> None:
+        self.pattern, self.seen = pattern, 0
+
+    def search(self, page: bytes, start: int, stop: int | None = None) -> re.Match[bytes] | None:
+        found = self.pattern.search(page, start, len(page) if stop is None else stop)
+        self.seen += (found.end() if found else len(page) if stop is None else stop) - start
+        return found
+
+
+def test_a_long_page_is_looked_through_once(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+    """A page costs what its length says, also where each of its URLs may be an asset's and brackets in quotes
+    have it read in short stretches.
+    """
+    patterns = {name: Measured(getattr(_skimmer, name)) for name in ("STYLE_URL", "FETCHING_TAG", "SPECIAL")}
+    for name, pattern in patterns.items():
+        monkeypatch.setattr(_skimmer, name, pattern)
+    page = b"<body>" + b'<img src="/logo.png" alt="<">' * 2000
+    rewritten = HtmlRewriter(Assets(folder, url="/", cdn="https://cdn.example.net")).rewrite(page)
+    assert rewritten.count(b"https://cdn.example.net/logo.") == 2000
+    for name, pattern in patterns.items():
+        assert pattern.seen < 4 * len(page), name
 
 
 def test_a_fault_of_the_rewriter_costs_no_byte(

@@ -130,7 +130,8 @@ class Skimmer(Tokenizer):
         style = -1
         while position < stop:
             if style < position:
-                url = STYLE_URL.search(data, position)
+                # No further than `stop`: behind it, the next call would look at all that once more.
+                url = STYLE_URL.search(data, position, stop)
                 style = url.start() if url else size
             tag = FETCHING_TAG.search(data, position, min(stop, style))
             if tag is None and style >= stop:
