@@ -124,6 +124,8 @@ def test_specifiers(source: str, specifiers: list[str]) -> None:
         "import './a.js'\0",
         "// \u2028 import './a.js'",
         "{}\n/x'/; import('./a.js')",
+        "a: {}\n/import('.\\/a.js')/.test(x)",
+        "switch (x) { case 1: {} /import('.\\/a.js')/.test(x) }",
     ],
 )
 def test_doubt(source: str) -> None:

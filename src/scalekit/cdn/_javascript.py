@@ -236,8 +236,9 @@ class _Lexer:
     def _ends_block(self, before: bytes, at: int) -> bool:
         if before in (b"=>", b";", b")") or before in _BLOCKS:
             return True
-        if before in (b"(", b",", b"=", b"?", b"[", b"&", b"|", b"+", b":") or before == b"return":
+        if before in (b"(", b",", b"=", b"?", b"[", b"&", b"|", b"+") or before == b"return":
             return False
+        # Behind a colon it is an object, or the block of a label or of a case.
         raise Doubt("a slash behind what may be a block or an object", at)
 
     # Imports.
