@@ -129,9 +129,13 @@ def test_links_that_lead_out_are_refused(tmp_path: Path, target: str) -> None:
 
 
 def test_a_broken_link_is_refused(tmp_path: Path) -> None:
-    """A link to nothing is a mistake that shows at start-up."""
+    """A link to nothing, or to itself, is a mistake that shows at start-up."""
     (tmp_path / "gone.png").symlink_to("nowhere.png")
     with pytest.raises(ConfigurationError, match="gone"):
+        Assets(tmp_path)
+    (tmp_path / "gone.png").unlink()
+    (tmp_path / "round.png").symlink_to("round.png")
+    with pytest.raises(ConfigurationError, match="round"):
         Assets(tmp_path)
 
 

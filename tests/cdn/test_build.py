@@ -196,6 +196,22 @@ def test_a_folder_copied_without_its_hidden_files(tmp_path: Path) -> None:
     assert len(list(out.glob("x.*.txt"))) == 2
 
 
+@pytest.mark.parametrize("name", ["a\nb.png", "a\x7fb.png", "a\\b.js"])
+def test_a_name_that_no_manifest_can_have(tmp_path: Path, name: str) -> None:
+    """A file that a server could not read out of the manifest ends the build before anything is written, and
+    the release stays.
+    """
+    source, out = write_tree(tmp_path / "src", FILES), tmp_path / "out"
+    build(source, out)
+    before = files(out)
+    (source / name).write_bytes(b"odd")
+    with pytest.raises(ConfigurationError, match=r"control character, a backslash .*rename it"):
+        build(source, out)
+    assert files(out) == before
+    (source / name).unlink()
+    assert build(source, out).written == 0
+
+
 def test_the_file_changes_meanwhile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A file that is another when it is written than when it was hashed ends the build."""
     source, out = write_tree(tmp_path / "src", {"a.txt": b"1", "b.bin": b"1"}), tmp_path / "out"

@@ -331,7 +331,7 @@ def test_a_missing_manifest(tmp_path: Path) -> None:
         Assets.from_manifest(read(manifests.DJANGO), url="static")
 
 
-@pytest.mark.parametrize("fault", ["missing", "cut", "folder", "link out", "parent out", "dangling"])
+@pytest.mark.parametrize("fault", ["missing", "cut", "folder", "link out", "parent out", "dangling", "round"])
 def test_files_that_are_not_what_the_manifest_says(folder: Path, tmp_path: Path, fault: str) -> None:
     """A server does not start with half of a release, or with a link that leads out of it."""
     out = build(Assets(folder), tmp_path / "out")
@@ -346,6 +346,8 @@ def test_files_that_are_not_what_the_manifest_says(folder: Path, tmp_path: Path,
         logo.symlink_to(outside / "secret")
     elif fault == "dangling":
         logo.symlink_to("nowhere")
+    elif fault == "round":
+        logo.symlink_to(logo.name)
     elif fault == "parent out":
         (outside / logo.name).write_bytes(FILES["img/bücher.png"])
         for path in (out / "img").iterdir():

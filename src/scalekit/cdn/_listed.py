@@ -119,7 +119,8 @@ def _find(entry: Entry, path: Path, top: Path, source: str) -> tuple[Path, os.st
     try:
         status = os.lstat(path)
         if S_ISLNK(status.st_mode):
-            real = path.resolve(strict=True)
+            # Not path.resolve(), which is no OSError before Python 3.13 where links lead round in a circle.
+            real = Path(os.path.realpath(path, strict=True))
             status = os.lstat(real)
     except OSError as error:
         raise _fault(entry, path, source, f"cannot be read in {str(top)!r}: {error.strerror}") from error

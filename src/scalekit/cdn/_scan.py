@@ -66,7 +66,8 @@ def _walk(top: Path, folder: Path, prefix: str, above: tuple[Path, ...], found: 
 
 def _inside(top: Path, link: Path, name: str) -> Path:
     try:
-        target = link.resolve(strict=True)
+        # Not link.resolve(), which is no OSError before Python 3.13 where links lead round in a circle.
+        target = Path(os.path.realpath(link, strict=True))
     except OSError as error:
         raise ConfigurationError(f"asset {name!r} is a link that leads nowhere: {error.strerror}") from error
     if not target.is_relative_to(top):

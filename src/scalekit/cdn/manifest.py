@@ -95,7 +95,14 @@ class Manifest(Mapping[str, Entry]):
         return frozenset(name for entry in self._entries.values() for name in entry.files)
 
     def to_bytes(self) -> bytes:
-        """The manifest as JSON, in our own format; equal manifests give equal bytes."""
+        """The manifest as JSON, in our own format; equal manifests give equal bytes.
+
+        Raises:
+            ConfigurationError: an asset has a name that :meth:`load` would refuse: it has a newline, perhaps.
+        """
+        for name in self._entries:
+            if fault := fault_of(name):
+                raise ConfigurationError(f"asset {name!r:.200} {fault}; rename it")
         # An entry a line, for whoever compares two; json's own indentation takes twenty times as long.
         lines = (f"{_dumps(name)}: {_dumps(_record(entry))}" for name, entry in self._entries.items())
         head = f'{{"format": {_dumps(FORMAT)}, "version": {VERSION}, "assets": {{\n'
