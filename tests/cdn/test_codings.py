@@ -173,6 +173,19 @@ def test_what_follows_a_compressed_page(assets: Assets, shell: Shell, coding: Kn
     assert assets.counts["garbled"] == 1
 
 
+@pytest.mark.parametrize("coding", [known for known in CODINGS if known.name != "br"], ids=lambda c: c.name)
+def test_what_follows_a_compressed_page_is_not_held_back(assets: Assets, coding: Known) -> None:
+    """It goes out as it comes in, so that no end of it is held in memory."""
+    form = _codings.find(coding.name.encode())
+    assert form is not None
+    body = CodedBody(HtmlRewriter(assets), form())
+    page = b"".join(body.feed(coding.compress(PAGE)))
+    behind = b"".join(body.feed(b"\0\0rest"))
+    assert coding.reader()(page + behind) == rewritten(assets)
+    assert behind.endswith(b"\0\0rest")
+    assert b"".join(body.feed(b"more")) == b"more"
+
+
 def test_what_follows_a_page_in_brotli(assets: Assets, shell: Shell) -> None:
     """Its decoder does not tell where the end was: in one piece such a page passes as it is."""
     pytest.importorskip("brotli")

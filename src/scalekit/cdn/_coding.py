@@ -135,6 +135,6 @@ class FrameDecoder:
         starts = self._format.starts
         size = len(starts[0]) if starts else 0
         start = (self._behind + data[:size])[:size]
-        if start and not any(known.startswith(start) for known in starts):
+        if not starts or (start and not any(known.startswith(start) for known in starts)):
             self._strange = True
         return not self._strange and 0 < size == len(start)
