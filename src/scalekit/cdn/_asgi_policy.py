@@ -34,7 +34,7 @@ class PolicyMiddleware:
         exchange, policy = self._policies.exchange(method, path, list(scope["headers"]))
         query = scope.get("query_string", b"").decode("latin-1")
         inner = scope
-        if (normal := normal_query(policy, method, query)) != query:
+        if (normal := normal_query(exchange, policy, query)) != query:
             if policy is not None and policy.query_redirect:
                 return await _redirect(exchange, location(_raw_path(scope), normal), send)
             inner = {**scope, "query_string": normal.encode("latin-1")}

@@ -45,14 +45,17 @@ class Exchange:
     Args:
         wire: what the CDN reads.
         method, path, headers: of the request.
+
+    ``doubt`` is why nobody is to keep the response though it is opted in, where the request gives a reason.
     """
 
-    __slots__ = ("_opted", "_tags", "headers", "method", "path", "wire")
+    __slots__ = ("_opted", "_tags", "doubt", "headers", "method", "path", "wire")
 
     def __init__(self, wire: Wire, method: str, path: str, headers: Headers) -> None:
         self.wire, self.method, self.path, self.headers = wire, method, path, headers
         self._opted: list[tuple[CachePolicy, Mapping[str, Any]]] = []
         self._tags: list[str] = []
+        self.doubt: str | None = None
 
     def opt_in(self, policy: "CachePolicy", values: Mapping[str, Any]) -> None:
         self._opted.append((policy, values))
@@ -70,7 +73,7 @@ class Exchange:
         tags = self._all_tags(headers) if policies else []
         why = _personal.reason(self.headers, headers, session=session)
         if why is None and policies:
-            why = _personal.cookie(self.headers, [policy.ignore_cookies for policy in policies])
+            why = self.doubt or _personal.cookie(self.headers, [policy.ignore_cookies for policy in policies])
         if why is None and len(tags) > self.wire.max_tags:
             why = f"it has {len(tags)} tags, more than max_tags={self.wire.max_tags}"
         if why is not None:

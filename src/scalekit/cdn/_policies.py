@@ -8,7 +8,7 @@ from scalekit._options import check_count, check_items, check_kind
 from scalekit.cdn._cache_tags import places
 from scalekit.cdn._exchange import Exchange, Wire
 from scalekit.cdn._paths import fits, path_pattern
-from scalekit.cdn._query import normal
+from scalekit.cdn._query import masked, normal
 from scalekit.cdn.policy import CachePolicy
 from scalekit.errors import ConfigurationError
 from scalekit.types import Headers
@@ -91,11 +91,14 @@ class Policies:
         return exchange, None
 
 
-def normal_query(policy: CachePolicy | None, method: str, query: str) -> str:
+def normal_query(exchange: Exchange, policy: CachePolicy | None, query: str) -> str:
     """The query that the application is to see."""
-    if policy is None or policy.query is None or not query or method not in ("GET", "HEAD"):
+    if policy is None or policy.query is None or not query or exchange.method not in ("GET", "HEAD"):
         return query
-    return normal(query, set(policy.query))
+    names = set(policy.query)
+    if (name := masked(query, names)) is not None:
+        exchange.doubt = f"its query spells {name!r:.60} as the CDN may not know it"
+    return normal(query, names)
 
 
 def _names(names: Iterable[str], known: re.Pattern[str], *, option: str) -> tuple[bytes, ...]:

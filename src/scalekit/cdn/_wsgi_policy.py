@@ -41,7 +41,7 @@ class PolicyMiddleware:
         exchange, policy = self._policies.exchange(method, path, request_headers(environ))
         query = environ.get("QUERY_STRING", "")
         inner = environ
-        if (normal := normal_query(policy, method, query)) != query:
+        if (normal := normal_query(exchange, policy, query)) != query:
             if policy is not None and policy.query_redirect:
                 return _redirect(exchange, location(spelled(raw), normal), start_response)
             inner = {**environ, "QUERY_STRING": normal}

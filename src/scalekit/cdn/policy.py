@@ -9,7 +9,8 @@ that a cache can do. Rules:
   looked at. That holds for all responses, opted in or not. ``Cache-Control`` says ``private`` then, and all
   that speaks to shared caches alone goes: ``s-maxage``, ``CDN-Cache-Control`` and its like.
 * **Private as well**, of those that are opted in: what answers a request with a cookie that is not in
-  ``ignore_cookies``. What reads a cookie past the session is not seen.
+  ``ignore_cookies``, or one whose query spells a parameter of ``query`` as no browser would. What reads a
+  cookie past the session is not seen.
 * GET and HEAD are opted in; the statuses 200, 206, 301, 304, 308, 404 and 410. Of others nobody is to keep
   anything, if the application does not say otherwise: they get ``no-store``.
 * What the application says stays, and of two lifetimes the shorter holds (see ``_directives``). Where it says
