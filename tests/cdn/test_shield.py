@@ -215,6 +215,12 @@ def test_nothing_is_believed_of_others(origin: Origin) -> None:
     assert (seen["client"], seen["scheme"], seen["host"]) == ("127.0.0.1", "https", "admin.example")
 
 
+def test_a_header_that_servers_drop() -> None:
+    """With an underscore it would never come under WSGI, and everybody would be locked out."""
+    with pytest.raises(ConfigurationError, match=r"header='X_Origin_Secret' has a '_'.*write '-'"):
+        Shield(secret=NEW, header="X_Origin_Secret")
+
+
 @pytest.mark.parametrize(
     ("secret", "message"),
     [

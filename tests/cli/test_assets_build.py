@@ -111,3 +111,15 @@ def test_it_is_stopped(tmp_path: Path, source: Path, number: signal.Signals) -> 
     assert state(out) == "whole"
     assert scalekit("assets", "build", str(source), str(out), "--brotli", "1", "--zstd", "1")[0] == 0
     assert len(Manifest.load(out / "manifest.json")) == 12 + 60
+
+
+def test_what_cannot_be_written(tmp_path: Path, source: Path) -> None:
+    """A file whose hashed name no disk takes is named with what the system says, and is no traceback."""
+    (source / ("n" * 250 + ".png")).write_bytes(b"an image")
+    status, output, errors = scalekit("assets", "build", str(source), str(tmp_path / "out"))
+    assert (status, output) == (1, "")
+    assert "nnn" in errors
+    assert "File name too long" in errors
+    assert "run it again" in errors
+    assert "Traceback" not in errors
+    assert not (tmp_path / "out" / "manifest.json").exists()

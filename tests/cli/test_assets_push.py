@@ -108,7 +108,7 @@ def test_prune(s3: AssetsS3, tmp_path: Path, capsys: pytest.CaptureFixture[str])
     capsys.readouterr()
     assert run("assets", "prune", "--keep", "1", "--dry-run", s3.url()) == 0
     *lines, last = capsys.readouterr().out.splitlines()
-    assert [line.split()[0] for line in lines] == ["removed", "removed"]
+    assert [line.split()[0] for line in lines] == ["would", "would"]
     assert last == "1 files would be removed (3 bytes), 1 release kept"
     assert run("assets", "prune", "--keep", "1", "--json", s3.url()) == 0
     *_, last = capsys.readouterr().out.splitlines()
@@ -259,6 +259,7 @@ def test_purge_cloudfront(capsys: pytest.CaptureFixture[str], monkeypatch: pytes
         assert list(api.invalidations.values()) == [["/news", "/img/*"]]
         for wrong, said in (
             (["--soft", "/a"], "no soft purge"), ([], "nothing to purge"), (["news"], "write it as '/news'"),
+            (["--everything", "/a"], "leaves nothing to name"),
         ):  # fmt: skip
             assert run(*command, *wrong) == 2
             assert said in capsys.readouterr().err

@@ -91,6 +91,10 @@ class Shield:
         for option, name in given.items():
             if not is_field_name(name):
                 raise ConfigurationError(f"{option}={name!r:.60} is no name of a header")
+            if "_" in name:
+                raise ConfigurationError(
+                    f"{option}={name!r:.60} has a '_', for which servers drop it; write '-' instead"
+                )
         lower = {option: name.lower().encode() for option, name in given.items()}
         if lower["header"] in (b"authorization", b"cookie", b"host"):
             raise ConfigurationError(f"header={self.header!r}: the application needs it; use one of your own")

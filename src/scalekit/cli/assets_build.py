@@ -69,8 +69,16 @@ def run(arguments: argparse.Namespace, terminal: "Terminal") -> int:
                 on_progress=on_progress,
             )
     except Stopped:
-        terminal.problem("stopped; the release that was there still is. Run it again to go on")
+        terminal.problem("stopped; a release that was there still is. Run it again to go on")
         raise
+    except BrokenPipeError:  # of our own output
+        raise
+    except OSError as error:
+        terminal.problem(
+            f"{error.filename or arguments.out}: {error.strerror}; a release that was there still is. Make "
+            "room, or correct the path and its rights, and run it again"
+        )
+        return 1
     _conclude(report, terminal)
     return 0
 

@@ -47,6 +47,8 @@ def run(arguments: argparse.Namespace, terminal: "Terminal") -> int:
 
     if not arguments.urls and not arguments.tag and not arguments.everything:
         raise ConfigurationError("nothing to purge: give URLs, --tag TAG or --everything")
+    if arguments.everything and (arguments.urls or arguments.tag):
+        raise ConfigurationError("--everything leaves nothing to name; give URLs and tags, or it alone")
     purger = _purger(arguments)
     done: list[Purged] = []
     if arguments.everything:
