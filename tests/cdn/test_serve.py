@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from scalekit.cdn import Asset, Assets
+from scalekit.cdn import Asset, AssetFile, Assets
 from scalekit.cdn._files import Served
-from scalekit.cdn._representation import Room
+from scalekit.cdn._representation import Representation, Room
 from scalekit.cdn.asgi import AssetFiles as AsgiFiles
 from scalekit.cdn.serve import Request
 from tests.cdn.conftest import FILES, write_tree
@@ -369,3 +369,25 @@ async def test_files_under_other_scopes(assets: Assets) -> None:
     await AsgiFiles(assets)({"type": "lifespan"}, receive, send)
     await AsgiFiles(assets)({"type": "websocket"}, receive, send)
     assert sent == ["lifespan.startup.complete", "lifespan.shutdown.complete", "websocket.close"]
+
+
+def test_a_file_that_is_written_into_while_it_is_read(folder: Path) -> None:
+    """New bytes of the same length do not go out as the old ones, for ever: nobody is to keep them."""
+    asset = Assets(folder).get("logo.png")
+    assert isinstance(asset, AssetFile)
+    new = bytes(reversed(FILES["logo.png"]))
+
+    class Writing(Room):
+        def is_for(self, representation: Representation) -> bool:
+            if asset.path.read_bytes() != new:
+                asset.path.write_bytes(new)  # behind the first look, before the reading
+                os.utime(asset.path, (1, 1))  # a clock may not tick in between
+            return super().is_for(representation)
+
+    served = Served(asset, hashed=True, max_age=60)
+    answer, file = Request(served, room=Writing(), method="GET", headers=[]).open()
+    assert file is not None
+    with file:
+        assert file.read() == new
+    assert (b"cache-control", b"no-store") in answer.headers
+    assert served.plain.body is None

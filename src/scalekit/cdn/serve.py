@@ -115,7 +115,11 @@ class Request:
             try:
                 status = os.fstat(file.fileno())
                 if stamp(status) == representation.stamp and self._room.is_for(representation):
-                    self._room.keep(representation, file.read(representation.size))
+                    body = file.read(representation.size)
+                    # Once more: what was written into the file meanwhile a CDN would keep for a year.
+                    status = os.fstat(file.fileno())
+                    if stamp(status) == representation.stamp:
+                        self._room.keep(representation, body)
                 answer = self._about(representation, status)
                 if answer is not None and answer.body is None:
                     file.seek(answer.start)
