@@ -371,9 +371,9 @@ async def test_files_under_other_scopes(assets: Assets) -> None:
     assert sent == ["lifespan.startup.complete", "lifespan.shutdown.complete", "websocket.close"]
 
 
-def test_a_file_that_is_written_into_while_it_is_read(folder: Path) -> None:
+def test_a_file_that_is_written_into_while_it_is_read(tmp_path: Path) -> None:
     """New bytes of the same length do not go out as the old ones, for ever: nobody is to keep them."""
-    asset = Assets(folder).get("logo.png")
+    asset = Assets(write_tree(tmp_path, FILES)).get("logo.png")  # a folder that no other test reads
     assert isinstance(asset, AssetFile)
     new = bytes(reversed(FILES["logo.png"]))
 
