@@ -1,0 +1,103 @@
+"""Health and drain for any ASGI application."""
+
+import asyncio
+import time
+from collections.abc import Iterable
+
+from scalekit import _http
+from scalekit._options import check_kind
+from scalekit.ops import probes
+from scalekit.ops.checks import refresh_async
+from scalekit.ops.drain import Drain
+from scalekit.ops.health import Check, Health
+from scalekit.types import ASGIApp, Message, Receive, Scope, Send
+
+
+class OpsMiddleware:
+    """Answers ``/health/live`` and ``/health/ready``, and drains the server when it is told to stop.
+
+    Put it outermost (in Starlette and FastAPI: add it last), so that probes pass through nothing else.
+
+    Args:
+        app: the ASGI application.
+        checks: what readiness depends on; none by default.
+        drain: a :class:`~scalekit.ops.Drain` with other options than the default, or one to watch.
+        path: the folder of the probes.
+
+    Signals are chained when the server sends the lifespan start-up, as all do unless told otherwise
+    (``uvicorn --lifespan off``; call ``drain.install()`` yourself then).
+
+    Raises:
+        ConfigurationError: ``path`` is not absolute, two checks have one name, or something is no check or no
+            drain.
+    """
+
+    def __init__(
+        self, app: ASGIApp, *, checks: Iterable[Check] = (), drain: Drain | None = None, path: str = "/health"
+    ) -> None:
+        self.app = app
+        self.health = Health(checks)
+        self.drain = Drain() if drain is None else drain
+        check_kind(self.drain, Drain, option="drain=", wanted="a Drain, such as Drain(delay=10)")
+        self._path = probes.checked_path(path)
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await self._lifespan(scope, receive, send)
+            return
+        if scope["type"] == "http":
+            probe = probes.probe_for(scope["path"].removeprefix(scope.get("root_path", "")), self._path)
+            if probe is not None:
+                await self._answer(probe, scope, send)
+                return
+            if scope.get("http_version", "1.1").startswith("1"):  # HTTP/2 and 3 forbid the Connection header
+                send = self._closing(send)
+        self.drain.enter()
+        try:
+            await self.app(scope, receive, send)
+        finally:
+            self.drain.leave()
+
+    async def _lifespan(self, scope: Scope, receive: Receive, send: Send) -> None:
+        # Now, because only now the server's own handlers are in place; and before the application, which
+        # need not know lifespan at all.
+        self.drain.install()
+
+        async def watch_receive() -> Message:
+            message = await receive()
+            if message["type"] == "lifespan.shutdown":
+                self.drain.uninstall()
+                for task in self._tasks:
+                    task.cancel()
+            return message
+
+        async def watch_send(message: Message) -> None:
+            if message["type"] == "lifespan.startup.complete":
+                await refresh_async(self.health, self._tasks)  # so that the first probe has results
+            await send(message)
+
+        await self.app(scope, watch_receive, watch_send)
+
+    async def _answer(self, probe: probes.Probe, scope: Scope, send: Send) -> None:
+        self.drain.used = True
+        if scope["method"] not in ("GET", "HEAD"):
+            answer = probes.not_allowed()
+        elif probe == "live":
+            answer = probes.live()
+        else:
+            await refresh_async(self.health, self._tasks)
+            answer = probes.ready(self.health.report(time.monotonic(), draining=self.drain.draining))
+        await send({"type": "http.response.start", "status": answer.status, "headers": answer.headers})
+        await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else answer.body})
+
+    def _closing(self, send: Send) -> Send:
+        async def closing(message: Message) -> None:
+            # Asked when the response starts: a drain may have begun since the request did.
+            if message["type"] == "http.response.start" and self.drain.draining:
+                headers = list(message.get("headers", ()))
+                _http.replace(headers, b"connection", b"close")
+                message["headers"] = headers
+            await send(message)
+
+        return closing

@@ -1,0 +1,101 @@
+"""Health and drain for any WSGI application."""
+
+import time
+from collections.abc import Iterable, Iterator
+from http import HTTPStatus
+from typing import TYPE_CHECKING
+
+from scalekit import _http
+from scalekit._options import check_kind
+from scalekit.ops import probes
+from scalekit.ops.checks import check_blocking, refresh
+from scalekit.ops.drain import Drain
+from scalekit.ops.health import Check, Health
+from scalekit.types import Environ, WSGIBody
+
+if TYPE_CHECKING:
+    from scalekit.types import StartResponse, WSGIApplication
+
+
+class OpsMiddleware:
+    """Answers ``/health/live`` and ``/health/ready``, and drains the server when it is told to stop.
+
+    Args:
+        app: the WSGI application; for Flask ``app.wsgi_app = OpsMiddleware(app.wsgi_app)``.
+        checks: what readiness depends on; none by default. Coroutine functions are for ASGI.
+        drain: a :class:`~scalekit.ops.Drain` with other options than the default, or one to watch.
+        path: the folder of the probes.
+
+    Signals are chained when the middleware is built. Build it in the main thread of the process that
+    serves, as gunicorn does without ``--preload``; otherwise call ``drain.install()`` there.
+
+    WSGI leaves the ``Connection`` header to the server (PEP 3333), so that a drain cannot send it here.
+
+    Raises:
+        ConfigurationError: ``path`` is not absolute, two checks have one name, or something is no check or no
+            drain.
+        WrongColour: a check is a coroutine function.
+    """
+
+    def __init__(
+        self,
+        app: "WSGIApplication",
+        *,
+        checks: Iterable[Check] = (),
+        drain: Drain | None = None,
+        path: str = "/health",
+    ) -> None:
+        self.app = app
+        self.health = Health(checks)
+        check_blocking(self.health)
+        self.drain = Drain() if drain is None else drain
+        check_kind(self.drain, Drain, option="drain=", wanted="a Drain, such as Drain(delay=10)")
+        self._path = probes.checked_path(path)
+        self.drain.install()
+
+    def __call__(self, environ: Environ, start_response: "StartResponse") -> WSGIBody:
+        self.drain.install()  # again only in a fork
+        probe = probes.probe_for(environ.get("PATH_INFO", ""), self._path)
+        if probe is not None:
+            return self._answer(probe, environ, start_response)
+        self.drain.enter()
+        try:
+            body = self.app(environ, start_response)
+        except BaseException:
+            self.drain.leave()
+            raise
+        return _Body(body, self.drain)
+
+    def _answer(self, probe: probes.Probe, environ: Environ, start_response: "StartResponse") -> WSGIBody:
+        self.drain.used = True
+        if environ["REQUEST_METHOD"] not in ("GET", "HEAD"):
+            answer = probes.not_allowed()
+        elif probe == "live":
+            answer = probes.live()
+        else:
+            refresh(self.health)
+            answer = probes.ready(self.health.report(time.monotonic(), draining=self.drain.draining))
+        status = HTTPStatus(answer.status)
+        start_response(f"{status.value} {status.phrase}", _http.to_wsgi(answer.headers))
+        return [] if environ["REQUEST_METHOD"] == "HEAD" else [answer.body]
+
+
+class _Body:
+    """A response that is in flight until the server closes it."""
+
+    def __init__(self, body: WSGIBody, drain: Drain) -> None:
+        self._body = body
+        self._drain: Drain | None = drain
+
+    def __iter__(self) -> Iterator[bytes]:
+        return iter(self._body)
+
+    def close(self) -> None:
+        try:
+            close = getattr(self._body, "close", None)
+            if close is not None:
+                close()
+        finally:
+            drain, self._drain = self._drain, None  # closing twice is closing once
+            if drain is not None:
+                drain.leave()
