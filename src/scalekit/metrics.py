@@ -7,10 +7,16 @@ sent anywhere and nothing is global: whoever wants the numbers asks the objects 
     class Queue:
         def metrics(self) -> Iterable[Metric]:
             yield counter("shop_orders", "Orders taken.", self.taken)
+            yield counters("shop_mails", "Mails, by kind.", {"order": 3, "reminder": 1}, label="kind")
             yield gauge("shop_queue_seconds", "Age of the oldest order.", self.age())
 
-Names follow the conventions of Prometheus: the piece first, the base unit last (``_seconds``, ``_bytes``), no
-``_total``, which an exporter adds where its format has it.
+Rules:
+
+* Names follow the conventions of Prometheus: the piece first, the base unit last (``_seconds``, ``_bytes``),
+  no ``_total``, which an exporter adds where its format has it.
+* An object gives the same metrics each time, without samples where there is nothing to say yet.
+* The labels ``name`` and ``process`` are the exporters': which of several caches it is, and in which process.
+* Values of labels are few, whatever visitors do: no paths, no keys, no users.
 """
 
 from collections.abc import Iterable, Mapping
@@ -49,7 +55,7 @@ class Metric:
         name: such as ``scalekit_cache_hits``.
         kind: a ``counter`` only grows, as long as the process lives; a ``gauge`` is how it stands now.
         help: a sentence of what is counted.
-        samples: all with the same label names.
+        samples: all with the same label names; none if there is nothing to say.
     """
 
     name: str
@@ -75,3 +81,18 @@ def counter(name: str, help: str, value: float) -> Metric:
 def gauge(name: str, help: str, value: float) -> Metric:
     """A gauge without labels."""
     return Metric(name, "gauge", help, (Sample(value),))
+
+
+def counters(name: str, help: str, values: Mapping[str, float], *, label: str) -> Metric:
+    """A counter for each value of one label."""
+    return _labelled(name, "counter", help, values, label)
+
+
+def gauges(name: str, help: str, values: Mapping[str, float], *, label: str) -> Metric:
+    """A gauge for each value of one label."""
+    return _labelled(name, "gauge", help, values, label)
+
+
+def _labelled(name: str, kind: Kind, help: str, values: Mapping[str, float], label: str) -> Metric:
+    samples = tuple(Sample(number, {label: value}) for value, number in values.items())
+    return Metric(name, kind, help, samples)
