@@ -19,7 +19,7 @@ from collections.abc import Callable
 from typing import Any, Literal, TypeAlias
 
 from scalekit._durations import Duration, seconds
-from scalekit._options import check_count, check_kind, in_colour
+from scalekit._options import check_count, check_function, check_kind, in_colour
 from scalekit._steps import Steps, run, run_async
 from scalekit.cache._core import Core, Via
 from scalekit.cache.afresh import Factory
@@ -63,6 +63,9 @@ class Cache(CacheDecorators):
         session: what makes a session for runs in the background, of functions that take one: a
             ``sessionmaker``, ``cluster.session``, or a generator function that yields one. Functions that
             take none do not use it: what they need, such as ``app.app_context``, goes to :meth:`query`.
+        ttl_factor: a function of nothing, asked whenever a result is stored: by how much longer than its
+            ``ttl`` it is fresh. Of several servers each asks its own, such as ``Switches.cache_factor`` of
+            ``scalekit.ops``, which all of them follow. Default: 1.
 
     Raises:
         ConfigurationError: ``backend`` is none, or a number is out of range.
@@ -77,7 +80,9 @@ class Cache(CacheDecorators):
         local_ttl: Duration = 1.0,
         channel: bool = True,
         session: Factory | None = None,
+        ttl_factor: Callable[[], float] = lambda: 1.0,
     ) -> None:
+        check_function(ttl_factor, option="ttl_factor=", wanted="a function, such as switches.cache_factor")
         check_count(local_entries, option="local_entries=", least=0, cure="0 keeps none in this process")
         check_count(local_bytes, option="local_bytes=", least=1, cure="64 * 1024 * 1024 is the default")
         check_kind(
@@ -94,7 +99,7 @@ class Cache(CacheDecorators):
         bound = seconds(local_ttl, name="local_ttl")
         speaking = backend if channel and entries and bound and isinstance(backend, HasChannel) else None
         local = Local(max_entries=entries, max_bytes=local_bytes, ttl=bound, reported=speaking is not None)
-        self._core = core = Core(local=local, counter=self._counter)
+        self._core = core = Core(local=local, counter=self._counter, ttl_factor=ttl_factor)
         if speaking is not None:
             core.listener = Listener(
                 local,

@@ -70,8 +70,9 @@ def _decoded(codec: Codec, shared: Shared | Flight, payload: bytes | memoryview)
 class Core:
     """The tiers and counters that the queries of one cache share."""
 
-    def __init__(self, *, local: Local, counter: Counter) -> None:
+    def __init__(self, *, local: Local, counter: Counter, ttl_factor: Callable[[], float]) -> None:
         self.local = local
+        self.ttl_factor = ttl_factor
         self.listener: Listener | None = None  # keeps the first tier right, where the back end can tell
         self.counter = counter
         self.count = counter.add

@@ -271,7 +271,7 @@ class Lead:
             # What lacks a tag will lack it the next time, too.
             yield from self._give_back(held, passes=bool(missing) or query.refuses_again)
             return
-        ends = query.life.ends(core.now(), dice)
+        ends = query.life.ends(core.now(), dice, core.ttl_factor())
         value = pack(held.lease.versions, made=made, delta=delta, soft_end=ends.soft, payload=payload)
         if self._entries.limit is not None and len(value) > self._entries.limit:
             core.count("oversized")

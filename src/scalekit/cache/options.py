@@ -87,13 +87,13 @@ class Life:
         """Seconds after its soft end for which a result may be of use."""
         return max(self.stale_while_revalidate, self.stale_if_error)
 
-    def ends(self, now: int, random: Callable[[], float]) -> Ends:
+    def ends(self, now: int, random: Callable[[], float], factor: float = 1.0) -> Ends:
         """The ends of a result that is stored at ``now`` (milliseconds); ``random`` gives 0 to 1.
 
-        The jitter shortens: nothing is fresh for longer than ``ttl``.
+        The jitter shortens: nothing is fresh for longer than ``factor`` times ``ttl``, nor for 100 years.
         """
         fresh = self.ttl * (1.0 - self.jitter * random()) if self.jitter else self.ttl
-        soft = now + max(1, round(fresh * 1000))
+        soft = now + max(1, round(min(fresh * factor, _MAX_LIFE - self.stale) * 1000))
         return Ends(soft, soft + round(self.stale * 1000))
 
 

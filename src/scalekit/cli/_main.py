@@ -16,6 +16,8 @@ from scalekit.cli import (
     assets_push,
     storage_doctor,
     storage_sync,
+    switches_set,
+    switches_show,
     uploads_sweep,
 )
 from scalekit.cli._stop import Stopped
@@ -29,6 +31,10 @@ GROUPS: dict[str, tuple[str, dict[str, ModuleType]]] = {
     "storage": (
         "move what storages hold, and look at their settings",
         {"sync": storage_sync, "doctor": storage_doctor},
+    ),
+    "switches": (
+        "flip switches for all servers: read-only mode, and longer cache times",
+        {"show": switches_show, "set": switches_set},
     ),
     "uploads": ("look after uploads", {"sweep": uploads_sweep}),
 }

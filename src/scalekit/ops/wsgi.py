@@ -1,5 +1,6 @@
 """What an autoscaled fleet needs around a WSGI application; a middleware a file, and each works alone."""
 
 from scalekit.ops._wsgi_ops import OpsMiddleware
+from scalekit.ops._wsgi_read_only import ReadOnlyMiddleware
 
-__all__ = ["OpsMiddleware"]
+__all__ = ["OpsMiddleware", "ReadOnlyMiddleware"]

@@ -1,0 +1,30 @@
+"""Which Redis a command is about."""
+
+import argparse
+import os
+
+from scalekit.errors import ConfigurationError
+
+VARIABLE = "REDIS_URL"
+
+
+def add_redis(parser: argparse.ArgumentParser) -> None:
+    """The option that says it."""
+    parser.add_argument(
+        "--redis",
+        metavar="URL",
+        help=f"the application's Redis, such as redis://host:6379/0; by default ${VARIABLE}, where a "
+        "password is not in the list of processes",
+    )
+
+
+def redis_url(arguments: argparse.Namespace) -> str:
+    """The URL.
+
+    Raises:
+        ConfigurationError: none was given.
+    """
+    url = arguments.redis or os.environ.get(VARIABLE)
+    if not url:
+        raise ConfigurationError(f"which Redis? Give --redis URL, or set {VARIABLE}")
+    return str(url)

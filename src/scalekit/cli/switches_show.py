@@ -1,0 +1,55 @@
+"""Show how the switches of a fleet stand, as its servers see them.
+
+They are flipped with "scalekit switches set". Those that are off are shown as well.
+"""
+
+import argparse
+import math
+import time
+from contextlib import closing
+from typing import TYPE_CHECKING
+
+from scalekit.cli._redis_url import add_redis, redis_url
+
+if TYPE_CHECKING:
+    from scalekit.cli._terminal import Terminal
+    from scalekit.ops.switches import Switches
+
+SUMMARY = "show how they stand"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_redis(parser)
+    add_name(parser)
+
+
+def add_name(parser: argparse.ArgumentParser) -> None:
+    """The option that says which fleet's, if several share a Redis."""
+    parser.add_argument(
+        "--name",
+        default="scalekit:switches",
+        help="the name that the application has given its Switches (%(default)s)",
+    )
+
+
+def run(arguments: argparse.Namespace, terminal: "Terminal") -> int:
+    from scalekit.ops.switches import Switches
+
+    with closing(Switches.from_url(redis_url(arguments), name=arguments.name)) as switches:
+        show(switches, terminal)
+    return 0
+
+
+def show(switches: "Switches", terminal: "Terminal") -> None:
+    """Print them as they stand now."""
+    found = switches.look()
+    now, rows = time.monotonic(), []
+    for name, off in (("read-only", "off"), ("cache-factor", "1")):
+        switch = found.get(name)
+        left = None if switch is None or switch.ends == math.inf else max(0.0, switch.ends - now)
+        value = off if switch is None else "on" if name == "read-only" else f"{switch.value:g}"
+        terminal.record({"switch": name, "value": value, "seconds_left": left and round(left, 1)})
+        rows.append(
+            [name, value, "" if switch is None else "until flipped" if left is None else f"{left:.0f} s"]
+        )
+    terminal.table(["switch", "value", "for"], rows)

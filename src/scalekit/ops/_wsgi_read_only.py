@@ -1,0 +1,55 @@
+"""Read-only mode for any WSGI application."""
+
+from collections.abc import Iterable
+from http import HTTPStatus
+from typing import TYPE_CHECKING
+
+from scalekit import _http
+from scalekit._options import check_application
+from scalekit.ops.read_only import FIRST_LOOK, ReadOnly
+from scalekit.types import Environ, WSGIBody
+
+if TYPE_CHECKING:
+    from scalekit.ops.switches import Switches
+    from scalekit.types import StartResponse, WSGIApplication
+
+
+class ReadOnlyMiddleware:
+    """The WSGI twin of :class:`scalekit.ops.asgi.ReadOnlyMiddleware`, with the same options.
+
+    Args:
+        app: the WSGI application.
+        switches: the fleet's :class:`~scalekit.ops.switches.Switches`.
+        allow: paths that go on, each with all below it, such as ``["/login"]``; none by default.
+        page: HTML for browsers, as text or bytes; by default they get a problem document like all others.
+
+    Raises:
+        ConfigurationError: one of these is not usable.
+    """
+
+    def __init__(
+        self,
+        app: "WSGIApplication",
+        *,
+        switches: "Switches",
+        allow: Iterable[str] = (),
+        page: str | bytes | None = None,
+    ) -> None:
+        check_application(app, "WSGI", taker="ReadOnlyMiddleware", cure="scalekit.ops.asgi has its twin")
+        self.app = app
+        self._switches = switches
+        self._rules = ReadOnly(allow=allow, page=page)
+
+    def __call__(self, environ: Environ, start_response: "StartResponse") -> WSGIBody:
+        if not self._refuses(environ):
+            return self.app(environ, start_response)
+        answer = self._rules.refusal(_http.request_headers(environ), self._switches.read_only_left())
+        status = HTTPStatus(answer.status)
+        start_response(f"{status.value} {status.phrase}", _http.to_wsgi(answer.headers))
+        return [answer.body]
+
+    def _refuses(self, environ: Environ) -> bool:
+        if not self._rules.concerns(environ["REQUEST_METHOD"], environ.get("PATH_INFO", "")):
+            return False
+        self._switches.start(FIRST_LOOK)
+        return self._switches.is_read_only()

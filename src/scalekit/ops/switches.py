@@ -1,0 +1,248 @@
+"""Switches for the whole fleet, flipped while it runs and kept in Redis; needs the extra ``redis``.
+
+::
+
+    switches = Switches.from_url("redis://localhost:6379/0")
+    app.add_middleware(ReadOnlyMiddleware, switches=switches)         # of scalekit.ops.asgi, or .wsgi
+    cache = Cache(backend, ttl_factor=switches.cache_factor)
+
+They are flipped by ``scalekit switches`` or by a call on any server, and all others follow within
+``interval``.
+
+Rules:
+
+* No request asks Redis. A daemon thread of each process looks, and whoever asks is told what it saw last.
+* While Redis cannot be reached everything stays as it was seen last. A switch that was flipped for a time
+  goes back at its end nevertheless.
+* A process that has never seen Redis has every switch off: an outage of Redis must not close the shop.
+* A child of a fork looks for itself.
+"""
+
+import logging
+import math
+import threading
+import time
+from dataclasses import dataclass
+from typing import Any, Self, Unpack
+
+from scalekit._durations import Duration, seconds
+from scalekit._forks import renew_in_children
+from scalekit._options import LinkOptions, check_names, check_text
+from scalekit._redis import Redis, Request, ResponseError
+from scalekit.errors import BackendError, ConfigurationError
+
+_log = logging.getLogger("scalekit.ops")
+
+_READ_ONLY, _CACHE_FACTOR = "read-only", "cache-factor"
+MAX_FACTOR = 1000.0
+
+
+@dataclass(frozen=True)
+class Switch:
+    """How a switch stands.
+
+    Args:
+        value: 1 for on and 0 for off, or a factor.
+        ends: when it goes back, on the monotonic clock; infinity for never.
+    """
+
+    value: float
+    ends: float = math.inf
+
+
+class Switches:
+    """The switches, as this process knows them. For threads, and for any number of event loops.
+
+    Args:
+        client: a synchronous redis-py client: a server's, a Cluster's, or a Sentinel's ``master_for``.
+        name: what the keys begin with. Fleets that share a Redis each need one of their own.
+        interval: seconds, or a ``timedelta``, between two looks; default 1.
+
+    Raises:
+        ConfigurationError: one of these is not usable.
+        WrongColour: the client is an asynchronous one. Threads look, for applications of both colours.
+    """
+
+    def __init__(self, client: Any, *, name: str = "scalekit:switches", interval: Duration = 1.0) -> None:
+        check_text(name, option="name=", wanted="what keys begin with, such as 'shop:switches'")
+        self._link = client if isinstance(client, Redis) else Redis(client)
+        self._commands = self._link.using("sync")
+        # In braces, for a Cluster keeps together what is in the same ones.
+        self._keys = {switch: f"{{{name}}}:{switch}" for switch in (_READ_ONLY, _CACHE_FACTOR)}
+        self._interval = seconds(interval, name="interval", minimum=0.01)
+        self._seen: dict[str, Switch] = {}
+        self.forked()
+        renew_in_children(self)
+
+    @classmethod
+    def from_url(
+        cls,
+        url: str,
+        *,
+        name: str = "scalekit:switches",
+        interval: Duration = 1.0,
+        **options: Unpack[LinkOptions],
+    ) -> Self:
+        """Switches at a URL: ``redis``, ``rediss``, ``unix``, ``redis+sentinel`` or ``redis+cluster``.
+
+        Args:
+            url: for instance ``redis://localhost:6379/0``.
+            name: as for the class.
+            interval: as for the class.
+            options: ``timeout`` (1 s), ``connect_timeout`` (0.5 s), ``max_connections`` and ``cooldown``.
+
+        Raises:
+            ConfigurationError: the URL or an option is wrong. The message does not quote the URL.
+        """
+        check_names(options, LinkOptions, taker=f"{cls.__name__}.from_url", named=["name", "interval"])
+        return cls(Redis.from_url(url, **options), name=name, interval=interval)
+
+    def forked(self) -> None:
+        """See :func:`scalekit._forks.renew_in_children`."""
+        self._lock = threading.Lock()
+        self._looked = threading.Event()
+        self._closed = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._away = False
+
+    def is_read_only(self) -> bool:
+        """Whether nothing may be changed now."""
+        return self._value(_READ_ONLY, 0.0) != 0.0
+
+    def cache_factor(self) -> float:
+        """By how much longer results are to be cached now; 1 as ever."""
+        return self._value(_CACHE_FACTOR, 1.0)
+
+    def read_only_left(self) -> float | None:
+        """Seconds until read-only mode ends by itself; ``None`` if it does not, or is off."""
+        switch = self._seen.get(_READ_ONLY)
+        left = math.inf if switch is None else switch.ends - time.monotonic()
+        return left if 0 < left < math.inf else None
+
+    def set_read_only(self, on: bool, *, lasting: Duration | None = None) -> None:
+        """Flip read-only mode, for all servers, one round trip. In a coroutine: ``asyncio.to_thread``.
+
+        Args:
+            on: whether nothing may be changed.
+            lasting: seconds, or a ``timedelta``, after which it goes back by itself; never without.
+
+        Raises:
+            BackendError: Redis could not be told.
+        """
+        self._flip(_READ_ONLY, "1" if on else None, lasting)
+
+    def set_cache_factor(self, factor: float, *, lasting: Duration | None = None) -> None:
+        """Have results cached ``factor`` times as long, as of when they are stored; 1 is as ever.
+
+        Args:
+            factor: above 0, and 1,000 at most.
+            lasting: as for :meth:`set_read_only`.
+
+        Raises:
+            BackendError: Redis could not be told.
+            ConfigurationError: the factor is out of range.
+        """
+        number = isinstance(factor, int | float) and not isinstance(factor, bool)
+        if not number or not 0 < factor <= MAX_FACTOR:
+            raise ConfigurationError(
+                f"factor={factor!r:.40} must be a number above 0, and {MAX_FACTOR:g} at most; 1 is as ever"
+            )
+        self._flip(_CACHE_FACTOR, None if factor == 1 else repr(float(factor)), lasting)
+
+    def look(self) -> dict[str, Switch]:
+        """Ask Redis now: the switches that are on, by name. What is in force here follows.
+
+        Raises:
+            BackendError: it could not be asked.
+        """
+        names = list(self._keys)
+        requests = [Request((command, self._keys[name])) for name in names for command in ("GET", "PTTL")]
+        asked = time.monotonic()
+        replies = self._commands.pipeline(requests)
+        found = {}
+        for name, raw, left in zip(names, replies[::2], replies[1::2], strict=True):
+            value = _number(name, raw)
+            if value is not None and left != -2:  # gone between the two
+                found[name] = Switch(value, math.inf if left < 0 else asked + left / 1000)
+        self._tell(found)
+        self._seen = found
+        self._looked.set()
+        return found
+
+    def start(self, wait: float = 0.0) -> bool:
+        """Begin to look; once is enough, and the middleware does it. Whether it has looked by now.
+
+        Args:
+            wait: seconds to wait for the first look at most.
+        """
+        if self._thread is None:
+            with self._lock:
+                if self._thread is None and not self._closed.is_set():
+                    self._thread = threading.Thread(target=self._watch, name="switches", daemon=True)
+                    self._thread.start()
+        return self._looked.wait(wait) if wait else self._looked.is_set()
+
+    def close(self) -> None:
+        """Stop looking, and close the connection. What was seen last stays in force."""
+        self._closed.set()
+        self._looked.set()  # nobody is to wait for what does not come any more
+        thread = self._thread
+        if thread is not None and thread is not threading.current_thread():
+            thread.join()
+        self._commands.close()
+
+    def _value(self, name: str, default: float) -> float:
+        if self._thread is None:
+            self.start()
+        switch = self._seen.get(name)
+        return default if switch is None or switch.ends <= time.monotonic() else switch.value
+
+    def _flip(self, name: str, value: str | None, lasting: Duration | None) -> None:
+        key = self._keys[name]
+        if value is None:
+            self._commands.execute("DEL", key)
+        elif lasting is None:
+            self._commands.execute("SET", key, value)
+        else:
+            left = seconds(lasting, name="lasting", minimum=0.001)
+            self._commands.execute("SET", key, value, "PX", math.ceil(left * 1000))
+        self.look()
+
+    def _watch(self) -> None:
+        closed = self._closed  # a child of a fork gets another
+        while not closed.is_set():
+            try:
+                self.look()
+            except (BackendError, ResponseError) as error:
+                if not self._away:
+                    self._away = True
+                    _log.warning("switches: %s; they stay as they were seen last", error)
+                self._looked.set()  # nobody is to wait for what is away
+            else:
+                if self._away:
+                    self._away = False
+                    _log.warning("switches: Redis answers again")
+            closed.wait(self._interval)
+
+    def _tell(self, found: dict[str, Switch]) -> None:
+        for name in self._keys:
+            before, now = self._seen.get(name), found.get(name)
+            if (before and before.value) != (now and now.value):
+                _log.warning("switches: %s is %s", name, _spell(name, now))
+
+
+def _spell(name: str, switch: Switch | None) -> str:
+    if switch is None:
+        return "off"
+    return "on" if name == _READ_ONLY else f"{switch.value:g}"
+
+
+def _number(name: str, raw: bytes | None) -> float | None:
+    """The value of a switch as Redis has it; ``None`` if it is off, or if that is no value for it."""
+    try:
+        value = float(raw) if raw is not None else 0.0
+    except ValueError:
+        value = 0.0
+    if name == _READ_ONLY:
+        return 1.0 if value else None
+    return value if 0 < value <= MAX_FACTOR else None

@@ -1,0 +1,74 @@
+"""`scalekit switches` as a person and a program meet it."""
+
+import json
+
+import pytest
+
+from scalekit.cli import main
+from scalekit.ops.switches import Switches
+
+
+def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> list[dict[str, object]]:
+    assert main(["switches", *arguments, "--json"]) == 0
+    return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+
+
+def test_flip_and_show(redis_url: str, prefix: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """What is flipped is shown at once, and all servers of that name see it."""
+    where = ["--redis", redis_url, "--name", prefix]
+    off = [
+        {"switch": "read-only", "value": "off", "seconds_left": None},
+        {"switch": "cache-factor", "value": "1", "seconds_left": None},
+    ]
+    assert run(capsys, "show", *where) == off
+    on, factor = run(capsys, "set", "read-only", "on", "--for", "15m", *where)
+    assert on["value"] == "on"
+    assert 0 < float(str(on["seconds_left"])) <= 900
+    assert factor == off[1]
+    run(capsys, "set", "cache-factor", "4.5", *where)
+    switches = Switches.from_url(redis_url, name=prefix)
+    assert {name: switch.value for name, switch in switches.look().items()} == {
+        "read-only": 1.0, "cache-factor": 4.5,
+    }  # fmt: skip
+    switches.close()
+    run(capsys, "set", "read-only", "off", *where)
+    assert run(capsys, "set", "cache-factor", "1", *where) == off
+
+
+def test_for_people(
+    redis_url: str, prefix: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A table; the URL may come from the environment, where no list of processes shows it."""
+    monkeypatch.setenv("REDIS_URL", redis_url)
+    assert main(["switches", "set", "cache-factor", "4", "--name", prefix]) == 0
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert lines == [
+        ["switch", "value", "for"],
+        ["read-only", "off"],
+        ["cache-factor", "4", "until", "flipped"],
+    ]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "cure"),
+    [
+        (["show"], 2, "Give --redis URL, or set REDIS_URL"),
+        (["set", "read-only", "yes", "--redis", "redis://127.0.0.1:1"], 2, "on or off, not 'yes'"),
+        (["set", "cache-factor", "x", "--redis", "redis://127.0.0.1:1"], 2, "a number, such as 4"),
+        (["set", "cache-factor", "0", "--redis", "redis://127.0.0.1:1"], 2, "1000 at most"),
+        (["show", "--redis", "redis://user:secret@127.0.0.1:1"], 1, "127.0.0.1:1"),
+    ],
+)
+def test_mistakes(
+    arguments: list[str],
+    status: int,
+    cure: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A mistake ends with 2, a Redis that is away with 1; no message has a password."""
+    monkeypatch.delenv("REDIS_URL", raising=False)
+    assert main(["switches", *arguments]) == status
+    error = capsys.readouterr().err
+    assert cure in error
+    assert "secret" not in error
