@@ -315,7 +315,7 @@ async def test_a_store_that_keeps_nothing(s3: AssetsS3, tmp_path: Path) -> None:
         ("LIST", 403, "AccessDenied", "these credentials need s3:ListBucket for the bucket"),
         ("PUT", 403, "AccessDenied", "these credentials need s3:PutObject for what is below the prefix"),
         ("LIST", 403, "InvalidAccessKeyId", "these credentials are not of this server"),
-        ("LIST", 403, "SignatureDoesNotMatch", "the secret key does not belong to the access key"),
+        ("LIST", 403, "SignatureDoesNotMatch", "the secret is not the one of this access key"),
         ("LIST", 404, "NoSuchBucket", "make the bucket, or correct its name"),
     ],
 )

@@ -199,7 +199,7 @@ def test_wrong_credentials(
     build(tmp_path)
     where = f"s3://any/static?endpoint_url={strict_s3_server.endpoint_url}"
     assert run("assets", "push", where) == 1
-    assert "the secret key does not belong to the access key" in capsys.readouterr().err
+    assert "the secret is not the one of this access key" in capsys.readouterr().err
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("AWS_ACCESS_KEY_ID", "stranger")
         assert run("assets", "push", where) == 1

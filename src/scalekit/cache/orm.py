@@ -27,7 +27,9 @@ from scalekit.types import Colour
 try:
     from sqlalchemy import Engine, exc
     from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_scoped_session, async_sessionmaker
-    from sqlalchemy.orm import Session, scoped_session, sessionmaker
+    from sqlalchemy.orm import scoped_session, sessionmaker
+
+    from scalekit._sqlalchemy import session_target
 except ImportError:
     raise MissingExtra("sqlalchemy", needed_by="scalekit.cache with SQLAlchemy") from None
 
@@ -40,7 +42,7 @@ def watch(target: Any, *, core: Core, backend: Backend, unreachable: Unreachable
     colour = _colour(watched)
     if colour is not None:  # the wrong one shows here, not at the first commit
         in_colour(backend, colour, taker=f"cache.watch({type(watched).__name__})")
-    key = _engine(watched) or _sessions(watched)
+    key = _engine(watched) or session_target(watched)
     if key in core.watched:
         return
     watcher = Watcher(core, Marking(core.invalidation, core.runtimes, backend, unreachable=unreachable))
@@ -86,22 +88,3 @@ def _engine(target: Any) -> Engine | None:
             f"{type(engine).__name__} has no connections of its own; give cache.watch the cluster it is of"
         )
     return engine
-
-
-def _sessions(target: Any) -> Any:
-    """What SQLAlchemy's session events are listened for on."""
-    if isinstance(target, async_scoped_session):
-        target = target.session_factory
-    if isinstance(target, async_sessionmaker):
-        configured = target.kw.get("sync_session_class") or target.class_.sync_session_class
-        if configured is not Session:
-            return configured
-        # Its sessions are of SQLAlchemy's own class, as all others are: give them one to be known by.
-        own = type("WatchedSession", (Session,), {})
-        target.configure(sync_session_class=own)
-        return own
-    if isinstance(target, AsyncSession):
-        return target.sync_session
-    if isinstance(target, type) and issubclass(target, AsyncSession):
-        return target.sync_session_class
-    return target

@@ -16,30 +16,19 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
-from urllib.parse import urlsplit
 
-from scalekit.cdn._aws import (
-    CLIENT_ERRORS,
-    CONNECTION,
-    CREDENTIALS,
-    NO_CREDENTIALS,
-    TIMEOUTS,
-    client,
-    code_of,
-    status_of,
-)
-from scalekit.cdn._s3_url import Place
-from scalekit.errors import BackendTimeout, BackendUnavailable, ConfigurationError, PushRefused
+from scalekit import _amazon
+from scalekit._amazon import CLIENT_ERRORS, CREDENTIALS, NO_CREDENTIALS, code_of
+from scalekit._s3_url import Place
+from scalekit.errors import ConfigurationError, PushRefused
 
 _SHA256 = "scalekit-sha256"
 
-_CURES = {
+_REGION = "the bucket is in another region; add ?region_name= or set AWS_REGION"
+_CURES = _amazon.CURES | {
     "NoSuchBucket": "make the bucket, or correct its name or ?endpoint_url=",
-    "PermanentRedirect": "the bucket is in another region; add ?region_name= or set AWS_REGION",
-    "AuthorizationHeaderMalformed": "the bucket is in another region; add ?region_name= or set AWS_REGION",
-    "InvalidAccessKeyId": "these credentials are not of this server",
-    "SignatureDoesNotMatch": "the secret key does not belong to the access key",
-    "ExpiredToken": "the credentials have expired; get new ones",
+    "PermanentRedirect": _REGION,
+    "AuthorizationHeaderMalformed": _REGION,
     "BadDigest": "what arrived is not what was sent; push again",
     "EntityTooLarge": "S3 takes 5 GB in one request",
 }
@@ -71,13 +60,11 @@ class Headers:
 
 
 class Bucket:
-    """What is below the prefix of a :class:`~scalekit.cdn._s3_url.Place`; names are relative to it."""
+    """What is below the prefix of a :class:`~scalekit._s3_url.Place`; names are relative to it."""
 
     def __init__(self, place: Place, client: Any) -> None:
         self.place, self._client = place, client
-        endpoint = urlsplit(str(client.meta.endpoint_url))
-        port = f":{endpoint.port}" if endpoint.port else ""
-        self._where = f"bucket {place.bucket!r} at {endpoint.hostname}{port}"
+        self._where = _amazon.place(client, place.bucket)
 
     async def listing(self, below: str = "") -> tuple[dict[str, Found], datetime]:
         """All objects whose names begin with ``below``, by name, and the server's time before the first."""
@@ -160,30 +147,13 @@ class Bucket:
 
     @contextmanager
     def _errors(self, what: str, of: str) -> Generator[None, None, None]:
-        try:
-            yield
-        except CREDENTIALS as error:
-            raise ConfigurationError(NO_CREDENTIALS) from error
-        except TIMEOUTS as error:
-            raise BackendTimeout(f"S3 did not {what} {of} in time ({self._where})", backend="s3") from error
-        except CONNECTION as error:
-            raise BackendUnavailable(
-                f"S3 cannot be reached to {what} {of} ({self._where}); is the endpoint right, and does the "
-                "server run?",
-                backend="s3",
-            ) from error
-        except CLIENT_ERRORS as error:
-            code = code_of(error)
-            if status_of(error) >= 500 or status_of(error) == 429:
-                raise BackendUnavailable(
-                    f"S3 failed to {what} {of}: {code} ({self._where})", backend="s3"
-                ) from error
-            cure = _CURES.get(code)
-            if cure is None and (code == "AccessDenied" or status_of(error) == 403):
-                cure = f"these credentials need {_RIGHTS[what]}"
-            raise PushRefused(
-                f"S3 refused to {what} {of}: {code} ({self._where})" + (f"; {cure}" if cure else "")
-            ) from error
+        rights = f"these credentials need {_RIGHTS[what]}"
+        cures = _CURES | {"AccessDenied": rights, "403": rights}
+        with _amazon.translated(f"{what} {of}", self._where, cures=cures, refused=PushRefused):
+            try:
+                yield
+            except CREDENTIALS as error:
+                raise ConfigurationError(NO_CREDENTIALS) from error
 
 
 @asynccontextmanager
@@ -192,12 +162,7 @@ async def opened(place: Place, given: Any = None) -> AsyncGenerator[Bucket, None
     if given is not None:
         yield Bucket(place, given)
         return
-    endpoint = place.options.get("endpoint_url")
-    s3: dict[str, Any] = {"addressing_style": "path" if endpoint else "auto"}
-    if endpoint is None or endpoint.startswith("https://"):
-        s3["payload_signing_enabled"] = False  # TLS and the MD5 protect it already
-    options: dict[str, Any] = {**place.options}
-    async with client("s3", s3=s3, **options) as made:
+    async with _amazon.s3_client(**place.options) as made:
         yield Bucket(place, made)
 
 

@@ -21,13 +21,11 @@ from threading import Lock
 from typing import Any, Self
 from uuid import uuid4
 
-from scalekit._durations import Duration, seconds
-from scalekit._options import check_text
-from scalekit._steps import Steps, run, run_async
-from scalekit.cdn._aws import (
+from scalekit._amazon import (
     CLIENT_ERRORS,
     CONNECTION,
     CREDENTIALS,
+    CURES,
     NO_CREDENTIALS,
     TIMEOUTS,
     Clients,
@@ -37,6 +35,9 @@ from scalekit.cdn._aws import (
     status_of,
     sync_client,
 )
+from scalekit._durations import Duration, seconds
+from scalekit._options import check_text
+from scalekit._steps import Steps, run, run_async
 from scalekit.cdn._invalidation import marked, paths
 from scalekit.cdn.purge import Patience, Purged, TryAgain, batches
 from scalekit.errors import BackendTimeout, BackendUnavailable, ConfigurationError, PurgeRefused
@@ -47,12 +48,11 @@ _POLL_SECONDS = 5.0
 _REGION = "us-east-1"  # CloudFront has one place; a region only has to be named
 
 _BUSY = {"TooManyInvalidationsInProgress", "Throttling", "ThrottlingException", "TooManyRequestsException"}
-_CURES = {
+_CURES = CURES | {
     "NoSuchDistribution": "is the distribution's ID right, and these credentials of its account?",
     "AccessDenied": "these credentials need the right cloudfront:CreateInvalidation, and for wait= "
     "cloudfront:GetInvalidation",
     "InvalidClientTokenId": "these credentials are not of this account",
-    "SignatureDoesNotMatch": "the secret key does not belong to the access key",
 }
 
 

@@ -31,8 +31,9 @@ from scalekit.errors import ConfigurationError, MissingExtra
 
 try:
     from sqlalchemy import event, exc, inspect
-    from sqlalchemy.ext.asyncio import AsyncSession, async_scoped_session, async_sessionmaker
     from sqlalchemy.orm import Mapper, ORMExecuteState, Session, SessionTransaction, UOWTransaction
+
+    from scalekit._sqlalchemy import session_target
 except ImportError:
     raise MissingExtra("sqlalchemy", needed_by="scalekit.cdn.commits") from None
 
@@ -70,7 +71,7 @@ def purge_on_commit(
     rules = {cls: _checked(cls, rule) for cls, rule in tags.items()}
     queue = PurgeQueue(purger, **options)
     watcher = _Watcher(queue, rules)
-    sessions = _sessions(getattr(target, "event_target", target))
+    sessions = session_target(getattr(target, "event_target", target))
     try:
         for name in ("after_flush", "do_orm_execute", "after_soft_rollback", "after_commit"):
             event.listen(sessions, name, getattr(watcher, name))
@@ -93,25 +94,6 @@ def _checked(cls: type, rule: TagsOf) -> TagsOf:
     if unknown:
         raise ConfigurationError(f"tags[{cls.__name__}]: it has no attribute {', '.join(sorted(unknown))}")
     return templates
-
-
-def _sessions(target: Any) -> Any:
-    """What SQLAlchemy's session events are listened for on."""
-    if isinstance(target, async_scoped_session):
-        target = target.session_factory
-    if isinstance(target, async_sessionmaker):
-        configured = target.kw.get("sync_session_class") or target.class_.sync_session_class
-        if configured is not Session:
-            return configured
-        # Its sessions are of SQLAlchemy's own class, as all others are: give them one to be known by.
-        own = type("PurgingSession", (Session,), {})
-        target.configure(sync_session_class=own)
-        return own
-    if isinstance(target, AsyncSession):
-        return target.sync_session
-    if isinstance(target, type) and issubclass(target, AsyncSession):
-        return target.sync_session_class
-    return target
 
 
 class _Watcher:

@@ -18,10 +18,10 @@ from ipaddress import IPv4Network
 from typing import Any, Literal
 from urllib.parse import parse_qsl, quote, urlsplit
 
+from scalekit._amazon import CloudFrontSigner
 from scalekit._durations import Duration, seconds
 from scalekit._http import Cookie
 from scalekit._options import check_function, check_kind, check_text
-from scalekit.cdn._aws import CloudFrontSigner
 from scalekit.errors import ConfigurationError
 
 _OURS = {"expires", "policy", "signature", "key-pair-id", "hash-algorithm"}

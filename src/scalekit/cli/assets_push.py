@@ -16,7 +16,7 @@ from scalekit.cli._stop import Stopped, run_until_stopped
 from scalekit.cli._values import positive
 
 if TYPE_CHECKING:
-    from scalekit.cdn._s3_url import Place
+    from scalekit._s3_url import Place
     from scalekit.cdn.push import Change, PushProgress, PushReport
     from scalekit.cli._terminal import Terminal
 

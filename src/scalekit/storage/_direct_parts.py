@@ -5,8 +5,9 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
+from scalekit._amazon import code_of, place
 from scalekit.storage._direct_grant import Grant
-from scalekit.storage._s3_errors import code_of, place, reading
+from scalekit.storage._s3_errors import reading
 from scalekit.storage._s3_multipart import Multipart, Part
 from scalekit.storage._s3_target import Target
 from scalekit.storage._values import Stored

@@ -13,9 +13,9 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from scalekit._amazon import CLIENT_ERRORS, code_of
 from scalekit.errors import ObjectMissing
 from scalekit.storage._s3_digests import kept_crc32
-from scalekit.storage._s3_errors import CLIENT_ERRORS, code_of
 from scalekit.storage._s3_multipart import MAX_PARTS, MIN_PART_SIZE, Multipart, Part, multipart
 from scalekit.storage._s3_target import Target
 from scalekit.storage._values import Stored

@@ -16,9 +16,9 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from scalekit._amazon import CLIENT_ERRORS, code_of
 from scalekit.storage._crc32 import combined
 from scalekit.storage._s3_digests import digest
-from scalekit.storage._s3_errors import CLIENT_ERRORS, code_of
 from scalekit.storage._s3_target import Target
 from scalekit.storage._shield import CLEAN_UP_SECONDS, settle
 from scalekit.storage._source import Body

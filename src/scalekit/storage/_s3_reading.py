@@ -7,10 +7,11 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
+from scalekit._amazon import code_of, place, status_of
 from scalekit.errors import BackendUnavailable, InvalidKey
 from scalekit.storage._extensions import UNKNOWN, type_for
 from scalekit.storage._s3_digests import kept_crc32
-from scalekit.storage._s3_errors import code_of, place, reading, status_of
+from scalekit.storage._s3_errors import reading
 from scalekit.storage._s3_target import filename_in
 from scalekit.storage._values import Opened, Stored
 from scalekit.storage.keys import check_key

@@ -3,13 +3,14 @@
 from abc import abstractmethod
 from datetime import UTC, datetime, timedelta
 
+from scalekit._amazon import place
 from scalekit._durations import Duration
 from scalekit.errors import ObjectExists
 from scalekit.storage._contract import Storage
 from scalekit.storage._disposition import content_disposition
 from scalekit.storage._extensions import extension_for
 from scalekit.storage._s3_client import Clients
-from scalekit.storage._s3_errors import place, reading
+from scalekit.storage._s3_errors import reading
 from scalekit.storage._s3_tickets import PostTicket, PutTicket, check_expires, presign_post, presign_put
 from scalekit.storage._values import SignedURL
 from scalekit.storage.checksums import Checksum

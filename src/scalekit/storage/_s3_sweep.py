@@ -7,7 +7,8 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from scalekit.storage._s3_errors import code_of, place, reading
+from scalekit._amazon import code_of, place
+from scalekit.storage._s3_errors import reading
 from scalekit.storage._values import Leftover
 
 

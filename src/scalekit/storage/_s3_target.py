@@ -19,16 +19,10 @@ from urllib.parse import quote, unquote
 
 from botocore.exceptions import ClientError
 
+from scalekit._amazon import CLIENT_ERRORS, place
 from scalekit.errors import ObjectExists, UploadFailed
 from scalekit.storage._s3_digests import is_signed
-from scalekit.storage._s3_errors import (
-    CLIENT_ERRORS,
-    is_conflict,
-    is_refused,
-    may_have_worked,
-    place,
-    upload_failed,
-)
+from scalekit.storage._s3_errors import is_conflict, is_refused, may_have_worked, upload_failed
 from scalekit.storage._shield import Outcome
 from scalekit.storage._source import Body
 from scalekit.storage._values import Stored

@@ -19,8 +19,9 @@ except ModuleNotFoundError:
 
     raise MissingExtra("s3", needed_by="scalekit.storage.bucket") from None
 
+from scalekit._amazon import code_of, place
 from scalekit.errors import ConfigurationError
-from scalekit.storage._s3_errors import code_of, place, reading
+from scalekit.storage._s3_errors import reading
 from scalekit.storage.direct import cors_rule
 from scalekit.storage.profiles import AMAZON, profile_for
 from scalekit.storage.s3 import S3Storage

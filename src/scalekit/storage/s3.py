@@ -19,13 +19,14 @@ except ModuleNotFoundError:
 
     raise MissingExtra("s3", needed_by="scalekit.storage.s3") from None
 
+from scalekit._amazon import place
 from scalekit._durations import Duration
 from scalekit.errors import ConfigurationError, InvalidKey, ObjectMissing
 from scalekit.storage._contract import check_base_url, check_sources
 from scalekit.storage._extensions import content_type_for
 from scalekit.storage._s3_client import Clients, check_bucket, factory
 from scalekit.storage._s3_compose import Composition, Copy, planned
-from scalekit.storage._s3_errors import place, reading
+from scalekit.storage._s3_errors import reading
 from scalekit.storage._s3_multipart import MIN_PART_SIZE
 from scalekit.storage._s3_reading import look_up, objects, read
 from scalekit.storage._s3_signing import Signing

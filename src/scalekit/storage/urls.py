@@ -15,8 +15,9 @@ for every AWS tool.
 
 from collections.abc import Callable
 from typing import Any
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import unquote, urlsplit
 
+from scalekit import _s3_url
 from scalekit.errors import ConfigurationError
 from scalekit.storage import profiles
 from scalekit.storage._contract import Storage
@@ -77,30 +78,11 @@ def _files(path: str, must_exist: bool) -> Storage:
 
 
 def _s3(url: str) -> Storage:
-    parts = urlsplit(url)
-    # The URL itself stays out of every message from here on: it may hold what it must not.
-    if "@" in parts.netloc:
-        raise ConfigurationError(
-            "an s3:// URL has no user and no password; set AWS_PROFILE, or AWS_ACCESS_KEY_ID and "
-            "AWS_SECRET_ACCESS_KEY"
-        )
-    if not parts.netloc or ":" in parts.netloc or parts.fragment:
-        raise ConfigurationError(
-            "an s3:// URL is s3://bucket or s3://bucket/prefix; a server other than Amazon's goes into "
-            "?endpoint_url=https://..."
-        )
-    options: dict[str, Any] = {}
-    for name, value in parse_qsl(parts.query, keep_blank_values=True):
-        if name not in _S3_OPTIONS:
-            raise ConfigurationError(
-                f"an s3:// URL has no option {name:.40}; it takes {', '.join(_S3_OPTIONS)}. Credentials come "
-                "from AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
-            )
-        options[name] = _S3_OPTIONS[name](name, value)
+    place = _s3_url.parse(url, options=_S3_OPTIONS)
+    options = {name: _S3_OPTIONS[name](name, value) for name, value in place.options.items()}
     from scalekit.storage.s3 import S3Storage
 
-    prefix = unquote(parts.path).strip("/")
-    return S3Storage(parts.netloc, prefix=f"{prefix}/" if prefix else "", **options)
+    return S3Storage(place.bucket, prefix=place.prefix, **options)
 
 
 def _text(name: str, value: str) -> str:
