@@ -9,7 +9,13 @@ pytest.importorskip("aiobotocore")
 from botocore.exceptions import ClientError, EndpointConnectionError, HTTPClientError
 
 from scalekit._amazon import CURES, describe, s3_client, translated
-from scalekit.errors import BackendTimeout, BackendUnavailable, ConfigurationError, ScalekitError, StorageError
+from scalekit.errors import (
+    BackendTimeout,
+    BackendUnavailable,
+    ConfigurationError,
+    ScalekitError,
+    StorageError,
+)
 
 KEYS = {"region_name": "us-east-1", "aws_access_key_id": "key", "aws_secret_access_key": "secret"}
 
@@ -28,8 +34,8 @@ def answer(code: str, status: int) -> ClientError:
         (
             EndpointConnectionError(endpoint_url="https://key:hunter2@s3"),
             BackendUnavailable,
-            "S3 cannot be reached to store a: EndpointConnectionError (here); is the endpoint right, and does "
-            "the server run?",
+            "S3 cannot be reached to store a: EndpointConnectionError (here); is the endpoint right, and "
+            "does the server run?",
         ),
     ],
 )
