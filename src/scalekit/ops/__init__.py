@@ -8,10 +8,12 @@ One line adopts both, and each works without any of the other pieces::
     app.add_middleware(OpsMiddleware, checks=[Check("database", ping)])
 
 :mod:`~scalekit.ops.health` decides, :mod:`~scalekit.ops.drain` counts and waits,
-:mod:`~scalekit.ops.signals` listens; the shells only translate.
+:mod:`~scalekit.ops.signals` listens; the shells only translate. What happens is counted, see
+:mod:`~scalekit.ops.collecting`.
 """
 
+from scalekit.ops.collecting import Metrics
 from scalekit.ops.drain import Drain
 from scalekit.ops.health import Check, Health, Report
 
-__all__ = ["Check", "Drain", "Health", "Report"]
+__all__ = ["Check", "Drain", "Health", "Metrics", "Report"]

@@ -1,6 +1,7 @@
 """What an autoscaled fleet needs around an ASGI application; a middleware a file, and each works alone."""
 
+from scalekit.ops._asgi_metrics import MetricsMiddleware
 from scalekit.ops._asgi_ops import OpsMiddleware
 from scalekit.ops._asgi_read_only import ReadOnlyMiddleware
 
-__all__ = ["OpsMiddleware", "ReadOnlyMiddleware"]
+__all__ = ["MetricsMiddleware", "OpsMiddleware", "ReadOnlyMiddleware"]

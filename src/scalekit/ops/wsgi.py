@@ -1,6 +1,7 @@
 """What an autoscaled fleet needs around a WSGI application; a middleware a file, and each works alone."""
 
+from scalekit.ops._wsgi_metrics import MetricsMiddleware
 from scalekit.ops._wsgi_ops import OpsMiddleware
 from scalekit.ops._wsgi_read_only import ReadOnlyMiddleware
 
-__all__ = ["OpsMiddleware", "ReadOnlyMiddleware"]
+__all__ = ["MetricsMiddleware", "OpsMiddleware", "ReadOnlyMiddleware"]
