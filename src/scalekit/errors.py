@@ -348,15 +348,17 @@ class AssetError(ScalekitError):
 
 
 class AssetNotFound(AssetError, LookupError):
-    """A path that was not there when the folder was read. ``close`` is the most similar one that was."""
+    """A path that was not there when the folder was read. ``close`` is the most similar one that was.
 
-    def __init__(self, path: str, *, where: str, close: str | None = None) -> None:
+    ``reload`` says whether files that are new would have been noticed.
+    """
+
+    def __init__(self, path: str, *, where: str, close: str | None = None, reload: bool = False) -> None:
         self.path, self.close = path, close
         hint = "check the spelling" if close is None else f"did you mean {close!r}?"
-        super().__init__(
-            f"no asset {path!r:.200} in {where}; {hint} (the folder is read once, at start-up: "
-            "restart if the file is new)"
-        )
+        if not reload:
+            hint += " (the folder is read once, at start-up: restart if the file is new)"
+        super().__init__(f"no asset {path!r:.200} in {where}; {hint}")
 
 
 class PushRefused(AssetError):

@@ -157,6 +157,42 @@ def test_collecting_again(shop: Shop) -> None:
     assert before < after
 
 
+@pytest.mark.parametrize("built", [True, False], ids=["built", "collected"])
+def test_files_that_are_collected_while_a_server_runs(shop: Shop, built: bool) -> None:
+    """With ``reload`` the tag and the files are those of the last ``collectstatic``, without a restart."""
+    shop.options = {"reload": True} | ({"built": str(shop.home / "dist")} if built else {})
+    shop.collect()
+    code = """
+        import os, time
+        from django.core.management import call_command
+        from django.template import engines
+        from scalekit.cdn import wsgi
+        from scalekit.cdn.django import get_assets
+        from tests.cdn.drivers import call_wsgi
+        page = engines["django"].from_string('{% load scalekit %}{% asset "logo.png" %}')
+        app, before = wsgi.AssetFiles(get_assets()), page.render()
+        logo = os.path.join(os.environ["SHOP"], "static", "logo.png")
+        with open(logo, "wb") as file:
+            file.write(b"another logo")
+        os.utime(logo, (os.stat(logo).st_mtime + 2,) * 2)
+        import subprocess, sys
+        manage = [sys.executable, "-m", "tests.cdn.django_shop"]
+        subprocess.run([*manage, "collectstatic", "--noinput"], check=True)
+        deadline = time.monotonic() + 60
+        while page.render() == before and time.monotonic() < deadline:
+            time.sleep(0.01)
+        for url in (page.render(), before, "/static/logo.png"):
+            reply = call_wsgi(app, url)
+            print("REPLY", url != before, reply.status, reply.body.decode(), reply.headers["cache-control"])
+    """
+    done = shop.run("shell", "-c", "if True:" + code)
+    first, former, plain = [line for line in done.stdout.splitlines() if line.startswith("REPLY")]
+    assert first == "REPLY True 200 another logo no-cache"
+    # What a build has kept is what it was; else a page that is in the browser has the file as it is now.
+    assert former == ("REPLY False 200 a logo no-cache" if built else "REPLY False 200 another logo no-store")
+    assert built or plain == first
+
+
 def test_a_rehearsal_builds_nothing(shop: Shop) -> None:
     """``collectstatic --dry-run`` leaves everything as it is."""
     shop.run("collectstatic", "--noinput", "--dry-run")

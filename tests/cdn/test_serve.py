@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from scalekit.cdn import Asset, AssetFile, Assets
-from scalekit.cdn._files import Served
+from scalekit.cdn._files import FOREVER, Served
 from scalekit.cdn._representation import Representation, Room
 from scalekit.cdn.asgi import AssetFiles as AsgiFiles
 from scalekit.cdn.serve import Request
@@ -271,7 +271,7 @@ def test_a_file_replaced_by_one_of_its_size_and_time(tmp_path: Path, fetch: Any)
 def test_a_file_replaced_between_look_and_open(tmp_path: Path) -> None:
     """The headers are those of the file that was opened."""
     assets = Assets(write_tree(tmp_path, {"logo.png": b"AAAA"}))
-    served = Served(asset(assets, "logo.png"), hashed=True, max_age=60)
+    served = Served(asset(assets, "logo.png"), hashed=True, lifetime=FOREVER)
     request = Request(served, room=Room(), method="GET", headers=[])
     assert (b"cache-control", b"public, max-age=31536000, immutable") in request.answer().headers
     replace(tmp_path / "logo.png", b"BBBBB")
@@ -384,7 +384,7 @@ def test_a_file_that_is_written_into_while_it_is_read(tmp_path: Path) -> None:
                 os.utime(asset.path, (1, 1))  # a clock may not tick in between
             return super().is_for(representation)
 
-    served = Served(asset, hashed=True, max_age=60)
+    served = Served(asset, hashed=True, lifetime=FOREVER)
     answer, file = Request(served, room=Writing(), method="GET", headers=[]).open()
     assert file is not None
     with file:

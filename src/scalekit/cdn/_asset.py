@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 Stamp = tuple[int, int, int]
+_TICK = 2_000_000_000
 
 
 def stamp(status: os.stat_result) -> Stamp:
@@ -15,6 +16,14 @@ def stamp(status: os.stat_result) -> Stamp:
     number is no part of this, for some network and user-space file systems give another each time.
     """
     return status.st_size, status.st_mtime_ns, status.st_ctime_ns
+
+
+def is_settled(mark: Stamp, now: int) -> bool:
+    """Whether a file that has this stamp at ``now``, in nanoseconds, has another after any further change.
+
+    Two changes within one tick of a file system's clock, which may be 2 seconds, can leave the same.
+    """
+    return now - mark[2] > _TICK
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

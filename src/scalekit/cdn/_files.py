@@ -1,10 +1,12 @@
-"""What is served under which path."""
+"""What is served under which path, and for how long."""
 
 from scalekit.cdn._asset import AssetFile
 from scalekit.cdn._other_releases import OtherReleases
 from scalekit.cdn._representation import Room, representations
 from scalekit.cdn.assets import Assets
 from scalekit.cdn.fingerprint import plain_name
+
+FOREVER = b"public, max-age=31536000, immutable"
 
 
 class Served:
@@ -13,19 +15,19 @@ class Served:
     Args:
         asset: the asset; ``None`` when a file has that name with another hash only.
         hashed: whether it is asked for by its hashed name.
-        max_age: seconds that a file asked for by another may be kept.
+        lifetime: what its ``Cache-Control`` says.
     """
 
     __slots__ = ("asset", "coded", "codings", "plain")
 
-    def __init__(self, asset: AssetFile | None, *, hashed: bool, max_age: int) -> None:
+    def __init__(self, asset: AssetFile | None, *, hashed: bool, lifetime: bytes) -> None:
         self.asset = asset
         if asset is not None:
-            self.plain, self.coded = representations(asset, hashed=hashed, max_age=max_age)
+            self.plain, self.coded = representations(asset, hashed=hashed, lifetime=lifetime)
             self.codings = tuple(self.coded)
 
 
-MISSING = Served(None, hashed=True, max_age=0)
+MISSING = Served(None, hashed=True, lifetime=b"no-store")
 """A path that no file is served under."""
 
 
@@ -48,16 +50,36 @@ class Files:
         if known is not None:
             return known
         assets = self._assets
-        if assets.folder is None or not path.startswith(assets.prefix):
+        if self._others is None or not path.startswith(assets.prefix):
             return None
         name = path[len(assets.prefix) :]
-        asset = assets.get(name) or assets.get_hashed(name)
+        asset = named(assets, name, self._others)
         if asset is None:
-            plain = plain_name(name)
-            asset = None if plain is None or self._others is None else self._others.get(name)
-            if asset is None:
-                return MISSING if plain in assets else None
-        assert isinstance(asset, AssetFile)  # there is a folder
-        hashed = asset.immutable and asset.hashed_name == name
-        known = self._known[path] = Served(asset, hashed=hashed, max_age=assets.max_age)
+            return MISSING if plain_name(name) in assets else None
+        hashed = is_hashed(asset, name)
+        lifetime = FOREVER if hashed else b"public, max-age=%d" % assets.max_age
+        known = self._known[path] = Served(asset, hashed=hashed, lifetime=lifetime)
         return known
+
+
+def files_of(assets: Assets) -> Files:
+    """The files of ``assets``, which may change or not."""
+    if not assets.reload:
+        return Files(assets)
+    from scalekit.cdn._live import LiveFiles
+
+    return LiveFiles(assets)
+
+
+def named(assets: Assets, name: str, others: OtherReleases) -> AssetFile | None:
+    """The file that has this name, or this hashed one, here or in another release."""
+    asset = assets.get(name) or assets.get_hashed(name)
+    if asset is None and plain_name(name) is not None:
+        return others.get(name)
+    assert asset is None or isinstance(asset, AssetFile)  # there is a folder
+    return asset
+
+
+def is_hashed(asset: AssetFile, name: str) -> bool:
+    """Whether that is the one with its hash."""
+    return asset.immutable and asset.hashed_name == name

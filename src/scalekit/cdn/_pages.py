@@ -55,13 +55,13 @@ class Pages:
         self._logged = False
 
     def view(self, request: Any) -> Assets:
-        """The assets, at the CDN for this request: an ASGI scope or a WSGI environ."""
+        """The assets as they are now, at the CDN for this request: an ASGI scope or a WSGI environ."""
         view = self.assets if self._cdn is None else self._choose(self._cdn, request)
         for probe in self._probes:
             if probe.cdn == view.cdn and not probe.up:
                 self.assets.counts.add("cdn-down")
-                return self._origin
-        return view
+                return self._origin.now()
+        return view.now()
 
     def _choose(self, cdn: Callable[[Any], str | None], request: Any) -> Assets:
         try:

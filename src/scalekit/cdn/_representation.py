@@ -46,16 +46,15 @@ class Representation:
 
 
 def representations(
-    asset: AssetFile, *, hashed: bool, max_age: int
+    asset: AssetFile, *, hashed: bool, lifetime: bytes
 ) -> tuple[Representation, dict[str, Representation]]:
     """The file as it is, and its variants by their codings, the smallest first.
 
     Args:
         asset: the asset.
-        hashed: whether under its hashed name, and that for ever.
-        max_age: seconds that it may be kept under another.
+        hashed: whether under its hashed name.
+        lifetime: its ``Cache-Control``.
     """
-    lifetime = b"public, max-age=31536000, immutable" if hashed else b"public, max-age=%d" % max_age
     always: Headers = [(b"cache-control", lifetime), *EVERYWHERE]
     if asset.variants:
         always.append((b"vary", b"accept-encoding"))

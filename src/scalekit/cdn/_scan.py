@@ -54,13 +54,15 @@ def _walk(top: Path, folder: Path, prefix: str, above: tuple[Path, ...], found: 
                 name.encode()
             except UnicodeEncodeError as error:
                 raise ConfigurationError(f"asset {name!r} has a name that is not UTF-8; rename it") from error
-            if entry.is_symlink():
+            link = entry.is_symlink()
+            if link:
                 path = _inside(top, path, name)
-            if path.is_dir():
+            # An entry that is no link knows what it is: asking the file system takes most of a walk.
+            if path.is_dir() if link else entry.is_dir():
                 # A link to a folder that we are in would lead round in a circle.
                 if path not in above:
                     _walk(top, path, name + "/", (*above, path), found)
-            elif path.is_file():
+            elif path.is_file() if link else entry.is_file():
                 found[name] = path
 
 

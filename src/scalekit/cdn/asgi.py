@@ -14,7 +14,7 @@ from scalekit.cdn import serve
 from scalekit.cdn._asgi_pages import PATHSEND, Exchange
 from scalekit.cdn._asgi_policy import PolicyMiddleware as PolicyMiddleware
 from scalekit.cdn._asgi_shield import ShieldMiddleware as ShieldMiddleware
-from scalekit.cdn._files import MISSING, Files, Served
+from scalekit.cdn._files import MISSING, Files, Served, files_of
 from scalekit.cdn._pages import Pages
 from scalekit.cdn.assets import Assets, check_assets
 from scalekit.cdn.probe import CdnProbe
@@ -77,7 +77,7 @@ class AssetMiddleware:
             crossorigin=crossorigin,
             modules=modules,
         )
-        self._files = Files(assets)
+        self._files = files_of(assets)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -104,7 +104,7 @@ class AssetFiles:
 
     def __init__(self, assets: Assets) -> None:
         self.assets = check_assets(assets)
-        self._files = Files(assets)
+        self._files = files_of(assets)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":

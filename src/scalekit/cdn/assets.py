@@ -12,6 +12,7 @@ from copy import copy
 from difflib import get_close_matches
 from pathlib import Path
 from threading import Lock
+from typing import Self, cast
 from urllib.parse import quote, urlsplit
 
 from scalekit._options import check_kind
@@ -39,6 +40,8 @@ class Assets:
         cdn: the CDN's address, such as ``"https://cdn.example.com"``; without one (the default) the
             application serves its assets itself.
         max_age: seconds that a browser may keep a file it asked for without its hash; default 60.
+        reload: for development: edited, new and deleted files are noticed without a restart, and nobody keeps
+            a file without asking again, see :mod:`scalekit.cdn._reload`. Default ``False``.
 
     Raises:
         ConfigurationError: the folder, a link in it, ``url`` or ``cdn`` is not usable; the message says why.
@@ -47,9 +50,30 @@ class Assets:
     #: The scripts that pages may fetch under their hashed names as modules, see :mod:`scalekit.cdn.scripts`.
     modules: frozenset[str]
 
+    #: Whether files that change are noticed.
+    reload = False
+
+    def __new__(cls, *args: object, reload: bool = False, **options: object) -> Self:
+        """Those that notice changes are of a class of their own: the others need not look."""
+        if reload and cls is Assets:
+            from scalekit.cdn._live import LiveAssets
+
+            return cast("Self", object.__new__(LiveAssets))
+        return super().__new__(cls)
+
     def __init__(
-        self, folder: str | Path, *, url: str = "/static/", cdn: str | None = None, max_age: int = 60
+        self,
+        folder: str | Path,
+        *,
+        url: str = "/static/",
+        cdn: str | None = None,
+        max_age: int = 60,
+        reload: bool = False,
     ) -> None:
+        if reload:
+            raise ConfigurationError(
+                f"reload=True is for Assets, not for {type(self).__name__}, made from it"
+            )
         self._begin(url, cdn, max_age)
         self.folder: Path | None = Path(folder)
         found = _folder.read(self.folder, prefix=url)
@@ -66,6 +90,7 @@ class Assets:
         url: str = "/static/",
         cdn: str | None = None,
         max_age: int = 60,
+        reload: bool = False,
     ) -> "Assets":
         """The assets that a manifest names: that of ``scalekit assets build``, Vite's, webpack's or Django's.
 
@@ -80,10 +105,17 @@ class Assets:
             url: as for a folder; webpack's ``publicPath``.
             cdn: as for a folder.
             max_age: as for a folder.
+            reload: for development: a manifest that was written again, by ``vite build --watch`` perhaps, is
+                read again. Until it is whole, and its files are there, the last one counts. Default
+                ``False``.
 
         Raises:
             ConfigurationError: ``url``, ``cdn``, the manifest or a file that it names is not usable.
         """
+        if reload:
+            from scalekit.cdn._live import LiveAssets
+
+            return LiveAssets.of_manifest(manifest, folder=folder, url=url, cdn=cdn, max_age=max_age)
         self = cls.__new__(cls)
         self._begin(url, cdn, max_age)
         if not isinstance(manifest, Manifest):
@@ -96,7 +128,7 @@ class Assets:
         self.prefix = check_url(url)
         self.max_age = max_age
         self.counts = Counts()
-        self.cdn = None if cdn is None else _check_cdn(cdn)
+        self.cdn = None if cdn is None else check_cdn(cdn)
 
     def _take(self, found: Iterable[Asset], *, where: str) -> None:
         self._where = where
@@ -132,12 +164,16 @@ class Assets:
         view = self._views.get(cdn)
         if view is None:
             view = copy(self)
-            view._point(None if cdn is None else _check_cdn(cdn))
+            view._point(None if cdn is None else check_cdn(cdn))
             while len(self._views) >= _VIEWS:
                 # Another thread may have taken the first one away.
                 self._views.pop(next(iter(self._views)), None)
             self._views[cdn] = view
         return view
+
+    def now(self) -> "Assets":
+        """These, as they are at this moment: to write one page with, where ``reload`` may change them."""
+        return self
 
     def url(self, name: str) -> str:
         """The URL of an asset: a look-up, for templates.
@@ -149,7 +185,9 @@ class Assets:
             return self._urls[name]
         except KeyError:
             close = get_close_matches(str(name), self._urls, 1)
-            raise AssetNotFound(name, where=self._where, close=close[0] if close else None) from None
+            raise AssetNotFound(
+                name, where=self._where, close=close[0] if close else None, reload=self.reload
+            ) from None
 
     def get(self, name: str) -> Asset | None:
         """The asset called ``name``, or ``None``."""
@@ -196,7 +234,12 @@ def check_assets(assets: Assets) -> Assets:
     return assets
 
 
-def _check_cdn(cdn: str) -> str:
+def check_cdn(cdn: str) -> str:
+    """The address of a CDN, without a slash at its end.
+
+    Raises:
+        ConfigurationError: it is none.
+    """
     try:
         parts = urlsplit(cdn)
     except ValueError as error:

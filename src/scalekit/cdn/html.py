@@ -58,6 +58,7 @@ class HtmlRewriter(Skimmer):
         crossorigin: bool = False,
         modules: bool = False,
     ) -> None:
+        assets = assets.now()
         self._base = Base(path, host)
         super().__init__(Targets(assets, self._base, assets.modules if modules else frozenset()))
         self._charset = charset

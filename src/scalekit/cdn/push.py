@@ -83,7 +83,7 @@ async def push(
             very last request; the next push goes on.
         BackendTimeout: S3 did not answer in time; the same.
     """
-    check_assets(assets)
+    assets = check_assets(assets).now()
     check_count(concurrency, option="concurrency=", least=1, cure="16 is a good number")
     async with opened(parse(destination), client) as bucket:
         groups = await asyncio.to_thread(uploads, assets)

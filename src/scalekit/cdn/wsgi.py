@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from scalekit._options import check_application
 from scalekit.cdn import serve
-from scalekit.cdn._files import MISSING, Files, Served
+from scalekit.cdn._files import MISSING, Files, Served, files_of
 from scalekit.cdn._pages import Pages
 from scalekit.cdn._wsgi_pages import Response
 from scalekit.cdn._wsgi_policy import PolicyMiddleware as PolicyMiddleware
@@ -78,7 +78,7 @@ class AssetMiddleware:
             crossorigin=crossorigin,
             modules=modules,
         )
-        self._files = Files(assets)
+        self._files = files_of(assets)
 
     def __call__(self, environ: Environ, start_response: "StartResponse") -> WSGIBody:
         raw = environ.get("SCRIPT_NAME", "") + environ.get("PATH_INFO", "")
@@ -102,7 +102,7 @@ class AssetFiles:
 
     def __init__(self, assets: Assets) -> None:
         self.assets = check_assets(assets)
-        self._files = Files(assets)
+        self._files = files_of(assets)
 
     def __call__(self, environ: Environ, start_response: "StartResponse") -> WSGIBody:
         raw = environ.get("SCRIPT_NAME", "") + environ.get("PATH_INFO", "")

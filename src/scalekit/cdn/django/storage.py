@@ -43,6 +43,8 @@ class AssetStorage(StaticFilesStorage):  # type: ignore[misc]
         cdn: the CDN's address, such as ``"https://cdn.example.com"``; without one (the default) URLs are
             paths.
         max_age: seconds that a browser may keep a file it asked for without its hash; default 60.
+        reload: whether files that are collected while a server runs are noticed, see
+            :class:`~scalekit.cdn.Assets`; default ``False``.
         strict: whether a name that no file has is an error; default ``True``.
         options: the other options of Django's ``FileSystemStorage``.
 
@@ -58,6 +60,7 @@ class AssetStorage(StaticFilesStorage):  # type: ignore[misc]
         built: str | Path | None = None,
         cdn: str | None = None,
         max_age: int = 60,
+        reload: bool = False,
         strict: bool = True,
         **options: Any,
     ) -> None:
@@ -70,6 +73,7 @@ class AssetStorage(StaticFilesStorage):  # type: ignore[misc]
             )
         self.built = None if built is None else Path(built)
         self._options: dict[str, Any] = {"url": self._prefix, "cdn": cdn, "max_age": max_age}
+        self._reload = reload
         self._strict = strict
         self._lock = Lock()
         self._assets: Assets | None = None
@@ -90,8 +94,10 @@ class AssetStorage(StaticFilesStorage):  # type: ignore[misc]
     def _read(self) -> Assets:
         try:
             if self.built is not None:
-                return Assets.from_manifest(self.built / MANIFEST, folder=self.built, **self._options)
-            return Assets(self.path(""), **self._options)
+                return Assets.from_manifest(
+                    self.built / MANIFEST, folder=self.built, reload=self._reload, **self._options
+                )
+            return Assets(self.path(""), reload=self._reload, **self._options)
         except ConfigurationError as error:
             raise ConfigurationError(f"{error}; did 'manage.py collectstatic' run?") from error
 
