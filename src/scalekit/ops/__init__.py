@@ -10,10 +10,14 @@ One line adopts both, and each works without any of the other pieces::
 :mod:`~scalekit.ops.health` decides, :mod:`~scalekit.ops.drain` counts and waits,
 :mod:`~scalekit.ops.signals` listens; the shells only translate. What happens is counted, see
 :mod:`~scalekit.ops.collecting`.
+``SheddingMiddleware`` turns away what is too much: :mod:`~scalekit.ops.shedding`.
 """
 
 from scalekit.ops.collecting import Metrics
 from scalekit.ops.drain import Drain
 from scalekit.ops.health import Check, Health, Report
+from scalekit.ops.limits import Limits
+from scalekit.ops.priorities import Priority, Rule
+from scalekit.ops.shedding import Shedding
 
-__all__ = ["Check", "Drain", "Health", "Metrics", "Report"]
+__all__ = ["Check", "Drain", "Health", "Limits", "Metrics", "Priority", "Report", "Rule", "Shedding"]

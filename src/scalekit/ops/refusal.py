@@ -2,8 +2,8 @@
 
 Rules:
 
-* Everybody is told another moment, up to a quarter later than the first: whoever is refused together must not
-  come back together.
+* Everybody is told another moment, up to a quarter later than the first unless said otherwise: whoever is
+  refused together must not come back together.
 * A browser gets the page, anything else a problem document (RFC 9457).
 * Nobody may keep the answer.
 """
@@ -43,6 +43,7 @@ def refuse(
     detail: str,
     after: float,
     page: bytes | None = None,
+    spread: float = _SPREAD,
     draw: Callable[[], float] = _dice.random,
 ) -> Answer:
     """The refusal of a request.
@@ -53,6 +54,7 @@ def refuse(
         detail: a sentence more.
         after: seconds to come back in, at the earliest.
         page: HTML for browsers; without, they get the problem document, too.
+        spread: how much later than ``after`` the last of them are told, as a share of it.
         draw: gives 0 to below 1.
     """
     if page is not None and b"text/html" in (_http.get(request, b"accept") or b""):
@@ -65,6 +67,6 @@ def refuse(
         (b"content-length", str(len(body)).encode()),
         (b"cache-control", b"no-store"),
         (b"vary", b"Accept"),
-        (b"retry-after", str(max(1, round(after * (1 + _SPREAD * draw())))).encode()),
+        (b"retry-after", str(max(1, round(after * (1 + spread * draw())))).encode()),
     ]
     return Answer(503, body, headers)

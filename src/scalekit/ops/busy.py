@@ -1,0 +1,60 @@
+"""What who is turned away gets: 503, when to come back, and a page that costs nothing to make."""
+
+from dataclasses import replace
+
+from scalekit import _http
+from scalekit._durations import Duration, seconds
+from scalekit.ops.probes import Answer
+from scalekit.ops.refusal import check_page, refuse
+from scalekit.types import Headers
+
+_PAGE = b"""<!doctype html>
+<html lang="en">
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width">
+<title>Busy</title>
+<body style="font: 1.2em/1.5 sans-serif; max-width: 30em; margin: 20vh auto; padding: 0 1em">
+<h1>We are very busy</h1>
+<p>More people are here than we can serve at once. Please try again in a moment.</p>
+"""
+
+_SMALL = 64 * 1024  # bytes of a body that cost less than a new connection
+
+
+class BusyPage:
+    """Makes the answers.
+
+    Args:
+        page: HTML for browsers, as text or bytes.
+        retry_after: seconds (or ``timedelta``) after which to come back, at least; each answer says up to
+            twice as long, by chance.
+
+    Raises:
+        ConfigurationError: ``page`` is neither, or ``retry_after`` is below a second.
+    """
+
+    def __init__(self, page: str | bytes | None, retry_after: Duration) -> None:
+        self._page = check_page(_PAGE if page is None else page)
+        self._after = seconds(retry_after, name="retry_after", minimum=1.0)
+
+    def answer(self, method: str, headers: Headers, *, http1: bool) -> Answer:
+        """The answer to a request whose body was not read. ``http1`` allows it a ``Connection`` header."""
+        answer = refuse(
+            headers,
+            title="Too many requests at the moment",
+            detail="The server has more to do than it can. Nothing was done for this request; send it later.",
+            after=self._after,
+            page=self._page,
+            spread=1.0,
+        )
+        if http1 and _is_long(headers):
+            # A small body is read past, and the connection stays; a long one would be received for nothing.
+            answer.headers.append((b"connection", b"close"))
+        return replace(answer, body=b"") if method == "HEAD" else answer
+
+
+def _is_long(headers: Headers) -> bool:
+    length = _http.get(headers, b"content-length")
+    if length is None:
+        return _http.get(headers, b"transfer-encoding") is not None
+    return not length.isdigit() or len(length) > 9 or int(length) > _SMALL
