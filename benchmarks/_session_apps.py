@@ -29,7 +29,8 @@ from starlette.requests import HTTPConnection
 
 from scalekit.sessions._recent import Recent, Seen
 from scalekit.sessions.asgi import SessionMiddleware, load
-from scalekit.sessions.redis import BoundRedisStore, RedisStore
+from scalekit.sessions.redis import RedisStore
+from scalekit.sessions.redis_bound import BoundRedisStore
 
 App = Callable[[Any, Any, Any], Awaitable[None]]
 

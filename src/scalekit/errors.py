@@ -9,6 +9,7 @@
     ├── BackendError                          a server that a piece depends on
     │   ├── BackendUnavailable (ConnectionError)   cannot be reached, or refused by the breaker
     │   ├── BackendTimeout (TimeoutError)     did not answer in time; the outcome of a write is unknown
+    │   │   └── NotReplicated                 too few replicas have it: a failover may undo it
     │   └── DecryptionFailed                  stored data needs a key that is not there, or was changed
     ├── SessionError
     │   ├── SessionTooLarge                   before any I/O; names the key
@@ -98,6 +99,23 @@ class BackendUnavailable(BackendError, ConnectionError):
 
 class BackendTimeout(BackendError, TimeoutError):
     """The server did not answer in time. A write may or may not have happened."""
+
+
+class NotReplicated(BackendTimeout):
+    """A write happened, and too few replicas said in time that they have it: a failover may undo it.
+
+    Attributes:
+        wanted: how many had to have it.
+        acknowledged: how many have it for certain.
+    """
+
+    def __init__(self, *, backend: str, wanted: int, acknowledged: int) -> None:
+        self.wanted, self.acknowledged = wanted, acknowledged
+        super().__init__(
+            f"{backend}: {acknowledged} of the {wanted} wanted replicas confirmed a write in time; it was "
+            "made, and a failover may undo it",
+            backend=backend,
+        )
 
 
 class DecryptionFailed(BackendError):

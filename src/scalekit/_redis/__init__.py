@@ -27,6 +27,6 @@ except ImportError:
 from redis.exceptions import ResponseError
 
 from scalekit._redis.link import Commands, Redis
-from scalekit._redis.script import Request, Script
+from scalekit._redis.script import Confirm, Request, Script
 
-__all__ = ["Commands", "Redis", "Request", "ResponseError", "Script"]
+__all__ = ["Commands", "Confirm", "Redis", "Request", "ResponseError", "Script"]

@@ -18,7 +18,7 @@ from scalekit._redis.cluster import Router
 from scalekit._redis.coalesce import Coalescer, PoolConnections
 from scalekit._redis.follow import MasterConnections
 from scalekit._redis.lane import Call
-from scalekit._redis.script import Request, Script
+from scalekit._redis.script import Confirm, Request, Script
 from scalekit._redis.wire import Argument, pack
 from scalekit.errors import BackendError
 
@@ -95,14 +95,21 @@ class AsyncCommands:
     ) -> "asyncio.Future[Any]":
         return self._submit(("EVALSHA", script.sha, len(keys), *keys, *args), script.source)
 
-    def _submit(self, args: tuple[Argument, ...], source: str | None = None) -> "asyncio.Future[Any]":
+    def confirmed(
+        self, script: Script, keys: Sequence[str | bytes], args: Sequence[Argument], confirm: Confirm
+    ) -> "asyncio.Future[Any]":
+        return self._submit(("EVALSHA", script.sha, len(keys), *keys, *args), script.source, confirm.packed)
+
+    def _submit(
+        self, args: tuple[Argument, ...], source: str | None = None, tail: bytes = b""
+    ) -> "asyncio.Future[Any]":
         data = pack(args)
         loop = asyncio.get_running_loop()
         home = self._last
         if home is None or home.loop is not loop:
             home = self._home(loop)
         future = loop.create_future()
-        home.submit(Call(args, data, future, source=source))
+        home.submit(Call(args, data, future, source=source, tail=tail))
         return future
 
     async def pipeline(self, requests: Sequence[Request]) -> list[Any]:

@@ -21,7 +21,7 @@ from scalekit._breaker import Breaker
 from scalekit._redis import errors
 from scalekit._redis.clients import Source
 from scalekit._redis.cluster import ASKING, HOPS, PAUSE, SLOTS
-from scalekit._redis.exchange import Trip
+from scalekit._redis.exchange import Trip, settled
 from scalekit._redis.topology import Place, Topology, name_of_node
 from scalekit._redis.wire import Argument, pack
 from scalekit.errors import BackendError, BackendTimeout
@@ -41,11 +41,12 @@ class SyncRouter:
         self._lock = threading.Lock()  # for the pools
         self._reading = threading.Lock()  # held by the thread that reads the topology
 
-    def execute(self, args: tuple[Argument, ...], data: bytes) -> Any:
+    def execute(self, args: tuple[Argument, ...], data: bytes, tail: bytes = b"") -> Any:
+        """The reply to a command; with ``tail``, one that goes right behind it, the replies to both."""
         place, prelude = self._owner(args), 0
         for hop in range(1, HOPS + 1):
             try:
-                return self._send(place, ASKING + data if prelude else data, prelude)
+                return self._send(place, ASKING + data if prelude else data, prelude, tail)
             except exceptions.TryAgainError:
                 time.sleep(PAUSE * hop)
                 place, prelude = self._owner(args), 0
@@ -134,11 +135,9 @@ class SyncRouter:
         if error.__cause__ is not None:  # not the breaker's: something was tried
             self._stale = True
 
-    def _send(self, place: Place, data: bytes, prelude: int = 0) -> Any:
-        reply = self._begin(place, data).replies(prelude + 1)[-1]
-        if isinstance(reply, Exception):
-            raise reply
-        return reply
+    def _send(self, place: Place, data: bytes, prelude: int = 0, tail: bytes = b"") -> Any:
+        replies = self._begin(place, data + tail).replies(prelude + (2 if tail else 1))
+        return settled(replies, paired=bool(tail))
 
     def _begin(self, place: Place, data: bytes) -> Trip:
         name = _name(place)

@@ -22,14 +22,32 @@ _SOON = 0.01  # seconds
 
 
 def exchange(
-    pool: Any, data: bytes, *, backend: str, breaker: Breaker, timeout: float, spare_callers: bool = False
+    pool: Any,
+    data: bytes,
+    tail: bytes = b"",
+    *,
+    backend: str,
+    breaker: Breaker,
+    timeout: float,
+    spare_callers: bool = False,
 ) -> Any:
-    """Send the one command ``data`` and return its reply; raises one that refuses it."""
-    trip = Trip(pool, data, backend=backend, breaker=breaker, timeout=timeout, spare_callers=spare_callers)
-    reply = trip.replies(1)[0]
-    if isinstance(reply, Exception):
-        raise reply
-    return reply
+    """Send the one command ``data`` and return its reply; raises one that refuses it.
+
+    With ``tail``, a command that goes right behind it, the replies to both.
+    """
+    trip = Trip(
+        pool, data + tail, backend=backend, breaker=breaker, timeout=timeout, spare_callers=spare_callers
+    )
+    return settled(trip.replies(2 if tail else 1), paired=bool(tail))
+
+
+def settled(replies: list[Any], *, paired: bool) -> Any:
+    """The last of ``replies``, or the last two if ``paired``; raises one that refuses its command."""
+    wanted = replies[-2:] if paired else replies[-1:]
+    for reply in wanted:
+        if isinstance(reply, Exception):
+            raise reply
+    return wanted if paired else wanted[0]
 
 
 class Trip:

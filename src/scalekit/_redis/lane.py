@@ -28,10 +28,11 @@ class Call:
     """One command on its way, and the future that its caller awaits.
 
     ``prelude`` counts the replies that come before the one the caller waits for; ``hops`` the redirections
-    that were followed; ``source`` is the text of the script that is called by its digest.
+    that were followed; ``source`` is the text of the script that is called by its digest; ``tail`` a command
+    that goes right behind it over the same connection: then the caller gets both replies, or the first error.
     """
 
-    __slots__ = ("args", "data", "future", "hops", "prelude", "source")
+    __slots__ = ("args", "data", "future", "head", "hops", "prelude", "source", "tail")
 
     def __init__(
         self,
@@ -42,18 +43,29 @@ class Call:
         hops: int = 0,
         prelude: int = 0,
         source: str | None = None,
+        tail: bytes = b"",
     ) -> None:
-        self.args, self.data, self.future = args, data, future
+        self.args, self.data, self.future = args, data + tail, future
         self.hops, self.prelude, self.source = hops, prelude, source
+        self.tail, self.head = tail, NOTHING
 
     def again(self) -> "Call":
         """The same command, after one more redirection."""
-        return Call(self.args, pack(self.args), self.future, hops=self.hops + 1, source=self.source)
+        return Call(
+            self.args, pack(self.args), self.future, hops=self.hops + 1, source=self.source, tail=self.tail
+        )
 
     def in_full(self, source: str) -> "Call":
         """The same script by its text."""
         args = ("EVAL", source, *self.args[2:])
-        return Call(args, pack(args), self.future, hops=self.hops)
+        return Call(args, pack(args), self.future, hops=self.hops, tail=self.tail)
+
+    def joined(self, reply: Any) -> Any:
+        """What the caller gets, ``reply`` being the tail's; ``NOTHING`` if the tail's is still to come."""
+        head, self.head = self.head, reply
+        if head is NOTHING or isinstance(head, Exception):
+            return head
+        return reply if isinstance(reply, Exception) else [head, reply]
 
     def fail(self, error: BaseException) -> None:
         if not self.future.done():
@@ -149,6 +161,8 @@ class Lane(asyncio.Protocol):
                 call = calls[0]
                 if call.prelude:
                     call.prelude -= 1
+                    continue
+                if call.tail and (reply := call.joined(reply)) is NOTHING:
                     continue
                 if not isinstance(reply, Exception):
                     if not call.future.done():

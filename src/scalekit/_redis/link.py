@@ -8,7 +8,7 @@ from scalekit._forks import renew_in_children
 from scalekit._options import SECONDS, check_kind
 from scalekit._redis.aio import AsyncCommands
 from scalekit._redis.clients import FromURL, Given, Limits, Source
-from scalekit._redis.script import Request, Script
+from scalekit._redis.script import Confirm, Request, Script
 from scalekit._redis.sync import SyncCommands
 from scalekit._redis.url import parse
 from scalekit._redis.wire import Argument
@@ -34,6 +34,12 @@ class Commands(Protocol):
 
     def script(self, script: Script, keys: Sequence[str | bytes], args: Sequence[Argument] = ()) -> Any:
         """Run a Lua script with ``keys`` and ``args``; raises what :meth:`execute` raises."""
+
+    def confirmed(
+        self, script: Script, keys: Sequence[str | bytes], args: Sequence[Argument], confirm: Confirm
+    ) -> Any:
+        """Run a Lua script, and have its connection wait until replicas have what it wrote: its reply, and
+        how many of them have. One trip; raises what :meth:`execute` raises."""
 
     def pipeline(self, requests: Sequence[Request]) -> Any:
         """Send commands in one trip, on a Cluster one to each node at once; the list of their replies.
@@ -118,6 +124,8 @@ class Redis:
 
     def _begin(self, source: Source) -> None:
         self.name = source.name
+        # Seconds that an answer may take.
+        self.timeout = source.limits.timeout
         # Whether keys live in slots, so that a command has keys of one slot only.
         self.cluster = source.cluster
         self._source = source

@@ -2,9 +2,11 @@
 
 import hashlib
 from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
-from scalekit._redis.wire import Argument
+from scalekit._redis.wire import Argument, pack
 
 
 class Request(NamedTuple):
@@ -16,6 +18,18 @@ class Request(NamedTuple):
     def in_full(self) -> tuple[Argument, ...]:
         """The same script by its text."""
         return ("EVAL", self.source or "", *self.args[2:])
+
+
+@dataclass(frozen=True)
+class Confirm:
+    """That ``replicas`` are to have what was written, ``within`` so many seconds (Redis's ``WAIT``)."""
+
+    replicas: int
+    within: float
+
+    @cached_property
+    def packed(self) -> bytes:
+        return pack(("WAIT", self.replicas, max(1, round(self.within * 1000))))  # 0 would be for ever
 
 
 class Script:

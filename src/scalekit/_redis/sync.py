@@ -18,7 +18,7 @@ from scalekit._redis.cluster_sync import SyncRouter, disconnect
 from scalekit._redis.exchange import Trip, exchange
 from scalekit._redis.follow import MasterPool
 from scalekit._redis.kept import KeptConnections
-from scalekit._redis.script import Request, Script
+from scalekit._redis.script import Confirm, Request, Script
 from scalekit._redis.wire import Argument, pack
 
 
@@ -42,14 +42,27 @@ class SyncCommands:
         )
 
     def execute(self, *args: Argument) -> Any:
+        return self._execute(args)
+
+    def confirmed(
+        self, script: Script, keys: Sequence[str | bytes], args: Sequence[Argument], confirm: Confirm
+    ) -> Any:
+        try:
+            return self._execute(("EVALSHA", script.sha, len(keys), *keys, *args), confirm.packed)
+        except NoScriptError:  # see script()
+            return self._execute(("EVAL", script.source, len(keys), *keys, *args), confirm.packed)
+
+    def _execute(self, args: tuple[Argument, ...], tail: bytes = b"") -> Any:
+        """The reply to a command; with ``tail``, one that goes right behind it, the replies to both."""
         data = pack(args)
         with self._turn():
             router, pool = self._open()
             if router is not None:
-                return router.execute(args, data)
+                return router.execute(args, data, tail)
             return exchange(
                 pool,
                 data,
+                tail,
                 backend=self._source.name,
                 breaker=self._breaker,
                 timeout=self._source.limits.timeout,
