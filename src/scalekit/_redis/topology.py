@@ -60,6 +60,11 @@ class Topology:
         owners = {self._owners.get(slot_of(key)) for key in keys}
         return frozenset() if None in owners else self._primaries - owners
 
+    @property
+    def primaries(self) -> frozenset[Place]:
+        """The nodes that have slots."""
+        return self._primaries
+
     def places(self) -> set[Place]:
         """Every node that is known."""
         return {*self._primaries, *self._replicas}

@@ -6,7 +6,7 @@ import signal
 import sys
 from collections.abc import Sequence
 from types import ModuleType
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import scalekit
 from scalekit.cli import (
@@ -14,6 +14,7 @@ from scalekit.cli import (
     assets_prune,
     assets_purge,
     assets_push,
+    doctor,
     storage_doctor,
     storage_sync,
     switches_set,
@@ -40,6 +41,9 @@ GROUPS: dict[str, tuple[str, dict[str, ModuleType]]] = {
 }
 """Each group with what it is about, and its commands."""
 
+COMMANDS: dict[str, ModuleType] = {"doctor": doctor}
+"""The commands that are in no group."""
+
 _OUTPUT_CLOSED = 128 + signal.SIGPIPE
 
 
@@ -64,24 +68,29 @@ def parser() -> argparse.ArgumentParser:
     )
     root.add_argument("--version", action="version", version=f"scalekit {scalekit.__version__}")
     groups = root.add_subparsers(metavar="COMMAND", required=True)
+    for name, command in COMMANDS.items():
+        _describe(groups, name, command)
     for group, (about, commands) in GROUPS.items():
         sentence = f"{about[0].upper()}{about[1:]}."  # capitalize() would make a cdn of a CDN
         below = groups.add_parser(group, help=about, description=sentence, allow_abbrev=False)
         names = below.add_subparsers(metavar="COMMAND", required=True)
         for name, command in commands.items():
-            described = names.add_parser(
-                name,
-                help=command.SUMMARY,
-                description=command.__doc__,
-                formatter_class=_Paragraphs,
-                allow_abbrev=False,
-            )
-            described.add_argument(
-                "--json", action="store_true", help="print a JSON object a line, for programs"
-            )
-            command.add_arguments(described)
-            described.set_defaults(run=command.run, parser=described)
+            _describe(names, name, command)
     return root
+
+
+def _describe(names: Any, name: str, command: ModuleType) -> None:
+    """Add one command to those of ``names``."""
+    described = names.add_parser(
+        name,
+        help=command.SUMMARY,
+        description=command.__doc__,
+        formatter_class=_Paragraphs,
+        allow_abbrev=False,
+    )
+    described.add_argument("--json", action="store_true", help="print a JSON object a line, for programs")
+    command.add_arguments(described)
+    described.set_defaults(run=command.run, parser=described)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -45,14 +45,26 @@ class Terminal:
         """Whether somebody sees standard error on a terminal that can redraw a line."""
         return self._err.is_terminal and not self._err.is_dumb_terminal
 
-    def say(self, text: str) -> None:
-        """A result, for people. With ``--json`` nothing is printed: give the same to :meth:`record`."""
-        if not self.json:
-            # A line between the bar's redraws must go through what draws it, if both are one screen.
-            if self._bar is not None and self._out.is_terminal:
-                self._err.print(printable(text))
-            else:
-                print(printable(text))
+    @property
+    def width(self) -> int:
+        """Columns that people see; very many where nobody folds lines."""
+        return self._out.width
+
+    def say(self, text: str, *, style: str = "") -> None:
+        """A result, for people. With ``--json`` nothing is printed: give the same to :meth:`record`.
+
+        Args:
+            style: one of rich's, such as ``"bold red"``, for terminals.
+        """
+        if self.json:
+            return
+        if style and self._out.is_terminal:
+            self._out.print(printable(text), style=style)
+        # A line between the bar's redraws must go through what draws it, if both are one screen.
+        elif self._bar is not None and self._out.is_terminal:
+            self._err.print(printable(text))
+        else:
+            print(printable(text))
 
     def record(self, facts: Mapping[str, object]) -> None:
         """A result, for programs: printed with ``--json`` only, as one line."""

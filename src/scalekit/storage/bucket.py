@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from fnmatch import fnmatchcase
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
 try:
@@ -39,10 +39,13 @@ class Finding:
     """Something in a bucket's settings that costs money, or makes uploads fail.
 
     Args:
+        about: the uploads that nobody completes (``"abort"``), those of pages (``"cors"``), or settings that
+            cannot be read (``"unknown"``).
         problem: what is wrong.
         cure: what to do; for settings the command of AWS's tool that sets them, with those that are there.
     """
 
+    about: Literal["abort", "cors", "unknown"]
     problem: str
     cure: str
 
@@ -86,6 +89,7 @@ async def _lifecycle(client: Any, bucket: str, prefix: str) -> list[Finding]:
         return []
     return [
         Finding(
+            about="abort",
             problem=f"no rule of bucket {bucket!r} aborts uploads below {prefix!r} that nobody completes; "
             "their parts are invisible and paid for",
             cure=_command(client, "lifecycle", bucket, {"Rules": [*rules, lifecycle_rule(prefix)]}),
@@ -118,6 +122,7 @@ async def _cors(client: Any, bucket: str, origins: Sequence[str]) -> list[Findin
     setting = {"CORSRules": [cors_rule(origins), *rules]}
     return [
         Finding(
+            about="cors",
             problem=f"pages cannot upload straight to bucket {bucket!r}: {', '.join(missing)}",
             cure=_command(client, "cors", bucket, setting),
         )
@@ -151,6 +156,7 @@ async def _rules(asked: Any, name: str) -> list[dict[str, Any]] | Finding:
         if code_of(error) in _ABSENT:
             return []
         return Finding(
+            about="unknown",
             problem=f"the settings cannot be read: {code_of(error)}",
             cure="ask whoever owns the bucket for s3:GetLifecycleConfiguration and s3:GetBucketCORS",
         )

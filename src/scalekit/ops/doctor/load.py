@@ -1,0 +1,95 @@
+"""Loading the application that is to be looked at, as servers do."""
+
+import importlib
+import importlib.util
+import os
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any, NamedTuple
+
+from scalekit.errors import ConfigurationError
+from scalekit.ops.doctor.findings import masked
+
+
+class Loaded(NamedTuple):
+    """An object and the module that it was found in; ``name`` is how it was asked for."""
+
+    name: str
+    thing: Any
+    module: ModuleType
+
+
+def load(target: str, *, factory: bool = False, folder: Path | None = None) -> Loaded:
+    """What ``target`` names.
+
+    Args:
+        target: ``module:app``, ``package.module:shop.app`` or ``path/file.py:app``.
+        factory: whether it is a function that returns the application.
+        folder: modules are looked for in it first; by default the current one.
+
+    Raises:
+        ConfigurationError: it is no name, there is nothing of that name, or its module cannot be imported.
+    """
+    where, colon, attribute = target.rpartition(":")
+    if not colon or not where or not attribute:
+        raise ConfigurationError(f"{target!r:.200} names no application; write module:app, or app.py:app")
+    folder = (folder or Path.cwd()).absolute()
+    if str(folder) not in sys.path:
+        sys.path.insert(0, str(folder))
+    module = _file(folder / where) if where.endswith(".py") else _module(where)
+    thing: Any = module
+    for name in attribute.split("."):
+        try:
+            thing = getattr(thing, name)
+        except AttributeError:
+            raise ConfigurationError(f"{where} has no {attribute!r:.100}") from None
+    if factory:
+        thing = _run(thing, f"the factory {target}")
+    return Loaded(target, thing, module)
+
+
+def _module(name: str) -> ModuleType:
+    try:
+        found = importlib.util.find_spec(name)
+    except (ImportError, ValueError):  # of the package that it is in
+        found = None
+    if found is None and name not in sys.modules:
+        raise ConfigurationError(f"there is no module {name!r:.200} here; is this the application's folder?")
+    module: ModuleType = _run(lambda: importlib.import_module(name), name)
+    return module
+
+
+def _file(path: Path) -> ModuleType:
+    if not path.is_file():
+        raise ConfigurationError(f"there is no file {str(path)!r}")
+    name = path.stem
+    if (package := _package_of(path)) is not None:
+        sys.path.insert(0, str(package))
+        name = ".".join(path.relative_to(package).with_suffix("").parts)
+        return _module(name)
+    sys.path.insert(0, str(path.parent))
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    _run(lambda: spec.loader.exec_module(module), os.path.relpath(path))
+    return module
+
+
+def _package_of(path: Path) -> Path | None:
+    """The folder that the outermost package of a file is in; ``None`` if it is in none."""
+    folder = path.parent
+    while (folder / "__init__.py").is_file():
+        folder = folder.parent
+    return None if folder == path.parent else folder
+
+
+def _run(call: Any, what: str) -> Any:
+    try:
+        return call()
+    # Whatever the application's own code raises, it is no fault of the doctor.
+    except (Exception, SystemExit) as error:
+        reason = masked(f"{type(error).__name__}: {error}")
+        raise ConfigurationError(f"{what} cannot be loaded: {reason:.500}") from error

@@ -1,0 +1,86 @@
+"""What an application is made of: its middlewares in order, and the objects that matter."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from types import FunctionType, ModuleType
+from typing import Any
+
+from scalekit.errors import ConfigurationError
+from scalekit.ops.doctor import django, stack
+from scalekit.ops.doctor.findings import masked
+from scalekit.ops.doctor.load import Loaded
+from scalekit.ops.doctor.walk import is_a, kinds, layers, walk
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parts:
+    """An application, taken apart.
+
+    Args:
+        name: how it was asked for.
+        layers: its middlewares, the outermost first, the application itself last.
+        things: every object that it, its module, or what was named besides leads to, with the way to each.
+        used: the functions that the application itself leads to.
+        django: whether Django is inside.
+    """
+
+    name: str
+    layers: tuple[stack.Layer, ...]
+    things: tuple[tuple[str, Any], ...]
+    used: tuple[FunctionType, ...]
+    django: bool
+
+    def of(self, *names: str) -> list[tuple[str, Any]]:
+        """The objects of these classes, each with where it was found."""
+        return [(self.where(way), thing) for way, thing in self.things if is_a(thing, *names)]
+
+    def where(self, way: str) -> str:
+        """A way, in words for people."""
+        return f"{self.name}, {way}" if way else self.name
+
+    def calls(self, *names: str) -> bool:
+        """Whether a function that is used names one of these."""
+        return any(not set(names).isdisjoint(one.__code__.co_names) for one in self.used)
+
+
+def take_apart(app: Loaded, also: Iterable[Loaded] = ()) -> Parts:
+    """The parts of an application, and of what was named besides.
+
+    Raises:
+        ConfigurationError: it is no application, or its middlewares cannot be made.
+    """
+    if not callable(app.thing) or isinstance(app.thing, type | ModuleType):
+        kind = type(app.thing).__name__
+        raise ConfigurationError(
+            f"{app.name} is no application but a {kind}; --factory calls what returns one"
+        )
+    try:
+        found = layers(app.thing)
+    # Whatever a middleware of the application's raises when it is made.
+    except Exception as error:
+        reason = masked(f"{type(error).__name__}: {error}")
+        raise ConfigurationError(f"{app.name} cannot be built: {reason:.500}") from error
+    own = [(type(layer).__name__, layer) for layer in found]
+    order = [stack.Layer(type(layer).__name__, kinds(layer)) for layer in found]
+    inside = any(map(django.is_django, found))
+    if inside:
+        own += django.roots()
+        order += django.layers()
+    used = tuple(thing for _, thing in walk(own) if type(thing) is FunctionType)
+    named = [pair for one in (app, *also) for pair in _globals(one)]
+    given = [(one.name, one.thing) for one in also]
+    return Parts(
+        name=app.name,
+        layers=tuple(order),
+        things=tuple(walk([*given, *named, *own])),
+        used=used,
+        django=inside,
+    )
+
+
+def _globals(loaded: Loaded) -> list[tuple[str, object]]:
+    return [
+        (name, value)
+        for name, value in vars(loaded.module).items()
+        if not name.startswith("__") and value is not loaded.thing
+    ]
