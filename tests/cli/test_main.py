@@ -11,13 +11,14 @@ import pytest
 
 import scalekit as package
 from scalekit.cli import main
-from scalekit.cli._main import GROUPS, parser
+from scalekit.cli._main import COMMANDS, GROUPS, parser
 from tests.cli.command import ROOT, environment, scalekit
 
-COMMANDS = [[group, name] for group, (_, commands) in GROUPS.items() for name in commands]
+GROUPED = [[group, name] for group, (_, commands) in GROUPS.items() for name in commands]
+ALL = [*GROUPED, *([name] for name in COMMANDS)]
 
 
-@pytest.mark.parametrize("arguments", [[], ["storage"], *COMMANDS], ids=" ".join)
+@pytest.mark.parametrize("arguments", [[], ["storage"], *ALL], ids=" ".join)
 def test_help(
     arguments: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -134,6 +135,9 @@ def test_every_command_is_a_file_of_its_own() -> None:
         for name, module in commands.items():
             assert module.__name__ == f"scalekit.cli.{group}_{name}"
             assert len(module.SUMMARY) < 60
+    for name, module in COMMANDS.items():
+        assert module.__name__ == f"scalekit.cli.{name}"
+        assert len(module.SUMMARY) < 60
     assert parser().prog == "scalekit"
 
 

@@ -6,7 +6,7 @@ import signal
 import sys
 from collections.abc import Sequence
 from types import ModuleType
-from typing import Any, NoReturn
+from typing import NoReturn
 
 import scalekit
 from scalekit.cli import (
@@ -42,7 +42,7 @@ GROUPS: dict[str, tuple[str, dict[str, ModuleType]]] = {
 """Each group with what it is about, and its commands."""
 
 COMMANDS: dict[str, ModuleType] = {"doctor": doctor}
-"""The commands that are in no group."""
+"""Those that belong to no group."""
 
 _OUTPUT_CLOSED = 128 + signal.SIGPIPE
 
@@ -68,19 +68,18 @@ def parser() -> argparse.ArgumentParser:
     )
     root.add_argument("--version", action="version", version=f"scalekit {scalekit.__version__}")
     groups = root.add_subparsers(metavar="COMMAND", required=True)
-    for name, command in COMMANDS.items():
-        _describe(groups, name, command)
     for group, (about, commands) in GROUPS.items():
         sentence = f"{about[0].upper()}{about[1:]}."  # capitalize() would make a cdn of a CDN
         below = groups.add_parser(group, help=about, description=sentence, allow_abbrev=False)
         names = below.add_subparsers(metavar="COMMAND", required=True)
         for name, command in commands.items():
-            _describe(names, name, command)
+            _add(names, name, command)
+    for name, command in COMMANDS.items():
+        _add(groups, name, command)
     return root
 
 
-def _describe(names: Any, name: str, command: ModuleType) -> None:
-    """Add one command to those of ``names``."""
+def _add(names: "argparse._SubParsersAction[_Parser]", name: str, command: ModuleType) -> None:
     described = names.add_parser(
         name,
         help=command.SUMMARY,

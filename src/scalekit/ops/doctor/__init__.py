@@ -8,8 +8,8 @@
         print(finding.severity, finding.what, finding.cure)
 
 Each subject has a file, with pure functions from what was looked at to findings. What a piece knows of its
-own servers is asked and decided there (:mod:`scalekit.database.examine`, :mod:`scalekit.storage.bucket`), and a
-piece that an application does not use is not imported.
+own servers is asked and decided there (:mod:`scalekit.database.examine`, :mod:`scalekit.storage.bucket`), and
+a piece that an application does not use is not imported.
 """
 
 from scalekit.ops.doctor.examination import Around, Examination, examine

@@ -22,7 +22,7 @@ from scalekit.ops.doctor.load import Loaded
 from scalekit.ops.doctor.parts import Parts, take_apart
 
 _DRAIN = "scalekit.ops.drain.Drain"
-_ASKING = 3.0  # seconds for one answer
+_ASKING = 3.0  # seconds for one answer, of which there are a few behind each other
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -37,7 +37,7 @@ class Around:
         killed_after: seconds that the platform waits, after it told a server to stop, before it kills.
         url: of a page of the running site.
         origin: an address of the servers behind the CDN.
-        timeout: seconds for everything that is asked.
+        timeout: seconds for everything that is asked, 15 by default.
     """
 
     servers: int | None = None
@@ -48,6 +48,11 @@ class Around:
     url: str | None = None
     origin: str | None = None
     timeout: float = 15.0
+
+    @property
+    def patience(self) -> float:
+        """Seconds for one answer."""
+        return min(_ASKING, self.timeout / 3)
 
 
 class Examination(NamedTuple):
@@ -115,14 +120,14 @@ def _at_once(parts: Parts, around: Around, served: server.Server | None) -> Iter
 def _questions(parts: Parts, around: Around, served: server.Server | None) -> Iterator[_Question]:
     for where, link, use in _links(parts):
         yield _Question(
-            lambda link=link, use=use, where=where: _ask_redis(link, use, where),  # type: ignore[misc]
+            lambda link=link, use=use, where=where: _ask_redis(link, use, where, around.patience),  # type: ignore[misc]
             lambda reason, link=link, where=where: redis.unreachable(link.name, reason, where=where),  # type: ignore[misc]
         )
     workers = 1 if served is None else served.workers
     processes = None if around.servers is None else around.servers * workers
     for where, cluster in parts.of(*database.CLUSTERS):
         yield _Question(
-            lambda cluster=cluster, where=where: _ask_database(cluster, processes, where),  # type: ignore[misc]
+            lambda cluster=cluster, where=where: _ask_database(cluster, processes, where, around.patience),  # type: ignore[misc]
             lambda reason, cluster=cluster, where=where: database.unreachable(  # type: ignore[misc]
                 repr(cluster), reason, where=where
             ),
@@ -137,12 +142,13 @@ def _questions(parts: Parts, around: Around, served: server.Server | None) -> It
         )
     if (url := around.url) is not None:
         yield _Question(
-            lambda: site.judge_page(site.ask(url, timeout=_ASKING, follow=True, checked=True)),
+            lambda: site.judge_page(site.ask(url, timeout=around.patience, follow=True, checked=True)),
             lambda reason: site.unreachable(url, reason, option="--url"),
         )
     if (origin := around.origin) is not None:
         yield _Question(
-            lambda: _ask_origin(origin), lambda reason: site.unreachable(origin, reason, option="--origin")
+            lambda: _ask_origin(origin, around.patience),
+            lambda reason: site.unreachable(origin, reason, option="--origin"),
         )
 
 
@@ -169,17 +175,17 @@ def _origins(parts: Parts, around: Around) -> list[str]:
     return [f"{url.scheme}://{url.netloc}"]
 
 
-def _ask_redis(link: Any, use: redis.Use, where: str) -> Iterator[Finding]:
+def _ask_redis(link: Any, use: redis.Use, where: str, patience: float) -> Iterator[Finding]:
     from scalekit._redis.facts import facts
 
-    for one in facts(link, timeout=_ASKING):
+    for one in facts(link, timeout=patience):
         yield from redis.judge(one, use=use, where=where)
 
 
-def _ask_database(cluster: Any, processes: int | None, where: str) -> Iterator[Finding]:
+def _ask_database(cluster: Any, processes: int | None, where: str, patience: float) -> Iterator[Finding]:
     from scalekit.database.examine import examine
 
-    yield from database.judge(examine(cluster, patience=_ASKING), processes=processes, where=where)
+    yield from database.judge(examine(cluster, patience=patience), processes=processes, where=where)
 
 
 async def _ask_bucket(storage: Any, origins: list[str], where: str) -> list[Finding]:
@@ -189,9 +195,9 @@ async def _ask_bucket(storage: Any, origins: list[str], where: str) -> list[Find
         return list(bucket.judge(await examine(storage, origins=origins), where=where))
 
 
-def _ask_origin(url: str) -> Iterator[Finding]:
+def _ask_origin(url: str, patience: float) -> Iterator[Finding]:
     try:
-        answer = site.ask(url, timeout=_ASKING, follow=False, checked=False)
+        answer = site.ask(url, timeout=patience, follow=False, checked=False)
     except OSError:
         return  # which is what a firewall is for
     yield from site.judge_origin(answer)

@@ -12,7 +12,7 @@ Severity: TypeAlias = Literal["error", "warning", "note"]
 SEVERITIES: tuple[Severity, ...] = ("note", "warning", "error")
 """The mildest first."""
 
-_PASSWORD = re.compile(r"(?<=://)[^\s/@]*(?::[^\s@]*)?@")
+_PASSWORD = re.compile(r"(?<=://)[^\s'\"]*@")
 
 
 class Kind(NamedTuple):
@@ -221,7 +221,7 @@ def finding(code: str, *, what: str, cure: str, where: str, severity: Severity |
 
 
 def masked(text: str) -> str:
-    """``text`` without what URLs in it have before their host: what raises errors may quote a password."""
+    """``text`` without what URLs in it have before an @: what raises errors may quote a password."""
     return _PASSWORD.sub("***@", text)
 
 

@@ -72,9 +72,9 @@ def _file(path: Path) -> ModuleType:
     spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None
     assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
+    module, execute = importlib.util.module_from_spec(spec), spec.loader.exec_module
     sys.modules[name] = module
-    _run(lambda: spec.loader.exec_module(module), os.path.relpath(path))
+    _run(lambda: execute(module), os.path.relpath(path))
     return module
 
 

@@ -80,9 +80,8 @@ def _functions(file: str) -> dict[int, ast.AST]:
             tree = ast.parse(source.read())
     except (OSError, SyntaxError, ValueError):
         return {}
-    kinds = ast.FunctionDef | ast.AsyncFunctionDef
     return {
         min([node.lineno, *(one.lineno for one in node.decorator_list)]): node
         for node in ast.walk(tree)
-        if isinstance(node, kinds)
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
     }

@@ -1,0 +1,157 @@
+"""scalekit doctor, as people, as programs and as continuous integration see it."""
+
+import json
+import os
+import pty
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from scalekit.cli import main
+from tests.cli.command import environment, scalekit
+
+SHOP = """
+from fastapi import FastAPI
+
+print("the application prints this")
+app = FastAPI(debug={debug})
+carts = {{}}
+
+@app.post("/cart")
+def add():
+    carts["a"] = 1
+    return {{}}
+
+def create():
+    return app
+"""
+
+
+def shop(folder: Path, name: str, *, debug: bool = True, text: str = SHOP) -> str:
+    """A file of its own name: modules are imported once a process."""
+    path = folder / f"{name}.py"
+    path.write_text(text.format(debug=debug))
+    return str(path)
+
+
+def test_text(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The worst first, each with its cure and a link; what was not looked at; a count. Status 1."""
+    assert main(["doctor", f"{shop(tmp_path, 'doctor_text')}:app"]) == 1
+    output, errors = capsys.readouterr()
+    heads = [line for line in output.splitlines() if line and line[0] != " "]
+    assert heads == [
+        "error: debug-on",
+        "warning: drain-missing",
+        "warning: process-variable",
+        "not looked at:",
+        "1 error, 2 warnings",
+    ]
+    assert output.count("  cure: ") == 3
+    assert "see docs/howto/ops-doctor.md#state-of-one-process" in output
+    assert errors == "the application prints this\n"
+
+
+def test_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A line for each finding and one at the end, and nothing else, whatever the application prints."""
+    assert main(["doctor", "--json", f"{shop(tmp_path, 'doctor_json')}:app"]) == 1
+    *found, done = map(json.loads, capsys.readouterr().out.splitlines())
+    assert [one["code"] for one in found] == ["debug-on", "drain-missing", "process-variable"]
+    assert set(found[0]) == {"code", "severity", "what", "cure", "link", "where"}
+    counts = {"done": True, "errors": 1, "warnings": 2, "notes": 0}
+    assert counts.items() <= done.items()
+    assert any("--url" in text for text in done["unchecked"])
+
+
+def test_the_exit_status(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """0 where there is nothing as bad as --fail-on says, which is an error."""
+    target = f"{shop(tmp_path, 'doctor_status', debug=False)}:app"
+    assert [
+        main(["doctor", *more, target]) for more in ([], ["--fail-on", "warning"], ["--fail-on", "never"])
+    ] == [
+        0,
+        1,
+        0,
+    ]
+    assert main(["doctor", "--factory", target.replace(":app", ":create")]) == 0
+
+
+def test_nothing_is_wrong(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Which is said."""
+    text = "from scalekit.ops.asgi import OpsMiddleware\nasync def bare(*_): ...\napp = OpsMiddleware(bare)\n"
+    assert main(["doctor", "--fail-on", "note", f"{shop(tmp_path, 'doctor_fine', text=text)}:app"]) == 0
+    assert capsys.readouterr().out.endswith("nothing was found\n")
+
+
+@pytest.mark.parametrize(
+    ("target", "said"),
+    [
+        ("nowhere:app", "there is no module 'nowhere' here; is this the application's folder?"),
+        ("nowhere.py:app", "there is no file"),
+        ("json", "'json' names no application; write module:app, or app.py:app"),
+        ("json:app", "json has no 'app'"),
+        ("json:__doc__", "json:__doc__ is no application but a str; --factory calls what returns one"),
+        ("doctor_raises.py:app", "cannot be loaded: KeyError: 'redis://***@h/0'"),
+    ],
+)
+def test_what_cannot_be_loaded(
+    target: str,
+    said: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """One line says what is wrong, without passwords. Status 2."""
+    monkeypatch.chdir(tmp_path)
+    shop(tmp_path, "doctor_raises", text="raise KeyError('redis://:hush@h/0')")
+    assert main(["doctor", target]) == 2
+    errors = capsys.readouterr().err
+    assert said in errors
+    assert errors.count("\n") == 1
+
+
+@pytest.mark.slow
+def test_it_ends_though_servers_hang(tmp_path: Path) -> None:
+    """A Redis that accepts and never answers costs the time-out, also at the end of the program, and is a
+    finding. The password is in no output."""
+    pytest.importorskip("redis")
+    text = """
+import socket
+from scalekit.sessions.redis import RedisStore
+hanging = socket.create_server(("127.0.0.1", 0))
+store = RedisStore.from_url(f"redis://:hush@127.0.0.1:{{hanging.getsockname()[1]}}/0")
+async def app(scope, receive, send): ...
+"""
+    target = f"{shop(tmp_path, 'doctor_hangs', text=text)}:app"
+    status, output, errors = scalekit("doctor", "--timeout", "2", target)
+    assert status == 1
+    assert "error: redis-unreachable" in output
+    assert "hush" not in output + errors
+
+
+@pytest.mark.slow
+def test_at_a_terminal(tmp_path: Path) -> None:
+    """With colours, and within the columns that there are."""
+    target = f"{shop(tmp_path, 'doctor_terminal')}:app"
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "scalekit", "doctor", target],
+        stdout=theirs, stderr=subprocess.DEVNULL, env=environment(TERM="xterm-256color", COLUMNS="72"),
+    )  # fmt: skip
+    os.close(theirs)
+    parts = []
+    while True:
+        try:
+            parts.append(os.read(ours, 65536))
+        except OSError:  # how Linux says that nobody has the other end any more
+            break
+        if not parts[-1]:
+            break
+    assert process.wait() == 1
+    os.close(ours)
+    text = b"".join(parts).decode()
+    assert "\x1b[1;31merror: debug-on" in text
+    plain = re.sub(r"\x1b\[[\d;]*m", "", text).replace("\r", "").splitlines()
+    assert max(len(line) for line in plain if "/" not in line) <= 72

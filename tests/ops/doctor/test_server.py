@@ -1,0 +1,84 @@
+"""Time-outs that do not fit each other."""
+
+from pathlib import Path
+
+import pytest
+from fastapi import FastAPI
+
+from scalekit.errors import ConfigurationError
+from scalekit.ops import Drain
+from scalekit.ops.asgi import OpsMiddleware
+from scalekit.ops.doctor import Around, examine, server
+from tests.ops.doctor.apps import codes, loaded
+
+
+def found(command: str, *, drain: Drain | None = None, **around: float) -> list[str]:
+    app = FastAPI()
+    app.add_middleware(OpsMiddleware, drain=drain or Drain(delay=5, grace=10))
+    asked = Around(command=command, **around)  # type: ignore[arg-type]
+    return codes(examine(loaded(app), around=asked).findings)
+
+
+@pytest.mark.parametrize(
+    ("command", "keep_alive"),
+    [
+        ("uvicorn shop:app", 5.0),
+        ("python -m uvicorn shop:app --timeout-keep-alive 75", 75.0),
+        ("gunicorn shop:app -k uvicorn_worker.UvicornWorker", 2.0),
+        ("gunicorn shop:app --threads 8 --keep-alive=65", 65.0),
+        ("gunicorn shop:app", None),  # its plain workers keep none
+        ("/venv/bin/hypercorn --keep-alive 61 shop:app", 61.0),
+        ("granian --interface asgi shop:app", None),
+    ],
+)
+def test_how_long_servers_keep_connections(command: str, keep_alive: float | None, tmp_path: Path) -> None:
+    """By their options, and what they do without them."""
+    assert server.read(command, folder=tmp_path).keep_alive == keep_alive
+
+
+def test_the_configuration_of_gunicorn(tmp_path: Path) -> None:
+    """The plain numbers of its file are read, which is not run; the command line goes before it."""
+    (tmp_path / "gunicorn.conf.py").write_text("keepalive = 70\nworkers = 3\nraise SystemExit\n")
+    command = "gunicorn shop:app -k gthread --threads 4"
+    read = server.read(command, folder=tmp_path)
+    assert (read.keep_alive, read.workers) == (70.0, 3)
+    assert server.read(f"{command} -w 5", folder=tmp_path).workers == 5
+
+
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        ("waitress-serve shop:app", "--command starts none of uvicorn, gunicorn, hypercorn, granian"),
+        ("uvicorn shop:app --workers many", "--workers 'many', which is no number"),
+        ("uvicorn 'shop:app", "--command cannot be read"),
+    ],
+)
+def test_a_command_that_says_nothing(command: str, said: str) -> None:
+    """A mistake is told, and nothing is guessed."""
+    with pytest.raises(ConfigurationError, match=said):
+        server.read(command)
+
+
+def test_keep_alive_and_the_balancer() -> None:
+    """A server that closes first is an error, with the option that cures it; closing later is none."""
+    app = loaded(FastAPI())
+    around = Around(command="uvicorn shop:app", idle_timeout=60)
+    (keep_alive,) = (one for one in examine(app, around=around).findings if one.code == "keep-alive")
+    assert "uvicorn --timeout-keep-alive 65" in keep_alive.cure
+    assert found("uvicorn shop:app --timeout-keep-alive 75", idle_timeout=60) == []
+
+
+def test_the_time_of_a_drain() -> None:
+    """Grace below the slowest request, and less time than delay and grace until the server is killed."""
+    assert found("uvicorn shop:app", slowest=9, killed_after=30) == []
+    assert found("uvicorn shop:app", slowest=12, killed_after=30) == ["drain-grace"]
+    assert found("uvicorn shop:app", slowest=9, killed_after=15) == ["drain-killed"]
+    assert found("gunicorn shop:app --graceful-timeout 12") == ["drain-killed"]
+    assert found("gunicorn shop:app --graceful-timeout 16") == []
+
+
+def test_nothing_drains() -> None:
+    """Without the middleware a deployment loses requests; what is not said is listed."""
+    examination = examine(loaded(FastAPI()))
+    assert codes(examination.findings) == ["drain-missing"]
+    assert any("--idle-timeout" in text for text in examination.unchecked)
