@@ -225,26 +225,6 @@ print(drain.install(), signal.getsignal(signal.SIGTERM) is signal.SIG_IGN)
         assert process.rest() == ["False True"]
 
 
-def test_loop_handlers_cannot_be_delayed_and_that_is_said() -> None:
-    """A handler set with loop.add_signal_handler() runs past ours: it is left alone, with a warning."""
-    source = (
-        SERVER
-        + """
-import asyncio
-async def main():
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, lambda: None)
-    print(Drain().install())
-asyncio.run(main())
-"""
-    )
-    with script(source) as process:
-        assert (
-            process.line()
-            == "WARNING drain: SIGTERM is handled outside Python's handlers and cannot be delayed"
-        )
-        assert process.line() == "False"
-
-
 def test_a_later_handler_is_left_alone() -> None:
     """uninstall() does not take away a handler that somebody put over ours."""
     source = (

@@ -81,6 +81,7 @@ class OpsMiddleware:
 
     async def _answer(self, probe: probes.Probe, scope: Scope, send: Send) -> None:
         self.drain.used = True
+        self.drain.install()  # again only where the server's loop was run anew
         if scope["method"] not in ("GET", "HEAD"):
             answer = probes.not_allowed()
         elif probe == "live":

@@ -14,9 +14,11 @@ Rules:
 * The handler takes no lock and logs nothing, for it may have interrupted code that holds one. Anything
   more is done by a thread that it starts (`_thread`, because `threading` takes a lock to start one).
 * A handler that was replaced after ours is left alone.
+* What an event loop handles it is not told until then: see :mod:`scalekit.ops._wakeup`.
 """
 
 import _thread
+import asyncio
 import logging
 import os
 import signal
@@ -25,6 +27,8 @@ import time
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
+from scalekit.ops._wakeup import Wakeup
+
 if TYPE_CHECKING:
     from scalekit.ops.drain import Drain
 
@@ -32,6 +36,7 @@ _log = logging.getLogger("scalekit.ops")
 
 _TICK = 0.05
 _ECHO = 1.0
+_OF_A_LOOP = ("_sighandler_noop", "_Loop__sighandler")  # asyncio's and uvloop's
 
 
 class SignalChain:
@@ -46,29 +51,37 @@ class SignalChain:
         self._received: float | None = None  # when, on the monotonic clock
         self._done = False  # the drain is, and the signal is on its way once more
         self._over = False  # the signal went on, or the handlers were taken back
+        self._wakeup = Wakeup()
+        self._of_a_loop: list[int] = []
 
     def install(self) -> bool:
         if self._process == os.getpid():
+            if not self._over:
+                self._look_again()
             return bool(self._previous)
         if not self._signals:
             return False
         if threading.current_thread() is not threading.main_thread():
-            if self._warned != os.getpid():
-                self._warned = os.getpid()
-                _log.warning(
-                    "drain: not the main thread, where alone signals can be chained, so SIGTERM stops this "
-                    "process without a drain; call drain.install() there (gunicorn: in post_worker_init)"
-                )
+            self._warn(
+                "drain: not the main thread, where alone signals can be chained, so SIGTERM stops this "
+                "process without a drain; call drain.install() there (gunicorn: in post_worker_init)"
+            )
             return False
+        if self._process is not None:
+            self._wakeup.forget()
         self._process = os.getpid()
         inherited, self._previous = self._previous, {}
-        self._over = False
+        self._over, self._of_a_loop = False, []
         for number in self._signals:
             previous: Any = signal.getsignal(number)
             if previous == self._handle:  # a fork that kept its parent's handlers
                 previous = inherited[number]
-            if previous is None or getattr(previous, "__name__", "") == "_sighandler_noop":
-                # Handlers of C code and of loop.add_signal_handler() run past any handler put in front.
+            if getattr(previous, "__name__", "") in _OF_A_LOOP:
+                self._of_a_loop.append(number)
+                held = self._hold()
+            else:
+                held = previous is not None  # a handler of C code
+            if not held:
                 _log.warning(
                     "drain: %s is handled outside Python's handlers and cannot be delayed", number.name
                 )
@@ -83,8 +96,32 @@ class SignalChain:
             for number, previous in self._previous.items():
                 if signal.getsignal(number) == self._handle:
                     signal.signal(number, previous)
+            self._wakeup.release()
             self._previous = {}
             self._process = None
+
+    def _look_again(self) -> None:
+        if self._of_a_loop:
+            self._hold()  # from a loop that was run anew it is held back anew
+        elif any(signal.getsignal(number) != self._handle for number in self._previous):
+            self._warn(
+                "drain: another handler took the place of ours, as granian's does after it has loaded a WSGI "
+                "application, so the signal stops this process without a drain; run 'scalekit drain' before"
+            )
+
+    def _warn(self, message: str) -> None:
+        if self._warned != os.getpid():
+            self._warned = os.getpid()
+            _log.warning(message)
+
+    def _hold(self) -> bool:
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:
+            return False
+        if threading.current_thread() is not threading.main_thread():
+            return False
+        return self._wakeup.hold(loop, self._of_a_loop)
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         self._drain.mark()
@@ -99,9 +136,10 @@ class SignalChain:
     def _pass_on(self, number: int, frame: FrameType | None) -> None:
         self._over = True
         previous = self._previous[number]
-        if callable(previous):
+        if callable(previous) and number not in self._of_a_loop:
             previous(number, frame)
-        else:  # SIG_DFL, which ends the process
+        else:  # a loop's, or SIG_DFL, which ends the process
+            self._wakeup.release()
             signal.signal(number, previous)
             signal.raise_signal(number)
 
