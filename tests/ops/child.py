@@ -11,6 +11,8 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from tests.servers.processes import send, tree
+
 ROOT = Path(__file__).parents[2]
 
 PATIENCE = 60.0  # seconds
@@ -77,7 +79,7 @@ def child(*arguments: str, env: dict[str, str] | None = None) -> Iterator[Child]
     try:
         yield started
     finally:
-        started.process.kill()
+        send(tree(started.process.pid), signal.SIGKILL)  # a master would leave its workers behind
         started.process.wait()
         assert started.process.stdin
         started.process.stdin.close()

@@ -3,33 +3,40 @@
 import asyncio
 import contextlib
 import os
+import shutil
 import signal
+import tempfile
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 
 import httpx
 
 from tests.ops.child import PATIENCE, Child, child
+from tests.ops.fleet_app import SLOW
+from tests.ops.kinds import UVICORN, Kind
 from tests.servers.ports import free_port
-
-APP = "tests.ops.fleet_app:app"
 
 
 @contextlib.contextmanager
-def uvicorn(port: int, *options: str, app: str = APP, **env: str) -> Iterator[Child]:
+def serving(kind: Kind, port: int, *options: str, app: str | None = None, **env: str) -> Iterator[Child]:
     """One server of the fleet on ``port``."""
-    command = ("-m", "uvicorn", app, "--log-level", "warning", "--port", str(port))
-    # Connections that visitors keep end by a drain alone, however long a visitor waits for the machine.
-    kept = ("--timeout-keep-alive", "600")
-    with child(*command, *kept, *options, env={**os.environ, **env}) as server:
+    with child(*kind.command(port, app), *options, env={**os.environ, **env}) as server:
+        yield server
+
+
+@contextlib.contextmanager
+def uvicorn(port: int, *options: str, app: str | None = None, **env: str) -> Iterator[Child]:
+    with serving(UVICORN, port, *options, app=app, **env) as server:
         yield server
 
 
 class Fleet:
     """Servers by port, those that are ready by the last probe, and what became of each request."""
 
-    def __init__(self, size: int, *, app: str = APP, **env: str) -> None:
-        self._app, self.env = app, env
+    def __init__(self, size: int, *, kind: Kind = UVICORN, app: str | None = None, **env: str) -> None:
+        self.kind, self._app, self.env = kind, app, env
+        self._folder = Path(tempfile.mkdtemp())
         self.servers: dict[int, contextlib.ExitStack] = {
             free_port(): contextlib.ExitStack() for _ in range(size)
         }
@@ -43,7 +50,14 @@ class Fleet:
         self._turn = 0
 
     def start(self, port: int) -> None:
-        self.children[port] = self.servers[port].enter_context(uvicorn(port, app=self._app, **self.env))
+        env = {"DRAIN_FILE": str(self.flag(port)), **self.env} if self.kind.hooked else self.env
+        self.children[port] = self.servers[port].enter_context(serving(self.kind, port, app=self._app, **env))
+
+    def flag(self, port: int) -> Path:
+        """What a server of the hooked kind watches."""
+        folder = self._folder / str(port)
+        folder.mkdir(exist_ok=True)
+        return folder / "drain"
 
     async def probe(self) -> None:
         """What a balancer does: ask each server whether it wants traffic, ten times a second."""
@@ -65,7 +79,7 @@ class Fleet:
         if port not in self.routed and not self._sending[port]:
             await http.post(f"http://127.0.0.1:{port}/taken-out")
 
-    async def visit(self) -> None:
+    async def visit(self, body: bytes) -> None:
         """One visitor: a request that must not be repeated, after another, over kept connections."""
         async with httpx.AsyncClient(timeout=PATIENCE) as http:
             while True:
@@ -78,7 +92,7 @@ class Fleet:
                 direct = [] if self.front else [port]
                 self._sending.update(direct)
                 try:
-                    response = await http.post(f"{url}/work", content=b"x" * 100)
+                    response = await http.post(f"{url}/work", content=body)
                     response.raise_for_status()
                     self.served.append(response.json()["pid"])
                 except httpx.HTTPError as error:
@@ -97,7 +111,11 @@ class Fleet:
                 await asyncio.sleep(0.01)
 
     async def stop(self, port: int) -> int:
-        """SIGTERM, then the exit status."""
+        """SIGTERM, of a hooked kind after its hook has drained it; then the exit status."""
+        if self.kind.hooked:
+            with child("-m", "scalekit", "drain", "--file", str(self.flag(port))) as hook:
+                said = await asyncio.to_thread(hook.rest)
+                assert hook.process.returncode == 0, said
         self.children[port].send(signal.SIGTERM)
         return await asyncio.to_thread(self.children[port].process.wait, PATIENCE)
 
@@ -111,7 +129,8 @@ async def fleet(size: int, *, visitors: int = 8, **env: str) -> AsyncIterator[Fl
             stack.push(server)
             running.start(port)
         tasks = [asyncio.create_task(running.probe())]
-        tasks += [asyncio.create_task(running.visit()) for _ in range(visitors)]
+        bodies = [SLOW, *[b"x" * 100] * (visitors - 1)]
+        tasks += [asyncio.create_task(running.visit(body)) for body in bodies]
         try:
             await running.settle(size)
             yield running
@@ -119,3 +138,4 @@ async def fleet(size: int, *, visitors: int = 8, **env: str) -> AsyncIterator[Fl
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+            shutil.rmtree(running._folder)

@@ -16,13 +16,14 @@ from scalekit.ops import Drain
 from scalekit.ops.asgi import OpsMiddleware
 
 HOUR = 3600.0
+SLOW = b"slow"
 
-drain = Drain(delay=HOUR, grace=HOUR)
+drain = Drain(delay=HOUR, grace=HOUR, file=os.environ.get("DRAIN_FILE"))
 
 
 async def work(request: Request) -> JSONResponse:
-    await request.body()
-    await asyncio.sleep(0.02)
+    body = await request.body()
+    await asyncio.sleep(0.2 if body == SLOW else 0.02)
     return JSONResponse({"pid": os.getpid()})
 
 

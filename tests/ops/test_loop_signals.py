@@ -34,7 +34,8 @@ def run(*parts):
     loop.close()
 
 async def serve(loop):
-    drain.install()     # as each probe does
+    drain.install()
+    drain.probed()
     print("up")
     await ended.wait()
 """

@@ -15,6 +15,7 @@ from scalekit.cli import (
     assets_purge,
     assets_push,
     doctor,
+    drain,
     storage_doctor,
     storage_sync,
     switches_set,
@@ -41,7 +42,7 @@ GROUPS: dict[str, tuple[str, dict[str, ModuleType]]] = {
 }
 """Each group with what it is about, and its commands."""
 
-COMMANDS: dict[str, ModuleType] = {"doctor": doctor}
+COMMANDS: dict[str, ModuleType] = {"doctor": doctor, "drain": drain}
 """Those that belong to no group."""
 
 _OUTPUT_CLOSED = 128 + signal.SIGPIPE

@@ -2,8 +2,8 @@
 
 import json
 import sys
-from collections.abc import Generator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 
 try:
     from rich.console import Console
@@ -15,6 +15,7 @@ except ModuleNotFoundError:
     raise MissingExtra("cli", needed_by="the scalekit command") from None
 
 from scalekit.cli._progress import Bar, Lines, Progress
+from scalekit.cli._status import status
 
 _NO_WIDTH = 10_000
 
@@ -87,6 +88,10 @@ class Terminal:
     def problem(self, text: str) -> None:
         """Something that is not as it should be."""
         self._err.print(printable(text), style="yellow")
+
+    def status(self) -> AbstractContextManager[Callable[[str], None]]:
+        """Shows what is waited for, where nobody knows how long: a sentence that is given as it changes."""
+        return status(self._err, redraws=self.is_interactive)
 
     @contextmanager
     def progress(self, title: str) -> Generator[Progress, None, None]:

@@ -80,8 +80,7 @@ class OpsMiddleware:
         await self.app(scope, watch_receive, watch_send)
 
     async def _answer(self, probe: probes.Probe, scope: Scope, send: Send) -> None:
-        self.drain.used = True
-        self.drain.install()  # again only where the server's loop was run anew
+        self.drain.probed()
         if scope["method"] not in ("GET", "HEAD"):
             answer = probes.not_allowed()
         elif probe == "live":

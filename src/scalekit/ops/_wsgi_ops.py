@@ -67,7 +67,7 @@ class OpsMiddleware:
         return _Body(body, self.drain)
 
     def _answer(self, probe: probes.Probe, environ: Environ, start_response: "StartResponse") -> WSGIBody:
-        self.drain.used = True
+        self.drain.probed()
         if environ["REQUEST_METHOD"] not in ("GET", "HEAD"):
             answer = probes.not_allowed()
         elif probe == "live":

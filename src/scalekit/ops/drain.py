@@ -2,8 +2,8 @@
 
 Rules, in the order of events:
 
-1. A drain begins, by a signal or by :meth:`Drain.start`. Readiness is 503 from now on, liveness stays 200,
-   and responses ask their connections to close.
+1. A drain begins: by a signal, by a file (:mod:`scalekit.ops.flag`), or by :meth:`Drain.start`. Readiness
+   is 503 from now on, liveness stays 200, and responses ask their connections to close.
 2. For ``delay`` seconds every request is served as ever: balancers need that long to see the 503.
 3. Requests in flight get up to ``grace`` seconds more to finish.
 4. Only then the signal goes on to the server's own handler, which stops listening.
@@ -13,13 +13,20 @@ balancer: its signal goes on at once.
 """
 
 import asyncio
+import os
 import signal
 import threading
 import time
 from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from scalekit._durations import Duration, seconds
+from scalekit._options import check_kind
 from scalekit.ops.signals import SignalChain
+
+if TYPE_CHECKING:
+    from scalekit.ops.flag import Flag
 
 
 class Drain:
@@ -30,7 +37,10 @@ class Drain:
             longer than the balancer needs to take a server out: its probe interval times its threshold.
         grace: seconds (or ``timedelta``) that requests in flight then get to finish, 20 by default.
             ``delay`` and ``grace`` together belong below what the platform waits before it kills.
-        signals: what begins a drain, ``SIGTERM`` by default. An empty tuple leaves it to :meth:`start`.
+        signals: what begins a drain, ``SIGTERM`` by default. An empty tuple leaves it to ``file`` and
+            :meth:`start`.
+        file: what begins it, too, once it is there: for ``scalekit drain``, and hooks that can no more than
+            ``touch``. In a folder that the server may write into, such as ``"/run/shop/drain"``.
     """
 
     def __init__(
@@ -39,6 +49,7 @@ class Drain:
         delay: Duration = 5.0,
         grace: Duration = 20.0,
         signals: Iterable[signal.Signals] = (signal.SIGTERM,),
+        file: str | os.PathLike[str] | None = None,
     ) -> None:
         self.delay = seconds(delay, name="delay")
         self.grace = seconds(grace, name="grace")
@@ -50,6 +61,7 @@ class Drain:
         self._lock = threading.Lock()
         self._waiters: set[tuple[asyncio.AbstractEventLoop, asyncio.Future[None]]] = set()
         self._chain = SignalChain(self, tuple(signals))
+        self._flag = None if file is None else _flag(file)
 
     @property
     def draining(self) -> bool:
@@ -110,16 +122,38 @@ class Drain:
         with self._lock:
             self.in_flight -= 1
 
+    def probed(self) -> None:
+        """A probe was answered. The shells say so: a balancer knows this process from now on."""
+        self.used = True
+        self._chain.look_again()
+
     def install(self) -> bool:
-        """Chain the signals, once per process; the shells do this. ``False`` where they cannot be (logged).
+        """Chain the signals and watch the file, once per process; the shells do this.
 
         Call it yourself where no shell is built in the main thread of the process that serves.
+
+        Returns:
+            Whether signals are chained; ``False`` where they cannot be, which is logged.
+
+        Raises:
+            ConfigurationError: nothing can be written beside the file.
         """
+        if self._flag is not None:
+            self._flag.start(self)
         return self._chain.install()
 
     def uninstall(self) -> None:
-        """Put the signal handlers back that :meth:`install` found."""
+        """Put the signal handlers back that :meth:`install` found, and watch the file no more."""
         self._chain.uninstall()
+        if self._flag is not None:
+            self._flag.stop()
+
+
+def _flag(file: str | os.PathLike[str]) -> "Flag":
+    check_kind(file, (str, os.PathLike), option="file=", wanted="a path, such as '/run/shop/drain'")
+    from scalekit.ops.flag import Flag  # needs locks of POSIX
+
+    return Flag(Path(file).absolute())
 
 
 def _resolve(future: asyncio.Future[None]) -> None:

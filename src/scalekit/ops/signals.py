@@ -56,8 +56,6 @@ class SignalChain:
 
     def install(self) -> bool:
         if self._process == os.getpid():
-            if not self._over:
-                self._look_again()
             return bool(self._previous)
         if not self._signals:
             return False
@@ -100,7 +98,10 @@ class SignalChain:
             self._previous = {}
             self._process = None
 
-    def _look_again(self) -> None:
+    def look_again(self) -> None:
+        """Hold on to the signals that `install` chained, where a server has changed something since."""
+        if self._over or self._process != os.getpid():
+            return
         if self._of_a_loop:
             self._hold()  # from a loop that was run anew it is held back anew
         elif any(signal.getsignal(number) != self._handle for number in self._previous):
