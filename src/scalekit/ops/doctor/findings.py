@@ -127,17 +127,17 @@ KINDS: dict[str, Kind] = {
     "drain-missing": Kind(
         "warning",
         "nothing answers probes, or finishes requests when a server stops",
-        "docs/howto/ops.md#stop-without-losing-a-request",
+        "docs/howto/ops-drain.md#stop-without-losing-a-request",
     ),
     "drain-grace": Kind(
         "error",
         "a drain ends before the slowest request does",
-        "docs/howto/ops.md#stop-without-losing-a-request",
+        "docs/howto/ops-drain.md#stop-without-losing-a-request",
     ),
     "drain-killed": Kind(
         "error",
         "a server is killed before its drain is over",
-        "docs/howto/ops.md#stop-without-losing-a-request",
+        "docs/howto/ops-drain.md#stop-without-losing-a-request",
     ),
     "keep-alive": Kind(
         "error",
