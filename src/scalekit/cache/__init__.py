@@ -15,7 +15,7 @@ The guarantees and their limits are in the how-to; the rules that make them hold
 :mod:`~scalekit.cache.codecs` and :mod:`~scalekit.cache.local` (the first tier).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, Literal, TypeAlias
 
 from scalekit._durations import Duration, seconds
@@ -34,10 +34,12 @@ from scalekit.cache.listening import Listener, block_of
 from scalekit.cache.local import Local
 from scalekit.cache.memory import MemoryBackend
 from scalekit.cache.namespaces import Block, Switch, disabled, forget, isolated
+from scalekit.cache.reported import reported
 from scalekit.cache.stats import Counter, Hook, Stats
 from scalekit.cache.tags import tags_of
 from scalekit.cache.wrappers import AsyncCached, SyncCached
 from scalekit.errors import ConfigurationError
+from scalekit.metrics import Metric
 from scalekit.types import Colour
 
 __all__ = ["AsyncBatch", "AsyncCached", "Cache", "Stats", "SyncBatch", "SyncCached"]
@@ -210,6 +212,10 @@ class Cache(CacheDecorators):
     def stats(self) -> Stats:
         """What was counted since this cache was made, in this process."""
         return self._counter.snapshot()
+
+    def metrics(self) -> Iterator[Metric]:
+        """The same for :mod:`scalekit.metrics`, and how much is in this process's memory."""
+        return reported(self._counter.snapshot(), self._core.local)
 
     def on(self, hook: Hook) -> Callable[[], None]:
         """Call ``hook(name, number)`` whenever a count goes up, for metrics.

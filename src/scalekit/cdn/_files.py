@@ -46,16 +46,21 @@ class Files:
         :data:`MISSING` for an asset's name with another hash; ``None`` for a path that is no asset's, or that
         of one whose file is only with the CDN.
         """
+        assets = self._assets
         known = self._known.get(path)
         if known is not None:
+            assets.served.add("found")
             return known
-        assets = self._assets
         if self._others is None or not path.startswith(assets.prefix):
             return None
         name = path[len(assets.prefix) :]
         asset = named(assets, name, self._others)
         if asset is None:
-            return MISSING if plain_name(name) in assets else None
+            if plain_name(name) not in assets:
+                return None
+            assets.served.add("missing")
+            return MISSING
+        assets.served.add("found")
         hashed = is_hashed(asset, name)
         lifetime = FOREVER if hashed else b"public, max-age=%d" % assets.max_age
         known = self._known[path] = Served(asset, hashed=hashed, lifetime=lifetime)

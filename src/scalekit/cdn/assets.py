@@ -15,12 +15,16 @@ from threading import Lock
 from typing import Self, cast
 from urllib.parse import quote, urlsplit
 
+from scalekit._forks import renew_in_children
 from scalekit._options import check_kind
+from scalekit._tally import Tally
 from scalekit.cdn import _folder, _listed
 from scalekit.cdn._asset import Asset
 from scalekit.cdn._listed import entry_of
+from scalekit.cdn._reported import of_pages
 from scalekit.cdn.manifest import Manifest
 from scalekit.errors import AssetNotFound, ConfigurationError
+from scalekit.metrics import Metric
 
 _PREFIX = re.compile(r"/(?:[A-Za-z0-9._~-]+/)*")
 _CDN = re.compile(r"[A-Za-z0-9._~:/\[\]%-]+")
@@ -128,6 +132,12 @@ class Assets:
         self.prefix = check_url(url)
         self.max_age = max_age
         self.counts = Counts()
+        self.served = Tally(
+            "scalekit_cdn_assets_served",
+            "Requests for assets, and for those that this release does not have (missing).",
+            labels=["result"],
+            known=("found", "missing"),
+        )
         self.cdn = None if cdn is None else check_cdn(cdn)
 
     def _take(self, found: Iterable[Asset], *, where: str) -> None:
@@ -196,6 +206,11 @@ class Assets:
     def get_hashed(self, name: str) -> Asset | None:
         """The asset whose *hashed* name is ``name``, or ``None``."""
         return self._hashed.get(name)
+
+    def metrics(self) -> Iterator[Metric]:
+        """What pages and requests for assets were counted here, see :class:`scalekit.metrics.Measured`."""
+        yield from of_pages(self.counts.as_dict())
+        yield self.served.metric()
 
     def manifest(self) -> Manifest:
         """What :meth:`from_manifest` needs to make the same of the hashed files, wherever they are then."""
@@ -267,8 +282,13 @@ class Counts:
     """
 
     def __init__(self) -> None:
-        self._lock = Lock()
         self._counter: Counter[str] = Counter()
+        self.forked()
+        renew_in_children(self)
+
+    def forked(self) -> None:
+        """A thread of the parent may have been at it."""
+        self._lock = Lock()
 
     def add(self, what: str, times: int = 1) -> None:
         with self._lock:

@@ -13,7 +13,7 @@ Rules:
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from scalekit._durations import Duration, seconds
 from scalekit._forks import renew_in_children
@@ -24,6 +24,7 @@ from scalekit.cdn._fetch import fetch as fetch_file
 from scalekit.cdn._health import Health
 from scalekit.cdn.assets import Assets, check_assets
 from scalekit.errors import ConfigurationError
+from scalekit.metrics import Metric, gauge
 
 _log = logging.getLogger("scalekit.cdn")
 
@@ -96,6 +97,11 @@ class CdnProbe:
             self._start()
             return True  # whatever it has found already: the first page says the same on every machine
         return self._health.is_up(self._clock())
+
+    def metrics(self) -> Iterator[Metric]:
+        """Whether the CDN is up; until the first page has asked, it is. Begins nothing."""
+        up = self._thread is None or self._health.is_up(self._clock())
+        yield gauge("scalekit_cdn_up", "Whether the CDN answers, as this process sees it.", up)
 
     def close(self) -> None:
         """End the thread, for tests; it ends with the process by itself. The next page begins anew."""

@@ -16,16 +16,18 @@ import inspect
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypedDict
 
 from scalekit._durations import Duration, seconds
 from scalekit._forks import renew_in_children
 from scalekit._options import check_count, check_function, check_kind
 from scalekit.cdn._cache_tags import check_tag
+from scalekit.cdn._reported import of_purges
 from scalekit.cdn.assets import Counts
 from scalekit.cdn.purge import AsyncPurger, Purger
 from scalekit.errors import BackendError, BackendUnavailable
+from scalekit.metrics import Metric, gauge
 
 _log = logging.getLogger("scalekit.cdn")
 
@@ -94,6 +96,12 @@ class PurgeQueue:
                 thread.start()
                 self._thread = thread  # now: where none can be started, the next tag tries again
             self._changed.notify_all()
+
+    def metrics(self) -> Iterator[Metric]:
+        """The same as :attr:`counts`, and how many wait; see :class:`scalekit.metrics.Measured`."""
+        yield from of_purges(self.counts.as_dict())
+        waiting = len(self._waiting) + len(self._asked)
+        yield gauge("scalekit_cdn_purges_waiting", "Tags that are to be purged.", waiting)
 
     def wait(self, timeout: Duration = 10.0) -> bool:
         """Wait until all that was added is purged, or given up, for ``timeout`` seconds at most. It blocks:

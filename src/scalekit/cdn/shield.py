@@ -14,7 +14,7 @@ address to be their own. Rules:
 
 import logging
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from hmac import compare_digest
 from typing import NamedTuple
@@ -24,8 +24,10 @@ from scalekit._keys import key_ring
 from scalekit._options import check_count
 from scalekit.cdn import _addresses
 from scalekit.cdn._paths import Path, fits, path_patterns
+from scalekit.cdn._reported import of_shield
 from scalekit.cdn.assets import Counts
 from scalekit.errors import ConfigurationError
+from scalekit.metrics import Metric
 from scalekit.types import Headers, SecretKey
 
 _log = logging.getLogger("scalekit.cdn")
@@ -108,6 +110,10 @@ class Shield:
     def name(self) -> bytes:
         """The header that the secret is in, in lower case."""
         return self._names["header"]
+
+    def metrics(self) -> Iterator[Metric]:
+        """The same as :attr:`counts`, see :class:`scalekit.metrics.Measured`."""
+        return of_shield(self.counts.as_dict())
 
     def admits(self, path: str, headers: Headers) -> bool | None:
         """Whether a request may pass: ``True`` from the CDN, ``None`` because its path is exempt."""

@@ -27,6 +27,7 @@ from scalekit.database.levels import CAUSAL, STRONG, Consistency
 from scalekit.database.member import Member
 from scalekit.database.monitor import Monitor
 from scalekit.database.replicas import Replica, members_of
+from scalekit.database.reported import reported
 from scalekit.database.scope import Scope
 from scalekit.database.scopes import Scopes
 from scalekit.database.session import ReadWriteSession
@@ -36,6 +37,7 @@ from scalekit.database.status import Status, snapshot
 from scalekit.database.tokens import Token, check_token
 from scalekit.database.visitors import visitor_number
 from scalekit.errors import ConfigurationError
+from scalekit.metrics import Metric
 from scalekit.types import Colour
 
 S = TypeVar("S", bound=orm.Session)
@@ -223,6 +225,10 @@ class ClusterBase(ABC):
     def status(self) -> Status:
         """What this process knows about the members. Asks nobody."""
         return snapshot(self._fleet)
+
+    def metrics(self) -> Iterator[Metric]:
+        """The same for :mod:`scalekit.metrics`."""
+        return reported(self.status(), self._fleet.promotions.count)
 
     def primary(self) -> Block:
         """Transactions that begin in the ``with`` block, or the decorated function, run on the primary."""

@@ -52,8 +52,9 @@ class _Acknowledged:
 class Promotions:
     """What is known about the epochs of one system."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, count: int = 0) -> None:
         self.known: tuple[Promotion, ...] = ()
+        self.count = count  # of all that were ever seen, those of another system too
         self._ends: dict[int, int] = {}
         self._acknowledged: dict[int, _Acknowledged] = {}
         self._uncounted: Token | None = None
@@ -104,8 +105,7 @@ class Promotions:
             lost=lost,
             behind=behind,
         )
-        self.known = (*self.known, promotion)[-_REMEMBERED:]
-        return promotion
+        return self._remember(promotion)
 
     def replaced(self, member: str, report: Report) -> Promotion:
         """``member`` took the place of another primary, says its ``report``, and nobody counts epochs."""
@@ -121,8 +121,7 @@ class Promotions:
             lost=lost,
             behind=0 if lost is False else None,
         )
-        self.known = (*self.known, promotion)[-_REMEMBERED:]
-        return promotion
+        return self._remember(promotion)
 
     def promoted_beside(self, member: str, report: Report) -> Promotion:
         """``member`` is the primary of the same epoch as the one before it.
@@ -132,8 +131,7 @@ class Promotions:
         """
         self._acknowledged.pop(report.epoch, None)
         promotion = Promotion(member=member, timeline=report.epoch, position=None, lost=None, behind=None)
-        self.known = (*self.known, promotion)[-_REMEMBERED:]
-        return promotion
+        return self._remember(promotion)
 
     def late(self) -> Promotion | None:
         """The last promotion, if it lost what was acknowledged after it was told of."""
@@ -146,6 +144,11 @@ class Promotions:
         last = replace(last, lost=lost or last.lost, behind=behind)
         self.known = (*earlier, last)
         return last
+
+    def _remember(self, promotion: Promotion) -> Promotion:
+        self.known = (*self.known, promotion)[-_REMEMBERED:]
+        self.count += 1
+        return promotion
 
     def _loss(self, epoch: int) -> tuple[bool | None, int | None]:
         lost: bool | None = False

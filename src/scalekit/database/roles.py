@@ -246,7 +246,7 @@ class Roles:
                     "what visitors were promised there counts no more"
                 )
             self.epoch, self._previous, self._primary_epoch = 0, None, 0
-            self.promotions = Promotions()
+            self.promotions = Promotions(count=self.promotions.count)
             found = self._ask_topology()
         self.system, self.epoch = found.system, found.epoch
         self.reasons = dict(zip(self.members, found.reasons, strict=True))

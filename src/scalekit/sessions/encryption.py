@@ -15,13 +15,14 @@ Values, user ids and devices are sealed before they reach the store (see ``_seal
 """
 
 import logging
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import replace
 from typing import Any, Literal, NoReturn
 
 from scalekit._options import check_kind
 from scalekit._steps import Steps, run, run_async
 from scalekit.errors import ConfigurationError, DecryptionFailed
+from scalekit.metrics import Measured, Metric
 from scalekit.sessions._core import STORE
 from scalekit.sessions._sealing import Ring, Unsealed
 from scalekit.sessions.store import Answer, BoundStore, Created, Inherited, Loaded, Store, Swapped
@@ -70,6 +71,10 @@ class EncryptedStore:
         """
         drive = run if colour == "sync" else run_async
         return BoundEncryptedStore(self, self._store.using(colour), drive)
+
+    def metrics(self) -> Iterable[Metric]:
+        """Those of the store that it wraps, see :class:`scalekit.metrics.Measured`."""
+        return self._store.metrics() if isinstance(self._store, Measured) else ()
 
     def _seal(self, data: bytes, context: bytes) -> bytes:
         return data if self._plain == "write" else self._ring.seal(data, context)

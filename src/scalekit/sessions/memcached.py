@@ -17,13 +17,15 @@ What Memcached cannot do, and what becomes of it:
 
 import logging
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any, Self, Unpack
 
 from scalekit._memcached import Attempt, Commands, Found, Memcached, Outcome, Refused, settle
 from scalekit._options import LinkOptions, check_kind, check_names
 from scalekit._steps import Steps, run, run_async
 from scalekit.errors import BackendError, ConfigurationError, SessionTooLarge
+from scalekit.metrics import Metric
+from scalekit.sessions._counts import Counts
 from scalekit.sessions._sparing import SparingLog
 from scalekit.sessions.memcached_items import NEVER, Item, Mark, Rotated, Stored, decode_item, encode, seconds
 from scalekit.sessions.memcached_lists import Lists
@@ -74,6 +76,7 @@ class MemcachedStore:
             raise ConfigurationError(f"max_item_size={max_item_size!r} must be above {_OVERHEAD} bytes")
         self._prefix = prefix
         self._limit = max_item_size - _OVERHEAD
+        self._counts = Counts()
         self._clock = clock
 
     @classmethod
@@ -117,7 +120,12 @@ class MemcachedStore:
             limit=self._limit,
             clock=self._clock,
             drive=run if colour == "sync" else run_async,
+            counts=self._counts,
         )
+
+    def metrics(self) -> Iterator[Metric]:
+        """What was asked of this store in this process, see :class:`scalekit.metrics.Measured`."""
+        return self._counts.metrics()
 
 
 class BoundMemcachedStore:
@@ -132,6 +140,7 @@ class BoundMemcachedStore:
         limit: int,
         clock: Callable[[], float],
         drive: Callable[[Steps[Any]], Any],
+        counts: Counts,
     ) -> None:
         self._commands = commands
         self._name = name
@@ -139,25 +148,28 @@ class BoundMemcachedStore:
         self._limit = limit
         self._clock = clock
         self._drive = drive
-        self._lists = Lists(commands, name=name, prefix=prefix, limit=limit, now=self._now)
+        self._counts = counts
+        self._lists = Lists(commands, name=name, prefix=prefix, limit=limit, now=self._now, trip=counts.trip)
         self._log = SparingLog()
 
     def load(self, id: str, *, idle: int, step: int, own: bool = False) -> Answer[Loaded | None]:
-        answer: Answer[Loaded | None] = self._drive(self._load(id, idle, step, own))
+        answer: Answer[Loaded | None] = self._drive(
+            self._counts.watched("load", self._load(id, idle, step, own))
+        )
         return answer
 
     def save(
         self, id: str, *, changed: Mapping[bytes, bytes], removed: Collection[bytes], idle: int
     ) -> Answer[bool]:
         steps = self._settle(lambda: self._save(id, changed, removed, idle))
-        answer: Answer[bool] = self._drive(steps)
+        answer: Answer[bool] = self._drive(self._counts.watched("save", steps))
         return answer
 
     def swap(
         self, id: str, name: bytes, *, expected: bytes | None, value: bytes | None, idle: int
     ) -> Answer[Swapped | None]:
         steps = self._settle(lambda: self._swap(id, name, expected, value, idle))
-        answer: Answer[Swapped | None] = self._drive(steps)
+        answer: Answer[Swapped | None] = self._drive(self._counts.watched("swap", steps))
         return answer
 
     def create(
@@ -176,7 +188,9 @@ class BoundMemcachedStore:
         item = Stored(created, deadline, now, min(now + idle, deadline), user, device, dict(fields), origin)
         if inherit is not None:
             item.rotated = Rotated(False, now, token)
-        answer: Answer[Created | None] = self._drive(self._create(id, item, now))
+        answer: Answer[Created | None] = self._drive(
+            self._counts.watched("create", self._create(id, item, now))
+        )
         return answer
 
     def destroy(
@@ -190,11 +204,13 @@ class BoundMemcachedStore:
         version: int | None = None,
     ) -> Answer[Loaded | None]:
         end = self._settle(lambda: self._end(id, grace, successor, alias, version))
-        answer: Answer[Loaded | None] = self._drive(self._destroy(id, user, version, end))
+        answer: Answer[Loaded | None] = self._drive(
+            self._counts.watched("destroy", self._destroy(id, user, version, end))
+        )
         return answer
 
     def listed(self, user: bytes) -> Answer[list[str]]:
-        answer: Answer[list[str]] = self._drive(self._lists.of(user))
+        answer: Answer[list[str]] = self._drive(self._counts.watched("listed", self._lists.of(user)))
         return answer
 
     def _load(self, id: str, idle: int, step: int, own: bool) -> Steps[Loaded | None]:
@@ -247,6 +263,7 @@ class BoundMemcachedStore:
         if item.deadline <= now:
             return None
         data = self._encode(item)
+        self._counts.trip()
         if not (yield self._commands.add(self._prefix + id, data, seconds=seconds(item.expires, now))):
             return None
         if item.user is not None:
@@ -289,6 +306,7 @@ class BoundMemcachedStore:
             done = yield from self._write(id, mark, read, now)
         except Refused:
             # A server out of memory: the mark is a courtesy, the end is not.
+            self._counts.trip()
             done = yield self._commands.delete(self._prefix + id)
         return item.loaded(now) if done else Attempt.FAILED
 
@@ -302,6 +320,7 @@ class BoundMemcachedStore:
             )
 
     def _take_back(self, id: str) -> Steps[None]:
+        self._counts.trip()
         try:
             yield self._commands.delete(self._prefix + id)
         except BackendError as error:
@@ -313,6 +332,7 @@ class BoundMemcachedStore:
 
     def _read(self, id: str) -> Steps[tuple[Item | None, int]]:
         """What lies under ``id`` and has not expired, and its version."""
+        self._counts.trip()
         found: Found | None = yield self._commands.gets(self._prefix + id)
         if found is None:
             return None, 0
@@ -339,6 +359,7 @@ class BoundMemcachedStore:
         """Store ``item`` in place of that version; ``False`` if another one or nothing is there by now."""
         data = self._encode(item)
         left = seconds(item.expires, now) if item.expires > now else NEVER
+        self._counts.trip()
         return bool((yield self._commands.cas(self._prefix + id, data, version, seconds=left)))
 
     def _encode(self, item: Item) -> bytes:

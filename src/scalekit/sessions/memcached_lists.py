@@ -44,11 +44,20 @@ class Lists:
         name: the link's, for messages.
         limit: bytes that an item can have.
         now: the moment, in milliseconds since 1970.
+        trip: called before each round trip.
     """
 
     def __init__(
-        self, commands: Commands, *, name: str, prefix: str, limit: int, now: Callable[[], int]
+        self,
+        commands: Commands,
+        *,
+        name: str,
+        prefix: str,
+        limit: int,
+        now: Callable[[], int],
+        trip: Callable[[], None],
     ) -> None:
+        self._trip = trip
         self._commands, self._name, self._prefix, self._limit, self._now = commands, name, prefix, limit, now
         self._batches = WeakValueDictionary[str, _Batch]()
 
@@ -98,12 +107,14 @@ class Lists:
             reason = f"the list of one user's {len(deadlines)} sessions is larger than an item can be"
             raise BackendUnavailable(f"{self._name}: {reason}", backend=self._name)
         left = seconds(max(deadlines.values()), self._now()) if deadlines else NEVER
+        self._trip()
         if version is None:
             return bool((yield self._commands.add(key, data, seconds=left)))
         return bool((yield self._commands.cas(key, data, version, seconds=left)))
 
     def _read(self, key: str) -> Steps[tuple[Listing, int | None]]:
         """A list without what is past its deadline, and its version if there is one."""
+        self._trip()
         found: Found | None = yield self._commands.gets(key)
         if found is None:
             return Listing({}), None

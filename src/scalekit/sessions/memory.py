@@ -6,10 +6,12 @@ sees nothing of it, and a restart forgets everybody: use :class:`scalekit.sessio
 
 import threading
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Self
 
+from scalekit.metrics import Metric
+from scalekit.sessions._counts import Counts
 from scalekit.sessions.store import Created, Inherited, Loaded, Rotation, Swapped
 from scalekit.sessions.values import Delta
 from scalekit.types import Colour
@@ -33,6 +35,7 @@ class MemoryStore:
         self._lock = threading.Lock()
         self._entries: dict[str, _Entry] = {}
         self._sweep_at = 1024
+        self._counts = Counts()
 
     def count(self) -> int:
         """How many sessions live."""
@@ -40,11 +43,16 @@ class MemoryStore:
             self._sweep()
             return sum(not entry.session.ended for entry in self._entries.values())
 
+    def metrics(self) -> Iterator[Metric]:
+        """What was asked of this store in this process, see :class:`scalekit.metrics.Measured`."""
+        return self._counts.metrics()
+
     def using(self, colour: Colour) -> Self:
         """Itself: a value is an answer in both colours."""
         return self
 
     def load(self, id: str, *, idle: int, step: int, own: bool = False) -> Loaded | None:
+        self._counts.did("load")
         with self._lock:
             entry = self._entry(id)
             if entry is None:
@@ -58,6 +66,7 @@ class MemoryStore:
             return self._told(entry.session)
 
     def save(self, id: str, *, changed: Mapping[bytes, bytes], removed: Collection[bytes], idle: int) -> bool:
+        self._counts.did("save")
         with self._lock:
             entry = self._entry(id)
             if entry is None or entry.session.ended:
@@ -68,6 +77,7 @@ class MemoryStore:
     def swap(
         self, id: str, name: bytes, *, expected: bytes | None, value: bytes | None, idle: int
     ) -> Swapped | None:
+        self._counts.did("swap")
         with self._lock:
             entry = self._entry(id)
             if entry is None or entry.session.ended:
@@ -89,6 +99,7 @@ class MemoryStore:
         inherit: Inherited | None = None,
         device: bytes | None = None,
     ) -> Created | None:
+        self._counts.did("create")
         with self._lock:
             now = self._now()
             created, deadline, origin, token = inherit or (now, now + lifetime, id, b"")
@@ -121,6 +132,7 @@ class MemoryStore:
         user: bytes | None = None,
         version: int | None = None,
     ) -> Loaded | None:
+        self._counts.did("destroy")
         with self._lock:
             entry = self._entry(id)
             if entry is None:
@@ -136,6 +148,7 @@ class MemoryStore:
             return self._told(session)
 
     def listed(self, user: bytes) -> list[str]:
+        self._counts.did("listed")
         # A walk over all of them: whoever has so many sessions that it matters has several processes too.
         with self._lock:
             self._sweep()

@@ -10,6 +10,7 @@ saved to, and not changed. What ``destroy`` leaves for a while is such a hash to
 successor, or nothing, and if it was rotated what it knew of its own rotation, or nothing.
 """
 
+from collections.abc import Iterator
 from typing import Any, Self, Unpack
 
 from scalekit._durations import Duration, seconds
@@ -17,6 +18,8 @@ from scalekit._options import LinkOptions, check_count, check_names
 from scalekit._redis import Confirm, Redis
 from scalekit._steps import run, run_async
 from scalekit.errors import ConfigurationError
+from scalekit.metrics import Metric
+from scalekit.sessions._counts import Counts
 from scalekit.sessions.redis_bound import BoundRedisStore
 from scalekit.types import Colour
 
@@ -50,6 +53,7 @@ class RedisStore:
         self._redis = client if isinstance(client, Redis) else Redis(client)
         self._prefix = prefix
         self._confirm = _confirm(wait_replicas, wait_timeout, self._redis.timeout)
+        self._counts = Counts()
 
     @classmethod
     def from_url(
@@ -88,8 +92,18 @@ class RedisStore:
         drive = run if colour == "sync" else run_async
         commands, name = self._redis.using(colour), self._redis.name
         return BoundRedisStore(
-            commands, name, self._prefix, cluster=self._redis.cluster, confirm=self._confirm, drive=drive
+            commands,
+            name,
+            self._prefix,
+            cluster=self._redis.cluster,
+            confirm=self._confirm,
+            drive=drive,
+            counts=self._counts,
         )
+
+    def metrics(self) -> Iterator[Metric]:
+        """What was asked of this store in this process, see :class:`scalekit.metrics.Measured`."""
+        return self._counts.metrics()
 
 
 def _confirm(replicas: int, within: Duration, timeout: float) -> Confirm | None:

@@ -16,6 +16,7 @@ from scalekit._steps import Steps
 from scalekit.errors import BackendUnavailable, NotReplicated
 from scalekit.sessions import redis_replies as replies
 from scalekit.sessions import redis_scripts as scripts
+from scalekit.sessions._counts import Counts
 from scalekit.sessions._recent import Recent, Seen
 from scalekit.sessions._sparing import SparingLog
 from scalekit.sessions.store import Answer, Created, Inherited, Loaded, Swapped
@@ -35,6 +36,7 @@ class BoundRedisStore:
         cluster: bool,
         confirm: Confirm | None,
         drive: Callable[[Steps[Any]], Any],
+        counts: Counts,
     ) -> None:
         self._commands = commands
         self._name = name
@@ -42,25 +44,28 @@ class BoundRedisStore:
         self._cluster = cluster
         self._confirm = confirm
         self._drive = drive
+        self._counts = counts
         self._log = SparingLog()
         self._recent = Recent()
 
     def load(self, id: str, *, idle: int, step: int, own: bool = False) -> Answer[Loaded | None]:
-        answer: Answer[Loaded | None] = self._drive(self._load(id, idle, step, own))
+        answer: Answer[Loaded | None] = self._drive(
+            self._counts.watched("load", self._load(id, idle, step, own))
+        )
         return answer
 
     def save(
         self, id: str, *, changed: Mapping[bytes, bytes], removed: Collection[bytes], idle: int
     ) -> Answer[bool]:
         args = [idle, _version(), len(removed), *removed, *itertools.chain.from_iterable(changed.items())]
-        answer: Answer[bool] = self._drive(self._save(id, args))
+        answer: Answer[bool] = self._drive(self._counts.watched("save", self._save(id, args)))
         return answer
 
     def swap(
         self, id: str, name: bytes, *, expected: bytes | None, value: bytes | None, idle: int
     ) -> Answer[Swapped | None]:
         args = [idle, _version(), name, *_optional(expected), *_optional(value)]
-        answer: Answer[Swapped | None] = self._drive(self._swap(id, args))
+        answer: Answer[Swapped | None] = self._drive(self._counts.watched("swap", self._swap(id, args)))
         return answer
 
     def create(
@@ -78,7 +83,9 @@ class BoundRedisStore:
         *kept, token = inherit or ("", "", "", b"")
         rotated = b":" + token if inherit else b""
         args = [idle, lifetime, *kept, user or b"", device or b"", id, rotated, _version(), *pairs]
-        answer: Answer[Created | None] = self._drive(self._create(id, user, args))
+        answer: Answer[Created | None] = self._drive(
+            self._counts.watched("create", self._create(id, user, args))
+        )
         return answer
 
     def destroy(
@@ -92,11 +99,13 @@ class BoundRedisStore:
         version: int | None = None,
     ) -> Answer[Loaded | None]:
         args = [grace, successor or "", int(alias), id, "" if version is None else version]
-        answer: Answer[Loaded | None] = self._drive(self._destroy(id, user, args))
+        answer: Answer[Loaded | None] = self._drive(
+            self._counts.watched("destroy", self._destroy(id, user, args))
+        )
         return answer
 
     def listed(self, user: bytes) -> Answer[list[str]]:
-        answer: Answer[list[str]] = self._drive(self._listed(user))
+        answer: Answer[list[str]] = self._drive(self._counts.watched("listed", self._listed(user)))
         return answer
 
     def _load(self, id: str, idle: int, step: int, own: bool) -> Steps[Loaded | None]:
@@ -127,6 +136,7 @@ class BoundRedisStore:
         """What was seen a moment ago, so that nothing is due: the hash will do, which costs the server a
         third of what the script does, or the word that it is still the same, which costs least."""
         known = seen.session
+        self._counts.trip()
         try:
             if known is None:
                 reply = yield self._commands.execute("HGETALL", key)
@@ -210,6 +220,7 @@ class BoundRedisStore:
     def _call(
         self, script: Script, keys: Sequence[str], args: Sequence[Any], confirm: Confirm | None = None
     ) -> Steps[Any]:
+        self._counts.trip()
         try:
             if confirm is not None:
                 return (yield self._commands.confirmed(script, keys, args, confirm))

@@ -13,7 +13,7 @@ Rules, which :func:`scalekit.testing.check_storage` tests:
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Iterable, Sequence
 from contextlib import aclosing
 from datetime import datetime
 from types import TracebackType
@@ -22,6 +22,7 @@ from urllib.parse import quote
 
 from scalekit._durations import Duration
 from scalekit.errors import ConfigurationError, InvalidKey, ObjectMissing
+from scalekit.metrics import Metric
 from scalekit.storage._values import Chunk, Leftover, Opened, SignedURL, Source, Stored
 from scalekit.storage.checksums import Checksum
 from scalekit.storage.keys import check_key
@@ -229,6 +230,10 @@ class Storage(ABC):
         """
         check_key(key)
         return None
+
+    def metrics(self) -> Iterable[Metric]:
+        """What it counts, see :class:`scalekit.metrics.Measured`; nothing by default."""
+        return ()
 
     async def aclose(self) -> None:  # noqa: B027  most storages hold nothing
         """Close connections. The storage can be used again afterwards."""

@@ -22,13 +22,14 @@ Rules:
 import asyncio
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from time import monotonic
 from types import TracebackType
 from typing import Self
 from weakref import WeakSet
 
 from scalekit.errors import ConfigurationError
+from scalekit.metrics import Metric, gauge
 from scalekit.storage._budget_line import GRACE, Line, Pace, Waiter
 
 _MIB = 1024 * 1024
@@ -72,6 +73,11 @@ class MemoryBudget:
     def held(self) -> int:
         """Bytes that are held now."""
         return self._held
+
+    def metrics(self) -> Iterator[Metric]:
+        """How full it is, see :class:`scalekit.metrics.Measured`."""
+        yield gauge("scalekit_storage_budget_bytes", "Bytes that uploads hold now.", self._held)
+        yield gauge("scalekit_storage_budget_limit_bytes", "Bytes that they may hold together.", self.limit)
 
     def _take(self, account: "Account", size: int) -> Waiter | None:
         with self._lock:

@@ -14,13 +14,15 @@ Rules:
 """
 
 import os
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
 from contextlib import aclosing
 from datetime import UTC, datetime
 from pathlib import Path
 
 from scalekit.errors import ConfigurationError, InvalidKey, ObjectExists, ObjectMissing, StorageError
+from scalekit.metrics import Metric
 from scalekit.storage._contract import Storage, check_base_url, check_sources
+from scalekit.storage._counted import Counts, counted
 from scalekit.storage._disk_draft import Draft, sync_directory
 from scalekit.storage._disk_errors import done
 from scalekit.storage._disk_read import Handle, entries, look_up, open_file, unlink
@@ -61,7 +63,13 @@ class FileStorage(Storage):
             )
         self.base_url = check_base_url(base_url)
         self.mode = mode
+        self._counts = Counts()
 
+    def metrics(self) -> Iterator[Metric]:
+        """What passed through this storage in this process, see :class:`scalekit.metrics.Measured`."""
+        return self._counts.metrics()
+
+    @counted
     async def put(
         self,
         key: str,
@@ -82,6 +90,7 @@ class FileStorage(Storage):
 
         return await self._write(key, overwrite, fill)
 
+    @counted
     async def compose(
         self,
         key: str,
@@ -146,6 +155,7 @@ class FileStorage(Storage):
         flushed.unwrap()
         return stored
 
+    @counted
     async def open(self, key: str, *, offset: int = 0, length: int | None = None) -> Opened | None:
         path = self.directory / check_key(key)
         opened = await in_thread(open_file, path)
@@ -167,6 +177,7 @@ class FileStorage(Storage):
         facts = done(looked, key, self.directory, "look up")
         return None if facts is None else _stored(key, facts)
 
+    @counted
     async def delete(self, key: str) -> None:
         # Directories stay: removing an empty one would race with a writer who is about to use it.
         done(await in_thread(unlink, self.directory / check_key(key)), key, self.directory, "delete")

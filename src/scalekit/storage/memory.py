@@ -1,10 +1,12 @@
 """MemoryStorage: objects in the memory of this process, for tests and for one-process applications."""
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterator
 from datetime import UTC, datetime
 
 from scalekit.errors import ObjectExists
+from scalekit.metrics import Metric
 from scalekit.storage._contract import Storage, check_base_url
+from scalekit.storage._counted import Counts, counted
 from scalekit.storage._extensions import content_type_for
 from scalekit.storage._source import cut
 from scalekit.storage._values import Opened, Source, Stored
@@ -24,7 +26,13 @@ class MemoryStorage(Storage):
     def __init__(self, *, base_url: str | None = "/media/") -> None:
         self.base_url = check_base_url(base_url)
         self._objects: dict[str, tuple[bytes, Stored]] = {}
+        self._counts = Counts()
 
+    def metrics(self) -> Iterator[Metric]:
+        """What passed through this storage in this process, see :class:`scalekit.metrics.Measured`."""
+        return self._counts.metrics()
+
+    @counted
     async def put(
         self,
         key: str,
@@ -58,6 +66,7 @@ class MemoryStorage(Storage):
         self._objects[key] = content, stored
         return stored
 
+    @counted
     async def open(self, key: str, *, offset: int = 0, length: int | None = None) -> Opened | None:
         found = self._objects.get(check_key(key))
         if found is None:
@@ -70,6 +79,7 @@ class MemoryStorage(Storage):
         found = self._objects.get(check_key(key))
         return found[1] if found else None
 
+    @counted
     async def delete(self, key: str) -> None:
         self._objects.pop(check_key(key), None)
 

@@ -12,7 +12,7 @@ Rules:
 import asyncio
 import logging
 import os
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
 from contextlib import aclosing
 from datetime import datetime
 from pathlib import Path
@@ -21,7 +21,9 @@ from weakref import WeakKeyDictionary
 
 from scalekit._durations import Duration, seconds
 from scalekit._options import check_count, check_kind
+from scalekit._tally import Tally
 from scalekit.errors import ConfigurationError, StorageError
+from scalekit.metrics import Metric
 from scalekit.storage._contract import Storage, check_base_url
 from scalekit.storage._mirror_copy import BLOCK, Copy
 from scalekit.storage._mirror_directory import Directory
@@ -88,6 +90,12 @@ class MirroredStorage(Storage):
         self.base_url = origin.base_url if base_url is None else check_base_url(base_url)
         self._served_here = base_url is not None
         self._directory = Directory(_folder(directory), max_bytes, origin.location or "")
+        self._reads = Tally(
+            "scalekit_storage_mirror_reads",
+            "Objects that were opened, by where they came from.",
+            labels=["source"],
+            known=("copy", "origin"),
+        )
         self._timeout = seconds(timeout, name="timeout", minimum=0.001)
         self._validity = Validity(
             origin=origin,
@@ -99,6 +107,11 @@ class MirroredStorage(Storage):
         )
         self._fills: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, Fill]] = WeakKeyDictionary()
 
+    def metrics(self) -> Iterator[Metric]:
+        """From where reads came, and what the origin counts."""
+        yield self._reads.metric()
+        yield from self.origin.metrics()
+
     async def open(self, key: str, *, offset: int = 0, length: int | None = None) -> Opened | None:
         check_key(key)
         for _ in range(_ATTEMPTS):
@@ -108,14 +121,17 @@ class MirroredStorage(Storage):
                 return None
             end = stored.size if length is None else min(stored.size, offset + length)
             if copy is not None:
+                self._reads.add("copy")
                 chunks = self._blocks(copy, offset, end)
                 return self._opened(stored, copy.fd, chunks, offset, end)
             fill = self._fill(stored, asked, dropped)
             # Whoever wants the end of a film does not wait for its beginning.
             if offset <= fill.written and (fd := await fill.join()) is not None:
+                self._reads.add("origin")
                 return self._opened(stored, fd, fill.read(fd, offset, end), offset, end)
             if fill.whole:
                 continue  # it was faster than this
+            self._reads.add("origin")
             opened = await self.origin.open(key, offset=offset, length=length)
             if opened is None or opened.stored.etag == stored.etag:
                 return opened

@@ -15,7 +15,7 @@ Rules:
 """
 
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import aclosing
 from datetime import datetime
 from functools import partial
@@ -32,6 +32,7 @@ from scalekit.errors import (
     ObjectMissing,
     StorageError,
 )
+from scalekit.metrics import Metric
 from scalekit.storage._contract import Storage
 from scalekit.storage._digest import digest
 from scalekit.storage._shield import settle
@@ -174,6 +175,10 @@ class Quarantine(Storage):
                         size=stored.size,
                         remove=partial(self.waiting.delete, stored.key),
                     )
+
+    def metrics(self) -> Iterable[Metric]:
+        """Those of the storage behind it."""
+        return self.storage.metrics()
 
     async def aclose(self) -> None:
         await self.storage.aclose()

@@ -5,7 +5,7 @@ plain methods. Checksums are ours, as :mod:`scalekit.storage.profiles` has them.
 unsigned, the connection itself protects them.
 """
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import aclosing
 from copy import copy
 from datetime import datetime
@@ -22,7 +22,9 @@ except ModuleNotFoundError:
 from scalekit._amazon import place
 from scalekit._durations import Duration
 from scalekit.errors import ConfigurationError, InvalidKey, ObjectMissing
+from scalekit.metrics import Metric
 from scalekit.storage._contract import check_base_url, check_sources
+from scalekit.storage._counted import Counts, counted
 from scalekit.storage._extensions import content_type_for
 from scalekit.storage._s3_client import Clients, check_bucket, factory
 from scalekit.storage._s3_compose import Composition, Copy, planned
@@ -121,7 +123,13 @@ class S3Storage(Signing):
             )
         self._clients = Clients(client, create)
         self._is_part = False
+        self._counts = Counts()
 
+    def metrics(self) -> Iterator[Metric]:
+        """What passed through this storage in this process, see :class:`scalekit.metrics.Measured`."""
+        return self._counts.metrics()
+
+    @counted
     async def put(
         self,
         key: str,
@@ -163,6 +171,7 @@ class S3Storage(Signing):
             **mark,
         )
 
+    @counted
     async def compose(
         self,
         key: str,
@@ -182,6 +191,7 @@ class S3Storage(Signing):
             )
         return await self._composed(target, copies)
 
+    @counted
     async def copy(
         self, source: str, key: str, *, overwrite: bool = False, etag: str | None = None
     ) -> Stored:
@@ -205,6 +215,7 @@ class S3Storage(Signing):
         composition = Composition(target=target, copies=copies, name=self._name, concurrency=self.concurrency)
         return await composition.run()
 
+    @counted
     async def open(self, key: str, *, offset: int = 0, length: int | None = None) -> Opened | None:
         name = self._name(key)
         return await read(await self._clients.get(), self.bucket, key, name, offset=offset, length=length)
@@ -213,6 +224,7 @@ class S3Storage(Signing):
         name = self._name(key)
         return await look_up(await self._clients.get(), self.bucket, key, name)
 
+    @counted
     async def delete(self, key: str) -> None:
         name = self._name(key)
         client = await self._clients.get()

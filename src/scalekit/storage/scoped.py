@@ -1,12 +1,13 @@
 """``ScopedStorage``: the part of a storage below a prefix, which nothing that it is asked for can leave."""
 
-from collections.abc import AsyncGenerator, Generator, Sequence
+from collections.abc import AsyncGenerator, Generator, Iterable, Sequence
 from contextlib import aclosing, contextmanager
 from dataclasses import replace
 from datetime import datetime
 from urllib.parse import quote
 
 from scalekit.errors import ObjectExists, ObjectMissing
+from scalekit.metrics import Metric
 from scalekit.storage._contract import Storage
 from scalekit.storage._values import Leftover, Opened, SignedURL, Source, Stored
 from scalekit.storage.checksums import Checksum
@@ -121,6 +122,10 @@ class ScopedStorage(Storage):
 
     async def signed_url(self, key: str, *, filename: str | None = None) -> SignedURL | None:
         return await self.storage.signed_url(self._whole(key), filename=filename)
+
+    def metrics(self) -> Iterable[Metric]:
+        """Those of the storage behind it."""
+        return self.storage.metrics()
 
     async def aclose(self) -> None:
         """Nothing: the connections are the whole storage's, which others use."""

@@ -7,6 +7,7 @@ from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeAlias, TypeVar, Unpack, cast
 
+from scalekit.metrics import Metric
 from scalekit.storage._contract import Storage
 from scalekit.storage._loop_thread import Caller, LoopThread
 from scalekit.storage._values import Chunk, Opened, SignedURL, Source, Stored
@@ -151,6 +152,10 @@ class SyncStorage:
             self._run(partial(manager.__aexit__, type(error), error, error.__traceback__))
             raise
         self._run(partial(manager.__aexit__, None, None, None))
+
+    def metrics(self) -> Iterable[Metric]:
+        """See :meth:`scalekit.storage.Storage.metrics`."""
+        return self.storage.metrics()
 
     def close(self) -> None:
         """Close the storage's connections and end the thread. The next call would start another."""
