@@ -1,4 +1,4 @@
-"""One page rewritten: 100 KB with 200 asset URLs as absolute and as relative ones, and with none.
+"""One page rewritten: 100 KB with 200 asset URLs as paths, at the CDN and as relative ones, and with none.
 
 All write the same URLs. lolhtml streams, too, and writes the tags anew that it edits; lxml parses and writes
 all of the page anew. 32 streams in chunks of 16 KiB take turns, as on an event loop. Relative URLs are
@@ -161,8 +161,10 @@ async def cases() -> AsyncIterator[Case]:
     with tempfile.TemporaryDirectory() as folder:
         assets = make_assets(Path(folder))
         page = make_page()
+        there = f"{assets.cdn}/static/"
         for name, text, start, path in (
             ("200 asset URLs", page, "/static/", "/"),
+            ("200 URLs that name the CDN", page.replace(b"/static/", there.encode()), there, "/"),
             ("200 relative URLs", page.replace(b"/static/", b""), "", "/static/page"),
             ("no asset URL", page.replace(b"/static/", b"/images/"), "/static/", "/"),
         ):

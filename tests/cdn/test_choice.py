@@ -113,7 +113,7 @@ def test_integrity(assets: Assets, shell: Shell) -> None:
 @pytest.mark.parametrize("options", [{}, {"integrity": True}, OPTIONS], ids=["plain", "integrity", "region"])
 def test_paths_from_templates(assets: Assets, shell: Shell, options: dict[str, Any]) -> None:
     """A hashed path that a template has written becomes what a plain one does, CDN and all."""
-    path = assets.at(None).url
+    path = assets.path
     written = f"<script src={path('app.js')}></script><img src={path('logo.png')}>".encode()
     first, second = (
         shell.page(assets, Response([page]), options=options, headers={"x-region": "eu"})

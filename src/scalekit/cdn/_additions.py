@@ -3,7 +3,7 @@
 Rules:
 
 * Only scripts and style sheets, and what loads them ahead: elsewhere ``integrity`` means nothing.
-* Only tags whose URL was rewritten, and only attributes that they lack.
+* Only tags whose URL is, or becomes, that of the hashed file; and only attributes that they lack.
 * ``integrity`` is that of the bytes under the hashed name. From a CDN a browser checks it only when the tag
   asks for CORS, so ``crossorigin`` comes with it; a module asks for CORS anyway.
 * Without a CDN there is nothing to ask for: no ``crossorigin``.

@@ -68,7 +68,7 @@ class AttributeRewriter:
             if needle is not None and needle not in source:
                 continue
             begin, end = match.span(group)
-            if direct and (new := assets.links.get(source)) is not None:
+            if direct and (new := self._targets.link(source)) is not None:
                 if new != source:
                     yield begin, end, new
                 continue
@@ -79,15 +79,12 @@ class AttributeRewriter:
                 changes = _styles.changes(written.value, self._targets)
             else:
                 changes = self._changes(name, attribute, written.value, verbatim=verbatim, module=module)
-            changed = False
             for edit_begin, edit_end, new in written.edits(changes):
                 if new != source[edit_begin:edit_end]:
-                    changed = True
                     yield begin + edit_begin, begin + edit_end, new
-            if changed and self._additions is not None and attribute in _ADDED_BEHIND:
-                asset = self._targets.find(written.value)
-                assert asset is not None
-                if added := self._additions.to(name, keyword, asset, assets.cdn):
+            if self._additions is not None and attribute in _ADDED_BEHIND:
+                asset = self._asset(name, written.value, verbatim=verbatim, module=module)
+                if asset is not None and (added := self._additions.to(name, keyword, asset, assets.cdn)):
                     yield match.end(), match.end(), added
 
     def base_href(self, page: bytes, start: int, stop: int) -> str | None:
@@ -102,14 +99,21 @@ class AttributeRewriter:
     ) -> Iterator[Change]:
         for begin, end in srcset.urls(value) if attribute in LISTS else [(0, len(value))]:
             url = value[begin:end]
-            asset = self._targets.find(url)
-            if asset is not None and self._may_have(name, asset, verbatim=verbatim, module=module):
-                yield self._targets.change(asset, url, begin)
+            if self._targets.find(url) is None:
+                continue
+            asset = self._asset(name, url, verbatim=verbatim, module=module)
+            new = self._targets.path(url) if asset is None else self._targets.url(asset)
+            if new is not None:
+                yield self._targets.change(new, url, begin)
 
-    def _may_have(self, name: bytes, asset: Asset, *, verbatim: bool, module: bool) -> bool:
-        if (verbatim and not asset.verbatim) or (module and asset.name not in self._targets.modules):
-            return False
-        return is_movable(name, asset, self._targets.assets.cdn)
+    def _asset(self, name: bytes, url: str, *, verbatim: bool, module: bool) -> Asset | None:
+        """The asset whose own URL such a tag may have in place of ``url``."""
+        asset = self._targets.find(url)
+        if asset is None or (module and asset.name not in self._targets.modules):
+            return None
+        if verbatim and not asset.verbatim and not self._targets.is_hashed(asset, url):
+            return None
+        return asset if is_movable(name, asset, self._targets.assets.cdn) else None
 
 
 def _keyword(attribute: re.Match[bytes] | None) -> str | None:

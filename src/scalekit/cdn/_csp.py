@@ -1,11 +1,12 @@
-"""Content security policies, extended by the CDN.
+"""Content security policies, extended by where a page has its assets from.
 
 Rules:
 
-* The CDN gets what the page's own host had for the assets, and no more: only lists with ``'self'`` in them,
-  or with the host itself, are extended. ``'none'`` stays, and so does a list of nonces and hashes alone,
-  which says nothing about hosts.
-* What is added is the CDN's address with the path of the assets: other files on the same CDN, such as what
+* The CDN gets what the page's own host had for the assets, or another CDN of theirs, and no more: only lists
+  with ``'self'``, with the host or with such a CDN in them are extended. ``'none'`` stays, and so does a list
+  of nonces and hashes alone, which says nothing about hosts.
+* On a page that does without a CDN the page's own host gets what a CDN had.
+* What is added is an address with the path of the assets: other files at the same place, such as what
   visitors have uploaded, stay as forbidden as they were.
 * Where only ``default-src`` is there it is copied into the directive that is missing, and extended there:
   connections, frames and the rest get nothing.
@@ -15,7 +16,6 @@ Rules:
 """
 
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 from scalekit.types import Headers
@@ -33,9 +33,10 @@ _DIRECTIVES = (
     (b"object-src",),
 )
 _SOURCE = re.compile(
-    rb"(?:([a-z][a-z0-9+.-]*)://)?(\*\.)?([a-z0-9_-]+(?:\.[a-z0-9_-]+)*)(?::(?:[0-9]+|\*))?(/[^\s]*)?",
+    rb"(?:([a-z][a-z0-9+.-]*)://)?(\*\.)?([a-z0-9_-]+(?:\.[a-z0-9_-]+)*)(:(?:[0-9]+|\*))?(/[^\s]*)?",
     re.IGNORECASE,
 )
+_HOST = re.compile(rb"([a-z0-9_-]+(?:\.[a-z0-9_-]+)*)(:[0-9]+)?")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -43,14 +44,16 @@ class Extension:
     """What policies get.
 
     Args:
-        cdn: the CDN's address, with a scheme or, after ``//``, without.
+        cdn: the CDN's address, with a scheme or, after ``//``, without; ``None`` on a page without one.
         path: the path of the assets, below the CDN's address and on the page's own host.
-        host: the page's own host, without a port; ``None`` when it is not known.
+        host: the page's own host, lower-case, with its port if it has one; ``None`` when it is not known.
+        cdns: the addresses of other CDNs that the assets are at.
     """
 
-    cdn: bytes
+    cdn: bytes | None
     path: bytes
     host: bytes | None
+    cdns: tuple[bytes, ...] = ()
 
     def apply(self, headers: Headers) -> None:
         """Extend the policies in a response's headers, in place."""
@@ -84,28 +87,46 @@ class Extension:
 
     @property
     def _source(self) -> bytes:
-        return self.cdn.removeprefix(b"//") + self.path
+        """What is added."""
+        if self.cdn is not None:
+            return self.cdn.removeprefix(b"//") + self.path
+        return self.host + self.path if self.host and _HOST.fullmatch(self.host) else b"'self'"
 
     def _is_due(self, sources: list[bytes]) -> bool:
-        """Whether the own host may be loaded from, and the CDN may not."""
+        """Whether the assets may be loaded from elsewhere, and from where the page has them they may not."""
         plain = [source.lower() for source in sources]
-        return any(map(self._is_own, plain)) and not any(source in self._covering() for source in plain)
+        here = any(map(self._is_own, plain))
+        there = any(self._is_at(cdn, source) for source in plain for cdn in self.cdns)
+        if self.cdn is None:
+            return there and not here and b"*" not in plain
+        return (here or there) and not any(self._is_covered(self.cdn, source) for source in plain)
 
     def _is_own(self, source: bytes) -> bool:
-        if source == b"'self'":
-            return True
-        match = _SOURCE.fullmatch(source)
-        if match is None or self.host is None:
-            return False
-        _, wild, host, path = match.groups()
-        same = self.host.endswith(b"." + host) if wild else self.host == host
-        # A path that ends in "/" is a beginning; any other is one file.
-        return same and (path is None or (path.endswith(b"/") and self.path.startswith(path)))
+        host = None if self.host is None else _HOST.fullmatch(self.host)
+        return source == b"'self'" or (host is not None and _lets_in(source, host[1], None, self.path))
 
-    def _covering(self) -> Iterator[bytes]:
-        """The sources that let everything in from the CDN."""
-        scheme, _, rest = self.cdn.lower().rpartition(b"//")
-        host = rest.partition(b"/")[0]
-        yield from (b"*", self._source.lower(), host, scheme + b"//" + host if scheme else host)
-        if scheme:
-            yield scheme
+    def _is_at(self, cdn: bytes, source: bytes) -> bool:
+        """Whether a source lets in the assets at a CDN."""
+        scheme, _, rest = cdn.lower().rpartition(b"//")
+        authority, slash, path = rest.partition(b"/")
+        host = _HOST.fullmatch(authority)
+        if host is None or (scheme and b"://" in source and not source.startswith(scheme)):
+            return False
+        return _lets_in(source, host[1], host[2] or b"", slash + path + self.path)
+
+    def _is_covered(self, cdn: bytes, source: bytes) -> bool:
+        """Whether a source lets in the assets at a CDN, or all of the web."""
+        scheme = cdn.lower().partition(b"//")[0]
+        return source in (b"*", scheme) or self._is_at(cdn, source)
+
+
+def _lets_in(source: bytes, host: bytes, port: bytes | None, path: bytes) -> bool:
+    """Whether a source is one for this host, port (any if ``None``) and path."""
+    match = _SOURCE.fullmatch(source)
+    if match is None:
+        return False
+    _, wild, named, at, start = match.groups()
+    same = host.endswith(b"." + named) if wild else host == named
+    same = same and (port is None or at == b":*" or (at or b"") == port)
+    # A path that ends in "/" is a beginning; any other is one file.
+    return same and (start is None or (start.endswith(b"/") and path.lower().startswith(start)))

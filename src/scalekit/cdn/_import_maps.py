@@ -9,6 +9,7 @@ Rules:
   not known which are meant, and the key stays.
 * A key of ``integrity`` follows its script, too. A script whose bytes change under its hashed name stays in
   all of the map: what is said of it would not be true any more.
+* What names a CDN has its path in place of it on a page that does without, whether it may change else or not.
 * Text that is no JSON, or no map, means nothing to a browser, and stays.
 """
 
@@ -39,13 +40,23 @@ def changes(text: str, targets: Targets) -> Iterator[Change]:
         if is_key and path == ("scopes",) and (folder := _folder(url, targets)) is not None:
             yield begin, begin + len(source), folder
         elif (path in (("scopes",), ("integrity",))) if is_key else _is_import(path):
-            asset = _script(url, targets)
-            if asset is not None and asset.name not in fixed:
-                yield from targets.change_escaped(asset, url, source, begin)
+            new = _moved(url, targets, fixed)
+            if new is not None:
+                yield from targets.change_escaped(new, url, source, begin)
 
 
 def _is_import(path: tuple[str | None, ...]) -> bool:
     return None not in path and (path[:1], len(path)) in ((("imports",), 2), (("scopes",), 3))
+
+
+def _moved(url: str, targets: Targets, fixed: set[str]) -> str | None:
+    """What a URL becomes, if it is a script's that changes."""
+    asset = targets.find(url) if _URL_LIKE.match(url) else None
+    if asset is None:
+        return None
+    if asset.name in targets.modules and asset.name not in fixed:
+        return targets.url(asset)
+    return targets.path(url)
 
 
 def _script(url: str, targets: Targets) -> Asset | None:
@@ -56,23 +67,29 @@ def _script(url: str, targets: Targets) -> Asset | None:
 def _fixed(found: dict[str, Any], targets: Targets) -> set[str]:
     """The names of the scripts that have to keep their bytes, and would not."""
     integrity = found.get("integrity")
-    scripts = (_script(url, targets) for url in (integrity if isinstance(integrity, dict) else ()))
-    return {asset.name for asset in scripts if asset is not None and not asset.verbatim}
+    fixed = set()
+    for url in integrity if isinstance(integrity, dict) else ():
+        asset = _script(url, targets)
+        if asset is not None and not asset.verbatim and not targets.is_hashed(asset, url):
+            fixed.add(asset.name)
+    return fixed
 
 
 def _folder(url: str, targets: Targets) -> str | None:
-    """The URL of a folder whose scripts all go to the CDN."""
+    """The URL of a folder whose scripts all go to the CDN, or all come back from it."""
     name = targets.name(url) if url.endswith("/") and _URL_LIKE.match(url) else None
     assets = targets.assets
-    if name is None or assets.cdn is None:
+    if name is None:
         return None
     inside = [
         asset.name
         for asset in assets
         if asset.name.startswith(name) and asset.content_type.startswith("text/javascript")
     ]
-    if not inside or not all(script in targets.modules for script in inside):
+    if not inside:
         return None
+    if assets.cdn is None or not all(script in targets.modules for script in inside):
+        return targets.path(url)
     return assets.cdn + assets.prefix + quote(name)
 
 

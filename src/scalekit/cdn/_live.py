@@ -77,6 +77,7 @@ class LiveAssets(Assets):
         assets = Assets.__new__(Assets)
         assets._begin(self.prefix, self.cdn, self.max_age)
         assets.counts, assets.folder, assets.reload = self.counts, self.folder, True
+        assets.cdns = self.cdns
         assets._take(found, where=self._where)
         self._former |= {asset.hashed_name: asset.name for asset in found}
         return assets

@@ -87,13 +87,14 @@ class Pages:
         )
 
     def extend_policies(self, assets: Assets, host: str | None, headers: Headers) -> None:
-        """Let the CDN into the content security policies, if so asked and if anything comes from it."""
-        if self._extend_csp and assets.cdn is not None and len(assets):
-            plain = None if host is None else host.rpartition(":")[0] or host
+        """Let into the content security policies from where the page has its assets, if so asked."""
+        if self._extend_csp and len(assets):
+            others = (cdn for cdn in assets.cdns.addresses if cdn != assets.cdn)
             Extension(
-                cdn=assets.cdn.encode(),
+                cdn=None if assets.cdn is None else assets.cdn.encode(),
                 path=assets.prefix.encode(),
-                host=None if plain is None else plain.lower().encode("latin-1"),
+                host=None if host is None else host.lower().encode("latin-1"),
+                cdns=tuple(cdn.encode() for cdn in others),
             ).apply(headers)
 
 

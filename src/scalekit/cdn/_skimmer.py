@@ -80,6 +80,7 @@ class Skimmer(Tokenizer):
     def _jump(self, data: bytes, position: int, stop: int, needle: bytes) -> tuple[int, int]:
         """From needle to needle."""
         find, rfind, links, directory = data.find, data.rfind, self._links, self._directory
+        link = self._targets.link
         put, cut, count = self._out.append, self._cut, 0
         hit, doubt = find(needle, position, stop), -1
         while hit >= 0:
@@ -97,7 +98,7 @@ class Skimmer(Tokenizer):
             start = rfind(b'"', opening, hit) + 1
             quote = find(b'"', hit, end)
             source = data[start:quote] if start and quote > 0 else b""
-            new = links.get(source) or links.get(directory + source)
+            new = links.get(source) or links.get(directory + source) or link(source)
             following = find(needle, quote, stop)
             if (
                 new is not None
@@ -106,10 +107,11 @@ class Skimmer(Tokenizer):
                 # To find the dash costs least, and most tags have none.
                 and (find(b"-", opening, end) < 0 or b"use-credentials" not in data[opening:end].lower())
             ):
-                put(data[cut:start])
-                put(new)
-                cut = quote
-                count += 1
+                if new != source:
+                    put(data[cut:start])
+                    put(new)
+                    cut = quote
+                    count += 1
             else:
                 self._cut = cut
                 if not self._rewrite_any(data, opening, end):
@@ -160,13 +162,13 @@ class Skimmer(Tokenizer):
         else:
             return False
         quote = data.find(b'"', start, end)
-        new = self._links.get(self._directory + data[start:quote]) if quote > 0 else None
+        source = data[start:quote] if quote > 0 else b""
+        new = self._links.get(self._directory + source) or self._targets.link(source)
         tag = data[opening:end].lower()
         if new is None or b"srcset" in tag or b"style" in tag or b"poster" in tag or b"-credentials" in tag:
             return False
-        self._out += data[self._cut : start], new
-        self._cut = quote
-        self.count += 1
+        if new != source:
+            self._edit(data, start, quote, new)
         return True
 
     def _rewrite_any(self, data: bytes, opening: int, end: int) -> bool:

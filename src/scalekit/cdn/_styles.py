@@ -16,4 +16,4 @@ def changes(style: str, targets: Targets) -> Iterator[Change]:
         url = css.unescape(source)
         asset = targets.find(url)
         if asset is not None and in_style(asset, "#" in split(url)[1], targets.assets.cdn):
-            yield from targets.change_escaped(asset, url, source, begin)
+            yield from targets.change_escaped(targets.url(asset), url, source, begin)

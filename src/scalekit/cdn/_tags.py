@@ -18,8 +18,8 @@ Rules:
   CORS by themselves.
 * ``<meta>`` changes for a preview's image, which has to have an absolute URL: with a CDN whose address has
   its scheme, that is.
-* With ``integrity`` a file stays where it is, unless it has the very same bytes under its hashed name and the
-  tag asks for CORS, without which a browser would refuse it from another origin.
+* With ``integrity`` a file stays where it is, unless it has the very same bytes under its hashed name, or has
+  that name already, and the tag asks for CORS, without which a browser would refuse it from another origin.
 * With ``crossorigin=use-credentials`` it stays too: an answer for everybody, as ours is, is refused then.
 * Of an attribute that occurs twice the first counts, as it does in a browser.
 """

@@ -5,16 +5,21 @@ Rules (URL standard, 4.4, for ``http`` and ``https``):
 * Space and controls around a URL are dropped, tabs and newlines inside it too; ``\\`` is ``/``.
 * ``.`` and ``..``, percent-encoded or not, are resolved before anything is looked up.
 * Query and fragment are kept as they are; they are no part of the look-up.
-* ``//host/...`` and ``https://host/...`` mean an asset only where the host is the request's own.
+* ``//host/...`` and ``https://host/...`` mean an asset only where the host is the request's own, or they are
+  at a CDN of the assets, see :mod:`scalekit.cdn._cdns`. Such a URL means what its path does without the CDN.
+* A ``<base>`` at a CDN is elsewhere, like one at any other host.
 """
 
 import re
+from typing import NamedTuple
 from urllib.parse import quote, unquote
+
+from scalekit.cdn._cdns import Cdns, host_of
 
 _AROUND = "".join(map(chr, range(0x21)))
 _INSIDE = dict.fromkeys(map(ord, "\t\n\r"))
 _SCHEME = re.compile(r"([a-zA-Z][a-zA-Z0-9+.-]*):")
-_DEFAULT_PORT = re.compile(r":(?:80|443)?$")
+_NO_CDN = Cdns(None)
 
 
 def split(url: str) -> tuple[str, str]:
@@ -42,13 +47,33 @@ def normalise(path: str) -> str | None:
         return None
 
 
+class Meaning(NamedTuple):
+    """What a URL means: a path on the application's host, and whether it is written as one at a CDN."""
+
+    path: str
+    at_cdn: bool
+
+
+class _Parts(NamedTuple):
+    scheme: str  # empty without one
+    host: str | None
+    path: str
+
+
 class Base:
-    """What relative URLs of a document resolve against: the request's path and host, or its ``<base>``."""
+    """What relative URLs of a document resolve against: the request's path and host, or its ``<base>``.
 
-    __slots__ = ("_directory", "_host")
+    Args:
+        path: the request's.
+        host: the request's ``Host``, if it is known.
+        cdns: at which URLs are the application's, too.
+    """
 
-    def __init__(self, path: str, host: str | None) -> None:
-        self._host = None if host is None else _DEFAULT_PORT.sub("", host.lower())
+    __slots__ = ("_cdns", "_directory", "_host")
+
+    def __init__(self, path: str, host: str | None, cdns: Cdns = _NO_CDN) -> None:
+        self._host = None if host is None else host_of(host)
+        self._cdns = cdns
         # None after <base href="https://elsewhere/">, or one in doubt: then nothing relative is ours.
         self._directory: str | None = quote(path[: path.rfind("/") + 1]) or "/"
 
@@ -64,27 +89,42 @@ class Base:
             return
         url, _ = split(href.strip(_AROUND).translate(_INSIDE))
         if url:
-            path = self._absolute(url)
-            plain = None if path is None else normalise(path)
+            parts = _parse(url)
+            plain = None if parts is None else self._here(parts)
             self._directory = None if plain is None else quote(plain[: plain.rfind("/") + 1])
 
-    def resolve(self, url: str) -> tuple[str, str] | None:
-        """The path on this host that ``url`` means, and its query and fragment; ``None`` when elsewhere."""
-        url, suffix = split(url.strip(_AROUND).translate(_INSIDE))
-        path = self._absolute(url) if url else None
-        plain = None if path is None else normalise(path)
-        return None if plain is None else (plain, suffix)
+    def resolve(self, url: str) -> Meaning | None:
+        """What ``url`` means; ``None`` when it is elsewhere."""
+        url, _ = split(url.strip(_AROUND).translate(_INSIDE))
+        parts = _parse(url) if url else None
+        if parts is None:
+            return None
+        if parts.host is not None and (plain := normalise(parts.path)) is not None:
+            there = self._cdns.path(parts.scheme, parts.host, plain)
+            if there is not None:
+                return Meaning(there, at_cdn=True)
+        here = self._here(parts)
+        return None if here is None else Meaning(here, at_cdn=False)
 
-    def _absolute(self, url: str) -> str | None:
-        url = url.replace("\\", "/")
-        if scheme := _SCHEME.match(url):
-            url = url[scheme.end() :]
-            if scheme[1].lower() not in ("http", "https") or not url.startswith("//"):
-                return None
-        if url.startswith("//"):
-            authority, _, path = url[2:].partition("/")
-            same = self._host is not None and _DEFAULT_PORT.sub("", authority.lower()) == self._host
-            return "/" + path if same else None
+    def _here(self, parts: _Parts) -> str | None:
+        """The path on this host."""
+        path = parts.path
+        if parts.host is not None:
+            return normalise(path) if parts.host == self._host else None
         if self._directory is None:
             return None
-        return url if url.startswith("/") else self._directory + url
+        return normalise(path if path.startswith("/") else self._directory + path)
+
+
+def _parse(url: str) -> _Parts | None:
+    """The parts of a URL that a browser fetches over HTTP."""
+    url = url.replace("\\", "/")
+    scheme = ""
+    if found := _SCHEME.match(url):
+        scheme, url = found[1].lower(), url[found.end() :]
+        if scheme not in ("http", "https") or not url.startswith("//"):
+            return None
+    if not url.startswith("//"):
+        return _Parts(scheme, None, url)
+    authority, _, path = url[2:].partition("/")
+    return _Parts(scheme, host_of(authority), "/" + path)

@@ -20,6 +20,7 @@ from scalekit._options import check_kind
 from scalekit._tally import Tally
 from scalekit.cdn import _folder, _listed
 from scalekit.cdn._asset import Asset
+from scalekit.cdn._cdns import Cdns
 from scalekit.cdn._listed import entry_of
 from scalekit.cdn._reported import of_pages
 from scalekit.cdn.manifest import Manifest
@@ -139,6 +140,8 @@ class Assets:
             known=("found", "missing"),
         )
         self.cdn = None if cdn is None else check_cdn(cdn)
+        #: The CDNs that URLs of these assets may name in a page, whoever wrote it.
+        self.cdns = Cdns(self.cdn)
 
     def _take(self, found: Iterable[Asset], *, where: str) -> None:
         self._where = where
@@ -179,6 +182,7 @@ class Assets:
                 # Another thread may have taken the first one away.
                 self._views.pop(next(iter(self._views)), None)
             self._views[cdn] = view
+            self.cdns.know(lambda: [view.cdn for view in list(self._views.values())])
         return view
 
     def now(self) -> "Assets":
@@ -188,16 +192,34 @@ class Assets:
     def url(self, name: str) -> str:
         """The URL of an asset: a look-up, for templates.
 
+        Around an application that has the middleware it does not matter which CDN it names: a page has all of
+        its URLs at the CDN that it is given.
+
         Raises:
             AssetNotFound: there is no file of that name.
         """
         try:
             return self._urls[name]
         except KeyError:
-            close = get_close_matches(str(name), self._urls, 1)
-            raise AssetNotFound(
-                name, where=self._where, close=close[0] if close else None, reload=self.reload
-            ) from None
+            raise self._not_found(name) from None
+
+    def path(self, name: str) -> str:
+        """The same without the CDN, such as ``"/static/icons.3f2a9c01b4d5.svg"``: for what a browser takes
+        from the page's own host only, such as a worker or the ``<use>`` of an SVG.
+
+        Raises:
+            AssetNotFound: there is no file of that name.
+        """
+        asset = self._assets.get(name)
+        if asset is None:
+            raise self._not_found(name)
+        return self.prefix + quote(asset.hashed_name)
+
+    def _not_found(self, name: str) -> AssetNotFound:
+        close = get_close_matches(str(name), self._urls, 1)
+        return AssetNotFound(
+            name, where=self._where, close=close[0] if close else None, reload=self.reload
+        )
 
     def get(self, name: str) -> Asset | None:
         """The asset called ``name``, or ``None``."""

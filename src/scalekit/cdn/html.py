@@ -32,7 +32,8 @@ class HtmlRewriter(Skimmer):
     b'<img src="https://d111111abcdef8.cloudfront.net/static/logo.3f2a9c01b4d5.png">'
 
     Args:
-        assets: what counts as an asset, and its URL.
+        assets: what counts as an asset, and its URL. A URL at any CDN that they were pointed at, see
+            :meth:`Assets.at`, is taken for the path behind it.
         path: the request's path, which relative URLs resolve against.
         host: the request's ``Host``; absolute URLs of this host count too. Default: none do.
         charset: the page's encoding, any in which ASCII is ASCII.
@@ -59,7 +60,7 @@ class HtmlRewriter(Skimmer):
         modules: bool = False,
     ) -> None:
         assets = assets.now()
-        self._base = Base(path, host)
+        self._base = Base(path, host, assets.cdns)
         super().__init__(Targets(assets, self._base, assets.modules if modules else frozenset()))
         self._charset = charset
         additions = Additions(integrity, crossorigin) if integrity or crossorigin else None
