@@ -386,3 +386,12 @@ def test_paths(known: Assets) -> None:
     )
     with pytest.raises(LookupError, match=r"did you mean 'logo\.png'"):
         known.path("lgoo.png")
+
+
+def test_assets_that_are_read_again(folder: Path) -> None:
+    """With ``reload`` the same holds, before and after files were read anew."""
+    assets = Assets(folder, cdn=CDN, reload=True)
+    page = f"<img src={assets.url('logo.png')}><img src={assets.at(OTHER).url('logo.png')}>"
+    path = assets.path("logo.png")
+    assert rewritten(assets.at(None), page).decode() == f"<img src={path}><img src={path}>"
+    assert rewritten(assets, page).decode() == f"<img src={CDN}{path}><img src={CDN}{path}>"
