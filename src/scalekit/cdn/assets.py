@@ -217,9 +217,7 @@ class Assets:
 
     def _not_found(self, name: str) -> AssetNotFound:
         close = get_close_matches(str(name), self._urls, 1)
-        return AssetNotFound(
-            name, where=self._where, close=close[0] if close else None, reload=self.reload
-        )
+        return AssetNotFound(name, where=self._where, close=close[0] if close else None, reload=self.reload)
 
     def get(self, name: str) -> Asset | None:
         """The asset called ``name``, or ``None``."""
