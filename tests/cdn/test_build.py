@@ -1,6 +1,8 @@
 """Assets built into a folder."""
 
+import errno
 import gzip
+import itertools
 import json
 import os
 import random
@@ -15,6 +17,7 @@ import pytest
 brotli = pytest.importorskip("brotli")
 
 from scalekit.cdn import AssetFile, Assets, Manifest  # noqa: E402
+from scalekit.cdn._built import Built  # noqa: E402
 from scalekit.cdn.build import BuildChange, BuildProgress, build, releases  # noqa: E402
 from scalekit.cdn.compress import Compression  # noqa: E402
 from scalekit.errors import ConfigurationError  # noqa: E402
@@ -210,6 +213,39 @@ def test_a_name_that_no_manifest_can_have(tmp_path: Path, name: str) -> None:
     assert files(out) == before
     (source / name).unlink()
     assert build(source, out).written == 0
+
+
+def test_builds_on_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They leave the release as it was, and no more than one of them has written, however many there are."""
+    source, out = tmp_path / "src", tmp_path / "dist"
+    write_tree(source, {f"{number}.js": b"first()" * 50 for number in range(6)})
+    build(source, out)
+    first = files(out)
+    place = Built._place
+    for attempt in range(4):
+        write_tree(source, {f"{number}.js": b"%d()" % attempt * 50 for number in range(6)})
+        room = itertools.count(1)
+
+        def full(self: Built, draft: Path, name: str, room: Any = room) -> None:
+            if next(room) > 5:
+                raise OSError(errno.ENOSPC, "No space left on device")
+            place(self, draft, name)
+
+        monkeypatch.setattr(Built, "_place", full)
+        with pytest.raises(OSError, match="No space"):
+            build(source, out, jobs=1)
+        assert first.items() <= files(out).items()
+        Assets.from_manifest(out / "manifest.json", folder=out)
+        left = {name for name in set(files(out)) - set(first) if "/tmp/" not in name}
+        assert 0 < len(left) <= 5, left
+    monkeypatch.undo()
+    # The last one is taken up where it ended; a file of another is not there.
+    report = build(source, out, keep=1)
+    assert (report.releases, report.assets) == (1, 6)
+    assert {name for name in files(out) if not name.startswith(".")} == {
+        "manifest.json",
+        *Manifest.load(out / "manifest.json").files,
+    }
 
 
 def test_the_file_changes_meanwhile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,6 +7,7 @@ Rules:
 * A release is ``writing`` before its first file is there, ``json`` when all are, and ``removing`` before the
   first is taken away. So at every moment nothing that a ``json`` names is missing, and everything that might
   be there is named by something.
+* What a build has written that did not come to its end the next one uses, or takes away before it writes.
 * A file appears whole: it is written in ``.scalekit/tmp/`` and renamed.
 * One build at a time works on a folder; a lock that ends with its process keeps others out.
 """
@@ -167,9 +168,18 @@ class Built:
         manifests = [Manifest.load(path) for path in self.numbered("json")]
         return {entry.hashed_name: entry for manifest in manifests for entry in manifest.values()}
 
-    def announce(self, manifest: Manifest) -> None:
-        """Say which files may be there from now on."""
+    def announce(self, manifest: Manifest) -> list[tuple[str, int]]:
+        """Say which files may be there from now on.
+
+        What builds that failed have left, and this one cannot use, goes first: on a disk that they have
+        filled there is no room otherwise. The answer is the names and sizes of it.
+        """
+        left = [*self.numbered("writing"), *self.numbered("removing")]
+        gone = list(self._remove_files(left, self._needed() | manifest.files))
         self._draft = self._record("writing", manifest.to_bytes())
+        for path in left:
+            path.unlink()
+        return gone
 
     def publish(self, manifest: Manifest, levels: Mapping[str, int]) -> None:
         """Make this the current release; nothing is written if it is."""
@@ -190,13 +200,19 @@ class Built:
         """Take away what only older releases, or killed builds, name; yields names and sizes."""
         for path in self.numbered("json")[:-keep]:
             path.rename(path.with_suffix(".removing"))
-        needed = {file for path in self.numbered("json") for file in Manifest.load(path).files}
+        needed = self._needed()
         for path in [*self.numbered("writing"), *self.numbered("removing")]:
-            for name in sorted(Manifest.load(path).files - needed):
-                size = self.size(name)
-                if self._remove(name):
-                    yield name, size
+            yield from self._remove_files([path], needed)
             path.unlink()
+
+    def _needed(self) -> frozenset[str]:
+        return frozenset(file for path in self.numbered("json") for file in Manifest.load(path).files)
+
+    def _remove_files(self, records: list[Path], needed: frozenset[str]) -> Iterator[tuple[str, int]]:
+        for name in sorted({file for path in records for file in Manifest.load(path).files} - needed):
+            size = self.size(name)
+            if self._remove(name):
+                yield name, size
 
 
 def changed(path: Path) -> ConfigurationError:

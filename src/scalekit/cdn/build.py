@@ -11,7 +11,7 @@ Rules:
 """
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, replace
 from hashlib import sha256
@@ -158,16 +158,19 @@ class _Build:
                 entries.append(entry)
                 self.unchanged += len(entry.files)
         if missing:
-            self.built.announce(Manifest(map(self._planned, missing)))
+            self._tell_removed(self.built.announce(Manifest(map(self._planned, missing))))
             entries += self._make(missing, jobs)
         self.built.publish(Manifest(entries), self.levels)
 
     def prune(self, keep: int) -> int:
         """Take away what only older releases need; how many are kept."""
-        for name, size in self.built.prune(keep):
+        self._tell_removed(self.built.prune(keep))
+        return len(self.built.numbered("json"))
+
+    def _tell_removed(self, gone: Iterable[tuple[str, int]]) -> None:
+        for name, size in gone:
             self.removed += 1
             self._tell(BuildChange(name=name, action="removed", size=size))
-        return len(self.built.numbered("json"))
 
     def _as_before(self, asset: AssetFile, before: Mapping[str, Entry]) -> Entry | None:
         """The entry of an asset whose files are all there, by what an earlier build says of them."""
