@@ -1,8 +1,12 @@
-"""``./dev bench [piece ...]``: ours, the named peers and the floor, interleaved in one run."""
+"""``./dev bench [piece ...]``: ours, the named peers and the floor, interleaved in one run.
+
+``./dev bench bigevent`` is another thing: the proof, see ``examples/bigevent``.
+"""
 
 import argparse
 import asyncio
 import importlib
+import sys
 from pathlib import Path
 
 from benchmarks import harness
@@ -26,12 +30,21 @@ async def main(pieces: list[str], path: Path) -> None:
     print(f"\nwritten to {path}")
 
 
-if __name__ == "__main__":
-    parser = argparse.ArgumentParser(prog="./dev bench", description=__doc__)
-    parser.add_argument("pieces", nargs="*", help=f"any of {', '.join(PIECES)}; default: all")
+def run_from(given: list[str]) -> None:
+    """The command line."""
+    if given[:1] == ["bigevent"]:  # no comparison, but the proof: it has options of its own
+        from examples.bigevent.__main__ import main as bigevent
+
+        raise SystemExit(bigevent(given[1:]))
+    parser = argparse.ArgumentParser(prog="./dev bench", description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("pieces", nargs="*", help=f"any of {', '.join(PIECES)}; default: all. Or: bigevent")
     parser.add_argument("--json", type=Path, default=Path("benchmarks/results/results.json"))
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(given)
     for name in arguments.pieces:
         if name not in PIECES:
             parser.error(f"unknown piece {name!r}; choose from {', '.join(PIECES)}")
     asyncio.run(main(arguments.pieces or list(PIECES), arguments.json))
+
+
+if __name__ == "__main__":
+    run_from(sys.argv[1:])

@@ -1,0 +1,122 @@
+"""``./dev bench bigevent [--seconds N] [--json FILE] [--html FILE] [--without PIECE ...] [--ablations]``."""
+
+import argparse
+import asyncio
+import json
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from examples.bigevent.faults import SCHEDULE, SHORT
+from examples.bigevent.page import page
+from examples.bigevent.report import report, summary, table
+from examples.bigevent.run import Options, run
+from examples.bigevent.settings import PIECES
+from tests.servers import ServerFailed, ServerMissing
+
+_RESULTS = Path("benchmarks/results")
+
+
+def _number(least: float, most: float, kind: Callable[[str], Any]) -> Callable[[str], Any]:
+    def number(text: str) -> Any:
+        try:
+            value = kind(text)
+        except ValueError:
+            value = least - 1
+        if not least <= value <= most:
+            raise argparse.ArgumentTypeError(f"{text} is no number from {least:g} to {most:g}")
+        return value
+
+    return number
+
+
+def _arguments(given: Sequence[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="./dev bench bigevent",
+        description="A shop on its big day, with everything that breaks on such a day.",
+    )
+    parser.add_argument(
+        "--seconds", type=_number(10, 86_400, float), default=150.0, metavar="N",
+        help="how long visitors come, 150 by default; less than 100 leaves little time between the faults",
+    )  # fmt: skip
+    parser.add_argument(
+        "--users", type=_number(1, 500, int), default=12, metavar="N",
+        help="visitors at a time, 12 by default; ten times as many in the burst",
+    )  # fmt: skip
+    parser.add_argument("--json", type=Path, metavar="FILE", default=_RESULTS / "bigevent.json")
+    parser.add_argument("--html", type=Path, metavar="FILE", default=_RESULTS / "bigevent.html")
+    parser.add_argument(
+        "--without", action="append", choices=PIECES, default=[], metavar="PIECE",
+        help=f"switch a piece off, and do what people do without it; any of {', '.join(PIECES)}",
+    )  # fmt: skip
+    parser.add_argument(
+        "--ablations", action="store_true", help="run once with everything on, and once without each piece"
+    )
+    parser.add_argument(
+        "--wait-replicas", type=_number(0, 2, int), default=0, metavar="N",
+        help="replicas of Redis that a session's write waits for, 0 by default",
+    )  # fmt: skip
+    parser.add_argument("--few-faults", action="store_true", help="only those of the tests")
+    return parser.parse_args(given)
+
+
+async def _runs(arguments: argparse.Namespace) -> list[dict[str, Any]]:
+    variants = [tuple(arguments.without)]
+    if arguments.ablations:
+        variants = [(), *((piece,) for piece in PIECES)]
+    reports = []
+    for without in variants:
+        _say(f"\n{'Without ' + ' and '.join(without) if without else 'Everything on'}")
+        options = Options(
+            seconds=arguments.seconds,
+            users=arguments.users,
+            without=without,
+            wait_replicas=arguments.wait_replicas,
+            schedule=SHORT if arguments.few_faults else SCHEDULE,
+        )
+        found = report(await run(options, say=lambda text: _say(f"  {text}")))
+        _say(summary(found))
+        reports.append(found)
+        # After each: what has been measured is not lost with what goes wrong later.
+        _write(arguments.json, json.dumps(reports if arguments.ablations else found, indent=1) + "\n")
+        _write(arguments.html, page(reports))
+    return reports
+
+
+async def _until_stopped(arguments: argparse.Namespace) -> list[dict[str, Any]]:
+    """Ctrl-C and SIGTERM end the run, and all that it has started."""
+    task = asyncio.current_task()
+    assert task is not None
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, task.cancel)
+    return await _runs(arguments)
+
+
+def _say(text: str) -> None:
+    print(text, flush=True)
+
+
+def _write(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+
+
+def main(given: Sequence[str] | None = None) -> int:
+    """The exit status: 0 after a run, whatever it has shown; 1 where nothing could be run; 130 if stopped."""
+    arguments = _arguments(sys.argv[1:] if given is None else given)
+    try:
+        reports = asyncio.run(_until_stopped(arguments))
+    except (ServerFailed, ServerMissing) as error:
+        print(f"bigevent: {error}", file=sys.stderr)
+        return 1
+    except asyncio.CancelledError:
+        print("stopped; everything that was started is gone", file=sys.stderr)
+        return 130
+    _say(f"\n{table(reports)}\n\nwritten to {arguments.json} and {arguments.html}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

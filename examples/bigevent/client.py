@@ -1,0 +1,136 @@
+"""HTTP as a visitor's browser speaks it: cookies, patience, and another try. Everything is counted.
+
+aiohttp, because its parser is in C: the visitors share two processors with what they visit.
+"""
+
+import asyncio
+import random
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import aiohttp
+import msgspec
+
+from examples.bigevent.history import Failure, Outcome
+
+REFUSED = "connection refused"
+CLOSED = "closed"
+TIMEOUT = "time-out"
+
+
+@dataclass
+class Traffic:
+    """All requests of a run: each attempt is one.
+
+    Args:
+        times: when each ended that was answered, and how many milliseconds that took.
+        failures: those that failed.
+    """
+
+    times: list[tuple[float, float]] = field(default_factory=list)
+    failures: list[Failure] = field(default_factory=list)
+
+    @property
+    def requests(self) -> int:
+        return len(self.times) + len(self.failures)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What became of a request, after all its attempts."""
+
+    outcome: Outcome
+    began: float
+    ended: float
+    doubt: bool
+    body: bytes
+
+    def json(self) -> Any:
+        return msgspec.json.decode(self.body) if self.outcome == "done" else {}
+
+
+class Browser:
+    """One visitor's browser.
+
+    Args:
+        http: shared by all; its own cookie jar is not used.
+        front: address of the shop.
+        traffic: where requests are counted.
+        until: when a visitor gives up trying again, in seconds of ``time.monotonic``.
+        patience: for how many seconds a visitor tries again before that.
+    """
+
+    def __init__(
+        self,
+        http: aiohttp.ClientSession,
+        *,
+        front: str,
+        traffic: Traffic,
+        until: float,
+        patience: float = 30.0,
+    ) -> None:
+        self._http, self._front, self._traffic = http, front, traffic
+        self._until, self._patience = until, patience
+        self._cookies: dict[str, str] = {}
+
+    async def ask(
+        self, method: str, target: str, *, body: Callable[[], Any] | None = None, label: str = ""
+    ) -> Answer:
+        """Send a request until it is answered, or patience ends.
+
+        Args:
+            target: a path of the shop, or the address of an asset.
+            body: makes the body, anew for each attempt.
+            label: put before the cause of a failure.
+        """
+        url = target if "://" in target else self._front + target
+        began, doubt = time.monotonic(), False
+        give_up = min(began + self._patience, self._until)
+        while True:
+            status, content = await self._attempt(method, url, body, label)
+            ended = time.monotonic()
+            if 0 < status < 500:
+                outcomes: dict[int, Outcome] = {401: "anonymous", 404: "missing"}
+                outcome = outcomes.get(status, "done" if status < 400 else "unclear")
+                return Answer(outcome, began, ended, doubt, content)
+            if ended > give_up or label:
+                return Answer("unclear", began, ended, True, b"")
+            doubt = True
+            await asyncio.sleep(random.uniform(0.1, 0.4))
+
+    async def _attempt(
+        self, method: str, url: str, body: Callable[[], Any] | None, label: str
+    ) -> tuple[int, bytes]:
+        own = url.startswith(self._front)
+        headers = {}
+        if own and self._cookies:
+            headers["cookie"] = "; ".join(f"{name}={value}" for name, value in self._cookies.items())
+        began = time.monotonic()
+        try:
+            async with self._http.request(
+                method, url, headers=headers, data=body() if body else None
+            ) as answer:
+                content = await answer.read()
+        except aiohttp.ClientConnectorError:
+            return self._failed(label + REFUSED)
+        except TimeoutError:
+            return self._failed(label + TIMEOUT)
+        except (aiohttp.ClientError, OSError):
+            return self._failed(label + CLOSED)
+        ended = time.monotonic()
+        if answer.status >= 400 and answer.status not in (401, 404):
+            server = answer.headers.get("X-Server", "").rpartition(":")[2]
+            return self._failed(f"{label}{answer.status}", int(server or 0), answer.status, content)
+        self._traffic.times.append((ended, (ended - began) * 1000))
+        if own:
+            for name, morsel in answer.cookies.items():
+                self._cookies[name] = morsel.value
+        return answer.status, content
+
+    def _failed(
+        self, cause: str, server: int = 0, status: int = 0, content: bytes = b""
+    ) -> tuple[int, bytes]:
+        self._traffic.failures.append(Failure(time.monotonic(), cause, server))
+        return status, content

@@ -1,0 +1,200 @@
+"""The processes of the shop: started, watched, drained, killed, and told to nginx."""
+
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+
+from examples.bigevent.autoscaler import Autoscaler
+from examples.bigevent.servers import Servers
+from examples.bigevent.settings import Settings
+from tests.servers import ServerFailed, guard
+from tests.servers.ports import free_port
+
+ROOT = Path(__file__).parents[2]
+
+_LOST = (aiohttp.ClientError, TimeoutError, OSError)
+
+
+@dataclass(eq=False)
+class Process:
+    """One process of the shop."""
+
+    port: int
+    release: int
+    child: asyncio.subprocess.Process
+    log: Path
+    ready: bool = False
+    draining: bool = False
+    in_flight: int = 0
+
+
+@dataclass
+class Fleet:
+    """Started by `running`; its processes come and go until that ends.
+
+    Args:
+        servers: what they stand on.
+        settings: what they are told.
+        autoscaler: how many there are to be.
+    """
+
+    servers: Servers
+    settings: Settings
+    autoscaler: Autoscaler
+    release: int = 1
+    processes: list[Process] = field(default_factory=list)
+    drains: list[tuple[int, float, float]] = field(default_factory=list)
+    """Port, beginning and end of each drain that was not cut short."""
+    _routed: list[int] = field(default_factory=list)
+    _tasks: set[asyncio.Task[Any]] = field(default_factory=set)
+
+    @property
+    def serving(self) -> list[Process]:
+        return [process for process in self.processes if process.ready and not process.draining]
+
+    @property
+    def in_flight(self) -> int:
+        """The metric: requests that the processes work on, as each of them says."""
+        return sum(process.in_flight for process in self.processes if not process.draining)
+
+    async def start_one(self) -> Process:
+        port, number = free_port(), self.release
+        scratch = self.servers.scratch / f"disk-{port}"
+        scratch.mkdir()
+        assets = str(self.servers.release(number))
+        settings = replace(self.settings, release=number, assets=assets, scratch=str(scratch))
+        log = self.servers.scratch / f"log-{port}"
+        with log.open("wb") as output:
+            child = await asyncio.create_subprocess_exec(
+                sys.executable, "-m", "examples.bigevent.app", str(port),
+                cwd=ROOT, env={**os.environ, **settings.to_environment()},
+                stdin=asyncio.subprocess.DEVNULL, stdout=output, stderr=output,
+                start_new_session=True,  # Ctrl-C is for the run, which ends them in order
+            )  # fmt: skip
+        guard.watch(child.pid)
+        process = Process(port, number, child, log)
+        self.processes.append(process)
+        self.spawn(self._bury(process))
+        return process
+
+    async def drain(self, process: Process) -> None:
+        """Tell it to leave, and nginx to send it nothing new; returns when it has gone."""
+        if process.draining:
+            return
+        process.draining = True
+        began = time.monotonic()
+        _signal(
+            process, signal.SIGTERM
+        )  # its readiness says so, and nginx is told because of that: see `_look`
+        await process.child.wait()
+        self.drains.append((process.port, began, time.monotonic()))
+
+    def kill(self, process: Process) -> None:
+        """As a machine that loses its power. nginx is not told; it finds out."""
+        _signal(process, signal.SIGKILL)
+
+    async def deploy(self) -> None:
+        """Replace all by processes of the next release, one at a time."""
+        self.release += 1
+        for old in [process for process in self.processes if not process.draining]:
+            new = await self.start_one()
+            while not new.ready and new in self.processes:
+                await asyncio.sleep(0.1)
+            await self.drain(old)
+
+    def spawn(self, job: Any) -> asyncio.Task[Any]:
+        task = asyncio.create_task(job)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    @contextlib.asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Start the least number, and keep as many as the autoscaler wants until the block ends."""
+        timeout = aiohttp.ClientTimeout(total=2)
+        async with aiohttp.ClientSession(timeout=timeout) as http:
+            watching = [asyncio.create_task(self._watch(http)), asyncio.create_task(self._scale())]
+            try:
+                await self._settle(watching)
+                yield
+            finally:
+                for task in [*watching, *self._tasks]:
+                    task.cancel()
+                await asyncio.gather(*watching, *self._tasks, return_exceptions=True)
+                for process in self.processes:
+                    _signal(process, signal.SIGKILL)
+                for process in self.processes:
+                    await process.child.wait()
+                    guard.unwatch(process.child.pid)
+
+    async def _settle(self, watching: list[asyncio.Task[None]], *, timeout: float = 90.0) -> None:
+        deadline = time.monotonic() + timeout
+        while len(self._routed) < self.autoscaler.target.least:
+            for task in watching:
+                if task.done():
+                    task.result()
+            if time.monotonic() > deadline:
+                said = "\n".join(process.log.read_text()[-2000:] for process in self.processes)
+                raise ServerFailed(f"the shop's processes are not ready; what they said:\n{said}")
+            await asyncio.sleep(0.05)
+
+    async def _watch(self, http: aiohttp.ClientSession) -> None:
+        """Look at each process four times a second, and tell nginx of those that are ready."""
+        while True:
+            await asyncio.gather(*(self._look(http, process) for process in list(self.processes)))
+            ports = sorted(process.port for process in self.processes if process.ready)
+            # With nobody ready nginx keeps those it has: a late answer is no reason to send all away.
+            if ports and ports != self._routed:
+                await asyncio.to_thread(self.servers.route, ports)
+                self._routed = ports
+            await asyncio.sleep(0.25)
+
+    async def _look(self, http: aiohttp.ClientSession, process: Process) -> None:
+        address = f"http://127.0.0.1:{process.port}"
+        try:
+            # Without ops there is no readiness to ask for: what answers is ready.
+            probe = "/health/ready" if self.settings.has("ops") else "/_fleet"
+            async with http.get(address + probe) as answer:
+                process.ready = answer.status == 200
+            if process.ready and self.settings.has("ops"):
+                process.in_flight = await _in_flight(http, address)
+        except TimeoutError:
+            return  # busy: what was known of it stays
+        except _LOST:
+            process.ready = False
+
+    async def _scale(self) -> None:
+        while True:
+            staying = [process for process in self.processes if not process.draining]
+            wanted = self.autoscaler.decide(time.monotonic(), running=len(staying), in_flight=self.in_flight)
+            for _ in range(wanted - len(staying)):
+                await self.start_one()
+            # The youngest goes first, of those that are up.
+            for process in [each for each in staying if each.ready][wanted:]:
+                self.spawn(self.drain(process))
+            await asyncio.sleep(0.5)
+
+    async def _bury(self, process: Process) -> None:
+        await process.child.wait()
+        guard.unwatch(process.child.pid)
+        self.processes.remove(process)
+
+
+async def _in_flight(http: aiohttp.ClientSession, address: str) -> int:
+    """The metric of one process."""
+    async with http.get(f"{address}/_fleet") as answer:
+        return int((await answer.json())["in_flight"])
+
+
+def _signal(process: Process, number: signal.Signals) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        process.child.send_signal(number)
