@@ -48,10 +48,6 @@ def create_app(settings: Settings) -> FastAPI:
     _account(app, pieces)
     _photos(app, pieces)
 
-    @app.get("/_fleet")  # for the autoscaler; nginx passes it on to nobody
-    async def fleet() -> Any:
-        return {"in_flight": pieces.drain.in_flight - 1}  # without this request
-
     @app.exception_handler(BackendError)
     @app.exception_handler(NoServerAvailable)
     @app.exception_handler(OutcomeUnknown)

@@ -19,7 +19,7 @@ from operator import attrgetter
 from examples.bigevent.history import Event, Failure, Final
 
 BEHIND = 2.0
-NOTICE = 10.0
+NOTICE = 6.0
 """Seconds after which pages have to do without a CDN that does not answer."""
 
 FAIL_OVER = "session writes lost at fail-over"

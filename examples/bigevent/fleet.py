@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import os
+import re
 import signal
 import sys
 import time
@@ -15,11 +16,13 @@ import aiohttp
 
 from examples.bigevent.autoscaler import Autoscaler
 from examples.bigevent.servers import Servers
-from examples.bigevent.settings import Settings
+from examples.bigevent.settings import METRICS, Settings
 from tests.servers import ServerFailed, guard
 from tests.servers.ports import free_port
 
 ROOT = Path(__file__).parents[2]
+
+_IN_FLIGHT = re.compile(r"^scalekit_http_in_flight(?:\{[^}]*\})? (\S+)$", re.MULTILINE)
 
 _LOST = (aiohttp.ClientError, TimeoutError, OSError)
 
@@ -35,6 +38,7 @@ class Process:
     ready: bool = False
     draining: bool = False
     in_flight: int = 0
+    killed: bool = False
 
 
 @dataclass
@@ -54,6 +58,8 @@ class Fleet:
     processes: list[Process] = field(default_factory=list)
     drains: list[tuple[int, float, float]] = field(default_factory=list)
     """Port, beginning and end of each drain that was not cut short."""
+    crashes: list[str] = field(default_factory=list)
+    """The end of the log of each process that ended unasked."""
     _routed: list[int] = field(default_factory=list)
     _tasks: set[asyncio.Task[Any]] = field(default_factory=set)
 
@@ -100,6 +106,7 @@ class Fleet:
 
     def kill(self, process: Process) -> None:
         """As a machine that loses its power. nginx is not told; it finds out."""
+        process.killed = True
         _signal(process, signal.SIGKILL)
 
     async def deploy(self) -> None:
@@ -142,8 +149,9 @@ class Fleet:
             for task in watching:
                 if task.done():
                     task.result()
-            if time.monotonic() > deadline:
-                said = "\n".join(process.log.read_text()[-2000:] for process in self.processes)
+            late = [_said(process) for process in self.processes] if time.monotonic() > deadline else []
+            if late or self.crashes:
+                said = "\n".join(late or self.crashes)
                 raise ServerFailed(f"the shop's processes are not ready; what they said:\n{said}")
             await asyncio.sleep(0.05)
 
@@ -162,8 +170,7 @@ class Fleet:
         address = f"http://127.0.0.1:{process.port}"
         try:
             # Without ops there is no readiness to ask for: what answers is ready.
-            probe = "/health/ready" if self.settings.has("ops") else "/_fleet"
-            async with http.get(address + probe) as answer:
+            async with http.get(f"{address}/health/ready" if self.settings.has("ops") else address) as answer:
                 process.ready = answer.status == 200
             if process.ready and self.settings.has("ops"):
                 process.in_flight = await _in_flight(http, address)
@@ -187,12 +194,18 @@ class Fleet:
         await process.child.wait()
         guard.unwatch(process.child.pid)
         self.processes.remove(process)
+        if not (process.killed or process.draining):
+            self.crashes.append(_said(process))
 
 
 async def _in_flight(http: aiohttp.ClientSession, address: str) -> int:
-    """The metric of one process."""
-    async with http.get(f"{address}/_fleet") as answer:
-        return int((await answer.json())["in_flight"])
+    """The metric of one process, as Prometheus would scrape it."""
+    async with http.get(address + METRICS) as answer:
+        return sum(int(float(number)) for number in _IN_FLIGHT.findall(await answer.text()))
+
+
+def _said(process: Process) -> str:
+    return process.log.read_text(errors="replace")[-2000:]
 
 
 def _signal(process: Process, number: signal.Signals) -> None:

@@ -11,7 +11,7 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from examples.bigevent.models import Review
-from examples.bigevent.settings import Settings
+from examples.bigevent.settings import METRICS, Settings
 from scalekit.cache import Cache
 from scalekit.cache.redis import RedisBackend
 from scalekit.cdn import Assets, CdnProbe
@@ -19,7 +19,7 @@ from scalekit.cdn.asgi import AssetMiddleware
 from scalekit.database import ANY, CAUSAL, AsyncCluster
 from scalekit.database.asgi import ReadYourWritesMiddleware
 from scalekit.ops import Drain
-from scalekit.ops.asgi import OpsMiddleware
+from scalekit.ops.asgi import MetricsMiddleware, OpsMiddleware
 from scalekit.sessions import Cookie, MemoryStore
 from scalekit.sessions.asgi import SessionMiddleware
 from scalekit.sessions.redis import RedisStore
@@ -58,7 +58,6 @@ class Pieces:
             if settings.has("storage")
             else FileStorage(settings.scratch, base_url="/media/")
         )
-        self.drain = Drain(delay=DRAIN_DELAY, grace=DRAIN_GRACE)
 
     def wrap(self, app: FastAPI) -> None:
         settings, key = self.settings, self.settings.secret_key
@@ -74,7 +73,9 @@ class Pieces:
         else:
             app.mount("/static", ForAYear(StaticFiles(directory=settings.assets)))
         if settings.has("ops"):
-            app.add_middleware(OpsMiddleware, drain=self.drain)
+            app.add_middleware(OpsMiddleware, drain=Drain(delay=DRAIN_DELAY, grace=DRAIN_GRACE))
+            # Each process is a server of its own here, so it reports for itself.
+            app.add_middleware(MetricsMiddleware, path=METRICS, directory=f"{settings.scratch}/metrics")
 
     def asset(self, name: str) -> str:
         """How a page writes an asset's address."""

@@ -160,12 +160,16 @@ async def _visits(
     for check in checkers.OF_HISTORY:
         found += check(crowd.events)
     found += checkers.lost_by_drains(crowd.traffic.failures, fleet.drains)
+    # Without sessions in Redis there is nothing of them to lose there.
+    masters_lost = [] if "sessions" in options.without else faults.masters_lost
+    for said in fleet.crashes:
+        say(f"a process ended unasked:\n{said}")
     return Run(
         began=began,
         ended=ended,
         traffic=crowd.traffic,
         faults=faults.done,
-        violations=sorted(checkers.attribute(found, faults.masters_lost), key=lambda each: each.at),
+        violations=sorted(checkers.attribute(found, masters_lost), key=lambda each: each.at),
         servers=samples,
         without=options.without,
         settings={"users": options.users, "wait_replicas": options.wait_replicas},

@@ -24,6 +24,7 @@ _PASS = """
         proxy_http_version 1.1;
         proxy_set_header Connection "";
         proxy_set_header Host localhost;
+        proxy_set_header X-Request-Start "t=${{msec}}";
         proxy_connect_timeout 2s;
         proxy_read_timeout 30s;
         proxy_next_upstream error timeout {next};
@@ -34,7 +35,7 @@ _FRONT = """
     client_max_body_size 8m;
     keepalive_requests 1000000;
     add_header X-Server $upstream_addr always;
-    location = /_fleet {{ return 404; }}
+    location = /metrics {{ return 404; }}
     location /static/ {{ {files} }}
     location / {{ {pages} }}
 """

@@ -14,6 +14,9 @@ PRODUCTS = (
     "snake-plant",
 )  # fmt: skip
 
+METRICS = "/metrics"
+"""Where a process tells its numbers; nginx passes it on to nobody."""
+
 _NAME = "BIGEVENT"
 
 
