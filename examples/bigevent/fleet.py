@@ -110,13 +110,13 @@ class Fleet:
         _signal(process, signal.SIGKILL)
 
     async def deploy(self) -> None:
-        """Replace all by processes of the next release, one at a time."""
+        """Replace all by processes of the next release: one starts, then an old one drains."""
         self.release += 1
         for old in [process for process in self.processes if not process.draining]:
             new = await self.start_one()
             while not new.ready and new in self.processes:
                 await asyncio.sleep(0.1)
-            await self.drain(old)
+            self.spawn(self.drain(old))
 
     def spawn(self, job: Any) -> asyncio.Task[Any]:
         task = asyncio.create_task(job)

@@ -26,9 +26,6 @@ from scalekit.sessions.redis import RedisStore
 from scalekit.storage import FileStorage
 from scalekit.storage.s3 import S3Storage
 
-DRAIN_DELAY = 1.5
-DRAIN_GRACE = 15.0
-
 Reviews = Callable[[AsyncSession, str], Awaitable[dict[str, int]]]
 
 
@@ -73,7 +70,7 @@ class Pieces:
         else:
             app.mount("/static", ForAYear(StaticFiles(directory=settings.assets)))
         if settings.has("ops"):
-            app.add_middleware(OpsMiddleware, drain=Drain(delay=DRAIN_DELAY, grace=DRAIN_GRACE))
+            app.add_middleware(OpsMiddleware, drain=Drain(delay=settings.drain_delay, grace=15))
             # Each process is a server of its own here, so it reports for itself.
             app.add_middleware(MetricsMiddleware, path=METRICS, directory=f"{settings.scratch}/metrics")
 

@@ -36,6 +36,7 @@ class Options:
     schedule: what breaks, and when.
     target: how many processes.
     down_after: milliseconds of Sentinel's patience.
+    drain_delay: seconds that a process serves on when it is told to leave.
     """
 
     seconds: float = 120.0
@@ -45,6 +46,7 @@ class Options:
     schedule: Iterable[tuple[float, str]] = SCHEDULE
     target: Target = field(default_factory=Target)
     down_after: int = 2_000
+    drain_delay: float = 5.0
 
 
 class Crowd:
@@ -112,6 +114,7 @@ async def run(options: Options, say: Callable[[str], None] = lambda text: None) 
             redis=servers.redis.url,
             s3={"bucket": BUCKET, **servers.s3.client_kwargs},
             cdn=servers.cdn.url,
+            drain_delay=options.drain_delay,
             wait_replicas=options.wait_replicas,
             without=options.without,
         )

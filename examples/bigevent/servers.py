@@ -27,7 +27,7 @@ _PASS = """
         proxy_set_header X-Request-Start "t=${{msec}}";
         proxy_connect_timeout 2s;
         proxy_read_timeout 30s;
-        proxy_next_upstream error timeout {next};
+        proxy_next_upstream {next};
 """
 
 _FRONT = """
@@ -66,8 +66,9 @@ class Servers:
     """
 
     def __init__(self, *, down_after: int = 2_000) -> None:
-        files = _PASS.format(next="http_404")  # in a deployment the next server may have it
-        pages = _PASS.format(next="")
+        files = _PASS.format(next="error timeout http_404")  # in a deployment the next server may have it
+        # As most balancers that one rents: what the fleet loses shows, and is not hidden by asking again.
+        pages = _PASS.format(next="off")
         self.front = Nginx(_FRONT.format(files=files, pages=pages), http=_upstream([]))
         self.cdn = Nginx(_CDN.format(files=files), http=_upstream([], _CDN_CACHE))
         self.redis = RedisSentinel(down_after=down_after)

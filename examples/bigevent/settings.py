@@ -33,6 +33,7 @@ class Settings:
         assets: the folder of this release's assets.
         release: its number.
         scratch: a folder of this process's own, for who keeps uploads on a local disk.
+        drain_delay: seconds for which a process that is told to leave serves on.
         wait_replicas: replicas that a session's write waits for; 0 for none.
         without: names of `PIECES`.
     """
@@ -45,6 +46,7 @@ class Settings:
     assets: str = ""
     release: int = 1
     scratch: str = ""
+    drain_delay: float = 5.0
     wait_replicas: int = 0
     without: tuple[str, ...] = ()
     secret_key: str = "a secret of the proof, the same on every server"
