@@ -4,6 +4,7 @@ import json
 import logging
 import os
 import shutil
+import signal
 from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
@@ -274,3 +275,23 @@ def test_a_manifest_without_its_folder(tmp_path: Path, shell: Shell) -> None:
     manifest.write_bytes(vite(out, b"two()"))
     becomes(assets.url, "src/main.js", first)
     assert shell.file(assets, "/static/src/main.js").status == 404
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_after_a_fork(static: Path) -> None:
+    """As by ``gunicorn --preload``: a child looks for itself, even if a thread of its parent was looking."""
+    assets: Any = Assets(static, reload=True)
+    before = assets.url("logo.png")
+    (static / "logo.png").write_bytes(b"another logo")
+    with assets._watch._lock:
+        child = os.fork()
+        if child == 0:
+            signal.alarm(20)  # ends one that waits for a lock which nobody gives back
+            try:
+                becomes(assets.url, "logo.png", before)
+                os._exit(0)
+            finally:
+                os._exit(1)
+        _, status = os.waitpid(child, 0)
+    assert status == 0
