@@ -124,3 +124,36 @@ def test_wrong_set_up_is_refused() -> None:
         with pytest.raises(ConfigurationError, match="timeout"):
             Check("a", ok, timeout=bad)
     assert Check("a", ok, ttl=timedelta(days=1, seconds=1)).ttl == 86401.0
+
+
+def test_required_once_counts_until_it_has_passed() -> None:
+    """Before, it holds the server back like any required one; after, it is told and does not count."""
+    check = Check("database", ok, required="once", ttl=1)
+    health = Health([check])
+    assert health.report(0.0).status == "starting"
+    for at, error, status in (
+        (0.0, "OSError", "unavailable"),
+        (2.0, None, "ready"),
+        (4.0, "OSError", "ready"),
+    ):
+        health.begin(at)
+        health.finish(check, at, error)
+        assert health.report(at).status == status
+    with pytest.raises(ConfigurationError, match="required='twice' must be True, False or 'once'"):
+        Check("database", ok, required="twice")  # type: ignore[arg-type]
+
+
+def test_started_is_latched_by_the_first_time_that_all_is_well() -> None:
+    """Not by one check after the other, and whether or not a drain has begun."""
+    one, two = Check("one", ok, ttl=1), Check("two", ok, ttl=1)
+    health = Health([one, two])
+    for at, errors, started in (
+        (0.0, (None, "OSError"), False),
+        (2.0, ("OSError", None), False),
+        (4.0, (None, None), True),
+    ):
+        health.begin(at)
+        for check, error in zip((one, two), errors, strict=True):
+            health.finish(check, at, error)
+        health.report(at, draining=True)
+        assert health.started is started

@@ -38,6 +38,7 @@ from scalekit.cache.reported import reported
 from scalekit.cache.stats import Counter, Hook, Stats
 from scalekit.cache.tags import tags_of
 from scalekit.cache.wrappers import AsyncCached, SyncCached
+from scalekit.dependencies import Dependency
 from scalekit.errors import ConfigurationError
 from scalekit.metrics import Metric
 from scalekit.types import Colour
@@ -208,6 +209,17 @@ class Cache(CacheDecorators):
         definition = "an async def" if colour == "async" else "a plain def"
         in_colour(self._backend, colour, taker=f"{name}, {definition},")
         return self._via(colour)
+
+    def dependencies(self) -> Iterator[Dependency]:
+        """A health check for :mod:`scalekit.ops`: whether the back end answers. Optional, for without it
+        functions run. None where results are kept in memory."""
+
+        def ask(colour: Colour) -> object:
+            steps = self._backend.using(colour).ping()
+            return run(steps) if colour == "sync" else run_async(steps)
+
+        if not self._backend.local:
+            yield Dependency("cache", ask)
 
     def stats(self) -> Stats:
         """What was counted since this cache was made, in this process."""

@@ -36,6 +36,7 @@ from scalekit.database.spelling import check_session_options, check_spelling
 from scalekit.database.status import Status, snapshot
 from scalekit.database.tokens import Token, check_token
 from scalekit.database.visitors import visitor_number
+from scalekit.dependencies import Dependency
 from scalekit.errors import ConfigurationError
 from scalekit.metrics import Metric
 from scalekit.types import Colour
@@ -229,6 +230,21 @@ class ClusterBase(ABC):
     def metrics(self) -> Iterator[Metric]:
         """The same for :mod:`scalekit.metrics`."""
         return reported(self.status(), self._fleet.promotions.count)
+
+    def dependencies(self) -> Iterator[Dependency]:
+        """A health check for :mod:`scalekit.ops`: whether a primary answers, as far as is known.
+
+        It asks nobody, and sees to it that the members are watched. A single server is not watched, and
+        passes. Required once: a server that never reached its database gets no traffic, and one that has
+        keeps it, because all lose the primary at the same time, and what can be read is worth serving.
+        """
+
+        def ask(colour: Colour) -> bool:
+            if not self._fleet.single:
+                self._fleet.monitor.start()
+            return self._fleet.has_primary()
+
+        yield Dependency("database", ask, required="once", ttl=1.0)
 
     def primary(self) -> Block:
         """Transactions that begin in the ``with`` block, or the decorated function, run on the primary."""

@@ -6,21 +6,24 @@ from collections.abc import Iterable
 
 from scalekit import _http
 from scalekit._options import check_kind
+from scalekit.dependencies import Dependent
 from scalekit.ops import probes
 from scalekit.ops.checks import refresh_async
 from scalekit.ops.drain import Drain
 from scalekit.ops.health import Check, Health
+from scalekit.ops.pieces import expanded
 from scalekit.types import ASGIApp, Message, Receive, Scope, Send
 
 
 class OpsMiddleware:
-    """Answers ``/health/live`` and ``/health/ready``, and drains the server when it is told to stop.
+    """Answers ``/health/live``, ``/health/ready`` and ``/health/startup``, and drains the server at its end.
 
     Put it outermost (in Starlette and FastAPI: add it last), so that probes pass through nothing else.
 
     Args:
         app: the ASGI application.
-        checks: what readiness depends on; none by default.
+        checks: what readiness depends on; none by default. A :class:`~scalekit.ops.Check`, or a piece, such
+            as a cluster or a cache, that has checks of its own.
         drain: a :class:`~scalekit.ops.Drain` with other options than the default, or one to watch.
         path: the folder of the probes.
 
@@ -33,13 +36,19 @@ class OpsMiddleware:
     """
 
     def __init__(
-        self, app: ASGIApp, *, checks: Iterable[Check] = (), drain: Drain | None = None, path: str = "/health"
+        self,
+        app: ASGIApp,
+        *,
+        checks: Iterable[Check | Dependent] = (),
+        drain: Drain | None = None,
+        path: str = "/health",
     ) -> None:
         self.app = app
-        self.health = Health(checks)
+        self.health = Health(expanded(checks, "async"))
         self.drain = Drain() if drain is None else drain
         check_kind(self.drain, Drain, option="drain=", wanted="a Drain, such as Drain(delay=10)")
         self._path = probes.checked_path(path)
+        self._up = True  # unless the server says when it begins
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -63,6 +72,7 @@ class OpsMiddleware:
         # Now, because only now the server's own handlers are in place; and before the application, which
         # need not know lifespan at all.
         self.drain.install()
+        self._up = False
 
         async def watch_receive() -> Message:
             message = await receive()
@@ -74,6 +84,7 @@ class OpsMiddleware:
 
         async def watch_send(message: Message) -> None:
             if message["type"] == "lifespan.startup.complete":
+                self._up = True
                 await refresh_async(self.health, self._tasks)  # so that the first probe has results
             await send(message)
 
@@ -87,7 +98,11 @@ class OpsMiddleware:
             answer = probes.live()
         else:
             await refresh_async(self.health, self._tasks)
-            answer = probes.ready(self.health.report(time.monotonic(), draining=self.drain.draining))
+            report = self.health.report(time.monotonic(), draining=self.drain.draining)
+            if probe == "ready":
+                answer = probes.ready(report)
+            else:
+                answer = probes.startup(report, started=self._up and self.health.started)
         await send({"type": "http.response.start", "status": answer.status, "headers": answer.headers})
         await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else answer.body})
 

@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING
 
 from scalekit import _http
 from scalekit._options import check_kind
+from scalekit.dependencies import Dependent
 from scalekit.ops import probes
 from scalekit.ops.checks import check_blocking, refresh
 from scalekit.ops.drain import Drain
 from scalekit.ops.health import Check, Health
+from scalekit.ops.pieces import expanded
 from scalekit.types import Environ, WSGIBody
 
 if TYPE_CHECKING:
@@ -18,11 +20,12 @@ if TYPE_CHECKING:
 
 
 class OpsMiddleware:
-    """Answers ``/health/live`` and ``/health/ready``, and drains the server when it is told to stop.
+    """Answers ``/health/live``, ``/health/ready`` and ``/health/startup``, and drains the server at its end.
 
     Args:
         app: the WSGI application; for Flask ``app.wsgi_app = OpsMiddleware(app.wsgi_app)``.
-        checks: what readiness depends on; none by default. Coroutine functions are for ASGI.
+        checks: what readiness depends on; none by default. A :class:`~scalekit.ops.Check`, or a piece, such
+            as a cluster or a cache, that has checks of its own. Coroutine functions are for ASGI.
         drain: a :class:`~scalekit.ops.Drain` with other options than the default, or one to watch.
         path: the folder of the probes.
 
@@ -41,12 +44,12 @@ class OpsMiddleware:
         self,
         app: "WSGIApplication",
         *,
-        checks: Iterable[Check] = (),
+        checks: Iterable[Check | Dependent] = (),
         drain: Drain | None = None,
         path: str = "/health",
     ) -> None:
         self.app = app
-        self.health = Health(checks)
+        self.health = Health(expanded(checks, "sync"))
         check_blocking(self.health)
         self.drain = Drain() if drain is None else drain
         check_kind(self.drain, Drain, option="drain=", wanted="a Drain, such as Drain(delay=10)")
@@ -74,7 +77,11 @@ class OpsMiddleware:
             answer = probes.live()
         else:
             refresh(self.health)
-            answer = probes.ready(self.health.report(time.monotonic(), draining=self.drain.draining))
+            report = self.health.report(time.monotonic(), draining=self.drain.draining)
+            if probe == "ready":
+                answer = probes.ready(report)
+            else:
+                answer = probes.startup(report, started=self.health.started)
         status = HTTPStatus(answer.status)
         start_response(f"{status.value} {status.phrase}", _http.to_wsgi(answer.headers))
         return [] if environ["REQUEST_METHOD"] == "HEAD" else [answer.body]

@@ -4,9 +4,13 @@ Rules:
 
 * *Live* means that the process answers. It depends on nothing: a server that restarts because its
   database is away comes back to the same database, later.
+* *Started* means that the application's own start-up is complete, and that all was ready once. It never goes
+  back: whoever asks has slow starters left alone for so long, and has other questions from then on.
 * *Ready* means "send me traffic": every required check passed when it last ran, and no drain has begun.
 * An optional check is reported and never flips readiness: a blip of a shared Redis must not eject the
   whole fleet at once.
+* A check that is required once holds a server back until it has passed, so that a release with a wrong
+  password takes nobody's place; from then on it is an optional one, for the same reason as above.
 * A result is good for ``ttl``. Past that one request starts one new run of the check; all others are
   answered with what is known. A check that is still running is never started again.
 * A check that runs longer than its ``timeout`` has failed, whether or not it ever returns.
@@ -22,6 +26,7 @@ from typing import Literal, TypeAlias
 
 from scalekit._durations import Duration, seconds
 from scalekit._options import check_items, check_kind
+from scalekit.dependencies import Required
 from scalekit.errors import ConfigurationError
 
 Status: TypeAlias = Literal["ready", "starting", "unavailable", "draining"]
@@ -35,7 +40,8 @@ class Check:
         call: takes nothing. It passes when it returns anything but ``False`` and fails when it raises or
             returns ``False``. Plain functions run in a thread of their own, so they may block; what a
             function returns to be awaited is awaited on the event loop, and needs the ASGI shell.
-        required: whether a failure makes the server not ready. ``False`` only reports it.
+        required: whether a failure makes the server not ready. ``False`` only reports it; ``"once"`` does so
+            after the check has passed for the first time.
         timeout: seconds (or ``timedelta``) until a run counts as failed, 1 by default.
         ttl: seconds (or ``timedelta``) for which a result is good, 5 by default.
 
@@ -48,7 +54,7 @@ class Check:
         name: str,
         call: Callable[[], object | Awaitable[object]],
         *,
-        required: bool = True,
+        required: Required = True,
         timeout: Duration = 1.0,
         ttl: Duration = 5.0,
     ) -> None:
@@ -59,6 +65,8 @@ class Check:
                 f"check {name!r:.100} must be given a function to call, such as Check('database', ping), "
                 f"not {type(call).__name__}"
             )
+        if required not in (True, False, "once"):
+            raise ConfigurationError(f"required={required!r:.40} must be True, False or 'once'")
         self.name = name
         self.call = call
         self.required = required
@@ -86,6 +94,7 @@ class _State:
     finished: float | None = None  # None: no run has come back yet
     took: float = 0.0
     error: str | None = None
+    passed: bool = False  # ever
 
     def overdue(self, check: Check, now: float) -> bool:
         return self.started is not None and now - self.started >= check.timeout
@@ -119,6 +128,8 @@ class Health:
             if check.name in self._states:
                 raise ConfigurationError(f"two checks are called {check.name!r}; reports tell them by name")
             self._states[check.name] = _State()
+        self.started = False
+        """Whether all that is required has passed at the same time, once."""
         self._lock = threading.Lock()
 
     def begin(self, now: float) -> list[Check]:
@@ -147,6 +158,7 @@ class Health:
                 error = "timeout"
             state.took = now - state.started if state.started is not None else 0.0
             state.started, state.finished, state.error = None, now, error
+            state.passed = state.passed or error is None
             return before[0] is None or before[1] != error
 
     def report(self, now: float, *, draining: bool = False) -> Report:
@@ -154,15 +166,15 @@ class Health:
         with self._lock:
             outcomes = {check.name: self._states[check.name].outcome(check, now) for check in self.checks}
             checks = {check.name: self._describe(check, now, *outcomes[check.name]) for check in self.checks}
-        required = [outcomes[check.name][0] for check in self.checks if check.required]
-        status: Status
+            required = [outcomes[check.name][0] for check in self.checks if self._counts(check)]
+        status: Status = "unavailable" if False in required else "starting" if None in required else "ready"
+        self.started = self.started or status == "ready"
         if draining:
             status = "draining"
-        elif False in required:
-            status = "unavailable"
-        else:
-            status = "starting" if None in required else "ready"
         return Report(status, json.dumps({"status": status, "checks": checks}).encode())
+
+    def _counts(self, check: Check) -> bool:
+        return not self._states[check.name].passed if check.required == "once" else bool(check.required)
 
     def _describe(
         self, check: Check, now: float, passed: bool | None, error: str | None

@@ -7,7 +7,7 @@ from scalekit.errors import ConfigurationError
 from scalekit.ops.health import Report
 from scalekit.types import Headers
 
-Probe: TypeAlias = Literal["live", "ready"]
+Probe: TypeAlias = Literal["live", "ready", "startup"]
 
 
 @dataclass(frozen=True)
@@ -41,6 +41,8 @@ def probe_for(path: str, prefix: str) -> Probe | None:
                 return "live"
             case "/ready":
                 return "ready"
+            case "/startup":
+                return "startup"
     return None
 
 
@@ -50,6 +52,11 @@ def live() -> Answer:
 
 def ready(report: Report) -> Answer:
     return _answer(200 if report.ready else 503, report.body)
+
+
+def startup(report: Report, *, started: bool) -> Answer:
+    """``report`` says what a start waits for."""
+    return _answer(200, b'{"status": "started"}') if started else _answer(503, report.body)
 
 
 def not_allowed() -> Answer:

@@ -23,6 +23,7 @@ from typing import Any, Self, Unpack
 from scalekit._memcached import Attempt, Commands, Found, Memcached, Outcome, Refused, settle
 from scalekit._options import LinkOptions, check_kind, check_names
 from scalekit._steps import Steps, run, run_async
+from scalekit.dependencies import Dependency
 from scalekit.errors import BackendError, ConfigurationError, SessionTooLarge
 from scalekit.metrics import Metric
 from scalekit.sessions._counts import Counts
@@ -106,6 +107,11 @@ class MemcachedStore:
         check_names(options, LinkOptions, taker=f"{cls.__name__}.from_url", named=own)
         link = Memcached.from_url(url, **options)
         return cls(link, prefix=prefix, max_item_size=max_item_size, clock=clock)
+
+    def dependencies(self) -> Iterator[Dependency]:
+        """A health check for :mod:`scalekit.ops`: whether Memcached answers. Optional: it is away for all
+        servers at the same time, and visitors without a login are served."""
+        yield Dependency("sessions", lambda colour: self._memcached.using(colour).ping())
 
     def using(self, colour: Colour) -> "BoundMemcachedStore":
         """The store in one colour.

@@ -17,6 +17,7 @@ from scalekit._durations import Duration, seconds
 from scalekit._options import LinkOptions, check_count, check_names
 from scalekit._redis import Confirm, Redis
 from scalekit._steps import run, run_async
+from scalekit.dependencies import Dependency
 from scalekit.errors import ConfigurationError
 from scalekit.metrics import Metric
 from scalekit.sessions._counts import Counts
@@ -82,6 +83,11 @@ class RedisStore:
         check_names(options, LinkOptions, taker=f"{cls.__name__}.from_url", named=named)
         link = Redis.from_url(url, **options)
         return cls(link, prefix=prefix, wait_replicas=wait_replicas, wait_timeout=wait_timeout)
+
+    def dependencies(self) -> Iterator[Dependency]:
+        """A health check for :mod:`scalekit.ops`: whether Redis answers. Optional: it is away for all servers
+        at the same time, and visitors without a login are served."""
+        yield Dependency("sessions", lambda colour: self._redis.using(colour).execute("PING"))
 
     def using(self, colour: Colour) -> "BoundRedisStore":
         """The store in one colour.
