@@ -4,6 +4,7 @@ import json
 import os
 import pty
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +12,9 @@ from pathlib import Path
 import pytest
 
 from scalekit.cli import main
-from tests.cli.command import environment, scalekit
+from tests.cli.command import environment, scalekit, start
+from tests.servers import wait_until
+from tests.servers.ports import free_port, is_served
 
 SHOP = """
 from fastapi import FastAPI
@@ -112,23 +115,38 @@ def test_what_cannot_be_loaded(
     assert errors.count("\n") == 1
 
 
+HANGING = """
+import os, socket
+from scalekit.sessions.redis import RedisStore
+hanging = socket.create_server(("127.0.0.1", int(os.environ.get("PORT", 0))))
+store = RedisStore.from_url(f"redis://:hush@127.0.0.1:{{hanging.getsockname()[1]}}/0")
+async def app(scope, receive, send): ...
+"""
+
+
 @pytest.mark.slow
 def test_it_ends_though_servers_hang(tmp_path: Path) -> None:
     """A Redis that accepts and never answers costs the time-out, also at the end of the program, and is a
     finding. The password is in no output."""
     pytest.importorskip("redis")
-    text = """
-import socket
-from scalekit.sessions.redis import RedisStore
-hanging = socket.create_server(("127.0.0.1", 0))
-store = RedisStore.from_url(f"redis://:hush@127.0.0.1:{{hanging.getsockname()[1]}}/0")
-async def app(scope, receive, send): ...
-"""
-    target = f"{shop(tmp_path, 'doctor_hangs', text=text)}:app"
+    target = f"{shop(tmp_path, 'doctor_hangs', text=HANGING)}:app"
     status, output, errors = scalekit("doctor", "--timeout", "2", target)
     assert status == 1
     assert "error: redis-unreachable" in output
     assert "hush" not in output + errors
+
+
+@pytest.mark.slow
+def test_it_can_be_interrupted(tmp_path: Path) -> None:
+    """Ctrl-C ends it while it waits, without a traceback."""
+    pytest.importorskip("redis")
+    port = free_port()
+    target = f"{shop(tmp_path, 'doctor_interrupted', text=HANGING)}:app"
+    process = start("doctor", "--timeout", "600", target, PORT=str(port))
+    wait_until(lambda: is_served(port), what="the application was loaded")
+    process.send_signal(signal.SIGINT)
+    output, errors = process.communicate(timeout=60)
+    assert (process.returncode, output, errors) == (130, "", "")
 
 
 @pytest.mark.slow

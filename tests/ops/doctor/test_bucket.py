@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from scalekit.ops.doctor import Around, Finding, examine
-from scalekit.ops.doctor.bucket import file_system, judge_disk
+from scalekit.ops.doctor.bucket import file_system, judge, judge_disk
 from tests.ops.doctor.apps import bare, codes, loaded, look
 
 MOUNTS = """\
@@ -68,6 +68,15 @@ def test_a_bucket_that_is_not_there(s3: Any) -> None:
     (found,) = look(storage=s3("nobody-made-it"))
     assert found.code == "bucket-unreachable"
     assert "nobody-made-it" in found.what
+
+
+def test_settings_that_may_not_be_read() -> None:
+    """That is a note: whoever owns the bucket may know better."""
+    pytest.importorskip("botocore")
+    from scalekit.storage.bucket import Finding as Unknown
+
+    (found,) = judge([Unknown(about="unknown", problem="AccessDenied", cure="ask")], where="here")
+    assert (found.code, found.severity, found.what) == ("bucket-unknown", "note", "AccessDenied")
 
 
 @pytest.mark.parametrize(

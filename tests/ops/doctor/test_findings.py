@@ -1,6 +1,7 @@
 """The list of what can be found, the page on it, and where it sends readers."""
 
 import re
+from pathlib import Path
 
 import pytest
 
@@ -29,6 +30,12 @@ def test_the_page_lists_every_finding() -> None:
     """With how bad it is, and in the same words."""
     rows = re.findall(r"^\| `([a-z-]+)` \| (\w+) \| (.+) \|$", PAGE.read_text("utf-8"), re.MULTILINE)
     assert rows == [(code, kind.severity, kind.summary) for code, kind in KINDS.items()]
+
+
+def test_each_finding_is_proved() -> None:
+    """A test beside this one finds it."""
+    tests = "".join(path.read_text("utf-8") for path in Path(__file__).parent.glob("test_*.py"))
+    assert [code for code in KINDS if f'"{code}"' not in tests] == []
 
 
 def test_no_password_is_shown() -> None:

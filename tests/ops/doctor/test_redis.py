@@ -72,6 +72,13 @@ def test_a_policy_without_a_limit_is_a_warning(evicting: RedisServer) -> None:
     assert {one.severity for one in found if one.code == "redis-evicts"} == {"warning"}
 
 
+def test_sessions_that_wait_for_replicas(kept: RedisServer) -> None:
+    """Waiting for more replicas than there are is an error; for as many, a warning: one may be away."""
+    for waits, severity in ((2, "error"), (1, "warning")):
+        (found,) = look(store=RedisStore.from_url(kept.url, wait_replicas=waits))
+        assert (found.code, found.severity) == ("redis-waits", severity)
+
+
 def test_a_cache_may_evict(evicting: RedisServer) -> None:
     """For a cache the same server is right; but not one that throws away first what ends soonest."""
     cache = Cache(RedisBackend.from_url(evicting.url))

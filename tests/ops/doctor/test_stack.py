@@ -18,7 +18,7 @@ from scalekit.cdn import Assets
 from scalekit.cdn.asgi import AssetMiddleware, PolicyMiddleware, ShieldMiddleware
 from scalekit.cdn.shield import Shield
 from scalekit.ops import Drain
-from scalekit.ops.asgi import OpsMiddleware
+from scalekit.ops.asgi import OpsMiddleware, SheddingMiddleware
 from scalekit.ops.doctor import Around
 from scalekit.sessions.asgi import SessionMiddleware
 from scalekit.sessions.cookie import CookieStore
@@ -49,6 +49,7 @@ def app(*middlewares: tuple[Any, dict[str, Any]]) -> FastAPI:
 SESSIONS = (SessionMiddleware, {"store": CookieStore(), "secret_key": SECRET})
 POLICY: tuple[Any, dict[str, Any]] = (PolicyMiddleware, {})
 OPS: tuple[Any, dict[str, Any]] = (OpsMiddleware, {})
+SHEDDING: tuple[Any, dict[str, Any]] = (SheddingMiddleware, {})
 SHIELDED = (ShieldMiddleware, {"shield": SHIELD})
 
 
@@ -56,6 +57,7 @@ def test_the_right_order(assets: Assets) -> None:
     """As the pages on each of them say: nothing is found."""
     right = app(
         OPS,
+        SHEDDING,
         SHIELDED,
         (HTTPSRedirectMiddleware, {}),
         (GZipMiddleware, {}),
@@ -73,6 +75,7 @@ def test_the_right_order(assets: Assets) -> None:
         ([(HTTPSRedirectMiddleware, {}), OPS], ["order-probes"]),
         ([(TrustedHostMiddleware, {}), OPS], ["order-probes"]),
         ([SESSIONS, SHIELDED], ["order-shield"]),
+        ([SESSIONS, SHEDDING], ["order-shedding"]),
         ([SHIELDED, SESSIONS, POLICY], ["order-policy"]),
         ([SESSIONS, (CookieSessions, {"secret_key": SECRET})], ["sessions-twice"]),
     ],

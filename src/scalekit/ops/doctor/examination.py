@@ -118,9 +118,11 @@ def _at_once(parts: Parts, around: Around, served: server.Server | None) -> Iter
 
 
 def _questions(parts: Parts, around: Around, served: server.Server | None) -> Iterator[_Question]:
-    for where, link, use in _links(parts):
+    for where, link, use, waits_for in _links(parts):
         yield _Question(
-            lambda link=link, use=use, where=where: _ask_redis(link, use, where, around.patience),  # type: ignore[misc]
+            lambda link=link, use=use, where=where, waits_for=waits_for: _ask_redis(  # type: ignore[misc]
+                link, use, where, waits_for, around.patience
+            ),
             lambda reason, link=link, where=where: redis.unreachable(link.name, reason, where=where),  # type: ignore[misc]
         )
     workers = 1 if served is None else served.workers
@@ -129,7 +131,7 @@ def _questions(parts: Parts, around: Around, served: server.Server | None) -> It
         yield _Question(
             lambda cluster=cluster, where=where: _ask_database(cluster, processes, where, around.patience),  # type: ignore[misc]
             lambda reason, cluster=cluster, where=where: database.unreachable(  # type: ignore[misc]
-                repr(cluster), reason, where=where
+                ", ".join(one.name for one in cluster.status().members), reason, where=where
             ),
         )
     origins = _origins(parts, around)
@@ -152,15 +154,16 @@ def _questions(parts: Parts, around: Around, served: server.Server | None) -> It
         )
 
 
-def _links(parts: Parts) -> Iterator[tuple[str, Any, redis.Use]]:
-    """Where something is kept in Redis, each server once for each use."""
+def _links(parts: Parts) -> Iterator[tuple[str, Any, redis.Use, int]]:
+    """Where something is kept in Redis, each server once for each use; and how many replicas must have it."""
     seen = set()
     for name, (use, attribute) in redis.STORES.items():
         for where, store in parts.of(name):
-            link = getattr(store, attribute)
-            if (link.name, use) not in seen:
-                seen.add((link.name, use))
-                yield where, link, use
+            link, confirm = getattr(store, attribute), getattr(store, "_confirm", None)
+            one = (link.name, use, 0 if confirm is None else confirm.replicas)
+            if one not in seen:
+                seen.add(one)
+                yield where, link, use, one[2]
 
 
 def _uploads_directly(parts: Parts) -> bool:
@@ -175,11 +178,11 @@ def _origins(parts: Parts, around: Around) -> list[str]:
     return [f"{url.scheme}://{url.netloc}"]
 
 
-def _ask_redis(link: Any, use: redis.Use, where: str, patience: float) -> Iterator[Finding]:
+def _ask_redis(link: Any, use: redis.Use, where: str, waits_for: int, patience: float) -> Iterator[Finding]:
     from scalekit._redis.facts import facts
 
     for one in facts(link, timeout=patience):
-        yield from redis.judge(one, use=use, where=where)
+        yield from redis.judge(one, use=use, where=where, waits_for=waits_for)
 
 
 def _ask_database(cluster: Any, processes: int | None, where: str, patience: float) -> Iterator[Finding]:

@@ -31,6 +31,11 @@ KINDS: dict[str, Kind] = {
     "redis-evicts": Kind("error", "sessions are in a Redis that throws keys away", f"{_DOCTOR}#redis"),
     "redis-not-kept": Kind("error", "sessions are in a Redis that forgets at a restart", f"{_DOCTOR}#redis"),
     "redis-alone": Kind("warning", "sessions are in a Redis without a replica", f"{_DOCTOR}#redis"),
+    "redis-waits": Kind(
+        "error",
+        "sessions wait for as many replicas as there are, or more",
+        "docs/howto/sessions-stores.md#when-redis-is-away",
+    ),
     "redis-is-replica": Kind("error", "the Redis is a replica, which takes no writes", f"{_DOCTOR}#redis"),
     "redis-ends-soonest": Kind(
         "warning",
@@ -114,6 +119,11 @@ KINDS: dict[str, Kind] = {
         "warning",
         "health probes pass through other middleware",
         "docs/howto/ops.md#answer-health-probes",
+    ),
+    "order-shedding": Kind(
+        "warning",
+        "requests are worked on before they are turned away",
+        "docs/howto/ops-shedding.md#serve-what-you-can-turn-the-rest-away",
     ),
     "order-shield": Kind(
         "warning",

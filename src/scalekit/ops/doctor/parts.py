@@ -35,8 +35,9 @@ class Parts:
         return [(self.where(way), thing) for way, thing in self.things if is_a(thing, *names)]
 
     def where(self, way: str) -> str:
-        """A way, in words for people."""
-        return f"{self.name}, {way}" if way else self.name
+        """A way, for people, who need not know what is private."""
+        shown = ".".join(part for part in way.split(".") if not part.startswith("_"))
+        return f"{self.name}, {shown}" if shown else self.name
 
     def calls(self, *names: str) -> bool:
         """Whether a function that is used names one of these."""

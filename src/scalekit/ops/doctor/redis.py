@@ -19,8 +19,12 @@ STORES: dict[str, tuple[Use, str]] = {
 _MANAGED = "or in the parameter group of a managed one"
 
 
-def judge(facts: "Facts", *, use: Use, where: str) -> Iterator[Finding]:
-    """What is wrong with one server that has sessions, or a cache. Pure."""
+def judge(facts: "Facts", *, use: Use, where: str, waits_for: int = 0) -> Iterator[Finding]:
+    """What is wrong with one server that has sessions, or a cache. Pure.
+
+    Args:
+        waits_for: replicas that must have a change before it counts.
+    """
     name = facts.name
     if facts.replica:
         yield finding(
@@ -53,7 +57,17 @@ def judge(facts: "Facts", *, use: Use, where: str) -> Iterator[Finding]:
             cure=f"CONFIG SET appendonly yes in {name}, {_MANAGED}; CONFIG REWRITE keeps it",
             where=where,
         )
-    if not facts.replicas:
+    if facts.replicas <= waits_for and waits_for:
+        now = facts.replicas < waits_for
+        when = "no session can be changed" if now else "while one is away no session can be changed"
+        yield finding(
+            "redis-waits",
+            what=f"{name} has {facts.replicas} of the {waits_for} replicas that wait_replicas= names: {when}",
+            cure="one replica more than a change waits for, at least",
+            where=where,
+            severity=None if now else "warning",
+        )
+    elif not facts.replicas:
         yield finding(
             "redis-alone",
             what=f"{name} has no replica: while it is away nobody is logged in",

@@ -46,6 +46,9 @@ _REFUSING = frozenset(
         "starlette.middleware.trustedhost.TrustedHostMiddleware",
     }
 )
+_SHEDDING = frozenset(
+    {"scalekit.ops._asgi_shed.SheddingMiddleware", "scalekit.ops._wsgi_shed.SheddingMiddleware"}
+)
 _WORKING = _COMPRESSING | _REWRITING | POLICY | SESSIONS | _VISITS | _PAGES
 
 
@@ -91,6 +94,12 @@ _RULES = (
         "error",
     ),
     _Rule(OPS, _WORKING, "order-probes", "{outer} is inside {inner}, so that probes depend on it"),
+    _Rule(
+        _SHEDDING,
+        _WORKING,
+        "order-shedding",
+        "{outer} is inside {inner}, which works for those it turns away",
+    ),
     _Rule(SHIELD, _WORKING, "order-shield", "{outer} is inside {inner}, which works for anybody"),
 )
 
