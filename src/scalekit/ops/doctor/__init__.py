@@ -12,7 +12,8 @@ own servers is asked and decided there (:mod:`scalekit.database.examine`, :mod:`
 a piece that an application does not use is not imported.
 """
 
-from scalekit.ops.doctor.examination import Around, Examination, examine
+from scalekit.ops.doctor.around import Around
+from scalekit.ops.doctor.examination import Examination, examine
 from scalekit.ops.doctor.findings import KINDS, Finding
 from scalekit.ops.doctor.load import Loaded, load
 
