@@ -24,7 +24,7 @@ from scalekit.cdn import (
 from scalekit.cdn.asgi import AssetFiles, AssetMiddleware, PolicyMiddleware, ShieldMiddleware
 from scalekit.cdn.commits import purge_on_commit
 from scalekit.cdn.purge import Purged
-from scalekit.cdn.purging import PurgeQueue
+from scalekit.cdn.purge_queue import PurgeQueue
 from scalekit.cdn.wsgi import AssetFiles as WSGIAssetFiles
 from scalekit.cdn.wsgi import AssetMiddleware as WSGIAssetMiddleware
 from scalekit.cdn.wsgi import PolicyMiddleware as WSGIPolicyMiddleware

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from scalekit.cdn import Assets, CdnProbe, Shield
-from scalekit.cdn.purging import PurgeQueue
+from scalekit.cdn.purge_queue import PurgeQueue
 from scalekit.errors import BackendUnavailable
 from tests.cdn.drivers import Response, Shell
 from tests.cdn.purgers import Recorder

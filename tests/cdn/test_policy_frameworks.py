@@ -241,7 +241,11 @@ def session_site() -> Starlette:
         request.session["user"] = "Emma"
         return PlainTextResponse("", headers={"cache-control": "public, max-age=600"})
 
-    return Starlette(routes=[Route("/page", page), Route("/read", read), Route("/write", write)])
+    @CachePolicy(max_age=60, ignore_cookies=["*"])
+    async def direct(request: Request) -> Response:
+        return PlainTextResponse(str(request.scope["session"].get("user")))
+
+    return Starlette(routes=[Route(f"/{view.__name__}", view) for view in (page, read, write, direct)])
 
 
 def ours(app: Starlette) -> None:
@@ -278,6 +282,63 @@ async def test_sessions(sessions: Callable[[Starlette], None], outermost: str) -
         assert (read.text, read.headers["cache-control"]) == ("Emma", "private")
         again = (await browser.get("/page")).headers["cache-control"]
     assert again == ("private" if sessions is starsessions else PUBLIC)
+
+
+@pytest.mark.parametrize(("sessions", "seen"), [(ours, True), (starsessions, True), (starlettes, False)])
+async def test_a_session_that_is_read_past_the_request(
+    sessions: Callable[[Starlette], None], seen: bool
+) -> None:
+    """``scope["session"]`` instead of ``request.session``: Starlette's own sessions do not notice that."""
+    app = session_site()
+    sessions(app)
+    app.add_middleware(PolicyMiddleware)
+    async with client(app) as browser:
+        await browser.get("/write")
+        reply = await browser.get("/direct")
+    assert (reply.text, reply.headers["cache-control"]) == ("Emma", "private" if seen else PUBLIC)
+
+
+async def test_above_the_route_a_policy_does_nothing() -> None:
+    """The framework has taken the bare function by then: nobody may keep what it answers."""
+    app = FastAPI()
+
+    @PAGE
+    @app.get("/page")
+    async def page() -> str:
+        return "page"
+
+    app.add_middleware(PolicyMiddleware)
+    assert await control(app, "/page") is None
+
+
+@pytest.mark.parametrize("shell", ["asgi", "wsgi"])
+async def test_where_the_application_is_mounted(shell: str) -> None:
+    """Paths of policies do not have it, as those of the shield; a redirect is relative to it."""
+    policies = {"/page": CachePolicy(max_age=60, query=["a"], query_redirect=True)}
+    if shell == "asgi":
+
+        async def page(request: Request) -> Response:
+            return PlainTextResponse("page")
+
+        inner = Starlette(routes=[Route("/page", page)])
+        app = Starlette(routes=[Mount("/shop", app=PolicyMiddleware(inner, policies=policies))])
+        async with client(app) as browser:
+            replies = [await browser.get(path) for path in ("/shop/page", "/shop/page?b=1&a=2")]
+        found = [(reply.status_code, dict(reply.headers)) for reply in replies]
+    else:
+        site = Flask(__name__)
+        site.get("/page")(lambda: "page")
+        site.wsgi_app = WSGIPolicyMiddleware(site.wsgi_app, policies=policies)  # type: ignore[method-assign]
+        answers = [
+            site.test_client().get("/page", query_string=query, environ_overrides={"SCRIPT_NAME": "/shop"})
+            for query in ("", "b=1&a=2")
+        ]
+        found = [
+            (reply.status_code, {name.lower(): value for name, value in reply.headers}) for reply in answers
+        ]
+    (status, headers), (moved, target) = found
+    assert (status, headers["cache-control"]) == (200, PUBLIC)
+    assert (moved, target["location"]) == (308, "./page?a=2")
 
 
 def test_what_cannot_be_decorated() -> None:

@@ -7,7 +7,7 @@ from sqlalchemy import ForeignKey, event, exc
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
 from scalekit.cdn.commits import purge_on_commit
-from scalekit.cdn.purging import PurgeQueue
+from scalekit.cdn.purge_queue import PurgeQueue
 from scalekit.database import AsyncCluster
 from tests.cdn.purgers import AsyncRecorder
 from tests.conftest import Database

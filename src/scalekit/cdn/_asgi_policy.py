@@ -30,7 +30,7 @@ class PolicyMiddleware:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return await self.app(scope, receive, send)
-        method, path = scope["method"], scope["path"]
+        method, path = scope["method"], scope["path"].removeprefix(scope.get("root_path", ""))
         exchange, policy = self._policies.exchange(method, path, list(scope["headers"]))
         query = scope.get("query_string", b"").decode("latin-1")
         inner = scope

@@ -102,7 +102,7 @@ class Exchange:
 
     def _apply(self, policy: "CachePolicy", headers: Headers) -> None:
         said = get(headers, b"cache-control")
-        browser, shared, cdn, stale = policy.lifetimes
+        browser, shared, cdn, stale = policy._lifetimes
         names = self.wire.cdn_headers
         if cdn is None:
             # Where the CDN has a header of its own that is what it reads, whoever gave it that.

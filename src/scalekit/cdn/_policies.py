@@ -22,7 +22,8 @@ _TAGGING = re.compile(r"[a-z0-9-]+")
 class PolicyOptions(TypedDict, total=False):
     """What both middlewares take.
 
-    * ``policies``: by path, as in the address bar: ``"/about"`` is one, ``"/news/"`` all below it (``"/"``
+    * ``policies``: by path, without what the application is mounted at, as in :class:`~scalekit.cdn.Shield`'s
+      ``exempt``: ``"/about"`` is one, ``"/news/"`` all below it (``"/"``
       is every page), ``"/news/{$}"`` and ``"/{$}"`` that page alone, and
       ``"/products/{sku}"`` has a segment of any text. The first that fits holds, and beside it the one that
       the endpoint has as a decorator.

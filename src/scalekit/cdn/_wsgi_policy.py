@@ -36,13 +36,14 @@ class PolicyMiddleware:
 
     def __call__(self, environ: Environ, start_response: "StartResponse") -> WSGIBody:
         method = environ["REQUEST_METHOD"]
-        raw = (environ.get("SCRIPT_NAME", "") + environ.get("PATH_INFO", "")).encode("latin-1")
-        path = raw.decode("utf-8", "replace")
+        inside = environ.get("PATH_INFO", "").encode("latin-1")
+        path = inside.decode("utf-8", "replace")
         exchange, policy = self._policies.exchange(method, path, request_headers(environ))
         query = environ.get("QUERY_STRING", "")
         inner = environ
         if (normal := normal_query(exchange, policy, query)) != query:
             if policy is not None and policy.query_redirect:
+                raw = environ.get("SCRIPT_NAME", "").encode("latin-1") + inside
                 return _redirect(exchange, location(spelled(raw), normal), start_response)
             inner = {**environ, "QUERY_STRING": normal}
 

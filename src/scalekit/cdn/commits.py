@@ -12,7 +12,7 @@ savepoint
 COMMIT                 when it has succeeded, what was noted goes to the queue
 =====================  =====================================================================================
 
-* A commit never fails, nor waits, for the CDN's sake (see :mod:`scalekit.cdn.purging`).
+* A commit never fails, nor waits, for the CDN's sake (see :mod:`scalekit.cdn.purge_queue`).
 * Not seen: text, ``bulk_save_objects()`` and its like, what is sent on ``session.connection()``, and what
   triggers and cascades of the database do. Nor a COMMIT under which the connection was lost.
 * A page that was made before the commit may reach the CDN after the purge; it stays for its time then.
@@ -26,7 +26,7 @@ from typing import Any, TypeAlias, Unpack
 from scalekit._options import check_items, check_kind
 from scalekit.cdn._cache_tags import check_tag, check_templates, fill, places
 from scalekit.cdn.purge import AsyncPurger, Purger
-from scalekit.cdn.purging import PurgeQueue, QueueOptions
+from scalekit.cdn.purge_queue import PurgeQueue, QueueOptions
 from scalekit.errors import ConfigurationError, MissingExtra
 
 try:
@@ -59,7 +59,7 @@ def purge_on_commit(
         purger: the CDN's.
         tags: of each mapped class, and those derived from it: ``{Product: ["products", "product:{id}"]}``.
             A function is called with the row, in the flush, for what it is then.
-        options: those of :class:`~scalekit.cdn.purging.PurgeQueue`.
+        options: those of :class:`~scalekit.cdn.purge_queue.PurgeQueue`.
 
     Returns:
         The queue; ``wait()`` for it when the application stops.

@@ -89,7 +89,7 @@ class CachePolicy:
     ignore_cookies: Iterable[str] = ()
     query: Iterable[str] | None = None
     query_redirect: bool = False
-    lifetimes: Lifetimes = field(init=False, repr=False, compare=False)
+    _lifetimes: Lifetimes = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         found: list[int | None] = []
@@ -115,13 +115,14 @@ class CachePolicy:
         if self.query_redirect and self.query is None:
             raise ConfigurationError("query_redirect=True needs query=, the parameters that are left")
         said = stale(while_revalidate=while_revalidate or 0, if_error=if_error or 0)
-        self._set("lifetimes", Lifetimes(browser or 0, shared, cdn, said))
+        self._set("_lifetimes", Lifetimes(browser or 0, shared, cdn, said))
 
     def _set(self, name: str, value: object) -> None:
         object.__setattr__(self, name, value)
 
     def __call__(self, endpoint: Endpoint) -> Endpoint:
-        """Opt an endpoint in. It stands right above the function, under the route's decorator.
+        """Opt an endpoint in. It stands right above the function, *under* the route's decorator: the other
+        way round the framework has taken the bare function already, and nothing is opted in.
 
         Where the endpoint, or what guards it, raises, nothing is opted in.
 

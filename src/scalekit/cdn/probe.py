@@ -133,7 +133,9 @@ class CdnProbe:
                 returned = not was_up or not health.ever
                 health.succeeded(now)
                 if returned:
-                    _log.info("the CDN %s answers; pages point at it", self.cdn)
+                    # As loud as its going: whoever was woken by that waits for this.
+                    level = logging.INFO if was_up else logging.WARNING
+                    _log.log(level, "the CDN %s answers; pages point at it", self.cdn)
             else:
                 health.failed(now)
                 if was_up and not health.is_up(now):

@@ -48,7 +48,7 @@ def run(arguments: argparse.Namespace, terminal: "Terminal") -> int:
     def on_removal(removal: "Removal") -> None:
         terminal.record({"name": removal.name, "kind": removal.kind, "size": removal.size})
         if arguments.verbose or arguments.dry_run:
-            terminal.say(f"{'would go' if arguments.dry_run else 'removed'}   {removal.name}")
+            terminal.say(f"{'would remove' if arguments.dry_run else 'removed'}   {removal.name}")
 
     try:
         report = run_until_stopped(

@@ -10,7 +10,7 @@ pytest.importorskip("aiobotocore")  # the stand-in of CloudFront reads botocore'
 from scalekit.cdn.cloudfront import AsyncCloudFront, CloudFront
 from scalekit.cdn.fastly import AsyncFastly, Fastly
 from scalekit.cdn.purge import Purged
-from scalekit.cdn.purging import PurgeQueue
+from scalekit.cdn.purge_queue import PurgeQueue
 from tests.cdn import purge_apis
 from tests.cdn.purge_apis import DISTRIBUTION, SERVICE, TOKEN
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from scalekit.cdn.purge import Purged
-from scalekit.cdn.purging import PurgeQueue
+from scalekit.cdn.purge_queue import PurgeQueue
 from scalekit.errors import BackendUnavailable, ConfigurationError, PurgeRefused
 from tests.cdn.purgers import AsyncRecorder, Recorder
 
