@@ -155,6 +155,9 @@ def test_pages_and_files(static: Path, shell: Shell) -> None:
     old = shell.file(assets, sheet)
     assert (old.status, old.headers["cache-control"]) == (200, "no-store")
     assert old.body == shell.file(assets, new).body
+    # All that is said of the assets is said of these, whichever there were.
+    assert assets.served is assets.now().served
+    assert (assets.served.value("missing"), assets.served.value("found") > 3) == (1, True)
 
     base = assets.url("css/base.css")
     (static / "css/base.css").unlink()

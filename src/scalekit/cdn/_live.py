@@ -77,7 +77,7 @@ class LiveAssets(Assets):
         assets = Assets.__new__(Assets)
         assets._begin(self.prefix, self.cdn, self.max_age)
         assets.counts, assets.folder, assets.reload = self.counts, self.folder, True
-        assets.cdns = self.cdns
+        assets.cdns, assets.served = self.cdns, self.served
         assets._take(found, where=self._where)
         self._former |= {asset.hashed_name: asset.name for asset in found}
         return assets
@@ -119,8 +119,12 @@ class LiveFiles(Files):
         name = path[len(assets.prefix) :]
         asset = named(assets, name, self._others)
         if asset is not None:
+            assets.served.add("found")
             return Served(asset, hashed=is_hashed(asset, name), lifetime=b"no-cache")
         live = self._assets  # or those of one moment, if that is what somebody wants to serve
         former = live.former(name) if isinstance(live, LiveAssets) else plain_name(name)
         asset = None if former is None else named(assets, former, self._others)
-        return None if asset is None else Served(asset, hashed=True, lifetime=b"no-store")
+        if asset is None:
+            return None
+        assets.served.add("missing")
+        return Served(asset, hashed=True, lifetime=b"no-store")
