@@ -126,7 +126,7 @@ def test_a_tool_that_builds_again(tmp_path: Path) -> None:
                     file.flush()
                     script, sheet = urls(client)
                     contents = {client.get(url).raise_for_status().text for url in (script, sheet)}
-                    # Between the two requests a new manifest may have come: what is asked for is there all the same.
+                    # A new manifest may have come between the two: what is asked for is there.
                     assert contents <= {f"release {number - 1}", f"release {number}"}
             hashed = named(f"release {number}".encode())
             wait_until(lambda hashed=hashed: hashed in urls(client)[0], what="the new page")
