@@ -8,6 +8,7 @@ import pytest
 
 from scalekit.errors import ConfigurationError
 from scalekit.ops import Drain, drain
+from tests.measured import numbers
 
 
 class Clock:
@@ -130,3 +131,12 @@ def test_counting_holds_under_threads() -> None:
     for thread in threads:
         thread.join()
     assert drain.in_flight == 0
+
+
+def test_a_drain_reports() -> None:
+    """Whether it has begun, and what it waits for."""
+    drain = Drain(signals=())
+    assert numbers(drain) == {"scalekit_drain_draining": 0, "scalekit_drain_in_flight": 0}
+    drain.enter()
+    drain.start()
+    assert numbers(drain) == {"scalekit_drain_draining": 1, "scalekit_drain_in_flight": 1}

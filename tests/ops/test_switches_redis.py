@@ -21,6 +21,7 @@ from scalekit.cache.memory import MemoryBackend
 from scalekit.errors import BackendError, ConfigurationError, WrongColour
 from scalekit.ops.asgi import ReadOnlyMiddleware
 from scalekit.ops.switches import Switches
+from tests.measured import numbers
 from tests.ops.test_read_only import hello
 from tests.servers import RedisServer
 from tests.servers.redis_cluster import RedisCluster
@@ -84,6 +85,15 @@ def test_another_process_follows(redis_url: str, prefix: str, switches: Switches
         switches.set_read_only(True)
         assert [process.stdout.readline() for _ in range(2)] == ["followed\n"] * 2
     assert process.returncode == 0
+
+
+def test_they_report(switches: Switches) -> None:
+    """How this process sees them; to be asked for numbers makes it look at nothing."""
+    assert numbers(switches) == {"scalekit_switch_read_only": 0, "scalekit_switch_cache_factor": 1}
+    assert switches._thread is None
+    switches.set_read_only(True)
+    switches.set_cache_factor(4)
+    assert numbers(switches) == {"scalekit_switch_read_only": 1, "scalekit_switch_cache_factor": 4}
 
 
 def test_for_a_time(switches: Switches) -> None:

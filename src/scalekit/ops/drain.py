@@ -17,12 +17,13 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from scalekit._durations import Duration, seconds
 from scalekit._options import check_kind
+from scalekit.metrics import Metric, gauge
 from scalekit.ops.signals import SignalChain
 
 if TYPE_CHECKING:
@@ -121,6 +122,13 @@ class Drain:
         """The end of a request that has entered."""
         with self._lock:
             self.in_flight -= 1
+
+    def metrics(self) -> Iterator[Metric]:
+        """Whether this process drains, and what it has in flight; see :class:`scalekit.metrics.Measured`."""
+        yield gauge("scalekit_drain_draining", "Whether this process drains.", self.draining)
+        yield gauge(
+            "scalekit_drain_in_flight", "Requests and WebSockets that a drain waits for.", self.in_flight
+        )
 
     def probed(self) -> None:
         """A probe was answered. The shells say so: a balancer knows this process from now on."""

@@ -22,6 +22,7 @@ import logging
 import math
 import threading
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Self, Unpack
 
@@ -30,6 +31,7 @@ from scalekit._forks import renew_in_children
 from scalekit._options import LinkOptions, check_names, check_text
 from scalekit._redis import Redis, Request, ResponseError
 from scalekit.errors import BackendError, ConfigurationError
+from scalekit.metrics import Metric, gauge
 
 _log = logging.getLogger("scalekit.ops")
 
@@ -118,6 +120,14 @@ class Switches:
         switch = self._seen.get(_READ_ONLY)
         left = math.inf if switch is None else switch.ends - time.monotonic()
         return left if 0 < left < math.inf else None
+
+    def metrics(self) -> Iterator[Metric]:
+        """How this process sees them, see :class:`scalekit.metrics.Measured`. Begins no look."""
+        now = time.monotonic()
+        seen = {name: switch.value for name, switch in list(self._seen.items()) if switch.ends > now}
+        yield gauge("scalekit_switch_read_only", "Whether nothing may be changed.", seen.get(_READ_ONLY, 0.0))
+        factor = seen.get(_CACHE_FACTOR, 1.0)
+        yield gauge("scalekit_switch_cache_factor", "By how much longer results are cached.", factor)
 
     def set_read_only(self, on: bool, *, lasting: Duration | None = None) -> None:
         """Flip read-only mode, for all servers, one round trip. In a coroutine: ``asyncio.to_thread``.
