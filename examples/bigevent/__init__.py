@@ -2,7 +2,8 @@
 
 ===================  =======================================================================
 ``app.py``           the shop, one process of the fleet; ``pieces.py`` is what it stands on
-``servers.py``       nginx in front, nginx as the CDN, Redis with Sentinel, S3
+``servers.py``       nginx in front, nginx as the CDN, S3
+``redises.py``       Redis with Sentinel, or a Redis Cluster
 ``databases.py``     PostgreSQL: a primary, two replicas, and their roles
 ``fleet.py``         starts, drains and kills the processes of the shop
 ``autoscaler.py``    how many there are to be

@@ -55,8 +55,16 @@ def _arguments(given: Sequence[str]) -> argparse.Namespace:
         "--ablations", action="store_true", help="run once with everything on, and once without each piece"
     )
     parser.add_argument(
+        "--redis", choices=("sentinel", "cluster"), default="sentinel",
+        help="a master with two replicas and Sentinel, or a cluster of three masters with a replica each",
+    )  # fmt: skip
+    parser.add_argument(
         "--wait-replicas", type=_number(0, 2, int), default=0, metavar="N",
         help="replicas of Redis that a session's write waits for, 0 by default",
+    )  # fmt: skip
+    parser.add_argument(
+        "--seed", type=_number(0, 2**32, int), default=1, metavar="N",
+        help="of chance, by which processes are killed and drained besides; 1 by default",
     )  # fmt: skip
     parser.add_argument("--few-faults", action="store_true", help="only those of the tests")
     return parser.parse_args(given)
@@ -73,8 +81,10 @@ async def _runs(arguments: argparse.Namespace) -> list[dict[str, Any]]:
             seconds=arguments.seconds,
             users=arguments.users,
             without=without,
+            redis=arguments.redis,
             wait_replicas=arguments.wait_replicas,
             schedule=SHORT if arguments.few_faults else SCHEDULE,
+            seed=None if arguments.few_faults else arguments.seed,
         )
         found = report(await run(options, say=lambda text: _say(f"  {text}")))
         _say(summary(found))

@@ -3,7 +3,7 @@
 Rules:
 
 * As many as keep the requests in flight per process at the target, within the bounds.
-* Up at once, by at most `step` at a time: a process that starts takes processor time from those that serve.
+* Up at once, but no more than `step` start at a time: they take processor time from those that serve.
 * Down one at a time, and only when fewer would have done for the whole of `patience`.
 """
 
@@ -16,7 +16,7 @@ class Target:
     """Args:
     in_flight: requests in flight per process that are right.
     least, most: bounds of the number of processes.
-    step: processes that are added at a time.
+    step: processes that start at a time.
     patience: seconds for which fewer must do before one goes.
     """
 
@@ -34,19 +34,20 @@ class Autoscaler:
     target: Target = field(default_factory=Target)
     _too_many_since: float | None = None
 
-    def decide(self, now: float, *, running: int, in_flight: float) -> int:
+    def decide(self, now: float, *, serving: int, starting: int, in_flight: float) -> int:
         """How many there should be.
 
         Args:
             now: seconds, of a clock that never goes back.
-            running: processes that serve, or will as soon as they are up.
+            serving: processes that serve.
+            starting: processes that will as soon as they are up.
             in_flight: requests in flight, over all of them.
         """
-        target = self.target
+        target, running = self.target, serving + starting
         wanted = min(max(math.ceil(in_flight / target.in_flight), target.least), target.most)
         if wanted >= running:
             self._too_many_since = None
-            return min(wanted, max(running + target.step, target.least))
+            return min(wanted, max(serving + target.step, running, target.least))
         if self._too_many_since is None:
             self._too_many_since = now
         if now - self._too_many_since < target.patience:

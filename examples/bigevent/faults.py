@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from examples.bigevent.fleet import Fleet
 from examples.bigevent.servers import Servers
 from tests.faults import freeze
-from tests.servers import wait_until
 from tests.servers.base import Server
 
 SCHEDULE = (
@@ -60,9 +59,29 @@ class Fault:
     what: str
 
 
-def plan(seconds: float, *, schedule: Iterable[tuple[float, str]] = SCHEDULE) -> list[Fault]:
-    """The faults of a run of so many seconds."""
-    return [Fault(round(share * seconds, 1), what) for share, what in schedule]
+STRAYS = ("process killed", "process drained")
+
+_EVERY = 15.0  # seconds
+_APART = 3.0
+
+
+def plan(
+    seconds: float, *, schedule: Iterable[tuple[float, str]] = SCHEDULE, seed: int | None = None
+) -> list[Fault]:
+    """The faults of a run of so many seconds, in order.
+
+    Args:
+        seed: of chance, by which processes are killed and drained besides, at moments when nothing else
+            happens; ``None`` for none of that.
+    """
+    faults = [Fault(round(share * seconds, 1), what) for share, what in schedule]
+    if seed is not None:
+        chance = random.Random(seed)
+        for _ in range(int(seconds / _EVERY)):
+            stray = Fault(round(chance.uniform(0.05, 0.95) * seconds, 1), chance.choice(STRAYS))
+            if all(abs(stray.at - fault.at) >= _APART for fault in faults):
+                faults.append(stray)
+    return sorted(faults, key=lambda fault: fault.at)
 
 
 @dataclass
@@ -70,7 +89,7 @@ class Faults:
     """Does them. What blocks runs in a thread.
 
     Args:
-        burst: lets a crowd in; called with how long its members stay, or with nothing when it is to go.
+        burst: lets a crowd in, or out when it is called with ``False``.
     """
 
     servers: Servers
@@ -78,7 +97,7 @@ class Faults:
     burst: Callable[[bool], None]
     done: list[Fault] = field(default_factory=list)
     masters_lost: list[float] = field(default_factory=list)
-    _chance: random.Random = field(default_factory=lambda: random.Random(11))
+    _chance: random.Random = field(default_factory=lambda: random.Random(11))  # which process
     _stalled: ExitStack = field(default_factory=ExitStack)
     _down: list[Server] = field(default_factory=list)
 
@@ -91,6 +110,9 @@ class Faults:
         try:
             for fault in faults:
                 await asyncio.sleep(max(0.0, began + fault.at - time.monotonic()))
+                if fault.what in STRAYS and len(self.fleet.serving) < 2:
+                    say(f"{fault.at:6.1f} s  {fault.what}: left out, as no other one serves")
+                    continue
                 actual = Fault(time.monotonic() - began, fault.what)
                 self.done.append(actual)
                 say(f"{actual.at:6.1f} s  {fault.what}")
@@ -147,16 +169,14 @@ class Faults:
         self.burst(False)
 
     async def _kill_redis(self) -> None:
-        master = await asyncio.to_thread(lambda: self.servers.redis.master)
+        self._down.append(await asyncio.to_thread(self.servers.redis.kill_master))
         self.masters_lost.append(time.monotonic())
-        await asyncio.to_thread(master.kill)
-        self._down.append(master)
 
     async def _promote_redis(self) -> None:
-        """The same without the patience of Sentinel, which has to be long where a machine is busy."""
-        await self._kill_redis()
-        killed = self._down[-1]
-        await asyncio.to_thread(lambda: self.servers.redis.fail_over(killed))  # type: ignore[arg-type]
+        """The same without the patience of the others, which has to be long where a machine is busy."""
+        killed = await asyncio.to_thread(self.servers.redis.kill_master)
+        self.masters_lost.append(time.monotonic())
+        await asyncio.to_thread(self.servers.redis.promote, killed)
 
     async def _start_down(self) -> None:
         while self._down:
@@ -184,7 +204,4 @@ class Faults:
     async def settle(self) -> None:
         """Return when Redis has a master again."""
         if self.masters_lost:
-            await asyncio.to_thread(wait_until, self._has_master, what="Redis fails over")
-
-    def _has_master(self) -> bool:
-        return self.servers.redis.master.running
+            await asyncio.to_thread(self.servers.redis.wait)

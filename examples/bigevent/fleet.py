@@ -182,7 +182,10 @@ class Fleet:
     async def _scale(self) -> None:
         while True:
             staying = [process for process in self.processes if not process.draining]
-            wanted = self.autoscaler.decide(time.monotonic(), running=len(staying), in_flight=self.in_flight)
+            serving = len(self.serving)
+            wanted = self.autoscaler.decide(
+                time.monotonic(), serving=serving, starting=len(staying) - serving, in_flight=self.in_flight
+            )
             for _ in range(wanted - len(staying)):
                 await self.start_one()
             # The youngest goes first, of those that are up.

@@ -5,6 +5,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from typing import Literal
 
 import aiohttp
 from sqlalchemy import select
@@ -18,6 +19,7 @@ from examples.bigevent.fleet import Fleet
 from examples.bigevent.history import Event, Final
 from examples.bigevent.journeys import Visitor
 from examples.bigevent.models import Order, Profile, Review, create_tables
+from examples.bigevent.redises import Cluster, Sentinel
 from examples.bigevent.report import Run
 from examples.bigevent.servers import BUCKET, Servers
 from examples.bigevent.settings import Settings
@@ -34,8 +36,10 @@ class Options:
     without: names of pieces that are switched off.
     wait_replicas: replicas that a session's write waits for.
     schedule: what breaks, and when.
+    seed: of what breaks besides, by chance; ``None`` for nothing.
     target: how many processes.
-    down_after: milliseconds of Sentinel's patience.
+    redis: "sentinel", or "cluster" of three masters.
+    down_after: milliseconds of its patience.
     drain_delay: seconds that a process serves on when it is told to leave.
     """
 
@@ -44,7 +48,9 @@ class Options:
     without: tuple[str, ...] = ()
     wait_replicas: int = 0
     schedule: Iterable[tuple[float, str]] = SCHEDULE
+    seed: int | None = 1
     target: Target = field(default_factory=Target)
+    redis: Literal["sentinel", "cluster"] = "sentinel"
     down_after: int = 2_000
     drain_delay: float = 5.0
 
@@ -103,9 +109,10 @@ async def run(options: Options, say: Callable[[str], None] = lambda text: None) 
         ServerMissing: one of the servers is not installed; its `cure` says how to.
         ServerFailed: something did not start; what it said is in the message.
     """
-    with Servers(down_after=options.down_after) as servers:
+    redis = (Cluster if options.redis == "cluster" else Sentinel)(down_after=options.down_after)
+    with Servers(redis) as servers:
         await asyncio.to_thread(servers.start)
-        say("nginx, Redis with Sentinel, PostgreSQL with two replicas, S3 and a CDN")
+        say(f"nginx, Redis ({options.redis}), PostgreSQL with two replicas, S3 and a CDN")
         databases = servers.databases
         await create_tables(databases.url(databases.primary))
         settings = Settings(
@@ -142,9 +149,8 @@ async def _visits(
     faults = Faults(servers, fleet, crowd.burst)
     samples: list[tuple[float, int, int, int]] = []
     sampling = asyncio.create_task(_sample(fleet, samples))
-    breaking = asyncio.create_task(
-        faults.carry_out(plan(options.seconds, schedule=options.schedule), began, say)
-    )
+    planned = plan(options.seconds, schedule=options.schedule, seed=options.seed)
+    breaking = asyncio.create_task(faults.carry_out(planned, began, say))
     try:
         crowd.enter(options.users, "u")
         await crowd.left()
@@ -175,7 +181,7 @@ async def _visits(
         violations=sorted(checkers.attribute(found, masters_lost), key=lambda each: each.at),
         servers=samples,
         without=options.without,
-        settings={"users": options.users, "wait_replicas": options.wait_replicas},
+        settings={"users": options.users, "redis": options.redis, "wait_replicas": options.wait_replicas},
     )
 
 

@@ -1,4 +1,4 @@
-"""The servers around the shop, all real: nginx twice, Redis with Sentinel, PostgreSQL, S3."""
+"""The servers around the shop, all real: nginx twice, Redis, PostgreSQL, S3."""
 
 import os
 import signal
@@ -10,7 +10,8 @@ from types import TracebackType
 from typing import Self
 
 from examples.bigevent.databases import Databases
-from tests.servers import Nginx, RedisSentinel, SeaweedFS, scratch
+from examples.bigevent.redises import Redis
+from tests.servers import Nginx, SeaweedFS, scratch
 
 BUCKET = "photos"
 
@@ -61,17 +62,16 @@ class Servers:
     """Everything but the shop itself, as a context manager; `start` is inside of it.
 
     Args:
-        down_after: milliseconds without an answer after which Sentinel takes a master for dead: most of what
-            a fail-over takes. Much shorter than two seconds, a busy machine counts as a dead one.
+        redis: for sessions and cache.
     """
 
-    def __init__(self, *, down_after: int = 2_000) -> None:
+    def __init__(self, redis: Redis) -> None:
         files = _PASS.format(next="error timeout http_404")  # in a deployment the next server may have it
         # As most balancers that one rents: what the fleet loses shows, and is not hidden by asking again.
         pages = _PASS.format(next="off")
         self.front = Nginx(_FRONT.format(files=files, pages=pages), http=_upstream([]))
         self.cdn = Nginx(_CDN.format(files=files), http=_upstream([], _CDN_CACHE))
-        self.redis = RedisSentinel(down_after=down_after)
+        self.redis = redis
         self.s3 = SeaweedFS()
         self.databases = Databases()
         self._stack = ExitStack()
@@ -80,7 +80,7 @@ class Servers:
         with ThreadPoolExecutor() as pool:
             started = [
                 pool.submit(self._stack.enter_context, each)
-                for each in (self.front, self.cdn, self.redis, self.s3, self.databases)
+                for each in (self.front, self.cdn, self.redis.group, self.s3, self.databases)
             ]
             for each in started:
                 each.result()

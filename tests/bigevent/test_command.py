@@ -37,9 +37,11 @@ def test_it_writes_the_figures_and_the_page(
 ) -> None:
     """By way of `benchmarks`, as `./dev bench bigevent` does, into folders that need not be there yet."""
     with pytest.raises(SystemExit) as ended:
-        bench.run_from(["bigevent", "--seconds", "30", "--wait-replicas", "1", *files(tmp_path)])
+        bench.run_from(
+            ["bigevent", "--seconds", "30", "--redis", "cluster", "--wait-replicas", "1", *files(tmp_path)]
+        )
     assert ended.value.code == 0
-    assert (ran[0].seconds, ran[0].wait_replicas, ran[0].without) == (30.0, 1, ())
+    assert (ran[0].seconds, ran[0].redis, ran[0].wait_replicas, ran[0].without) == (30.0, "cluster", 1, ())
     written = json.loads((tmp_path / "new/run.json").read_text())
     assert {"requests", "failed", "faults", "violations", "latency_ms"} <= set(written)
     assert "Everything on" in (tmp_path / "run.html").read_text()

@@ -5,7 +5,7 @@ from html.parser import HTMLParser
 
 from examples.bigevent.checkers import CHECKERS, Violation
 from examples.bigevent.client import Traffic
-from examples.bigevent.faults import SCHEDULE, SHORT, Fault, plan
+from examples.bigevent.faults import Fault
 from examples.bigevent.history import Failure
 from examples.bigevent.page import page
 from examples.bigevent.report import Run, recoveries, report, summary, table, timeline
@@ -113,18 +113,3 @@ def test_a_page_of_several_runs_compares_them() -> None:
     """With a row each, and all of their plots below."""
     text = page([report(a_run()), report(a_run(without=("cdn",)))])
     assert text.index("What each piece is for") < text.index("Everything on") < text.index("Without cdn")
-
-
-def test_the_schedules() -> None:
-    """In order, within the run, and everything that was broken is whole at the end."""
-    for schedule in (SCHEDULE, SHORT):
-        faults = plan(100, schedule=schedule)
-        assert [fault.at for fault in faults] == sorted(fault.at for fault in faults)
-        assert all(0 < fault.at < 95 for fault in faults)
-    names = [what for _, what in SCHEDULE]
-    for breaks, mends in (
-        ("replica paused", "replica resumed"), ("replica killed", "replica back"),
-        ("burst of 10x", "burst over"), ("Redis master killed", "Redis server back"),
-        ("S3 stalled", "S3 goes on"), ("primary killed", "old primary back"), ("CDN stopped", "CDN back"),
-    ):  # fmt: skip
-        assert names.index(breaks) < names.index(mends)

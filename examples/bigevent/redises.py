@@ -1,0 +1,94 @@
+"""Redis in the two ways in which it survives the loss of a master. Everything here blocks."""
+
+from typing import Protocol
+
+from tests.servers import RedisCluster, RedisSentinel, wait_until
+from tests.servers.group import Group
+from tests.servers.redis import RedisServer
+
+
+class Redis(Protocol):
+    """Args:
+    group: the servers, as a context manager.
+    """
+
+    group: Group
+
+    @property
+    def url(self) -> str:
+        """For sessions and cache."""
+        ...
+
+    def kill_master(self) -> RedisServer:
+        """Kill a master, and return at once; the killed one."""
+        ...
+
+    def promote(self, killed: RedisServer) -> None:
+        """Have a replica promoted now, however patient the others are."""
+        ...
+
+    def wait(self) -> None:
+        """Return when there is a master for everything."""
+        ...
+
+
+class Sentinel:
+    """A master, two replicas, three Sentinels.
+
+    Args:
+        down_after: milliseconds without an answer after which a master counts as dead: most of what a
+            fail-over takes. Much shorter than two seconds, a busy machine counts as a dead one.
+    """
+
+    def __init__(self, *, down_after: int = 2_000) -> None:
+        self.group = self._servers = RedisSentinel(down_after=down_after)
+
+    @property
+    def url(self) -> str:
+        return self._servers.url
+
+    def kill_master(self) -> RedisServer:
+        master = self._servers.master
+        master.kill()
+        return master
+
+    def promote(self, killed: RedisServer) -> None:
+        self._servers.fail_over(killed)
+
+    def wait(self) -> None:
+        wait_until(lambda: self._servers.master.running, what="Redis fails over")
+
+
+class Cluster:
+    """Three masters, a replica of each.
+
+    Args:
+        down_after: as for `Sentinel`.
+    """
+
+    def __init__(self, *, down_after: int = 2_000) -> None:
+        self.group = self._servers = RedisCluster(node_timeout=down_after)
+
+    @property
+    def url(self) -> str:
+        """With all of them: whoever starts while the first is dead asks another one."""
+        nodes = ",".join(f"{node.host}:{node.port}" for node in self._servers.servers)
+        return f"redis+cluster://{nodes}"
+
+    def kill_master(self) -> RedisServer:
+        """That of some slot: one is as good as another."""
+        master = self._servers.owner("session")
+        master.kill()
+        return master
+
+    def promote(self, killed: RedisServer) -> None:
+        replica = next(
+            node
+            for node in self._servers.servers
+            if node.running and node.info("replication").get("master_port") == str(killed.port)
+        )
+        replica.call("CLUSTER", "FAILOVER", "TAKEOVER")
+        self.wait()
+
+    def wait(self) -> None:
+        self._servers.wait_ok()
