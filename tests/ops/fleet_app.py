@@ -6,11 +6,13 @@ is as long as the balancer needs.
 
 import asyncio
 import os
+from collections.abc import AsyncIterator
 
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import JSONResponse
-from starlette.routing import Route
+from starlette.responses import JSONResponse, StreamingResponse
+from starlette.routing import Route, WebSocketRoute
+from starlette.websockets import WebSocket
 
 from scalekit.ops import Drain
 from scalekit.ops.asgi import OpsMiddleware
@@ -35,6 +37,33 @@ async def slow(request: Request) -> JSONResponse:
     return JSONResponse({"draining": drain.draining})
 
 
+async def events(request: Request) -> StreamingResponse:
+    """Has no end but the drain."""
+
+    async def stream() -> AsyncIterator[str]:
+        yield "data: hello\n\n"
+        await drain.wait()
+        yield "event: bye\ndata: please reconnect\n\n"
+
+    return StreamingResponse(stream(), media_type="text/event-stream")
+
+
+async def chat(socket: WebSocket) -> None:
+    """As docs/howto/ops-drain.md has it."""
+    await socket.accept()
+
+    async def say_goodbye() -> None:
+        await drain.wait()
+        await socket.close(1012, "service restart")
+
+    goodbye = asyncio.create_task(say_goodbye())
+    try:
+        async for text in socket.iter_text():
+            await socket.send_text(text)
+    finally:
+        goodbye.cancel()
+
+
 async def state(request: Request) -> JSONResponse:
     return JSONResponse({"pid": os.getpid(), "in flight": drain.in_flight, "draining": drain.draining})
 
@@ -54,6 +83,8 @@ routes = [
     Route("/work", work, methods=["POST"]),
     Route("/slow", slow),
     Route("/state", state),
+    Route("/events", events),
+    WebSocketRoute("/chat", chat),
     Route("/taken-out", taken_out, methods=["POST"]),
     Route("/health/ready", always),  # behind the middleware nobody comes here
 ]

@@ -58,7 +58,6 @@ KINDS = {
     ),
     "gunicorn, asgi": Kind("gunicorn", ("-k=asgi", *_GUNICORN)),
     "gunicorn, gthread": Kind("gunicorn", ("-k=gthread", "--threads=16", *_GUNICORN), app=WSGI),
-    "gunicorn, sync": Kind("gunicorn", ("-k=sync", *_GUNICORN), app=WSGI),
     "hypercorn -w 0": Kind("hypercorn", ("-w=0", *_HYPERCORN)),
     "hypercorn": Kind("hypercorn", _HYPERCORN, hooked=True),
     "granian": Kind("granian", ("--interface=asgi", *_GRANIAN), bind=_PORT),

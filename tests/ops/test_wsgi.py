@@ -123,3 +123,25 @@ def test_built_in_the_main_thread_it_chains_the_signal() -> None:
     finally:
         drain.uninstall()
     assert signal.getsignal(signal.SIGTERM) == before
+
+
+def test_a_stream_looks_at_the_drain() -> None:
+    """An endless body ends itself when the drain has begun, and is in flight until then."""
+    drain = Drain(signals=())
+
+    def stream(environ: Environ, start_response: Any) -> Iterator[bytes]:
+        start_response("200 OK", [("Content-Type", "text/event-stream")])
+        while not drain.draining:
+            yield b"data: hello\n\n"
+        yield b"event: bye\n\n"
+
+    environ: Environ = {}
+    setup_testing_defaults(environ)
+    body: Any = OpsMiddleware(stream, drain=drain)(environ, lambda *_: lambda data: None)
+    pieces = iter(body)
+    assert next(pieces) == b"data: hello\n\n"
+    drain.start()
+    assert list(pieces) == [b"event: bye\n\n"]
+    assert not drain.drained
+    body.close()
+    assert drain.in_flight == 0
