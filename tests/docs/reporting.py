@@ -8,7 +8,7 @@ from scalekit.cache import Cache
 from scalekit.cache.memory import MemoryBackend
 from scalekit.cdn import Assets, CdnProbe, Shield
 from scalekit.cdn.purge import Purged
-from scalekit.cdn.purging import PurgeQueue
+from scalekit.cdn.purge_queue import PurgeQueue
 from scalekit.database.reported import reported
 from scalekit.database.status import FallbackStatus, MemberStatus, Status
 from scalekit.metrics import Metric
