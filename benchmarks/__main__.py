@@ -11,7 +11,7 @@ from pathlib import Path
 
 from benchmarks import harness
 
-PIECES = ("redis", "sessions", "database", "cache", "storage", "cdn")
+PIECES = ("redis", "sessions", "database", "cache", "storage", "cdn", "shedding")
 
 
 async def main(pieces: list[str], path: Path) -> None:

@@ -1,6 +1,6 @@
 """An application that computes and waits, under uvicorn: bare, or with shedding.
 
-``KIND`` says how: ``bare``, ``ours``, or ``pool``, ``ours-pool`` where what it waits for is a pool of five.
+``KIND`` says which: ``bare`` or ``ours``.
 """
 
 import asyncio
@@ -11,15 +11,11 @@ from scalekit.ops import Priority, Rule, Shedding
 from scalekit.ops.asgi import SheddingMiddleware
 from scalekit.types import ASGIApp, Receive, Scope, Send
 
-CPU = 0.005
+CPU = float(os.environ.get("CPU", "0.02"))
 """Seconds of the processor that a request takes."""
 
-WAIT = 0.05
+WAIT = float(os.environ.get("WAIT", "0.05"))
 """Seconds that it waits, between its two halves."""
-
-POOL = 5
-
-_pool = asyncio.Semaphore(POOL)
 
 
 def compute(seconds: float) -> None:
@@ -33,13 +29,9 @@ async def work(scope: Scope, receive: Receive, send: Send) -> None:
     if scope["type"] != "http":
         return
     if scope["path"] != "/health/live":
-        if KIND.endswith("pool"):
-            async with _pool:
-                await asyncio.sleep(WAIT)
-        else:
-            compute(CPU / 2)
-            await asyncio.sleep(WAIT)
-            compute(CPU / 2)
+        compute(CPU / 2)
+        await asyncio.sleep(WAIT)
+        compute(CPU / 2)
     headers = [(b"content-type", b"text/plain"), (b"content-length", b"2")]
     await send({"type": "http.response.start", "status": 200, "headers": headers})
     await send({"type": "http.response.body", "body": b"ok"})
@@ -47,7 +39,7 @@ async def work(scope: Scope, receive: Receive, send: Send) -> None:
 
 KIND = os.environ.get("KIND", "bare")
 app: ASGIApp = work
-if KIND.startswith("ours"):
+if KIND == "ours":
     app = SheddingMiddleware(
         work, shedding=Shedding(rules=[Rule(path="/checkout", priority=Priority.CRITICAL)])
     )

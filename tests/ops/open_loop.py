@@ -89,7 +89,8 @@ async def crowd(
         except (OSError, TimeoutError):
             outcome.failed += 1
             if visitor is not None and visitor.transport is not None:
-                visitor.transport.abort()
+                # With FIN, as browsers do: after RST the server would not find the request any more.
+                visitor.transport.close()
             return
         idle.append(visitor)
         (outcome.answered if status == 200 else outcome.shed).append((sent - began, time.monotonic() - sent))
@@ -107,3 +108,24 @@ async def crowd(
             if visitor.transport is not None:
                 visitor.transport.abort()
     return outcome
+
+
+async def capacity(port: int, seconds: float, *, at_once: int = 16) -> float:
+    """Answers a second that a server gives to so many who ask again as soon as they are answered."""
+    answered, until = 0, time.monotonic() + seconds
+
+    async def ask() -> None:
+        nonlocal answered
+        loop = asyncio.get_running_loop()
+        _, visitor = await loop.create_connection(_Visitor, "127.0.0.1", port)
+        while time.monotonic() < until:
+            status = await visitor.ask(b"GET / HTTP/1.1\r\nhost: shop\r\n\r\n")
+            answered += status == 200
+        if visitor.transport is not None:
+            visitor.transport.abort()
+
+    began = time.monotonic()
+    async with asyncio.TaskGroup() as tasks:
+        for _ in range(at_once):
+            tasks.create_task(ask())
+    return answered / (time.monotonic() - began)

@@ -25,7 +25,7 @@ class Load:
     cpu: float = 0.005  # before and after the wait, half of it each
     wait: Callable[[float], float] = lambda now: 0.05
     pool: int | None = None  # connections that the wait needs; None: as many as wanted
-    refusal: float = 0.0002  # of the processor
+    refusal: float = 0.00015  # of the processor
     late: Callable[[float], float] = lambda now: 0.0  # that others keep the timer from running
 
 

@@ -93,6 +93,35 @@ def test_an_overload_is_over_after_a_silence() -> None:
     assert limit.limit == 100
 
 
+def lagging(limit: AdaptiveLimit, waits: list[float], *, answers: int = 0, since: float = 0.0) -> float:
+    """Tell of waits, each as long after the one before as it took or 20 ms, and of answers in between."""
+    now = since
+    for wait in waits:
+        now += max(wait, 0.02)
+        limit.used(50)
+        for _ in range(answers):
+            limit.answered(0.05)
+        limit.waited(wait)
+        limit.advance(now)
+    return now
+
+
+def test_a_server_that_gets_next_to_nothing_done() -> None:
+    """One that is so late that it answers nobody, and has no latency to tell, cuts its limit, too."""
+    limit = AdaptiveLimit(Limits())
+    assert lagging(limit, [0.7] * 10) < 8
+    assert limit.limit < 10
+
+
+def test_a_single_stall() -> None:
+    """One second in which nothing ran is no overload."""
+    limit = AdaptiveLimit(Limits())
+    now = lagging(limit, [0.0] * 100, answers=1)
+    now = lagging(limit, [1.0], since=now)
+    lagging(limit, [0.0] * 200, answers=1, since=now)
+    assert limit.limit == 100
+
+
 @pytest.mark.parametrize("slow", [0.5, 2.0])
 def test_a_slow_service_behind(slow: float) -> None:
     """A dependency that takes 10 or 40 times as long leads to more requests at once, never to a limit that

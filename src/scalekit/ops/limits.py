@@ -3,24 +3,25 @@
 In-flight requests above what keeps the processor and the connections busy only wait for each other: they make
 every answer later, and no second holds more of them. So the limit follows two signs of a queue:
 
-* *A standing queue*, after CoDel (RFC 8289): the least wait of a window is above 5 ms. One that is empty now
-  and then is a burst; one that never is, is too long. Waits are the lag of the event loop, or the time since
-  a proxy in front took the request.
+* *A standing queue*, after CoDel (RFC 8289): the least wait of a window is above 5 ms, and above a tenth of
+  the usual latency. One that is empty now and then is a burst; one that never is, is too long. Waits are the
+  lag of the event loop, or the time since a proxy in front took the request.
 * *Slow answers*, after Netflix's Gradient2: their mean is above 1.5 times its usual, as when requests queue
   for a pool of connections, which the event loop does not feel.
 
 Rules, window by window (half a second; longer where answers are slow or few):
 
-1. A queue in two windows in a row, and at least half of the limit in use: the limit is cut, to
-   1.5 x usual / now for slow answers and by the share of their time that a standing queue is: to 0.9 or less,
-   and to a half at most. The next window lets that take effect.
+1. A queue in two windows in a row: the limit, or what is in use of it, is cut, to 1.5 x usual / now for slow
+   answers and by the share of their time that a standing queue is: to 0.9 or less, and to a half at most. The
+   next window lets that take effect. Answers that are slow while half of the limit is free are let be.
 2. No queue, and the limit was reached: it grows, by a tenth, and by twice as much as the time before in each
    window more, to a half at most.
 3. No queue, and it was not reached: it goes back to where it began, by 2 % for each half second. It never
    shrinks for want of traffic.
 4. *A cut must not cost throughput.* If after cuts to 0.7 or less about as much less gets done, nothing was
    waiting in a queue: a service behind this one became slow, or another process takes the processor. The
-   limit goes back to what it was, and how things are now is the usual. (This is what a limit by latency alone
+   limit goes back to what it was, and how things are now is the usual; unless the event loop is late by more
+   than 50 ms, which is a queue whoever causes it. (This is what a limit by latency alone
    lacks: it would stay at its minimum.)
 5. The usual goes down by a fifth of the way in any window, and up by a hundredth when less than half of the
    limit was in use. Who has only ever seen an overload knows no better, so a limit that is reached is halved
@@ -41,6 +42,8 @@ _LONGEST = 5.0  # seconds, after which few answers have to do
 _ENOUGH = 10  # answers that make a mean
 _WAITS = 3  # waits that make a least one
 _TARGET = 0.005  # seconds: CoDel's own
+_TARGET_AT_MOST = 0.05
+_TARGET_SHARE = 0.1  # of the usual latency: CoDel's, too
 _TOLERANCE = 1.5
 _CUT, _DEEPEST_CUT = 0.9, 0.5
 _GROWTH, _FASTEST_GROWTH = 0.1, 0.5
@@ -159,7 +162,8 @@ class AdaptiveLimit:
         elapsed = now - self._started
         # A small limit lets few through at once: two rounds of them make a mean.
         enough = self._answers >= min(_ENOUGH, 2 * self.limit)
-        if elapsed < self._length or not (enough or elapsed >= _LONGEST):
+        # Where next to nothing gets done, a queue is seen all the same.
+        if elapsed < self._length or not (enough or elapsed >= _LONGEST or self._wait() > _TARGET_AT_MOST):
             return
         latency = self._total / self._answers if enough and self._answers else None
         self._decide(now, elapsed, latency)
@@ -167,10 +171,10 @@ class AdaptiveLimit:
         self._clear()
 
     def _decide(self, now: float, elapsed: float, latency: float | None) -> None:
-        enough = self._waits >= _WAITS or WINDOW <= self._least < math.inf
-        least = self._least if enough else 0.0
-        work = None if latency is None else _Work(self._limit, latency, self._answers / elapsed)
-        self._standing = least > self._target
+        least = self._wait()
+        used = min(self._limit, max(1.0, float(self._peak)))
+        work = None if latency is None else _Work(used, latency, self._answers / elapsed)
+        self._standing = least > max(self._target, _TARGET_SHARE * (self._usual or 0.0))
         # A queue for the processor shows at once, whatever answers take.
         self._length = WINDOW if self._standing else min(max(WINDOW, latency or 0.0), _LONGEST)
         self._target = max(_TARGET, self._target * 0.98)
@@ -189,10 +193,18 @@ class AdaptiveLimit:
             self._grow(now, elapsed, work, slower)
             return
         self._growth = _GROWTH
-        if not busy:
+        if not (busy or self._standing):
             self._before = None
         elif queued and work is not None:
             self._cut(now, work, slower, least)
+        elif queued and self._standing:
+            self._limit = max(used * _DEEPEST_CUT, float(self._range.minimum))
+            self._settling = True
+
+    def _wait(self) -> float:
+        """The least wait, in seconds, if there were some or one long enough."""
+        known = self._waits >= _WAITS or WINDOW <= self._least < math.inf
+        return self._least if known else 0.0
 
     def _learn(self, now: float, latency: float | None, *, busy: bool) -> None:
         if latency is None:
@@ -233,12 +245,14 @@ class AdaptiveLimit:
 
     def _cut(self, now: float, work: _Work, slower: float, least: float) -> None:
         before = self._before = self._before or work
-        if work.limit <= 0.7 * before.limit and work.is_less_than(before):
+        # Who waits longer than that for the processor waits in our queue, however little of it others leave.
+        ours = least > _TARGET_AT_MOST
+        if not ours and work.limit <= 0.7 * before.limit and work.is_less_than(before):
             self._limit, self._before, self._usual, self._known = before.limit, None, work.latency, now
-            self._target = max(_TARGET, 1.5 * least)
+            self._target = max(_TARGET, min(1.5 * least, _TARGET_AT_MOST))
             return
         # Of the requests in flight, as many wait in the queue as it is of their time (Little's law).
-        queue = least / work.latency if self._standing else 0.0
+        queue = least / work.latency if self._standing and work.latency else 0.0
         factor = max(_DEEPEST_CUT, min(_CUT, _TOLERANCE / slower, 1 - queue))
-        self._limit = max(self._limit * factor, float(self._range.minimum))
+        self._limit = max(work.limit * factor, float(self._range.minimum))
         self._settling = True

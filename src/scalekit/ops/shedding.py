@@ -25,7 +25,7 @@ from scalekit._forks import renew_in_children
 from scalekit._options import check_function, check_kind
 from scalekit.metrics import Metric, counters, gauge
 from scalekit.ops.busy import BusyPage
-from scalekit.ops.limits import AdaptiveLimit, Limits
+from scalekit.ops.limits import WINDOW, AdaptiveLimit, Limits
 from scalekit.ops.priorities import Priority, Rule, checked_rules
 from scalekit.types import Headers
 
@@ -120,6 +120,8 @@ class Shedding:
         """Take a request on, or not (``None``). It has ``waited`` so many seconds for its turn."""
         now = time.monotonic()
         with self._lock:
+            if waited > WINDOW:  # what has to tell it may not get its turn either
+                self._limit.waited(waited)
             self._limit.advance(now)
             room = priority.room(self._limit.limit)
             if len(self._slots) - self._streams >= room:
