@@ -1,0 +1,60 @@
+"""Visitors, their notes and the checkers together: what a shop gets wrong is found, and nothing else."""
+
+import random
+import time
+
+import aiohttp
+import pytest
+
+from examples.bigevent import checkers
+from examples.bigevent.client import Browser, Traffic
+from examples.bigevent.history import Event, Final
+from examples.bigevent.journeys import Visitor
+from tests.bigevent.fake_shop import BUGS, FakeShop
+
+FINDS = {
+    "": set(),
+    "write": {"acknowledged writes", "stale reads"},
+    "stale": {"stale reads"},
+    "cart": {"carts"},
+    "came back": {"carts"},
+    "upload": {"uploads"},
+    "another upload": {"uploads"},
+    "asset": {"dead assets"},
+    "release": {"dead assets"},
+    "login": {"log-ins", "carts"},  # who logs in anew has another cart
+    "user": {"other users' data"},
+}
+
+
+async def visits(shop: FakeShop, *, clicks: int = 150) -> list[checkers.Violation]:
+    """Two visitors, in turns, until each has clicked so often; then they look again."""
+    random.seed(5)  # what they do; with this, all there is to do
+    events: list[Event] = []
+    async with (
+        shop.running() as url,
+        aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()) as http,
+    ):
+        never = time.monotonic() + 3600
+        for name in ("ann", "bob"):
+            browser = Browser(http, front=url, traffic=Traffic(), until=never)
+            visitor = Visitor(name, browser, events, leave=never, think=0.0001)
+            done = 0
+            while done < clicks:
+                for step in visitor._visit():
+                    await step
+                    done += 1
+            await visitor.look_again()
+    assert {event.what for event in events} == {
+        "login", "put", "cart", "checkout", "write", "read", "upload", "download", "page", "asset",
+    }  # fmt: skip
+    found = checkers.acknowledged_writes(events, Final(versions=shop.versions, orders=shop.orders))
+    for check in checkers.OF_HISTORY:
+        found += check(events)
+    return found
+
+
+@pytest.mark.parametrize("bug", ["", *BUGS])
+async def test_what_a_shop_gets_wrong_is_found(bug: str) -> None:
+    """By the checkers whose matter it is, and by no other; and of a shop that gets nothing wrong, nothing."""
+    assert {violation.checker for violation in await visits(FakeShop(bug))} == FINDS[bug]
