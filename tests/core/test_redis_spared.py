@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 import redis.asyncio
 
-from scalekit._redis import Redis, clients
+from scalekit import _limits
+from scalekit._redis import Redis
 from scalekit.errors import BackendError, BackendTimeout, BackendUnavailable, WrongColour
 from tests.faults import FaultProxy
 from tests.servers import RedisServer
@@ -46,7 +47,7 @@ async def test_connecting_goes_on_without_its_callers(
 ) -> None:
     """14. A server that is slow to connect to: callers give up after `connect_timeout`, and the connection,
     once it is made, serves the next ones."""
-    monkeypatch.setattr(clients, "_CONNECTING", 2 * _WITHIN)
+    monkeypatch.setattr(_limits, "_CONNECTING", 2 * _WITHIN)
     with FaultProxy(redis_server.host, redis_server.port) as proxy:
         proxy.blackhole()
         # redis-py waits for the answer to SELECT

@@ -5,9 +5,10 @@ from collections.abc import Collection, Sequence
 from typing import Any, Protocol, Self
 
 from scalekit._forks import renew_in_children
+from scalekit._limits import Limits
 from scalekit._memcached import meta, source
 from scalekit._memcached.aio import AsyncCommands
-from scalekit._memcached.source import Limits, Source
+from scalekit._memcached.source import Source
 from scalekit._memcached.sync import SyncCommands
 from scalekit._memcached.url import parse
 from scalekit.errors import WrongColour
@@ -104,7 +105,7 @@ class Memcached:
             max_connections=max_connections,
             cooldown=cooldown,
             spare_callers=spare_callers,
-        )
+        ).checked()
         link = cls.__new__(cls)
         link._begin(source.of_target(parse(url), limits))
         return link

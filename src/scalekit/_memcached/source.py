@@ -10,47 +10,12 @@ from pymemcache.client.base import Client, PooledClient
 from pymemcache.client.hash import HashClient
 from pymemcache.client.rendezvous import RendezvousHash
 
-from scalekit._breaker import Breaker
+from scalekit._limits import Limits
 from scalekit._memcached.url import Place, Target
-from scalekit._options import SECONDS, check_kind
 from scalekit.errors import ConfigurationError
 
 TIMEOUT, CONNECT_TIMEOUT, CONNECTIONS, COOLDOWN = 1.0, 0.5, 32, 1.0
-# Seconds; a server that is slow to connect to, for a while or over TLS, is to be reached in the end.
-_CONNECTING = 1.0
 _UNBOUNDED = 2**31  # what pymemcache calls no limit
-
-
-@dataclass(frozen=True, kw_only=True)
-class Limits:
-    """Seconds, and connections to each server for threads; see :meth:`Memcached.from_url`."""
-
-    timeout: float = TIMEOUT
-    connect_timeout: float = CONNECT_TIMEOUT
-    max_connections: int = CONNECTIONS
-    cooldown: float = COOLDOWN
-    spare_callers: bool = False
-
-    def __post_init__(self) -> None:
-        for what in ("timeout", "connect_timeout", "cooldown"):
-            check_kind(getattr(self, what), int | float, option=f"{what}=", wanted=SECONDS)
-            if not getattr(self, what) > 0:
-                raise ConfigurationError(f"{what}={getattr(self, what)!r}: give a number of seconds above 0")
-        check_kind(self.max_connections, int, option="max_connections=", wanted="a whole number, such as 32")
-        if self.max_connections < 1:
-            raise ConfigurationError(f"max_connections={self.max_connections!r}: at least 1 is needed")
-
-    @property
-    def connecting(self) -> float:
-        """Seconds that connecting may take, however long callers wait for it."""
-        return max(self.connect_timeout, _CONNECTING) if self.spare_callers else self.connect_timeout
-
-    def breaker(self) -> Breaker:
-        return Breaker(
-            cooldown=self.cooldown,
-            patience=self.timeout + self.connecting,
-            first=self.cooldown / 8 if self.spare_callers else None,
-        )
 
 
 @dataclass(frozen=True)
@@ -153,7 +118,7 @@ def _of_settings(
             connect_timeout=settings["connect_timeout"] or CONNECT_TIMEOUT,
             max_connections=CONNECTIONS if pool >= _UNBOUNDED else pool,
             spare_callers=spare_callers,
-        ),
+        ).checked(),
         hasher=hasher,
         given=True,
         key_prefix=prefix.encode("ascii") if isinstance(prefix, str) else prefix,

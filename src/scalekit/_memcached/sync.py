@@ -11,7 +11,7 @@ from scalekit._memcached import errors, meta
 from scalekit._memcached.commands import CommandSet, Replies
 from scalekit._memcached.connection import Connection
 from scalekit._memcached.errors import Malformed
-from scalekit._memcached.source import Server, Source
+from scalekit._memcached.source import CONNECTIONS, Server, Source
 from scalekit._memcached.wire import Reply
 from scalekit.errors import BackendError
 
@@ -90,7 +90,7 @@ class Pool:
 
     def _begin(self) -> None:
         self._idle: list[Connection] = []
-        self._turns = threading.BoundedSemaphore(self._limits.max_connections)
+        self._turns = threading.BoundedSemaphore(self._limits.max_connections or CONNECTIONS)
         self._breaker = self._limits.breaker()
         self._closing = weakref.finalize(self, _close_all, self._idle)
 

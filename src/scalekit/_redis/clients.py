@@ -15,7 +15,7 @@ and how often and how long a thread is kept waiting is decided inside of redis-p
 import copy
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Protocol, TypeVar
 
 import redis
@@ -26,7 +26,7 @@ import redis.retry
 import redis.sentinel
 from redis.backoff import NoBackoff
 
-from scalekit._breaker import Breaker
+from scalekit._limits import Limits
 from scalekit._redis.topology import Place
 from scalekit._redis.url import Target
 from scalekit.errors import ConfigurationError
@@ -35,38 +35,8 @@ from scalekit.types import Colour
 PATIENCE = 5.0
 """Seconds for a client that was given without a time-out; what redis-py 8 has as its default."""
 
-# Seconds; a server that is slow to connect to, for a while or over TLS, is to be reached in the end.
-_CONNECTING = 1.0
-
 # Ours are without retries, RESP3, and what goes with it: client-side caching and maintenance notifications.
 _POOLS_OWN = re.compile("retry|cache|maint_|oss_cluster_|orig_|himport_|connection_pool|response_callbacks")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Limits:
-    """Seconds and connections; ``None`` leaves the number of connections to redis-py.
-
-    ``spare_callers``: no caller is the circuit breaker's probe, see :meth:`scalekit._redis.Redis.from_url`.
-    """
-
-    timeout: float
-    connect_timeout: float
-    max_connections: int | None = None
-    cooldown: float = 1.0
-    spare_callers: bool = False
-
-    @property
-    def connecting(self) -> float:
-        """Seconds that an event loop goes on connecting, however long callers wait for that."""
-        return max(self.connect_timeout, _CONNECTING) if self.spare_callers else self.connect_timeout
-
-    def breaker(self) -> Breaker:
-        """A circuit breaker for one server."""
-        return Breaker(
-            cooldown=self.cooldown,
-            patience=self.timeout + self.connecting,
-            first=self.cooldown / 8 if self.spare_callers else None,
-        )
 
 
 class Source(Protocol):

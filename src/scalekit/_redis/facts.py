@@ -10,7 +10,8 @@ from typing import Any
 
 from redis import exceptions
 
-from scalekit._redis.clients import Limits, Source
+from scalekit._limits import Limits
+from scalekit._redis.clients import Source
 from scalekit._redis.link import Redis
 from scalekit._redis.topology import Place, Topology
 from scalekit._steps import Steps, run, run_async

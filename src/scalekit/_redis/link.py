@@ -5,14 +5,14 @@ from collections.abc import Collection, Sequence
 from typing import Any, Protocol, Self
 
 from scalekit._forks import renew_in_children
-from scalekit._options import SECONDS, check_kind
+from scalekit._limits import Limits
 from scalekit._redis.aio import AsyncCommands
-from scalekit._redis.clients import FromURL, Given, Limits, Source
+from scalekit._redis.clients import FromURL, Given, Source
 from scalekit._redis.script import Confirm, Request, Script
 from scalekit._redis.sync import SyncCommands
 from scalekit._redis.url import parse
 from scalekit._redis.wire import Argument
-from scalekit.errors import ConfigurationError, WrongColour
+from scalekit.errors import WrongColour
 from scalekit.types import Colour
 
 
@@ -100,24 +100,13 @@ class Redis:
         Raises:
             ConfigurationError: the URL or a number is wrong. The message never quotes the URL.
         """
-        for what, value in (
-            ("timeout", timeout),
-            ("connect_timeout", connect_timeout),
-            ("cooldown", cooldown),
-        ):
-            check_kind(value, int | float, option=f"{what}=", wanted=SECONDS)
-            if not value > 0:
-                raise ConfigurationError(f"{what}={value!r}: give a number of seconds above 0")
-        check_kind(max_connections, int, option="max_connections=", wanted="a whole number, such as 32")
-        if max_connections < 1:
-            raise ConfigurationError(f"max_connections={max_connections!r}: at least 1 is needed")
         limits = Limits(
             timeout=timeout,
             connect_timeout=connect_timeout,
             max_connections=max_connections,
             cooldown=cooldown,
             spare_callers=spare_callers,
-        )
+        ).checked()
         link = cls.__new__(cls)
         link._begin(FromURL(parse(url), limits))
         return link
