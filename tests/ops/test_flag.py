@@ -131,6 +131,21 @@ serve()
         wait_until(lambda: len(watchers(flag)) == 1, "the child is gone, and its parent is not")
 
 
+def test_threads_begin_to_watch_once(flag: Path) -> None:
+    """The first requests of a worker may come in several threads at a time."""
+    source = """
+import threading
+threads = [threading.Thread(target=drain.install) for _ in range(16)]
+[thread.start() for thread in threads]
+[thread.join() for thread in threads]
+serve()
+"""
+    with server(flag, source) as process:
+        assert process.line().startswith("up")
+        assert len(watchers(flag)) == 1
+        assert len(list(flag.parent.iterdir())) == 1
+
+
 def test_uninstall_takes_the_file_away(flag: Path) -> None:
     """A process that goes on after its server, as a test does, is none to be drained. It may watch again."""
     source = """

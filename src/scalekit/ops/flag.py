@@ -39,7 +39,9 @@ class Flag:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._seen: tuple[int, int] | None = None  # the flag that is no news
-        self._started: int | None = None
+        self._claims: dict[
+            int, object
+        ] = {}  # the processes that watch: this one, and those it was forked from
         self._own: Path | None = None
         self._descriptor = -1
         self._said = b""
@@ -52,9 +54,10 @@ class Flag:
         Raises:
             ConfigurationError: nothing can be written beside the flag.
         """
-        if self._started == os.getpid():
-            return
-        if self._started is None:
+        claim = object()
+        if self._claims.setdefault(os.getpid(), claim) is not claim:
+            return  # or another thread does it this moment
+        if len(self._claims) == 1:
             self._seen = None if is_held(self.path) else _identity(self.path)
             if self._seen is not None:
                 _log.warning(
@@ -62,7 +65,7 @@ class Flag:
                 )
         elif self._descriptor != -1:
             os.close(self._descriptor)  # the parent's; its lock is not ours
-        self._started, self._said, self._end = os.getpid(), b"", threading.Event()
+        self._said, self._end = b"", threading.Event()
         self._register(drain)
         self._thread = threading.Thread(
             target=self._watch, args=(drain, self._end), name="drain flag", daemon=True
@@ -71,10 +74,10 @@ class Flag:
 
     def stop(self) -> None:
         """Watch no more, and take the file of this process away."""
-        if self._started != os.getpid():
+        if os.getpid() not in self._claims:
             return
         self._end.set()
-        self._started = None
+        self._claims = {}
         if self._own is not None and self._thread is not None:
             self._thread.join()  # which may be about to write
             self._own.unlink(missing_ok=True)
@@ -91,7 +94,7 @@ class Flag:
             self._own = self.path.with_name(name)
             hidden.rename(self._own)  # only now, so that nobody ever finds it without its lock
         except OSError as error:
-            self._started = None
+            self._claims = {}
             raise ConfigurationError(
                 f"file={str(self.path)!r}: the server can write nothing there ({error.strerror}); "
                 f"make the folder {self.path.parent}, and let the account of the server write into it"
