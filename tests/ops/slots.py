@@ -19,6 +19,7 @@ class Model:
         self.begun: set[Slot] = set()
         self.gone: list[Slot] = []
         self.came, self.refused = 0, 0
+        self.full = 0  # how often all of the maximum was taken
 
     @property
     def here(self) -> list[Slot]:
@@ -30,6 +31,7 @@ class Model:
         fits = len(self.at_work) < priority.room(self.shedding.limit) and len(self.here) < MAXIMUM
         assert (slot is not None) == fits
         self.came += 1
+        self.full += len(self.here) == MAXIMUM
         if slot is None:
             self.refused += 1
         else:
@@ -75,8 +77,8 @@ def run(events: int, seed: int) -> Model:
     dice, model = random.Random(seed), Model()
     for _ in range(events):
         which, endless = dice.randrange(1000), dice.random() < 0.3
-        match dice.randrange(4):
-            case 0:
+        match dice.randrange(6):
+            case 0 | 4 | 5:
                 model.come(dice.choice(PRIORITIES))
             case 1:
                 model.answer(which, endless)

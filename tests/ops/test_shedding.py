@@ -194,6 +194,7 @@ def test_nothing_leaks_in_a_hundred_thousand_events() -> None:
     """Against a model: any order of coming, answering, leaving, and each of them twice."""
     model = slots.run(100_000, seed=1)
     assert 1000 < model.refused < model.came - 1000
+    assert model.full > 1000
 
 
 def test_no_order_of_events_leaks() -> None:
