@@ -75,6 +75,15 @@ def test_the_time_of_a_drain() -> None:
     assert found("uvicorn shop:app", slowest=9, killed_after=15) == ["drain-killed"]
     assert found("gunicorn shop:app --graceful-timeout 12") == ["drain-killed"]
     assert found("gunicorn shop:app --graceful-timeout 16") == []
+    assert found("granian --interface asgi --workers-kill-timeout 10 shop:app") == ["drain-killed"]
+    assert found("granian --interface asgi shop:app") == []
+
+
+def test_signals_that_cannot_be_delayed() -> None:
+    """hypercorn with workers, and granian around WSGI, stop at once."""
+    assert found("hypercorn shop:app") == ["drain-signal"]
+    assert found("hypercorn -w 0 shop:app") == []
+    assert found("granian --interface wsgi shop:app") == ["drain-signal"]
 
 
 def test_nothing_drains() -> None:

@@ -83,7 +83,7 @@ KINDS: dict[str, Kind] = {
     "assets-without-hash": Kind(
         "warning", "assets have URLs that stay when they change", "docs/howto/cdn.md#wrap-the-application"
     ),
-    "assets-public-cookie": Kind(
+    "cached-cookie": Kind(
         "error",
         "a page that caches may keep sets a cookie",
         "docs/howto/cdn-policy.md#what-is-never-kept",
@@ -143,6 +143,11 @@ KINDS: dict[str, Kind] = {
         "error",
         "a drain ends before the slowest request does",
         "docs/howto/ops-drain.md#stop-without-losing-a-request",
+    ),
+    "drain-signal": Kind(
+        "warning",
+        "the server stops at its signal, before a drain is over",
+        "docs/howto/ops-drain.md#what-works-under-which-server",
     ),
     "drain-killed": Kind(
         "error",

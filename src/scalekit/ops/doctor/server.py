@@ -29,6 +29,7 @@ class Server:
         stop: seconds that it gives requests when told to stop; ``None`` for any time.
         stop_option: sets that; ``None`` where a drain comes before it.
         workers: processes.
+        delays: whether its signal can be delayed until a drain is over.
     """
 
     name: str
@@ -37,6 +38,7 @@ class Server:
     stop: float | None
     stop_option: str | None
     workers: int
+    delays: bool
 
 
 class _Program:
@@ -55,12 +57,12 @@ class _Program:
         self.stop, self.stop_default, self.workers = stop, stop_default, workers
 
 
-# Of uvicorn's only what follows the drain is limited, which our signal handler puts before it.
+# What only limits what follows the drain, which our signal handler puts before it, is left out.
 _PROGRAMS = {
     "uvicorn": _Program(("--timeout-keep-alive",), 5.0, workers=("--workers",)),
     "gunicorn": _Program(("--keep-alive",), 2.0, stop=("--graceful-timeout",), stop_default=30.0),
-    "hypercorn": _Program(("--keep-alive",), 5.0, stop=("--graceful-timeout",), stop_default=3.0),
-    "granian": _Program((), None, workers=("--workers",)),
+    "hypercorn": _Program(("--keep-alive",), 5.0),
+    "granian": _Program((), None, stop=("--workers-kill-timeout",), workers=("--workers",)),
 }
 _IN_A_FILE = {"--keep-alive": "keepalive", "--graceful-timeout": "graceful_timeout", "--workers": "workers"}
 
@@ -89,13 +91,17 @@ def read(command: str, *, folder: Path | None = None) -> Server:
     if name == "gunicorn" and _value(words, ("-k", "--worker-class")) in (None, "sync"):
         # Its plain workers keep none with one thread.
         keep_alive = keep_alive if _number(words, ("--threads",), said, 1.0) != 1 else None
+    workers = _number(words, program.workers, said, 1.0)
+    apart = name == "hypercorn" and workers != 0
+    wsgi = name == "granian" and _value(words, ("--interface",)) == "wsgi"
     return Server(
         name=name,
         keep_alive=keep_alive,
         option=program.keep_alive[0] if program.keep_alive else "",
         stop=_number(words, program.stop, said, program.stop_default),
         stop_option=program.stop[0] if program.stop else None,
-        workers=int(_number(words, program.workers, said, 1.0) or 1),
+        workers=int(workers or 1),
+        delays=not (apart or wsgi),
     )
 
 
@@ -173,6 +179,13 @@ def judge_drain(
             "drain-grace",
             what=f"the drain gives requests {grace:g} s, and the slowest takes {slowest:g}: it is cut off",
             cure=f"Drain(delay={delay:g}, grace={slowest + 1:g})",
+            where=where,
+        )
+    if server is not None and not server.delays:
+        yield finding(
+            "drain-signal",
+            what=f"{server.name}, started so, does not let its signal be delayed: it stops at once",
+            cure="call scalekit drain before the signal, from a pre-stop hook; or hypercorn -w 0",
             where=where,
         )
     needed = delay + max(grace, slowest or 0.0)

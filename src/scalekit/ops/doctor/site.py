@@ -104,7 +104,7 @@ def judge_page(answer: Answer) -> Iterator[Finding]:
     how = kept_by(answer)
     if cookies and how:
         yield finding(
-            "assets-public-cookie",
+            "cached-cookie",
             what=f"a cache may keep this page ({how}), and it sets the cookie {cookies[0]!r:.60}: all who "
             "get it from there are the same visitor",
             cure="PolicyMiddleware of scalekit.cdn around what sets cookies; or Cache-Control: private",
