@@ -17,10 +17,10 @@ from scalekit.cli import (
     doctor,
     drain,
     storage_doctor,
+    storage_sweep,
     storage_sync,
     switches_set,
     switches_show,
-    uploads_sweep,
 )
 from scalekit.cli._stop import Stopped
 from scalekit.errors import ConfigurationError, ScalekitError
@@ -31,14 +31,13 @@ GROUPS: dict[str, tuple[str, dict[str, ModuleType]]] = {
         {"build": assets_build, "push": assets_push, "prune": assets_prune, "purge": assets_purge},
     ),
     "storage": (
-        "move what storages hold, and look at their settings",
-        {"sync": storage_sync, "doctor": storage_doctor},
+        "move what storages hold, sweep up what uploads leave, and look at settings",
+        {"sync": storage_sync, "sweep": storage_sweep, "doctor": storage_doctor},
     ),
     "switches": (
         "flip switches for all servers: read-only mode, and longer cache times",
         {"show": switches_show, "set": switches_set},
     ),
-    "uploads": ("look after uploads", {"sweep": uploads_sweep}),
 }
 """Each group with what it is about, and its commands."""
 

@@ -1,4 +1,4 @@
-"""`scalekit uploads sweep` as a person and a program meet it."""
+"""`scalekit storage sweep` as a person and a program meet it."""
 
 import json
 import os
@@ -26,7 +26,7 @@ def litter(tmp_path: Path) -> Path:
 def test_for_people(litter: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """7. What is old is listed and removed, with a dry run first; twice is once."""
     for arguments, word in ((["--dry-run"], "would be removed"), ([], "removed"), ([], None)):
-        assert main(["uploads", "sweep", str(litter), *arguments]) == 0
+        assert main(["storage", "sweep", str(litter), *arguments]) == 0
         lines = capsys.readouterr().out.splitlines()
         if word is None:
             assert lines == ["0 removed (0 bytes)"]
@@ -44,11 +44,11 @@ def test_for_people(litter: Path, capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_for_programs(litter: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """7. With --json each leftover is a line, and the last one is the sum."""
-    assert main(["uploads", "sweep", "--json", "--older-than", "7d", str(litter)]) == 0
+    assert main(["storage", "sweep", "--json", "--older-than", "7d", str(litter)]) == 0
     assert json.loads(capsys.readouterr().out) == {
         "done": True, "dry_run": False, "removed": 0, "failed": 0, "bytes": 0,
     }  # fmt: skip
-    assert main(["uploads", "sweep", "--json", "--older-than", "47h", str(litter)]) == 0
+    assert main(["storage", "sweep", "--json", "--older-than", "47h", str(litter)]) == 0
     leftover, last = map(json.loads, capsys.readouterr().out.splitlines())
     assert (leftover["kind"], leftover["size"]) == ("temporary file", 1500)
     assert leftover["name"] == "photos/.scalekit-0123456789abcdef.tmp"
@@ -59,14 +59,14 @@ def test_for_programs(litter: Path, capsys: pytest.CaptureFixture[str]) -> None:
 def test_an_age_that_is_none(age: str, capsys: pytest.CaptureFixture[str]) -> None:
     """7. A number without a unit could be meant otherwise; it is refused."""
     with pytest.raises(SystemExit) as ended:
-        main(["uploads", "sweep", "/tmp", f"--older-than={age}"])
+        main(["storage", "sweep", "/tmp", f"--older-than={age}"])
     assert ended.value.code == 2
     assert "is no duration; write it as 30m, 24h or 7d" in capsys.readouterr().err
 
 
 def test_an_age_that_is_too_young(litter: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """7. Below an hour it would remove uploads that are under way: status 2, and nothing is removed."""
-    assert main(["uploads", "sweep", str(litter), "--older-than", "59m"]) == 2
+    assert main(["storage", "sweep", str(litter), "--older-than", "59m"]) == 2
     assert "--older-than 59m; give an hour at least" in capsys.readouterr().err
     assert len(list((litter / "photos").iterdir())) == 3
 
@@ -77,7 +77,7 @@ def test_a_bucket(s3_server: S3Server, bucket: str, capsys: pytest.CaptureFixtur
         patch.setenv("AWS_ACCESS_KEY_ID", s3_server.client_kwargs["aws_access_key_id"])
         patch.setenv("AWS_SECRET_ACCESS_KEY", s3_server.client_kwargs["aws_secret_access_key"])
         where = f"?endpoint_url={s3_server.endpoint_url}&region_name=us-east-1"
-        assert main(["uploads", "sweep", f"s3://{bucket}/photos{where}"]) == 0
+        assert main(["storage", "sweep", f"s3://{bucket}/photos{where}"]) == 0
         assert capsys.readouterr().out == "0 removed (0 bytes)\n"
-        assert main(["uploads", "sweep", f"s3://absent-{bucket}{where}"]) == 1
+        assert main(["storage", "sweep", f"s3://absent-{bucket}{where}"]) == 1
         assert "make the bucket, or correct its name" in capsys.readouterr().err
