@@ -93,7 +93,7 @@ def test_nothing_is_wrong(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
     [
         ("nowhere:app", "there is no module 'nowhere' here; is this the application's folder?"),
         ("nowhere.py:app", "there is no file"),
-        ("json", "'json' names no application; write module:app, or app.py:app"),
+        ("json", "'json' names nothing; write it as module:app, or app.py:app"),
         ("json:app", "json has no 'app'"),
         ("json:__doc__", "json:__doc__ is no application but a str; --factory calls what returns one"),
         ("doctor_raises.py:app", "cannot be loaded: KeyError: 'redis://***@h/0'"),

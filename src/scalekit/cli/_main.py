@@ -16,6 +16,8 @@ from scalekit.cli import (
     assets_push,
     doctor,
     drain,
+    sessions_list,
+    sessions_revoke,
     storage_doctor,
     storage_sweep,
     storage_sync,
@@ -29,6 +31,10 @@ GROUPS: dict[str, tuple[str, dict[str, ModuleType]]] = {
     "assets": (
         "build assets, bring them to a CDN, and take them away from it",
         {"build": assets_build, "push": assets_push, "prune": assets_prune, "purge": assets_purge},
+    ),
+    "sessions": (
+        "see where a user is logged in, and log them out",
+        {"list": sessions_list, "revoke": sessions_revoke},
     ),
     "storage": (
         "move what storages hold, sweep up what uploads leave, and look at settings",

@@ -18,13 +18,17 @@ def add_redis(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def redis_url(arguments: argparse.Namespace) -> str:
+def redis_url(arguments: argparse.Namespace, *, instead: str = "") -> str:
     """The URL.
+
+    Args:
+        instead: what can be said in place of it.
 
     Raises:
         ConfigurationError: none was given.
     """
     url = arguments.redis or os.environ.get(VARIABLE)
     if not url:
-        raise ConfigurationError(f"which Redis? Give --redis URL, or set {VARIABLE}")
+        other = f", or give {instead}" if instead else ""
+        raise ConfigurationError(f"which Redis? Give --redis URL, or set {VARIABLE}{other}")
     return str(url)

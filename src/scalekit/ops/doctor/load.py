@@ -33,7 +33,7 @@ def load(target: str, *, factory: bool = False, folder: Path | None = None) -> L
     """
     where, colon, attribute = target.rpartition(":")
     if not colon or not where or not attribute:
-        raise ConfigurationError(f"{target!r:.200} names no application; write module:app, or app.py:app")
+        raise ConfigurationError(f"{target!r:.200} names nothing; write it as module:app, or app.py:app")
     folder = (folder or Path.cwd()).absolute()
     if str(folder) not in sys.path:
         sys.path.insert(0, str(folder))
