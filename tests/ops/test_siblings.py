@@ -1,5 +1,6 @@
 """Processes of one server that tell each other their numbers."""
 
+import contextlib
 import logging
 import os
 import signal
@@ -128,19 +129,40 @@ def test_a_fork_joins_for_itself(folder: Path) -> None:
     subprocess.run([sys.executable, "-c", source], check=True, timeout=60)
 
 
-def test_processes_meet_by_parent_and_port(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+MEETING = """
+import sys
+from scalekit.metrics import counter
+from scalekit.ops.siblings import Siblings
+
+here = Siblings(lambda: [counter("hits", "H.", 1)])
+here.join(sys.argv[1])
+print("joined")
+sys.stdin.readline()
+(hits,) = [metric for metric in here.gather() if metric.name == "hits"]
+print(sum(int(sample.value) for sample in hits.samples))
+sys.stdin.readline()
+"""
+
+
+def test_processes_meet_by_parent_and_port(folder: Path) -> None:
     """Those with one parent and one port find each other without being told where; others do not."""
-    monkeypatch.setattr(siblings.tempfile, "gettempdir", lambda: str(folder))
-    here, there = Siblings(hits), Siblings(lambda: [counter("hits", "H.", 5)])
-    other = Siblings(hits)
-    here.join(8000)
-    there.join(8000)
-    other.join(8001)
-    assert [sample.value for metric in here.gather() for sample in metric.samples][:2] == [1, 5]
-    assert gathered(other)["hits"] == {str(os.getpid()): 1}
-    assert (folder / f"scalekit-{os.getuid()}").stat().st_mode & 0o777 == 0o700
-    for one in (here, there, other):
-        one.close()
+    env = {**os.environ, "TMPDIR": str(folder)}
+    with contextlib.ExitStack() as stack:
+        three = [stack.enter_context(child("-c", MEETING, port, env=env)) for port in ("80", "80", "81")]
+        for one in three:
+            ready(one)
+        for one in three:
+            one.tell("go on")
+        assert [one.line() for one in three] == ["2", "2", "1"]
+        assert (folder / f"scalekit-{os.getuid()}").stat().st_mode & 0o777 == 0o700
+
+
+def test_two_in_one_process_keep_apart(folder: Path) -> None:
+    """A test suite that makes an application for each test does not add up all of them."""
+    here, there = joined(folder), joined(folder)
+    assert gathered(here)["hits"] == gathered(there)["hits"] == {str(os.getpid()): 1}
+    here.close()
+    there.close()
 
 
 def test_a_directory_of_somebody_else_is_not_used(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

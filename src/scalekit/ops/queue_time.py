@@ -11,7 +11,7 @@ Rules:
 
 from collections.abc import Iterable
 
-NAMES = (b"x-request-start", b"x-queue-start")
+NAMES = frozenset((b"x-request-start", b"x-queue-start"))
 _LONGEST = 60.0
 _AHEAD = 0.1
 _UNITS = ((1e17, 1e9), (1e14, 1e6), (1e11, 1e3), (1e8, 1.0))
@@ -19,10 +19,8 @@ _UNITS = ((1e17, 1e9), (1e14, 1e6), (1e11, 1e3), (1e8, 1.0))
 
 def waited(headers: Iterable[tuple[bytes, bytes]], now: float) -> float | None:
     """Seconds between the balancer and ``now``, which is seconds since 1970; ``None`` if nobody knows."""
-    for name, value in headers:
-        if name in NAMES:
-            return wait_of(value.decode("latin-1"), now)
-    return None
+    found = [value for name, value in headers if name in NAMES]
+    return wait_of(found[0].decode("latin-1"), now) if found else None
 
 
 def wait_of(value: str, now: float) -> float | None:

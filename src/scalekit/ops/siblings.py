@@ -110,7 +110,9 @@ class Siblings:
         """The others and what they tell, ``None`` if nothing."""
         if self._socket is None:
             return
-        others = [path for path in sorted(self._path.parent.glob("*.sock")) if path != self._path]
+        # Nor any of this process: an application that a test has made before, say, would count as another.
+        own = f"{os.getpid()}."
+        others = [path for path in sorted(self._path.parent.glob("*.sock")) if not path.name.startswith(own)]
         links = [(path.name.partition(".")[0], _connect(path)) for path in others]
         until = time.monotonic() + _PATIENCE
         for process, link in links:  # all of them are at it already
