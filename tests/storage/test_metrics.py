@@ -86,11 +86,13 @@ async def test_a_mirror_reports_where_reads_came_from(tmp_path: Path) -> None:
     origin = MemoryStorage()
     mirror = MirroredStorage(origin, tmp_path / "copies", max_bytes=MiB)
     await mirror.put("a", b"x" * 1000)
-    for _ in range(3):
+    reads = 0
+    while not counted(mirror).get("mirror_reads copy"):  # until what was read is written
         assert await mirror.read("a") == b"x" * 1000
+        reads += 1
     found = counted(mirror)
-    assert found.pop("mirror_reads origin") == 1
-    assert found.pop("mirror_reads copy") == 2
+    assert found.pop("mirror_reads copy") == 1
+    assert found.pop("mirror_reads origin") == reads - 1 >= 1
     assert found == counted(origin)
     assert found["read_bytes"] == 1000
     await mirror.aclose()
