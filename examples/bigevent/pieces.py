@@ -1,5 +1,6 @@
 """What the shop stands on: the six pieces, and for each what people have who do without it."""
 
+import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -26,6 +27,9 @@ from scalekit.sessions.redis import RedisStore
 from scalekit.storage import FileStorage
 from scalekit.storage.s3 import S3Storage
 
+PROBED = 2.0
+"""Seconds within which a process knows that the CDN does not answer."""
+
 Reviews = Callable[[AsyncSession, str], Awaitable[dict[str, int]]]
 
 
@@ -46,7 +50,8 @@ class Pieces:
         self.reading = CAUSAL if settings.has("database") else ANY
         self.cache: Cache | None = None
         if settings.has("cache"):
-            self.cache = Cache(RedisBackend.from_url(settings.redis, prefix="cache:"), local_entries=1_000)
+            # None of it in the process's memory: a visitor is to see their own review on every server.
+            self.cache = Cache(RedisBackend.from_url(settings.redis, prefix="cache:"))
             self.cache.watch(self.cluster)
         self.reviews: Reviews = _reviews(self.cache)
         # Without S3: the server's own disk.
@@ -55,6 +60,10 @@ class Pieces:
             if settings.has("storage")
             else FileStorage(settings.scratch, base_url="/media/")
         )
+        self.assets = Assets(settings.assets, url="/static/", cdn=settings.cdn)
+        self.probe: CdnProbe | None = None
+        if settings.has("cdn"):
+            self.probe = CdnProbe(self.assets, interval=PROBED, timeout=0.8, failures=2)
 
     def wrap(self, app: FastAPI) -> None:
         settings, key = self.settings, self.settings.secret_key
@@ -63,10 +72,8 @@ class Pieces:
         app.add_middleware(
             SessionMiddleware, store=_session_store(settings), secret_key=key, cookie=Cookie(name="session")
         )
-        if settings.has("cdn"):
-            assets = Assets(settings.assets, url="/static/", cdn=settings.cdn)
-            probe = CdnProbe(assets, interval=2, timeout=0.8, failures=2)
-            app.add_middleware(AssetMiddleware, assets=assets, probe=probe)
+        if self.probe is not None:
+            app.add_middleware(AssetMiddleware, assets=self.assets, probe=self.probe)
         else:
             app.mount("/static", ForAYear(StaticFiles(directory=settings.assets)))
         if settings.has("ops"):
@@ -79,6 +86,11 @@ class Pieces:
         if self.settings.has("cdn"):
             return f"/static/{name}"  # the middleware does the rest
         return f"{self.settings.cdn}/static/{name}?v={self.settings.release}"
+
+    async def open(self) -> None:
+        """Know whether the CDN is down before the first page, which would trust it."""
+        if self.probe is not None and self.probe.up:
+            await asyncio.sleep(PROBED)
 
     async def close(self) -> None:
         if self.cache is not None:
