@@ -78,6 +78,7 @@ def test_one_that_does_not_answer_is_down(folder: Path, monkeypatch: pytest.Monk
     with child("-c", OTHER, str(folder)) as other:
         theirs = ready(other)
         os.kill(int(theirs), signal.SIGSTOP)
+        os.waitid(os.P_PID, int(theirs), os.WSTOPPED)  # before that it may still answer
         assert gathered(here) == {"hits": {mine: 1}, "scalekit_process_up": {mine: 1, theirs: 0}}
     here.close()
 
