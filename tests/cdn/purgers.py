@@ -17,10 +17,12 @@ class Recorder:
         self.failures = list(failures)
         self.purged: list[list[str]] = []
         self.tried: list[list[str]] = []
+        self.asked = threading.Event()
         self.open = threading.Event()
         self.open.set()
 
     def tags(self, tags: Iterable[str]) -> Purged:
+        self.asked.set()
         assert self.open.wait(60)
         self.tried.append(list(tags))
         if self.failures:

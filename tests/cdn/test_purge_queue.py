@@ -37,15 +37,13 @@ def test_nobody_waits_for_the_cdn() -> None:
     purger.open.clear()
     queue = PurgeQueue(purger)
     queue.add(["first"])
+    assert purger.asked.wait(PATIENCE)  # or what comes next might go along, and once more when it came again
     for number in range(100):
         queue.add([f"tag:{number % 10}"])
     assert not queue.wait(0)
     purger.open.set()
     assert queue.wait(PATIENCE)
-    assert sorted(tag for batch in purger.purged for tag in batch) == sorted(
-        ["first", *(f"tag:{number}" for number in range(10))]
-    )
-    assert len(purger.purged) <= 3
+    assert purger.purged == [["first"], [f"tag:{number}" for number in range(10)]]
 
 
 @pytest.mark.parametrize("kind", [Recorder, AsyncRecorder])
