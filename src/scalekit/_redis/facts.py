@@ -1,10 +1,6 @@
-"""What Redis servers say of themselves: whether they keep what they are given. Nothing is changed.
-
-Asked over connections of its own, as the pieces' have one time-out for all and share what they send.
-"""
+"""What Redis servers say of themselves: whether they keep what they are given. Nothing is changed."""
 
 import asyncio
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +9,7 @@ from redis import exceptions
 from scalekit._limits import Limits
 from scalekit._redis.clients import Source
 from scalekit._redis.link import Redis
-from scalekit._redis.topology import Place, Topology
+from scalekit._redis.masters import ask, masters
 from scalekit._steps import Steps, run, run_async
 from scalekit.errors import BackendUnavailable
 from scalekit.types import Colour
@@ -55,9 +51,9 @@ def facts(link: Redis, *, timeout: float = 2.0) -> list[Facts]:
     """
     limits = Limits(timeout=timeout, connect_timeout=timeout, max_connections=2)
     source, colour = link._source.limited(limits), link.colour or "sync"
-    ask = _cluster(source, colour) if link.cluster else _one(source.pool(colour), link.name)
+    asking = _all(source, colour)
     try:
-        return run(ask) if colour == "sync" else asyncio.run(_within(ask, 3 * timeout))
+        return run(asking) if colour == "sync" else asyncio.run(_within(asking, 3 * timeout))
     except (exceptions.RedisError, OSError, LookupError, ValueError) as error:
         reason = str(error) or "no answer in time"
         raise BackendUnavailable(f"{link.name}: {reason}", backend=link.name) from error
@@ -68,61 +64,29 @@ async def _within(steps: Steps[list[Facts]], seconds: float) -> list[Facts]:
         return await run_async(steps)
 
 
-def _cluster(source: Source, colour: Colour) -> Steps[list[Facts]]:
-    topology, failure = Topology(source.seeds), LookupError("no node of the Cluster is known")
-    for seed in source.seeds:
-        try:
-            (reply,) = yield from _ask(source.node_pool(colour, seed), ("CLUSTER", "SLOTS"))
-        except (exceptions.RedisError, OSError) as error:
-            failure = error  # type: ignore[assignment]
-            continue
-        topology.read(reply, seed, source)
-        break
-    else:
-        raise failure
+def _all(source: Source, colour: Colour) -> Steps[list[Facts]]:
     found: list[Facts] = []
-    for place in sorted(topology.primaries):
-        found += yield from _one(source.node_pool(colour, place), f"{source.name} node {_shown(place)}")
+    for name, pool in (yield from masters(source, colour)):
+        found.append((yield from _one(pool, name)))
     return found
 
 
-def _shown(place: Place) -> str:
-    return f"{place[0]}:{place[1]}"
-
-
-def _one(pool: Any, name: str) -> Steps[list[Facts]]:
-    info, saving = yield from _ask(pool, ("INFO",), ("CONFIG", "GET", "save"))
+def _one(pool: Any, name: str) -> Steps[Facts]:
+    info, saving = yield from ask(pool, ("INFO",), ("CONFIG", "GET", "save"))
     if isinstance(info, Exception):
         raise info
     said = _read(info)
-    return [
-        Facts(
-            name=name,
-            replica=said["role"] == "slave",
-            replicas=sum("state=online" in said.get(f"slave{number}", "") for number in range(100)),
-            policy=said.get("maxmemory_policy", ""),
-            max_memory=int(said.get("maxmemory", 0)),
-            evicted=int(said.get("evicted_keys", 0)),
-            log=said.get("aof_enabled") == "1",
-            # Where others run the server, CONFIG is often forbidden.
-            snapshots=None if isinstance(saving, Exception) else bool(_text(saving[1])),
-        )
-    ]
-
-
-def _ask(pool: Any, *commands: Sequence[str]) -> Steps[list[Any]]:
-    connection = yield pool.get_connection()
-    replies: list[Any] = []
-    try:
-        for command in commands:
-            yield connection.send_command(*command)
-            try:
-                replies.append((yield connection.read_response()))
-            except exceptions.ResponseError as error:
-                replies.append(error)
-    finally:
-        yield pool.disconnect()
-    return replies
+    return Facts(
+        name=name,
+        replica=said["role"] == "slave",
+        replicas=sum("state=online" in said.get(f"slave{number}", "") for number in range(100)),
+        policy=said.get("maxmemory_policy", ""),
+        max_memory=int(said.get("maxmemory", 0)),
+        evicted=int(said.get("evicted_keys", 0)),
+        log=said.get("aof_enabled") == "1",
+        # Where others run the server, CONFIG is often forbidden.
+        snapshots=None if isinstance(saving, Exception) else bool(_text(saving[1])),
+    )
 
 
 def _read(info: Any) -> dict[str, str]:

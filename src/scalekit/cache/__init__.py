@@ -115,6 +115,11 @@ class Cache(CacheDecorators):
         self._vias: dict[Colour, Via] = {}
         self._definitions = Definitions()
 
+    @property
+    def backend(self) -> Backend:
+        """The back end that it was given."""
+        return self._backend.own
+
     async def invalidate_tags(self, *things: object) -> None:
         """Drop every result that carries one of these tags or reads one of these tables, on every server.
 

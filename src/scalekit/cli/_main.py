@@ -14,6 +14,8 @@ from scalekit.cli import (
     assets_prune,
     assets_purge,
     assets_push,
+    cache_invalidate,
+    cache_stats,
     doctor,
     drain,
     sessions_list,
@@ -31,6 +33,10 @@ GROUPS: dict[str, tuple[str, dict[str, ModuleType]]] = {
     "assets": (
         "build assets, bring them to a CDN, and take them away from it",
         {"build": assets_build, "push": assets_push, "prune": assets_prune, "purge": assets_purge},
+    ),
+    "cache": (
+        "see what a cache has, and drop results",
+        {"stats": cache_stats, "invalidate": cache_invalidate},
     ),
     "sessions": (
         "see where a user is logged in, and log them out",

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from scalekit.cli._objects import load_object
 from scalekit.cli._redis_url import add_redis, redis_url
-from scalekit.cli._stop import run_until_stopped, stoppable
+from scalekit.cli._stop import drive
 from scalekit.errors import ConfigurationError, WrongColour
 
 if TYPE_CHECKING:
@@ -73,16 +73,14 @@ def ask(arguments: argparse.Namespace, steps: "Callable[[Any], Steps[T]]") -> T:
         BackendError: the store failed.
         Stopped: there was a signal.
     """
-    from scalekit._steps import run, run_async
     from scalekit.sessions import AsyncUserSessions, UserSessions
 
     store = _store(arguments)
     try:
         sessions = UserSessions(store)
     except WrongColour:
-        return run_until_stopped(run_async(steps(AsyncUserSessions(store))))
-    with stoppable():
-        return run(steps(sessions))
+        return drive(steps(AsyncUserSessions(store)), "async")
+    return drive(steps(sessions), "sync")
 
 
 def _store(arguments: argparse.Namespace) -> "Store":

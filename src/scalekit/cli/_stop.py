@@ -3,7 +3,11 @@
 import signal
 from collections.abc import Coroutine, Generator
 from contextlib import contextmanager
-from typing import Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+
+if TYPE_CHECKING:
+    from scalekit._steps import Steps
+    from scalekit.types import Colour
 
 T = TypeVar("T")
 
@@ -73,3 +77,17 @@ def stoppable() -> Generator[None, None, None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def drive(steps: "Steps[T]", colour: "Colour") -> T:
+    """Run ``steps``, whose client has that colour; a first signal ends them, so that they clean up.
+
+    Raises:
+        Stopped: there was a signal.
+    """
+    from scalekit._steps import run, run_async
+
+    if colour == "async":
+        return run_until_stopped(run_async(steps))
+    with stoppable():
+        return run(steps)
