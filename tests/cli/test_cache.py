@@ -185,7 +185,7 @@ def test_a_table_is_invalidated(
     assert main(["cache", "invalidate", "product", "--json", *where]) == 0
     output, errors = capsys.readouterr()
     assert json.loads(output) == {"done": True, "tags": ["product"], "unknown": ["product"]}
-    assert errors == "no result of now reads product; is it called so?\n"
+    assert errors == "nothing that is cached reads product; is it called so?\n"
     assert again(shop) == []
     assert main(["cache", "invalidate", "products", *where]) == 0
     assert capsys.readouterr().out == "dropped: products\n"

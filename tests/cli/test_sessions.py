@@ -57,7 +57,10 @@ def test_the_list_for_people(
     assert main(["sessions", "list", "ann", *where]) == 0
     heading, *lines = capsys.readouterr().out.splitlines()
     assert heading.split() == ["id", "logged", "in", "last", "seen", "ends", "device"]
-    assert [line.split(maxsplit=7)[7].rstrip() for line in lines] == [PHONE, LAPTOP.replace("\x1b", "\\x1b")]
+    assert [line.split(maxsplit=10)[10].rstrip() for line in lines] == [
+        PHONE,
+        LAPTOP.replace("\x1b", "\\x1b"),
+    ]
     id = phone(lambda session: session._id)
     assert lines[0].split()[0] == id[:12]
     assert id not in "".join(lines)

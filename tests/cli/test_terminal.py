@@ -70,3 +70,15 @@ def test_a_table_in_a_log(capsys: pytest.CaptureFixture[str], monkeypatch: pytes
     Terminal().table(["size", "of"], [["1 kB", "x" * 300], ["20 kB", "y\x1b[31m"]])
     lines = [line.rstrip() for line in capsys.readouterr().out.splitlines()]
     assert lines == ["size   of", f"1 kB   {'x' * 300}", "20 kB  y\\x1b[31m"]
+
+
+def test_a_table_in_a_narrow_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is the last column that is folded; what is before it, such as an id to be copied, stays whole."""
+    output = io.StringIO()
+    terminal = Terminal()
+    terminal._out = Console(file=output, width=30, force_terminal=True, color_system=None)
+    terminal.table(["id", "when", "device"], [["0123456789ab", "3 h ago", "a long name of a device"]])
+    lines = [line.split("  ") for line in output.getvalue().splitlines()]
+    assert lines[1][:2] == ["0123456789ab", "3 h ago"]
+    assert all(len(line) <= 30 for line in output.getvalue().splitlines())
+    assert len(lines) > 3

@@ -16,6 +16,7 @@ from scalekit.cli import (
     assets_push,
     cache_invalidate,
     cache_stats,
+    db_status,
     doctor,
     drain,
     sessions_list,
@@ -38,6 +39,7 @@ GROUPS: dict[str, tuple[str, dict[str, ModuleType]]] = {
         "see what a cache has, and drop results",
         {"stats": cache_stats, "invalidate": cache_invalidate},
     ),
+    "db": ("look at the servers of the database", {"status": db_status}),
     "sessions": (
         "see where a user is logged in, and log them out",
         {"list": sessions_list, "revoke": sessions_revoke},

@@ -1,8 +1,9 @@
 """Objects of the application that a command is about: ``module:store`` and the like."""
 
 import contextlib
+import logging
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from typing import Any
 
 from scalekit.errors import ConfigurationError
@@ -34,3 +35,13 @@ def load_object(
     others = [f"{where}:{name}" for name, value in vars(loaded.module).items() if fits(value)]
     cure = f"there is {', '.join(others[:5])}" if others else f"give {option} one, as module:name"
     raise ConfigurationError(f"{target} is no {wanted} but a {type(loaded.thing).__name__}; {cure}")
+
+
+@contextlib.contextmanager
+def quiet() -> Generator[None, None, None]:
+    """Without what is logged of servers: it is told as a result, or as what is wrong."""
+    logging.disable(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logging.disable(logging.NOTSET)

@@ -81,6 +81,8 @@ class Terminal:
         if not self.json:
             table = Table(*columns, box=None, pad_edge=False, header_style="bold")
             table.columns[-1].overflow = "fold"  # a name is shown whole or is none
+            for column in table.columns[:-1]:
+                column.no_wrap = True  # so that it is the last one that is folded
             for row in rows:
                 table.add_row(*map(printable, row))
             self._out.print(table, soft_wrap=False)

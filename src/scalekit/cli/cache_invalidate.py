@@ -65,7 +65,7 @@ def run(arguments: argparse.Namespace, terminal: "Terminal") -> int:
     else:
         unknown = _drop(arguments)
         for tag in unknown:
-            terminal.problem(f"no result of now reads {tag}; is it called so?")
+            terminal.problem(f"nothing that is cached reads {tag}; is it called so?")
         what, facts = ", ".join(arguments.tags), {"tags": arguments.tags, "unknown": unknown}
     terminal.record({"done": True} | facts)
     terminal.say(f"dropped: {what}")

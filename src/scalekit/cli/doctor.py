@@ -9,13 +9,13 @@ at.
 
 import argparse
 import contextlib
-import logging
 import sys
 import textwrap
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
+from scalekit.cli._objects import quiet
 from scalekit.cli._values import positive
 
 if TYPE_CHECKING:
@@ -100,11 +100,8 @@ def run(arguments: argparse.Namespace, terminal: "Terminal") -> int:
         app = load(arguments.app, factory=arguments.factory)
         also = [load(name) for name in arguments.also]
         status("asking the servers that it uses")
-        logging.disable(logging.CRITICAL)
-        try:
+        with quiet():
             found = examine(app, also=also, around=around)
-        finally:
-            logging.disable(logging.NOTSET)
     _tell(found, terminal)
     return 1 if _fails(found.findings, arguments.fail_on) else 0
 

@@ -4,13 +4,13 @@ The id names a session to "scalekit sessions revoke". Nobody can log in with it.
 """
 
 import argparse
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from scalekit.cli._sessions import User, add_sessions, ask, users
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from datetime import datetime
 
     from scalekit._steps import Steps
     from scalekit.cli._terminal import Terminal
@@ -32,12 +32,15 @@ def run(arguments: argparse.Namespace, terminal: "Terminal") -> int:
         terminal.record(_facts(user, info))
     terminal.record({"done": True, "sessions": len(known)})
     if known:
+        now = datetime.now(UTC)
         terminal.table(
             ["id", "logged in", "last seen", "ends", "device"],
             [
                 [
                     info.id[:SHOWN],
-                    *map(_shown, (info.created, info.last_seen, info.expires)),
+                    f"{_apart(now - info.created)} ago",
+                    f"{_apart(now - info.last_seen)} ago",
+                    f"in {_apart(info.expires - now)}",
                     info.device or "",
                 ]
                 for _, info in known
@@ -68,5 +71,10 @@ def _facts(user: User, info: "SessionInfo") -> dict[str, Any]:
     }
 
 
-def _shown(moment: "datetime") -> str:
-    return f"{moment:%Y-%m-%d %H:%M}"
+def _apart(time: timedelta) -> str:
+    """Such as ``"3 h"``: in a narrow terminal dates would leave no room for the device."""
+    seconds = max(0, round(time.total_seconds()))  # clocks differ
+    for unit, size in (("d", 86400), ("h", 3600), ("m", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds // size} {unit}"
+    return f"{seconds} s"

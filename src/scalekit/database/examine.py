@@ -21,6 +21,7 @@ from scalekit.database.engines import describe
 from scalekit.database.levels import ANY
 from scalekit.database.member import Member
 from scalekit.database.reasons import CatchingUp, Silence
+from scalekit.database.status import Status
 from scalekit.errors import BackendError, DatabaseError
 
 State: TypeAlias = Literal["primary", "replica", "single", "silent", "lags", "misplaced"]
@@ -59,10 +60,14 @@ class ServerFacts:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ClusterFacts:
-    """All servers of a cluster, the configured primary first; ``primary`` is the name of the one that is."""
+    """All servers of a cluster, the configured primary first; ``primary`` is the name of the one that is.
+
+    ``status`` is what a process that has just begun knows of them.
+    """
 
     primary: str | None
     servers: tuple[ServerFacts, ...]
+    status: Status
 
 
 def examine(cluster: Cluster | AsyncCluster, *, patience: float = 3.0) -> ClusterFacts:
@@ -71,18 +76,20 @@ def examine(cluster: Cluster | AsyncCluster, *, patience: float = 3.0) -> Cluste
     Args:
         patience: seconds that a replica gets for what the primary had when it was asked.
     """
-    if isinstance(cluster, Cluster):
-        return run(_examine(cluster, patience, time.sleep))
-    return asyncio.run(run_async(_examine(cluster, patience, asyncio.sleep)))
+    steps = examining(cluster, patience=patience)
+    return run(steps) if isinstance(cluster, Cluster) else asyncio.run(run_async(steps))
 
 
-def _examine(cluster: Any, patience: float, sleep: Any) -> Steps[ClusterFacts]:
+def examining(cluster: Any, *, patience: float) -> Steps[ClusterFacts]:
+    """:func:`examine` as steps, for who drives them: those of a cluster of the same colour."""
+    sleep = time.sleep if isinstance(cluster, Cluster) else asyncio.sleep
     try:
         failure = yield from _begin(cluster)
         fleet = cluster._fleet
         states = {member: _state(fleet, member, failure) for member in fleet.members}
         if fleet.primary is not None and not fleet.single:
             states |= yield from _laggards(fleet, patience, sleep)
+        status = cluster.status()
         servers = []
         for member in fleet.members:
             state, reason = states[member]
@@ -92,7 +99,7 @@ def _examine(cluster: Any, patience: float, sleep: Any) -> Steps[ClusterFacts]:
                 ServerFacts(name=member.name, state=state, reason=reason, wanted=wanted, limit=limit)
             )
         primary = fleet.primary.name if fleet.primary is not None else None
-        return ClusterFacts(primary=primary, servers=tuple(servers))
+        return ClusterFacts(primary=primary, servers=tuple(servers), status=status)
     finally:
         yield cluster.dispose()
 
