@@ -4,10 +4,13 @@ import hashlib
 import os
 import re
 import shutil
+import sys
 import threading
 from base64 import b64encode
 from hashlib import sha256
+from itertools import count
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
@@ -201,6 +204,41 @@ def test_membership_and_iteration(assets: Assets) -> None:
     assert len(assets) == len(FILES)
     assert {asset.name for asset in assets} == set(FILES)
     assert "11 files" in repr(assets)
+
+
+def test_other_threads_at_every_step_to_a_new_cdn(folder: Path) -> None:
+    """With more CDNs than are kept ready, threads add and take away; none of them fails by the others."""
+    assets = Assets(folder)
+    numbers, chance = count(), Random(1)
+
+    def another() -> str:
+        return f"https://c{next(numbers)}.example"
+
+    def step(frame: Any, event: str, arg: object) -> Any:
+        if event == "opcode":  # where another thread may have taken one away, or added one
+            if len(assets._views) > 60 and chance.random() < 0.5:
+                assets._views.pop(min(assets._views, key=str))
+            else:
+                assets.at(another())
+        return step
+
+    def trace(frame: Any, event: str, arg: object) -> Any:
+        if frame.f_code is not Assets.at.__code__:
+            return None
+        frame.f_trace_opcodes = True
+        return step
+
+    for _ in range(64):
+        assets.at(another())
+    before = sys.gettrace()
+    sys._getframe().f_trace_opcodes = True  # Python 3.12 asks for it here, too
+    sys.settrace(trace)
+    try:
+        views = [assets.at(f"https://eu{number}.example") for number in range(20)]
+    finally:
+        sys.settrace(before)
+    assert [view.cdn for view in views] == [f"https://eu{number}.example" for number in range(20)]
+    assert next(numbers) > 100
 
 
 def test_counts_from_several_threads(folder: Path) -> None:

@@ -178,9 +178,9 @@ class Assets:
         if view is None:
             view = copy(self)
             view._point(None if cdn is None else check_cdn(cdn))
-            while len(self._views) >= _VIEWS:
-                # Another thread may have taken the first one away.
-                self._views.pop(next(iter(self._views)), None)
+            # In a list: another thread may be here, too, and a dictionary must not change under an iterator.
+            for oldest in list(self._views)[: 1 - _VIEWS]:
+                self._views.pop(oldest, None)
             self._views[cdn] = view
             self.cdns.know(lambda: [view.cdn for view in list(self._views.values())])
         return view
