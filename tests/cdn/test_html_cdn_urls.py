@@ -170,6 +170,8 @@ def test_modules_move_with_all_that_names_them(tmp_path: Path) -> None:
         "https://cdn.example.net.evil.example/static/logo.png",
         "https://xcdn.example.net/static/logo.png",
         "https://cdn.example.net:8443/static/logo.png",
+        "https://cdn.example.net:80/static/logo.png",
+        "http://cdn.example.net:443/static/logo.png",
         "http://cdn.example.net/static/logo.png",
         "ftp://cdn.example.net/static/logo.png",
         "https://user@cdn.example.net/static/logo.png",

@@ -14,13 +14,17 @@ from threading import Lock
 from typing import NamedTuple
 from urllib.parse import unquote
 
-_DEFAULT_PORT = re.compile(r":(?:80|443)?$")
+_DEFAULT_PORT = {
+    "": re.compile(r":(?:80|443)?$"),
+    "http": re.compile(r":(?:80)?$"),
+    "https": re.compile(r":(?:443)?$"),
+}
 _CDN = re.compile(r"(?:(https?):)?//([^/]*)(.*)", re.IGNORECASE)
 
 
-def host_of(authority: str) -> str:
-    """A host and port in the one way that it is compared in."""
-    return _DEFAULT_PORT.sub("", authority.lower())
+def host_of(authority: str, scheme: str) -> str:
+    """A host and port in the one way that it is compared in; ``scheme`` is empty where nobody knows it."""
+    return _DEFAULT_PORT[scheme].sub("", authority.lower())
 
 
 class _Place(NamedTuple):
@@ -54,7 +58,7 @@ class Cdns:
                 found = _CDN.fullmatch(cdn)
                 assert found is not None  # it was checked
                 place = _Place((found[1] or "").lower(), unquote(found[3]))
-                places.setdefault(host_of(found[2]), []).append(place)
+                places.setdefault(host_of(found[2], place.scheme), []).append(place)
                 bare = cdn[cdn.index("//") :]
                 origins |= {start.encode() for start in (cdn, bare)}
             for there in places.values():

@@ -72,7 +72,7 @@ class Base:
     __slots__ = ("_cdns", "_directory", "_host")
 
     def __init__(self, path: str, host: str | None, cdns: Cdns = _NO_CDN) -> None:
-        self._host = None if host is None else host_of(host)
+        self._host = None if host is None else host_of(host, "")
         self._cdns = cdns
         # None after <base href="https://elsewhere/">, or one in doubt: then nothing relative is ours.
         self._directory: str | None = quote(path[: path.rfind("/") + 1]) or "/"
@@ -127,4 +127,4 @@ def _parse(url: str) -> _Parts | None:
     if not url.startswith("//"):
         return _Parts(scheme, None, url)
     authority, _, path = url[2:].partition("/")
-    return _Parts(scheme, host_of(authority), "/" + path)
+    return _Parts(scheme, host_of(authority, scheme), "/" + path)
