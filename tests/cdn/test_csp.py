@@ -54,6 +54,7 @@ def assets(folder: Path) -> Assets:
                 "script-src 'sha256-x'",
                 "img-src https://other.example data:",
                 "img-src https://shop.example/other/",
+                "img-src https://shop.example/Static/",
                 "connect-src 'self'",
                 "upgrade-insecure-requests",
                 "",

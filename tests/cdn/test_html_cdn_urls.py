@@ -350,6 +350,8 @@ POLICIES = [
     (f"img-src {CDN} https://eu.example.com", False, True),
     (f"img-src {CDN} *", False, False),
     (f"img-src {CDN}/uploads/", False, False),
+    (f"img-src {CDN}/Static/", False, False),
+    ("img-src HTTPS://CDN.example.net/static/", True, True),
     ("img-src https://cdn.example.net:8443", False, False),
     (f"connect-src {CDN}", False, False),
 ]

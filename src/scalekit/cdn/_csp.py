@@ -94,7 +94,7 @@ class Extension:
 
     def _is_due(self, sources: list[bytes]) -> bool:
         """Whether the assets may be loaded from elsewhere, and from where the page has them they may not."""
-        plain = [source.lower() for source in sources]
+        plain = [_lowered(source) for source in sources]
         here = any(map(self._is_own, plain))
         there = any(self._is_at(cdn, source) for source in plain for cdn in self.cdns)
         if self.cdn is None:
@@ -107,7 +107,7 @@ class Extension:
 
     def _is_at(self, cdn: bytes, source: bytes) -> bool:
         """Whether a source lets in the assets at a CDN."""
-        scheme, _, rest = cdn.lower().rpartition(b"//")
+        scheme, _, rest = _lowered(cdn).rpartition(b"//")
         authority, slash, path = rest.partition(b"/")
         host = _HOST.fullmatch(authority)
         if host is None or (scheme and b"://" in source and not source.startswith(scheme)):
@@ -120,6 +120,13 @@ class Extension:
         return source in (b"*", scheme) or self._is_at(cdn, source)
 
 
+def _lowered(source: bytes) -> bytes:
+    """A source or an address in lower case, but for its path, of which each letter counts as it is."""
+    scheme, slashes, rest = source.rpartition(b"://")
+    authority, slash, path = rest.partition(b"/")
+    return (scheme + slashes + authority).lower() + slash + path
+
+
 def _lets_in(source: bytes, host: bytes, port: bytes | None, path: bytes) -> bool:
     """Whether a source is one for this host, port (any if ``None``) and path."""
     match = _SOURCE.fullmatch(source)
@@ -129,4 +136,4 @@ def _lets_in(source: bytes, host: bytes, port: bytes | None, path: bytes) -> boo
     same = host.endswith(b"." + named) if wild else host == named
     same = same and (port is None or at == b":*" or (at or b"") == port)
     # A path that ends in "/" is a beginning; any other is one file.
-    return same and (start is None or (start.endswith(b"/") and path.lower().startswith(start)))
+    return same and (start is None or (start.endswith(b"/") and path.startswith(start)))
