@@ -5,7 +5,6 @@
 """
 
 from collections.abc import Callable, Iterable
-from typing import BinaryIO
 
 from anyio import move_on_after, to_thread
 
@@ -14,14 +13,12 @@ from scalekit.cdn import serve
 from scalekit.cdn._asgi_pages import PATHSEND, Exchange
 from scalekit.cdn._asgi_policy import PolicyMiddleware as PolicyMiddleware
 from scalekit.cdn._asgi_shield import ShieldMiddleware as ShieldMiddleware
+from scalekit.cdn._file_part import FilePart
 from scalekit.cdn._files import MISSING, Files, Served, files_of
 from scalekit.cdn._pages import Pages
 from scalekit.cdn.assets import Assets, check_assets
 from scalekit.cdn.probe import CdnProbe
 from scalekit.types import ASGIApp, Receive, Scope, Send
-
-CHUNK = 256 * 1024
-"""Bytes read from a file at a time, each in one visit to a worker thread."""
 
 
 class AssetMiddleware:
@@ -123,43 +120,41 @@ async def _send_asset(served: Served, files: Files, scope: Scope, receive: Recei
     request = serve.Request(served, room=files.room, method=scope["method"], headers=headers)
     answer = request.answer()
     path = answer.path if PATHSEND in (scope.get("extensions") or {}) else None
-    file: BinaryIO | None = None
+    part: FilePart | None = None
     body = answer.body
     if body is None and path is None:
-        answer, file, body = await to_thread.run_sync(_open, request)
+        answer, part, body = await to_thread.run_sync(_open, request)
     try:
         await send({"type": "http.response.start", "status": answer.status, "headers": answer.headers})
         if path is not None:
             await send({"type": PATHSEND, "path": path})
             return
         body = b"" if body is None or request.method == "HEAD" else body
-        left = answer.stop - answer.start - len(body) if file is not None else 0
-        while file is not None and left > 0 and body:
+        while part is not None and part.left:
             await send({"type": "http.response.body", "body": body, "more_body": True})
             if await _hung_up(receive):
                 return
-            body = await to_thread.run_sync(file.read, min(left, CHUNK))
-            left -= len(body)
+            body = await to_thread.run_sync(part.read)
         await send({"type": "http.response.body", "body": body})
     finally:
-        if file is not None:
-            file.close()
+        if part is not None:
+            part.close()
 
 
-def _open(request: serve.Request) -> tuple[serve.Answer, BinaryIO | None, bytes | None]:
-    """The answer, the file while there is more to come, and the first chunk of it."""
+def _open(request: serve.Request) -> tuple[serve.Answer, FilePart | None, bytes | None]:
+    """The answer, the file while there is more to come, and the first piece of it."""
     answer, file = request.open()
     if file is None:
         return answer, None, answer.body
+    part = FilePart(file, answer)
     try:
-        length = answer.stop - answer.start
-        body = file.read(min(length, CHUNK))
+        body = part.read()
     except BaseException:
-        file.close()
+        part.close()
         raise
-    if length > len(body):
-        return answer, file, body
-    file.close()
+    if part.left:
+        return answer, part, body
+    part.close()
     return answer, None, body
 
 

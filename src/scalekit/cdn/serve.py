@@ -14,7 +14,8 @@ Rules:
 * A file that was changed after it was hashed is sent as it is now, and kept by nobody. It is not found where
   a link has come in its way: what a start would refuse is not published later either.
 * What is said of a file is said of the one that was opened, whatever stood under its name before or after.
-  The bytes of small files stay in memory; the file is looked at all the same, each time.
+  One that is written into while it is sent breaks the response off, see :mod:`scalekit.cdn._file_part`. The
+  bytes of small files stay in memory; the file is looked at all the same, each time.
 * One byte range is served; several are answered with the whole file, as RFC 9110 allows.
 * A variant in a content coding is a representation of its own, with its own entity tag, length and ranges.
   Which one is sent is for ``Accept-Encoding`` to say, see :mod:`scalekit.cdn._accept`; a variant that was
@@ -29,7 +30,7 @@ from typing import BinaryIO, NamedTuple
 
 from scalekit._http import get, matches_etag
 from scalekit.cdn._accept import acceptable
-from scalekit.cdn._asset import stamp
+from scalekit.cdn._asset import Stamp, stamp
 from scalekit.cdn._files import Served
 from scalekit.cdn._ranges import span
 from scalekit.cdn._representation import EVERYWHERE, Representation, Room
@@ -49,6 +50,8 @@ class Answer(NamedTuple):
         representation: else what :meth:`Request.open` opens a file of.
         start: offset of the first byte to send of the file.
         stop: offset after the last byte.
+        stamp: what :func:`~scalekit.cdn._asset.stamp` has to say of the file until all is sent; ``None`` of
+            one that nobody keeps.
     """
 
     status: int
@@ -57,6 +60,7 @@ class Answer(NamedTuple):
     representation: Representation | None = None
     start: int = 0
     stop: int = 0
+    stamp: Stamp | None = None
 
     @property
     def path(self) -> str | None:
@@ -187,7 +191,7 @@ class Request:
         whole = list(representation.headers)
         if self.method == "HEAD":
             return Answer(200, whole, b"")
-        return Answer(200, whole, representation.body, representation, 0, size)
+        return Answer(200, whole, representation.body, representation, 0, size, representation.stamp)
 
 
 def not_found() -> Answer:
@@ -202,7 +206,8 @@ def _part(representation: Representation, start: int, stop: int) -> Answer:
         (b"content-range", b"bytes %d-%d/%d" % (start, stop - 1, size)),
         (b"content-length", b"%d" % (stop - start)),
     )
-    return Answer(206, headers, None if body is None else body[start:stop], representation, start, stop)
+    piece = None if body is None else body[start:stop]
+    return Answer(206, headers, piece, representation, start, stop, representation.stamp)
 
 
 def _refusal(status: int, body: bytes, header: tuple[bytes, bytes]) -> Answer:

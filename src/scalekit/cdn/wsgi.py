@@ -1,12 +1,13 @@
 """Assets and pages under WSGI: the twin of :mod:`scalekit.cdn.asgi`."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from functools import lru_cache
 from http import HTTPStatus
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING
 
 from scalekit._options import check_application
 from scalekit.cdn import serve
+from scalekit.cdn._file_part import CHUNK, FilePart
 from scalekit.cdn._files import MISSING, Files, Served, files_of
 from scalekit.cdn._pages import Pages
 from scalekit.cdn._wsgi_pages import Response
@@ -18,9 +19,6 @@ from scalekit.types import Environ, WSGIBody
 
 if TYPE_CHECKING:
     from scalekit.types import StartResponse, WSGIApplication
-
-CHUNK = 256 * 1024
-"""Bytes read from a file at a time."""
 
 _ASKED = tuple(("HTTP_" + name.decode().upper().replace("-", "_"), name) for name in serve.ASKED)
 
@@ -122,30 +120,10 @@ def _send_asset(served: Served, files: Files, environ: Environ, start_response: 
     if answer.status == 200 and "wsgi.file_wrapper" in environ:
         wrapped: WSGIBody = environ["wsgi.file_wrapper"](file, CHUNK)
         return wrapped
-    return _Part(file, answer.stop - answer.start)
+    return FilePart(file, answer)
 
 
 @lru_cache(maxsize=1024)
 def _native(header: tuple[bytes, bytes]) -> tuple[str, str]:
     """A header in the WSGI shape; most are the same for each request."""
     return header[0].decode("latin-1").title(), header[1].decode("latin-1")
-
-
-class _Part:
-    """The next ``length`` bytes of a file, which is closed at the end."""
-
-    def __init__(self, file: BinaryIO, length: int) -> None:
-        self._file, self._left = file, length
-
-    def __iter__(self) -> Iterator[bytes]:
-        return self
-
-    def __next__(self) -> bytes:
-        chunk = self._file.read(min(self._left, CHUNK))
-        if not chunk:
-            raise StopIteration
-        self._left -= len(chunk)
-        return chunk
-
-    def close(self) -> None:
-        self._file.close()
