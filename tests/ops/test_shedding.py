@@ -199,7 +199,7 @@ def test_nothing_leaks_in_a_hundred_thousand_events(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(shedding, "time", SimpleNamespace(monotonic=lambda: next(ticks) / 5000))
     model = slots.run(100_000, seed=1)
     assert 1000 < model.refused < model.came - 1000
-    assert model.full > 1000
+    assert model.full > 50
 
 
 def test_no_order_of_events_leaks() -> None:
