@@ -17,6 +17,7 @@ from scalekit.cli import (
     cache_invalidate,
     cache_stats,
     db_status,
+    demo,
     doctor,
     drain,
     sessions_list,
@@ -55,7 +56,7 @@ GROUPS: dict[str, tuple[str, dict[str, ModuleType]]] = {
 }
 """Each group with what it is about, and its commands."""
 
-COMMANDS: dict[str, ModuleType] = {"doctor": doctor, "drain": drain}
+COMMANDS: dict[str, ModuleType] = {"demo": demo, "doctor": doctor, "drain": drain}
 """Those that belong to no group."""
 
 _OUTPUT_CLOSED = 128 + signal.SIGPIPE
@@ -101,7 +102,8 @@ def _add(names: "argparse._SubParsersAction[_Parser]", name: str, command: Modul
         formatter_class=_Paragraphs,
         allow_abbrev=False,
     )
-    described.add_argument("--json", action="store_true", help="print a JSON object a line, for programs")
+    if getattr(command, "JSON", True):
+        described.add_argument("--json", action="store_true", help="print a JSON object a line, for programs")
     command.add_arguments(described)
     described.set_defaults(run=command.run, parser=described)
 
@@ -114,7 +116,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         from scalekit.cli._terminal import Terminal
 
-        status: int = arguments.run(arguments, Terminal(json=arguments.json))
+        status: int = arguments.run(arguments, Terminal(json="json" in arguments and arguments.json))
         sys.stdout.flush()  # here and not at the end of the program, where nothing can be said of it
         return status
     except ConfigurationError as error:
