@@ -422,6 +422,13 @@ def test_other_encodings(assets: Assets) -> None:
     assert entity == f"<img src='{assets.url('logo.png')}?&#20013;'>".encode()
 
 
+@pytest.mark.parametrize("reference", ["&#1;", "&#x1F;", "&#127", "&#xFDD0;", "&#x10FFFF;"])
+def test_references_to_what_is_no_text(assets: Assets, reference: str) -> None:
+    """A browser has the control character that a reference names, and asks for another file."""
+    page = f"<img src='/static/lo{reference}go.png'>".encode()
+    assert HtmlRewriter(assets).rewrite(page) == page
+
+
 @pytest.mark.parametrize("mark", ["&#", "&#x"])
 def test_character_references_of_any_length(assets: Assets, mark: str) -> None:
     """Zeros in front say nothing; a number beyond all characters is no name's, and ends no page."""

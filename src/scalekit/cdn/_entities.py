@@ -20,7 +20,10 @@ def _character(match: re.Match[str]) -> str:
     mark = token[:3] if token[2] in "xX" else "&#"
     digits = token[len(mark) :].rstrip(";").lstrip("0")
     # Of more digits than any character has, html.unescape would make an error when they are thousands.
-    return html.unescape(f"{mark}{digits or 0};") if len(digits) <= _MAX_DIGITS else "\ufffd"
+    if len(digits) > _MAX_DIGITS:
+        return "\ufffd"
+    # Of a control character nothing is left there; a browser complains of it, and has it.
+    return html.unescape(f"{mark}{digits or 0};") or chr(int(digits, 10 if mark == "&#" else 16))
 
 
 def decode(text: str) -> str:
