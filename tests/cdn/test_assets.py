@@ -164,10 +164,14 @@ def test_a_name_that_is_not_text_is_refused(tmp_path: Path) -> None:
         ({"cdn": "https://cdn.example.com/?v=1"}, "query"),
         ({"cdn": "https://cdn.example.com/#x"}, "fragment"),
         ({"cdn": "https://cdn.example.com/'onload="}, "characters"),
+        ({"cdn": ""}, "cdn= must be an address such as .*, or None, not an empty one"),
+        ({"cdn": 3}, "cdn= must be an address such as .* not int"),
+        ({"max_age": "60"}, "max_age= must be a whole number, at least 0, not str; it is in seconds"),
+        ({"max_age": -1}, "max_age= must be .* not -1"),
     ],
 )
-def test_wrong_options_fail_at_start_up(folder: Path, options: dict[str, str], words: str) -> None:
-    """A wrong ``url`` or ``cdn`` is an error that says what to change; a password in it is not repeated."""
+def test_wrong_options_fail_at_start_up(folder: Path, options: dict[str, Any], words: str) -> None:
+    """A wrong option is an error that says what to change; a password in it is not repeated."""
     with pytest.raises(ConfigurationError, match=words) as caught:
         Assets(folder, **options)
     assert "hunter2" not in str(caught.value)

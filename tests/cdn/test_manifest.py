@@ -145,6 +145,33 @@ def test_vite() -> None:
     assert read_manifest["src/main.js"].content_type == "text/javascript; charset=utf-8"
 
 
+def test_styles_of_vite() -> None:
+    """A script's style sheets after those of what it imports, each once; through our own manifest, too."""
+    whole = {
+        "a.js": {
+            "file": "1.js",
+            "isEntry": True,
+            "css": ["a-1.css", "s-1.css"],
+            "imports": ["_b.js", "_c.js"],
+        },
+        "_b.js": {"file": "b-1.js", "css": ["b-1.css"], "imports": ["_d.js", "a.js", "_gone.js"]},
+        "_c.js": {"file": "c-1.js", "css": ["c-1.css", "b-1.css"], "imports": ["_d.js"]},
+        "_d.js": {"file": "d-1.js", "css": ["d-1.css"]},
+        "later.js": {"file": "later-1.js", "isDynamicEntry": True, "css": ["later-1.css"]},
+        "plain.js": {"file": "plain-1.js", "isEntry": True},
+        "s.css": {"file": "s-1.css", "isEntry": True},
+    }
+    found = read(json.dumps(whole))
+    for manifest in (found, read(found.to_bytes().decode()), Assets.from_manifest(found).manifest()):
+        assets = Assets.from_manifest(manifest, cdn=CDN)
+        names = ["d-1.css", "b-1.css", "c-1.css", "a-1.css", "s-1.css"]
+        assert assets.styles("a.js") == [f"{CDN}/static/{name}" for name in names]
+        assert assets.at(None).styles("later.js") == ["/static/later-1.css"]
+        assert assets.styles("plain.js") == assets.styles("s.css") == []
+    with pytest.raises(AssetNotFound, match=r"no asset 'b\.js'"):
+        assets.styles("b.js")
+
+
 @pytest.mark.parametrize("origin", ["", "https://cdn.example", "//cdn.example"])
 def test_webpack_manifest_plugin(origin: str) -> None:
     """Values begin with the public path, at any host; a file without a hash is not immutable."""
@@ -264,6 +291,9 @@ def named(name: str) -> str:
         (changed(encodings=["rot13"]), "'encodings' other than br, gzip, zstd"),
         (changed(encodings=[["br"]]), "'encodings' other"),
         (changed(encodings="br"), "'encodings' other"),
+        (changed(styles=["b.css"]), "'styles' that are no names of assets"),
+        (changed(styles="a.css"), "'styles' that are no names"),
+        (changed(styles=[["a.css"]]), "'styles' that are no names"),
         (json.dumps({**OURS, "assets": {"a": 1}}), "no JSON object"),
         ('{"a.js": {"file": "../a.js"}}', r"entry 'a\.js' has a name '\.\./a\.js' that.*vite build"),
         ('{"a.js": {"file": 1}}', "entry 'a.js' names no file"),

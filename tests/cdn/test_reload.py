@@ -222,8 +222,10 @@ def test_from_the_start_they_have_to_be_usable(tmp_path: Path) -> None:
 def vite(out: Path, content: bytes) -> bytes:
     """What ``vite build`` writes, but for its manifest."""
     name = f"assets/main-{digits(content)[:8]}.js"
-    write_tree(out, {name: content})
-    return json.dumps({"src/main.js": {"file": name, "src": "src/main.js", "isEntry": True}}).encode()
+    style = f"assets/main-{digits(content)[:8]}.css"
+    write_tree(out, {name: content, style: b""})
+    entry = {"file": name, "src": "src/main.js", "isEntry": True, "css": [style]}
+    return json.dumps({"src/main.js": entry}).encode()
 
 
 def test_a_manifest_that_is_written_again(tmp_path: Path, shell: Shell) -> None:
@@ -242,6 +244,7 @@ def test_a_manifest_that_is_written_again(tmp_path: Path, shell: Shell) -> None:
     second = becomes(assets.url, "src/main.js", first)
     reply = shell.file(assets, second)
     assert (reply.body, reply.headers["cache-control"]) == (b"two()", "no-cache")
+    assert assets.styles("src/main.js") == [second.removesuffix("js") + "css"]
     # Where the old file is gone, the page that is in the browser gets the new one.
     (out / first.removeprefix("/static/")).unlink()
     assert shell.file(assets, first).body == b"two()"

@@ -61,6 +61,8 @@ class Asset:
             :mod:`scalekit.cdn.scripts`; default ``False``.
         encodings: content codings that the hashed file has precompressed variants in, such as ``"br"``;
             none by default.
+        styles: names of the style sheets that a page with this script needs, as far as Vite's manifest says
+            so; none by default.
     """
 
     name: str
@@ -71,6 +73,7 @@ class Asset:
     verbatim: bool = True
     module: bool = False
     encodings: tuple[str, ...] = ()
+    styles: tuple[str, ...] = ()
 
     @property
     def integrity(self) -> str | None:

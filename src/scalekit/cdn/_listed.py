@@ -68,6 +68,7 @@ def entry_of(asset: Asset) -> Entry:
         verbatim=asset.verbatim,
         module=asset.module,
         encodings=asset.encodings,
+        styles=asset.styles,
     )
 
 
@@ -81,6 +82,7 @@ def _asset(entry: Entry) -> Asset:
         verbatim=entry.verbatim,
         module=entry.module,
         encodings=entry.encodings,
+        styles=entry.styles,
     )
 
 
@@ -100,6 +102,7 @@ def _file(entry: Entry, path: Path, top: Path, source: str) -> AssetFile:
         verbatim=entry.verbatim,
         module=entry.module,
         encodings=entry.encodings,
+        styles=entry.styles,
         digest=digest,
         path=real,
         size=status.st_size,

@@ -4,7 +4,9 @@ Rules:
 
 * Vite (``.vite/manifest.json``): each entry has a ``file``; names are paths of sources, which may lead out of
   the project (``../node_modules/...``), for they are looked up and never opened. Style sheets and files that
-  stand only in an entry's ``css`` and ``assets`` go by their own name. Its scripts are modules.
+  stand only in an entry's ``css`` and ``assets`` go by their own name. Its scripts are modules. The style
+  sheets of an entry come after those of what it ``imports``, as in the pages that Vite writes itself; what it
+  imports later, the script that does so brings.
 * Django (``staticfiles.json``): ``version`` 1.0 or 1.1, and ``paths`` from names to hashed names.
 * webpack: a name has a path, or an object with its ``src`` and perhaps its ``integrity``; both may stand in
   ``files``, and ``entrypoints`` says nothing new. A path may begin with the ``publicPath``, which has to be
@@ -39,6 +41,7 @@ class Facts(TypedDict):
     digest: str | None
     immutable: bool
     module: bool
+    styles: tuple[str, ...]
 
 
 def read(whole: dict[str, Any], *, source: str, url: str) -> list[Facts]:
@@ -76,13 +79,34 @@ def _vite(whole: dict[str, Any], source: str) -> Iterator[Facts]:
         )
         facts = _facts(name, entry["file"], source, cure=cure)
         found[name] = {**facts, "module": is_script(facts["hashed_name"])}
-    files = {facts["hashed_name"] for facts in found.values()}
+    files = {facts["hashed_name"]: name for name, facts in found.items()}
     for name, entry in whole.items():
         for file in [*_texts(entry.get("css")), *_texts(entry.get("assets"))]:
             if file not in files:
-                files.add(file)
+                files[file] = file
                 yield {**_facts(name, file, source, cure=cure), "name": file, "immutable": True}
-    yield from found.values()
+    for name, facts in found.items():
+        styles = dict.fromkeys(files[file] for file in _styles(whole, name)) if _is_entry(whole[name]) else ()
+        yield {**facts, "styles": tuple(styles)}
+
+
+def _is_entry(entry: dict[str, Any]) -> bool:
+    return bool(entry.get("isEntry") or entry.get("isDynamicEntry"))
+
+
+def _styles(whole: dict[str, Any], name: str) -> Iterator[str]:
+    """The style sheets of an entry, after those of all that it imports."""
+    entered = {name}
+    way = [(whole[name], iter(_texts(whole[name].get("imports"))))]
+    while way:
+        entry, imports = way[-1]
+        imported = next((chunk for chunk in imports if chunk in whole and chunk not in entered), None)
+        if imported is None:
+            way.pop()
+            yield from _texts(entry.get("css"))
+        else:
+            entered.add(imported)  # imports may go round in a circle
+            way.append((whole[imported], iter(_texts(whole[imported].get("imports")))))
 
 
 def _webpack(whole: dict[str, Any], source: str, url: str) -> Iterator[Facts]:
@@ -132,6 +156,7 @@ def _facts(name: str, file: Any, source: str, *, cure: str) -> Facts:
         "digest": None,
         "immutable": base != name.rpartition("/")[2] or _LONG_HASH.search(base) is not None,
         "module": False,
+        "styles": (),
     }
 
 

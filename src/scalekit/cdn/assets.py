@@ -16,7 +16,7 @@ from typing import Self, cast
 from urllib.parse import quote, urlsplit
 
 from scalekit._forks import renew_in_children
-from scalekit._options import check_kind
+from scalekit._options import check_count, check_kind, check_text
 from scalekit._tally import Tally
 from scalekit.cdn import _folder, _listed
 from scalekit.cdn._asset import Asset
@@ -42,14 +42,14 @@ class Assets:
     Args:
         folder: where the files are. Read once, now; names that begin with a dot are left out.
         url: the path the application serves them under; begins and ends with ``/``.
-        cdn: the CDN's address, such as ``"https://cdn.example.com"``; without one (the default) the
-            application serves its assets itself.
+        cdn: the CDN's address, such as ``"https://cdn.example.com"``, to which ``url`` is added; without one
+            (the default) the application serves its assets itself.
         max_age: seconds that a browser may keep a file it asked for without its hash; default 60.
         reload: for development: edited, new and deleted files are noticed without a restart, and nobody keeps
             a file without asking again, see :mod:`scalekit.cdn._reload`. Default ``False``.
 
     Raises:
-        ConfigurationError: the folder, a link in it, ``url`` or ``cdn`` is not usable; the message says why.
+        ConfigurationError: the folder, a link in it, or an option is not usable; the message says why.
     """
 
     #: The scripts that pages may fetch under their hashed names as modules, see :mod:`scalekit.cdn.scripts`.
@@ -131,7 +131,7 @@ class Assets:
 
     def _begin(self, url: str, cdn: str | None, max_age: int) -> None:
         self.prefix = check_url(url)
-        self.max_age = max_age
+        self.max_age = check_count(max_age, option="max_age=", least=0, cure="it is in seconds")
         self.counts = Counts()
         self.served = Tally(
             "scalekit_cdn_assets_served",
@@ -215,6 +215,20 @@ class Assets:
             raise self._not_found(name)
         return self.prefix + quote(asset.hashed_name)
 
+    def styles(self, name: str) -> list[str]:
+        """The URLs of the style sheets that a page needs for a script that Vite has built, in their order.
+
+        They are those that the script and its modules import; none with any other manifest, or a folder.
+
+        Raises:
+            AssetNotFound: there is no file of that name.
+        """
+        assets = self.now()
+        asset = assets.get(name)
+        if asset is None:
+            raise self._not_found(name)
+        return [assets.url(style) for style in asset.styles]
+
     def _not_found(self, name: str) -> AssetNotFound:
         close = get_close_matches(str(name), self._urls, 1)
         return AssetNotFound(name, where=self._where, close=close[0] if close else None, reload=self.reload)
@@ -275,6 +289,7 @@ def check_cdn(cdn: str) -> str:
     Raises:
         ConfigurationError: it is none.
     """
+    check_text(cdn, option="cdn=", wanted="an address such as 'https://cdn.example.com', or None")
     try:
         parts = urlsplit(cdn)
     except ValueError as error:

@@ -47,6 +47,7 @@ class Entry:
         module: whether it is a script that a page may fetch as a module, see :mod:`scalekit.cdn.scripts`;
             default ``False``.
         encodings: content codings that there are precompressed variants in, sorted; see :data:`SUFFIXES`.
+        styles: names of the style sheets that a page with this script needs; Vite's manifest says them.
     """
 
     name: str
@@ -58,6 +59,7 @@ class Entry:
     verbatim: bool = True
     module: bool = False
     encodings: tuple[str, ...] = ()
+    styles: tuple[str, ...] = ()
 
     @property
     def files(self) -> tuple[str, ...]:
@@ -167,6 +169,8 @@ def _record(entry: Entry) -> dict[str, object]:
             record[field] = not usual
     if entry.encodings:
         record["encodings"] = sorted(entry.encodings)
+    if entry.styles:
+        record["styles"] = list(entry.styles)
     return record
 
 
@@ -180,7 +184,7 @@ def _own(whole: dict[str, Any], source: str) -> Iterator[Entry]:
     if not isinstance(assets, dict):
         raise ConfigurationError(f"asset manifest {source} has no assets; {_REBUILD}")
     for name, record in assets.items():
-        fault = fault_of(name) or _fault_in(record)
+        fault = fault_of(name) or _fault_in(record, assets)
         if fault is not None:
             raise ConfigurationError(f"asset manifest {source}: entry {name!r:.200} {fault}; {_REBUILD}")
         yield Entry(
@@ -193,10 +197,11 @@ def _own(whole: dict[str, Any], source: str) -> Iterator[Entry]:
             verbatim=record.get("verbatim", True),
             module=record.get("module", False),
             encodings=tuple(record.get("encodings", ())),
+            styles=tuple(record.get("styles", ())),
         )
 
 
-def _fault_in(record: Any) -> str | None:
+def _fault_in(record: Any, names: dict[str, Any]) -> str | None:
     if not isinstance(record, dict):
         return "is no JSON object"
     file, kind, codings = record.get("file"), record.get("type"), record.get("encodings", [])
@@ -217,4 +222,7 @@ def _fault_in(record: Any) -> str | None:
         not isinstance(name, str) or name not in SUFFIXES for name in codings
     ):
         return f"has 'encodings' other than {', '.join(SUFFIXES)}"
+    styles = record.get("styles", [])
+    if not isinstance(styles, list) or any(not isinstance(name, str) or name not in names for name in styles):
+        return "has 'styles' that are no names of assets"
     return None
