@@ -6,6 +6,7 @@ import httpx
 import pytest
 
 from tests.conftest import MakeNginx
+from tests.docs.blocks import ROOT, blocks
 from tests.ops.child import PATIENCE, Child
 from tests.ops.fleet import uvicorn
 from tests.servers import Nginx, wait_until
@@ -13,14 +14,12 @@ from tests.servers.ports import free_port
 
 pytestmark = pytest.mark.slow
 
-LISTENING = """location / {{
-    proxy_pass http://127.0.0.1:{port};
-    proxy_set_header Host $http_host;
-    proxy_cache edge;
-    proxy_cache_key $scheme$http_host$request_uri;
-    add_header X-Cache $upstream_cache_status always;
-    {careless}
-}}"""
+# As docs/howto/cdn-policy.md says.
+[LISTENING] = [
+    block.code
+    for block in blocks(ROOT / "docs/howto/cdn-policy.md")
+    if block.language == "nginx" and "location" in block.code
+]
 # As found in many a guide to a faster site.
 CARELESS = "proxy_ignore_headers Set-Cookie Cache-Control; proxy_cache_valid any 10m;"
 
@@ -45,8 +44,9 @@ def _answers(url: str) -> bool:
 @pytest.fixture
 def edge(nginx: MakeNginx, origin: tuple[int, Child]) -> Callable[..., Nginx]:
     def make(careless: str = "") -> Nginx:
-        server = LISTENING.format(port=origin[0], careless=careless)
-        return nginx(server, http="proxy_cache_path cache keys_zone=edge:1m;")
+        server = LISTENING.replace("http://shop", f"http://127.0.0.1:{origin[0]}")
+        server = server.rstrip().removesuffix("}") + careless + "}"
+        return nginx(server, http="proxy_cache_path cache keys_zone=shop:1m;")
 
     return make
 
