@@ -10,9 +10,10 @@ import pytest
 from scalekit.errors import ConfigurationError
 from scalekit.metrics import Distribution, Metric, counter
 from scalekit.ops import Metrics
-from scalekit.ops.asgi import MetricsMiddleware
+from scalekit.ops.asgi import MetricsMiddleware, OpsMiddleware
 from scalekit.ops.queue_time import wait_of, waited
 from scalekit.ops.wsgi import MetricsMiddleware as WSGIMetricsMiddleware
+from scalekit.ops.wsgi import OpsMiddleware as WSGIOpsMiddleware
 from scalekit.types import Message, Receive, Scope, Send
 
 NOW = 1_800_000_000.0
@@ -173,6 +174,29 @@ async def test_the_balancers_time_is_the_time_in_the_queue(monkeypatch: pytest.M
         assert seen(metrics, "scalekit_http_queue_seconds") == 2
         found = next(m for m in metrics.collect() if m.name == "scalekit_http_queue_seconds")
         assert found.samples[0].value.sum == pytest.approx(0.5, abs=1e-3)  # type: ignore[union-attr]
+
+
+async def test_probes_are_no_requests() -> None:
+    """What the OpsMiddleware inside answers is not counted, in both shells, and nothing stays in flight: of a
+    server that drains each probe would be a 5xx."""
+    middleware, wsgi = (
+        MetricsMiddleware(OpsMiddleware(app)),
+        WSGIMetricsMiddleware(WSGIOpsMiddleware(respond)),
+    )
+    try:
+        middleware.app.drain.start()
+        wsgi.app.drain.start()
+        assert (await call(middleware, "/health/ready"))[0]["status"] == 503
+        await call(middleware, "/health/live", "HEAD")
+        answered(wsgi, "/health/ready")
+        await call(middleware, "/200")
+        answered(wsgi, "/200")
+    finally:
+        wsgi.app.drain.uninstall()
+    for metrics in (middleware.metrics, wsgi.metrics):
+        assert requests(metrics) == {("GET", "2xx"): 1}
+        assert seen(metrics, "scalekit_http_request_seconds") == 1
+        assert metrics.traffic.in_flight == 0
 
 
 async def test_websockets_are_counted_apart_and_other_scopes_not() -> None:

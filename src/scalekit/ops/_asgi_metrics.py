@@ -9,6 +9,7 @@ from anyio import to_thread
 from scalekit._http import get
 from scalekit._options import check_application, check_kind
 from scalekit.ops.collecting import Metrics
+from scalekit.ops.probes import MARK
 from scalekit.ops.queue_time import waited
 from scalekit.ops.scraping import Scrapes
 from scalekit.types import ASGIApp, Message, Receive, Scope, Send
@@ -18,7 +19,7 @@ class MetricsMiddleware:
     """Counts requests, and answers scrapes of Prometheus if it is given a path for them.
 
     Put it outermost (in Starlette and FastAPI: add it last), so that it sees what the others answer, and how
-    long they take.
+    long they take. Probes that an ``OpsMiddleware`` inside answers are not counted.
 
     Args:
         app: the ASGI application.
@@ -78,11 +79,11 @@ class MetricsMiddleware:
 class _Exchange:
     """One request, until the last of its response has been sent."""
 
-    __slots__ = ("_began", "_method", "_send", "_traffic", "status")
+    __slots__ = ("_began", "_scope", "_send", "_traffic", "status")
 
     def __init__(self, metrics: Metrics, scope: Scope, send: Send) -> None:
         self._send = send
-        self._method = scope["method"]
+        self._scope = scope
         self.status = 0
         self._traffic = metrics.traffic
         self._began: float | None = self._traffic.begin(waited(scope["headers"], time.time()))
@@ -97,8 +98,12 @@ class _Exchange:
 
     def end(self) -> None:
         began, self._began = self._began, None
-        if began is not None:
-            self._traffic.end(began, self._method, self.status)
+        if began is None:
+            return
+        if MARK in self._scope:
+            self._traffic.drop()
+        else:
+            self._traffic.end(began, self._scope["method"], self.status)
 
 
 async def _answer(scrapes: Scrapes, scope: Scope, send: Send) -> None:

@@ -58,6 +58,7 @@ class OpsMiddleware:
         if scope["type"] == "http":
             probe = probes.probe_for(scope["path"].removeprefix(scope.get("root_path", "")), self._path)
             if probe is not None:
+                scope[probes.MARK] = True
                 await self._answer(probe, scope, send)
                 return
             if scope.get("http_version", "1.1").startswith("1"):  # HTTP/2 and 3 forbid the Connection header

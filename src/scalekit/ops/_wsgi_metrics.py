@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from scalekit import _http
 from scalekit._options import check_application, check_kind
 from scalekit.ops.collecting import Metrics
+from scalekit.ops.probes import MARK
 from scalekit.ops.queue_time import wait_of
 from scalekit.ops.scraping import Scrapes
 from scalekit.types import Environ, WSGIBody
@@ -77,7 +78,7 @@ class _Exchange:
 
     def __init__(self, metrics: Metrics, environ: Environ) -> None:
         self._traffic = metrics.traffic
-        self._method = environ["REQUEST_METHOD"]
+        self._environ = environ
         self.status = 0
         self.body: WSGIBody = ()
         said = environ.get("HTTP_X_REQUEST_START") or environ.get("HTTP_X_QUEUE_START")
@@ -107,8 +108,12 @@ class _Exchange:
 
     def end(self) -> None:
         began, self._began = self._began, None
-        if began is not None:
-            self._traffic.end(began, self._method, self.status)
+        if began is None:
+            return
+        if MARK in self._environ:
+            self._traffic.drop()
+        else:
+            self._traffic.end(began, self._environ["REQUEST_METHOD"], self.status)
 
 
 def _answer(scrapes: Scrapes, environ: Environ, start_response: "StartResponse") -> WSGIBody:

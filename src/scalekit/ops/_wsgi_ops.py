@@ -60,6 +60,7 @@ class OpsMiddleware:
         self.drain.install()  # again only in a fork
         probe = probes.probe_for(environ.get("PATH_INFO", ""), self._path)
         if probe is not None:
+            environ[probes.MARK] = True
             return self._answer(probe, environ, start_response)
         self.drain.enter()
         try:

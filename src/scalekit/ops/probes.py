@@ -8,6 +8,8 @@ from scalekit.ops.health import Report
 from scalekit.types import Headers
 
 Probe: TypeAlias = Literal["live", "ready", "startup"]
+MARK = "scalekit.probe"
+"""Set in the scope or environ of a probe, for whoever is outside: it is no visitor's request."""
 
 
 @dataclass(frozen=True)

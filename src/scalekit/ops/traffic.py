@@ -6,6 +6,8 @@ Rules:
 * It lasts until the last of the response was handed to the server, or the application gave up.
 * An application that raises an error before it answers is counted as 5xx, which the server makes of it; what
   ended without any answer, because the client left, as ``none``.
+* A probe that the OpsMiddleware inside has answered is no request: while a server drains it would be a 5xx,
+  and else quicker than what visitors get.
 * How long it had waited is what the balancer's header says, see :mod:`scalekit.ops.queue_time`.
 """
 
@@ -59,6 +61,10 @@ class Traffic:
         self._seconds.observe(time.perf_counter() - began)
         known = method if method in _METHODS else "other"
         self._requests.add(known, _CLASSES.get(status // 100, "none"))
+
+    def drop(self) -> None:
+        """It is over, and was no request of a visitor."""
+        self._ended.add()
 
     def open(self) -> None:
         """A WebSocket has come."""

@@ -85,6 +85,17 @@ def test_the_wrong_order(middlewares: Any, expected: list[str]) -> None:
     assert order(look(app(*middlewares))) == expected
 
 
+def test_two_sessions_are_told_apart() -> None:
+    """Both are called SessionMiddleware, so that the finding says whose they are."""
+    (found,) = [
+        one
+        for one in look(app(SESSIONS, (CookieSessions, {"secret_key": SECRET})))
+        if one.code == "sessions-twice"
+    ]
+    assert "SessionMiddleware of scalekit" in found.what
+    assert "SessionMiddleware of starlette" in found.what
+
+
 def test_compression_inside_the_rewriter(assets: Assets) -> None:
     """Pages would be decompressed and compressed again; the cure names both."""
     rewriting: tuple[Any, Any] = (AssetMiddleware, {"assets": assets})

@@ -16,6 +16,7 @@ _HASHING = (
     "whitenoise.storage.CompressedManifestStaticFilesStorage",
 )
 _WHERE = "Django's settings"
+_ENGINE = 'SESSION_ENGINE = "scalekit.sessions.django", and SCALEKIT_SESSION_STORE = "redis://..."'
 
 
 def is_django(thing: object) -> bool:
@@ -77,13 +78,13 @@ def _sessions(settings: Any, local: set[str]) -> Iterator[Finding]:
     engine = settings.SESSION_ENGINE
     in_cache = engine == "django.contrib.sessions.backends.cache" and settings.SESSION_CACHE_ALIAS in local
     if in_cache or engine == "django.contrib.sessions.backends.file":
-        yield process.local_sessions(f'SESSION_ENGINE = "{engine}"', where=_WHERE)
+        yield process.local_sessions(f'SESSION_ENGINE = "{engine}"', where=_WHERE, cure=_ENGINE)
     elif engine == "django.contrib.sessions.backends.signed_cookies":
         yield finding(
             "cookie-sessions",
             what="signed_cookies keeps sessions in the cookie: nobody can end one that was stolen, and of "
             "two requests at once the later answer wins",
-            cure='SESSION_ENGINE = "scalekit.sessions.django"',
+            cure=_ENGINE,
             where=_WHERE,
         )
 

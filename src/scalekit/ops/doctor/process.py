@@ -65,13 +65,13 @@ _OTHER_SESSIONS = (
 _OTHER_CACHES = ("cachelib.simple.SimpleCache", "fastapi_cache.backends.inmemory.InMemoryBackend")
 
 
-def local_sessions(what: str, *, where: str) -> Finding:
+def local_sessions(what: str, *, where: str, cure: str = "a RedisStore, or a MemcachedStore") -> Finding:
     """Sessions that one server has to itself."""
     return finding(
         "process-sessions",
         what=f"{what} holds sessions: who comes to another server is logged out, and so is everybody at a "
         "restart",
-        cure="a RedisStore, or a MemcachedStore",
+        cure=cure,
         where=where,
     )
 

@@ -121,7 +121,7 @@ def judge(layers: Sequence[Layer], *, where: str) -> Iterator[Finding]:
                     severity=rule.severity,
                 )
                 break
-    making = [layer.name for layer in layers if not layer.kinds.isdisjoint(SESSIONS)]
+    making = [_with_owner(layer) for layer in layers if not layer.kinds.isdisjoint(SESSIONS)]
     if len(making) > 1:
         yield finding(
             "sessions-twice",
@@ -129,6 +129,11 @@ def judge(layers: Sequence[Layer], *, where: str) -> Iterator[Finding]:
             cure="keep one of them; to change over, give it migrate=[...]",
             where=where,
         )
+
+
+def _with_owner(layer: Layer) -> str:
+    # Most of them are called SessionMiddleware.
+    return f"{layer.name} of {min(layer.kinds & SESSIONS).partition('.')[0]}"
 
 
 def has(layers: Sequence[Layer], kinds: frozenset[str]) -> bool:
