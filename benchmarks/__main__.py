@@ -1,6 +1,7 @@
 """``./dev bench [piece ...]``: ours, the named peers and the floor, interleaved in one run.
 
-``./dev bench bigevent`` is another thing: the proof, see ``examples/bigevent``.
+``./dev bench bigevent`` is another thing: the proof, see ``examples/bigevent``. So is ``./dev bench scale``:
+what things cost as they grow.
 """
 
 import argparse
@@ -36,8 +37,14 @@ def run_from(given: list[str]) -> None:
         from examples.bigevent.__main__ import main as bigevent
 
         raise SystemExit(bigevent(given[1:]))
+    if given[:1] == ["scale"]:
+        from benchmarks.bench_scale import main as scale
+
+        raise SystemExit(scale(given[1:]))
     parser = argparse.ArgumentParser(prog="./dev bench", description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("pieces", nargs="*", help=f"any of {', '.join(PIECES)}; default: all. Or: bigevent")
+    parser.add_argument(
+        "pieces", nargs="*", help=f"any of {', '.join(PIECES)}; default: all. Or: bigevent, scale"
+    )
     parser.add_argument("--json", type=Path, default=Path("benchmarks/results/results.json"))
     arguments = parser.parse_args(given)
     for name in arguments.pieces:

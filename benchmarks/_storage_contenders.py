@@ -161,7 +161,7 @@ async def contenders(port: int, *, signed: bool = True) -> AsyncGenerator[dict[s
         }
 
 
-def _memory(name: str) -> int:
+def memory(name: str) -> int:
     with open("/proc/self/status") as status:
         return next(int(line.split()[1]) * KiB for line in status if line.startswith(name))
 
@@ -169,12 +169,12 @@ def _memory(name: str) -> int:
 async def _one(name: str, port: int, size: int) -> None:
     async with contenders(port) as found:
         await found[name](PART // 2)  # what is made once, such as connections, is not growth
-        before, started = _memory("VmRSS"), time.process_time()
+        before, started = memory("VmRSS"), time.process_time()
         with open("/proc/self/clear_refs", "w") as refs:
             refs.write("5")  # the peak starts anew
         await found[name](size)
         seconds = time.process_time() - started
-        print(json.dumps({"grown": _memory("VmHWM") - before, "seconds": seconds}))
+        print(json.dumps({"grown": memory("VmHWM") - before, "seconds": seconds}))
 
 
 if __name__ == "__main__":
