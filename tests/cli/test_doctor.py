@@ -96,6 +96,10 @@ def test_nothing_is_wrong(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
         ("json", "'json' names nothing; write it as module:app, or app.py:app"),
         ("json:app", "json has no 'app'"),
         ("json:__doc__", "json:__doc__ is no application but a str; --factory calls what returns one"),
+        (
+            "platform:uname",
+            "platform:uname takes no request; is it what returns the application? Add --factory",
+        ),
         ("doctor_raises.py:app", "cannot be loaded: KeyError: 'redis://***@h/0'"),
     ],
 )

@@ -79,6 +79,16 @@ def test_the_time_of_a_drain() -> None:
     assert found("granian --interface asgi shop:app") == []
 
 
+def test_the_cures_of_a_drain_fit_each_other() -> None:
+    """What to give the drain for the slowest request is what the platform has to wait for, too."""
+    app = FastAPI()
+    app.add_middleware(OpsMiddleware, drain=Drain(delay=5, grace=10))
+    grace, killed = examine(loaded(app), around=Around(slowest=40, killed_after=30)).findings
+    assert grace.cure == "Drain(delay=5, grace=41)"
+    assert "up to 46 (delay 5, grace 41)" in killed.what
+    assert "above 46 s" in killed.cure
+
+
 def test_signals_that_cannot_be_delayed() -> None:
     """hypercorn with workers, and granian around WSGI, stop at once."""
     assert found("hypercorn shop:app") == ["drain-signal"]

@@ -1,5 +1,6 @@
 """What an application is made of: its middlewares in order, and the objects that matter."""
 
+import inspect
 from collections.abc import Iterable
 from dataclasses import dataclass
 from types import FunctionType, ModuleType
@@ -55,6 +56,11 @@ def take_apart(app: Loaded, also: Iterable[Loaded] = ()) -> Parts:
         raise ConfigurationError(
             f"{app.name} is no application but a {kind}; --factory calls what returns one"
         )
+    if _needs_nothing(app.thing):
+        # Else it would be an application in which nothing is found.
+        raise ConfigurationError(
+            f"{app.name} takes no request; is it what returns the application? Add --factory"
+        )
     try:
         found = layers(app.thing)
     # Whatever a middleware of the application's raises when it is made.
@@ -85,3 +91,11 @@ def _globals(loaded: Loaded) -> list[tuple[str, object]]:
         for name, value in vars(loaded.module).items()
         if not name.startswith("__") and value is not loaded.thing
     ]
+
+
+def _needs_nothing(thing: object) -> bool:
+    """Whether it is a function that is called without anything, as none is that answers requests."""
+    if type(thing) is not FunctionType:
+        return False
+    parameters = inspect.signature(thing, follow_wrapped=False).parameters.values()
+    return all(one.default is not one.empty or one.kind is one.VAR_KEYWORD for one in parameters)

@@ -174,21 +174,24 @@ def judge_drain(
         killed_after: seconds that the platform waits before it kills; ``None``: nobody has said.
         server: what the application runs under; ``None``: nobody has said.
     """
+    enough = grace
     if slowest is not None and grace < slowest:
+        enough = slowest + 1
         yield finding(
             "drain-grace",
             what=f"the drain gives requests {grace:g} s, and the slowest takes {slowest:g}: it is cut off",
-            cure=f"Drain(delay={delay:g}, grace={slowest + 1:g})",
+            cure=f"Drain(delay={delay:g}, grace={enough:g})",
             where=where,
         )
     if server is not None and not server.delays:
         yield finding(
             "drain-signal",
             what=f"{server.name}, started so, does not let its signal be delayed: it stops at once",
-            cure="call scalekit drain before the signal, from a pre-stop hook; or hypercorn -w 0",
+            cure="Drain(file=...), and scalekit drain before the signal, from a pre-stop hook; or "
+            + ("hypercorn -w 0" if server.name == "hypercorn" else "gunicorn"),
             where=where,
         )
-    needed = delay + max(grace, slowest or 0.0)
+    needed = delay + enough
     limits = [] if killed_after is None else [("the platform kills", killed_after, "its grace period")]
     if server is not None and server.stop is not None and server.stop_option is not None:
         limits.append((f"{server.name} kills", server.stop, server.stop_option))
@@ -196,8 +199,8 @@ def judge_drain(
         if limit <= needed:
             yield finding(
                 "drain-killed",
-                what=f"{who} after {limit:g} s, and the drain takes up to {needed:g} (delay {delay:g}, grace "
-                f"{grace:g}): requests in flight are lost",
+                what=f"{who} after {limit:g} s, and a drain needs up to {needed:g} (delay {delay:g}, grace "
+                f"{enough:g}): requests in flight are lost",
                 cure=f"{option} above {needed:g} s, or a shorter drain",
                 where=where,
             )
