@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from scalekit.cdn import Assets, CdnProbe, HtmlRewriter
 from scalekit.cdn.asgi import AssetMiddleware
-from tests.cdn.drivers import Response, Shell
+from tests.cdn.drivers import Response, Shell, asgi_app
 from tests.servers.waiting import wait_until
 
 CDN, OTHER = "https://cdn.example.net", "https://eu.example.com/shop"
@@ -253,6 +253,16 @@ def test_which_cdns_are_known(folder: Path) -> None:
     path = assets.path("logo.png")
     for view in (assets.at(None), views[3].at(None)):
         assert rewritten(view, page).decode() == (f'<img src="{gone}"><img src="{path}"><img src="{path}">')
+
+
+def test_a_cdn_that_is_watched_is_always_known(folder: Path) -> None:
+    """However many others assets are pointed at, pages can do without it."""
+    assets = Assets(folder, cdn=CDN)
+    AssetMiddleware(asgi_app(Response([b""])), assets=assets, probe=CdnProbe(assets.at(OTHER)))
+    page = f"<img src={assets.at(OTHER).url('logo.png')}>"
+    for number in range(65):
+        assets.at(f"https://c{number}.example")
+    assert rewritten(assets.at(None), page).decode() == f"<img src={assets.path('logo.png')}>"
 
 
 PAGE = '<script src="{}"></script><link rel=stylesheet href={}><img src="{}">'

@@ -3,7 +3,7 @@
 Rules:
 
 * A CDN is known from when assets were pointed at it until its URLs are not kept ready any more, see
-  :meth:`~scalekit.cdn.Assets.at`; that of the assets themselves always is.
+  :meth:`~scalekit.cdn.Assets.at`; that of the assets themselves always is, and those that a probe watches.
 * A URL is at a CDN if its host and port are the CDN's, its path begins as the CDN's does, and its scheme is
   the CDN's. Where one of the two has none, ``//cdn.example.com``, either scheme will do.
 """
@@ -43,15 +43,21 @@ class Cdns:
     """
 
     def __init__(self, first: str | None) -> None:
-        self._first = first
+        self._always: tuple[str | None, ...] = (first,)
         self._lock = Lock()
         self.addresses: tuple[str, ...] = ()
         self.know(tuple)
 
+    def keep(self, cdns: Iterable[str | None]) -> None:
+        """Know these always, too."""
+        with self._lock:
+            self._always += tuple(cdns)
+        self.know(lambda: self.addresses)
+
     def know(self, others: Callable[[], Iterable[str | None]]) -> None:
-        """Know what ``others`` returns, and nothing else but the first."""
+        """Know what ``others`` returns, and nothing else but what is known always."""
         with self._lock:  # or of two threads that have one more each, one would be forgotten
-            self.addresses = tuple({cdn: None for cdn in (self._first, *others()) if cdn is not None})
+            self.addresses = tuple({cdn: None for cdn in (*self._always, *others()) if cdn is not None})
             places: dict[str, list[_Place]] = {}
             origins: set[bytes] = set()
             for cdn in self.addresses:

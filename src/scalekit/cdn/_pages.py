@@ -46,6 +46,8 @@ class Pages:
         self._cdn = _check_choice(cdn)
         self.vary = [_header_name(name) for name in check_items(vary, option="vary=")]
         self._probes = _check_probes(probe)
+        # Or pages could not do without one that is down, while more CDNs are in use than are kept ready.
+        assets.cdns.keep(probe.cdn for probe in self._probes)
         self._extend_csp, self._integrity, self._crossorigin = extend_csp, integrity, crossorigin
         self._modules = modules
         #: Part of a page's entity tag: what else its bytes and headers depend on.
