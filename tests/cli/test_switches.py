@@ -41,12 +41,13 @@ def test_for_people(
     """A table; the URL may come from the environment, where no list of processes shows it."""
     monkeypatch.setenv("REDIS_URL", redis_url)
     assert main(["switches", "set", "cache-factor", "4", "--name", prefix]) == 0
-    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
-    assert lines == [
+    output, errors = capsys.readouterr()
+    assert [line.split() for line in output.splitlines()] == [
         ["switch", "value", "for"],
         ["read-only", "off"],
         ["cache-factor", "4", "until", "flipped"],
     ]
+    assert errors == ""
 
 
 @pytest.mark.parametrize(

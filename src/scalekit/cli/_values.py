@@ -25,6 +25,17 @@ def duration(text: str) -> float:
     return float(found[1]) * _UNITS[found[2]]
 
 
+def lasting(seconds: float) -> str:
+    """Seconds as people read them, in the two largest units: ``45 s``, ``14 m 59 s``, ``1 h 59 m``."""
+    parts: list[str] = []
+    left = round(seconds)
+    for unit in ("d", "h", "m"):
+        count, left = divmod(left, _UNITS[unit])
+        if count or parts:
+            parts.append(f"{count} {unit}")
+    return " ".join([*parts, f"{left} s"][:2])
+
+
 def level(text: str) -> int | None:
     """A level of compression; ``none`` for no compression at all."""
     if text.lower() == "none":

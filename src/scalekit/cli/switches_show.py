@@ -4,12 +4,14 @@ They are flipped with "scalekit switches set". Those that are off are shown as w
 """
 
 import argparse
+import logging
 import math
 import time
 from contextlib import closing
 from typing import TYPE_CHECKING
 
 from scalekit.cli._redis_url import add_redis, redis_url
+from scalekit.cli._values import lasting
 
 if TYPE_CHECKING:
     from scalekit.cli._terminal import Terminal
@@ -42,6 +44,7 @@ def run(arguments: argparse.Namespace, terminal: "Terminal") -> int:
 
 def show(switches: "Switches", terminal: "Terminal") -> None:
     """Print them as they stand now."""
+    logging.getLogger("scalekit.ops").addHandler(logging.NullHandler())  # it would say the same once more
     found = switches.look()
     now, rows = time.monotonic(), []
     for name, off in (("read-only", "off"), ("cache-factor", "1")):
@@ -50,6 +53,6 @@ def show(switches: "Switches", terminal: "Terminal") -> None:
         value = off if switch is None else "on" if name == "read-only" else f"{switch.value:g}"
         terminal.record({"switch": name, "value": value, "seconds_left": left and round(left, 1)})
         rows.append(
-            [name, value, "" if switch is None else "until flipped" if left is None else f"{left:.0f} s"]
+            [name, value, "" if switch is None else "until flipped" if left is None else lasting(left)]
         )
     terminal.table(["switch", "value", "for"], rows)

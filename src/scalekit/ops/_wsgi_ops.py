@@ -1,7 +1,7 @@
 """Health and drain for any WSGI application."""
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
@@ -9,6 +9,7 @@ from scalekit import _http
 from scalekit._options import check_kind
 from scalekit.dependencies import Dependent
 from scalekit.ops import probes
+from scalekit.ops._wsgi_body import HeldBody
 from scalekit.ops.checks import check_blocking, refresh
 from scalekit.ops.drain import Drain
 from scalekit.ops.health import Check, Health
@@ -68,7 +69,7 @@ class OpsMiddleware:
         except BaseException:
             self.drain.leave()
             raise
-        return _Body(body, self.drain)
+        return HeldBody(body, self.drain.leave)
 
     def _answer(self, probe: probes.Probe, environ: Environ, start_response: "StartResponse") -> WSGIBody:
         self.drain.probed()
@@ -86,24 +87,3 @@ class OpsMiddleware:
         status = HTTPStatus(answer.status)
         start_response(f"{status.value} {status.phrase}", _http.to_wsgi(answer.headers))
         return [] if environ["REQUEST_METHOD"] == "HEAD" else [answer.body]
-
-
-class _Body:
-    """A response that is in flight until the server closes it."""
-
-    def __init__(self, body: WSGIBody, drain: Drain) -> None:
-        self._body = body
-        self._drain: Drain | None = drain
-
-    def __iter__(self) -> Iterator[bytes]:
-        return iter(self._body)
-
-    def close(self) -> None:
-        try:
-            close = getattr(self._body, "close", None)
-            if close is not None:
-                close()
-        finally:
-            drain, self._drain = self._drain, None  # closing twice is closing once
-            if drain is not None:
-                drain.leave()

@@ -1,7 +1,6 @@
 """Load shedding for any WSGI application."""
 
 import time
-from collections.abc import Iterator
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
@@ -9,8 +8,9 @@ from scalekit import _http
 from scalekit._options import check_application, check_kind
 from scalekit.errors import ConfigurationError
 from scalekit.ops import queue_time
+from scalekit.ops._wsgi_body import HeldBody
 from scalekit.ops.priorities import Priority
-from scalekit.ops.shedding import Shedding, Slot
+from scalekit.ops.shedding import Shedding
 from scalekit.types import Environ, WSGIBody
 
 if TYPE_CHECKING:
@@ -73,26 +73,7 @@ class SheddingMiddleware:
             return start_response(status, headers, *exc_info)
 
         try:
-            return _Body(self.app(environ, watched), slot)
+            return HeldBody(self.app(environ, watched), slot.leave)
         except BaseException:
             slot.leave()
             raise
-
-
-class _Body:
-    """A response whose request is in flight until the server closes it."""
-
-    def __init__(self, body: WSGIBody, slot: Slot) -> None:
-        self._body = body
-        self._slot = slot
-
-    def __iter__(self) -> Iterator[bytes]:
-        return iter(self._body)
-
-    def close(self) -> None:
-        try:
-            close = getattr(self._body, "close", None)
-            if close is not None:
-                close()
-        finally:
-            self._slot.leave()

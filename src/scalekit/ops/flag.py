@@ -39,9 +39,8 @@ class Flag:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._seen: tuple[int, int] | None = None  # the flag that is no news
-        self._claims: dict[
-            int, object
-        ] = {}  # the processes that watch: this one, and those it was forked from
+        # The processes that watch: this one, and those it was forked from.
+        self._claims: dict[int, object] = {}
         self._own: Path | None = None
         self._descriptor = -1
         self._said = b""
