@@ -89,7 +89,8 @@ def child(*arguments: str, env: dict[str, str] | None = None) -> Iterator[Child]
 @contextlib.contextmanager
 def script(source: str) -> Iterator[Child]:
     """A child that runs ``source``."""
-    with child("-c", textwrap.dedent(source)) as started:
+    # From 3.12 on Python warns of a fork beside threads, which is what some of them are about.
+    with child("-W", "ignore::DeprecationWarning", "-c", textwrap.dedent(source)) as started:
         yield started
 
 
