@@ -141,6 +141,21 @@ def test_a_server_that_is_out_of_memory(shell_type: type[Shell]) -> None:
         assert Visitor(visitor.shell, cookie)(read) is None
 
 
+@pytest.mark.parametrize("user", [None, "ann"])
+def test_nobody_begins_a_session_without_memory(shell_type: type[Shell], user: str | None) -> None:
+    """A server that is full takes no new session, of visitors or of users, and none is left in parts."""
+    with RedisServer(maxmemory_policy="noeviction", maxmemory="1") as server:
+
+        def begin(session: Any) -> None:
+            session["a"] = 1
+            if user is not None:
+                session.login(user)
+
+        reply = shell_type(RedisStore.from_url(server.url)).visitor().visit(begin)
+        assert (reply.status, reply.set_cookies) == (503, [])
+        assert server.call("DBSIZE") == 0
+
+
 async def test_many_requests_wait_for_one_time_out(server: RedisServer) -> None:
     """100 concurrent requests to a frozen server all fail within a bounded time; none waits its turn."""
     shell = ASGIShell(RedisStore.from_url(server.url, timeout=2, connect_timeout=2))

@@ -158,12 +158,13 @@ return {1}
 """
 )
 
-# Those whose deadline has passed go on the way, and the set itself with the last of them.
+# Those whose deadline has passed go on the way, and the set itself with the last of them. The ZADD first: a
+# server that is out of memory refuses it, and nothing after a write that it has let through.
 _ENLIST = """
-redis.call('ZREMRANGEBYSCORE', index, '-inf', now)
 redis.call('ZADD', index, deadline, id)
+redis.call('ZREMRANGEBYSCORE', index, '-inf', now)
 local last = redis.call('ZRANGE', index, -1, -1, 'WITHSCORES')
-redis.call('PEXPIREAT', index, string.format('%.0f', last[2]))
+if last[2] then redis.call('PEXPIREAT', index, string.format('%.0f', last[2])) end
 """
 
 CREATE = Script(
