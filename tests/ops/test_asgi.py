@@ -1,6 +1,7 @@
 """The ASGI shell, called as a server calls it."""
 
 import asyncio
+import contextlib
 import json
 import signal
 from typing import Any
@@ -201,6 +202,23 @@ async def test_lifespan_chains_the_signal_and_puts_it_back() -> None:
     assert during[0] != before
     assert during[1] == before
     assert signal.getsignal(signal.SIGTERM) == before
+
+
+@pytest.mark.parametrize("raises", [True, False])
+async def test_an_application_without_a_lifespan_has_started(raises: bool) -> None:
+    """It raises, as Django does, or returns, and servers serve it all the same: so the startup probe passes."""
+
+    async def bare(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan" and raises:
+            raise ValueError("only HTTP here")
+        if scope["type"] == "http":
+            await hello(scope, receive, send)
+
+    app = OpsMiddleware(bare, drain=Drain(signals=()))
+    with pytest.raises(ValueError, match="only HTTP") if raises else contextlib.nullcontext():
+        await app({"type": "lifespan"}, None, None)  # type: ignore[arg-type]
+    async with client(app) as http:
+        assert (await http.get("/health/startup")).status_code == 200
 
 
 async def test_building_it_changes_nothing() -> None:

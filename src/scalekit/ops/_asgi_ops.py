@@ -89,7 +89,10 @@ class OpsMiddleware:
                 await refresh_async(self.health, self._tasks)  # so that the first probe has results
             await send(message)
 
-        await self.app(scope, watch_receive, watch_send)
+        try:
+            await self.app(scope, watch_receive, watch_send)
+        finally:
+            self._up = True  # an application that knows no lifespan says nothing, and is served all the same
 
     async def _answer(self, probe: probes.Probe, scope: Scope, send: Send) -> None:
         self.drain.probed()
