@@ -114,6 +114,46 @@ def test_who_was_killed_is_not_waited_for(flag: Path) -> None:
         assert list(flag.parent.iterdir()) == []
 
 
+def test_what_others_keep_beside_the_flag_stays(tmp_path: Path) -> None:
+    """Only files of processes are swept; the flag's name may be the beginning of others'."""
+    names = {"drain.conf-old", "drain.2026-11-27", "drain.sh-0123abcd", "drain.7-0123abcd.bak"}
+    for name in names:
+        (tmp_path / name).write_text("mine")
+    assert watchers(tmp_path / "drain") == []
+    assert {path.name for path in tmp_path.iterdir()} == names
+
+
+def test_the_flag_may_have_any_name(tmp_path: Path) -> None:
+    """Also one that a pattern would read otherwise."""
+    with server(tmp_path / "[shop]*") as process:
+        process.line()
+        assert states(tmp_path / "[shop]*") == ["serving"]
+
+
+def test_a_full_disk_ends_no_watch(flag: Path) -> None:
+    """A process that cannot say how far it is drains all the same, and says so when it can again."""
+    source = """
+import resource
+drain.install()
+resource.setrlimit(resource.RLIMIT_FSIZE, (0, resource.RLIM_INFINITY))
+drain.enter()
+print("full"), input()
+print("draining" if drain.draining else "deaf")
+resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+serve()
+"""
+    log = "drain: begun by"
+    source = source.replace("drain.install()", "logging.getLogger().setLevel(logging.INFO)\ndrain.install()")
+    with server(flag, source) as process:
+        assert process.line() == "full"
+        flag.touch()
+        assert log in process.line()
+        process.tell("look")
+        assert process.line() == "draining"
+        wait_until(lambda: states(flag) == ["draining"], "it could write again")
+        flag.unlink()
+
+
 def test_a_fork_watches_for_itself(flag: Path) -> None:
     """A worker forked after its parent began to watch has a file of its own, and drains by itself."""
     source = """

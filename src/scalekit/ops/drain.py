@@ -13,6 +13,7 @@ balancer: its signal goes on at once.
 """
 
 import asyncio
+import contextlib
 import os
 import signal
 import threading
@@ -92,7 +93,7 @@ class Drain:
         with self._lock:
             waiters, self._waiters = self._waiters, set()
         for loop, future in waiters:
-            if not loop.is_closed():
+            with contextlib.suppress(RuntimeError):  # it is closed
                 loop.call_soon_threadsafe(_resolve, future)
 
     async def wait(self) -> None:

@@ -13,6 +13,7 @@ Rules:
 * Looked at five times a second, by a daemon thread: a microsecond each, on any file system, with any server.
 """
 
+import contextlib
 import fcntl
 import json
 import logging
@@ -106,7 +107,8 @@ class Flag:
                 _log.info("drain: begun by %s, %d in flight", self.path, drain.in_flight)
                 drain.start()
             self._seen = found or self._seen
-            self._say(drain)
+            with contextlib.suppress(OSError):  # the disk is full, or away: a drain needs no more than the flag
+                self._say(drain)
 
     def _say(self, drain: "Drain") -> None:
         state = "drained" if drain.drained else "draining" if drain.draining else "serving"
@@ -118,8 +120,8 @@ class Flag:
         }
         said = json.dumps(facts).encode().ljust(200)
         if said != self._said:
-            self._said = said
             os.pwrite(self._descriptor, said, 0)
+            self._said = said
 
 
 def _identity(path: Path) -> tuple[int, int] | None:

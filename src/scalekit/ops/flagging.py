@@ -3,6 +3,7 @@
 import fcntl
 import json
 import os
+import re
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,7 +34,8 @@ class Watcher:
 def watchers(path: Path) -> list[Watcher]:
     """The processes that watch the flag at ``path`` now. Files of those that are gone are removed."""
     found = []
-    for own in sorted(path.parent.glob(f"{path.name}.*-*")):
+    ours = re.compile(re.escape(path.name) + r"\.\d+-[0-9a-f]{8}")  # what else lies there is not to be removed
+    for own in sorted(own for own in path.parent.glob("*") if ours.fullmatch(own.name)):
         if is_held(own):
             found += _read(own)
         else:
