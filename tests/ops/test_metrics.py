@@ -3,6 +3,7 @@
 import logging
 import math
 from collections.abc import Iterable, Iterator
+from decimal import Decimal
 
 import pytest
 
@@ -55,6 +56,57 @@ def test_one_that_fails_takes_nothing_from_the_others(caplog: pytest.LogCaptureF
     assert "hits" in found
     assert "of_broken" not in found
     assert len(caplog.records) == 1
+
+
+_SAID = {
+    "no number": gauge("of_broken", "B.", None),  # type: ignore[arg-type]
+    "a text": gauge("of_broken", "B.", "many"),  # type: ignore[arg-type]
+    "too large": gauge("of_broken", "B.", 10**400),
+    "a name with a line": gauge("of broken\n", "B.", 1),
+    "a label with a dash": counters("of_broken", "B.", {"x": 1}, label="a-b"),
+    "half of a character": counters("of_broken", "B.", {"\udc80": 1}, label="l"),
+    "no help": gauge("of_broken", None, 1),  # type: ignore[arg-type]
+    "no kind": Metric("of_broken", "summary", "B.", (Sample(1),)),  # type: ignore[arg-type]
+    "other labels": Metric("of_broken", "gauge", "B.", (Sample(1, {"a": "x"}), Sample(1, {"b": "x"}))),
+    "no distribution": Metric("of_broken", "histogram", "B.", (Sample(1),)),
+    "no number but one": Metric("of_broken", "gauge", "B.", (Sample(Distribution(((math.inf, 1),), 1)),)),
+    "no buckets": Metric("of_broken", "histogram", "B.", (Sample(Distribution((), 1)),)),
+    "something else": 5,
+}
+
+
+@pytest.mark.parametrize("said", _SAID.values(), ids=_SAID)
+def test_what_cannot_be_written_takes_nothing_from_the_others(said: Metric) -> None:
+    """A scrape goes on without it, and so does what is told to other processes."""
+    metrics = Metrics({"broken": Thing(said), "fine": Thing(counter("hits", "H.", 1))})
+    found = metrics.collect()
+    assert {metric.name for metric in found} >= {"hits", "scalekit_metrics_failures"}
+    assert found[-1].samples == (Sample(1, {"name": "broken"}),)
+    assert wire.load(wire.dump(found)) == found
+    exposition = pytest.importorskip("scalekit.ops.prometheus").exposition
+    assert b'hits_total{name="fine"} 1.0' in exposition(found)[1]
+
+
+def test_numbers_of_other_types_are_numbers() -> None:
+    """A sum of a database is a Decimal, and labels may be numbers."""
+    told = counters("hits", "H.", {7: Decimal("1.5")}, label="shard")  # type: ignore[dict-item]
+    found = by_name(Metrics({"a": Thing(told)}))
+    assert found["hits"].samples == (Sample(1.5, {"shard": "7", "name": "a"}),)
+    assert wire.load(wire.dump(found.values())) == list(found.values())
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"[" * 100_000,
+        b'[["a", "gauge", "A.", [[1%s, {}]]]]' % (b"0" * 400),
+        b'[["a", "gauge", "A.", [[1, 5]]]]',
+    ],
+)
+def test_what_is_no_metric_of_a_process(data: bytes) -> None:
+    """Whatever another process says, it is whole or a ValueError, which counts it as down."""
+    with pytest.raises(ValueError, match=r"."):
+        wire.load(data)
 
 
 @pytest.mark.parametrize(

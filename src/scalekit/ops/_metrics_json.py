@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from scalekit.metrics import Distribution, Metric, Sample
+from scalekit.ops._wellformed import wellformed
 
 
 def dump(metrics: Iterable[Metric]) -> bytes:
@@ -19,8 +20,8 @@ def load(data: bytes) -> list[Metric]:
         ValueError: it is not whole, or something else's.
     """
     try:
-        return [_metric(*plain) for plain in json.loads(data)]
-    except (TypeError, LookupError) as error:
+        return [wellformed(_metric(*plain)) for plain in json.loads(data)]
+    except (TypeError, LookupError, ArithmeticError, RecursionError) as error:
         raise ValueError("these are no metrics of ours") from error
 
 

@@ -3,8 +3,8 @@
 Rules:
 
 * Each object has a name, which all of its samples get as the label ``name``: two caches are two series.
-* An object that fails, or contradicts another one, costs its own numbers and no other's. It is logged once,
-  and counted in ``scalekit_metrics_failures``.
+* An object that fails, contradicts another one or tells what no exporter can write costs its own numbers and
+  no other's. It is logged once, and counted in ``scalekit_metrics_failures``.
 * The numbers are those of this process. See :mod:`scalekit.ops.siblings` for servers that have several.
 """
 
@@ -17,6 +17,7 @@ from scalekit._options import check_kind, check_text
 from scalekit._tally import Tally
 from scalekit.errors import ConfigurationError
 from scalekit.metrics import Measured, Metric, Sample
+from scalekit.ops._wellformed import wellformed
 from scalekit.ops.traffic import Traffic
 
 _log = logging.getLogger("scalekit.ops")
@@ -72,7 +73,7 @@ class Metrics:
             things = list(self._things.items())
         for name, thing in things:
             try:
-                own = merged(found, [_named(metric, name) for metric in thing.metrics()])
+                own = merged(found, [_named(wellformed(metric), name) for metric in thing.metrics()])
             # It may be the application's own; and who watches must go on seeing all the others.
             except Exception:  # noqa: BLE001
                 self._failed(name)
