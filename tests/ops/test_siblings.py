@@ -17,6 +17,7 @@ from scalekit.ops import Metrics, siblings
 from scalekit.ops.scraping import Scrapes
 from scalekit.ops.siblings import Siblings
 from tests.ops.child import Child, child, wait_until
+from tests.servers.processes import send, tree
 
 OTHER = """
 import sys, time
@@ -143,6 +144,33 @@ sys.stdin.readline()
 print(sum(int(sample.value) for sample in hits.samples))
 sys.stdin.readline()
 """
+
+
+def test_what_a_child_holds_open_is_no_process(folder: Path) -> None:
+    """One that was killed while a child of it lives is gone all the same."""
+    source = OTHER.replace('print("joined")', 'if os.fork(): print("joined")').replace(
+        "import sys", "import os, sys"
+    )
+    here = joined(folder)
+    with child("-c", source, str(folder)) as other:
+        pid = ready(other)
+        assert gathered(here)["scalekit_process_up"] == {str(os.getpid()): 1, pid: 1}
+        children = tree(other.process.pid)
+        other.process.send_signal(signal.SIGKILL)
+        other.process.wait()
+        try:
+            assert gathered(here)["scalekit_process_up"] == {str(os.getpid()): 1}
+        finally:
+            send(children, signal.SIGKILL)
+    here.close()
+
+
+def test_what_cannot_be_removed_is_passed_over(folder: Path) -> None:
+    """Where somebody else may write, something may lie there that is not ours to remove."""
+    (folder / "7.0123abcd.sock").mkdir()
+    here = joined(folder)
+    assert gathered(here)["hits"] == {str(os.getpid()): 1}
+    here.close()
 
 
 def test_processes_meet_by_parent_and_port(folder: Path) -> None:

@@ -56,13 +56,16 @@ class Siblings:
         self._given = None if directory is None else Path(directory).absolute()
         if len(os.fsencode(self._given or "")) > _LONGEST:
             raise ConfigurationError(f"directory= is too long: a socket's name leaves it {_LONGEST} bytes")
+        self._socket: socket.socket | None = None
         self.forked()
         renew_in_children(self)
 
     def forked(self) -> None:
         """Threads do not come along: a child joins for itself."""
+        if self._socket is not None:
+            self._socket.close()  # or its parent would seem to hang once it has ended
         self._lock = threading.Lock()
-        self._socket: socket.socket | None = None
+        self._socket = None
         self._path = Path()
         self.joined = False
 
@@ -151,7 +154,8 @@ def _connect(path: Path) -> socket.socket | None:
     except OSError as error:
         link.close()
         if error.errno == errno.ECONNREFUSED:
-            path.unlink(missing_ok=True)  # names are never used again: its process has ended
+            with contextlib.suppress(OSError):  # another user's, say
+                path.unlink()  # names are never used again: its process has ended
         return None
     return link
 
