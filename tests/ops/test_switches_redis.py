@@ -153,6 +153,31 @@ async def test_a_server_that_never_sees_redis(prefix: str, caplog: pytest.LogCap
     assert "seen last" in caplog.text
 
 
+def test_a_look_that_fails_is_not_the_last(prefix: str, caplog: pytest.LogCaptureFixture) -> None:
+    """A provider of passwords, which is the application's, may raise anything; what it says is not logged."""
+
+    class Provider(redis.CredentialProvider):
+        away = True
+
+        def get_credentials(self) -> tuple[str]:
+            if self.away:
+                raise LookupError("hunter2")
+            return ("secret",)
+
+    provider = Provider()
+    with RedisServer(password="secret") as server:
+        client = redis.Redis(host=server.host, port=server.port, credential_provider=provider)
+        switches = Switches(client, name=prefix, interval=0.02)
+        assert switches.start(wait=30)
+        provider.away = False
+        wait_until(lambda: "Redis answers again" in caplog.text, what="another look")
+        switches.set_read_only(True)
+        assert switches.is_read_only()
+        switches.close()
+    assert "LookupError" in caplog.text
+    assert "hunter2" not in caplog.text
+
+
 def test_results_are_cached_for_longer(switches: Switches) -> None:
     """A result that is stored while the factor is up is served that much longer than its ttl."""
     cache = Cache(MemoryBackend(), ttl_factor=switches.cache_factor)

@@ -196,7 +196,8 @@ class Switches:
         """Stop looking, and close the connection. What was seen last stays in force."""
         self._closed.set()
         self._looked.set()  # nobody is to wait for what does not come any more
-        thread = self._thread
+        with self._lock:  # one that is being made has begun by then
+            thread = self._thread
         if thread is not None and thread is not threading.current_thread():
             thread.join()
         self._commands.close()
@@ -223,10 +224,13 @@ class Switches:
         while not closed.is_set():
             try:
                 self.look()
-            except (BackendError, ResponseError) as error:
+            # Whatever it is, such as a provider of passwords that fails: without this thread no switch could
+            # be flipped here any more.
+            except Exception as error:  # noqa: BLE001
                 if not self._away:
                     self._away = True
-                    _log.warning("switches: %s; they stay as they were seen last", error)
+                    told = error if isinstance(error, (BackendError, ResponseError)) else type(error).__name__
+                    _log.warning("switches: %s; they stay as they were seen last", told)
                 self._looked.set()  # nobody is to wait for what is away
             else:
                 if self._away:
