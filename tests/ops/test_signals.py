@@ -269,6 +269,66 @@ else:
         assert process.rest() == []
 
 
+LOOP = """
+import asyncio, os, signal, time
+from scalekit.ops import Drain
+
+drain = Drain(delay=0, grace=3600)
+drain.probed()
+drain.enter()
+
+async def main():
+    ended = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, ended.set)
+    drain.install()
+    fork()
+    assert not ended.is_set()
+
+def fork():
+    read, write = os.pipe()
+    child = os.fork()
+    if not child:
+        os.write(write, b"up")  # what arrives before, Python forgets in a fork
+    while not child:
+        time.sleep(0.01)
+    os.read(read, 2)
+    os.kill(child, signal.SIGTERM)
+    print("ended by", os.WTERMSIG(os.waitpid(child, 0)[1]), drain.draining)
+
+"""
+
+
+@pytest.mark.parametrize("run", ["asyncio.run(main())", "drain.install(); fork()"])
+def test_a_child_that_answers_nobody_ends_at_once(run: str) -> None:
+    """A worker of ``multiprocessing``, say: it has neither its parent's requests nor its loop."""
+    with script(LOOP + run) as process:
+        assert process.rest() == ["ended by 15 False"]
+
+
+def test_without_a_thread_the_signal_goes_on() -> None:
+    """Where no thread starts any more nothing could end the drain, and an error would hit any code at all."""
+    source = (
+        SERVER
+        + """
+import _thread
+
+def start_new_thread(*args):
+    raise RuntimeError("can't start new thread")
+
+drain = Drain()
+drain.install()
+drain.enter()
+_thread.start_new_thread = start_new_thread
+serve()
+"""
+    )
+    with script(source) as process:
+        process.line()
+        process.send(signal.SIGTERM)
+        assert process.rest() == ["own handler SIGTERM in flight 1"]
+        assert process.process.returncode == 0
+
+
 def test_the_cure_cures() -> None:
     """install() in the main thread still chains after a vain attempt in another."""
     source = (

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from scalekit._durations import Duration, seconds
+from scalekit._forks import renew_in_children
 from scalekit._options import check_kind
 from scalekit.metrics import Metric, gauge
 from scalekit.ops.signals import SignalChain
@@ -55,15 +56,21 @@ class Drain:
     ) -> None:
         self.delay = seconds(delay, name="delay")
         self.grace = seconds(grace, name="grace")
+        self._chain = SignalChain(self, tuple(signals))
+        self._flag = None if file is None else _flag(file)
+        self._since: float | None = None
+        self.forked()
+        renew_in_children(self)
+
+    def forked(self) -> None:
+        """A child has answered nothing, and what is in flight and waits is its parent's."""
         self.used = False
         """Whether this process has answered anything, probes included."""
         self.in_flight = 0
         """Requests and WebSockets that are open now, probes left out."""
-        self._since: float | None = None
         self._lock = threading.Lock()
         self._waiters: set[tuple[asyncio.AbstractEventLoop, asyncio.Future[None]]] = set()
-        self._chain = SignalChain(self, tuple(signals))
-        self._flag = None if file is None else _flag(file)
+        self._chain.forked()
 
     @property
     def draining(self) -> bool:

@@ -11,6 +11,7 @@ Rules:
   second of the first: that is its echo. systemd signals every process of a service, and then the master
   passes its own signal on to the workers.
 * SIGINT is not ours: Ctrl-C stops at once, as ever.
+* A child of a fork that has answered nothing is none that a balancer knows: it ends at once.
 * The handler takes no lock and logs nothing, for it may have interrupted code that holds one. Anything
   more is done by a thread that it starts (`_thread`, because `threading` takes a lock to start one).
 * A handler that was replaced after ours is left alone.
@@ -65,8 +66,6 @@ class SignalChain:
                 "process without a drain; call drain.install() there (gunicorn: in post_worker_init)"
             )
             return False
-        if self._process is not None:
-            self._wakeup.forget()
         self._process = os.getpid()
         inherited, self._previous = self._previous, {}
         self._over, self._of_a_loop = False, []
@@ -87,6 +86,12 @@ class SignalChain:
                 self._previous[number] = previous
                 signal.signal(number, self._handle)
         return bool(self._previous)
+
+    def forked(self) -> None:
+        """A child has none of its parent's loops, nor what was told to its parent."""
+        self._wakeup.forget()
+        self._previous.update(dict.fromkeys(self._of_a_loop, signal.SIG_DFL))
+        self._of_a_loop, self._received, self._done = [], None, False
 
     def uninstall(self) -> None:
         self._over = True
@@ -130,7 +135,10 @@ class SignalChain:
             self._pass_on(number, frame)
         elif self._received is None:
             self._received = time.monotonic()
-            _thread.start_new_thread(self._run_down, (number,))
+            try:
+                _thread.start_new_thread(self._run_down, (number,))
+            except RuntimeError:  # there are too many: without one the drain would never be done
+                self._pass_on(number, frame)
         elif time.monotonic() - self._received >= _ECHO:
             self._pass_on(number, frame)
 
