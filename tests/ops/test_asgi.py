@@ -206,7 +206,7 @@ async def test_lifespan_chains_the_signal_and_puts_it_back() -> None:
 
 @pytest.mark.parametrize("raises", [True, False])
 async def test_an_application_without_a_lifespan_has_started(raises: bool) -> None:
-    """It raises, as Django does, or returns, and servers serve it all the same: so the startup probe passes."""
+    """It raises, as Django does, or returns, and is served all the same: the startup probe passes."""
 
     async def bare(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan" and raises:

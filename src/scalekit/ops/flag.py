@@ -107,7 +107,9 @@ class Flag:
                 _log.info("drain: begun by %s, %d in flight", self.path, drain.in_flight)
                 drain.start()
             self._seen = found or self._seen
-            with contextlib.suppress(OSError):  # the disk is full, or away: a drain needs no more than the flag
+            with contextlib.suppress(
+                OSError
+            ):  # the disk is full, or away: a drain needs no more than the flag
                 self._say(drain)
 
     def _say(self, drain: "Drain") -> None:

@@ -34,7 +34,9 @@ class Watcher:
 def watchers(path: Path) -> list[Watcher]:
     """The processes that watch the flag at ``path`` now. Files of those that are gone are removed."""
     found = []
-    ours = re.compile(re.escape(path.name) + r"\.\d+-[0-9a-f]{8}")  # what else lies there is not to be removed
+    ours = re.compile(
+        re.escape(path.name) + r"\.\d+-[0-9a-f]{8}"
+    )  # what else lies there is not to be removed
     for own in sorted(own for own in path.parent.glob("*") if ours.fullmatch(own.name)):
         if is_held(own):
             found += _read(own)
