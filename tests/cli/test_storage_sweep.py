@@ -2,12 +2,14 @@
 
 import json
 import os
+import signal
 import time
 from pathlib import Path
 
 import pytest
 
 from scalekit.cli import main
+from tests.cli.command import start
 from tests.servers import S3Server
 
 
@@ -69,6 +71,36 @@ def test_an_age_that_is_too_young(litter: Path, capsys: pytest.CaptureFixture[st
     assert main(["storage", "sweep", str(litter), "--older-than", "59m"]) == 2
     assert "--older-than 59m; give an hour at least" in capsys.readouterr().err
     assert len(list((litter / "photos").iterdir())) == 3
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_stopped(litter: Path, number: int, status: int) -> None:
+    """8. A signal ends it between two removals: no object is touched, and the next run goes on."""
+    folder = litter / "photos"
+    two_days_ago = time.time() - 2 * 86400
+    # What is told of them is more than a pipe holds, so that it cannot end before it is read.
+    for count in range(2000):
+        draft = folder / f".scalekit-{count:016x}.tmp"
+        draft.touch()
+        os.utime(draft, (two_days_ago, two_days_ago))
+    before = len(list(folder.iterdir()))
+    with start("storage", "sweep", str(litter), "--json") as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        first = process.stdout.readline()
+        process.send_signal(number)
+        output, errors = first + process.stdout.read(), process.stderr.read()
+    removed = [json.loads(line) for line in output.splitlines()]
+    assert process.returncode == status
+    assert errors.endswith("stopped; what was removed is gone. Run it again to go on\n")
+    assert "Traceback" not in errors
+    gone = before - len(list(folder.iterdir()))
+    assert len(removed) <= gone <= len(removed) + 1, "one may be under way"
+    assert gone < 1900
+    assert not any((litter / str(leftover["name"])).exists() for leftover in removed)
+    assert main(["storage", "sweep", str(litter)]) == 0
+    assert sorted(path.name for path in folder.iterdir()) == [".scalekit-fedcba9876543210.tmp", "a.png"]
 
 
 def test_a_bucket(s3_server: S3Server, bucket: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -6,6 +6,7 @@ import pytest
 from rich.console import Console
 
 from scalekit.cli._progress import Bar, Lines
+from scalekit.cli._status import status
 from scalekit.cli._terminal import Terminal, printable
 
 
@@ -82,3 +83,13 @@ def test_a_table_in_a_narrow_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     assert lines[1][:2] == ["0123456789ab", "3 h ago"]
     assert all(len(line) <= 30 for line in output.getvalue().splitlines())
     assert len(lines) > 3
+
+
+def test_a_status_leaves_standard_output_alone(capsys: pytest.CaptureFixture[str]) -> None:
+    """What is printed meanwhile goes where it is read, and a name in brackets is shown as it is."""
+    output = io.StringIO()
+    with status(Console(file=output, width=80, force_terminal=True), redraws=True) as show:
+        show("loading [red]shop")
+        print("a result")
+    assert capsys.readouterr().out == "a result\n"
+    assert "loading [red]shop" in output.getvalue()

@@ -5,6 +5,9 @@ from collections.abc import Callable, Generator
 from contextlib import contextmanager
 
 from rich.console import Console
+from rich.live import Live
+from rich.markup import escape
+from rich.spinner import Spinner
 
 _SECONDS_A_LINE = 10.0
 
@@ -15,8 +18,17 @@ def status(
 ) -> Generator[Callable[[str], None], None, None]:
     """Yields what is called with the sentence of this moment, as often as one likes."""
     if redraws:
-        with console.status("") as line:
-            yield line.update
+        spinner = Spinner("dots", style="green")
+        # Not console.status(), which takes standard output along: somebody else reads that, perhaps.
+        with Live(
+            spinner,
+            console=console,
+            transient=True,
+            refresh_per_second=12.5,
+            redirect_stdout=False,
+            redirect_stderr=False,
+        ):
+            yield lambda sentence: spinner.update(text=escape(sentence))
         return
     last, said = -_SECONDS_A_LINE, ""
 

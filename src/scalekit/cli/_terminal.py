@@ -3,7 +3,7 @@
 import json
 import sys
 from collections.abc import Callable, Generator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 try:
     from rich.console import Console
@@ -94,6 +94,10 @@ class Terminal:
     def status(self) -> AbstractContextManager[Callable[[str], None]]:
         """Shows what is waited for, where nobody knows how long: a sentence that is given as it changes."""
         return status(self._err, redraws=self.is_interactive)
+
+    def activity(self) -> AbstractContextManager[Callable[[str], object]]:
+        """As :meth:`status`, of what is over in seconds, mostly: for who watches, and not for logs."""
+        return self.status() if self.is_interactive else nullcontext(str)
 
     @contextmanager
     def progress(self, title: str) -> Generator[Progress, None, None]:

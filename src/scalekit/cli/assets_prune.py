@@ -6,6 +6,7 @@ while somebody pushes.
 """
 
 import argparse
+from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 from scalekit.cli._stop import Stopped, run_until_stopped
@@ -45,21 +46,29 @@ def run(arguments: argparse.Namespace, terminal: "Terminal") -> int:
             f"--older-than {minutes}; give an hour at least, a push may count on younger ones"
         )
 
+    count = 0
+
     def on_removal(removal: "Removal") -> None:
+        nonlocal count
+        count += 1
         terminal.record({"name": removal.name, "kind": removal.kind, "size": removal.size})
         if arguments.verbose or arguments.dry_run:
             terminal.say(f"{'would remove' if arguments.dry_run else 'removed'}   {removal.name}")
+        else:
+            show(f"{count} removed")
 
     try:
-        report = run_until_stopped(
-            prune(
-                arguments.destination,
-                keep=arguments.keep,
-                age=arguments.older_than,
-                dry_run=arguments.dry_run,
-                on_removal=on_removal,
+        # Where each is listed, that is the progress.
+        with terminal.status() if not arguments.verbose else nullcontext(str) as show:
+            report = run_until_stopped(
+                prune(
+                    arguments.destination,
+                    keep=arguments.keep,
+                    age=arguments.older_than,
+                    dry_run=arguments.dry_run,
+                    on_removal=on_removal,
+                )
             )
-        )
     except Stopped:
         terminal.problem("stopped; no release that stays has lost anything. Run it again to go on")
         raise

@@ -51,10 +51,12 @@ def run(arguments: argparse.Namespace, terminal: "Terminal") -> int:
         raise ConfigurationError("--everything leaves nothing to name; give URLs and tags, or it alone")
     purger = _purger(arguments)
     done: list[Purged] = []
-    if arguments.everything:
-        done.append(purger.everything())
-    else:
-        done += [purger.urls(arguments.urls), purger.tags(arguments.tag)]
+    with terminal.activity() as show:
+        show("purging, and waiting for the edges" if arguments.wait else "purging")
+        if arguments.everything:
+            done.append(purger.everything())
+        else:
+            done += [purger.urls(arguments.urls), purger.tags(arguments.tag)]
     ids = [name for purged in done for name in purged.ids]
     requests = sum(purged.requests for purged in done)
     terminal.record({"done": True, "requests": requests, "ids": ids})

@@ -46,9 +46,8 @@ def run(arguments: argparse.Namespace, terminal: "Terminal") -> int:
     from scalekit.database.examine import examining
 
     colour: Colour = "sync" if isinstance(cluster, Cluster) else "async"
-    with terminal.status() as show, quiet():
-        if terminal.is_interactive:  # in a log it would be one line more
-            show(f"asking the servers; replicas have {arguments.max_lag:g} s to catch up")
+    with terminal.activity() as show, quiet():
+        show(f"asking the servers; replicas have {arguments.max_lag:g} s to catch up")
         facts = drive(examining(cluster, patience=arguments.max_lag), colour)
     problems = list(_problems(facts, arguments.max_lag))
     members = {member.name: member for member in facts.status.members}

@@ -11,8 +11,6 @@ import argparse
 import contextlib
 import sys
 import textwrap
-from collections.abc import Callable
-from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
 from scalekit.cli._objects import quiet
@@ -95,7 +93,7 @@ def run(arguments: argparse.Namespace, terminal: "Terminal") -> int:
         timeout=arguments.timeout,
     )
     # What the application prints when it is imported is no result; what is logged of servers is found anyway.
-    with contextlib.redirect_stdout(sys.stderr), _status(terminal) as status:
+    with contextlib.redirect_stdout(sys.stderr), terminal.activity() as status:
         status(f"loading {arguments.app}")
         app = load(arguments.app, factory=arguments.factory)
         also = [load(name) for name in arguments.also]
@@ -104,11 +102,6 @@ def run(arguments: argparse.Namespace, terminal: "Terminal") -> int:
             found = examine(app, also=also, around=around)
     _tell(found, terminal)
     return 1 if _fails(found.findings, arguments.fail_on) else 0
-
-
-def _status(terminal: "Terminal") -> AbstractContextManager[Callable[[str], object]]:
-    """What is being done, for who watches; a log has no use for it."""
-    return terminal.status() if terminal.is_interactive else contextlib.nullcontext(str)
 
 
 def _fails(findings: "list[Finding]", level: str) -> bool:

@@ -10,7 +10,7 @@ Run it once a day.
 import argparse
 from typing import TYPE_CHECKING
 
-from scalekit.cli._stop import run_until_stopped
+from scalekit.cli._stop import Stopped, run_until_stopped
 from scalekit.cli._values import duration
 
 if TYPE_CHECKING:
@@ -35,20 +35,33 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace, terminal: "Terminal") -> int:
     from scalekit.errors import ConfigurationError
-    from scalekit.storage.sweep import MIN_AGE
+    from scalekit.storage.sweep import MIN_AGE, sweep
     from scalekit.storage.urls import storage_from_url
 
     if arguments.older_than < MIN_AGE:
         minutes = f"{arguments.older_than / 60:g}m"
         raise ConfigurationError(f"--older-than {minutes}; give an hour at least, younger ones may go on")
 
+    count, word = 0, "would be removed" if arguments.dry_run else "removed"
+
     async def work() -> "Swept":
         async with storage_from_url(arguments.storage, must_exist=True) as storage:
-            return await storage.sweep(arguments.older_than, dry_run=arguments.dry_run)
+            return await sweep(
+                storage, arguments.older_than, dry_run=arguments.dry_run, on_removal=on_removal
+            )
 
-    swept = run_until_stopped(work())
-    for leftover in swept.removed:
+    def on_removal(leftover: "Leftover") -> None:
+        nonlocal count
+        count += 1
         terminal.record(_facts(leftover))
+        show(f"looking on; {count} {word}")
+
+    try:
+        with terminal.status() as show:
+            swept = run_until_stopped(work())
+    except Stopped:
+        terminal.problem("stopped; what was removed is gone. Run it again to go on")
+        raise
     for leftover, reason in swept.failed:
         terminal.record(_facts(leftover) | {"reason": reason})
         terminal.problem(f"failed: {leftover.kind} {leftover.name}: {reason}")
@@ -66,7 +79,6 @@ def run(arguments: argparse.Namespace, terminal: "Terminal") -> int:
             ],
         )
     size = sum(leftover.size for leftover in swept.removed)
-    word = "would be removed" if arguments.dry_run else "removed"
     terminal.say(f"{len(swept.removed)} {word} ({terminal.size(size)})")
     terminal.record(
         {

@@ -49,6 +49,7 @@ async def sweep(
     prefix: str = "",
     dry_run: bool = False,
     now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    on_removal: Callable[[Leftover], object] = lambda leftover: None,
 ) -> Swept:
     """Remove the leftovers that have not grown for ``older_than``, by the rules above.
 
@@ -57,6 +58,7 @@ async def sweep(
         prefix: look only at what would have become keys that begin so.
         dry_run: remove nothing, and tell what would be.
         now: the time, with time zone. For tests.
+        on_removal: called for each, when it is gone; in a dry run, where it would be.
 
     Raises:
         ConfigurationError: ``older_than`` is less than an hour.
@@ -75,4 +77,5 @@ async def sweep(
                     failed.append((leftover, str(error)))
                 else:
                     removed.append(leftover)
+                    on_removal(leftover)
     return Swept(removed=tuple(removed), failed=tuple(failed))
