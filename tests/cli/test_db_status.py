@@ -141,6 +141,7 @@ def test_stopped(name: str, number: int, status: int, shop: Any, database: Any, 
     where = f"{tmp_path / shop(database.primary_url(), *database.replica_urls())}:{name}"
     with pause_replay(database.cluster.replicas[0]):
         database.cluster.primary.sql("CREATE TABLE later (id int)", database=database.name)
+        wait_until(lambda: connections(database) == 1, what="nobody else is there")
         process = start("db", "status", where, "--max-lag", "1h")
         try:
             wait_until(lambda: connections(database) > 1, what="it has asked")

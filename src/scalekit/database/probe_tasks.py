@@ -109,7 +109,9 @@ class TaskMonitor(Prober):
             waiter = loop.create_future()
             self._waiters.add(waiter)
             try:
-                await asyncio.wait_for(waiter, max(0.0, deadline - time.monotonic()))
+                # Not wait_for(), which on Python 3.11 loses a cancellation that comes with the news.
+                async with asyncio.timeout(max(0.0, deadline - time.monotonic())):
+                    await waiter
             except TimeoutError:
                 return
             finally:
@@ -121,7 +123,8 @@ class TaskMonitor(Prober):
                 poke.clear()
                 await self._in_time(member, asyncio.ensure_future(run_async(self._ask(member))))
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(poke.wait(), self._interval)
+                    async with asyncio.timeout(self._interval):  # as in _wait()
+                        await poke.wait()
             if member in self._roles.members:
                 await run_async(member.probe.hang_up(broken=False))
             else:
