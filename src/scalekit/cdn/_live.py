@@ -16,9 +16,10 @@ from typing import Any
 from scalekit._options import check_kind
 from scalekit.cdn._asset import Asset
 from scalekit.cdn._files import Files, Served, is_hashed, named
+from scalekit.cdn._places import check_cdn
 from scalekit.cdn._reload import FolderSource, ManifestSource, Source, Watch
 from scalekit.cdn._representation import Room
-from scalekit.cdn.assets import Assets, check_cdn
+from scalekit.cdn.assets import Assets
 from scalekit.cdn.fingerprint import plain_name
 from scalekit.cdn.manifest import Manifest
 from scalekit.errors import ConfigurationError

@@ -5,30 +5,26 @@ that has the same files has the same URLs, entity tags and bytes.
 """
 
 import hashlib
-import re
-from collections import Counter
 from collections.abc import Iterable, Iterator
 from copy import copy
 from difflib import get_close_matches
 from pathlib import Path
-from threading import Lock
 from typing import Self, cast
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
-from scalekit._forks import renew_in_children
-from scalekit._options import check_count, check_kind, check_text
+from scalekit._options import check_count, check_kind
 from scalekit._tally import Tally
 from scalekit.cdn import _folder, _listed
 from scalekit.cdn._asset import Asset
 from scalekit.cdn._cdns import Cdns
+from scalekit.cdn._counts import Counts as Counts
 from scalekit.cdn._listed import entry_of
+from scalekit.cdn._places import check_cdn, check_url
 from scalekit.cdn._reported import of_pages
 from scalekit.cdn.manifest import Manifest
 from scalekit.errors import AssetNotFound, ConfigurationError
 from scalekit.metrics import Metric
 
-_PREFIX = re.compile(r"/(?:[A-Za-z0-9._~-]+/)*")
-_CDN = re.compile(r"[A-Za-z0-9._~:/\[\]%-]+")
 _VIEWS = 64
 
 
@@ -263,76 +259,7 @@ class Assets:
         return f"<Assets {self._where}: {len(self)} files, url={self.prefix!r}, cdn={self.cdn!r}>"
 
 
-def check_url(url: str) -> str:
-    """``url``, if it is a path that assets can be under.
-
-    Raises:
-        ConfigurationError: it is none.
-    """
-    if not _PREFIX.fullmatch(url):
-        raise ConfigurationError(
-            f"url={url!r} is not a path such as '/static/': it begins and ends with '/', with letters, "
-            "digits, '-', '.', '_' and '~' between; the address of a CDN goes into cdn="
-        )
-    return url
-
-
 def check_assets(assets: Assets) -> Assets:
     """What a middleware was given, if it is that."""
     check_kind(assets, Assets, option="assets=", wanted="the files of a folder, such as Assets('static')")
     return assets
-
-
-def check_cdn(cdn: str) -> str:
-    """The address of a CDN, without a slash at its end.
-
-    Raises:
-        ConfigurationError: it is none.
-    """
-    check_text(cdn, option="cdn=", wanted="an address such as 'https://cdn.example.com', or None")
-    try:
-        parts = urlsplit(cdn)
-    except ValueError as error:
-        raise ConfigurationError(f"cdn={cdn!r} is not an address: {error}") from error
-    if "@" in parts.netloc:
-        raise ConfigurationError("cdn= has a user name or password in it; give the address alone")
-    if parts.scheme not in ("http", "https", "") or not parts.netloc:
-        raise ConfigurationError(f"cdn={cdn!r} is not an address such as 'https://cdn.example.com'")
-    if "?" in cdn or "#" in cdn:
-        raise ConfigurationError(f"cdn={cdn!r} has a query or fragment; asset paths are added at its end")
-    if not _CDN.fullmatch(cdn):
-        raise ConfigurationError(f"cdn={cdn!r} contains characters that do not belong in an address")
-    return cdn.rstrip("/")
-
-
-class Counts:
-    """How often the middleware did what; safe to use from several threads.
-
-    ``pages`` and ``urls`` were rewritten; ``encoded`` (in a content coding that cannot be taken off here),
-    ``charset`` and ``no-transform`` count HTML pages that passed untouched for that reason; ``errors`` counts
-    those that did after a fault in the rewriter, and ``garbled`` those whose bytes were not in the content
-    coding that they declared. ``doubtful`` is the number of scripts that were not understood at start-up, and
-    are served as they are. ``cdn-errors`` counts pages without a CDN after a fault of the function that
-    chooses it, and ``cdn-down`` those without one because a probe says that it is down.
-    """
-
-    def __init__(self) -> None:
-        self._counter: Counter[str] = Counter()
-        self.forked()
-        renew_in_children(self)
-
-    def forked(self) -> None:
-        """A thread of the parent may have been at it."""
-        self._lock = Lock()
-
-    def add(self, what: str, times: int = 1) -> None:
-        with self._lock:
-            self._counter[what] += times
-
-    def __getitem__(self, what: str) -> int:
-        return self._counter[what]
-
-    def as_dict(self) -> dict[str, int]:
-        """All counts so far."""
-        with self._lock:
-            return dict(self._counter)

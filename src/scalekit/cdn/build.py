@@ -24,7 +24,7 @@ from scalekit.cdn._asset import AssetFile
 from scalekit.cdn._built import Built, changed, releases
 from scalekit.cdn._listed import entry_of
 from scalekit.cdn._media import compressible
-from scalekit.cdn.assets import check_url
+from scalekit.cdn._places import check_url
 from scalekit.cdn.compress import Compression, variant
 from scalekit.cdn.manifest import SUFFIXES, Entry, Manifest
 from scalekit.errors import ConfigurationError

@@ -23,8 +23,8 @@ from scalekit._durations import Duration, seconds
 from scalekit._forks import renew_in_children
 from scalekit._options import check_count, check_function, check_kind
 from scalekit.cdn._cache_tags import check_tag
+from scalekit.cdn._counts import Counts
 from scalekit.cdn._reported import of_purges
-from scalekit.cdn.assets import Counts
 from scalekit.cdn.purge import AsyncPurger, Purger
 from scalekit.errors import BackendError, BackendUnavailable
 from scalekit.metrics import Metric, gauge

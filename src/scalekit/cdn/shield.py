@@ -23,9 +23,9 @@ from scalekit._http import is_field_name
 from scalekit._keys import key_ring
 from scalekit._options import check_count
 from scalekit.cdn import _addresses
+from scalekit.cdn._counts import Counts
 from scalekit.cdn._paths import Path, fits, path_patterns
 from scalekit.cdn._reported import of_shield
-from scalekit.cdn.assets import Counts
 from scalekit.errors import ConfigurationError
 from scalekit.metrics import Metric
 from scalekit.types import Headers, SecretKey
