@@ -23,6 +23,7 @@ QUICK = (("tests/sessions", "tests/core"), ("tests/cache", "tests/database"), RE
 SLOW = (
     ("tests/storage",),
     REST,
+    ("tests/ops",),
     ("tests/database",),
     ("tests/cdn",),
     ("tests/core",),
