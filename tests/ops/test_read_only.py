@@ -84,6 +84,16 @@ async def test_what_is_allowed() -> None:
     assert call(wrapped, "/login2", "POST")[0] == "503 Service Unavailable"
 
 
+@pytest.mark.parametrize("path", ["/login/../cart", "/login/..", "/login/./../cart", "/login/x/../../cart"])
+async def test_no_way_leads_out_of_what_is_allowed(path: str) -> None:
+    """Some applications and mounts resolve such a path themselves, and it is a write elsewhere then."""
+    async with read_only(InMemory(), allow=["/login"]) as http:
+        escaped = path.replace("/.", "/%2e")  # httpx resolves it otherwise; servers hand it on unescaped
+        assert (await http.post(escaped)).status_code == 503
+    wrapped = wsgi.ReadOnlyMiddleware(wsgi_hello, switches=InMemory(), allow=["/login"])  # type: ignore[arg-type]
+    assert call(wrapped, path, "POST")[0] == "503 Service Unavailable"
+
+
 async def test_a_page_for_browsers() -> None:
     """A browser gets the page that was given, a program the problem."""
     async with read_only(InMemory(), page="<h1>Back soon ☕</h1>") as http:

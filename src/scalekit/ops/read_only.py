@@ -4,7 +4,8 @@ Rules:
 
 * Refused is what may change something: every method but ``GET``, ``HEAD``, ``OPTIONS`` and ``TRACE``, which
   are safe by RFC 9110. An application that changes data on ``GET`` has to ask the switch itself.
-* ``allow`` lets paths through, each with all below it: what must go on, such as ``/login``.
+* ``allow`` lets paths through, each with all below it: what must go on, such as ``/login``. Not those with a
+  part ``..``, which some applications follow to another path.
 * WebSockets pass; only their application knows what a message changes.
 """
 
@@ -17,6 +18,7 @@ from scalekit.ops.refusal import check_page, refuse
 from scalekit.types import Headers
 
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
+_UP = frozenset({".", ".."})
 AFTER = 60.0
 """Seconds that visitors are told to wait when nobody knows how long it takes."""
 
@@ -33,8 +35,9 @@ class ReadOnly:
 
     def concerns(self, method: str, path: str) -> bool:
         """Whether such a request is refused while the mode is on."""
-        return method not in _SAFE and not any(
-            path == allowed or path.startswith(f"{allowed}/") for allowed in self._allowed
+        return method not in _SAFE and (
+            not _UP.isdisjoint(path.split("/"))
+            or not any(path == allowed or path.startswith(f"{allowed}/") for allowed in self._allowed)
         )
 
     def refusal(self, request: Headers, left: float | None) -> Answer:
