@@ -1,6 +1,8 @@
 """The rules of readiness, with a clock that stands still."""
 
 import json
+import os
+import warnings
 from datetime import timedelta
 
 import pytest
@@ -82,6 +84,21 @@ def test_a_hung_check_fails_and_is_not_started_again() -> None:
     assert report.status == "unavailable"
     assert json.loads(report.body)["checks"]["database"]["error"] == "timeout"
     assert health.begin(100.0) == []
+
+
+def test_a_fork_asks_for_itself() -> None:
+    """A check under way in a thread of the parent never comes back to a child, which begins it anew."""
+    check = Check("database", lambda: None)
+    health = Health([check])
+    assert health.begin(0.0) == [check]
+    assert health.begin(0.0) == []
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        child = os.fork()
+    if child == 0:
+        os._exit(0 if health.begin(0.0) == [check] else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert health.begin(0.0) == []
 
 
 def test_a_late_result_is_a_failure_and_the_next_one_counts() -> None:

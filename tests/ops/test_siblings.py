@@ -84,6 +84,23 @@ def test_one_that_does_not_answer_is_down(folder: Path, monkeypatch: pytest.Monk
     here.close()
 
 
+def test_one_that_takes_no_more_is_down(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It has hung for so long that its queue is full: that is told, and does not cost its time once more."""
+    monkeypatch.setattr(siblings, "_PATIENCE", 0.05)
+    here = joined(folder)
+    with contextlib.ExitStack() as opened:
+        hung = opened.enter_context(socket.socket(socket.AF_UNIX))
+        hung.bind(str(folder / "7.0.sock"))
+        hung.listen(0)
+        full = False
+        while not full:
+            link = opened.enter_context(socket.socket(socket.AF_UNIX))
+            link.setblocking(False)
+            full = link.connect_ex(str(folder / "7.0.sock")) != 0
+        assert gathered(here)["scalekit_process_up"] == {str(os.getpid()): 1.0, "7": 0.0}
+    here.close()
+
+
 def test_what_contradicts_is_down(folder: Path) -> None:
     """A process of another release, while one replaces the other, may count otherwise: it is not mixed in."""
     here = Siblings(lambda: [gauge("hits", "H.", 7)], directory=folder)

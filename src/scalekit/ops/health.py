@@ -25,6 +25,7 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 from scalekit._durations import Duration, seconds
+from scalekit._forks import renew_in_children
 from scalekit._options import check_items, check_kind
 from scalekit.dependencies import Required
 from scalekit.errors import ConfigurationError
@@ -130,7 +131,14 @@ class Health:
             self._states[check.name] = _State()
         self.started = False
         """Whether all that is required has passed at the same time, once."""
+        self.forked()
+        renew_in_children(self)
+
+    def forked(self) -> None:
+        """What was known stays known; what is under way in another thread never comes back to a child."""
         self._lock = threading.Lock()
+        for state in self._states.values():
+            state.started = None
 
     def begin(self, now: float) -> list[Check]:
         """The checks to run now, marked as running: whoever calls this runs them and calls `finish`."""

@@ -35,6 +35,7 @@ from scalekit.ops import _metrics_json as wire
 from scalekit.ops.collecting import labelled, merged
 
 _PATIENCE = 2.0  # seconds for all of them together; Prometheus waits for ten
+_MOST = 1 << 24  # bytes of one process: thousands of times what any tells
 _LONGEST = 104 - len("/1234567.12345678.sock")  # a Unix socket's name has 104 bytes on some systems
 
 
@@ -116,12 +117,11 @@ class Siblings:
         # Nor any of this process: an application that a test has made before, say, would count as another.
         own = f"{os.getpid()}."
         others = [path for path in sorted(self._path.parent.glob("*.sock")) if not path.name.startswith(own)]
-        links = [(path.name.partition(".")[0], _connect(path)) for path in others]
         until = time.monotonic() + _PATIENCE
+        links = [(path.name.partition(".")[0], link) for path in others if (link := _connect(path, until))]
         for process, link in links:  # all of them are at it already
-            if link is not None:
-                with link:
-                    yield process, _read(link, until)
+            with link:
+                yield process, _read(link, until)
 
     def _answer(self, listening: socket.socket) -> None:
         while True:
@@ -146,12 +146,15 @@ def _of_process(metrics: Iterable[Metric], process: str) -> dict[str, Metric]:
     return {metric.name: labelled(metric, "process", process) for metric in metrics}
 
 
-def _connect(path: Path) -> socket.socket | None:
+def _connect(path: Path, until: float) -> socket.socket | None:
+    """A socket at which the other answers, or does not; ``None`` if it has ended."""
     link = socket.socket(socket.AF_UNIX)
-    link.settimeout(_PATIENCE)
+    link.settimeout(max(until - time.monotonic(), 0.01))
     try:
         link.connect(str(path))
     except OSError as error:
+        if isinstance(error, BlockingIOError | TimeoutError):
+            return link  # so many have asked it in vain that it takes no more: to read from it fails
         link.close()
         if error.errno == errno.ECONNREFUSED:
             with contextlib.suppress(OSError):  # another user's, say
@@ -169,6 +172,8 @@ def _read(link: socket.socket, until: float) -> list[Metric] | None:
             if not chunk:
                 return wire.load(bytes(received))
             received += chunk
+            if len(received) > _MOST:
+                return None
     except (OSError, ValueError):  # not in time, or not whole: it ended meanwhile
         return None
 

@@ -23,6 +23,7 @@ import math
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Self, Unpack
 
@@ -30,7 +31,7 @@ from scalekit._durations import Duration, seconds
 from scalekit._forks import renew_in_children
 from scalekit._options import LinkOptions, check_names, check_text
 from scalekit._redis import Redis, Request, ResponseError
-from scalekit.errors import BackendError, ConfigurationError
+from scalekit.errors import BackendError, BackendUnavailable, ConfigurationError
 from scalekit.metrics import Metric, gauge
 
 _log = logging.getLogger("scalekit.ops")
@@ -168,7 +169,8 @@ class Switches:
         names = list(self._keys)
         requests = [Request((command, self._keys[name])) for name in names for command in ("GET", "PTTL")]
         asked = time.monotonic()
-        replies = self._commands.pipeline(requests)
+        with self._refused():
+            replies = self._commands.pipeline(requests)
         found = {}
         for name, raw, left in zip(names, replies[::2], replies[1::2], strict=True):
             value = _number(name, raw)
@@ -209,15 +211,24 @@ class Switches:
         return default if switch is None or switch.ends <= time.monotonic() else switch.value
 
     def _flip(self, name: str, value: str | None, lasting: Duration | None) -> None:
-        key = self._keys[name]
-        if value is None:
-            self._commands.execute("DEL", key)
-        elif lasting is None:
-            self._commands.execute("SET", key, value)
-        else:
-            left = seconds(lasting, name="lasting", minimum=0.001)
-            self._commands.execute("SET", key, value, "PX", math.ceil(left * 1000))
+        command: tuple[str | int, ...] = ("DEL", self._keys[name])
+        if value is not None:
+            command = ("SET", self._keys[name], value)
+            if lasting is not None:
+                left = seconds(lasting, name="lasting", minimum=0.001)
+                command += ("PX", math.ceil(left * 1000))
+        with self._refused():
+            self._commands.execute(*command)
         self.look()
+
+    @contextmanager
+    def _refused(self) -> Iterator[None]:
+        try:
+            yield
+        except ResponseError as error:  # no permission, or something else is kept under that name
+            raise BackendUnavailable(
+                f"{self._link.name} refused: {error}", backend=self._link.name
+            ) from error
 
     def _watch(self) -> None:
         closed = self._closed  # a child of a fork gets another
@@ -229,7 +240,7 @@ class Switches:
             except Exception as error:  # noqa: BLE001
                 if not self._away:
                     self._away = True
-                    told = error if isinstance(error, (BackendError, ResponseError)) else type(error).__name__
+                    told = error if isinstance(error, BackendError) else type(error).__name__
                     _log.warning("switches: %s; they stay as they were seen last", told)
                 self._looked.set()  # nobody is to wait for what is away
             else:
