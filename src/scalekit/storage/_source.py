@@ -59,7 +59,8 @@ class Body:
     def join(self) -> bytes:
         """The content in one piece, which takes the place of the chunks: it is not to be in memory twice."""
         joined = bytes(self._chunks[0]) if len(self._chunks) == 1 else b"".join(self._chunks)
-        self._chunks, self._tail, self._next = [joined] if joined else [], None, 0
+        whole: list[Chunk] = [joined] if joined else []
+        self._chunks, self._tail, self._next = whole, None, 0
         return joined
 
     def stop(self) -> bool:
