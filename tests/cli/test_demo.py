@@ -20,6 +20,7 @@ def test_it_is_that_of_the_checkout(monkeypatch: pytest.MonkeyPatch) -> None:
         raise KeyboardInterrupt  # it does not return
 
     monkeypatch.setattr(os, "execv", execv)
+    monkeypatch.setattr(demo, "_ROOT", ROOT)  # the package may be installed
     options = ["--single", "--no-open", "--servers", "2", "--port", "0"]
     assert main(["demo", *options]) == 130
     ((path, arguments),) = started

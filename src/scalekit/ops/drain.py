@@ -46,6 +46,12 @@ class Drain:
             ``touch``. In a folder that the server may write into, such as ``"/run/shop/drain"``.
     """
 
+    #: Whether this process has answered anything, probes included.
+    used: bool
+
+    #: Requests and WebSockets that are open now, probes left out.
+    in_flight: int
+
     def __init__(
         self,
         *,
@@ -64,10 +70,7 @@ class Drain:
 
     def forked(self) -> None:
         """A child has answered nothing, and what is in flight and waits is its parent's."""
-        self.used = False
-        """Whether this process has answered anything, probes included."""
-        self.in_flight = 0
-        """Requests and WebSockets that are open now, probes left out."""
+        self.used, self.in_flight = False, 0
         self._lock = threading.Lock()
         self._waiters: set[tuple[asyncio.AbstractEventLoop, asyncio.Future[None]]] = set()
         self._chain.forked()

@@ -33,7 +33,7 @@ KINDS: dict[str, Kind] = {
     "redis-alone": Kind("warning", "sessions are in a Redis without a replica", f"{_DOCTOR}#redis"),
     "redis-waits": Kind(
         "error",
-        "sessions wait for as many replicas as there are, or more",
+        "sessions wait for more replicas than there are; a warning where for all of them",
         "docs/howto/sessions-stores.md#when-redis-is-away",
     ),
     "redis-is-replica": Kind("error", "the Redis is a replica, which takes no writes", f"{_DOCTOR}#redis"),
