@@ -40,7 +40,7 @@ async def under_load(servers: Fleet, nginx: Nginx) -> AsyncIterator[None]:
         async with asyncio.timeout(PATIENCE):
             while len(servers.ready) < len(servers.servers):
                 await asyncio.sleep(0.01)
-        tasks = [asyncio.create_task(servers.visit()) for _ in range(8)]
+        tasks = [asyncio.create_task(servers.visit(b"")) for _ in range(8)]
         controller = asyncio.create_task(follow(servers, nginx))
         try:
             await servers.settle(len(servers.servers))
