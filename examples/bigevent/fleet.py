@@ -98,9 +98,7 @@ class Fleet:
             return
         process.draining = True
         began = time.monotonic()
-        _signal(
-            process, signal.SIGTERM
-        )  # its readiness says so, and nginx is told because of that: see `_look`
+        _signal(process, signal.SIGTERM)  # its readiness says so, and because of that nginx is told
         await process.child.wait()
         self.drains.append((process.port, began, time.monotonic()))
 

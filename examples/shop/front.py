@@ -46,9 +46,11 @@ class Server(uvicorn.Server):
 
 
 def listen(port: int) -> socket.socket:
+    """Take connections from now on; they wait for whoever will serve them."""
     listener = socket.socket()
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     listener.bind(("127.0.0.1", port))
+    listener.listen(2048)
     return listener
 
 

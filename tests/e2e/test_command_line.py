@@ -1,6 +1,7 @@
 """What the demo says in the terminal."""
 
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -38,10 +39,15 @@ def test_a_port_that_cannot_be(value: str) -> None:
     assert "Traceback" not in text
 
 
+def test_whoever_comes_early_waits() -> None:
+    """From when its address is known nobody is refused: who comes before the shop serves is served then."""
+    with listen(0) as listener:
+        socket.create_connection(listener.getsockname(), 10).close()
+
+
 def test_a_port_that_is_taken() -> None:
     """The message says which port, and what to do."""
     with listen(0) as taken:
-        taken.listen()
         port = taken.getsockname()[1]
         status, text = said("--port", str(port))
     assert status == 1
