@@ -7,10 +7,10 @@ Rules:
   says how many are gone through at most.
 """
 
+import asyncio
 import inspect
 import re
-from asyncio import wait_for
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -124,4 +124,10 @@ def _sure(reply: Any) -> Any:
 
 def _within(answer: Any, seconds: float) -> Any:
     """An event loop's connections have no time-out of their own."""
-    return wait_for(answer, seconds) if inspect.isawaitable(answer) else answer
+    return _awaited(answer, seconds) if inspect.isawaitable(answer) else answer
+
+
+async def _awaited(answer: Awaitable[Any], seconds: float) -> Any:
+    # Not wait_for(), which on Python 3.11 loses a cancellation that comes with the answer.
+    async with asyncio.timeout(seconds):
+        return await answer
