@@ -119,20 +119,6 @@ async def test_body_is_read_as_often_as_needed() -> None:
         body.seek(5)
 
 
-def test_a_body_in_one_piece_is_held_once() -> None:
-    """The piece takes the place of the chunks, and is read like them."""
-    body = Body()
-    for chunk in (b"a" * 20_000, b"b", b"c" * 20_000):
-        body.append(chunk)
-    joined = body.join()
-    assert joined == b"a" * 20_000 + b"b" + b"c" * 20_000
-    assert body.join() is joined
-    assert body.chunks == [joined]
-    assert body.chunks[0] is joined
-    assert (body.read(), body.read(), len(body)) == (joined, b"", 40_001)
-    assert Body().join() == b""
-
-
 async def test_a_body_knows_when_it_is_handed_out() -> None:
     """It is exhausted with its last chunk, and reports every chunk as progress."""
     progress = []

@@ -57,11 +57,8 @@ class Body:
         return self._chunks
 
     def join(self) -> bytes:
-        """The content in one piece, which takes the place of the chunks: it is not to be in memory twice."""
-        joined = bytes(self._chunks[0]) if len(self._chunks) == 1 else b"".join(self._chunks)
-        whole: list[Chunk] = [joined] if joined else []
-        self._chunks, self._tail, self._next = whole, None, 0
-        return joined
+        """The content in one piece."""
+        return bytes(self._chunks[0]) if len(self._chunks) == 1 else b"".join(self._chunks)
 
     def stop(self) -> bool:
         """Hand out nothing more, so that the receiver never has all of it. False if that is too late."""
