@@ -3,6 +3,7 @@
 import json
 
 import pytest
+import redis
 
 from scalekit.cli import main
 from scalekit.ops.switches import Switches
@@ -48,6 +49,23 @@ def test_for_people(
         ["cache-factor", "4", "until", "flipped"],
     ]
     assert errors == ""
+
+
+def test_a_key_that_holds_something_else(
+    redis_url: str, prefix: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What cannot be known is not shown as off, and is told with its cure; the other can be flipped."""
+    where = ["--redis", redis_url, "--name", prefix]
+    client = redis.Redis.from_url(redis_url)
+    client.lpush(f"{{{prefix}}}:read-only", "not", "text")
+    client.close()
+    assert main(["switches", "set", "cache-factor", "4", *where]) == 0
+    assert "read-only     unknown" in capsys.readouterr().out
+    assert main(["switches", "show", "--json", *where]) == 1
+    output, errors = capsys.readouterr()
+    assert [json.loads(line)["value"] for line in output.splitlines()] == [None, "4"]
+    assert "scalekit switches set read-only off mends that" in errors
+    assert run(capsys, "set", "read-only", "off", *where)[0]["value"] == "off"
 
 
 @pytest.mark.parametrize(

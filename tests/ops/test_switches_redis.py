@@ -197,18 +197,85 @@ def test_results_are_cached_for_longer(switches: Switches) -> None:
     assert answer("stretched") == 1
 
 
-def test_what_is_no_value(switches: Switches, redis_url: str, prefix: str) -> None:
-    """Whatever else is written to the keys is as good as nothing."""
+def test_what_is_no_value(
+    switches: Switches, redis_url: str, prefix: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whatever else is written to the key of a switch leaves that one as it was seen last. The log says so
+    once, and not what was written."""
     client = redis.Redis.from_url(redis_url)
+    switches.set_cache_factor(4)
+    switches.set_read_only(True)
     for raw in ("", "often", "nan", "-1", "0", "1e9", "\xff"):
         client.set(f"{{{prefix}}}:cache-factor", raw)
-        assert "cache-factor" not in switches.look()
-        assert switches.cache_factor() == 1.0
+        client.set(
+            f"{{{prefix}}}:read-only", raw.replace("-1", "on").replace("0", "off").replace("1e9", "inf")
+        )
+        assert {name: switch.value for name, switch in switches.look().items()} == {
+            "read-only": 1.0, "cache-factor": 4.0,
+        }  # fmt: skip
+        assert set(switches.unread) == {"read-only", "cache-factor"}
+    said = [line for line in caplog.messages if "no value" in line]
+    assert len(said) == 2
+    assert "often" not in caplog.text
+    client.set(f"{{{prefix}}}:read-only", "0")
+    client.delete(f"{{{prefix}}}:cache-factor")
+    assert switches.look() == switches.unread == {}
+    assert sum("can be read again" in line for line in caplog.messages) == 2
+    client.close()
+
+
+@pytest.mark.parametrize("on", [True, False])
+def test_a_key_of_another_type(
+    switches: Switches,
+    other: Switches,
+    redis_url: str,
+    prefix: str,
+    caplog: pytest.LogCaptureFixture,
+    on: bool,
+) -> None:
+    """Read-only mode stays as it was seen last while a list is kept under its name, be it on or off; the
+    other switch is followed on, and so is this one as soon as it is flipped."""
+    client = redis.Redis.from_url(redis_url)
+    switches.set_read_only(on)
+    assert other.start(30)
+    assert other.is_read_only() is on
+    client.delete(f"{{{prefix}}}:read-only")
     client.lpush(f"{{{prefix}}}:read-only", "not", "text")
+    switches.set_cache_factor(4)
+    wait_until(lambda: other.cache_factor() == 4.0, what="the factor on the other server")
+    wait_until(lambda: "read-only" in other.unread, what="a look at the list")
+    switches.set_cache_factor(2)
+    wait_until(lambda: other.cache_factor() == 2.0, what="the factor on the other server, once more")
+    assert switches.is_read_only() is other.is_read_only() is on
+    assert sum("WRONGTYPE" in line for line in caplog.messages) == 2  # each of the two servers once
+    switches.set_read_only(not on)
+    wait_until(lambda: other.is_read_only() is not on, what="the flip on the other server")
+    assert other.unread == {}
+    client.close()
+
+
+def test_a_mode_that_ends_while_its_key_is_no_value(switches: Switches, redis_url: str, prefix: str) -> None:
+    """What was flipped for a time goes back at its end, whatever its key holds by then."""
+    assert switches.start(30)
+    switches.set_read_only(True, lasting=0.3)
+    client = redis.Redis.from_url(redis_url)
+    client.set(f"{{{prefix}}}:read-only", "rubbish")
+    wait_until(lambda: "read-only" in switches.unread, what="a look at it")
+    wait_until(lambda: not switches.is_read_only(), what="the end of the mode")
+    assert switches.look() == {}
+    client.close()
+
+
+def test_both_keys_of_another_type(switches: Switches, redis_url: str, prefix: str) -> None:
+    """Who asks is told that Redis refuses; both stay as they are."""
+    client = redis.Redis.from_url(redis_url)
+    switches.set_read_only(True)
+    for name in ("read-only", "cache-factor"):
+        client.delete(f"{{{prefix}}}:{name}")
+        client.lpush(f"{{{prefix}}}:{name}", "not", "text")
     with pytest.raises(BackendError, match="refused: WRONGTYPE"):
         switches.look()
-    assert not switches.is_read_only()
-    client.delete(f"{{{prefix}}}:cache-factor", f"{{{prefix}}}:read-only")
+    assert switches.is_read_only()
     client.close()
 
 

@@ -39,20 +39,32 @@ def run(arguments: argparse.Namespace, terminal: "Terminal") -> int:
 
     with closing(Switches.from_url(redis_url(arguments), name=arguments.name)) as switches:
         show(switches, terminal)
-    return 0
+        return 1 if switches.unread else 0
 
 
 def show(switches: "Switches", terminal: "Terminal") -> None:
-    """Print them as they stand now."""
+    """Print them as they stand now, and what is wrong with their keys."""
+    from scalekit.ops._switch import spell
+
     logging.getLogger("scalekit.ops").addHandler(logging.NullHandler())  # it would say the same once more
     found = switches.look()
     now, rows = time.monotonic(), []
     for name, off in (("read-only", "off"), ("cache-factor", "1")):
         switch = found.get(name)
         left = None if switch is None or switch.ends == math.inf else max(0.0, switch.ends - now)
-        value = off if switch is None else "on" if name == "read-only" else f"{switch.value:g}"
+        value: str | None = off if switch is None else spell(name, switch)
+        if name in switches.unread:
+            value = None
+            terminal.problem(
+                f"{name}: its key has no value for a switch: {switches.unread[name]}; servers keep what "
+                f"they saw last; scalekit switches set {name} {off} mends that"
+            )
         terminal.record({"switch": name, "value": value, "seconds_left": left and round(left, 1)})
         rows.append(
-            [name, value, "" if switch is None else "until flipped" if left is None else lasting(left)]
+            [
+                name,
+                value or "unknown",
+                "" if switch is None else "until flipped" if left is None else lasting(left),
+            ]
         )
     terminal.table(["switch", "value", "for"], rows)

@@ -14,6 +14,8 @@ Rules:
 * No request asks Redis. A daemon thread of each process looks, and whoever asks is told what it saw last.
 * While Redis cannot be reached everything stays as it was seen last. A switch that was flipped for a time
   goes back at its end nevertheless.
+* A key that holds no value for its switch leaves that one as it was seen last, and the other follows Redis:
+  rubbish must neither open the shop for writes nor close it. To flip the switch mends the key.
 * A process that has never seen Redis has every switch off: an outage of Redis must not close the shop.
 * A child of a fork looks for itself.
 """
@@ -22,10 +24,9 @@ import logging
 import math
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any, Self, Unpack
+from typing import Any, Self, TypeAlias, Unpack
 
 from scalekit._durations import Duration, seconds
 from scalekit._forks import renew_in_children
@@ -33,24 +34,12 @@ from scalekit._options import LinkOptions, check_names, check_text
 from scalekit._redis import Redis, Request, ResponseError
 from scalekit.errors import BackendError, BackendUnavailable, ConfigurationError
 from scalekit.metrics import Metric, gauge
+from scalekit.ops._switch import CACHE_FACTOR, MAX_FACTOR, NAMES, READ_ONLY, NoValue, parse, spell
+from scalekit.ops._switch import Switch as Switch
 
 _log = logging.getLogger("scalekit.ops")
 
-_READ_ONLY, _CACHE_FACTOR = "read-only", "cache-factor"
-MAX_FACTOR = 1000.0
-
-
-@dataclass(frozen=True)
-class Switch:
-    """How a switch stands.
-
-    Args:
-        value: 1 for on and 0 for off, or a factor.
-        ends: when it goes back, on the monotonic clock; infinity for never.
-    """
-
-    value: float
-    ends: float = math.inf
+_Answer: TypeAlias = Switch | Exception | None
 
 
 class Switches:
@@ -71,9 +60,11 @@ class Switches:
         self._link = client if isinstance(client, Redis) else Redis(client)
         self._commands = self._link.using("sync")
         # In braces, for a Cluster keeps together what is in the same ones.
-        self._keys = {switch: f"{{{name}}}:{switch}" for switch in (_READ_ONLY, _CACHE_FACTOR)}
+        self._keys = {switch: f"{{{name}}}:{switch}" for switch in NAMES}
         self._interval = seconds(interval, name="interval", minimum=0.01)
         self._seen: dict[str, Switch] = {}
+        #: Why a switch could not be read at the last look, by its name; it stays as it was seen before.
+        self.unread: dict[str, str] = {}
         self.forked()
         renew_in_children(self)
 
@@ -110,15 +101,15 @@ class Switches:
 
     def is_read_only(self) -> bool:
         """Whether nothing may be changed now."""
-        return self._value(_READ_ONLY, 0.0) != 0.0
+        return self._value(READ_ONLY, 0.0) != 0.0
 
     def cache_factor(self) -> float:
         """By how much longer results are to be cached now; 1 as ever."""
-        return self._value(_CACHE_FACTOR, 1.0)
+        return self._value(CACHE_FACTOR, 1.0)
 
     def read_only_left(self) -> float | None:
         """Seconds until read-only mode ends by itself; ``None`` if it does not, or is off."""
-        switch = self._seen.get(_READ_ONLY)
+        switch = self._seen.get(READ_ONLY)
         left = math.inf if switch is None else switch.ends - time.monotonic()
         return left if 0 < left < math.inf else None
 
@@ -126,8 +117,8 @@ class Switches:
         """How this process sees them, see :class:`scalekit.metrics.Measured`. Begins no look."""
         now = time.monotonic()
         seen = {name: switch.value for name, switch in list(self._seen.items()) if switch.ends > now}
-        yield gauge("scalekit_switch_read_only", "Whether nothing may be changed.", seen.get(_READ_ONLY, 0.0))
-        factor = seen.get(_CACHE_FACTOR, 1.0)
+        yield gauge("scalekit_switch_read_only", "Whether nothing may be changed.", seen.get(READ_ONLY, 0.0))
+        factor = seen.get(CACHE_FACTOR, 1.0)
         yield gauge("scalekit_switch_cache_factor", "By how much longer results are cached.", factor)
 
     def set_read_only(self, on: bool, *, lasting: Duration | None = None) -> None:
@@ -140,7 +131,7 @@ class Switches:
         Raises:
             BackendError: Redis could not be told.
         """
-        self._flip(_READ_ONLY, "1" if on else None, lasting)
+        self._flip(READ_ONLY, "1" if on else None, lasting)
 
     def set_cache_factor(self, factor: float, *, lasting: Duration | None = None) -> None:
         """Have results cached ``factor`` times as long, as of when they are stored; 1 is as ever.
@@ -158,28 +149,60 @@ class Switches:
             raise ConfigurationError(
                 f"factor={factor!r:.40} must be a number above 0, and {MAX_FACTOR:g} at most; 1 is as ever"
             )
-        self._flip(_CACHE_FACTOR, None if factor == 1 else repr(float(factor)), lasting)
+        self._flip(CACHE_FACTOR, None if factor == 1 else repr(float(factor)), lasting)
 
     def look(self) -> dict[str, Switch]:
         """Ask Redis now: the switches that are on, by name. What is in force here follows.
 
+        One whose key has no value for it is among them as it was seen last; :attr:`unread` says why.
+
         Raises:
-            BackendError: it could not be asked.
+            BackendError: it could not be asked, or refuses all of them.
         """
-        names = list(self._keys)
-        requests = [Request((command, self._keys[name])) for name in names for command in ("GET", "PTTL")]
-        asked = time.monotonic()
+        found, unread = {}, {}
         with self._refused():
-            replies = self._commands.pipeline(requests)
-        found = {}
-        for name, raw, left in zip(names, replies[::2], replies[1::2], strict=True):
-            value = _number(name, raw)
-            if value is not None and left != -2:  # gone between the two
-                found[name] = Switch(value, math.inf if left < 0 else asked + left / 1000)
-        self._tell(found)
-        self._seen = found
+            answers = self._ask()
+        for name, answer in answers.items():
+            if isinstance(answer, Switch):
+                found[name] = answer
+            elif answer is not None:
+                unread[name] = str(answer)
+                last = self._seen.get(name)
+                if last is not None and last.ends > time.monotonic():
+                    found[name] = last
+        self._tell(found, unread)
+        self._seen, self.unread = found, unread
         self._looked.set()
         return found
+
+    def _ask(self) -> dict[str, _Answer]:
+        """How each switch stands, ``None`` for off, or why nobody knows."""
+        try:
+            return self._ask_for(self._keys)
+        except ResponseError:  # of one of them, perhaps
+            answers: dict[str, _Answer] = {}
+        refusals = []
+        for name in self._keys:
+            try:
+                answers |= self._ask_for([name])
+            except ResponseError as error:
+                refusals.append(error)
+                answers[name] = error
+        if len(refusals) == len(self._keys):
+            raise refusals[0]
+        return answers
+
+    def _ask_for(self, names: Iterable[str]) -> dict[str, _Answer]:
+        requests = [Request((command, self._keys[name])) for name in names for command in ("GET", "PTTL")]
+        asked = time.monotonic()
+        replies = self._commands.pipeline(requests)
+        answers: dict[str, _Answer] = {}
+        for name, raw, left in zip(names, replies[::2], replies[1::2], strict=True):
+            try:
+                answers[name] = parse(name, raw, left, asked=asked)
+            except NoValue as error:
+                answers[name] = error
+        return answers
 
     def start(self, wait: float = 0.0) -> bool:
         """Begin to look; once is enough, and the middleware does it. Whether it has looked by now.
@@ -249,25 +272,15 @@ class Switches:
                     _log.warning("switches: Redis answers again")
             closed.wait(self._interval)
 
-    def _tell(self, found: dict[str, Switch]) -> None:
+    def _tell(self, found: dict[str, Switch], unread: dict[str, str]) -> None:
         for name in self._keys:
+            if name in unread and name not in self.unread:
+                _log.warning(
+                    "switches: %s stays as it was seen last, as its key %s has no value (%s); flip it",
+                    *(name, self._keys[name], unread[name]),
+                )
+            elif name in self.unread and name not in unread:
+                _log.warning("switches: %s can be read again", name)
             before, now = self._seen.get(name), found.get(name)
             if (before and before.value) != (now and now.value):
-                _log.warning("switches: %s is %s", name, _spell(name, now))
-
-
-def _spell(name: str, switch: Switch | None) -> str:
-    if switch is None:
-        return "off"
-    return "on" if name == _READ_ONLY else f"{switch.value:g}"
-
-
-def _number(name: str, raw: bytes | None) -> float | None:
-    """The value of a switch as Redis has it; ``None`` if it is off, or if that is no value for it."""
-    try:
-        value = float(raw) if raw is not None else 0.0
-    except ValueError:
-        value = 0.0
-    if name == _READ_ONLY:
-        return 1.0 if value else None
-    return value if 0 < value <= MAX_FACTOR else None
+                _log.warning("switches: %s is %s", name, spell(name, now))
