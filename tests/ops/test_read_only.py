@@ -84,6 +84,32 @@ async def test_what_is_allowed() -> None:
     assert call(wrapped, "/login2", "POST")[0] == "503 Service Unavailable"
 
 
+@pytest.mark.parametrize("header", ["X-HTTP-Method-Override", "X-HTTP-Method", "x-method-override"])
+@pytest.mark.parametrize("named", ["DELETE", "post", " PUT ", "GET, PATCH", "PURGE"])
+async def test_a_header_that_names_another_method(header: str, named: str) -> None:
+    """A safe request is refused if an application inside may take it for one that is not; the paths that are
+    allowed go on."""
+    extra = {header: named}
+    async with read_only(InMemory(), allow=["/login"]) as http:
+        for method in ("GET", "HEAD", "OPTIONS"):
+            assert (await http.request(method, "/cart", headers=extra)).status_code == 503
+        assert (await http.get("/login", headers=extra)).status_code == 200
+    app = wsgi.ReadOnlyMiddleware(wsgi_hello, switches=InMemory(), allow=["/login"])  # type: ignore[arg-type]
+    assert call(app, "/cart", "GET", extra)[0] == "503 Service Unavailable"
+    assert call(app, "/login", "GET", extra)[0] == "200 OK"
+
+
+@pytest.mark.parametrize("named", ["GET", "head", "", " , "])
+async def test_a_header_that_names_a_safe_method(named: str) -> None:
+    """Such a header lets nothing through that is refused, and refuses nothing; no more does a query."""
+    extra = {"X-HTTP-Method-Override": named}
+    app = wsgi.ReadOnlyMiddleware(wsgi_hello, switches=InMemory())  # type: ignore[arg-type]
+    async with read_only(InMemory()) as http:
+        for method, status in (("GET", 200), ("POST", 503)):
+            assert (await http.request(method, "/cart?_method=DELETE", headers=extra)).status_code == status
+            assert call(app, "/cart", method, extra)[0].startswith(str(status))
+
+
 @pytest.mark.parametrize("path", ["/login/../cart", "/login/..", "/login/./../cart", "/login/x/../../cart"])
 async def test_no_way_leads_out_of_what_is_allowed(path: str) -> None:
     """Some applications and mounts resolve such a path themselves, and it is a write elsewhere then."""

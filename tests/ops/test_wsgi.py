@@ -2,7 +2,7 @@
 
 import json
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import partial
 from typing import Any
 from wsgiref.util import setup_testing_defaults
@@ -21,8 +21,12 @@ def hello(environ: Environ, start_response: Any) -> Iterator[bytes]:
     yield b"hello"
 
 
-def call(app: Any, path: str = "/", method: str = "GET") -> tuple[str, dict[str, str], bytes]:
-    environ: Environ = {"PATH_INFO": path, "REQUEST_METHOD": method, "QUERY_STRING": "", "SCRIPT_NAME": ""}
+def call(
+    app: Any, path: str = "/", method: str = "GET", headers: Mapping[str, str] | None = None
+) -> tuple[str, dict[str, str], bytes]:
+    path, _, query = path.partition("?")
+    environ: Environ = {"PATH_INFO": path, "REQUEST_METHOD": method, "QUERY_STRING": query, "SCRIPT_NAME": ""}
+    environ |= {f"HTTP_{name.upper().replace('-', '_')}": value for name, value in (headers or {}).items()}
     setup_testing_defaults(environ)
     started: list[Any] = []
 

@@ -6,11 +6,13 @@ from typing import TYPE_CHECKING
 from anyio import to_thread
 
 from scalekit._options import check_application
-from scalekit.ops.read_only import FIRST_LOOK, ReadOnly
+from scalekit.ops.read_only import FIRST_LOOK, OVERRIDING, ReadOnly
 from scalekit.types import ASGIApp, Receive, Scope, Send
 
 if TYPE_CHECKING:
     from scalekit.ops.switches import Switches
+
+_OVERRIDING = frozenset(name.encode() for name in OVERRIDING)
 
 
 class ReadOnlyMiddleware:
@@ -53,7 +55,8 @@ class ReadOnlyMiddleware:
 
     async def _refuses(self, scope: Scope) -> bool:
         path = scope["path"].removeprefix(scope.get("root_path", ""))
-        if not self._rules.concerns(scope["method"], path):
+        overriding = [value.decode("latin-1") for name, value in scope["headers"] if name in _OVERRIDING]
+        if not self._rules.concerns(scope["method"], path, overriding):
             return False
         if not self._switches.start():
             await to_thread.run_sync(self._switches.start, FIRST_LOOK)

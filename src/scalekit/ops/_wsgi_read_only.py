@@ -6,12 +6,14 @@ from typing import TYPE_CHECKING
 
 from scalekit import _http
 from scalekit._options import check_application
-from scalekit.ops.read_only import FIRST_LOOK, ReadOnly
+from scalekit.ops.read_only import FIRST_LOOK, OVERRIDING, ReadOnly
 from scalekit.types import Environ, WSGIBody
 
 if TYPE_CHECKING:
     from scalekit.ops.switches import Switches
     from scalekit.types import StartResponse, WSGIApplication
+
+_OVERRIDING = [f"HTTP_{name.upper().replace('-', '_')}" for name in OVERRIDING]
 
 
 class ReadOnlyMiddleware:
@@ -49,7 +51,8 @@ class ReadOnlyMiddleware:
         return [answer.body]
 
     def _refuses(self, environ: Environ) -> bool:
-        if not self._rules.concerns(environ["REQUEST_METHOD"], environ.get("PATH_INFO", "")):
+        overriding = [environ[name] for name in _OVERRIDING if name in environ]
+        if not self._rules.concerns(environ["REQUEST_METHOD"], environ.get("PATH_INFO", ""), overriding):
             return False
         self._switches.start(FIRST_LOOK)
         return self._switches.is_read_only()

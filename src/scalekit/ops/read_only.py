@@ -4,6 +4,9 @@ Rules:
 
 * Refused is what may change something: every method but ``GET``, ``HEAD``, ``OPTIONS`` and ``TRACE``, which
   are safe by RFC 9110. An application that changes data on ``GET`` has to ask the switch itself.
+* So is a safe one with a header by which some applications take it for another method, such as
+  ``X-HTTP-Method-Override: DELETE``. What they take from the query or the body (``_method``) is not looked
+  at: it may be anything. Inside of what does so, this sees the method that comes out.
 * ``allow`` lets paths through, each with all below it: what must go on, such as ``/login``. Not those with a
   part ``..``, which some applications follow to another path.
 * WebSockets pass; only their application knows what a message changes.
@@ -18,6 +21,9 @@ from scalekit.ops.refusal import check_page, refuse
 from scalekit.types import Headers
 
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
+OVERRIDING = ("x-http-method-override", "x-http-method", "x-method-override")
+"""Headers that name another method, in lower case."""
+
 _UP = frozenset({".", ".."})
 AFTER = 60.0
 """Seconds that visitors are told to wait when nobody knows how long it takes."""
@@ -33,9 +39,13 @@ class ReadOnly:
         self._allowed = tuple(_checked(path) for path in check_items(allow, option="allow="))
         self._page = check_page(page)
 
-    def concerns(self, method: str, path: str) -> bool:
-        """Whether such a request is refused while the mode is on."""
-        return method not in _SAFE and (
+    def concerns(self, method: str, path: str, overriding: Iterable[str] = ()) -> bool:
+        """Whether such a request is refused while the mode is on.
+
+        Args:
+            overriding: what its headers of :data:`OVERRIDING` say.
+        """
+        return (method not in _SAFE or any(map(_is_unsafe, overriding))) and (
             not _UP.isdisjoint(path.split("/"))
             or not any(path == allowed or path.startswith(f"{allowed}/") for allowed in self._allowed)
         )
@@ -49,6 +59,11 @@ class ReadOnly:
             after=AFTER if left is None else left,
             page=self._page,
         )
+
+
+def _is_unsafe(said: str) -> bool:
+    # Of several lines, which WSGI joins, whichever the application takes.
+    return any(name.strip().upper() not in _SAFE for name in said.split(",") if name.strip())
 
 
 def _checked(path: object) -> str:
