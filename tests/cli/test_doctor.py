@@ -119,6 +119,83 @@ def test_what_cannot_be_loaded(
     assert errors.count("\n") == 1
 
 
+FACTORIES = """
+import os
+from flask import Flask
+
+app = Flask("shop")
+word = "text"
+
+async def asynchronous(scope, receive, send): ...
+
+async def later():
+    return app
+
+def configured(settings):
+    return app
+
+def nothing():
+    Flask("shop")
+
+def failing():
+    return os.environ["redis://:hush@h/0"]
+
+def mistaken():
+    return Flask()
+
+def leaving():
+    raise SystemExit("no configuration")
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("app", "app cannot be called without arguments, as factories are; it may be the application itself: "
+                "leave --factory out"),
+        ("asynchronous", "it may be the application itself: leave --factory out"),
+        ("word", "word is no factory but a str; leave --factory out"),
+        ("configured", "as factories are; name a function without arguments that calls it"),
+        ("later", "later is asynchronous, and nobody awaits a factory; name a plain function"),
+        ("nothing", "nothing returned None; is there a return missing?"),
+        ("failing", "failing failed: KeyError: 'redis://***@h/0' (in doctor_factories.py, line 20)"),
+        ("mistaken", "required positional argument: 'import_name' (in doctor_factories.py, line 23)"),
+        ("leaving", "leaving failed: SystemExit: no configuration (in doctor_factories.py, line 26)"),
+    ],
+)  # fmt: skip
+def test_what_is_no_factory(
+    name: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One line says what to do; what the application's own factory raises is told with where it did."""
+    monkeypatch.chdir(tmp_path)
+    shop(tmp_path, "doctor_factories", text=FACTORIES)
+    assert main(["doctor", "--factory", f"doctor_factories.py:{name}"]) == 2
+    errors = capsys.readouterr().err
+    assert said in errors
+    assert "hush" not in errors
+    assert errors.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("later", "Add --factory"),
+        ("nothing", "Add --factory"),
+        ("configured", "name a function without arguments that calls it, with --factory"),
+    ],
+)
+def test_a_factory_that_is_taken_for_the_application(
+    name: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It is not looked at as an application in which nothing is found."""
+    monkeypatch.chdir(tmp_path)
+    shop(tmp_path, "doctor_factory", text=FACTORIES)
+    assert main(["doctor", f"doctor_factory.py:{name}"]) == 2
+    errors = capsys.readouterr().err
+    assert said in errors
+    assert errors.count("\n") == 1
+
+
 HANGING = """
 import os, socket
 from scalekit.sessions.redis import RedisStore

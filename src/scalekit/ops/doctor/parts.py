@@ -3,14 +3,17 @@
 import inspect
 from collections.abc import Iterable
 from dataclasses import dataclass
-from types import FunctionType, ModuleType
-from typing import Any
+from functools import partial
+from types import FunctionType, MethodType, ModuleType
+from typing import Any, cast
 
 from scalekit.errors import ConfigurationError
 from scalekit.ops.doctor import django, stack
 from scalekit.ops.doctor.findings import masked
-from scalekit.ops.doctor.load import Loaded
+from scalekit.ops.doctor.load import Loaded, takes
 from scalekit.ops.doctor.walk import is_a, kinds, layers, walk
+
+_FUNCTIONS = (FunctionType, MethodType, partial)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,6 +64,12 @@ def take_apart(app: Loaded, also: Iterable[Loaded] = ()) -> Parts:
         raise ConfigurationError(
             f"{app.name} takes no request; is it what returns the application? Add --factory"
         )
+    if _takes_something_else(app.thing):
+        raise ConfigurationError(
+            f"{app.name} is no application: those of ASGI take (scope, receive, send), those of WSGI "
+            "(environ, start_response); if it returns one, name a function without arguments that calls it, "
+            "with --factory"
+        )
     try:
         found = layers(app.thing)
     # Whatever a middleware of the application's raises when it is made.
@@ -93,9 +102,14 @@ def _globals(loaded: Loaded) -> list[tuple[str, object]]:
     ]
 
 
+def _takes_something_else(thing: object) -> bool:
+    """Whether it is a function that neither an ASGI nor a WSGI server could call."""
+    return type(thing) in _FUNCTIONS and takes(thing, 2) is False and takes(thing, 3) is False
+
+
 def _needs_nothing(thing: object) -> bool:
     """Whether it is a function that is called without anything, as none is that answers requests."""
-    if type(thing) is not FunctionType:
+    if type(thing) not in _FUNCTIONS:
         return False
-    parameters = inspect.signature(thing, follow_wrapped=False).parameters.values()
+    parameters = inspect.signature(cast("FunctionType", thing), follow_wrapped=False).parameters.values()
     return all(one.default is not one.empty or one.kind is one.VAR_KEYWORD for one in parameters)
