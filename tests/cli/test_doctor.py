@@ -217,6 +217,83 @@ def test_it_ends_though_servers_hang(tmp_path: Path) -> None:
     assert "hush" not in output + errors
 
 
+WAITING = """
+import socket, sys, threading, time
+
+def connect():
+    while True:
+        try:
+            hang()
+        except Exception:
+            pass
+
+def hang():
+    {how}
+
+if {at_once}:
+    print("loading", flush=True)
+    connect()
+
+class Middleware:
+    def __init__(self, app):
+        connect()
+
+from starlette.applications import Starlette
+from starlette.middleware import Middleware as Of
+app = Starlette(middleware=[Of(Middleware)])
+"""
+SLEEPS = "time.sleep(600)"
+CONNECTS = "socket.create_server(('127.0.0.1', 0)).accept()"
+SPINS = "sys.version"
+WAITS = "threading.Lock().acquire() and 0 or [lock := threading.Lock(), lock.acquire(), lock.acquire()]"
+JOINS = "thread = threading.Thread(target=time.sleep, args=(600,)); thread.start(); thread.join()"
+
+
+def waiting(folder: Path, name: str, *, how: str, at_once: bool = True) -> str:
+    (folder / f"{name}.py").write_text(WAITING.format(how=how, at_once=at_once))
+    return f"{folder / name}.py:app"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", [CONNECTS, WAITS, SPINS])
+def test_it_ends_though_the_application_cannot_be_loaded(tmp_path: Path, how: str) -> None:
+    """An import that never ends is told with the functions and lines that it is at, and without what is
+    written in these. A status of its own."""
+    target = waiting(tmp_path, "doctor_waits", how=how)
+    status, output, errors = scalekit("doctor", "--load-timeout", "0.5", target)
+    assert (status, output) == (3, "")
+    assert f"scalekit: {target} is not loaded after 0.5 s; it is at" in errors
+    assert "doctor_waits.py, line 16, in <module>" in errors
+    assert "doctor_waits.py, line 7, in connect" in errors
+    assert "--load-timeout gives it longer" in errors
+    assert "Traceback" not in errors
+    assert how not in errors
+
+
+@pytest.mark.slow
+def test_it_ends_though_a_middleware_cannot_be_made(tmp_path: Path) -> None:
+    """Middlewares are made when the application is taken apart, and may hang as well."""
+    target = waiting(tmp_path, "doctor_makes", how=SLEEPS, at_once=False)
+    status, _, errors = scalekit("doctor", "--load-timeout", "2", "--timeout", "0.1", target)
+    assert status == 3
+    assert f"scalekit: {target} is not looked at after 2.1 s; it is at" in errors
+    assert "doctor_makes.py, line 12, in hang" in errors
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", [CONNECTS, WAITS, JOINS])
+def test_loading_can_be_interrupted(tmp_path: Path, how: str) -> None:
+    """Ctrl-C ends it while the application hangs in its import, without a traceback; a thread that the
+    application has started holds nothing up."""
+    target = waiting(tmp_path, "doctor_stopped", how=how)
+    process = start("doctor", "--load-timeout", "600", target)
+    assert process.stderr is not None
+    assert process.stderr.readline() == "loading\n"
+    process.send_signal(signal.SIGINT)
+    output, errors = process.communicate(timeout=60)
+    assert (process.returncode, output, errors) == (130, "", "")
+
+
 @pytest.mark.slow
 def test_it_can_be_interrupted(tmp_path: Path) -> None:
     """Ctrl-C ends it while it waits, without a traceback."""

@@ -4,6 +4,7 @@ import argparse
 import os
 import signal
 import sys
+import threading
 from collections.abc import Sequence
 from types import ModuleType
 from typing import NoReturn
@@ -109,7 +110,22 @@ def _add(names: "argparse._SubParsersAction[_Parser]", name: str, command: Modul
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command that ``argv`` names, by default the program's arguments. Returns the exit status."""
+    """Run the command that ``argv`` names. Returns the exit status.
+
+    Args:
+        argv: by default the program's arguments; then no thread of the application's, which the command has
+            loaded perhaps, keeps the program from ending.
+    """
+    status = _run(argv)
+    if argv is None and any(
+        not one.daemon and one is not threading.main_thread() for one in threading.enumerate()
+    ):
+        sys.stderr.flush()
+        os._exit(status)
+    return status
+
+
+def _run(argv: Sequence[str] | None) -> int:
     arguments, unknown = parser().parse_known_args(argv)
     if unknown:  # by the command's own parser, whose help is the one that helps
         arguments.parser.error(f"unrecognized arguments: {' '.join(unknown)}")

@@ -13,6 +13,7 @@ import sys
 import textwrap
 from typing import TYPE_CHECKING
 
+from scalekit.cli._in_time import in_time
 from scalekit.cli._objects import quiet
 from scalekit.cli._values import positive
 
@@ -22,6 +23,10 @@ if TYPE_CHECKING:
 
 SUMMARY = "find what loses data or falls over on the day"
 
+_CURE = (
+    "What is imported should wait for no server: let it connect at start-up, or when it is first needed. "
+    "--load-timeout gives it longer."
+)
 _LEVELS = ("error", "warning", "note", "never")
 _STYLES = {"error": "bold red", "warning": "yellow", "note": "cyan"}
 
@@ -57,6 +62,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--url", metavar="URL", help="a page of the running site, which is asked for")
     parser.add_argument(
         "--origin", metavar="URL", help="an address of the servers behind the CDN, which should refuse"
+    )
+    parser.add_argument(
+        "--load-timeout",
+        type=_seconds,
+        default=60.0,
+        metavar="S",
+        help="how long loading it may take, in seconds (60)",
     )
     parser.add_argument(
         "--timeout", type=_seconds, default=15.0, metavar="S", help="for all that is asked, in seconds (15)"
@@ -95,10 +107,13 @@ def run(arguments: argparse.Namespace, terminal: "Terminal") -> int:
     # What the application prints when it is imported is no result; what is logged of servers is found anyway.
     with contextlib.redirect_stdout(sys.stderr), terminal.activity() as status:
         status(f"loading {arguments.app}")
-        app = load(arguments.app, factory=arguments.factory)
-        also = [load(name) for name in arguments.also]
+        with in_time(arguments.load_timeout, what=f"{arguments.app} is not loaded", cure=_CURE):
+            app = load(arguments.app, factory=arguments.factory)
+            also = [load(name) for name in arguments.also]
         status("asking the servers that it uses")
-        with quiet():
+        # Servers have their own time; the application's middlewares are made as well.
+        longest = arguments.load_timeout + arguments.timeout
+        with quiet(), in_time(longest, what=f"{arguments.app} is not looked at", cure=_CURE):
             found = examine(app, also=also, around=around)
     _tell(found, terminal)
     return 1 if _fails(found.findings, arguments.fail_on) else 0
