@@ -20,7 +20,7 @@ class Target:
     patience: seconds for which fewer must do before one goes.
     """
 
-    in_flight: float = 6.0
+    in_flight: float = 2.0
     least: int = 3
     most: int = 8
     step: int = 2

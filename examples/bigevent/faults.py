@@ -113,6 +113,10 @@ class Faults:
                 if fault.what in STRAYS and len(self.fleet.serving) < 2:
                     say(f"{fault.at:6.1f} s  {fault.what}: left out, as no other one serves")
                     continue
+                if fault.what == "Redis server back":
+                    # One that is back before its replica has taken over is the master again, and empty: what
+                    # is lost by that is not lost by a fail-over.
+                    await self.settle()
                 actual = Fault(time.monotonic() - began, fault.what)
                 self.done.append(actual)
                 say(f"{actual.at:6.1f} s  {fault.what}")

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import math
 import os
 import re
 import signal
@@ -57,7 +58,7 @@ class Fleet:
     release: int = 1
     processes: list[Process] = field(default_factory=list)
     drains: list[tuple[int, float, float]] = field(default_factory=list)
-    """Port, beginning and end of each drain that was not cut short."""
+    """Port, beginning and end of each drain; infinite while it lasts."""
     crashes: list[str] = field(default_factory=list)
     """The end of the log of each process that ended unasked."""
     _routed: list[int] = field(default_factory=list)
@@ -97,10 +98,11 @@ class Fleet:
         if process.draining:
             return
         process.draining = True
-        began = time.monotonic()
+        began, number = time.monotonic(), len(self.drains)
+        self.drains.append((process.port, began, math.inf))
         _signal(process, signal.SIGTERM)  # its readiness says so, and because of that nginx is told
         await process.child.wait()
-        self.drains.append((process.port, began, time.monotonic()))
+        self.drains[number] = (process.port, began, time.monotonic())
 
     def kill(self, process: Process) -> None:
         """As a machine that loses its power. nginx is not told; it finds out."""
@@ -108,13 +110,25 @@ class Fleet:
         _signal(process, signal.SIGKILL)
 
     async def deploy(self) -> None:
-        """Replace all by processes of the next release: one starts, then an old one drains."""
+        """Replace all by processes of the next release: one starts, then an old one drains.
+
+        Raises:
+            ServerFailed: none of the next release gets ready; the old ones that are left stay.
+        """
         self.release += 1
         for old in [process for process in self.processes if not process.draining]:
-            new = await self.start_one()
-            while not new.ready and new in self.processes:
-                await asyncio.sleep(0.1)
+            await self._start_ready()
             self.spawn(self.drain(old))
+
+    async def _start_ready(self, *, tries: int = 3) -> None:
+        for _ in range(tries):
+            new = await self.start_one()
+            while new in self.processes:
+                if new.ready:
+                    return
+                await asyncio.sleep(0.1)
+        said = f"no process of release {self.release} gets ready; what the last one said:"
+        raise ServerFailed(f"{said}\n{_said(new)}")
 
     def spawn(self, job: Any) -> asyncio.Task[Any]:
         task = asyncio.create_task(job)
@@ -131,6 +145,7 @@ class Fleet:
             try:
                 await self._settle(watching)
                 yield
+                self._raise(watching)
             finally:
                 for task in [*watching, *self._tasks]:
                     task.cancel()
@@ -144,14 +159,17 @@ class Fleet:
     async def _settle(self, watching: list[asyncio.Task[None]], *, timeout: float = 90.0) -> None:
         deadline = time.monotonic() + timeout
         while len(self._routed) < self.autoscaler.target.least:
-            for task in watching:
-                if task.done():
-                    task.result()
+            self._raise(watching)
             late = [_said(process) for process in self.processes] if time.monotonic() > deadline else []
             if late or self.crashes:
                 said = "\n".join(late or self.crashes)
                 raise ServerFailed(f"the shop's processes are not ready; what they said:\n{said}")
             await asyncio.sleep(0.05)
+
+    def _raise(self, watching: list[asyncio.Task[None]]) -> None:
+        for task in watching:  # they never end by themselves: a fleet that nobody watched has proved nothing
+            if task.done():
+                task.result()
 
     async def _watch(self, http: aiohttp.ClientSession) -> None:
         """Look at each process four times a second, and tell nginx of those that are ready."""

@@ -1,8 +1,10 @@
 """What breaks in the proof, and when."""
 
+import time
 from itertools import pairwise
+from typing import Any
 
-from examples.bigevent.faults import SCHEDULE, SHORT, STRAYS, plan
+from examples.bigevent.faults import SCHEDULE, SHORT, STRAYS, Fault, Faults, plan
 
 
 def test_the_schedules() -> None:
@@ -32,3 +34,32 @@ def test_processes_are_killed_and_drained_by_chance() -> None:
     assert min(later - at for at, later in pairwise(moments)) >= 3.0
     assert drawn == plan(600, seed=1)
     assert drawn != plan(600, seed=2)
+
+
+class FakeRedis:
+    """A master, and what is done about it."""
+
+    def __init__(self) -> None:
+        self.done: list[str] = []
+        self.redis = self  # as of `Servers`
+
+    def kill_master(self) -> "FakeRedis":
+        self.done.append("killed")
+        return self
+
+    def wait(self) -> None:
+        self.done.append("a replica is the master")
+
+    def start(self) -> None:
+        self.done.append("started")
+
+
+async def test_a_redis_that_is_back_is_no_master_any_more() -> None:
+    """It comes back when a replica has taken over, however long that takes: before that it would be the
+    master again, without any data, and what is lost by that no application could help."""
+    servers: Any = FakeRedis()
+    fleet: Any = None
+    faults = Faults(servers, fleet, lambda begins: None)
+    planned = [Fault(0.0, "Redis master killed"), Fault(0.0, "Redis server back")]
+    await faults.carry_out(planned, time.monotonic(), lambda text: None)
+    assert servers.done == ["killed", "a replica is the master", "started"]
