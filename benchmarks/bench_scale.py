@@ -10,12 +10,14 @@ import json
 import os
 import platform
 import re
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from benchmarks import _scale_arithmetic as arithmetic
+from benchmarks._results import check_writable
 from benchmarks._scale_series import Series
 from tests.servers import RedisServer
 
@@ -116,10 +118,18 @@ def main(given: Sequence[str]) -> int:
     for name in arguments.series:
         if name not in SERIES:
             parser.error(f"unknown series {name!r}; choose from {', '.join(SERIES)}")
+    for name in arguments.series or SERIES:
+        least = importlib.import_module(f"benchmarks.bench_scale_{name}").COUNTS[0]
+        if arguments.most is not None and arguments.most < least:
+            parser.error(f"--most {arguments.most} leaves nothing of {name}, which begins at {least:,}")
     if arguments.write_docs and (arguments.series or arguments.most is not None):
         parser.error("--write-docs is for a whole run: one page, one machine, one day")
+    try:
+        check_writable(arguments.json)
+    except OSError as error:
+        print(f"scale: {arguments.json} cannot be written: {error.strerror}", file=sys.stderr)
+        return 1
     run = asyncio.run(measure(arguments.series or SERIES, arguments.most))
-    arguments.json.parent.mkdir(parents=True, exist_ok=True)
     arguments.json.write_text(json.dumps(run, indent=1) + "\n", "utf-8")
     print(f"\nwritten to {arguments.json}")
     for name, series in series_of(run).items():

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmarks._results import check_writable
 from examples.bigevent.faults import SCHEDULE, SHORT
 from examples.bigevent.page import page
 from examples.bigevent.report import report, summary, table
@@ -26,7 +27,8 @@ def _number(least: float, most: float, kind: Callable[[str], Any]) -> Callable[[
         except ValueError:
             value = least - 1
         if not least <= value <= most:
-            raise argparse.ArgumentTypeError(f"{text} is no number from {least:g} to {most:g}")
+            whole = "whole " if kind is int else ""
+            raise argparse.ArgumentTypeError(f"{text} is no {whole}number from {least:,} to {most:,}")
         return value
 
     return number
@@ -99,8 +101,13 @@ async def _until_stopped(arguments: argparse.Namespace) -> list[dict[str, Any]]:
     """Ctrl-C and SIGTERM end the run, and all that it has started."""
     task = asyncio.current_task()
     assert task is not None
+
+    def stop() -> None:
+        print("stopping ...", file=sys.stderr)
+        task.cancel()
+
     for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, task.cancel)
+        asyncio.get_running_loop().add_signal_handler(number, stop)
     return await _runs(arguments)
 
 
@@ -116,6 +123,12 @@ def _write(path: Path, text: str) -> None:
 def main(given: Sequence[str] | None = None) -> int:
     """The exit status: 0 after a run, whatever it has shown; 1 where nothing could be run; 130 if stopped."""
     arguments = _arguments(sys.argv[1:] if given is None else given)
+    for path in (arguments.json, arguments.html):
+        try:
+            check_writable(path)
+        except OSError as error:
+            print(f"bigevent: {path} cannot be written: {error.strerror}", file=sys.stderr)
+            return 1
     try:
         reports = asyncio.run(_until_stopped(arguments))
     except (ServerFailed, ServerMissing) as error:

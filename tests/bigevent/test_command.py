@@ -58,10 +58,10 @@ def test_ablations_run_without_each_piece(ran: list[Options], tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        (["--seconds", "5"], "5 is no number from 10 to 86400"),
-        (["--users", "many"], "many is no number from 1 to 500"),
+        (["--seconds", "5"], "5 is no number from 10 to 86,400"),
+        (["--users", "many"], "many is no whole number from 1 to 500"),
         (["--without", "luck"], "luck"),
-        (["--wait-replicas", "3"], "3 is no number from 0 to 2"),
+        (["--wait-replicas", "3"], "3 is no whole number from 0 to 2"),
     ],
 )
 def test_what_it_cannot_do(given: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -70,6 +70,17 @@ def test_what_it_cannot_do(given: list[str], said: str, capsys: pytest.CaptureFi
         command.main(given)
     assert ended.value.code == 2
     assert said in capsys.readouterr().err
+
+
+def test_a_file_that_cannot_be_written(
+    ran: list[Options], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It says so before the run and not after it, and leaves no other file behind."""
+    (tmp_path / "run.html").mkdir()
+    assert command.main(files(tmp_path)) == 1
+    assert f"{tmp_path / 'run.html'} cannot be written" in capsys.readouterr().err
+    assert ran == []
+    assert not (tmp_path / "new/run.json").exists()
 
 
 @pytest.mark.parametrize(
