@@ -9,7 +9,7 @@
 ``autoscaler.py``    how many there are to be
 ``faults.py``        what breaks, and when
 ``journeys.py``      the visitors, who keep a ``history.py``
-``checkers.py``      what must not be in a history
+``checkers.py``      what must not be in a history; ``violations.py`` is what they find
 ``report.py``        the figures; ``page.py`` draws them
 ``run.py``           one run of all this
 ===================  =======================================================================

@@ -6,7 +6,7 @@ aiohttp, because its parser is in C: the visitors share two processors with what
 import asyncio
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,6 +18,7 @@ from examples.bigevent.history import Failure, Outcome
 REFUSED = "connection refused"
 CLOSED = "closed"
 TIMEOUT = "time-out"
+WRONG = "wrong content"
 
 
 @dataclass
@@ -25,8 +26,8 @@ class Traffic:
     """All requests of a run: each attempt is one.
 
     Args:
-        times: when each ended that was answered, and how many milliseconds that took.
-        failures: those that failed.
+        times: when each ended that was answered well, and how many milliseconds that took.
+        failures: all others.
     """
 
     times: list[tuple[float, float]] = field(default_factory=list)
@@ -60,6 +61,9 @@ class Browser:
         traffic: where requests are counted.
         until: when a visitor gives up trying again, in seconds of ``time.monotonic``.
         patience: for how many seconds a visitor tries again before that.
+
+    Attributes:
+        until: as it was given; may be moved.
     """
 
     def __init__(
@@ -72,11 +76,18 @@ class Browser:
         patience: float = 30.0,
     ) -> None:
         self._http, self._front, self._traffic = http, front, traffic
-        self._until, self._patience = until, patience
+        self.until, self._patience = until, patience
         self._cookies: dict[str, str] = {}
 
     async def ask(
-        self, method: str, target: str, *, body: Callable[[], Any] | None = None, label: str = ""
+        self,
+        method: str,
+        target: str,
+        *,
+        headers: Mapping[str, str] = {},
+        body: Callable[[], Any] | None = None,
+        label: str = "",
+        fits: Callable[[bytes], bool] | None = None,
     ) -> Answer:
         """Send a request until it is answered, or patience ends.
 
@@ -84,16 +95,17 @@ class Browser:
             target: a path of the shop, or the address of an asset.
             body: makes the body, anew for each attempt.
             label: put before the cause of a failure.
+            fits: whether the content is of the kind that was asked for; any is by default.
         """
         url = target if "://" in target else self._front + target
         began, doubt = time.monotonic(), False
-        give_up = min(began + self._patience, self._until)
+        give_up = min(began + self._patience, self.until)
         while True:
-            status, content = await self._attempt(method, url, body, label)
+            status, content = await self._attempt(method, url, headers, body, label, fits)
             ended = time.monotonic()
             if 0 < status < 500:
                 outcomes: dict[int, Outcome] = {401: "anonymous", 404: "missing"}
-                outcome = outcomes.get(status, "done" if status < 400 else "unclear")
+                outcome = outcomes.get(status, "done" if status < 300 else "unclear")
                 return Answer(outcome, began, ended, doubt, content)
             if ended > give_up or label:
                 return Answer("unclear", began, ended, True, b"")
@@ -101,32 +113,42 @@ class Browser:
             await asyncio.sleep(random.uniform(0.1, 0.4))
 
     async def _attempt(
-        self, method: str, url: str, body: Callable[[], Any] | None, label: str
+        self,
+        method: str,
+        url: str,
+        headers: Mapping[str, str],
+        body: Callable[[], Any] | None,
+        label: str,
+        fits: Callable[[bytes], bool] | None,
     ) -> tuple[int, bytes]:
+        """The status and the content; 0 and nothing where there is no answer, or none to go by."""
         own = url.startswith(self._front)
-        headers = {}
+        sent = dict(headers)
         if own and self._cookies:
-            headers["cookie"] = "; ".join(f"{name}={value}" for name, value in self._cookies.items())
-        began = time.monotonic()
+            sent["cookie"] = "; ".join(f"{name}={value}" for name, value in self._cookies.items())
+        began, server = time.monotonic(), 0
         try:
             async with self._http.request(
-                method, url, headers=headers, data=body() if body else None
+                method, url, headers=sent, data=body() if body else None, allow_redirects=False
             ) as answer:
+                server = _port(answer.headers.get("X-Server", ""))  # who cuts the rest off has said who it is
                 content = await answer.read()
         except aiohttp.ClientConnectorError:
             return self._failed(label + REFUSED)
         except TimeoutError:
-            return self._failed(label + TIMEOUT)
+            return self._failed(label + TIMEOUT, server)
         except (aiohttp.ClientError, OSError):
-            return self._failed(label + CLOSED)
+            return self._failed(label + CLOSED, server)
         ended = time.monotonic()
-        if answer.status >= 400 and answer.status not in (401, 404):
-            server = answer.headers.get("X-Server", "").rpartition(":")[2]
-            return self._failed(f"{label}{answer.status}", int(server or 0), answer.status, content)
-        self._traffic.times.append((ended, (ended - began) * 1000))
         if own:
             for name, morsel in answer.cookies.items():
                 self._cookies[name] = morsel.value
+        # The shop sends nobody elsewhere, and each visitor asks for what is theirs: 302, 401, 404 fail, too.
+        if not 200 <= answer.status < 300:
+            return self._failed(f"{label}{answer.status}", server, answer.status, content)
+        if fits is not None and not fits(content):
+            return self._failed(label + WRONG, server)
+        self._traffic.times.append((ended, (ended - began) * 1000))
         return answer.status, content
 
     def _failed(
@@ -134,3 +156,9 @@ class Browser:
     ) -> tuple[int, bytes]:
         self._traffic.failures.append(Failure(time.monotonic(), cause, server))
         return status, content
+
+
+def _port(servers: str) -> int:
+    """Of the last one that nginx asked; 0 where it asked nobody, and says the name of the group."""
+    port = servers.rpartition(":")[2]
+    return int(port) if port.isdigit() else 0

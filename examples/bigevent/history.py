@@ -36,6 +36,7 @@ class Event:
         doubt: whether an attempt before the last one was unclear.
         seen: every user whose data were in the answer.
         page: when the page that named an asset was asked for.
+        final: whether it was a look at the end, when nothing is broken any more.
     """
 
     user: str
@@ -48,15 +49,16 @@ class Event:
     doubt: bool = False
     seen: tuple[str, ...] = ()
     page: float = 0.0
+    final: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """A request that was not answered, or answered with an error.
+    """A request that was not answered, or answered with anything but what was asked for.
 
     Args:
         at: when it ended.
-        cause: the status, or what became of the connection.
+        cause: the status, or what became of the connection, or of the content.
         server: port of the process that nginx asked last; 0 if that is not known.
     """
 
@@ -72,7 +74,9 @@ class Final:
     Args:
         versions: user and name to version.
         orders: token to the user and the keys of what was ordered.
+        photos: key to the user whose it is.
     """
 
     versions: Mapping[tuple[str, str], int] = field(default_factory=dict)
     orders: Mapping[str, tuple[str, frozenset[str]]] = field(default_factory=dict)
+    photos: Mapping[str, str] = field(default_factory=dict)

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from examples.bigevent.faults import ENDS
 from examples.bigevent.plots import plot
 from examples.bigevent.report import comparison, name_of
 from examples.bigevent.tags import table, tag
@@ -96,11 +97,17 @@ def _faults(report: Report) -> str:
     head = ["fault", "#", "at, s", "until the last failed request, s", "slowest answer, ms"]
     return table(
         [
-            [fault["what"], number, fault["at"], fault["recovered_s"], fault["slowest_ms"]]
+            [fault["what"], number, fault["at"], _recovered(fault), fault["slowest_ms"]]
             for number, fault in enumerate(report["faults"], 1)
         ],
         head=head,
     )
+
+
+def _recovered(fault: Report) -> float | str:
+    if fault["recovered_s"] is None and fault["what"] not in ENDS:
+        return "not before the next"
+    return fault["recovered_s"]
 
 
 def _violations(report: Report) -> str:

@@ -5,9 +5,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from examples.bigevent.checkers import CHECKERS, Violation, counts
 from examples.bigevent.client import Traffic
 from examples.bigevent.faults import ENDS, Fault
+from examples.bigevent.violations import CHECKERS, Violation, counts
 
 SHOWN = 20  # violations that a report quotes
 
@@ -68,7 +68,8 @@ def recoveries(
     faults: Sequence[Fault], *, failed: Iterable[float], answered: Iterable[tuple[float, float]]
 ) -> list[dict[str, Any]]:
     """Each fault with the seconds from it to the last request that failed before the next fault, 0 where none
-    did, and the slowest answer in that time. What ends a fault has neither: it goes on counting.
+    did, and the slowest answer in that time. Where nothing was answered well after that one, it is ``None``:
+    nobody saw it recover. What ends a fault has neither: it goes on counting.
 
     Args:
         failed: when requests failed, in seconds since the run began.
@@ -84,7 +85,8 @@ def recoveries(
             until = following[0] if following else float("inf")
             last = max((at for at in moments if fault.at <= at < until), default=fault.at)
             slowest = max((took for at, took in answers if fault.at <= at < until), default=None)
-            row["recovered_s"] = round(last - fault.at, 2)
+            if any(last <= at < until for at, _ in answers):
+                row["recovered_s"] = round(last - fault.at, 2)
             row["slowest_ms"] = None if slowest is None else round(slowest, 1)
         found.append(row)
     return found

@@ -18,14 +18,19 @@ from examples.bigevent.faults import SCHEDULE, Faults, plan
 from examples.bigevent.fleet import Fleet
 from examples.bigevent.history import Event, Final
 from examples.bigevent.journeys import Visitor
-from examples.bigevent.models import Order, Profile, Review, create_tables
+from examples.bigevent.models import Order, Photo, Profile, Review, create_tables
 from examples.bigevent.redises import Cluster, Sentinel
 from examples.bigevent.report import Run
 from examples.bigevent.servers import BUCKET, Servers
 from examples.bigevent.settings import Settings
+from examples.bigevent.violations import attribute
+from tests.servers import ServerFailed
 
 LATER = 20.0
 """Seconds for which a visitor goes on trying at the end."""
+
+LOOK = 60.0
+"""Seconds for which visitors try to see again what they have, after that."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,11 +91,11 @@ class Crowd:
         await asyncio.gather(*self._tasks)
 
     async def look_again(self) -> None:
-        slots = asyncio.Semaphore(16)
+        slots, until = asyncio.Semaphore(16), time.monotonic() + LOOK
 
         async def one(visitor: Visitor) -> None:
             async with slots:
-                await visitor.look_again()
+                await visitor.look_again(until)
 
         await asyncio.gather(*(one(visitor) for visitor in self.visitors))
 
@@ -132,10 +137,12 @@ async def run(options: Options, say: Callable[[str], None] = lambda text: None) 
             return await _visits(options, servers, fleet, http, say)
 
 
-async def _open(http: aiohttp.ClientSession, front: str) -> None:
+async def _open(http: aiohttp.ClientSession, front: str, *, timeout: float = 30.0) -> None:
     """Return when nginx sends to the shop: its workers from before the reload still answer 502."""
-    status = 0
+    status, deadline = 0, time.monotonic() + timeout
     while status != 200:
+        if time.monotonic() > deadline:
+            raise ServerFailed(f"the shop's front page is answered {status} at {front}")
         await asyncio.sleep(0.05)
         async with http.get(front) as answer:
             status = answer.status
@@ -165,9 +172,7 @@ async def _visits(
             task.cancel()
         crowd.close()
         await asyncio.gather(sampling, breaking, return_exceptions=True)
-    found = checkers.acknowledged_writes(crowd.events, final)
-    for check in checkers.OF_HISTORY:
-        found += check(crowd.events)
+    found = checkers.shown_by(crowd.events, final)
     found += checkers.lost_by_drains(crowd.traffic.failures, fleet.drains)
     # Without sessions in Redis there is nothing of them to lose there.
     masters_lost = [] if "sessions" in options.without else faults.masters_lost
@@ -178,7 +183,7 @@ async def _visits(
         ended=ended,
         traffic=crowd.traffic,
         faults=faults.done,
-        violations=sorted(checkers.attribute(found, masters_lost), key=lambda each: each.at),
+        violations=sorted(attribute(found, masters_lost), key=lambda each: each.at),
         servers=samples,
         without=options.without,
         settings={"users": options.users, "redis": options.redis, "wait_replicas": options.wait_replicas},
@@ -210,10 +215,13 @@ async def _final(servers: Servers) -> Final:
             profiles = await session.execute(select(Profile.user, Profile.version))
             reviews = await session.execute(select(Review.user, Review.product, Review.version))
             orders = await session.execute(select(Order.once, Order.user, Order.items))
+            photos = await session.execute(select(Photo.key, Photo.user))
             versions = {(user, "account/profile"): version for user, version in profiles}
             versions |= {(user, f"review/{product}"): version for user, product, version in reviews}
             return Final(
-                versions=versions, orders={once: (user, frozenset(items)) for once, user, items in orders}
+                versions=versions,
+                orders={once: (user, frozenset(items)) for once, user, items in orders},
+                photos={key: user for key, user in photos},
             )
     finally:
         await engine.dispose()

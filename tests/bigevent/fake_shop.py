@@ -8,6 +8,8 @@ from typing import Any
 
 from aiohttp import web
 
+from examples.bigevent.history import Final
+
 _PAGE = """<html data-release="{release}"><link rel="stylesheet" href="/static/site.css">
 <body data-user="{user}"></body></html>"""
 
@@ -18,6 +20,9 @@ BUGS = (
     "came back",
     "upload",
     "another upload",
+    "range",
+    "photo record",
+    "two tabs",
     "asset",
     "release",
     "login",
@@ -37,7 +42,13 @@ class FakeShop:
         self.orders: dict[str, tuple[str, frozenset[str]]] = {}
         self.versions: dict[tuple[str, str], int] = {}
         self.photos: dict[str, bytes] = {}
+        self.owners: dict[str, str] = {}  # of photos
         self._numbers = itertools.count()
+
+    @property
+    def final(self) -> Final:
+        """What is there at the end."""
+        return Final(versions=self.versions, orders=self.orders, photos=self.owners)
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[str]:
@@ -65,7 +76,11 @@ class FakeShop:
             case "GET", ["media", key]:
                 if self.bug == "upload":
                     return web.Response(status=404)
-                return web.Response(body=self.photos[key] + (b"!" if self.bug == "another upload" else b""))
+                photo = self.photos[key] + (b"!" if self.bug == "another upload" else b"")
+                if (wanted := request.http_range) == slice(None, None, 1):
+                    return web.Response(body=photo)
+                first = (wanted.start or 0) + (self.bug == "range")
+                return web.Response(status=206, body=photo[first : wanted.stop])
             case "POST", ["login", name]:
                 cookie = str(next(self._numbers))
                 self.users[cookie], self.carts[cookie] = name, {}
@@ -80,6 +95,11 @@ class FakeShop:
     async def _of_user(self, request: web.Request, user: str, cart: dict[str, str]) -> dict[str, Any]:
         match request.method, request.path.split("/")[1:]:
             case "PUT", ["cart", token, product]:
+                if self.bug == "two tabs":  # each writes what it has read, and its own
+                    before = dict(cart)
+                    await asyncio.sleep(0.01)
+                    cart.clear()
+                    cart |= before
                 if self.bug != "cart":
                     cart[token] = product
             case "GET", ["cart"]:
@@ -104,6 +124,8 @@ class FakeShop:
                 form = await request.post()
                 key = str(next(self._numbers))
                 self.photos[key] = await asyncio.to_thread(form["photo"].file.read)  # type: ignore[union-attr]
+                if self.bug != "photo record":
+                    self.owners[key] = user
                 return {"key": key}
         return {}
 

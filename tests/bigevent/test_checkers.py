@@ -1,13 +1,14 @@
 """The checkers of the proof find what they are there for, and nothing else: they are able to fail."""
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
 
 from examples.bigevent import checkers
-from examples.bigevent.checkers import FAIL_OVER, Violation
 from examples.bigevent.history import Event, Failure, Final
+from examples.bigevent.violations import CHECKERS, FAIL_OVER, Violation, attribute, counts
 
 Check = Callable[[Sequence[Event]], list[Violation]]
 
@@ -65,6 +66,35 @@ def test_what_was_not_acknowledged_need_not_be_there() -> None:
     assert lost(history, there) == []
 
 
+def test_a_photo_that_is_not_recorded_at_the_end() -> None:
+    """An acknowledged upload whose record is gone, or another user's, is lost, whatever the storage has."""
+    history = History().add("upload", "k1", "abc").add("upload", "k2", "abc", outcome="unclear")
+    assert lost(history, Final(photos={"k1": "ann"})) == []
+    assert lost(history, Final()) == ["photo k1"]
+    assert lost(history, Final(photos={"k1": "bob"})) == ["photo k1"]
+
+
+# What can be seen at the end.
+
+
+@pytest.mark.parametrize(
+    ("what", "key", "text"),
+    [
+        ("cart", "", "it cannot be seen at the end"),
+        ("read", "account/", "account/ cannot be read at the end"),
+        ("download", "k1", "k1 cannot be had at the end"),
+    ],
+)
+def test_what_cannot_be_looked_at_at_the_end(what: str, key: str, text: str) -> None:
+    """In the middle of the run something may be broken; at the end nothing is, and who could not look has not
+    seen that all is there."""
+    history = History().add("upload", "k1", "abc")
+    whole = Final(photos={"k1": "ann"})
+    assert checkers.shown_by(history.add(what, key, outcome="unclear"), whole) == []
+    history.add(what, key, outcome="unclear", final=True)
+    assert [violation.text for violation in checkers.shown_by(history, whole)] == [text]
+
+
 # Stale reads.
 
 
@@ -90,6 +120,14 @@ def test_a_read_says_nothing_of_what_it_does_not_cover() -> None:
     history.add("write", "account/profile", 1, outcome="unclear").add("read", "account/", {})
     history.add("read", "review/aloe", {}, outcome="unclear")
     assert found(checkers.stale_reads, history) == []
+
+
+def test_a_page_that_is_not_there_shows_no_write() -> None:
+    """404 is an answer, and older than what was written; who has written nothing has lost nothing."""
+    history = History().add("read", "review/aloe", outcome="missing").add("write", "review/aloe", 1)
+    assert found(checkers.stale_reads, history) == []
+    history.add("read", "review/aloe", outcome="missing")
+    assert found(checkers.stale_reads, history) == ["ann: review/aloe"]
 
 
 def test_one_read_is_one_violation() -> None:
@@ -146,12 +184,51 @@ def test_a_put_whose_first_attempt_was_unclear_may_come_back() -> None:
     assert found(checkers.carts, history) == []
 
 
+def test_what_came_back_late_may_go_as_late() -> None:
+    """The first attempts of a put and of a check-out, both acknowledged at the second, arrive after them."""
+    history = History().add("put", "a", doubt=True).add("checkout", "o1", ("a",), doubt=True)
+    history.add("cart", value=("a",)).add("cart", value=())
+    assert found(checkers.carts, history) == []
+
+
 def test_an_unclear_check_out_leaves_both_open() -> None:
     """The cart may be as it was, or empty; and what a second one orders may be what the first one has."""
     history = History().add("put", "a").add("checkout", "o1", outcome="unclear")
     for shown in ((), ("a",)):
         assert found(checkers.carts, History(history).add("cart", value=shown)) == []
     assert found(checkers.carts, History(history).add("checkout", "o2", ("a",))) == []
+
+
+def after_an_unclear_check_out(*shown: str, ordered: str = "") -> list[str]:
+    """What is found where the cart shows this at the end, and the order has that."""
+    history = History().add("put", "a").add("put", "b").add("checkout", "o1", outcome="unclear")
+    history.add("cart", value=shown, final=True)
+    final = Final(orders={"o1": ("ann", frozenset(ordered))} if ordered else {})
+    return [violation.text for violation in checkers.carts(history, final)]
+
+
+def test_an_unclear_check_out_loses_nothing() -> None:
+    """What was in the cart is in it still, or in the order; or in both, for a while; but not in neither."""
+    assert after_an_unclear_check_out("a", "b") == []
+    assert after_an_unclear_check_out(ordered="ab") == []
+    assert after_an_unclear_check_out("a", "b", ordered="ab") == []
+    assert after_an_unclear_check_out("b") == ["a is neither in the cart nor in an order"]
+    assert after_an_unclear_check_out("b", ordered="b") == ["a is neither in the cart nor in an order"]
+
+
+def test_an_unclear_check_out_may_come_late() -> None:
+    """After the cart was seen as it had been, and with what was put in since; then the order has it."""
+    history = History().add("put", "a").add("checkout", "o1", outcome="unclear")
+    history.add("cart", value=("a",)).add("put", "b").add("cart", value=())
+    late = Final(orders={"o1": ("ann", frozenset("ab"))})
+    assert checkers.carts(history, late) == []
+    assert len(checkers.carts(history, Final())) == 2
+
+
+def test_a_check_out_that_was_tried_again_empties_the_cart() -> None:
+    """It was acknowledged: what it ordered is not in the cart any more, whatever became of the first try."""
+    history = History().add("put", "a").add("checkout", "o1", ("a",), doubt=True).add("cart", value=("a",))
+    assert found(checkers.carts, history) == ["ann: a came back"]
 
 
 def test_what_was_refused_changes_no_cart() -> None:
@@ -205,6 +282,32 @@ def test_pages_that_go_on_to_name_a_cdn_that_is_down() -> None:
     assert len(checkers.dead_assets(history)) == 1
 
 
+def test_an_address_that_is_dead_at_a_cdn_that_answers() -> None:
+    """For one file alone nobody answers, again and again: that is no CDN that is down."""
+    history = History()
+
+    def asked(name: str, outcome: str) -> None:
+        history.add("asset", f"http://cdn/static/{name}", True, outcome=outcome, page=float(len(history)))
+
+    for _ in range(checkers.TRIES - 1):
+        asked("a.js", "unclear")
+        asked("b.js", "done")
+    assert found(checkers.dead_assets, history) == []
+    asked("a.js", "unclear")
+    assert found(checkers.dead_assets, history) == ["ann: http://cdn/static/a.js: nobody answers"]
+    asked("a.js", "done")
+    asked("a.js", "unclear")
+    assert len(checkers.dead_assets(history)) == 1
+
+
+def test_a_cdn_that_is_down_fails_for_every_address() -> None:
+    """Several failures of one address within `NOTICE` are of the CDN, and not of the address."""
+    history = History()
+    for name in "aabbaa":
+        history.add("asset", f"http://cdn/static/{name}.js", True, outcome="unclear", page=0.0)
+    assert found(checkers.dead_assets, history) == []
+
+
 # Log-ins.
 
 
@@ -233,11 +336,28 @@ def test_a_log_in_that_is_unclear_is_none() -> None:
         (Failure(5.0, "502", 8002), 0),
         (Failure(3.0, "502", 8001), 0),
         (Failure(5.0, "503", 8001), 0),
+        (Failure(5.0, "closed", 8001), 1),
     ],
 )
 def test_a_request_that_a_drain_has_cost(failure: Failure, count: int) -> None:
-    """The server was told to leave, and nginx had no answer of it. What it answers is not that."""
+    """The server was told to leave, and nginx had no answer of it, or not all of one. A single error is not
+    that."""
     assert len(checkers.lost_by_drains([failure], [(8001, 4.0, 10.0)])) == count
+
+
+def test_a_drain_that_has_not_ended() -> None:
+    """One that lasts beyond the end of the run counts like others."""
+    assert len(checkers.lost_by_drains([Failure(99.0, "502", 8001)], [(8001, 4.0, math.inf)])) == 1
+
+
+def test_a_server_that_leaves_and_answers_with_errors() -> None:
+    """Several, and from it alone: it has closed what it answers with. Where others answer the same, something
+    else is broken."""
+    alone = [Failure(5.0, "503", 8001), Failure(5.2, "503", 8001)]
+    drains = [(8001, 4.0, 10.0)]
+    assert len(checkers.lost_by_drains(alone, drains)) == 2
+    assert checkers.lost_by_drains([*alone, Failure(7.0, "503", 8002)], drains) == []
+    assert len(checkers.lost_by_drains([*alone, Failure(9.0, "503", 8002)], drains)) == 2
 
 
 # Fail-overs of Redis.
@@ -252,7 +372,7 @@ def test_what_a_fail_over_of_redis_may_lose_has_a_name_of_its_own() -> None:
         *checkers.stale_reads(History().add("write", "account/profile", 1).add("read", "account/", {})),
     ]
     for lost_at, after in (([101.0], 1), ([103.0], 0), ([99.0], 0), ([], 0), ([10.5, 100.5], 2)):
-        counted = checkers.counts(checkers.attribute(violations, lost_at))
+        counted = counts(attribute(violations, lost_at))
         assert counted[FAIL_OVER] == after
         assert counted["carts"] == 2 - after
         assert counted["stale reads"] == 1
@@ -260,16 +380,14 @@ def test_what_a_fail_over_of_redis_may_lose_has_a_name_of_its_own() -> None:
 
 def test_every_checker_is_counted() -> None:
     """Those that have found nothing say so."""
-    assert checkers.counts([]) == dict.fromkeys(checkers.CHECKERS, 0)
-    named = {"acknowledged writes", FAIL_OVER, "requests of drained servers"}
+    assert counts([]) == dict.fromkeys(CHECKERS, 0)
+    named = {FAIL_OVER, "requests of drained servers"}
     history = History().add("login").add("put", "a").add("upload", "k", "x").add("write", "account/p", 1)
     history.add("cart", value=(), seen=("bob",)).add("download", "k", outcome="missing")
     history.add("read", "account/", {}).add("asset", "http://cdn/x", outcome="missing")
     history.add("cart", outcome="anonymous")
-    for check in checkers.OF_HISTORY:
-        (violation,) = check(history)
-        named.add(violation.checker)
-    assert named == set(checkers.CHECKERS)
+    named |= {violation.checker for violation in checkers.shown_by(history, Final())}
+    assert named == set(CHECKERS)
 
 
 def test_users_are_told_apart_in_a_history_that_mixes_them() -> None:

@@ -42,7 +42,8 @@ def answering(*statuses: int) -> Handler:
 
     async def handler(request: web.BaseRequest) -> web.Response:
         status = left.pop(0) if len(left) > 1 else left[0]
-        return web.Response(status=status, text='{"user": "ann"}', headers={"X-Server": "127.0.0.1:8001"})
+        headers = {"X-Server": "127.0.0.1:8001", "Location": "/elsewhere"}
+        return web.Response(status=status, text='{"user": "ann"}', headers=headers)
 
     return handler
 
@@ -52,16 +53,18 @@ def answering(*statuses: int) -> Handler:
     [
         ((200,), "done", False, []),
         ((503, 502, 200), "done", True, ["503", "502"]),
-        ((401,), "anonymous", False, []),
-        ((503, 401), "anonymous", True, ["503"]),
-        ((404,), "missing", False, []),
+        ((401,), "anonymous", False, ["401"]),
+        ((503, 401), "anonymous", True, ["503", "401"]),
+        ((404,), "missing", False, ["404"]),
+        ((302,), "unclear", False, ["302"]),
         ((413,), "unclear", False, ["413"]),
     ],
 )
 async def test_what_becomes_of_an_answer(
     statuses: tuple[int, ...], outcome: str, doubt: bool, failed: list[str]
 ) -> None:
-    """Errors of servers are tried again, and leave a doubt; each attempt is a request."""
+    """Errors of servers are tried again, and leave a doubt; each attempt is a request, and each that was not
+    answered with what was asked for is a failed one. Nobody is sent elsewhere."""
     async with browsing(answering(*statuses)) as (browser, traffic, _):
         answer = await browser.ask("POST", "/checkout/1")
         assert (answer.outcome, answer.doubt) == (outcome, doubt)
@@ -90,6 +93,47 @@ async def test_a_connection_that_is_lost() -> None:
     async with browsing(lost, patience=0.0) as (browser, traffic, _):
         assert (await browser.ask("POST", "/")).outcome == "unclear"
         assert [failure.cause for failure in traffic.failures] == ["closed"]
+
+
+async def test_an_answer_that_is_cut_off() -> None:
+    """It is known whose it was: the server had answered before it went away."""
+
+    async def cut(request: web.BaseRequest) -> web.StreamResponse:
+        answer = web.StreamResponse(headers={"X-Server": "127.0.0.1:8001", "Content-Length": "100"})
+        await answer.prepare(request)
+        await answer.write(b"some of it")
+        assert request.transport is not None
+        request.transport.close()
+        return answer
+
+    async with browsing(cut, patience=0.0) as (browser, traffic, _):
+        assert (await browser.ask("GET", "/")).outcome == "unclear"
+        assert [(failure.cause, failure.server) for failure in traffic.failures] == [("closed", 8001)]
+
+
+async def test_content_of_another_kind() -> None:
+    """It is a failed request with a cause of its own, however good its status, and is tried again."""
+    bodies = [b"<html>", b"[]", b'{"user": "ann"}']
+
+    async def handler(request: web.BaseRequest) -> web.Response:
+        return web.Response(body=bodies.pop(0))
+
+    async with browsing(handler) as (browser, traffic, _):
+        answer = await browser.ask("GET", "/", fits=lambda body: body.startswith(b"{"))
+        assert (answer.outcome, answer.doubt, answer.body) == ("done", True, b'{"user": "ann"}')
+        assert [failure.cause for failure in traffic.failures] == ["wrong content"] * 2
+        assert traffic.requests == 3
+
+
+async def test_nginx_that_has_no_server_left() -> None:
+    """It names their group then, which is no port."""
+
+    async def handler(request: web.BaseRequest) -> web.Response:
+        return web.Response(status=502, headers={"X-Server": "shop"})
+
+    async with browsing(handler, patience=0.0) as (browser, traffic, _):
+        assert (await browser.ask("GET", "/")).outcome == "unclear"
+        assert [(failure.cause, failure.server) for failure in traffic.failures] == [("502", 0)]
 
 
 async def test_a_server_that_is_silent() -> None:

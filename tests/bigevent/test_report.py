@@ -3,12 +3,12 @@
 import json
 from html.parser import HTMLParser
 
-from examples.bigevent.checkers import CHECKERS, Violation
 from examples.bigevent.client import Traffic
 from examples.bigevent.faults import Fault
 from examples.bigevent.history import Failure
 from examples.bigevent.page import page
 from examples.bigevent.report import Run, recoveries, report, summary, table, timeline
+from examples.bigevent.violations import CHECKERS, Violation
 
 
 def a_run(**more: object) -> Run:
@@ -54,10 +54,21 @@ def test_recovery_ends_with_the_last_failure_before_the_next_fault() -> None:
     """A failure belongs to the fault before it; the end of a fault is no fault of its own."""
     faults = [Fault(10.0, "S3 stalled"), Fault(20.0, "S3 goes on"), Fault(30.0, "CDN stopped")]
     found = recoveries(
-        faults, failed=[5.0, 12.0, 22.5, 30.25], answered=[(9.0, 99.0), (21.0, 7.0), (22.0, 5.0)]
+        faults,
+        failed=[5.0, 12.0, 22.5, 30.25],
+        answered=[(9.0, 99.0), (21.0, 7.0), (23.0, 5.0), (31.0, 3.0)],
     )
     assert [each["recovered_s"] for each in found] == [12.5, None, 0.25]
-    assert [each["slowest_ms"] for each in found] == [7.0, None, None]
+    assert [each["slowest_ms"] for each in found] == [7.0, None, 3.0]
+
+
+def test_what_nobody_saw_recover() -> None:
+    """After the last failure nothing was answered before the next fault: that is no recovery, not even where
+    nothing failed because nothing was answered at all."""
+    faults = [Fault(10.0, "Redis master killed"), Fault(20.0, "S3 stalled"), Fault(30.0, "CDN stopped")]
+    found = recoveries(faults, failed=[19.0], answered=[(11.0, 5.0), (30.5, 5.0)])
+    assert [each["recovered_s"] for each in found] == [None, None, 0.0]
+    assert "not before the next" in page([report(a_run(faults=faults))])
 
 
 def test_the_timeline() -> None:
