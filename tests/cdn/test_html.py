@@ -1,6 +1,7 @@
 """Which bytes of a page change: one behaviour after another, each written down by hand."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -454,3 +455,13 @@ def test_assets_at_the_root(folder: object, tmp_path: object) -> None:
     url = assets.url("logo.png").encode()
     expected = b"<img src=%b><img src=%b><a href=/logo.png><link rel=icon href=%b>" % (url, url, url)
     assert rewrite(assets, page) == expected
+
+
+@pytest.mark.parametrize("take", [HtmlRewriter.rewrite, HtmlRewriter.feed])
+@pytest.mark.parametrize("page", ["", "<p>nothing</p>", IMG.decode()])
+def test_text_is_refused(assets: Assets, take: Any, page: str) -> None:
+    """Text is told to be some at once, whatever is in it, and takes nothing from the rewriter."""
+    rewriter = HtmlRewriter(assets)
+    with pytest.raises(TypeError, match=r"takes bytes, .* not str; give it page.encode\(\)"):
+        take(rewriter, page)
+    assert rewriter.rewrite(IMG) == done(assets, IMG)

@@ -69,13 +69,23 @@ class HtmlRewriter(Skimmer):
         self.failed = False
 
     def rewrite(self, page: bytes) -> bytes:
-        """A whole page at once; costs one search when it has no asset URL."""
+        """A whole page at once; costs one search when it has no asset URL.
+
+        Raises:
+            TypeError: it is text.
+        """
+        _check(page)
         if self._needle is not None and self._needle not in page:
             return page
         return self.feed(page) + self.close()
 
     def feed(self, chunk: bytes) -> bytes:
-        """Take the next bytes of the page; the answer is what can be sent on now, perhaps nothing."""
+        """Take the next bytes of the page; the answer is what can be sent on now, perhaps nothing.
+
+        Raises:
+            TypeError: it is text.
+        """
+        _check(chunk)
         if self.failed:
             return chunk
         data = self._rest + chunk if self._rest else chunk
@@ -126,3 +136,11 @@ class HtmlRewriter(Skimmer):
         self._based = True
         self._base.move(None if self._head.over else href)
         self._aim()
+
+
+def _check(page: object) -> None:
+    if isinstance(page, str):
+        raise TypeError(
+            "an HtmlRewriter takes bytes, as they are sent, and not str; give it page.encode(), and charset= "
+            "if that is not UTF-8"
+        )
