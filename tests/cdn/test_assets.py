@@ -201,6 +201,43 @@ def test_a_cdn_with_a_path_and_a_slash_at_its_end(folder: Path) -> None:
     )
 
 
+@pytest.mark.parametrize("reload", [False, True])
+@pytest.mark.parametrize(
+    ("url", "cdn", "cure"),
+    [
+        ("/static/", "https://cdn.example.com/static/", "https://cdn.example.com"),
+        ("/static/", "//cdn.example.com/static", "//cdn.example.com"),
+        ("/static/", "https://cdn.example.com/shop/static/", "https://cdn.example.com/shop"),
+        ("/shop/static/", "https://cdn.example.com/shop/static/", "https://cdn.example.com"),
+    ],
+)
+def test_a_path_that_is_given_twice(folder: Path, url: str, cdn: str, cure: str, reload: bool) -> None:
+    """It would be twice in every URL: both options are named, and the address to give, which works."""
+    with pytest.raises(ConfigurationError) as caught:
+        Assets(folder, url=url, cdn=cdn, reload=reload)
+    assert f"cdn={cdn!r} ends with url={url!r}" in str(caught.value)
+    assert str(caught.value).endswith(f"give cdn={cure!r}")
+    assets = Assets(folder, url=url, cdn=cure, reload=reload)
+    assert assets.url("logo.png").startswith(cdn.rstrip("/") + "/logo.")
+    with pytest.raises(ConfigurationError, match="ends with url="):
+        assets.at(cdn)
+
+
+@pytest.mark.parametrize(
+    ("url", "cdn"),
+    [
+        ("/", "https://cdn.example.com/"),
+        ("/", "https://cdn.example.com/shop/"),
+        ("/static/", "https://cdn.example.com/static/shop"),
+        ("/static/", "https://cdn.example.com/non-static"),
+        ("/shop/static/", "https://cdn.example.com/static"),
+    ],
+)
+def test_a_path_that_is_not_given_twice(folder: Path, url: str, cdn: str) -> None:
+    """A CDN may have a path of its own, whatever it is called."""
+    assert Assets(folder, url=url, cdn=cdn).url("logo.png").startswith(cdn.rstrip("/") + url)
+
+
 def test_membership_and_iteration(assets: Assets) -> None:
     """An ``Assets`` is a collection of its files."""
     assert "logo.png" in assets

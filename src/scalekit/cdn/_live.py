@@ -92,7 +92,7 @@ class LiveAssets(Assets):
         if cdn == self.cdn:
             return self
         view = copy(self)
-        view.cdn = None if cdn is None else check_cdn(cdn)
+        view.cdn = None if cdn is None else check_cdn(cdn, url=self.prefix)
         return view
 
     def former(self, hashed_name: str) -> str | None:

@@ -24,11 +24,14 @@ def check_url(url: str) -> str:
     return url
 
 
-def check_cdn(cdn: str) -> str:
+def check_cdn(cdn: str, *, url: str) -> str:
     """The address of a CDN, without a slash at its end.
 
+    Args:
+        url: the path that assets are under, which is added to it.
+
     Raises:
-        ConfigurationError: it is none.
+        ConfigurationError: it is none, or has that path at its end already.
     """
     check_text(cdn, option="cdn=", wanted="an address such as 'https://cdn.example.com', or None")
     try:
@@ -43,4 +46,12 @@ def check_cdn(cdn: str) -> str:
         raise ConfigurationError(f"cdn={cdn!r} has a query or fragment; asset paths are added at its end")
     if not _CDN.fullmatch(cdn):
         raise ConfigurationError(f"cdn={cdn!r} contains characters that do not belong in an address")
-    return cdn.rstrip("/")
+    start = cdn.rstrip("/")
+    # Nobody's CDN has /static/static/; a path of its own before that, such as /shop, is another thing.
+    if url != "/" and parts.path.rstrip("/").endswith(url.rstrip("/")):
+        bare = start.removesuffix(url.rstrip("/"))
+        raise ConfigurationError(
+            f"cdn={cdn!r} ends with url={url!r}, which is added to it: URLs would begin with {start}{url}; "
+            f"give cdn={bare!r}"
+        )
+    return start

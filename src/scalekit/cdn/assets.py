@@ -38,8 +38,9 @@ class Assets:
     Args:
         folder: where the files are. Read once, now; names that begin with a dot are left out.
         url: the path the application serves them under; begins and ends with ``/``.
-        cdn: the CDN's address, such as ``"https://cdn.example.com"``, to which ``url`` is added; without one
-            (the default) the application serves its assets itself.
+        cdn: the CDN's address, such as ``"https://cdn.example.com"`` or, where it has a path of its own,
+            ``"https://cdn.example.com/shop"``, to which ``url`` is added; without one (the default) the
+            application serves its assets itself.
         max_age: seconds that a browser may keep a file it asked for without its hash; default 60.
         reload: for development: edited, new and deleted files are noticed without a restart, and nobody keeps
             a file without asking again, see :mod:`scalekit.cdn._reload`. Default ``False``.
@@ -135,7 +136,7 @@ class Assets:
             labels=["result"],
             known=("found", "missing"),
         )
-        self.cdn = None if cdn is None else check_cdn(cdn)
+        self.cdn = None if cdn is None else check_cdn(cdn, url=self.prefix)
         #: The CDNs that URLs of these assets may name in a page, whoever wrote it.
         self.cdns = Cdns(self.cdn)
 
@@ -166,14 +167,14 @@ class Assets:
         Made once for each CDN, and kept for the 64 that were made last.
 
         Raises:
-            ConfigurationError: ``cdn`` is no address.
+            ConfigurationError: ``cdn`` is no address, or has ``url`` at its end.
         """
         if cdn == self.cdn:
             return self
         view = self._views.get(cdn)
         if view is None:
             view = copy(self)
-            view._point(None if cdn is None else check_cdn(cdn))
+            view._point(None if cdn is None else check_cdn(cdn, url=self.prefix))
             # In a list: another thread may be here, too, and a dictionary must not change under an iterator.
             for oldest in list(self._views)[: 1 - _VIEWS]:
                 self._views.pop(oldest, None)
