@@ -112,6 +112,90 @@ def test_an_origin_that_is_open(serve: Callable[[Any], str]) -> None:
     assert look(around=Around(origin="http://127.0.0.1:1")) == []
 
 
+def cdn(*headers: tuple[str, str], status: str = "200 OK") -> Any:
+    def app(environ: Any, start_response: Any) -> list[bytes]:
+        asked.append((environ["PATH_INFO"], environ.get("HTTP_ORIGIN")))
+        start_response(status, [("Content-Type", "text/javascript"), *headers])
+        return [b""]
+
+    asked: list[tuple[str, str | None]] = []
+    app.asked = asked  # type: ignore[attr-defined]
+    return app
+
+
+def page_with(html: str) -> Flask:
+    app = Flask("shop", static_folder=None)
+    app.get("/")(lambda: html)
+    return app
+
+
+ASKING = [
+    '<script type="module" src="{cdn}/a.0123456789ab.js"></script>',
+    '<script crossorigin src="{cdn}/a.0123456789ab.js"></script>',
+    '<link rel="modulepreload" href="{cdn}/a.0123456789ab.js">',
+    '<link rel="preload" as="font" crossorigin href="{cdn}/a.0123456789ab.js">',
+    '<link rel="stylesheet" crossorigin="anonymous" href="{cdn}/a.0123456789ab.js">',
+    '<img crossorigin src="{cdn}/a.0123456789ab.js">',
+]
+
+
+@pytest.mark.parametrize("html", ASKING)
+def test_a_cdn_that_browsers_take_nothing_from(serve: Callable[[Any], str], html: str) -> None:
+    """What a browser asks for with CORS is asked for as it would: an error if the answer lets no page in, or
+    only another site's."""
+    for headers in ([], [("Access-Control-Allow-Origin", "https://other.example")]):
+        there = cdn(*headers)
+        url = serve(there)
+        here = serve(page_with(html.format(cdn=url)))
+        (found,) = look(around=Around(url=here))
+        assert (found.code, found.severity, found.where) == (
+            "assets-cors",
+            "error",
+            f"{url}/a.0123456789ab.js",
+        )
+        assert there.asked == [("/a.0123456789ab.js", here)]
+
+
+@pytest.mark.parametrize("html", [ASKING[0], ASKING[1]])
+def test_a_cdn_that_lets_pages_in(serve: Callable[[Any], str], html: str) -> None:
+    """By any origin, or by this one; a file that is not there is another matter, as is a CDN that is down."""
+    here = serve(page_with(html.format(cdn=serve(cdn(("Access-Control-Allow-Origin", "*"))))))
+    assert look(around=Around(url=here)) == []
+    missing = serve(page_with(html.format(cdn=serve(cdn(status="404 Not Found")))))
+    assert look(around=Around(url=missing)) == []
+    down = serve(page_with(html.format(cdn="http://127.0.0.1:1")))
+    assert look(around=Around(url=down)) == []
+
+
+def test_what_needs_no_leave(serve: Callable[[Any], str]) -> None:
+    """A plain script, image or style sheet of the CDN, what is the page's own, and a host that is only
+    connected to, are not asked for."""
+    there = cdn()
+    url = serve(there)
+    html = (
+        f'<script src="{url}/a.js"></script><img src="{url}/a.png"><link rel="stylesheet" href="{url}/a.css">'
+        f'<link rel="preconnect" crossorigin href="{url}">'
+        '<script type="module" src="/a.0123456789ab.js"></script>'
+        '<script type="module" src="http://[/a.js"></script><script type="module" src="data:,1"></script>'
+    )
+    assert look(around=Around(url=serve(page_with(html)))) == []
+    assert there.asked == []
+
+
+def test_a_font_of_the_assets(serve: Callable[[Any], str], tmp_path: Path) -> None:
+    """It stands in a style sheet, and no page says that it is wanted: one is asked for where there is one."""
+    there = cdn()
+    (tmp_path / "site.css").write_text("")
+    plain = Assets(tmp_path, cdn=serve(there))
+    here = serve(page_with("<p>"))
+    assert look(around=Around(url=here), assets=plain) == []
+    (tmp_path / "text.woff2").write_bytes(b"")
+    fonts = Assets(tmp_path, cdn=plain.cdn)
+    assert codes(look(around=Around(url=here), assets=fonts)) == ["assets-cors"]
+    assert there.asked == [(fonts.path("text.woff2"), here)]
+    assert look(around=Around(url=here), assets=Assets(tmp_path)) == []
+
+
 @pytest.mark.parametrize("url", ["shop.example", "ftp://shop.example", "https://user:hush@shop.example"])
 def test_an_address_that_is_none(url: str) -> None:
     """It is told which option it was, and nothing of it."""

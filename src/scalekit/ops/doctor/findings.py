@@ -83,6 +83,11 @@ KINDS: dict[str, Kind] = {
     "assets-without-hash": Kind(
         "warning", "assets have URLs that stay when they change", "docs/howto/cdn.md#wrap-the-application"
     ),
+    "assets-cors": Kind(
+        "error",
+        "a CDN sends fonts, modules or other files without the header that browsers want",
+        "docs/howto/cdn-other-host.md#fonts-modules-and-what-has-crossorigin",
+    ),
     "cached-cookie": Kind(
         "error",
         "a page that caches may keep sets a cookie",

@@ -6,7 +6,7 @@ from functools import partial
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
-from scalekit.ops.doctor import bucket, database, redis, server, site
+from scalekit.ops.doctor import assets, bucket, cors, database, redis, server, site
 from scalekit.ops.doctor.around import Around
 from scalekit.ops.doctor.findings import Finding
 from scalekit.ops.doctor.parts import Parts
@@ -42,7 +42,8 @@ def questions(parts: Parts, around: Around, served: server.Server | None) -> Ite
         )
     if around.url is not None:
         yield Question(
-            partial(_ask_page, around.url, patience), partial(site.unreachable, around.url, option="--url")
+            partial(_ask_page, around.url, [thing for _, thing in parts.of(assets.ASSETS)], patience),
+            partial(site.unreachable, around.url, option="--url"),
         )
     if around.origin is not None:
         yield Question(
@@ -99,8 +100,10 @@ def _ask_bucket(storage: Any, origins: list[str], where: str) -> Iterable[Findin
     return asyncio.run(work())
 
 
-def _ask_page(url: str, patience: float) -> Iterator[Finding]:
-    yield from site.judge_page(site.ask(url, timeout=patience, follow=True, checked=True))
+def _ask_page(url: str, found: list[Any], patience: float) -> Iterator[Finding]:
+    page = site.ask(url, timeout=patience, follow=True, checked=True)
+    yield from site.judge_page(page)
+    yield from cors.examine(page, cors.font_of(found), timeout=patience / 2)
 
 
 def _ask_origin(url: str, patience: float) -> Iterator[Finding]:

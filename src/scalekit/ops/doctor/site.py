@@ -3,10 +3,10 @@
 import http.client
 import re
 import ssl
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from html.parser import HTMLParser
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import SplitResult, urljoin, urlsplit
 
 from scalekit.errors import ConfigurationError
 from scalekit.ops.doctor.findings import Finding, finding
@@ -48,19 +48,20 @@ def check_url(url: str, *, option: str) -> str:
     return url
 
 
-def ask(url: str, *, timeout: float, follow: bool, checked: bool) -> Answer:
+def ask(url: str, *, timeout: float, follow: bool, checked: bool, origin: str | None = None) -> Answer:
     """GET ``url``.
 
     Args:
         timeout: seconds for connecting, and for each piece of the answer.
         follow: go where redirects lead, on the same host.
         checked: refuse a certificate that is not right.
+        origin: that of the page that asks, as a browser names it; by default it is no page.
 
     Raises:
         OSError: there was no answer.
     """
     for _ in range(_HOPS):
-        answer = _get(url, timeout, checked)
+        answer = _get(url, timeout, checked, origin)
         target = urljoin(url, answer.header("location"))
         if not follow or answer.status not in (301, 302, 303, 307, 308):
             return answer
@@ -70,7 +71,7 @@ def ask(url: str, *, timeout: float, follow: bool, checked: bool) -> Answer:
     return answer
 
 
-def _get(url: str, timeout: float, checked: bool) -> Answer:
+def _get(url: str, timeout: float, checked: bool, origin: str | None) -> Answer:
     parts = urlsplit(url)
     connection: http.client.HTTPConnection
     if parts.scheme == "https":
@@ -82,12 +83,11 @@ def _get(url: str, timeout: float, checked: bool) -> Answer:
         connection = http.client.HTTPConnection(parts.netloc, timeout=timeout)
     try:
         target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-        connection.request(
-            "GET", target, headers={"User-Agent": "scalekit doctor", "Accept": "text/html, */*"}
-        )
+        headers = {"User-Agent": "scalekit doctor", "Accept": "text/html, */*"}
+        connection.request("GET", target, headers=headers | ({"Origin": origin} if origin else {}))
         got = connection.getresponse()
-        headers = tuple((name.lower(), value) for name, value in got.getheaders())
-        return Answer(url, got.status, headers, got.read(_MOST))
+        received = tuple((name.lower(), value) for name, value in got.getheaders())
+        return Answer(url, got.status, received, got.read(_MOST))
     except http.client.HTTPException as error:
         raise OSError(f"no HTTP answer: {error!r:.200}") from error
     finally:
@@ -163,9 +163,18 @@ def unhashed(answer: Answer) -> list[str]:
     parser = _References()
     parser.feed(answer.body.decode("utf-8", "replace"))
     host = urlsplit(answer.url).netloc
-    urls = [urlsplit(urljoin(answer.url, one)) for one in parser.found]
+    urls = resolved(parser.found, answer)
     paths = [url.path for url in urls if url.netloc == host and not url.query and "." in url.path]
     return list(dict.fromkeys(path for path in paths if not has_hash(path)))
+
+
+def resolved(references: Iterable[str], answer: Answer) -> Iterator[SplitResult]:
+    """The URLs that references of a page mean, without those that mean none."""
+    for one in references:
+        try:
+            yield urlsplit(urljoin(answer.url, one))
+        except ValueError:  # as of http://[
+            continue
 
 
 def has_hash(path: str) -> bool:
