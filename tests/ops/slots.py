@@ -28,10 +28,12 @@ class Model:
     def come(self, priority: Priority) -> None:
         slot = self.shedding.enter(priority)
         # The limit of now: this very call may have moved it, and none since.
-        fits = len(self.at_work) < priority.room(self.shedding.limit) and len(self.here) < MAXIMUM
+        fits = len(self.at_work) < priority.room(self.shedding.limit) and len(self.here) < max(
+            MAXIMUM, priority.room(MAXIMUM)
+        )
         assert (slot is not None) == fits
         self.came += 1
-        self.full += len(self.here) == MAXIMUM
+        self.full += len(self.here) >= MAXIMUM
         if slot is None:
             self.refused += 1
         else:

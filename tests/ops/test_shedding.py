@@ -56,6 +56,24 @@ def test_checkout_survives_when_browsing_is_shed() -> None:
     assert full.enter(Priority.CRITICAL) is None
 
 
+def test_a_fixed_limit_has_room_for_checkout() -> None:
+    """Where limit and maximum are one number, and where streams fill the maximum, critical requests still
+    have half of it besides."""
+    full = fixed(20)
+    assert all(full.enter(Priority.NORMAL) for _ in range(20))
+    assert full.enter(Priority.NORMAL) is None
+    assert all(full.enter(Priority.CRITICAL) for _ in range(10))
+    assert full.enter(Priority.CRITICAL) is None
+    streaming = fixed(20)
+    for _ in range(20):
+        stream = streaming.enter(Priority.NORMAL)
+        assert stream is not None
+        stream.answered(200, endless=True)
+    assert streaming.enter(Priority.NORMAL) is None
+    assert all(streaming.enter(Priority.CRITICAL) for _ in range(10))
+    assert streaming.enter(Priority.CRITICAL) is None
+
+
 def test_metrics() -> None:
     """It reports what came in and what did not by priority, the limit, what is in flight, and the lag."""
     full = fixed(2)

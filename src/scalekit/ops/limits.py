@@ -58,7 +58,8 @@ class Limits:
     Args:
         initial: at the start, and again when an overload is long over; 100 by default.
         minimum: 2 by default.
-        maximum: 1000 by default; all that is in flight counts against it, long streams too.
+        maximum: 1000 by default; all that is in flight counts against it, long streams too. Critical
+            requests may exceed it by half, as they may the limit.
 
     With all three the same the limit is a fixed one.
 

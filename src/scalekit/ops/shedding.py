@@ -8,7 +8,8 @@ Rules:
   exception, a cancellation. A visitor who went away frees it when the work for them ends.
 * The limit is for requests at work. A response that goes on for ten seconds after it has begun, an event
   stream and a WebSocket keep their slots; they count against ``maximum`` alone, for a limit that an overload
-  has made small is not for them to fill.
+  has made small is not for them to fill. Critical requests may exceed the maximum by half of it, as they may
+  the limit: a fixed limit, where the two are the same, has room for them, too.
 * The time until the response begins is what the limit learns from. How long it then flows is the visitor's
   line. Errors (5xx) teach nothing: they are quicker than the work, or as slow as a time-out.
 * While a queue stands, a request that has waited for a tenth of a second is turned away in any case, unless
@@ -129,7 +130,8 @@ class Shedding:
             at_work = len(self._slots) - self._streams
             self._limit.used(at_work + 1)
             late = waited > _PATIENCE and self._limit.standing and priority is not Priority.CRITICAL
-            if late or at_work >= room or len(self._slots) >= self._maximum:
+            most = max(self._maximum, priority.room(self._maximum))
+            if late or at_work >= room or len(self._slots) >= most:
                 self._shed[priority.value] += 1
                 return None
             self._admitted[priority.value] += 1
