@@ -47,8 +47,11 @@ def _arguments(given: Sequence[str]) -> argparse.Namespace:
         "--users", type=_number(1, 500, int), default=12, metavar="N",
         help="visitors at a time, 12 by default; ten times as many in the burst",
     )  # fmt: skip
-    parser.add_argument("--json", type=Path, metavar="FILE", default=_RESULTS / "bigevent.json")
-    parser.add_argument("--html", type=Path, metavar="FILE", default=_RESULTS / "bigevent.html")
+    for option, what in (("json", "the figures"), ("html", "a page with plots")):
+        parser.add_argument(
+            f"--{option}", type=Path, metavar="FILE", default=_RESULTS / f"bigevent.{option}",
+            help=f"where {what} go, benchmarks/results/bigevent.{option} by default",
+        )  # fmt: skip
     parser.add_argument(
         "--without", action="append", choices=PIECES, default=[], metavar="PIECE",
         help=f"switch a piece off, and do what people do without it; any of {', '.join(PIECES)}",
