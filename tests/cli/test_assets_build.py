@@ -75,8 +75,11 @@ def test_what_is_odd_is_told(tmp_path: Path) -> None:
     [
         (("nowhere", "out"), "nowhere"),
         (("src", "src/out"), "build into a folder beside it"),
-        (("src", "out", "--gzip", "12"), "gzip=12 is no level from 1 to 9"),
-        (("src", "out", "--gzip", "best"), "'best' is no level; write a number, or none"),
+        (
+            ("src", "out", "--gzip", "12"),
+            "argument --gzip: '12' is no level; write a number from 1 to 9, or none",
+        ),
+        (("src", "out", "--gzip", "best"), "'best' is no level; write a number from 1 to 9, or none"),
         (("src", "out", "--keep", "0"), "no whole number of at least 1"),
         (("src", "out", "--url", "static"), "begins and ends with"),
     ],

@@ -109,7 +109,7 @@ def test_prune(s3: AssetsS3, tmp_path: Path, capsys: pytest.CaptureFixture[str])
     assert run("assets", "prune", "--keep", "1", "--dry-run", s3.url()) == 0
     *lines, last = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in lines] == ["would", "would"]
-    assert last == "1 files would be removed (3 bytes), 1 release kept"
+    assert last == "1 file would be removed (3 bytes), 1 release kept"
     assert run("assets", "prune", "--keep", "1", "--json", s3.url()) == 0
     *_, last = capsys.readouterr().out.splitlines()
     assert json.loads(last) == {"done": True, "dry_run": False, "removed": 1, "bytes": 3, "kept_releases": 1}

@@ -97,7 +97,7 @@ def test_stats_for_people(shop: ModuleType, where: list[str], capsys: pytest.Cap
         count, _, unit, name = row.split()
         assert (count, unit, name) == ("3", "kB", f"{shop.__name__}.top")
         assert last.startswith("3 results (")
-        assert last.endswith(" kB); 1 tables and tags")
+        assert last.endswith(" kB); tables and tags: 1")
 
 
 def test_stats_for_programs(shop: ModuleType, where: list[str], capsys: pytest.CaptureFixture[str]) -> None:
@@ -258,8 +258,8 @@ def test_processes_hear_of_it(where: list[str], redis_url: str, prefix: str) -> 
         (["stats"], 2, "Give --redis URL, or set REDIS_URL, or give --cache module:cache"),
         (["stats", "--cache", "a:b", "--prefix", "x"], 2, "leave out --redis and --prefix"),
         (["stats", "--redis", "redis://u:hunter2@127.0.0.1:1"], 1, "127.0.0.1:1"),
-        (["invalidate"], 2, "Give tables and tags, or --call CALL, or --everything"),
-        (["invalidate", "products", "--everything"], 2, "what? Give"),
+        (["invalidate"], 2, "what? Give tables and tags, or --call CALL, or --everything"),
+        (["invalidate", "products", "--everything"], 2, "only one of these at a time: give tables"),
         (["invalidate", "--call", "a:b()", "--redis", "redis://u:hunter2@x"], 2, "knows its cache"),
         (["invalidate", "--call", "a:b"], 2, "'a:b' is no call; write it as 'module:function(1, name="),
         (["invalidate", "--call", "a:b(1); evil()"], 2, "is no call"),
@@ -285,6 +285,14 @@ def test_mistakes(
     assert "hunter2" not in errors
     assert (output, errors.count("\n")) == ("", 1)
     assert again(shop) == []
+
+
+def test_a_server_that_is_away(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """What is said after all tries is what was wrong, and not that a circuit breaker, of which people know
+    nothing, has opened meanwhile."""
+    monkeypatch.setattr("scalekit.cli.cache_invalidate.PATIENCE", 1.0)
+    assert main(["cache", "invalidate", "products", "--redis", "redis://127.0.0.1:1"]) == 1
+    assert "refused" in capsys.readouterr().err.lower()
 
 
 @pytest.mark.slow

@@ -95,6 +95,7 @@ def test_nothing_is_wrong(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
         ("nowhere.py:app", "there is no file"),
         ("json", "'json' names nothing; write it as module:app, or app.py:app"),
         ("json:app", "json has no 'app'"),
+        ("sys:maxsize", "sys:maxsize is no application but an int; --factory calls what returns one"),
         ("json:__doc__", "json:__doc__ is no application but a str; --factory calls what returns one"),
         (
             "platform:uname",

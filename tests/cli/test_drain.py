@@ -72,7 +72,8 @@ def test_for_people(flag: Path) -> None:
         assert (status, output.split(" in ")[0]) == (0, "1 drained")
     with server(flag, in_flight=1) as process:
         process.line()
-        assert scalekit("drain", "--file", str(flag), "--wait", "0s")[0] == 0
+        status, output, _ = scalekit("drain", "--file", str(flag), "--wait", "0s")
+        assert (status, output) == (0, "1 draining; 1 in flight\n")
         assert [watcher.state for watcher in watchers(flag)] == ["draining"]
 
 

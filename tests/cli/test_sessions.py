@@ -189,7 +189,7 @@ def test_stores_that_are_none(stores: str, capsys: pytest.CaptureFixture[str]) -
         (["list", "ann"], 2, "Give --redis URL, or set REDIS_URL, or give --store module:store"),
         (["list", "ann", "--store", "a:b", "--prefix", "x"], 2, "leave out --redis and --prefix"),
         (["revoke", "ann"], 2, "Give IDs as 'scalekit sessions list' shows them, or --all"),
-        (["revoke", "ann", "12345678", "--all"], 2, "which sessions?"),
+        (["revoke", "ann", "12345678", "--all"], 2, "not both: give IDs"),
         (["revoke", "ann", "1234567"], 2, "'1234567' is no id"),
         (["list", "ann", "--redis", "redis://u:hunter2@127.0.0.1:1"], 1, "127.0.0.1:1"),
     ],

@@ -2,7 +2,7 @@
 
 import pytest
 
-from scalekit.cli._values import lasting
+from scalekit.cli._values import counted, lasting
 
 
 @pytest.mark.parametrize(
@@ -20,3 +20,8 @@ from scalekit.cli._values import lasting
 def test_how_long_something_lasts(seconds: float, text: str) -> None:
     """In the two largest units."""
     assert lasting(seconds) == text
+
+
+def test_how_many() -> None:
+    """One is no plural."""
+    assert [counted(number, "file") for number in (0, 1, 2)] == ["0 files", "1 file", "2 files"]

@@ -24,7 +24,7 @@ def load_object(
     Raises:
         ConfigurationError: there is no such object, or it does not fit; names those of its module that do.
     """
-    from scalekit.ops.doctor import load
+    from scalekit.ops.doctor.load import kind, load
 
     # What the application prints when it is imported is no result.
     with contextlib.redirect_stdout(sys.stderr):
@@ -34,7 +34,7 @@ def load_object(
     where = target.rpartition(":")[0]
     others = [f"{where}:{name}" for name, value in vars(loaded.module).items() if fits(value)]
     cure = f"there is {', '.join(others[:5])}" if others else f"give {option} one, as module:name"
-    raise ConfigurationError(f"{target} is no {wanted} but a {type(loaded.thing).__name__}; {cure}")
+    raise ConfigurationError(f"{target} is no {wanted} but {kind(loaded.thing)}; {cure}")
 
 
 @contextlib.contextmanager

@@ -2,6 +2,7 @@
 
 import argparse
 import re
+from collections.abc import Callable
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 
@@ -36,10 +37,21 @@ def lasting(seconds: float) -> str:
     return " ".join([*parts, f"{left} s"][:2])
 
 
-def level(text: str) -> int | None:
-    """A level of compression; ``none`` for no compression at all."""
-    if text.lower() == "none":
-        return None
-    if not re.fullmatch(r"\d{1,3}", text, re.ASCII):
-        raise argparse.ArgumentTypeError(f"{text!r:.40} is no level; write a number, or none")
-    return int(text)
+def counted(number: int, what: str) -> str:
+    """``1 file``, ``2 files``."""
+    return f"{number} {what}{'' if number == 1 else 's'}"
+
+
+def level(least: int, most: int) -> Callable[[str], int | None]:
+    """Reads a level of compression in that range; ``none``, which is ``None``, is no compression at all."""
+
+    def read(text: str) -> int | None:
+        if text.lower() == "none":
+            return None
+        if not (re.fullmatch(r"\d{1,3}", text, re.ASCII) and least <= int(text) <= most):
+            raise argparse.ArgumentTypeError(
+                f"{text!r:.40} is no level; write a number from {least} to {most}, or none"
+            )
+        return int(text)
+
+    return read

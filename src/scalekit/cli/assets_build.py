@@ -9,7 +9,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from scalekit.cli._stop import Stopped, stoppable
-from scalekit.cli._values import level, positive
+from scalekit.cli._values import counted, level, positive
 
 if TYPE_CHECKING:
     from scalekit.cdn.build import BuildChange, BuildProgress, BuildReport
@@ -31,14 +31,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="releases whose files stay, with this one (3)",
     )
-    for coding, option, most in (("br", "--brotli", 11), ("gzip", "--gzip", 9), ("zstd", "--zstd", 19)):
+    for coding, option, least, most in (
+        ("br", "--brotli", 0, 11), ("gzip", "--gzip", 1, 9), ("zstd", "--zstd", 1, 19),
+    ):  # fmt: skip
         parser.add_argument(
             option,
             dest=coding,
-            type=level,
+            type=level(least, most),
             default=most,
             metavar="LEVEL",
-            help=f"of compression, up to {most}, or none ({most})",
+            help=f"of compression, {least} to {most}, or none ({most})",
         )
     parser.add_argument("--jobs", type=positive, metavar="N", help="files at a time (one a processor)")
     parser.add_argument("--verbose", "-v", action="store_true", help="say what becomes of each file")
@@ -97,6 +99,6 @@ def _conclude(report: "BuildReport", terminal: "Terminal") -> None:
     terminal.record({"done": True, **asdict(report)})
     size = terminal.size(report.bytes_written)
     terminal.say(
-        f"{report.assets} assets: {report.written} files written ({size}), {report.unchanged} unchanged, "
-        f"{report.removed} removed; {report.releases} release{'' if report.releases == 1 else 's'} kept"
+        f"{counted(report.assets, 'asset')}: {counted(report.written, 'file')} written ({size}), "
+        f"{report.unchanged} unchanged, {report.removed} removed; {counted(report.releases, 'release')} kept"
     )

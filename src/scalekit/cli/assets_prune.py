@@ -10,7 +10,7 @@ from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 from scalekit.cli._stop import Stopped, run_until_stopped
-from scalekit.cli._values import duration, positive
+from scalekit.cli._values import counted, duration, positive
 
 if TYPE_CHECKING:
     from scalekit.cdn.prune import Removal
@@ -83,6 +83,6 @@ def run(arguments: argparse.Namespace, terminal: "Terminal") -> int:
         | {"kept_releases": report.kept}
     )
     word = "would be removed" if arguments.dry_run else "removed"
-    plural = "release" if report.kept == 1 else "releases"
-    terminal.say(f"{files} files {word} ({terminal.size(report.size)}), {report.kept} {plural} kept")
+    size, kept = terminal.size(report.size), counted(report.kept, "release")
+    terminal.say(f"{counted(files, 'file')} {word} ({size}), {kept} kept")
     return 0

@@ -19,6 +19,7 @@ from scalekit.cli._caches import PATIENCE, add_cache, colour_of, find_cache
 from scalekit.cli._call import Call, parse_call
 from scalekit.cli._objects import load_object
 from scalekit.cli._stop import drive
+from scalekit.cli._values import counted
 from scalekit.errors import BackendError, ConfigurationError, ScalekitError
 
 if TYPE_CHECKING:
@@ -52,12 +53,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace, terminal: "Terminal") -> int:
-    if bool(arguments.tags) + bool(arguments.call) + arguments.everything != 1:
-        raise ConfigurationError("what? Give tables and tags, or --call CALL, or --everything")
+    given = bool(arguments.tags) + bool(arguments.call) + arguments.everything
+    if given != 1:
+        what = "what? Give" if given == 0 else "only one of these at a time: give"
+        raise ConfigurationError(f"{what} tables and tags, or --call CALL, or --everything")
     if arguments.call:
         _drop_calls(arguments)
-        number = len(arguments.call)
-        what = f"{number} result{'' if number == 1 else 's'}"
+        what = counted(len(arguments.call), "result")
         facts: dict[str, Any] = {"calls": arguments.call}
     elif arguments.everything:
         _drop(arguments)
@@ -131,12 +133,14 @@ def _drop_call(function: Any, call: Call) -> "Steps[None]":
 def _patiently(ask: "Callable[[], Steps[T]]", colour: "Colour") -> "Steps[T]":
     """Ask, and again for a while if that fails: an application's time-outs are those of its requests."""
     deadline = time.monotonic() + PATIENCE
+    first: BackendError | None = None  # a later one may say no more than that the circuit breaker is open
     while True:
         try:
             return (yield from ask())
-        except BackendError:
+        except BackendError as error:
+            first = first or error
             if time.monotonic() > deadline:
-                raise
+                raise first from None
         yield _pause(colour)
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from scalekit.cli._caches import add_cache, colour_of, find_cache
 from scalekit.cli._stop import drive
-from scalekit.cli._values import positive
+from scalekit.cli._values import counted, positive
 
 if TYPE_CHECKING:
     from scalekit.cache import Cache
@@ -77,7 +77,7 @@ def _tell(found: "Survey", terminal: "Terminal") -> None:
         rows = [[str(held.entries), _size(held, terminal), name] for name, held in functions]
         terminal.table(["results", "memory", "function"], rows)
     size = _size(results, terminal)
-    terminal.say(f"{results.entries} results ({size}); {found.tags.entries} tables and tags")
+    terminal.say(f"{counted(results.entries, 'result')} ({size}); tables and tags: {found.tags.entries}")
     if found.looked_at < found.keys:
         terminal.problem(
             f"there may be more: {found.looked_at} of {found.keys} keys were gone through; see --at-most"

@@ -5,6 +5,9 @@ servers that it uses only settings are read.
 
 What an application does not tell is said by options. What they leave out is listed at the end as not looked
 at.
+
+The exit status is 1 if there is a finding as grave as --fail-on says, an error by default; 2 if APP cannot be
+loaded; and else 0.
 """
 
 import argparse

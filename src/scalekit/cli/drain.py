@@ -69,6 +69,7 @@ def run(arguments: argparse.Namespace, terminal: "Terminal") -> int:
     undone = sum(state in ("serving", "draining") for state in states.values())
     terminal.record({"done": True, "processes": len(known), "undone": undone, "in_flight": left})
     if arguments.wait == 0 and "serving" not in states.values():
+        terminal.say(_sentence(states, sum(watcher.in_flight for watcher in now.values())))
         return 0
     if undone:
         terminal.problem(f"{undone} of {len(known)} not drained within {waited:.0f} s")

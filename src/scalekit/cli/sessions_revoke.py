@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from scalekit.cli._sessions import add_sessions, ask, users
 from scalekit.cli._stop import Stopped
+from scalekit.cli._values import counted
 from scalekit.cli.sessions_list import find
 from scalekit.errors import ConfigurationError
 
@@ -31,7 +32,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace, terminal: "Terminal") -> int:
     if arguments.all == bool(arguments.ids):
-        raise ConfigurationError("which sessions? Give IDs as 'scalekit sessions list' shows them, or --all")
+        what = "not both: give" if arguments.all else "which sessions? Give"
+        raise ConfigurationError(f"{what} IDs as 'scalekit sessions list' shows them, or --all")
     for part in arguments.ids:
         if not _PART.fullmatch(part):
             raise ConfigurationError(f"{part!r:.80} is no id; of one give 8 hexadecimal digits or more")
@@ -46,7 +48,7 @@ def run(arguments: argparse.Namespace, terminal: "Terminal") -> int:
     for part in missing:
         terminal.problem(f"{arguments.user} has no session {part} (any more); list them again")
     terminal.record({"done": True, "ended": ended, "missing": missing})
-    terminal.say(f"{ended} session{'' if ended == 1 else 's'} ended")
+    terminal.say(f"{counted(ended, 'session')} ended")
     return 1 if missing else 0
 
 

@@ -4,7 +4,7 @@ That is a rule by which S3 itself aborts uploads that nobody completes, and, for
 pages of that origin may upload straight to the bucket. Nothing is changed: what is printed are commands of
 AWS's own tool, which keep the rules that are there.
 
-STORAGE is s3://bucket/prefix, as for the other commands.
+STORAGE is s3://bucket/prefix, as for the other commands. The exit status is 1 if something is missing.
 """
 
 import argparse

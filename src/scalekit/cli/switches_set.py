@@ -22,8 +22,10 @@ SUMMARY = "flip one"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("switch", choices=["read-only", "cache-factor"], help="which")
-    parser.add_argument("value", help="on or off, or the factor")
+    parser.add_argument(
+        "switch", choices=["read-only", "cache-factor"], metavar="SWITCH", help="read-only, or cache-factor"
+    )
+    parser.add_argument("value", metavar="VALUE", help="on or off, or the factor")
     parser.add_argument(
         "--for", dest="lasting", type=duration, metavar="TIME", help="after which it goes back, such as 15m"
     )

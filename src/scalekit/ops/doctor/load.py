@@ -65,12 +65,17 @@ def takes(thing: Any, count: int) -> bool | None:
     return True
 
 
+def kind(thing: Any) -> str:
+    """What ``thing`` is, for people: ``a list``, ``an int``."""
+    name = type(thing).__name__
+    return f"{'an' if name[0] in 'aeioAEIO' else 'a'} {name}"
+
+
 def _made(factory: Any, target: str) -> Any:
     """What a factory returns."""
     if not callable(factory):
-        kind = type(factory).__name__
         raise ConfigurationError(
-            f"{target} is no factory but a {kind}; leave --factory out if it is what is meant"
+            f"{target} is no factory but {kind(factory)}; leave --factory out if it is what is meant"
         )
     if takes(factory, 0) is False:
         cure = (

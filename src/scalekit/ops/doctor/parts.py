@@ -10,7 +10,7 @@ from typing import Any, cast
 from scalekit.errors import ConfigurationError
 from scalekit.ops.doctor import django, stack
 from scalekit.ops.doctor.findings import masked
-from scalekit.ops.doctor.load import Loaded, takes
+from scalekit.ops.doctor.load import Loaded, kind, takes
 from scalekit.ops.doctor.walk import is_a, kinds, layers, walk
 
 _FUNCTIONS = (FunctionType, MethodType, partial)
@@ -55,9 +55,8 @@ def take_apart(app: Loaded, also: Iterable[Loaded] = ()) -> Parts:
         ConfigurationError: it is no application, or its middlewares cannot be made.
     """
     if not callable(app.thing) or isinstance(app.thing, type | ModuleType):
-        kind = type(app.thing).__name__
         raise ConfigurationError(
-            f"{app.name} is no application but a {kind}; --factory calls what returns one"
+            f"{app.name} is no application but {kind(app.thing)}; --factory calls what returns one"
         )
     if _needs_nothing(app.thing):
         # Else it would be an application in which nothing is found.
