@@ -41,11 +41,23 @@ def run_from(given: list[str]) -> None:
         from benchmarks.bench_scale import main as scale
 
         raise SystemExit(scale(given[1:]))
-    parser = argparse.ArgumentParser(prog="./dev bench", description=(__doc__ or "").splitlines()[0])
-    parser.add_argument(
-        "pieces", nargs="*", help=f"any of {', '.join(PIECES)}; default: all. Or: bigevent, scale"
+    parser = argparse.ArgumentParser(
+        prog="./dev bench", description="Ours, the named peers and the floor, in one run."
     )
-    parser.add_argument("--json", type=Path, default=Path("benchmarks/results/results.json"))
+    parser.add_argument(
+        "pieces",
+        nargs="*",
+        metavar="PIECE",
+        help=f"any of {', '.join(PIECES)}; all by default. 'bigevent' and 'scale' are something else: see "
+        "their --help",
+    )
+    parser.add_argument(
+        "--json",
+        type=Path,
+        metavar="FILE",
+        default=Path("benchmarks/results/results.json"),
+        help="where the figures go, benchmarks/results/results.json by default",
+    )
     arguments = parser.parse_args(given)
     for name in arguments.pieces:
         if name not in PIECES:
