@@ -45,7 +45,7 @@ def read_only(switches: Any, **options: Any) -> httpx.AsyncClient:
 async def test_what_may_change_something_is_refused(method: str) -> None:
     """Every method that is not safe by RFC 9110 gets 503 with Retry-After, and nobody keeps the answer."""
     async with read_only(InMemory()) as http:
-        answer = await http.request(method, "/cart", headers={"Accept": "text/html"})
+        answer = await http.request(method, "/cart", headers={"Accept": "application/json"})
     assert answer.status_code == 503
     assert 60 <= int(answer.headers["retry-after"]) <= 75
     assert answer.headers["cache-control"] == "no-store"
@@ -131,6 +131,17 @@ async def test_a_page_for_browsers() -> None:
     assert other.headers["content-type"] == "application/problem+json"
 
 
+async def test_browsers_get_a_page_in_any_case() -> None:
+    """Who sends a form sees no JSON, without `page=` either, and under WSGI as well."""
+    browser = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
+    async with read_only(InMemory()) as http:
+        page = await http.post("/cart", headers=browser)
+    assert page.headers["content-type"] == "text/html; charset=utf-8"
+    assert "<h1>Nothing can be changed at the moment</h1>" in page.text
+    app = wsgi.ReadOnlyMiddleware(wsgi_hello, switches=InMemory())  # type: ignore[arg-type]
+    assert b"<h1>Nothing can be changed" in call(app, "/cart", "POST", browser)[-1]
+
+
 async def test_it_says_when_it_ends() -> None:
     """Retry-After follows the end of the mode where it has one."""
     async with read_only(InMemory(left=900.0)) as http:
@@ -141,7 +152,7 @@ def test_nobody_comes_back_together() -> None:
     """Retry-After is spread over a quarter of its length, and is never 0."""
 
     def after(draw: float, seconds: float = 100.0) -> int:
-        answer: Answer = refusal.refuse([], title="t", detail="d", after=seconds, draw=lambda: draw)
+        answer: Answer = refusal.refuse([], title="t", detail="d", after=seconds, page=b"", draw=lambda: draw)
         return int(dict(answer.headers)[b"retry-after"])
 
     assert [after(draw) for draw in (0.0, 0.5, 1.0)] == [100, 112, 125]

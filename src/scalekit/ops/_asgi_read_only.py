@@ -24,7 +24,7 @@ class ReadOnlyMiddleware:
         app: the ASGI application.
         switches: the fleet's :class:`~scalekit.ops.switches.Switches`.
         allow: paths that go on, each with all below it, such as ``["/login"]``; none by default.
-        page: HTML for browsers, as text or bytes; by default they get a problem document like all others.
+        page: HTML for browsers, as text or bytes; a plain one by default. All others get a problem document.
 
     Raises:
         ConfigurationError: one of these is not usable.

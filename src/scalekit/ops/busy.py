@@ -5,18 +5,14 @@ from dataclasses import replace
 from scalekit import _http
 from scalekit._durations import Duration, seconds
 from scalekit.ops.probes import Answer
-from scalekit.ops.refusal import check_page, refuse
+from scalekit.ops.refusal import check_page, plain_page, refuse
 from scalekit.types import Headers
 
-_PAGE = b"""<!doctype html>
-<html lang="en">
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width">
-<title>Busy</title>
-<body style="font: 1.2em/1.5 sans-serif; max-width: 30em; margin: 20vh auto; padding: 0 1em">
-<h1>We are very busy</h1>
-<p>More people are here than we can serve at once. Please try again in a moment.</p>
-"""
+_PAGE = plain_page(
+    "Busy",
+    "We are very busy",
+    "More people are here than we can serve at once. Please try again in a moment.",
+)
 
 _SMALL = 64 * 1024  # bytes of a body that cost less than a new connection
 
@@ -34,7 +30,7 @@ class BusyPage:
     """
 
     def __init__(self, page: str | bytes | None, retry_after: Duration) -> None:
-        self._page = check_page(_PAGE if page is None else page)
+        self._page = check_page(page, otherwise=_PAGE)
         self._after = seconds(retry_after, name="retry_after", minimum=1.0)
 
     def answer(self, method: str, headers: Headers, *, http1: bool) -> Answer:

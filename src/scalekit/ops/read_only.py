@@ -17,13 +17,18 @@ from collections.abc import Iterable
 from scalekit._options import check_items
 from scalekit.errors import ConfigurationError
 from scalekit.ops.probes import Answer
-from scalekit.ops.refusal import check_page, refuse
+from scalekit.ops.refusal import check_page, plain_page, refuse
 from scalekit.types import Headers
 
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
 OVERRIDING = ("x-http-method-override", "x-http-method", "x-method-override")
 """Headers that name another method, in lower case."""
 
+_PAGE = plain_page(
+    "Not at the moment",
+    "Nothing can be changed at the moment",
+    "You can look at everything. What you have just sent was not carried out: please send it again later.",
+)
 _UP = frozenset({".", ".."})
 AFTER = 60.0
 """Seconds that visitors are told to wait when nobody knows how long it takes."""
@@ -37,7 +42,7 @@ class ReadOnly:
 
     def __init__(self, *, allow: Iterable[str], page: str | bytes | None) -> None:
         self._allowed = tuple(_checked(path) for path in check_items(allow, option="allow="))
-        self._page = check_page(page)
+        self._page = check_page(page, otherwise=_PAGE)
 
     def concerns(self, method: str, path: str, overriding: Iterable[str] = ()) -> bool:
         """Whether such a request is refused while the mode is on.

@@ -22,14 +22,30 @@ _SPREAD = 0.25
 _dice = random.Random()  # noqa: S311
 
 
-def check_page(page: str | bytes | None) -> bytes | None:
-    """The page as bytes.
+_PAGE = """<!doctype html>
+<html lang="en">
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width">
+<title>{title}</title>
+<body style="font: 1.2em/1.5 sans-serif; max-width: 30em; margin: 20vh auto; padding: 0 1em">
+<h1>{heading}</h1>
+<p>{text}</p>
+"""
+
+
+def plain_page(title: str, heading: str, text: str) -> bytes:
+    """A page that needs nothing else; of HTML."""
+    return _PAGE.format(title=title, heading=heading, text=text).encode()
+
+
+def check_page(page: str | bytes | None, *, otherwise: bytes) -> bytes:
+    """The page as bytes, or ``otherwise``.
 
     Raises:
         ConfigurationError: it is neither text nor bytes.
     """
     if page is None:
-        return None
+        return otherwise
     check_kind(
         page, str | bytes, option="page=", wanted="HTML as text or bytes, such as Path(...).read_text()"
     )
@@ -42,7 +58,7 @@ def refuse(
     title: str,
     detail: str,
     after: float,
-    page: bytes | None = None,
+    page: bytes,
     spread: float = _SPREAD,
     draw: Callable[[], float] = _dice.random,
 ) -> Answer:
@@ -53,11 +69,11 @@ def refuse(
         title: what is the matter, in a few words.
         detail: a sentence more.
         after: seconds to come back in, at the earliest.
-        page: HTML for browsers; without, they get the problem document, too.
+        page: HTML for browsers.
         spread: how much later than ``after`` the last of them are told, as a share of it.
         draw: gives 0 to below 1.
     """
-    if page is not None and b"text/html" in (_http.get(request, b"accept") or b""):
+    if b"text/html" in (_http.get(request, b"accept") or b""):
         kind, body = b"text/html; charset=utf-8", page
     else:
         kind = b"application/problem+json"
