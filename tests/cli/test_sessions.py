@@ -3,6 +3,7 @@
 import json
 import signal
 import socket
+import time
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -51,6 +52,7 @@ def test_the_list_for_people(
 ) -> None:
     """Where somebody is logged in, the last seen first; of the id what is needed to name it."""
     logged_in(shell, device=LAPTOP)
+    time.sleep(0.002)  # it is told in whole milliseconds
     phone = logged_in(shell, device=PHONE)
     logged_in(shell, "bob")
     where = ["--redis", redis_url, "--prefix", prefix]

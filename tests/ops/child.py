@@ -17,6 +17,9 @@ ROOT = Path(__file__).parents[2]
 
 PATIENCE = 60.0  # seconds
 
+WHOLE_LINES = "import sys; sys.stdout.reconfigure(line_buffering=True, write_through=False)\n"
+"""With ``-u`` alone ``print()`` writes a line and its end one after the other, and a fork may come between."""
+
 
 class Child:
     """A Python child process; its output is read line by line, with a deadline."""
@@ -88,9 +91,9 @@ def child(*arguments: str, env: dict[str, str] | None = None) -> Iterator[Child]
 
 @contextlib.contextmanager
 def script(source: str) -> Iterator[Child]:
-    """A child that runs ``source``."""
+    """A child that runs ``source``. It may fork: what both print comes in whole lines."""
     # From 3.12 on Python warns of a fork beside threads, which is what some of them are about.
-    with child("-W", "ignore::DeprecationWarning", "-c", textwrap.dedent(source)) as started:
+    with child("-W", "ignore::DeprecationWarning", "-c", WHOLE_LINES + textwrap.dedent(source)) as started:
         yield started
 
 

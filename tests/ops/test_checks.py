@@ -143,6 +143,7 @@ async def test_a_blocking_check_does_not_block_the_loop() -> None:
     assert results(health)["slow"]["ok"] is True
 
 
+@pytest.mark.usefixtures("impatience")
 async def test_a_hanging_coroutine_is_stopped_at_its_timeout() -> None:
     """A coroutine that hangs is cancelled at its timeout; the probe that started it did not wait for it."""
     cancelled = asyncio.Event()
@@ -175,6 +176,7 @@ async def test_a_cancelled_probe_harms_no_check() -> None:
     assert results(health)["wait"]["ok"] is True
 
 
+@pytest.mark.usefixtures("impatience")
 async def test_a_cancelled_run_can_be_started_again() -> None:
     """A run that was cancelled with its loop leaves nothing marked as running."""
     health, tasks = (

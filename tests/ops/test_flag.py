@@ -138,7 +138,9 @@ drain.install()
 resource.setrlimit(resource.RLIMIT_FSIZE, (0, resource.RLIM_INFINITY))
 drain.enter()
 print("full"), input()
-print("draining" if drain.draining else "deaf")
+while not drain.draining:  # which follows its message
+    time.sleep(0.01)
+print("draining")
 resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
 serve()
 """

@@ -111,7 +111,7 @@ def test_redis_goes_away_and_comes_back(prefix: str, caplog: pytest.LogCaptureFi
     """Meanwhile all stays as it was seen, but for what ends by itself; the log says both, once each."""
     caplog.set_level(logging.INFO, LOG)
     with RedisServer() as server:
-        switches = Switches.from_url(server.url, name=prefix, interval=0.02, timeout=0.2, cooldown=0.05)
+        switches = Switches.from_url(server.url, name=prefix, interval=0.02, timeout=30, cooldown=0.05)
         assert switches.start(30)
         switches.set_cache_factor(3)
         switches.set_read_only(True, lasting=1.0)
