@@ -89,6 +89,19 @@ async def until(condition: Callable[[], Awaitable[bool]]) -> None:
             await asyncio.sleep(0.005)
 
 
+async def said(caplog: pytest.LogCaptureFixture, words: str, count: int = 1) -> list[str]:
+    """The messages with these words, once there are so many: each follows what readers see."""
+
+    def found() -> list[str]:
+        return [record.getMessage() for record in caplog.records if words in record.getMessage()]
+
+    async def is_told() -> bool:
+        return len(found()) >= count
+
+    await until(is_told)
+    return found()
+
+
 @asynccontextmanager
 async def servers(
     urls: list[str], prefix: str, *, local_ttl: float = MINUTE, **options: Any
@@ -285,9 +298,8 @@ async def test_a_half_open_connection_is_noticed(
 
             await until(is_bypassed)
             assert await here.read(0) == 2
-            lost = [record.message for record in caplog.records if "channel is lost" in record.message]
-            assert len(lost) == 1
-            assert f":{proxy.port}/" in lost[0]
+            (lost,) = await said(caplog, "channel is lost")
+            assert f":{proxy.port}/" in lost
             assert here.cache.stats().losses == 1
             await asyncio.to_thread(proxy.pass_through)
             await here.becomes_local(1)
@@ -424,5 +436,5 @@ async def test_a_server_that_was_killed(prefix: str, caplog: pytest.LogCaptureFi
             await asyncio.to_thread(server.start)
             await here.becomes_local()
             assert await here.read(0) == 2
-        said = [record.message for record in caplog.records if "channel" in record.message]
-        assert ["lost" in message for message in said] == [True, False]
+            lost, back = await said(caplog, "channel", 2)
+            assert ("lost" in lost, "lost" in back) == (True, False)

@@ -197,7 +197,12 @@ def test_the_primary_under_a_second_name(
         cluster._fleet.monitor.poke()
         cluster._fleet.monitor.wait(lambda before=before: wrong.health.asked > before, 20)  # type: ignore[misc]
         asked.append(wrong.health.asked)
-    told = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+
+    def warnings() -> list[str]:
+        return [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+
+    wait_until(warnings, what="people are told, which follows")
+    told = warnings()
     # Whichever of the names answers first is the primary's.
     option = "replicas[0]" if wrong is cluster._fleet.members[0] else "primary="
     assert [line.partition(", ")[0] for line in told] == [

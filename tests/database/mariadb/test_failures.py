@@ -193,7 +193,8 @@ def test_a_lost_write_is_never_taken_for_another(
     # 16. The loss is reported.
     (promotion,) = both.cluster.status().promotions
     assert (promotion.lost, promotion.behind) == (True, None)
-    assert f"{promotion.member} took the place of the primary without all" in caplog.text
+    # It is told after everybody sees it.
+    wait(lambda: f"{promotion.member} took the place of the primary without all" in caplog.text)
     trio.third.follow(trio.servers[1])
     trio.third.wait_for(trio.servers[1].position())
     both.wait_for_roles("out", "primary", "replica")
