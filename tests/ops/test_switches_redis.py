@@ -4,6 +4,7 @@ import logging
 import os
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -94,6 +95,27 @@ def test_they_report(switches: Switches) -> None:
     switches.set_read_only(True)
     switches.set_cache_factor(4)
     assert numbers(switches) == {"scalekit_switch_read_only": 1, "scalekit_switch_cache_factor": 4}
+
+
+def test_a_look_that_is_overtaken(switches: Switches, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is flipped is in force at once, though the thread that looks has asked before and hears later."""
+    ask, asked, flipped = switches._ask, threading.Event(), threading.Event()
+
+    def slowly() -> Any:
+        answers = ask()
+        if threading.current_thread() is thread:
+            asked.set()
+            assert flipped.wait(60)
+        return answers
+
+    monkeypatch.setattr(switches, "_ask", slowly)
+    thread = threading.Thread(target=switches.look)
+    thread.start()
+    assert asked.wait(60)
+    switches.set_read_only(True)
+    flipped.set()
+    thread.join(60)
+    assert numbers(switches)["scalekit_switch_read_only"] == 1
 
 
 def test_for_a_time(switches: Switches) -> None:

@@ -20,6 +20,7 @@ Rules:
 * A child of a fork looks for itself.
 """
 
+import itertools
 import logging
 import math
 import threading
@@ -94,6 +95,9 @@ class Switches:
     def forked(self) -> None:
         """See :func:`scalekit._forks.renew_in_children`."""
         self._lock = threading.Lock()
+        self._order = threading.RLock()  # handlers of the log may look as well
+        self._looks = itertools.count(1)
+        self._newest = 0
         self._looked = threading.Event()
         self._closed = threading.Event()
         self._thread: threading.Thread | None = None
@@ -160,18 +164,22 @@ class Switches:
             BackendError: it could not be asked, or refuses all of them.
         """
         found, unread = {}, {}
+        number = next(self._looks)
         with self._refused():
             answers = self._ask()
-        for name, answer in answers.items():
-            if isinstance(answer, Switch):
-                found[name] = answer
-            elif answer is not None:
-                unread[name] = str(answer)
-                last = self._seen.get(name)
-                if last is not None and last.ends > time.monotonic():
-                    found[name] = last
-        self._tell(found, unread)
-        self._seen, self.unread = found, unread
+        with self._order:
+            for name, answer in answers.items():
+                if isinstance(answer, Switch):
+                    found[name] = answer
+                elif answer is not None:
+                    unread[name] = str(answer)
+                    last = self._seen.get(name)
+                    if last is not None and last.ends > time.monotonic():
+                        found[name] = last
+            # One that was overtaken may have asked before a switch was flipped here, which is in force already.
+            if number > self._newest:
+                self._tell(found, unread)
+                self._newest, self._seen, self.unread = number, found, unread
         self._looked.set()
         return found
 
