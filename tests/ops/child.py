@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[2]
 PATIENCE = 60.0  # seconds
 
 WHOLE_LINES = "import sys; sys.stdout.reconfigure(line_buffering=True, write_through=False)\n"
-"""With ``-u`` alone ``print()`` writes a line and its end one after the other, and a fork may come between."""
+"""With ``-u`` alone `print()` writes a line and its end one after the other, and a fork may come between."""
 
 
 class Child:

@@ -176,7 +176,7 @@ class Switches:
                     last = self._seen.get(name)
                     if last is not None and last.ends > time.monotonic():
                         found[name] = last
-            # One that was overtaken may have asked before a switch was flipped here, which is in force already.
+            # One that was overtaken may have asked before a switch was flipped here, which is in force.
             if number > self._newest:
                 self._tell(found, unread)
                 self._newest, self._seen, self.unread = number, found, unread
