@@ -503,13 +503,15 @@ def test_a_run_that_has_to_wait_for_its_thread_is_one(make: Callable[..., Cache]
 
     It is not begun if they all have gone by then: a database that hung leaves no queue to be worked off.
     """
-    cache, runs, gate = make(), 0, threading.Event()
+    cache, runs, gate, begun = make(), 0, threading.Event(), []
 
     def busy() -> Any:
+        begun.append(1)
         yield gate.wait(DEADLINE)
 
     for _ in range(AT_ONCE):
         cache._core.refreshes._places["sync"].start(busy, name="test")
+    asyncio.run(until(lambda: len(begun) == AT_ONCE))
 
     @cache.query(ttl=60, hard_timeout=0.01)
     def answer() -> int:
@@ -543,7 +545,7 @@ async def test_the_functions_own_timeout_is_its_own(make: Callable[..., Cache]) 
     assert not isinstance(raised.value, QueryTimeout)
 
 
-@pytest.mark.parametrize("options", [{}, {"soft_timeout": 0.05}, {"hard_timeout": 0.05}])
+@pytest.mark.parametrize("options", [{}, {"soft_timeout": DEADLINE}, {"hard_timeout": DEADLINE}])
 def test_a_stale_result_that_cannot_be_read_is_none(
     make: Callable[..., Cache], clock: Clock, options: dict[str, float]
 ) -> None:
