@@ -8,7 +8,7 @@ import pytest
 from scalekit.ops.doctor import Around, examine
 from tests.faults import pause_replay
 from tests.ops.doctor.apps import bare, codes, loaded, look
-from tests.servers import MariaDBPair, PostgresServer
+from tests.servers import MariaDBPair, PostgresServer, wait_until
 
 pytest.importorskip("sqlalchemy")
 pytest.importorskip("asyncpg")
@@ -33,7 +33,8 @@ def test_nothing_is_wrong_with_replicas_that_follow(kind: Any, driver: str, data
     cluster = kind(database.primary_url(driver), replicas=database.replica_urls(driver))
     assert look(cluster=cluster, around=Around(servers=8)) == []
     open = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
-    assert database.cluster.primary.sql(open, database=database.name) == "1"
+    # The server may notice a moment later.
+    wait_until(lambda: database.cluster.primary.sql(open, database=database.name) == "1", what="it is closed")
 
 
 def test_pools_that_want_too_much(database: Any) -> None:
