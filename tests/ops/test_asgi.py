@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import json
 import signal
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -202,6 +203,27 @@ async def test_lifespan_chains_the_signal_and_puts_it_back() -> None:
     assert during[0] != before
     assert during[1] == before
     assert signal.getsignal(signal.SIGTERM) == before
+
+
+async def test_a_drain_that_cannot_be_is_told_to_the_server(tmp_path: Path) -> None:
+    """A file where nothing can be written fails the start-up, by the message for it: an exception would be
+    taken for an application without a lifespan, which is served. The application does not begin."""
+    sent: list[Message] = []
+
+    async def receive() -> Message:
+        return {"type": "lifespan.startup"}
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        raise AssertionError(scope)
+
+    drain = Drain(file=tmp_path / "none/drain", signals=())
+    await OpsMiddleware(app, drain=drain)({"type": "lifespan"}, receive, send)
+    (failed,) = sent
+    assert failed["type"] == "lifespan.startup.failed"
+    assert "the server can write nothing there" in failed["message"]
 
 
 @pytest.mark.parametrize("raises", [True, False])

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import signal
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -31,6 +32,14 @@ def is_draining(port: int) -> bool:
 
 def state(port: int) -> Any:
     return ask(port, "/state").json()
+
+
+def test_a_server_whose_drain_cannot_be_does_not_start(tmp_path: Path) -> None:
+    """It ends, and says what is wrong: served without a drain, it would lose requests at each deployment."""
+    with uvicorn(free_port(), DRAIN_FILE=str(tmp_path / "none/drain")) as server:
+        said = "\n".join(server.rest())
+        assert server.process.returncode not in (0, None)
+    assert "the server can write nothing there" in said
 
 
 async def test_a_rolling_restart_under_load_fails_no_request() -> None:

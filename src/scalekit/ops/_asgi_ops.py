@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from scalekit import _http
 from scalekit._options import check_kind
 from scalekit.dependencies import Dependent
+from scalekit.errors import ConfigurationError
 from scalekit.ops import probes
 from scalekit.ops.checks import refresh_async
 from scalekit.ops.drain import Drain
@@ -72,7 +73,14 @@ class OpsMiddleware:
     async def _lifespan(self, scope: Scope, receive: Receive, send: Send) -> None:
         # Now, because only now the server's own handlers are in place; and before the application, which
         # need not know lifespan at all.
-        self.drain.install()
+        try:
+            self.drain.install()
+        except ConfigurationError as error:
+            # Raised, it would be taken for an application that knows no lifespan, which is served: without
+            # its own start-up, and without a drain.
+            await receive()
+            await send({"type": "lifespan.startup.failed", "message": str(error)})
+            return
         self._up = False
 
         async def watch_receive() -> Message:
