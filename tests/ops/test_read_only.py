@@ -166,14 +166,16 @@ def test_nobody_comes_back_together() -> None:
         ({"allow": ["login"]}, "such as '/login'"),
         ({"allow": ["/"]}, "not that of everything"),
         ({"page": 7}, "HTML as text or bytes"),
+        ({"switches": 3}, r"such as Switches.from_url\(url\), not int"),
+        ({"switches": None}, "not NoneType"),
     ],
 )
 def test_options_that_are_none(options: dict[str, Any], cure: str) -> None:
     """A mistake is told at start-up, with what to write instead."""
     with pytest.raises(ConfigurationError, match=cure):
-        asgi.ReadOnlyMiddleware(hello, switches=InMemory(), **options)  # type: ignore[arg-type]
+        asgi.ReadOnlyMiddleware(hello, **{"switches": InMemory()} | options)
     with pytest.raises(ConfigurationError, match=cure):
-        wsgi.ReadOnlyMiddleware(wsgi_hello, switches=InMemory(), **options)  # type: ignore[arg-type]
+        wsgi.ReadOnlyMiddleware(wsgi_hello, **{"switches": InMemory()} | options)
 
 
 async def test_other_scopes_pass() -> None:

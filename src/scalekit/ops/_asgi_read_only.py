@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from anyio import to_thread
 
 from scalekit._options import check_application
-from scalekit.ops.read_only import FIRST_LOOK, OVERRIDING, ReadOnly
+from scalekit.ops.read_only import FIRST_LOOK, OVERRIDING, ReadOnly, check_switches
 from scalekit.types import ASGIApp, Receive, Scope, Send
 
 if TYPE_CHECKING:
@@ -40,6 +40,7 @@ class ReadOnlyMiddleware:
     ) -> None:
         check_application(app, "ASGI", taker="ReadOnlyMiddleware", cure="scalekit.ops.wsgi has its twin")
         self.app = app
+        check_switches(switches)
         self._switches = switches
         self._rules = ReadOnly(allow=allow, page=page)
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from scalekit import _http
 from scalekit._options import check_application
-from scalekit.ops.read_only import FIRST_LOOK, OVERRIDING, ReadOnly
+from scalekit.ops.read_only import FIRST_LOOK, OVERRIDING, ReadOnly, check_switches
 from scalekit.types import Environ, WSGIBody
 
 if TYPE_CHECKING:
@@ -39,6 +39,7 @@ class ReadOnlyMiddleware:
     ) -> None:
         check_application(app, "WSGI", taker="ReadOnlyMiddleware", cure="scalekit.ops.asgi has its twin")
         self.app = app
+        check_switches(switches)
         self._switches = switches
         self._rules = ReadOnly(allow=allow, page=page)
 

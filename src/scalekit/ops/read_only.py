@@ -37,6 +37,18 @@ FIRST_LOOK = 1.0
 """Seconds that the first request waits for the switches to be seen at all."""
 
 
+def check_switches(switches: object) -> None:
+    """Say at start-up, and not with the first request, that they are none.
+
+    Raises:
+        ConfigurationError: there is no read-only mode that could be asked for.
+    """
+    if not callable(getattr(switches, "is_read_only", None)):
+        raise ConfigurationError(
+            f"switches= must be the fleet's, such as Switches.from_url(url), not {type(switches).__name__}"
+        )
+
+
 class ReadOnly:
     """The rules of one middleware."""
 
