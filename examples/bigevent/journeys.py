@@ -41,7 +41,7 @@ class Visitor:
     ) -> None:
         self.user, self._browser, self._events = user, browser, events
         self.leave, self._think = leave, think
-        self._logged_in = self._final = False
+        self._logged_in = self._known = self._final = False
         self._tokens: Iterator[str] = (f"{user}-{number}" for number in range(1_000_000))
         self._versions: dict[str, int] = {}
         self._photos: list[str] = []
@@ -60,6 +60,8 @@ class Visitor:
         yield self._front_page()
         if not self._logged_in:
             yield self._log_in()
+            if not self._logged_in:
+                return  # nothing of what follows is for strangers
         if random.random() < 0.3:
             yield self._write("account/profile", "/profile/{}")
             yield self._account()
@@ -88,7 +90,11 @@ class Visitor:
         Args:
             until: when to give up trying again, in seconds of ``time.monotonic``.
         """
+        if not self._known:
+            return  # they left before they had logged in, and have nothing here
         self._browser.until, self._final = until, True
+        if not self._logged_in:
+            await self._log_in()
         await self._cart()
         await self._account()
         for key in self._photos:
@@ -117,6 +123,7 @@ class Visitor:
     async def _log_in(self) -> None:
         answer = await self._ask("POST", f"/login/{self.user}")
         self._logged_in = answer.outcome == "done"
+        self._known |= self._logged_in
         self._note("login", answer, seen=_users(answer))
 
     async def _two_tabs(self, *products: str) -> None:

@@ -81,6 +81,8 @@ class FakeShop:
                     return web.Response(body=photo)
                 first = (wanted.start or 0) + (self.bug == "range")
                 return web.Response(status=206, body=photo[first : wanted.stop])
+            case "POST", ["login", _] if self.bug == "no login":
+                return web.Response(status=503)
             case "POST", ["login", name]:
                 cookie = str(next(self._numbers))
                 self.users[cookie], self.carts[cookie] = name, {}
