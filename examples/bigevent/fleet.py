@@ -218,9 +218,19 @@ class Fleet:
 
 
 async def _in_flight(http: aiohttp.ClientSession, address: str) -> int:
-    """The metric of one process, as Prometheus would scrape it."""
+    """The metric of one process, as Prometheus would scrape it.
+
+    Raises:
+        ServerFailed: it is not there. Taken for none in flight, it would keep the fleet small in silence.
+    """
     async with http.get(address + METRICS) as answer:
-        return sum(int(float(number)) for number in _IN_FLIGHT.findall(await answer.text()))
+        text = await answer.text()
+    found = _IN_FLIGHT.findall(text)
+    if not found:
+        raise ServerFailed(
+            f"{address}{METRICS} ({answer.status}) does not say how many requests are in flight"
+        )
+    return sum(int(float(number)) for number in found)
 
 
 def _said(process: Process) -> str:

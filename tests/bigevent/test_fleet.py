@@ -6,10 +6,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import pytest
+from aiohttp import web
 
 from examples.bigevent.autoscaler import Autoscaler
 from examples.bigevent.fleet import Fleet, Process
+from examples.bigevent.settings import METRICS, Settings
 from tests.servers import ServerFailed
 
 
@@ -129,3 +132,38 @@ async def test_a_fleet_that_nobody_watches_any_more(tmp_path: Path, monkeypatch:
     with pytest.raises(OSError, match="every port is claimed"):
         async with fleet.running():
             await broken.wait()
+
+
+@pytest.mark.parametrize(
+    ("said", "in_flight"),
+    [
+        ("scalekit_http_in_flight 3\n", 3),
+        ('scalekit_http_in_flight{pid="7"} 3.0\nscalekit_http_in_flight{pid="8"} 4\n', 7),
+        ("scalekit_http_in_flight_now 3\n", None),
+        ("", None),
+    ],
+)
+async def test_the_metric(said: str, in_flight: int | None, tmp_path: Path) -> None:
+    """It is the process's own, of all its workers; where it is not, nobody goes on with a zero."""
+
+    async def handler(request: web.BaseRequest) -> web.Response:
+        return web.Response(text=said if request.path == METRICS else "")
+
+    runner = web.ServerRunner(web.Server(handler))  # type: ignore[arg-type]
+    await runner.setup()
+    try:
+        site = web.TCPSite(runner, "127.0.0.1", 0)
+        await site.start()
+        fleet = Dummies(tmp_path / "log", lambda fleet, process: None)
+        fleet.settings = Settings(database="", replicas=(), redis="", s3={}, cdn="")
+        process = await fleet.start_one()
+        process.port = runner.addresses[0][1]
+        async with aiohttp.ClientSession() as http:
+            if in_flight is None:
+                with pytest.raises(ServerFailed, match="in flight"):
+                    await fleet._look(http, process)
+            else:
+                await fleet._look(http, process)
+                assert (process.ready, process.in_flight, fleet.in_flight) == (True, in_flight, in_flight)
+    finally:
+        await runner.cleanup()
