@@ -15,11 +15,11 @@ from tests.servers.base import Server
 SCHEDULE = (
     (0.05, "process killed"),
     (0.10, "process drained"),
-    (0.14, "replica paused"),
-    (0.20, "replica resumed"),
-    (0.22, "replica killed"),
-    (0.28, "replica back"),
-    (0.30, "burst of 10x"),
+    (0.14, "replica killed"),
+    (0.20, "replica back"),
+    (0.22, "replica paused"),
+    (0.30, "burst of 10x"),  # while it is paused: then there are enough writes that it does not have
+    (0.33, "replica resumed"),
     (0.34, "process killed"),
     (0.38, "burst over"),
     (0.45, "Redis master killed"),

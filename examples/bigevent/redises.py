@@ -5,6 +5,7 @@ from typing import Protocol
 from tests.servers import RedisCluster, RedisSentinel, wait_until
 from tests.servers.group import Group
 from tests.servers.redis import RedisServer
+from tests.servers.redis_sentinel import SERVICE
 
 
 class Redis(Protocol):
@@ -56,7 +57,15 @@ class Sentinel:
         self._servers.fail_over(killed)
 
     def wait(self) -> None:
-        wait_until(lambda: self._servers.master.running, what="Redis fails over")
+        wait_until(self._agreed, what="Redis fails over")
+
+    def _agreed(self) -> bool:
+        """Whether all Sentinels name one master, which runs: some learn of a new one later than others."""
+        named = {
+            tuple(sentinel.call("SENTINEL", "GET-MASTER-ADDR-BY-NAME", SERVICE))
+            for sentinel in self._servers.sentinels
+        }
+        return len(named) == 1 and self._servers.master.running
 
 
 class Cluster:

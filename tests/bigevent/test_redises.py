@@ -1,0 +1,31 @@
+"""When Redis counts as having a master again."""
+
+from types import SimpleNamespace
+from typing import Any
+
+from examples.bigevent.redises import Sentinel
+
+
+class Fake:
+    """A Sentinel that names these masters, one after the other; the last one again and again."""
+
+    def __init__(self, *ports: int) -> None:
+        self.ports = list(ports)
+
+    def call(self, *command: str) -> list[bytes]:
+        port = self.ports.pop(0) if len(self.ports) > 1 else self.ports[0]
+        return [b"127.0.0.1", b"%d" % port]
+
+
+def test_a_fail_over_is_over_when_all_sentinels_say_so() -> None:
+    """One that still names the old master would send applications there as soon as it is back, empty."""
+    late = Fake(1, 1, 2)
+    servers: Any = SimpleNamespace(sentinels=[Fake(2), late, Fake(2)], master=SimpleNamespace(running=True))
+    redis = Sentinel()
+    redis._servers = servers
+    assert not redis._agreed()
+    redis.wait()
+    assert late.ports == [2]
+    assert redis._agreed()
+    servers.master.running = False
+    assert not redis._agreed()
