@@ -62,7 +62,7 @@ class Visitor:
             yield self._log_in()
             if not self._logged_in:
                 return  # nothing of what follows is for strangers
-        if random.random() < 0.3:
+        if random.random() < 0.5:
             yield self._write("account/profile", "/profile/{}")
             yield self._account()
         if random.random() < 0.3:
@@ -70,7 +70,7 @@ class Visitor:
             yield self._cart()
         for product in random.sample(PRODUCTS, random.randint(1, 3)):
             yield self._product(product)
-            if random.random() < 0.3:
+            if random.random() < 0.6:
                 yield self._write(f"review/{product}", f"/products/{product}/review/{{}}")
                 yield self._product(product)
             yield self._put(product)
