@@ -1,10 +1,11 @@
 """What a cluster reports."""
 
 from collections.abc import Callable
+from typing import Any
 
 from sqlalchemy import text
 
-from scalekit.database import AsyncCluster, Cluster
+from scalekit.database import STRONG, AsyncCluster, Cluster
 from scalekit.database.promotions import Promotions
 from tests.conftest import Database
 from tests.faults import pause_replay
@@ -50,6 +51,43 @@ async def test_reads_writes_and_lag_by_member(
         while not await lags():
             pass
     assert numbers(cluster)["scalekit_database_promotions"] == 0
+
+
+def test_reads_and_writes_of_the_primary(items: Database, make_sync: Callable[..., Cluster]) -> None:
+    """Each transaction counts, whoever begins it; those that changed something count as commits, and what is
+    left of the others has read, or was rolled back."""
+    cluster = make_sync(replicas=items.replica_urls("psycopg")[:1])
+    primary, replica = (member.name for member in cluster.status().members)
+    found = [
+        f"scalekit_database_{name} {member}"
+        for name in ("transactions", "commits")
+        for member in (primary, replica)
+    ]
+
+    def counted(work: Callable[[], object]) -> list[float]:
+        before = numbers(cluster)
+        work()
+        used = risen(before, numbers(cluster))
+        return [used.get(name, 0) for name in found]
+
+    def in_session(*statements: Any, commit: bool = True, **options: Any) -> None:
+        with cluster.session(**options) as session:
+            for statement in statements:
+                session.execute(statement)
+            session.commit() if commit else session.rollback()
+
+    def over_connection(*statements: Any, **options: Any) -> None:
+        with cluster.connection(**options) as connection:
+            for statement in statements:
+                connection.execute(statement)
+                connection.commit()
+
+    assert counted(lambda: in_session(READ, consistency=STRONG)) == [1, 0, 0, 0]
+    assert counted(lambda: in_session(READ, WRITE)) == [1, 1, 1, 0]  # it moves there
+    assert counted(lambda: in_session(WRITE, commit=False)) == [1, 0, 0, 0]
+    assert counted(lambda: over_connection(READ, WRITE, WRITE)) == [3, 0, 2, 0]
+    assert counted(lambda: over_connection(READ, READ, read=True, consistency=STRONG)) == [2, 0, 0, 0]
+    assert counted(lambda: over_connection(read=True, consistency=STRONG)) == [0, 0, 0, 0]
 
 
 def test_one_that_is_away_is_not_up(items: Database, make_sync: Callable[..., Cluster]) -> None:

@@ -118,8 +118,6 @@ def open_reading(
     except BaseException:
         connection.close()
         raise
-    if not fleet.single:
-        member.transactions += 1
     return reading
 
 
@@ -180,6 +178,12 @@ class ReadingConnection(MovingConnection):
         def detach(self):
             super().detach()
             self._kept = True
+
+        def _begin_impl(self, transaction):
+            at = getattr(self, "_at", None)  # nowhere yet while listeners hear of the new connection
+            if at is not None and not self._fleet.single:
+                at.member.transactions += 1
+            super()._begin_impl(transaction)
 
     def _open(self, without: frozenset[Member] = frozenset(), *, primary: bool = False) -> Self:
         other = open_reading(

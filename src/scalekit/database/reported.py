@@ -55,7 +55,11 @@ _COUNTERS: tuple[tuple[str, str, Callable[[MemberStatus], float]], ...] = (
         "Transactions begun on the server; on a replica they are all reads.",
         lambda member: member.transactions,
     ),
-    ("commits", "Of those, that changed something.", lambda member: member.commits),
+    (
+        "commits",
+        "Of those, that changed something; the others read, or were rolled back.",
+        lambda member: member.commits,
+    ),
     ("ejections", "Times that the server was left out.", lambda member: member.ejections),
     ("questions", "Times that it was asked before a read what it has.", lambda member: member.questions),
     ("repeats", "Statements that it did not finish and that were repeated.", lambda member: member.repeats),

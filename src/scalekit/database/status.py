@@ -27,7 +27,7 @@ class MemberStatus:
         position: of its log, as the server writes it; ``None`` if unknown.
         in_flight: connections in use by this process.
         transactions: begun on it by this process.
-        commits: of those, that changed something.
+        commits: of those, that changed something; the others read, or were rolled back.
         ejections: how often it was left out, by an answer or by the lack of one.
         questions: how often it was asked, before a read, what it has.
         repeats: statements that it refused, or did not finish, and that were repeated elsewhere.

@@ -47,6 +47,7 @@ def open_raw(fleet: Fleet) -> PoolProxiedConnection:
     scope, member, connection = _open(fleet)
     proxy = connection.connection
     if not fleet.single:
+        member.transactions += 1  # one, for all that is known
         mark = _Mark(fleet, member, scope, connection)
         attach(proxy, mark, autocommit=False, keep=True)
         mark.doubt(lasting=True)
@@ -58,8 +59,6 @@ def _open(fleet: Fleet) -> tuple[Scope, Member, Connection]:
     fleet.begin()
     scope = fleet.scopes.current() or fleet.scopes.process
     member, connection = open_writer(fleet, scope.token)
-    if not fleet.single:
-        member.transactions += 1
     return scope, member, connection
 
 
@@ -95,6 +94,7 @@ class _Writing:
 
     def begin(self, connection: Connection) -> None:
         scope = self._enter_scope()
+        self._member.transactions += 1
         self._mark = _Mark(self._fleet, self._member, scope, connection)
         attach(connection.connection, self._mark, autocommit=self._member.is_autocommit(connection))
 
