@@ -15,6 +15,7 @@ ID = "ab" * 32
 OPERATIONS, TRIPS, FAILURES = (
     f"scalekit_session_{name}" for name in ("operations", "round_trips", "failures")
 )
+READ, WRITTEN = "scalekit_session_read_bytes", "scalekit_session_written_bytes"
 
 
 def use(bound: Any) -> None:
@@ -36,6 +37,8 @@ def test_a_store_reports_its_operations_and_round_trips(store: Store) -> None:
     use(store.using("sync"))
     found = risen(before, numbers(store))
     trips = found.pop(TRIPS, 0)
+    assert found.pop(READ) == 2  # of the one that was there
+    assert found.pop(WRITTEN) == 2 + 2 + 2  # created, saved and swapped
     assert found == {
         f"{OPERATIONS} {operation}": 2 if operation == "load" else 1
         for operation in ("create", "load", "save", "swap", "listed", "destroy")
@@ -48,6 +51,27 @@ def test_a_store_reports_its_operations_and_round_trips(store: Store) -> None:
         assert trips > 7  # what Memcached cannot do at once is read and written
     store.using("sync").load(ID, idle=60_000, step=1000)
     assert numbers(store)[f"{OPERATIONS} load"] == 3
+
+
+@pytest.mark.parametrize("store", [name for name in STORES if name not in ELSEWHERE], indirect=True)
+def test_a_store_reports_bytes(store: Store) -> None:
+    """Keys and values of what is loaded, each time, and of what is written to sessions: nothing for what
+    is removed, is not there any more, or was not as expected."""
+    bound: Any = store.using("sync")
+    bound.create(ID, fields={b"key": b"x" * 100}, user=None, idle=60_000, lifetime=60_000)
+    assert (numbers(store)[READ], numbers(store)[WRITTEN]) == (0, 103)
+    for _ in range(3):  # its own browser's, which the store may say is still the same
+        assert bound.load(ID, idle=60_000, step=60_000, own=True) is not None
+    assert (numbers(store)[READ], numbers(store)[WRITTEN]) == (309, 103)
+    bound.save(ID, changed={b"other": b"1234"}, removed=[b"key"], idle=60_000)
+    assert numbers(store)[WRITTEN] == 112
+    bound.save(ID, changed={}, removed=[b"nothing"], idle=60_000)
+    bound.swap(ID, b"other", expected=b"1", value=b"12345678", idle=60_000)
+    bound.swap(ID, b"other", expected=b"1234", value=None, idle=60_000)
+    bound.save("cd" * 32, changed={b"other": b"1234"}, removed=[], idle=60_000)
+    bound.destroy(ID, grace=1000)
+    bound.load(ID, idle=60_000, step=1000)
+    assert (numbers(store)[READ], numbers(store)[WRITTEN]) == (309, 112)
 
 
 @pytest.mark.parametrize("store", [name for name in STORES if "server" in name], indirect=True)

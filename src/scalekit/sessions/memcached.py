@@ -26,7 +26,7 @@ from scalekit._steps import Steps, run, run_async
 from scalekit.dependencies import Dependency
 from scalekit.errors import BackendError, ConfigurationError, SessionTooLarge
 from scalekit.metrics import Metric
-from scalekit.sessions._counts import Counts
+from scalekit.sessions._counts import Counts, size
 from scalekit.sessions._sparing import SparingLog
 from scalekit.sessions.memcached_items import NEVER, Item, Mark, Rotated, Stored, decode_item, encode, seconds
 from scalekit.sessions.memcached_lists import Lists
@@ -168,14 +168,15 @@ class BoundMemcachedStore:
         self, id: str, *, changed: Mapping[bytes, bytes], removed: Collection[bytes], idle: int
     ) -> Answer[bool]:
         steps = self._settle(lambda: self._save(id, changed, removed, idle))
-        answer: Answer[bool] = self._drive(self._counts.watched("save", steps))
+        answer: Answer[bool] = self._drive(self._counts.watched("save", steps, written=size(changed)))
         return answer
 
     def swap(
         self, id: str, name: bytes, *, expected: bytes | None, value: bytes | None, idle: int
     ) -> Answer[Swapped | None]:
         steps = self._settle(lambda: self._swap(id, name, expected, value, idle))
-        answer: Answer[Swapped | None] = self._drive(self._counts.watched("swap", steps))
+        written = size({} if value is None else {name: value})
+        answer: Answer[Swapped | None] = self._drive(self._counts.watched("swap", steps, written=written))
         return answer
 
     def create(
@@ -195,7 +196,7 @@ class BoundMemcachedStore:
         if inherit is not None:
             item.rotated = Rotated(False, now, token)
         answer: Answer[Created | None] = self._drive(
-            self._counts.watched("create", self._create(id, item, now))
+            self._counts.watched("create", self._create(id, item, now), written=size(fields))
         )
         return answer
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Self
 
 from scalekit.metrics import Metric
-from scalekit.sessions._counts import Counts
+from scalekit.sessions._counts import Counts, size
 from scalekit.sessions.store import Created, Inherited, Loaded, Rotation, Swapped
 from scalekit.sessions.values import Delta
 from scalekit.types import Colour
@@ -63,6 +63,7 @@ class MemoryStore:
                 rotation = entry.session.rotation
                 if own and rotation is not None and not rotation.heard:
                     entry.session = replace(entry.session, rotation=Rotation(True, self._now()))
+            self._counts.loaded(entry.session)
             return self._told(entry.session)
 
     def save(self, id: str, *, changed: Mapping[bytes, bytes], removed: Collection[bytes], idle: int) -> bool:
@@ -120,6 +121,7 @@ class MemoryStore:
                 rotation=None if inherit is None else Rotation(False, now, token),
             )
             self._entries[id] = _Entry(session, min(now + idle, deadline))
+            self._counts.wrote(size(fields))
             return Created(created, deadline, deadline - now)
 
     def destroy(
@@ -166,6 +168,7 @@ class MemoryStore:
 
     def _saved(self, entry: _Entry, delta: Delta, idle: int) -> None:
         session = entry.session
+        self._counts.wrote(size(delta.changed))
         entry.session = replace(session, fields=delta.applied(session.fields), version=session.version + 1)
         self._extend(entry, idle)
 

@@ -16,7 +16,7 @@ from scalekit._steps import Steps
 from scalekit.errors import BackendUnavailable, NotReplicated
 from scalekit.sessions import redis_replies as replies
 from scalekit.sessions import redis_scripts as scripts
-from scalekit.sessions._counts import Counts
+from scalekit.sessions._counts import Counts, size
 from scalekit.sessions._recent import Recent, Seen
 from scalekit.sessions._sparing import SparingLog
 from scalekit.sessions.store import Answer, Created, Inherited, Loaded, Swapped
@@ -58,14 +58,19 @@ class BoundRedisStore:
         self, id: str, *, changed: Mapping[bytes, bytes], removed: Collection[bytes], idle: int
     ) -> Answer[bool]:
         args = [idle, _version(), len(removed), *removed, *itertools.chain.from_iterable(changed.items())]
-        answer: Answer[bool] = self._drive(self._counts.watched("save", self._save(id, args)))
+        answer: Answer[bool] = self._drive(
+            self._counts.watched("save", self._save(id, args), written=size(changed))
+        )
         return answer
 
     def swap(
         self, id: str, name: bytes, *, expected: bytes | None, value: bytes | None, idle: int
     ) -> Answer[Swapped | None]:
         args = [idle, _version(), name, *_optional(expected), *_optional(value)]
-        answer: Answer[Swapped | None] = self._drive(self._counts.watched("swap", self._swap(id, args)))
+        written = size({} if value is None else {name: value})
+        answer: Answer[Swapped | None] = self._drive(
+            self._counts.watched("swap", self._swap(id, args), written=written)
+        )
         return answer
 
     def create(
@@ -84,7 +89,7 @@ class BoundRedisStore:
         rotated = b":" + token if inherit else b""
         args = [idle, lifetime, *kept, user or b"", device or b"", id, rotated, _version(), *pairs]
         answer: Answer[Created | None] = self._drive(
-            self._counts.watched("create", self._create(id, user, args))
+            self._counts.watched("create", self._create(id, user, args), written=size(fields))
         )
         return answer
 
