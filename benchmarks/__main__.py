@@ -61,7 +61,9 @@ def run_from(given: list[str]) -> None:
     arguments = parser.parse_args(given)
     for name in arguments.pieces:
         if name not in PIECES:
-            parser.error(f"unknown piece {name!r}; choose from {', '.join(PIECES)}; or bigevent, or scale, alone")
+            parser.error(
+                f"unknown piece {name!r}; choose from {', '.join(PIECES)}; or bigevent, or scale, alone"
+            )
     asyncio.run(main(arguments.pieces or list(PIECES), arguments.json))
 
 
