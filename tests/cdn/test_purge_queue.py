@@ -151,7 +151,8 @@ def test_a_child_purges_its_own(tmp_path: Any) -> None:
     queue.add(["parent"])
     child = os.fork()
     if child == 0:
-        purger.open = threading.Event()
+        # Its parent's thread may have been about to set, or to wait for, these.
+        purger.asked, purger.open = threading.Event(), threading.Event()
         purger.open.set()
         queue.add(["child"])
         done = queue.wait(PATIENCE)

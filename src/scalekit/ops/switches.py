@@ -179,7 +179,7 @@ class Switches:
             # One that was overtaken may have asked before a switch was flipped here, which is in force.
             if number > self._newest:
                 self._tell(found, unread)
-                self._newest, self._seen, self.unread = number, found, unread
+                self._newest, self.unread, self._seen = number, unread, found
         self._looked.set()
         return found
 
