@@ -156,7 +156,8 @@ def test_cancelled(browser: Any, s3_server: Any, bucket: str, tmp_path: Path) ->
         wait_for(page, lambda: len(held) > 0)
         with page.expect_response(lambda answer: answer.request.method == "DELETE", timeout=PATIENCE):
             page.get_by_role("button", name="Cancel").click()
-        assert page.locator("li").count() == 0
+        # The page hears of the answer after we do.
+        wait_for(page, lambda: page.locator("li").count() == 0)
         page.close()
     assert stored(s3_server, bucket) == set()
 
