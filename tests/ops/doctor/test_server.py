@@ -45,6 +45,13 @@ def test_the_configuration_of_gunicorn(tmp_path: Path) -> None:
     assert server.read(f"{command} -w 5", folder=tmp_path).workers == 5
 
 
+def test_the_worker_that_the_configuration_names(tmp_path: Path) -> None:
+    """One that keeps connections, though the command line names none; the command line goes before it."""
+    (tmp_path / "gunicorn.conf.py").write_text('worker_class = "asgi"\nkeepalive = 7\nthreads = "1"\n')
+    assert server.read("gunicorn shop:app", folder=tmp_path).keep_alive == 7.0
+    assert server.read("gunicorn shop:app -k sync", folder=tmp_path).keep_alive is None
+
+
 @pytest.mark.parametrize(
     ("command", "said"),
     [
@@ -94,6 +101,38 @@ def test_signals_that_cannot_be_delayed() -> None:
     assert found("hypercorn shop:app") == ["drain-signal"]
     assert found("hypercorn -w 0 shop:app") == []
     assert found("granian --interface wsgi shop:app") == ["drain-signal"]
+
+
+@pytest.mark.parametrize(
+    ("options", "file", "delays"),
+    [
+        ("--preload", "", False),
+        ("--preload -k gthread", "", False),
+        ("", "preload_app = True", False),
+        ("", "preload_app = False", True),
+        ("", "", True),
+        ("--preload", "def post_worker_init(worker): ...", True),
+        ("--preload -k uvicorn_worker.UvicornWorker", "", True),
+        ("--preload", 'worker_class = "asgi"', True),
+    ],
+)
+def test_what_is_loaded_in_gunicorns_master(options: str, file: str, delays: bool, tmp_path: Path) -> None:
+    """WSGI workers learn of no drain there, but by a hook; those of ASGI install it at their start-up."""
+    (tmp_path / "gunicorn.conf.py").write_text(f"{file}\n")
+    assert server.read(f"gunicorn shop:app {options}", folder=tmp_path).delays == delays
+
+
+def test_the_cure_of_each_signal_that_is_not_delayed() -> None:
+    """It is about the server that is used."""
+    app = FastAPI()
+    app.add_middleware(OpsMiddleware, drain=Drain(delay=5, grace=10))
+    for command, cure in (
+        ("hypercorn shop:app", "hypercorn -w 0"),
+        ("granian --interface wsgi shop:app", "gunicorn"),
+        ("gunicorn shop:app --preload", "post_worker_init"),
+    ):
+        (signal,) = examine(loaded(app), around=Around(command=command)).findings
+        assert cure in signal.cure
 
 
 def test_nothing_drains() -> None:

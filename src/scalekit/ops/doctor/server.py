@@ -64,7 +64,16 @@ _PROGRAMS = {
     "hypercorn": _Program(("--keep-alive",), 5.0),
     "granian": _Program((), None, stop=("--workers-kill-timeout",), workers=("--workers",)),
 }
+_THREADS = (None, "sync", "gthread")  # gunicorn's workers of WSGI: those that a preloaded drain cannot reach
 _IN_A_FILE = {"--keep-alive": "keepalive", "--graceful-timeout": "graceful_timeout", "--workers": "workers"}
+
+
+_CURES = {
+    "hypercorn": "hypercorn -w 0",
+    "granian": "gunicorn",
+    "gunicorn": "drain.install() in post_worker_init() of gunicorn.conf.py, or no --preload",
+}
+"""Of a signal that is not delayed."""
 
 
 def read(command: str, *, folder: Path | None = None) -> Server:
@@ -88,12 +97,16 @@ def read(command: str, *, folder: Path | None = None) -> Server:
     program = _PROGRAMS[name]
     said = _gunicorn_file(words, folder or Path.cwd()) if name == "gunicorn" else {}
     keep_alive = _number(words, program.keep_alive, said, program.default)
-    if name == "gunicorn" and _value(words, ("-k", "--worker-class")) in (None, "sync"):
+    worker = _value(words, ("-k", "--worker-class")) or said.get("worker_class")
+    if name == "gunicorn" and worker in (None, "sync"):
         # Its plain workers keep none with one thread.
         keep_alive = keep_alive if _number(words, ("--threads",), said, 1.0) != 1 else None
     workers = _number(words, program.workers, said, 1.0)
     apart = name == "hypercorn" and workers != 0
     wsgi = name == "granian" and _value(words, ("--interface",)) == "wsgi"
+    # Loaded in the master, it is installed in each worker by this hook alone.
+    early = "--preload" in words or bool(said.get("preload_app"))
+    early = name == "gunicorn" and early and worker in _THREADS and "post_worker_init" not in said
     return Server(
         name=name,
         keep_alive=keep_alive,
@@ -101,7 +114,7 @@ def read(command: str, *, folder: Path | None = None) -> Server:
         stop=_number(words, program.stop, said, program.stop_default),
         stop_option=program.stop[0] if program.stop else None,
         workers=int(workers or 1),
-        delays=not (apart or wsgi),
+        delays=not (apart or wsgi or early),
     )
 
 
@@ -117,31 +130,36 @@ def _value(words: Sequence[str], options: Sequence[str]) -> str | None:
 
 
 def _number(
-    words: Sequence[str], options: Sequence[str], said: dict[str, float], default: float | None
+    words: Sequence[str], options: Sequence[str], said: dict[str, float | str], default: float | None
 ) -> float | None:
     text = _value(words, options)
     if text is None:
-        in_file = [_IN_A_FILE.get(option, option.lstrip("-")) for option in options]
-        return next((said[name] for name in in_file if name in said), default)
+        in_file = [said.get(_IN_A_FILE.get(option, option.lstrip("-"))) for option in options]
+        return next((value for value in in_file if isinstance(value, float)), default)
     try:
         return float(text)
     except ValueError:
         raise ConfigurationError(f"--command has {options[0]} {text!r:.40}, which is no number") from None
 
 
-def _gunicorn_file(words: Sequence[str], folder: Path) -> dict[str, float]:
-    """The plain numbers of gunicorn's configuration. It is read, and not run."""
+def _gunicorn_file(words: Sequence[str], folder: Path) -> dict[str, float | str]:
+    """The plain numbers and texts of gunicorn's configuration, and its functions, as 1. It is read, and not
+    run."""
     path = folder / (_value(words, ("-c", "--config")) or "gunicorn.conf.py").removeprefix("file:")
     try:
         tree = ast.parse(path.read_bytes())
     except (OSError, SyntaxError, ValueError):
         return {}
-    found: dict[str, float] = {}
+    found: dict[str, float | str] = {}
     for node in tree.body:
-        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant):
+        if isinstance(node, ast.FunctionDef):
+            found[node.name] = 1.0
+        elif isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant):
             value = node.value.value
             if isinstance(value, int | float):
-                found |= {name.id: float(value) for name in node.targets if isinstance(name, ast.Name)}
+                value = float(value)
+            if isinstance(value, float | str):
+                found |= {name.id: value for name in node.targets if isinstance(name, ast.Name)}
     return found
 
 
@@ -188,7 +206,7 @@ def judge_drain(
             "drain-signal",
             what=f"{server.name}, started so, does not let its signal be delayed: it stops at once",
             cure="Drain(file=...), and scalekit drain before the signal, from a pre-stop hook; or "
-            + ("hypercorn -w 0" if server.name == "hypercorn" else "gunicorn"),
+            + _CURES[server.name],
             where=where,
         )
     needed = delay + enough
