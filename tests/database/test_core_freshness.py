@@ -144,6 +144,7 @@ def test_whose_transaction_it_is(make_sync: Callable[..., Cluster], items: Datab
         with other, lagging(items), cluster.scope():
             add(cluster)
             assert where(other)[0] == 2
+        items.cluster.wait_caught_up()
         with cluster.connection(read=True) as other:
             other.execute(text("SET application_name = 'kept'"))
             other.rollback()

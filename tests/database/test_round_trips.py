@@ -127,6 +127,7 @@ async def test_costs(make: Any, items: Database) -> None:
     assert await plain(1).cost(read) == (0, 3), "BEGIN, SELECT, ROLLBACK"
     assert await contender.cost(read) == (0, 3)
     assert await contender.cost(write) == await plain(0).cost(write) == (3, 0)
+    items.cluster.wait_caught_up()
     brief, other = await ours(autocommit_reads=True)
     assert await brief.cost(read) == (0, 1)
     for one, scope, asked, known in ((contender, cluster.scope, 4, 3), (brief, other.scope, 2, 1)):
