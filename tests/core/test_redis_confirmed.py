@@ -87,6 +87,60 @@ async def test_among_others_on_the_same_connections(
     await commands.close()
 
 
+async def test_those_that_travel_together_wait_together(
+    pair: tuple[RedisServer, RedisServer], prefix: str
+) -> None:
+    """One `WAIT` is for all of a batch that want the same of it. An error of one is its caller's alone."""
+    primary, _ = pair
+    commands = Redis.from_url(primary.url, timeout=30).using("async")
+    broken = Script("return redis.call('INCR', KEYS[1])")
+
+    for script in (SET, broken):
+        await asyncio.gather(commands.script(script, [prefix], ["a"]), return_exceptions=True)  # known now
+
+    async def outcomes() -> list[Any]:
+        scripts = [
+            (SET, PATIENT),
+            (SET, Confirm(2, 0.05)),
+            (broken, PATIENT),
+            (broken, Confirm(2, 0.05)),
+        ] * 25
+        asked = [
+            commands.confirmed(script, [prefix], ["a"], confirm)
+            for script, confirm in [*scripts, (SET, PATIENT)]
+        ]
+        return await asyncio.gather(*asked, return_exceptions=True)
+
+    before = waits(primary)
+    got = await outcomes()
+    assert waits(primary) == before + 2
+    assert got[0::4] == [[b"a", 1]] * 26
+    assert all(each in ([b"a", 0], [b"a", 1]) for each in got[1::4])  # the replica may not be so quick
+    errors = [*got[2::4], *got[3::4]]
+    assert all(isinstance(each, ResponseError) and "not an integer" in str(each) for each in errors)
+    assert len({id(each) for each in errors}) == 50
+    await commands.close()
+
+
+async def test_a_wait_that_is_refused(prefix: str) -> None:
+    """A replica waits for nobody: each of those that wait together hears so, by an error of its own."""
+    with RedisServer() as server:
+        commands = Redis.from_url(server.url, timeout=30).using("async")
+        await commands.execute("PING")
+        server.call("REPLICAOF", server.host, 1)
+        server.call("CONFIG", "SET", "replica-read-only", "no")
+        asked = [commands.confirmed(SET, [prefix], ["a"], PATIENT) for _ in range(3)]
+        got = await asyncio.gather(*asked, return_exceptions=True)
+        assert all(isinstance(each, ResponseError) and "WAIT" in str(each) for each in got)
+        assert len({id(each) for each in got}) == 3
+        await commands.close()
+
+
+def waits(server: RedisServer) -> int:
+    text = server.info("commandstats").get("cmdstat_wait", "calls=0,")
+    return int(text.partition("calls=")[2].partition(",")[0])
+
+
 @COLOURS
 @pytest.mark.slow
 async def test_in_a_cluster(prefix: str, colour: Any) -> None:

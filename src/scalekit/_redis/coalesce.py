@@ -6,6 +6,7 @@ Rules:
   open, a command goes out in this turn of the loop, together with everything else that was asked for in it.
   While all are busy it waits for the next one that is free, and then travels with everything that has
   gathered.
+* Commands of a batch that wait for replicas wait together: one ``WAIT``, behind the last of them, is for all.
 * A caller that is cancelled abandons its reply and nothing else.
 * One time limit covers a batch, and begins again with each reply, and with every 64 KiB of a large one: a
   server that answers does not hang, but one that trickles does. When it passes, or the connection breaks,

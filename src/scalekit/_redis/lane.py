@@ -29,10 +29,11 @@ class Call:
 
     ``prelude`` counts the replies that come before the one the caller waits for; ``hops`` the redirections
     that were followed; ``source`` is the text of the script that is called by its digest; ``tail`` a command
-    that goes right behind it over the same connection: then the caller gets both replies, or the first error.
+    that goes behind it over the same connection: then the caller gets both replies, or the first error.
+    Of several in a batch that have the same tail only the last one ``carries`` it, for all of them.
     """
 
-    __slots__ = ("args", "data", "future", "head", "hops", "prelude", "source", "tail")
+    __slots__ = ("args", "carries", "data", "future", "head", "hops", "prelude", "source", "tail")
 
     def __init__(
         self,
@@ -45,9 +46,10 @@ class Call:
         source: str | None = None,
         tail: bytes = b"",
     ) -> None:
-        self.args, self.data, self.future = args, data + tail, future
+        self.args, self.data, self.future = args, data, future
         self.hops, self.prelude, self.source = hops, prelude, source
-        self.tail, self.head = tail, NOTHING
+        self.tail, self.carries = tail, False
+        self.head: Any = NOTHING
 
     def again(self) -> "Call":
         """The same command, after one more redirection."""
@@ -61,11 +63,10 @@ class Call:
         return Call(args, pack(args), self.future, hops=self.hops, tail=self.tail)
 
     def joined(self, reply: Any) -> Any:
-        """What the caller gets, ``reply`` being the tail's; ``NOTHING`` if the tail's is still to come."""
-        head, self.head = self.head, reply
-        if head is NOTHING or isinstance(head, Exception):
-            return head
-        return reply if isinstance(reply, Exception) else [head, reply]
+        """What the caller gets, ``reply`` being the tail's."""
+        if isinstance(self.head, Exception):
+            return self.head
+        return reply if isinstance(reply, Exception) else [self.head, reply]
 
     def fail(self, error: BaseException) -> None:
         if not self.future.done():
@@ -101,6 +102,7 @@ class Lane(asyncio.Protocol):
         self._owner = owner
         self._alarm = Alarm(timeout, self._late)
         self._calls: deque[Call] = deque()
+        self._held: list[Call] = []  # they have their reply, and another call carries their tail
         self._replies = make_replies()
         self._arriving = Arriving(timeout)
         self._fit = True
@@ -119,7 +121,15 @@ class Lane(asyncio.Protocol):
         """Send a batch; only while the lane is free."""
         self._calls.extend(batch)
         self._alarm.begin()
-        self._transport.write(b"".join([call.data for call in batch]))
+        parts = [call.data for call in batch]
+        tails: set[bytes] = set()
+        for at in range(len(batch) - 1, -1, -1):
+            call = batch[at]
+            if call.tail and call.tail not in tails:
+                tails.add(call.tail)
+                call.carries = True
+                parts[at] += call.tail
+        self._transport.write(b"".join(parts))
 
     def closing(self) -> bool:
         """Whether the transport has ended, which it says a turn of the loop later."""
@@ -132,7 +142,8 @@ class Lane(asyncio.Protocol):
         self._closed = True
         self._alarm.end()
         self._transport.abort()
-        calls = list(self._calls)
+        calls = [*self._held, *self._calls]
+        self._held.clear()
         self._calls.clear()
         self._owner.lost(self, cause, calls)
 
@@ -162,15 +173,13 @@ class Lane(asyncio.Protocol):
                 if call.prelude:
                     call.prelude -= 1
                     continue
-                if call.tail and (reply := call.joined(reply)) is NOTHING:
-                    continue
-                if not isinstance(reply, Exception):
-                    if not call.future.done():
-                        call.future.set_result(reply)
-                elif isinstance(reply, exceptions.ResponseError):
-                    self._fit &= self._owner.refused(call, reply)
-                else:
-                    raise reply  # the server refuses to talk to us at all
+                if call.tail:
+                    if call.head is NOTHING and self._holds(call, reply):
+                        continue
+                    if call.carries:
+                        self._share(call.tail, reply)
+                        reply = call.joined(reply)
+                self._deliver(call, reply)
                 calls.popleft()
             if answers:
                 self._arriving.whole()
@@ -189,6 +198,34 @@ class Lane(asyncio.Protocol):
             self._owner.finished(self)
         else:
             self.close(exceptions.ConnectionError("it leads nowhere"))
+
+    def _holds(self, call: Call, reply: Any) -> bool:
+        """Keep the first reply to a call with a tail. False if there is no second to wait for."""
+        call.head = reply
+        if call.carries:
+            return True
+        if isinstance(reply, Exception):
+            return False
+        self._held.append(self._calls.popleft())
+        return True
+
+    def _share(self, tail: bytes, reply: Any) -> None:
+        """Deliver a tail's reply to the calls before the one that has carried it."""
+        for call in self._held:
+            if call.tail == tail:
+                # Each caller raises its own: a traceback grows with everyone who raises it.
+                own = type(reply)(*reply.args) if isinstance(reply, Exception) else reply
+                self._deliver(call, call.joined(own))
+        self._held = [call for call in self._held if call.tail != tail]
+
+    def _deliver(self, call: Call, reply: Any) -> None:
+        if not isinstance(reply, Exception):
+            if not call.future.done():
+                call.future.set_result(reply)
+        elif isinstance(reply, exceptions.ResponseError):
+            self._fit &= self._owner.refused(call, reply)
+        else:
+            raise reply  # the server refuses to talk to us at all
 
     def eof_received(self) -> None:
         self.close(exceptions.ConnectionError(_GONE))
