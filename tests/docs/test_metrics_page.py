@@ -101,10 +101,14 @@ def test_the_dashboard_is_one(exported: dict[str, Any]) -> None:
         taken |= cells
         if panel["type"] != "row":
             assert panel["description"]
+            # Which Grafana's own schema demands; so it does of a variable's choice, where there is one.
+            assert panel["options"]["legend"]["calcs"] == []
             assert panel["datasource"] == {"type": "prometheus", "uid": "${datasource}"}
             references = [target["refId"] for target in panel["targets"]]
             assert len(set(references)) == len(references)
-    assert {one["name"] for one in dashboard()["templating"]["list"]} == {"datasource", "job"}
+    variables = dashboard()["templating"]["list"]
+    assert {one["name"] for one in variables} == {"datasource", "job"}
+    assert all("current" not in one or one["current"].keys() >= {"text", "value"} for one in variables)
 
 
 def test_the_dashboard_has_a_row_for_each_piece(exported: dict[str, Any]) -> None:
