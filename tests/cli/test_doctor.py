@@ -219,7 +219,7 @@ def test_it_ends_though_servers_hang(tmp_path: Path) -> None:
 
 
 WAITING = """
-import socket, sys, threading, time
+import socket, threading, time
 
 def connect():
     while True:
@@ -245,7 +245,7 @@ app = Starlette(middleware=[Of(Middleware)])
 """
 SLEEPS = "time.sleep(600)"
 CONNECTS = "socket.create_server(('127.0.0.1', 0)).accept()"
-SPINS = "sys.version"
+SPINS = "while True: pass"
 WAITS = "threading.Lock().acquire() and 0 or [lock := threading.Lock(), lock.acquire(), lock.acquire()]"
 JOINS = "thread = threading.Thread(target=time.sleep, args=(600,)); thread.start(); thread.join()"
 
