@@ -261,9 +261,9 @@ def test_it_ends_though_the_application_cannot_be_loaded(tmp_path: Path, how: st
     """An import that never ends is told with the functions and lines that it is at, and without what is
     written in these. A status of its own."""
     target = waiting(tmp_path, "doctor_waits", how=how)
-    status, output, errors = scalekit("doctor", "--load-timeout", "0.5", target)
+    status, output, errors = scalekit("doctor", "--load-timeout", "2", target)
     assert (status, output) == (3, "")
-    assert f"scalekit: {target} is not loaded after 0.5 s; it is at" in errors
+    assert f"scalekit: {target} is not loaded after 2 s; it is at" in errors
     assert "doctor_waits.py, line 16, in <module>" in errors
     assert "doctor_waits.py, line 7, in connect" in errors
     assert "--load-timeout gives it longer" in errors
@@ -275,9 +275,9 @@ def test_it_ends_though_the_application_cannot_be_loaded(tmp_path: Path, how: st
 def test_it_ends_though_a_middleware_cannot_be_made(tmp_path: Path) -> None:
     """Middlewares are made when the application is taken apart, and may hang as well."""
     target = waiting(tmp_path, "doctor_makes", how=SLEEPS, at_once=False)
-    status, _, errors = scalekit("doctor", "--load-timeout", "2", "--timeout", "0.1", target)
+    status, _, errors = scalekit("doctor", "--load-timeout", "6", "--timeout", "0.1", target)
     assert status == 3
-    assert f"scalekit: {target} is not looked at after 2.1 s; it is at" in errors
+    assert f"scalekit: {target} is not looked at after 6.1 s; it is at" in errors
     assert "doctor_makes.py, line 12, in hang" in errors
 
 
