@@ -61,6 +61,8 @@ class Browser:
         traffic: where requests are counted.
         until: when a visitor gives up trying again, in seconds of ``time.monotonic``.
         patience: for how many seconds a visitor tries again before that.
+        agent: what it calls itself. All come from one address: without a name for each they were one client,
+            and read from one replica.
 
     Attributes:
         until: as it was given; may be moved.
@@ -74,9 +76,10 @@ class Browser:
         traffic: Traffic,
         until: float,
         patience: float = 30.0,
+        agent: str = "a browser",
     ) -> None:
         self._http, self._front, self._traffic = http, front, traffic
-        self.until, self._patience = until, patience
+        self.until, self._patience, self._agent = until, patience, agent
         self._cookies: dict[str, str] = {}
 
     async def ask(
@@ -123,7 +126,7 @@ class Browser:
     ) -> tuple[int, bytes]:
         """The status and the content; 0 and nothing where there is no answer, or none to go by."""
         own = url.startswith(self._front)
-        sent = dict(headers)
+        sent = {"user-agent": self._agent, **headers}
         if own and self._cookies:
             sent["cookie"] = "; ".join(f"{name}={value}" for name, value in self._cookies.items())
         began, server = time.monotonic(), 0

@@ -43,6 +43,11 @@ class Databases:
         node.wait_ready()
         self._wait_streaming(node)
 
+    def delay(self, node: PostgresServer, seconds: float) -> None:
+        """A replica shows each commit so many seconds after it was made."""
+        node.sql(f"ALTER SYSTEM SET recovery_min_apply_delay = '{int(seconds * 1000)} ms'")
+        node.sql("SELECT pg_reload_conf()")
+
     def fail_over(self) -> PostgresServer:
         """Kill the primary and promote the replica that has received most; the old primary."""
         old = self.primary

@@ -15,13 +15,15 @@ from tests.servers.base import Server
 SCHEDULE = (
     (0.05, "process killed"),
     (0.10, "process drained"),
-    (0.14, "replica killed"),
-    (0.20, "replica back"),
-    (0.22, "replica paused"),
-    (0.30, "burst of 10x"),  # while it is paused: then there are enough writes that it does not have
-    (0.33, "replica resumed"),
+    (0.14, "replica paused"),
+    (0.20, "replica resumed"),
+    (0.22, "replica killed"),
+    (0.28, "replica back"),
+    (0.29, "replica lags"),  # through the burst: there are many writes then that it does not have yet
+    (0.30, "burst of 10x"),
     (0.34, "process killed"),
     (0.38, "burst over"),
+    (0.40, "replica in step"),
     (0.45, "Redis master killed"),
     (0.52, "Redis server back"),
     (0.55, "S3 stalled"),
@@ -44,8 +46,12 @@ SHORT = (
 )
 """Of the shorter run, in the tests."""
 
-ENDS = ("replica resumed", "burst over", "S3 goes on", "CDN back")
+ENDS = ("replica resumed", "replica in step", "burst over", "S3 goes on", "CDN back")
 """What ends a fault and is none."""
+
+
+LAG = 3.0
+"""Seconds by which a replica lags: more than a visitor takes from a write to the next page."""
 
 
 @dataclass
@@ -130,6 +136,8 @@ class Faults:
             "process drained": self._drain_process,
             "replica paused": self._pause_replica,
             "replica resumed": self._resume_replica,
+            "replica lags": self._delay_replica,
+            "replica in step": self._hurry_replica,
             "replica killed": self._kill_replica,
             "replica back": self._start_replica,
             "burst of 10x": self._burst,
@@ -158,6 +166,15 @@ class Faults:
 
     async def _resume_replica(self) -> None:
         await asyncio.to_thread(self.servers.databases.replicas[0].resume_replay)
+
+    async def _delay_replica(self) -> None:
+        """As one that has much to do. One that is paused tells, and is not read from."""
+        databases = self.servers.databases
+        await asyncio.to_thread(databases.delay, databases.replicas[0], LAG)
+
+    async def _hurry_replica(self) -> None:
+        databases = self.servers.databases
+        await asyncio.to_thread(databases.delay, databases.replicas[0], 0.0)
 
     async def _kill_replica(self) -> None:
         await asyncio.to_thread(self.servers.databases.replicas[1].kill)

@@ -73,8 +73,15 @@ class Crowd:
     def enter(self, count: int, name: str) -> list[Visitor]:
         come = []
         for number in range(count):
-            browser = Browser(self._http, front=self._front, traffic=self.traffic, until=self._until + LATER)
-            visitor = Visitor(f"{name}{number}", browser, self.events, leave=self._until)
+            user = f"{name}{number}"
+            browser = Browser(
+                self._http,
+                front=self._front,
+                traffic=self.traffic,
+                until=self._until + LATER,
+                agent=f"the browser of {user}",
+            )
+            visitor = Visitor(user, browser, self.events, leave=self._until)
             come.append(visitor)
             self._tasks.append(asyncio.create_task(visitor.stay()))
         self.visitors += come

@@ -10,6 +10,7 @@ import pytest
 from aiohttp import web
 
 from examples.bigevent.client import Browser, Traffic
+from examples.bigevent.run import Crowd
 from tests.servers.ports import free_port
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -173,3 +174,19 @@ async def test_an_asset_is_asked_for_once() -> None:
         assert (await browser.ask("GET", nobody, label="asset: ")).outcome == "unclear"
     assert seen == [None, "session=1", None]
     assert [failure.cause for failure in traffic.failures] == ["asset: 503", "asset: connection refused"]
+
+
+async def test_each_browser_has_a_name() -> None:
+    """By which the shop tells visitors apart that all come from one address."""
+    seen = []
+
+    async def handler(request: web.BaseRequest) -> web.Response:
+        seen.append(request.headers["user-agent"])
+        return web.Response()
+
+    async with browsing(handler) as (_, _, url), aiohttp.ClientSession() as http:
+        crowd = Crowd(http, url, users=2, until=time.monotonic())
+        for visitor in crowd.enter(2, "u"):
+            await visitor._browser.ask("GET", "/")
+        crowd.close()
+    assert len(set(seen)) == 2

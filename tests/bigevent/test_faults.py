@@ -16,6 +16,7 @@ def test_the_schedules() -> None:
     names = [what for _, what in SCHEDULE]
     for breaks, mends in (
         ("replica paused", "replica resumed"), ("replica killed", "replica back"),
+        ("replica lags", "replica in step"),
         ("burst of 10x", "burst over"), ("Redis master killed", "Redis server back"),
         ("S3 stalled", "S3 goes on"), ("primary killed", "old primary back"), ("CDN stopped", "CDN back"),
     ):  # fmt: skip
