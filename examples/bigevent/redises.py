@@ -60,12 +60,17 @@ class Sentinel:
         wait_until(self._agreed, what="Redis fails over")
 
     def _agreed(self) -> bool:
-        """Whether all Sentinels name one master, which runs: some learn of a new one later than others."""
-        named = {
-            tuple(sentinel.call("SENTINEL", "GET-MASTER-ADDR-BY-NAME", SERVICE))
-            for sentinel in self._servers.sentinels
-        }
-        return len(named) == 1 and self._servers.master.running
+        """Whether all Sentinels name one master, which runs: some learn of a new one later than others.
+
+        By the command that redis-py asks them: the one that has promoted a replica goes on to name the old
+        master there until the other replicas follow.
+        """
+        named = set()
+        for sentinel in self._servers.sentinels:
+            said = sentinel.call("SENTINEL", "MASTER", SERVICE)
+            master = dict(zip(said[::2], said[1::2], strict=True))
+            named.add((int(master[b"port"]), master[b"flags"]))
+        return named == {(self._servers.master.port, b"master")} and self._servers.master.running
 
 
 class Cluster:

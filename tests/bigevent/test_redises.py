@@ -14,13 +14,16 @@ class Fake:
 
     def call(self, *command: str) -> list[bytes]:
         port = self.ports.pop(0) if len(self.ports) > 1 else self.ports[0]
-        return [b"127.0.0.1", b"%d" % port]
+        assert command == ("SENTINEL", "MASTER", "service")  # what redis-py goes by
+        return [b"ip", b"127.0.0.1", b"port", b"%d" % port, b"flags", b"master"]
 
 
 def test_a_fail_over_is_over_when_all_sentinels_say_so() -> None:
     """One that still names the old master would send applications there as soon as it is back, empty."""
     late = Fake(1, 1, 2)
-    servers: Any = SimpleNamespace(sentinels=[Fake(2), late, Fake(2)], master=SimpleNamespace(running=True))
+    servers: Any = SimpleNamespace(
+        sentinels=[Fake(2), late, Fake(2)], master=SimpleNamespace(running=True, port=2)
+    )
     redis = Sentinel()
     redis._servers = servers
     assert not redis._agreed()
