@@ -1,7 +1,7 @@
 """``./dev bench [piece ...]``: ours, the named peers and the floor, interleaved in one run.
 
 ``./dev bench bigevent`` is another thing: the proof, see ``examples/bigevent``. So is ``./dev bench scale``:
-what things cost as they grow.
+what things cost as they grow; and ``./dev bench failover``: what sessions lose when Redis's master dies.
 """
 
 import argparse
@@ -41,6 +41,10 @@ def run_from(given: list[str]) -> None:
         from benchmarks.bench_scale import main as scale
 
         raise SystemExit(scale(given[1:]))
+    if given[:1] == ["failover"]:
+        from benchmarks.bench_failover import main as failover
+
+        raise SystemExit(failover(given[1:]))
     parser = argparse.ArgumentParser(
         prog="./dev bench", description="Ours, the named peers and the floor, in one run."
     )
@@ -48,8 +52,8 @@ def run_from(given: list[str]) -> None:
         "pieces",
         nargs="*",
         metavar="PIECE",
-        help=f"any of {', '.join(PIECES)}; all by default. 'bigevent' and 'scale' are something else: see "
-        "their --help",
+        help=f"any of {', '.join(PIECES)}; all by default. 'bigevent', 'scale' and 'failover' are something "
+        "else: see their --help",
     )
     parser.add_argument(
         "--json",

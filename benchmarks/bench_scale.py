@@ -27,7 +27,7 @@ RUN = PLOTS / "scale.json"
 """What the plots and the tables of the page were made of."""
 PAGE = Path("docs/howto/scale.md")
 
-_TABLE = re.compile(r"(<!-- scale: ([\w-]+) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
+_TABLE = re.compile(r"(<!-- (?:scale|failover): ([\w-]+) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
 
 
 async def measure(names: Sequence[str], most: int | None) -> dict[str, Any]:
