@@ -165,6 +165,7 @@ async def test_promotion(servers: PostgresCluster, driver: str, caplog: pytest.L
 
         # The other replica follows the new primary, and is read from again.
         await asyncio.to_thread(servers.replicas[1].follow, servers.replicas[0])
+        await asyncio.to_thread(servers.replicas[1].wait_for, servers.replicas[0].position())
         await until_roles(cluster, "out", "primary", "replica")
         with cluster.scope():
             assert (await read(cluster))[:2] == (2, True)
