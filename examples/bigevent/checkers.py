@@ -45,21 +45,21 @@ def stale_reads(events: Sequence[Event]) -> list[Violation]:
     """No read is older than the same user's last write."""
     found = []
     for _, own in _by_user(events):
-        known: dict[str, int] = {}
+        known: dict[str, tuple[int, float]] = {}  # the version, and when it was acknowledged
         for event in own:
             if event.what == "read" and _unseen(event):
                 text = f"{event.key} cannot be read at the end"
                 found.append(Violation.at_event("stale reads", event, text))
             elif event.what == "write" and event.outcome == "done":
-                known[event.key] = max(event.value, known.get(event.key, 0))
+                known[event.key] = max((event.value, event.ended), known.get(event.key, (0, 0.0)))
             elif event.what == "checkout" and event.outcome == "done":
-                known[f"account/order/{event.key}"] = 1
+                known[f"account/order/{event.key}"] = 1, event.ended
             elif event.what == "read" and event.outcome in ("done", "missing"):
                 # A page that is not there shows nothing of what was written.
                 shown = event.value if event.outcome == "done" else {}
                 older = [
-                    name
-                    for name, version in known.items()
+                    f"{name}, written {event.began - at:.2f} s before"
+                    for name, (version, at) in known.items()
                     if name.startswith(event.key) and shown.get(name, 0) < version
                 ]
                 if older:  # one read is one violation, however much of it is old

@@ -104,13 +104,13 @@ def test_a_read_that_is_older_than_ones_own_write() -> None:
     history.add("read", "account/", {"account/profile": 2})
     assert found(checkers.stale_reads, history) == []
     history.add("read", "account/", {"account/profile": 1})
-    assert found(checkers.stale_reads, history) == ["ann: account/profile"]
+    assert found(checkers.stale_reads, history) == ["ann: account/profile, written 1.50 s before"]
 
 
 def test_an_order_that_is_not_listed_yet() -> None:
     """An acknowledged order belongs into the account, even where nothing else was written."""
     history = History().add("checkout", "o1", ()).add("read", "account/", {})
-    assert found(checkers.stale_reads, history) == ["ann: account/order/o1"]
+    assert found(checkers.stale_reads, history) == ["ann: account/order/o1, written 0.50 s before"]
 
 
 def test_a_read_says_nothing_of_what_it_does_not_cover() -> None:
@@ -127,7 +127,7 @@ def test_a_page_that_is_not_there_shows_no_write() -> None:
     history = History().add("read", "review/aloe", outcome="missing").add("write", "review/aloe", 1)
     assert found(checkers.stale_reads, history) == []
     history.add("read", "review/aloe", outcome="missing")
-    assert found(checkers.stale_reads, history) == ["ann: review/aloe"]
+    assert found(checkers.stale_reads, history) == ["ann: review/aloe, written 0.50 s before"]
 
 
 def test_one_read_is_one_violation() -> None:
