@@ -1,5 +1,5 @@
 """The memory that all uploads of a process hold together is bounded; none of them waits for ever, and no
-quick one for a slow one."""
+quick one for a slow one. In every state: :mod:`tests.storage.test_budget_states`."""
 
 import asyncio
 import os
@@ -22,9 +22,9 @@ PART = 5 * MiB
 CHUNK = 64 * 1024
 
 
-def most_of(limit: int, *, part: int, chunks: int) -> int:
+def most_of(limit: int, *, part: int, uploads: int) -> int:
     """What a budget says that is held at most."""
-    return limit + limit // 8 + 2 * part + chunks * CHUNK
+    return limit + limit // 8 + 2 * part + 2 * uploads * CHUNK
 
 
 class Clock:
@@ -46,7 +46,7 @@ def budget(limit: int, clock: Clock) -> MemoryBudget:
 
 @pytest.mark.parametrize("limit", [MiB, 12 * MiB, 40 * MiB])
 async def test_many_uploads_share_it(stand_in: S3StandIn, limit: int) -> None:
-    """1. Twelve uploads at once hold one budget, and two parts beyond it, at most; all of them arrive whole.
+    """1. Twelve uploads at once hold one budget, and what is said beyond it, at most; all arrive whole.
 
     Also where the limit is less than one part: then they go one after the other.
     """
@@ -61,7 +61,7 @@ async def test_many_uploads_share_it(stand_in: S3StandIn, limit: int) -> None:
     async with S3Storage("media", part_size=PART, memory=memory, **stand_in.client_kwargs) as storage:
         await asyncio.gather(*(storage.put(f"{number}.bin", watched(11 * MiB)) for number in range(12)))
     assert {size for _, _, _, size in stand_in.objects.values()} == {11 * MiB}
-    assert most <= most_of(limit, part=PART, chunks=12)
+    assert most <= most_of(limit, part=PART, uploads=12)
     assert memory.held == 0
 
 
@@ -79,7 +79,7 @@ async def test_a_stalled_s3(stand_in: S3StandIn) -> None:
         for upload in uploads:
             upload.cancel()
         await asyncio.wait(uploads)
-    assert 12 * MiB < taken <= most_of(12 * MiB, part=PART, chunks=5)
+    assert 12 * MiB < taken <= most_of(12 * MiB, part=PART, uploads=5)
     assert memory.held == 0
 
 
@@ -220,7 +220,7 @@ async def test_slow_ones_by_the_hundred() -> None:
             clock.now += 2
             memory._look()
         # Each of the hundred holds its first chunk, which nobody can know beforehand.
-        assert memory.held <= most_of(limit, part=part, chunks=101)
+        assert memory.held <= most_of(limit, part=part, uploads=101)
         stuck = asyncio.create_task(_upload(memory, chunks=4))
         await asyncio.sleep(0.05)
         assert not stuck.done()  # the eighth is used up: now quick ones wait as well
@@ -338,6 +338,44 @@ async def test_over_threads() -> None:
         await asyncio.to_thread(other.join, 20)
         assert not other.is_alive()
     assert memory.held == 0
+
+
+async def test_several_loops_at_once() -> None:
+    """Uploads in the event loops of several threads, and some that are cancelled, share it: all of the others
+    get through, within what is said, and nothing is left.
+    """
+    memory, most, stored = MemoryBudget(4 * MiB), list[int](), list[int]()
+    part, size = 8 * CHUNK, 20 * CHUNK
+
+    async def upload(number: int) -> None:
+        with Account(memory, most=part) as account:
+            for _ in range(size // CHUNK):
+                await account.take(CHUNK)
+                most.append(memory.held)
+                await asyncio.sleep(0)
+                if account.pace.size > part:
+                    account.send(part)
+                    await asyncio.sleep(0.001)
+                    account.give(part)
+        stored.append(number)
+
+    async def uploads() -> None:
+        tasks = [asyncio.create_task(upload(number)) for number in range(30)]
+        await asyncio.sleep(0.01)
+        for task in tasks[::3]:
+            task.cancel()
+        await asyncio.wait(tasks)
+
+    threads = [threading.Thread(target=lambda: asyncio.run(uploads())) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        await asyncio.to_thread(thread.join, 60)
+    assert not any(thread.is_alive() for thread in threads)
+    assert {number for number in range(30) if number % 3} <= set(stored)
+    assert len([number for number in stored if number % 3]) == 4 * 20
+    assert max(most) <= most_of(4 * MiB, part=part, uploads=120)
+    assert memory.held == memory._promises.total == 0
 
 
 def test_a_limit_that_is_none() -> None:

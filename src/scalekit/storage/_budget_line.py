@@ -1,4 +1,4 @@
-"""Who waits for memory, and how quick they are.
+"""Who waits for memory, how quick they are, and what they are promised.
 
 Rules:
 
@@ -59,10 +59,12 @@ class Pace:
 
 
 class Waiter:
-    """An upload that waits, in the running event loop."""
+    """An upload that waits, in the running event loop, with a chunk of ``size`` bytes."""
 
-    def __init__(self, account: "Account") -> None:
+    def __init__(self, account: "Account", size: int, *, quick: bool) -> None:
         self.account = account
+        self.size = size
+        self.quick = quick  # and stays so, since nobody gets slower by waiting
         self._loop = asyncio.get_running_loop()
         self.woken: asyncio.Future[None] = self._loop.create_future()
 
@@ -82,13 +84,19 @@ class Line:
         # Taken from the front and out of the middle, by the thousand.
         self._all = OrderedDict[Waiter, None]()
         self._quick = OrderedDict[Waiter, None]()
+        self.size = 0
+        """Bytes of the chunks with which they wait: 0 if there is nobody."""
 
-    def add(self, waiter: Waiter, *, quick: bool) -> None:
-        self._all[waiter] = None
-        if quick:  # and stays so, since nobody gets slower by waiting
-            self._quick[waiter] = None
+    def add(self, waiter: Waiter, *, first: bool) -> None:
+        self.size += waiter.size
+        for line in (self._all, self._quick) if waiter.quick else (self._all,):
+            line[waiter] = None
+            if first:
+                line.move_to_end(waiter, last=False)
 
     def remove(self, waiter: Waiter) -> None:
+        if waiter in self._all:
+            self.size -= waiter.size
         self._all.pop(waiter, None)
         self._quick.pop(waiter, None)
 
@@ -99,3 +107,38 @@ class Line:
     def first_quick(self) -> Waiter | None:
         """Of the quick ones."""
         return next(iter(self._quick), None)
+
+
+class Promises:
+    """How many bytes each of those may still take who were let go on, without waiting for others."""
+
+    def __init__(self) -> None:
+        self._left: dict[Account, int] = {}
+        self.total = 0
+        """What is promised to all together."""
+
+    def __contains__(self, account: "Account") -> bool:
+        return account in self._left
+
+    def accounts(self) -> list["Account"]:
+        """Who was promised something."""
+        return list(self._left)
+
+    def give(self, account: "Account", size: int) -> None:
+        self._left[account] = size
+        self.total += size
+
+    def use(self, account: "Account", size: int) -> int:
+        """Take so many of the bytes that were promised to it; what is left of them."""
+        if account not in self._left:
+            return 0
+        used = min(size, self._left[account])
+        self._left[account] -= used
+        self.total -= used
+        return self._left[account]
+
+    def withdraw(self, account: "Account") -> bool:
+        """What it was promised is free again. Whether it was promised anything."""
+        left = self._left.pop(account, None)
+        self.total -= left or 0
+        return left is not None

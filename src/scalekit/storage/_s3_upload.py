@@ -42,7 +42,7 @@ class Upload:
     async def run(self, source: Source, size: int | None, checksum: Checksum | None) -> Stored:
         """Store ``source``."""
         part_size = self._part_size_for(size)
-        with Account(self.memory) as account:
+        with Account(self.memory, most=part_size if size is None else min(part_size, size)) as account:
             async with aclosing(
                 cut(source, part_size, size=size, checksum=checksum, taken=account.take)
             ) as pieces:
