@@ -13,6 +13,7 @@ import pytest
 from scalekit.errors import ConfigurationError
 from scalekit.storage import MiB
 from scalekit.storage._budget_line import QUICK
+from scalekit.storage._source import Body
 from scalekit.storage.budget import Account, MemoryBudget
 from scalekit.storage.s3 import S3Storage
 from tests.storage.helpers import SourceBroken, broken, eventually, settled, stream
@@ -94,6 +95,25 @@ async def test_whatever_ends_gives_back(stand_in: S3StandIn) -> None:
         await storage.put("b.bin", b"at hand")
         await storage.put("c.bin", stream(0))
         assert memory.held == 0
+
+
+async def test_what_counts_once_is_in_memory_once(
+    stand_in: S3StandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing but what is smaller than a chunk may be is joined from its chunks, which is a second copy."""
+    joined, sizes = list[int](), (1000, CHUNK, CHUNK + 1, MiB, 3 * MiB)
+    original = Body.join
+
+    def counted(body: Body) -> bytes:
+        joined.append(body.size)
+        return original(body)
+
+    monkeypatch.setattr(Body, "join", counted)
+    async with S3Storage("media", part_size=PART, **stand_in.client_kwargs) as storage:
+        for size in sizes:
+            await storage.put(f"{size}.bin", stream(size, chunk=10_000))
+    assert joined == [1000, CHUNK]
+    assert [size for _, _, _, size in stand_in.objects.values()] == list(sizes)
 
 
 async def test_a_slow_client_ahead_of_others() -> None:

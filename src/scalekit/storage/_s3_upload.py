@@ -26,8 +26,8 @@ from scalekit.storage.checksums import Checksum
 MAX_OBJECT_SIZE = 5 * 1024**4
 _MIB = 1024 * 1024
 
-# Up to here a body is sent as one bytes object: no "Expect: 100-continue", so one round trip less.
-_INLINE = _MIB
+# Up to here a body is joined, and sent as one bytes object. A larger one would be in memory twice by that.
+_INLINE = 64 * 1024
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
