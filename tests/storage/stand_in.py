@@ -224,7 +224,7 @@ class S3StandIn:
 
     def _get(self, key: str, method: str, headers: dict[str, str]) -> tuple[int, bytes, dict[str, object]]:
         content, etag, kept, size = self.objects[key]
-        facts: dict[str, object] = {"etag": f'"{etag}"', "last-modified": formatdate(usegmt=True), **kept}
+        facts: dict[str, object] = {"etag": f'"{etag}"', **kept}
         if method == "HEAD":
             return 200, b"", facts | {"content-length-of-object": size}
         if wanted := headers.get("range"):
@@ -248,7 +248,7 @@ class S3StandIn:
         page = keys[: self.page_size]
         entries = "".join(
             f"<Contents><Key>{key}</Key><Size>{self.objects[key][3]}</Size><ETag>{self.objects[key][1]}</ETag>"
-            f"<LastModified>{formatdate(usegmt=True)}</LastModified></Contents>"
+            f"<LastModified>{self.objects[key][2]['last-modified']}</LastModified></Contents>"
             for key in page
         )
         more = page != keys
@@ -258,9 +258,9 @@ class S3StandIn:
 
 
 def _kept(headers: dict[str, str]) -> dict[str, str]:
-    return {
-        name: value for name, value in headers.items() if name.startswith(("x-amz-meta-", "content-type"))
-    }
+    begins = ("x-amz-meta-", "content-type")
+    told = {name: value for name, value in headers.items() if name.startswith(begins)}
+    return {"last-modified": formatdate(usegmt=True), **told}  # of its beginning, if it comes in parts: as S3
 
 
 def _metadata_size(headers: dict[str, str]) -> int:
