@@ -77,7 +77,11 @@ class Pieces:
         else:
             app.mount("/static", ForAYear(StaticFiles(directory=settings.assets)))
         if settings.has("ops"):
-            app.add_middleware(OpsMiddleware, drain=Drain(delay=settings.drain_delay, grace=15))
+            drain = Drain(delay=settings.drain_delay, grace=15)
+            # While Redis is away no request gets as far as the cache, as the session comes first: that there
+            # is an outage, after which nothing in it is to be believed, it learns from its check.
+            checks = [piece for piece in (self.cluster, self.cache) if piece is not None]
+            app.add_middleware(OpsMiddleware, drain=drain, checks=checks)
             # Each process is a server of its own here, so it reports for itself.
             app.add_middleware(MetricsMiddleware, path=METRICS, directory=f"{settings.scratch}/metrics")
 

@@ -107,6 +107,33 @@ async def test_who_invalidated_is_gone(
         await shop.cache.close()
 
 
+async def test_a_health_check_sees_it(
+    server: Any, prefix: str, proxy: FaultProxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """15. An outage in which nobody gets as far as a cached function is seen by the health check."""
+    monkeypatch.setattr(debts, "OUTAGE", 0.2)
+    Shop.source = 1
+    here, there = Shop(proxy.url(server.url), prefix), Shop(server.url, prefix)
+    assert await there.stock() == await here.stock() == 1
+    (dependency,) = here.cache.dependencies()
+    await dependency.ask("async")  # type: ignore[misc]
+    await asyncio.to_thread(proxy.refuse)
+    async with asyncio.timeout(20):
+        while here.cache._core.invalidation.outage.seconds() is None:
+            with pytest.raises(BackendError):
+                await dependency.ask("async")  # type: ignore[misc]
+            await asyncio.sleep(0.02)
+    Shop.source = 2  # whoever committed that has told the server that is lost
+    await asyncio.to_thread(proxy.pass_through)
+    async with asyncio.timeout(20):
+        while here.cache._core.invalidation.outage.seconds() is not None:
+            assert await here.stock() == 2
+            await asyncio.sleep(0.02)
+    assert await there.stock() == 2
+    await here.cache.close()
+    await there.cache.close()
+
+
 async def test_a_hiccup_drops_nothing(
     server: Any, prefix: str, proxy: FaultProxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -217,14 +217,17 @@ class Cache(CacheDecorators):
 
     def dependencies(self) -> Iterator[Dependency]:
         """A health check for :mod:`scalekit.ops`: whether the back end answers. Optional, for without it
-        functions run. None where results are kept in memory."""
+        functions run. None where results are kept in memory.
+
+        What it finds counts as what a call does: a server whose visitors ask for nothing that is cached while
+        the back end is away learns of the outage by it."""
 
         def ask(colour: Colour) -> object:
-            steps = self._backend.using(colour).ping()
+            steps = self._core.invalidation.noting(self._backend.using(colour).ping())
             return run(steps) if colour == "sync" else run_async(steps)
 
         if not self._backend.local:
-            yield Dependency("cache", ask)
+            yield Dependency("cache", ask, ttl=1.0)  # shorter than an outage that matters, mostly
 
     def stats(self) -> Stats:
         """What was counted since this cache was made, in this process."""
