@@ -375,8 +375,10 @@ async def test_several_loops_at_once() -> None:
                 await asyncio.sleep(0)
                 if account.pace.size > part:
                     account.send(part)
-                    await asyncio.sleep(0.001)
-                    account.give(part)
+                    try:
+                        await asyncio.sleep(0.001)
+                    finally:  # whoever is cancelled here, too
+                        account.give(part)
         stored.append(number)
 
     async def uploads() -> None:
