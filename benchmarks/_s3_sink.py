@@ -14,6 +14,9 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+OPTIONS = {"region_name": "us-east-1", "aws_access_key_id": "key", "aws_secret_access_key": "secret"}
+"""Of its clients."""
+
 _LENGTH = re.compile(rb"content-length: *(\d+)", re.IGNORECASE)
 _EXPECT = re.compile(rb"expect: *100-continue", re.IGNORECASE)
 _CREATED = b"<R><UploadId>upload</UploadId></R>"

@@ -30,6 +30,8 @@ from boto3.s3.transfer import TransferConfig
 from botocore.config import Config
 from obstore.store import S3Store
 
+from benchmarks._growth import Growth
+from benchmarks._s3_sink import OPTIONS
 from scalekit.storage import KiB, MiB
 from scalekit.storage._s3_client import use_digests
 from scalekit.storage.profiles import AMAZON, COMPATIBLE
@@ -45,8 +47,6 @@ AIOBOTO3 = f"aioboto3 {version('aioboto3')} upload_fileobj"
 S3TRANSFER = f"boto3 {version('boto3')} upload_fileobj (s3transfer {version('s3transfer')})"
 SOCKET = "raw socket"
 SHA256 = "raw socket + SHA-256"
-
-OPTIONS = {"region_name": "us-east-1", "aws_access_key_id": "key", "aws_secret_access_key": "secret"}
 
 Upload = Callable[[int], Awaitable[object]]
 
@@ -161,20 +161,13 @@ async def contenders(port: int, *, signed: bool = True) -> AsyncGenerator[dict[s
         }
 
 
-def memory(name: str) -> int:
-    with open("/proc/self/status") as status:
-        return next(int(line.split()[1]) * KiB for line in status if line.startswith(name))
-
-
 async def _one(name: str, port: int, size: int) -> None:
     async with contenders(port) as found:
         await found[name](PART // 2)  # what is made once, such as connections, is not growth
-        before, started = memory("VmRSS"), time.process_time()
-        with open("/proc/self/clear_refs", "w") as refs:
-            refs.write("5")  # the peak starts anew
+        growth, started = Growth(), time.process_time()
         await found[name](size)
         seconds = time.process_time() - started
-        print(json.dumps({"grown": memory("VmHWM") - before, "seconds": seconds}))
+        print(json.dumps({"grown": growth.peak(), "seconds": seconds}))
 
 
 if __name__ == "__main__":

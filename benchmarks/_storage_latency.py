@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 
-from benchmarks._s3_sink import sink
-from benchmarks._storage_contenders import OPTIONS, PART, Arriving
+from benchmarks._s3_sink import OPTIONS, sink
+from benchmarks._storage_contenders import PART, Arriving
 from scalekit.storage import MiB
 from scalekit.storage.s3 import S3Storage
 

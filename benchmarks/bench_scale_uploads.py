@@ -10,15 +10,16 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 
-from benchmarks._s3_sink import sink
+from benchmarks._growth import Growth
+from benchmarks._s3_sink import OPTIONS, sink
 from benchmarks._scale_series import Series
-from benchmarks._storage_contenders import CHUNK, OPTIONS, memory
-from scalekit.storage import MiB
+from scalekit.storage import KiB, MiB
 from scalekit.storage.budget import UPLOADS
 from scalekit.storage.s3 import S3Storage
 
 COUNTS = (1, 10, 30, 100, 300, 1_000)
 SIZE = 1 * MiB
+CHUNK = 64 * KiB
 _BREATH = 0.01  # seconds between two pieces of a body: a client with 50 Mbit/s
 
 
@@ -66,13 +67,11 @@ async def _one(count: int, port: int) -> dict[str, float]:
         endpoint = f"http://127.0.0.1:{port}"
         storage = await stack.enter_async_context(S3Storage("media", endpoint_url=endpoint, **OPTIONS))
         await storage.put("warm-up", b"x" * CHUNK)  # what is made once is not growth
-        before = memory("VmRSS")
-        with open("/proc/self/clear_refs", "w") as refs:
-            refs.write("5")  # the peak starts anew
+        growth = Growth()
         start, used = time.perf_counter(), time.process_time()
         await asyncio.gather(*(storage.put(f"photo-{number}", _Arriving()) for number in range(count)))
         seconds, cpu = time.perf_counter() - start, time.process_time() - used
-        return {"grown": memory("VmHWM") - before, "seconds": seconds, "cpu": cpu}
+        return {"grown": growth.peak(), "seconds": seconds, "cpu": cpu}
 
 
 if __name__ == "__main__":
