@@ -6,6 +6,7 @@ import signal
 import sys
 import threading
 from collections.abc import Sequence
+from contextlib import suppress
 from types import ModuleType
 from typing import NoReturn
 
@@ -120,6 +121,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if argv is None and any(
         not one.daemon and one is not threading.main_thread() for one in threading.enumerate()
     ):
+        with suppress(BrokenPipeError):  # of a command that was stopped, results may not be out yet
+            sys.stdout.flush()
         sys.stderr.flush()
         os._exit(status)
     return status
