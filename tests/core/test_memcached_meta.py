@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 
 from scalekit._memcached import Commands, Delete, Get, Memcached, Refused, Set
+from scalekit._memcached.aio import Peer
+from scalekit._memcached.stream import Stream
 from scalekit.errors import BackendTimeout, BackendUnavailable
 from scalekit.types import Colour
 from tests.core.test_memcached import answer, colour, url_of
@@ -291,6 +293,29 @@ async def test_a_probe_that_is_nobodys_command(colour: Colour, spare: bool) -> N
             while await get() != [None]:
                 await asyncio.sleep(0.001)
         await answer(commands.close())
+
+
+@pytest.mark.parametrize("spare", [False, True])
+async def test_a_connection_that_ends_as_it_is_made(spare: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever was to use it is told at once, and not when the time-out is over."""
+    made = Peer._make
+
+    async def late(peer: Peer) -> Stream:
+        stream = await made(peer)
+        while not stream.closed:  # as if the loop was busy until then
+            await asyncio.sleep(0.001)
+        return stream
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.close()
+
+    monkeypatch.setattr(Peer, "_make", late)
+    async with serving(serve) as place, asyncio.timeout(30):
+        url = f"memcached://{place}"
+        commands = Memcached.from_url(url, **PATIENT | {"timeout": 60}, spare_callers=spare).using("async")
+        with pytest.raises(BackendUnavailable, match="closed"):
+            await commands.gets("k")
+        await commands.close()
 
 
 async def test_a_probe_that_is_hung_up_on(colour: Colour, memcached_server: Server) -> None:

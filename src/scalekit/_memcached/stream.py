@@ -65,6 +65,9 @@ class Stream(asyncio.Protocol):
         return future
 
     def _send(self, data: bytes, waiting: "Sequence[_Waiting]") -> None:
+        if self.closed:  # in the turn in which it was made, perhaps: nothing but the time limit would end it
+            self._fail(waiting, None)
+            return
         if self._timer is None:
             self._slices = _SLICES
             self._arm()
@@ -83,8 +86,12 @@ class Stream(asyncio.Protocol):
             self._timer = None
         if self._transport is not None:
             self._transport.abort()
-        while self._waiting:
-            future = self._waiting.popleft()
+        waiting = list(self._waiting)
+        self._waiting.clear()
+        self._fail(waiting, error)
+
+    def _fail(self, waiting: "Sequence[_Waiting]", error: BackendError | None) -> None:
+        for future in waiting:
             if not future.done():
                 # Each caller raises its own: a traceback grows with everyone who raises it.
                 future.set_exception(
