@@ -114,13 +114,16 @@ async def serving(
             await serve(reader, writer)
 
     writers: list[asyncio.StreamWriter] = []
-    async with await asyncio.start_server(accept, "127.0.0.1", 0) as server:
+    server = await asyncio.start_server(accept, "127.0.0.1", 0)
+    try:
         yield f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    finally:
+        # Not wait_closed(), which since Python 3.12 waits for whoever is connected, however that ends.
         server.close()
         for _ in range(10):  # turns of the loop: whoever has just been let in has a writer then
             await asyncio.sleep(0)
         for writer in writers:
-            writer.close()
+            writer.transport.abort()
         await asyncio.gather(*(writer.wait_closed() for writer in writers), return_exceptions=True)
 
 
