@@ -53,6 +53,14 @@ async def until(reads: Any, value: int) -> None:
             await asyncio.sleep(0.01)
 
 
+async def all_dropped(shop: Shop, value: int) -> None:
+    """Call until the outage that `shop` saw is dealt with; each call gives `value`."""
+    async with asyncio.timeout(20):
+        while shop.cache._core.invalidation.outage.seconds() is not None:
+            assert await shop.stock() == value
+            await asyncio.sleep(0.02)
+
+
 @pytest.mark.parametrize("by", ["key", "tag", "everything"])
 async def test_by_hand(server: Any, prefix: str, proxy: FaultProxy, by: str) -> None:
     """15. It raises, is made up for in the background, and not served here before."""
@@ -98,10 +106,7 @@ async def test_who_invalidated_is_gone(
             assert await here.stock() == 2
             await asyncio.sleep(0.02)
     await asyncio.to_thread(proxy.pass_through)
-    async with asyncio.timeout(20):
-        while here.cache._core.invalidation.outage.seconds() is not None:
-            assert await here.stock() == 2
-            await asyncio.sleep(0.02)
+    await all_dropped(here, 2)
     assert await there.stock() == 2
     for shop in (gone, here, there):
         await shop.cache.close()
@@ -125,10 +130,7 @@ async def test_a_health_check_sees_it(
             await asyncio.sleep(0.02)
     Shop.source = 2  # whoever committed that has told the server that is lost
     await asyncio.to_thread(proxy.pass_through)
-    async with asyncio.timeout(20):
-        while here.cache._core.invalidation.outage.seconds() is not None:
-            assert await here.stock() == 2
-            await asyncio.sleep(0.02)
+    await all_dropped(here, 2)
     assert await there.stock() == 2
     await here.cache.close()
     await there.cache.close()

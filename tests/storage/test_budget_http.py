@@ -1,12 +1,10 @@
 """The memory budget behind a real server: what its clients do decides what is held."""
 
 import asyncio
-import socket
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 
 import pytest
-import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse
@@ -18,6 +16,7 @@ from scalekit.storage.forms import stream_form
 from scalekit.storage.s3 import S3Storage
 from tests.storage.forms import BOUNDARY, form, part
 from tests.storage.helpers import eventually
+from tests.storage.served import served_by_uvicorn
 from tests.storage.stand_in import S3StandIn
 
 pytestmark = pytest.mark.slow
@@ -36,16 +35,8 @@ async def _served(stand_in: S3StandIn, memory: MemoryBudget) -> AsyncGenerator[t
                 return PlainTextResponse(str(found.files["file"].size))
 
         app = Starlette(routes=[Route("/", upload, methods=["POST"])])
-        server = uvicorn.Server(uvicorn.Config(app, log_config=None, lifespan="off"))
-        with socket.socket() as listener:
-            listener.bind(("127.0.0.1", 0))
-            task = asyncio.create_task(server._serve([listener]))
-            try:
-                await eventually(lambda: server.started)
-                yield listener.getsockname()
-            finally:
-                server.should_exit = True
-                await task
+        async with served_by_uvicorn(app) as address:
+            yield address
 
 
 class _Client:

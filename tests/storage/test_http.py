@@ -1,13 +1,11 @@
 """stream_form inside Starlette and FastAPI, and behind a real server with clients that misbehave."""
 
 import asyncio
-import socket
 from collections.abc import AsyncGenerator
 from typing import Annotated, Any
 
 import httpx
 import pytest
-import uvicorn
 from fastapi import FastAPI, Form, Request
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
@@ -21,6 +19,7 @@ from scalekit.storage.forms import stream_form
 from scalekit.storage.s3 import S3Storage
 from tests.storage.forms import BOUNDARY, form, part, pieces
 from tests.storage.helpers import PNG, eventually
+from tests.storage.served import served_by_uvicorn
 from tests.storage.stand_in import S3StandIn
 
 HEADERS = {"content-type": f"multipart/form-data; boundary={BOUNDARY}"}
@@ -129,19 +128,11 @@ async def test_a_body_that_was_read_before() -> None:
 @pytest.fixture
 async def served(stand_in: S3StandIn) -> AsyncGenerator[tuple[str, int], None]:
     """The application on a real server, storing to S3."""
-    async with S3Storage("media", part_size=5 * MiB, **stand_in.client_kwargs) as storage:
-        app = starlette_app(storage)
-        config = uvicorn.Config(app, log_config=None, lifespan="off")
-        server = uvicorn.Server(config)
-        with socket.socket() as listener:
-            listener.bind(("127.0.0.1", 0))
-            task = asyncio.create_task(server._serve([listener]))
-            try:
-                await eventually(lambda: server.started)
-                yield listener.getsockname()
-            finally:
-                server.should_exit = True
-                await task
+    async with (
+        S3Storage("media", part_size=5 * MiB, **stand_in.client_kwargs) as storage,
+        served_by_uvicorn(starlette_app(storage)) as address,
+    ):
+        yield address
 
 
 async def test_over_the_limit_in_chunks(served: tuple[str, int], stand_in: S3StandIn) -> None:
