@@ -38,11 +38,13 @@ def crash(replica: PostgresServer) -> None:
             return None
 
     before = started()
-    with engine.connect() as connection:
-        os.kill(connection.scalar(text("SELECT pg_backend_pid()")) or 0, signal.SIGKILL)
+    with engine.connect() as killed, engine.connect() as other:
+        os.kill(killed.scalar(text("SELECT pg_backend_pid()")) or 0, signal.SIGKILL)
+        # The server goes on for a moment, until it has seen that one is dead: then it ends all others.
         with pytest.raises(OperationalError):
-            connection.execute(text("SELECT 1"))
-        connection.invalidate()
+            other.execute(text("SELECT pg_sleep(60)"))
+        for connection in killed, other:
+            connection.invalidate()
     wait(started)
     assert started() == before, "the server itself was not restarted"
 
