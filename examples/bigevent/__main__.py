@@ -12,7 +12,7 @@ from typing import Any
 from benchmarks._results import check_writable
 from examples.bigevent.faults import SCHEDULE, SHORT
 from examples.bigevent.page import page
-from examples.bigevent.report import report, summary, table
+from examples.bigevent.report import report, summary, table, unexpected
 from examples.bigevent.run import Options, run
 from examples.bigevent.settings import PIECES
 from tests.servers import ServerFailed, ServerMissing
@@ -124,7 +124,8 @@ def _write(path: Path, text: str) -> None:
 
 
 def main(given: Sequence[str] | None = None) -> int:
-    """The exit status: 0 after a run, whatever it has shown; 1 where nothing could be run; 130 if stopped."""
+    """The exit status: 1 if a run with everything on had a violation, or nothing could be run; 2 if it was
+    not understood; 130 if it was stopped; and else 0."""
     arguments = _arguments(sys.argv[1:] if given is None else given)
     for path in (arguments.json, arguments.html):
         try:
@@ -141,6 +142,10 @@ def main(given: Sequence[str] | None = None) -> int:
         print("stopped; everything that was started is gone", file=sys.stderr)
         return 130
     _say(f"\n{table(reports)}\n\nwritten to {arguments.json} and {arguments.html}")
+    if found := unexpected(reports):
+        counted = ", ".join(f"{name} {count:,}" for name, count in found.items())
+        print(f"bigevent: with everything on there were violations: {counted}", file=sys.stderr)
+        return 1
     return 0
 
 

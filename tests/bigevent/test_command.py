@@ -11,6 +11,7 @@ from benchmarks import __main__ as bench
 from examples.bigevent import __main__ as command
 from examples.bigevent.run import Options, Run
 from examples.bigevent.settings import PIECES, Settings
+from examples.bigevent.violations import FAIL_OVER, Violation
 from tests.bigevent.test_report import a_run
 from tests.servers import ServerMissing
 
@@ -40,7 +41,7 @@ def test_it_writes_the_figures_and_the_page(
         bench.run_from(
             ["bigevent", "--seconds", "30", "--redis", "cluster", "--wait-replicas", "1", *files(tmp_path)]
         )
-    assert ended.value.code == 0
+    assert ended.value.code == 1, "of its violation"
     assert (ran[0].seconds, ran[0].redis, ran[0].wait_replicas, ran[0].without) == (30.0, "cluster", 1, ())
     written = json.loads((tmp_path / "new/run.json").read_text())
     assert {"requests", "failed", "faults", "violations", "latency_ms"} <= set(written)
@@ -50,9 +51,42 @@ def test_it_writes_the_figures_and_the_page(
 
 def test_ablations_run_without_each_piece(ran: list[Options], tmp_path: Path) -> None:
     """Once with everything on, then once without each; all are in the files."""
-    assert command.main(["--ablations", *files(tmp_path)]) == 0
+    assert command.main(["--ablations", *files(tmp_path)]) == 1
     assert [options.without for options in ran] == [(), *((piece,) for piece in PIECES)]
     assert len(json.loads((tmp_path / "new/run.json").read_text())) == 1 + len(PIECES)
+
+
+NONE, ONE = (), (Violation("carts", "ann", 1005.0, "a is missing"),)
+AT_FAIL_OVER = (Violation(FAIL_OVER, "ann", 1005.0, "carts: a is missing"),)
+
+
+@pytest.mark.parametrize(
+    ("given", "on", "off", "status"),
+    [
+        ([], NONE, NONE, 0),
+        ([], ONE, NONE, 1),
+        ([], AT_FAIL_OVER, NONE, 0),
+        (["--without", "cache"], NONE, ONE, 0),
+        (["--ablations"], NONE, ONE, 0),
+        (["--ablations"], ONE, ONE, 1),
+    ],
+)
+def test_a_violation_with_everything_on_is_a_failure(
+    given: list[str], on: tuple[Violation, ...], off: tuple[Violation, ...], status: int, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    """The exit status is 1, said in a line after everything was written; what a run without a piece loses is
+    what it is there to show, and what Redis loses at a fail-over nobody could keep."""
+
+    async def run(options: Options, say: object) -> Run:
+        return a_run(without=options.without, violations=off if options.without else on)
+
+    monkeypatch.setattr(command, "run", run)
+    assert command.main([*given, *files(tmp_path)]) == status
+    output, errors = capsys.readouterr()
+    assert "written to " in output
+    assert (tmp_path / "new/run.json").exists()
+    assert errors == status * "bigevent: with everything on there were violations: carts 1\n"
 
 
 @pytest.mark.parametrize(
