@@ -101,13 +101,51 @@ async def test_a_header_that_names_another_method(header: str, named: str) -> No
 
 @pytest.mark.parametrize("named", ["GET", "head", "", " , "])
 async def test_a_header_that_names_a_safe_method(named: str) -> None:
-    """Such a header lets nothing through that is refused, and refuses nothing; no more does a query."""
+    """Such a header lets nothing through that is refused, and refuses nothing."""
     extra = {"X-HTTP-Method-Override": named}
     app = wsgi.ReadOnlyMiddleware(wsgi_hello, switches=InMemory())  # type: ignore[arg-type]
     async with read_only(InMemory()) as http:
         for method, status in (("GET", 200), ("POST", 503)):
-            assert (await http.request(method, "/cart?_method=DELETE", headers=extra)).status_code == status
+            assert (await http.request(method, "/cart", headers=extra)).status_code == status
             assert call(app, "/cart", method, extra)[0].startswith(str(status))
+
+
+async def asked(target: str, *, method: str = "GET") -> int:
+    """The status of such a request in both shells."""
+    async with read_only(InMemory(), allow=["/login"]) as http:
+        status = (await http.request(method, target)).status_code
+    app = wsgi.ReadOnlyMiddleware(wsgi_hello, switches=InMemory(), allow=["/login"])  # type: ignore[arg-type]
+    assert call(app, target, method)[0].startswith(str(status))
+    return status
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "_method=DELETE",
+        "a=1&_method=post&b=2",
+        "a=1;_method=PUT",
+        "__METHOD_OVERRIDE__=PATCH",
+        "_method=GET&_method=DELETE",
+        "%5Fm%65thod=%44ELETE",
+        "_method=+delete",
+    ],
+)
+async def test_a_query_that_names_another_method(query: str) -> None:
+    """Some middlewares turn even a GET into what its query says; the paths that are allowed go on."""
+    for method in ("GET", "HEAD"):
+        assert await asked(f"/cart?{query}", method=method) == 503
+    assert await asked(f"/login?{query}") == 200
+
+
+@pytest.mark.parametrize(
+    "query",
+    ["", "_method=get", "_method=", "_method", "_method=stripe", "method=DELETE", "a=_method=DELETE",
+     "payment_method=post", "q=%C3%A9t%C3%A9&method=post", "a=%5f_method%3DDELETE", "%ff%"],
+)  # fmt: skip
+async def test_a_query_that_names_none(query: str) -> None:
+    """What is no method that writes, or stands elsewhere, refuses nothing."""
+    assert await asked(f"/cart?{query}") == 200
 
 
 @pytest.mark.parametrize("path", ["/login/../cart", "/login/..", "/login/./../cart", "/login/x/../../cart"])

@@ -57,7 +57,8 @@ class ReadOnlyMiddleware:
     async def _refuses(self, scope: Scope) -> bool:
         path = scope["path"].removeprefix(scope.get("root_path", ""))
         overriding = [value.decode("latin-1") for name, value in scope["headers"] if name in _OVERRIDING]
-        if not self._rules.concerns(scope["method"], path, overriding):
+        query = scope.get("query_string", b"").decode("latin-1")
+        if not self._rules.concerns(scope["method"], path, overriding, query):
             return False
         if not self._switches.start():
             await to_thread.run_sync(self._switches.start, FIRST_LOOK)

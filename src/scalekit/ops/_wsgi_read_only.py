@@ -53,7 +53,8 @@ class ReadOnlyMiddleware:
 
     def _refuses(self, environ: Environ) -> bool:
         overriding = [environ[name] for name in _OVERRIDING if name in environ]
-        if not self._rules.concerns(environ["REQUEST_METHOD"], environ.get("PATH_INFO", ""), overriding):
+        path, query = environ.get("PATH_INFO", ""), environ.get("QUERY_STRING", "")
+        if not self._rules.concerns(environ["REQUEST_METHOD"], path, overriding, query):
             return False
         self._switches.start(FIRST_LOOK)
         return self._switches.is_read_only()

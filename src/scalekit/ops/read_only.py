@@ -5,14 +5,17 @@ Rules:
 * Refused is what may change something: every method but ``GET``, ``HEAD``, ``OPTIONS`` and ``TRACE``, which
   are safe by RFC 9110. An application that changes data on ``GET`` has to ask the switch itself.
 * So is a safe one with a header by which some applications take it for another method, such as
-  ``X-HTTP-Method-Override: DELETE``. What they take from the query or the body (``_method``) is not looked
-  at: it may be anything. Inside of what does so, this sees the method that comes out.
+  ``X-HTTP-Method-Override: DELETE``; or with a query that says so, such as ``?_method=DELETE``: some go by it
+  with ``GET`` as well, among them all on ``routes.middleware`` that have not switched it off. Of a query only
+  the methods count that forms and scripts write by; ``_method=stripe`` is no method at all.
+* What is in a body need not be looked at: nobody looks for a method there but in a ``POST``.
 * ``allow`` lets paths through, each with all below it: what must go on, such as ``/login``. Not those with a
   part ``..``, which some applications follow to another path.
 * WebSockets pass; only their application knows what a message changes.
 """
 
 from collections.abc import Iterable
+from urllib.parse import parse_qsl
 
 from scalekit._options import check_items
 from scalekit.errors import ConfigurationError
@@ -23,6 +26,9 @@ from scalekit.types import Headers
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
 OVERRIDING = ("x-http-method-override", "x-http-method", "x-method-override")
 """Headers that name another method, in lower case."""
+
+_PARAMETERS = frozenset({"_method", "__method_override__"})
+_WRITING = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 
 _PAGE = plain_page(
     "Not at the moment",
@@ -56,13 +62,14 @@ class ReadOnly:
         self._allowed = tuple(_checked(path) for path in check_items(allow, option="allow="))
         self._page = check_page(page, otherwise=_PAGE)
 
-    def concerns(self, method: str, path: str, overriding: Iterable[str] = ()) -> bool:
+    def concerns(self, method: str, path: str, overriding: Iterable[str] = (), query: str = "") -> bool:
         """Whether such a request is refused while the mode is on.
 
         Args:
             overriding: what its headers of :data:`OVERRIDING` say.
+            query: as it was sent.
         """
-        return (method not in _SAFE or any(map(_is_unsafe, overriding))) and (
+        return (method not in _SAFE or any(map(_is_unsafe, overriding)) or _asks_to_write(query)) and (
             not _UP.isdisjoint(path.split("/"))
             or not any(path == allowed or path.startswith(f"{allowed}/") for allowed in self._allowed)
         )
@@ -81,6 +88,14 @@ class ReadOnly:
 def _is_unsafe(said: str) -> bool:
     # Of several lines, which WSGI joins, whichever the application takes.
     return any(name.strip().upper() not in _SAFE for name in said.split(",") if name.strip())
+
+
+def _asks_to_write(query: str) -> bool:
+    if "method" not in query.lower() and "%" not in query:  # hardly any has it: they need not be taken apart
+        return False
+    # Older parsers separate by both.
+    pairs = parse_qsl(query.replace(";", "&"))
+    return any(name.lower() in _PARAMETERS and value.strip().upper() in _WRITING for name, value in pairs)
 
 
 def _checked(path: object) -> str:
