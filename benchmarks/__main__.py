@@ -11,11 +11,19 @@ import sys
 from pathlib import Path
 
 from benchmarks import harness
+from benchmarks._results import check_writable
+from tests.servers import ServerFailed, ServerMissing
 
 PIECES = ("redis", "sessions", "database", "cache", "storage", "cdn", "shedding")
+APART = {
+    "bigevent": "examples.bigevent.__main__",
+    "scale": "benchmarks.bench_scale",
+    "failover": "benchmarks.bench_failover",
+}
+"""What is no comparison, and has options of its own: the modules, whose ``main`` takes them."""
 
 
-async def main(pieces: list[str], path: Path) -> None:
+async def measure(pieces: list[str], path: Path) -> None:
     results: list[harness.Result] = []
     for piece in pieces:
         module = importlib.import_module(f"benchmarks.bench_{piece}")
@@ -31,29 +39,17 @@ async def main(pieces: list[str], path: Path) -> None:
     print(f"\nwritten to {path}")
 
 
-def run_from(given: list[str]) -> None:
-    """The command line."""
-    if given[:1] == ["bigevent"]:  # no comparison, but the proof: it has options of its own
-        from examples.bigevent.__main__ import main as bigevent
-
-        raise SystemExit(bigevent(given[1:]))
-    if given[:1] == ["scale"]:
-        from benchmarks.bench_scale import main as scale
-
-        raise SystemExit(scale(given[1:]))
-    if given[:1] == ["failover"]:
-        from benchmarks.bench_failover import main as failover
-
-        raise SystemExit(failover(given[1:]))
+def compare(given: list[str]) -> int:
     parser = argparse.ArgumentParser(
         prog="./dev bench", description="Ours, the named peers and the floor, in one run."
     )
+    apart = ", ".join(APART)
     parser.add_argument(
         "pieces",
         nargs="*",
         metavar="PIECE",
-        help=f"any of {', '.join(PIECES)}; all by default. 'bigevent', 'scale' and 'failover' are something "
-        "else: see their --help",
+        help=f"any of {', '.join(PIECES)}; all by default. {apart} are something else, each alone: see their "
+        "--help",
     )
     parser.add_argument(
         "--json",
@@ -65,11 +61,26 @@ def run_from(given: list[str]) -> None:
     arguments = parser.parse_args(given)
     for name in arguments.pieces:
         if name not in PIECES:
-            parser.error(
-                f"unknown piece {name!r}; choose from {', '.join(PIECES)}; or bigevent, or scale, alone"
-            )
-    asyncio.run(main(arguments.pieces or list(PIECES), arguments.json))
+            parser.error(f"unknown piece {name!r}; choose from {', '.join(PIECES)}; or, alone, from {apart}")
+    check_writable(parser, arguments.json)
+    asyncio.run(measure(arguments.pieces or list(PIECES), arguments.json))
+    return 0
+
+
+def main(given: list[str]) -> int:
+    """The exit status: 1 if a server is missing or did not start, 130 after Ctrl-C."""
+    try:
+        if given[:1] and given[0] in APART:
+            status: int = importlib.import_module(APART[given[0]]).main(given[1:])
+            return status
+        return compare(given)
+    except (ServerFailed, ServerMissing) as error:
+        print(f"bench: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+        return 130
 
 
 if __name__ == "__main__":
-    run_from(sys.argv[1:])
+    sys.exit(main(sys.argv[1:]))

@@ -18,11 +18,12 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from benchmarks._arguments import between
 from benchmarks._failover_counts import Counts, percentile
 from benchmarks._failover_faults import KINDS, LOOPBACK, SLOW, Kind
 from benchmarks._failover_service import service
 from benchmarks._failover_writers import PAUSE, VISITORS
-from benchmarks._results import check_writable
+from benchmarks._results import check_writable, write
 from benchmarks._scale_series import markdown
 from benchmarks.bench_scale import filled, where
 
@@ -190,10 +191,12 @@ def main(given: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(
         prog="./dev bench failover", description="What a fail-over of Redis loses of the sessions."
     )
-    parser.add_argument("--rounds", type=int, default=3, metavar="N", help="of each kind; default: 3")
+    parser.add_argument(
+        "--rounds", type=between(1, 1_000, int), default=3, metavar="N", help="of each kind; default: 3"
+    )
     parser.add_argument(
         "--seconds",
-        type=float,
+        type=between(0.1, 3_600, float),
         default=3.0,
         metavar="S",
         help="before the fault, and from when another master has taken over until what is cut off, frozen or "
@@ -202,18 +205,12 @@ def main(given: Sequence[str]) -> int:
     parser.add_argument("--json", type=Path, metavar="FILE", default=Path("benchmarks/results/failover.json"))
     parser.add_argument("--write-docs", action="store_true", help=f"write the tables of {PAGE} anew")
     arguments = parser.parse_args(given)
-    if arguments.rounds < 1 or not arguments.seconds > 0:
-        parser.error("--rounds and --seconds must be more than 0")
-    try:
-        check_writable(arguments.json)
-    except OSError as error:
-        print(f"failover: {arguments.json} cannot be written: {error.strerror}", file=sys.stderr)
-        return 1
+    check_writable(parser, arguments.json, *([RUN, PAGE] if arguments.write_docs else []))
     found = measure(arguments.rounds, arguments.seconds)
     for name, text in tables(found).items():
         print(f"\n{name}\n\n{text}")
     text = json.dumps(found, indent=1) + "\n"
-    arguments.json.write_text(text, "utf-8")
+    write(arguments.json, text)
     print(f"\nwritten to {arguments.json}")
     if arguments.write_docs:
         RUN.write_text(text, "utf-8")

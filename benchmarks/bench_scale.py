@@ -10,14 +10,14 @@ import json
 import os
 import platform
 import re
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from benchmarks import _scale_arithmetic as arithmetic
-from benchmarks._results import check_writable
+from benchmarks._arguments import between
+from benchmarks._results import check_writable, write
 from benchmarks._scale_series import Series
 from tests.servers import RedisServer
 
@@ -96,12 +96,22 @@ def filled(page: str, found: Mapping[str, str]) -> str:
 
 def write_docs(run: Mapping[str, Any], root: Path = Path()) -> None:
     """The plots, the run, and the tables of the page."""
-    for name, series in series_of(run).items():
-        if series.drawn:
-            (root / PLOTS / f"scale-{name}.svg").write_text(series.svg(), "utf-8")
-    (root / RUN).write_text(json.dumps(run, indent=1) + "\n", "utf-8")
+    write_run(run, root / RUN)
     page = root / PAGE
     page.write_text(filled(page.read_text("utf-8"), tables(run)), "utf-8")
+
+
+def write_run(run: Mapping[str, Any], path: Path) -> None:
+    """The run, and its plots beside it."""
+    write(path, json.dumps(run, indent=1) + "\n")
+    for name, series in series_of(run).items():
+        if series.drawn:
+            write(path.with_name(f"scale-{name}.svg"), series.svg())
+
+
+def _written(path: Path) -> list[Path]:
+    """What :func:`write_run` may write; a name of one plot stands for all that are not there yet."""
+    return [path, path.with_name("scale-new.svg"), *path.parent.glob("scale-*.svg")]
 
 
 def main(given: Sequence[str]) -> int:
@@ -109,7 +119,9 @@ def main(given: Sequence[str]) -> int:
         prog="./dev bench scale", description="Cost as things grow: tables, plots, and the page of the docs."
     )
     parser.add_argument("series", nargs="*", help=f"any of {', '.join(SERIES)}; default: all")
-    parser.add_argument("--most", type=int, metavar="N", help="leave out what is larger; for a quick look")
+    parser.add_argument(
+        "--most", type=between(0, 10**9, int), metavar="N", help="leave out what is larger; for a quick look"
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", default=Path("benchmarks/results/scale.json"))
     parser.add_argument(
         "--write-docs", action="store_true", help=f"write {PLOTS}/scale-*.svg and the tables of {PAGE} anew"
@@ -124,17 +136,12 @@ def main(given: Sequence[str]) -> int:
             parser.error(f"--most {arguments.most} leaves nothing of {name}, which begins at {least:,}")
     if arguments.write_docs and (arguments.series or arguments.most is not None):
         parser.error("--write-docs is for a whole run: one page, one machine, one day")
-    try:
-        check_writable(arguments.json)
-    except OSError as error:
-        print(f"scale: {arguments.json} cannot be written: {error.strerror}", file=sys.stderr)
-        return 1
+    check_writable(parser, *_written(arguments.json))
+    if arguments.write_docs:
+        check_writable(parser, *_written(RUN), PAGE)
     run = asyncio.run(measure(arguments.series or SERIES, arguments.most))
-    arguments.json.write_text(json.dumps(run, indent=1) + "\n", "utf-8")
+    write_run(run, arguments.json)
     print(f"\nwritten to {arguments.json}")
-    for name, series in series_of(run).items():
-        if series.drawn:
-            (arguments.json.parent / f"scale-{name}.svg").write_text(series.svg(), "utf-8")
     if arguments.write_docs:
         write_docs(run)
         print(f"and to {PAGE} and {PLOTS}")

@@ -13,6 +13,8 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from benchmarks._results import write
+
 Contender = Callable[[], Awaitable[object] | object]
 
 
@@ -130,5 +132,4 @@ def table(results: list[Result]) -> str:
 
 def save(results: list[Result], path: Path) -> None:
     """Write the results as a JSON list."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps([asdict(row) for row in results], indent=2) + "\n")
+    write(path, json.dumps([asdict(row) for row in results], indent=2) + "\n")

@@ -5,11 +5,12 @@ import asyncio
 import json
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks._results import check_writable
+from benchmarks._arguments import between
+from benchmarks._results import check_writable, write
 from examples.bigevent.faults import SCHEDULE, SHORT
 from examples.bigevent.page import page
 from examples.bigevent.report import report, summary, table, unexpected
@@ -20,31 +21,17 @@ from tests.servers import ServerFailed, ServerMissing
 _RESULTS = Path("benchmarks/results")
 
 
-def _number(least: float, most: float, kind: Callable[[str], Any]) -> Callable[[str], Any]:
-    def number(text: str) -> Any:
-        try:
-            value = kind(text)
-        except ValueError:
-            value = least - 1
-        if not least <= value <= most:
-            whole = "whole " if kind is int else ""
-            raise argparse.ArgumentTypeError(f"{text} is no {whole}number from {least:,} to {most:,}")
-        return value
-
-    return number
-
-
 def _arguments(given: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="./dev bench bigevent",
         description="A shop on its big day, with everything that breaks on such a day.",
     )
     parser.add_argument(
-        "--seconds", type=_number(10, 86_400, float), default=150.0, metavar="N",
+        "--seconds", type=between(10, 86_400, float), default=150.0, metavar="N",
         help="how long visitors come, 150 by default; less than 100 leaves little time between the faults",
     )  # fmt: skip
     parser.add_argument(
-        "--users", type=_number(1, 500, int), default=12, metavar="N",
+        "--users", type=between(1, 500, int), default=12, metavar="N",
         help="visitors at a time, 12 by default; ten times as many in the burst",
     )  # fmt: skip
     for option, what in (("json", "the figures"), ("html", "a page with plots")):
@@ -64,15 +51,19 @@ def _arguments(given: Sequence[str]) -> argparse.Namespace:
         help="a master with two replicas and Sentinel, or a cluster of three masters with a replica each",
     )  # fmt: skip
     parser.add_argument(
-        "--wait-replicas", type=_number(0, 2, int), default=0, metavar="N",
+        "--wait-replicas", type=between(0, 2, int), default=0, metavar="N",
         help="replicas of Redis that a session's write waits for, 0 by default",
     )  # fmt: skip
     parser.add_argument(
-        "--seed", type=_number(0, 2**32, int), default=1, metavar="N",
+        "--seed", type=between(0, 2**32, int), default=1, metavar="N",
         help="of chance, by which processes are killed and drained besides; 1 by default",
     )  # fmt: skip
     parser.add_argument("--few-faults", action="store_true", help="only those of the tests")
-    return parser.parse_args(given)
+    arguments = parser.parse_args(given)
+    if arguments.ablations and arguments.without:
+        parser.error("--ablations runs without each piece in turn; leave out --without")
+    check_writable(parser, arguments.json, arguments.html)
+    return arguments
 
 
 async def _runs(arguments: argparse.Namespace) -> list[dict[str, Any]]:
@@ -95,8 +86,8 @@ async def _runs(arguments: argparse.Namespace) -> list[dict[str, Any]]:
         _say(summary(found))
         reports.append(found)
         # After each: what has been measured is not lost with what goes wrong later.
-        _write(arguments.json, json.dumps(reports if arguments.ablations else found, indent=1) + "\n")
-        _write(arguments.html, page(reports))
+        write(arguments.json, json.dumps(reports if arguments.ablations else found, indent=1) + "\n")
+        write(arguments.html, page(reports))
     return reports
 
 
@@ -118,21 +109,10 @@ def _say(text: str) -> None:
     print(text, flush=True)
 
 
-def _write(path: Path, text: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text)
-
-
 def main(given: Sequence[str] | None = None) -> int:
     """The exit status: 1 if a run with everything on had a violation, or nothing could be run; 2 if it was
     not understood; 130 if it was stopped; and else 0."""
     arguments = _arguments(sys.argv[1:] if given is None else given)
-    for path in (arguments.json, arguments.html):
-        try:
-            check_writable(path)
-        except OSError as error:
-            print(f"bigevent: {path} cannot be written: {error.strerror}", file=sys.stderr)
-            return 1
     try:
         reports = asyncio.run(_until_stopped(arguments))
     except (ServerFailed, ServerMissing) as error:

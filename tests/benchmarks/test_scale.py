@@ -70,15 +70,6 @@ def test_what_leaves_nothing_to_measure(name: str, capsys: pytest.CaptureFixture
     assert f"--most 0 leaves nothing of {name}" in capsys.readouterr().err
 
 
-def test_a_file_that_cannot_be_written(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """It says so before it measures for minutes."""
-    monkeypatch.setattr(bench_scale, "measure", None)
-    assert bench_scale.main(["replicas", "--json", str(tmp_path)]) == 1
-    assert f"{tmp_path} cannot be written" in capsys.readouterr().err
-
-
 @contextlib.contextmanager
 def counted(server: RedisServer) -> Iterator[tuple[str, Callable[[Callable[[], object]], int]]]:
     """A URL, and how many round trips over it a call takes."""
