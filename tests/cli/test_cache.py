@@ -44,6 +44,9 @@ async def orders(customer: int) -> int:
     return customer
 
 def plain() -> None: ...
+
+def made() -> Cache:
+    return cache
 """
 
 
@@ -90,6 +93,7 @@ def test_stats_for_people(shop: ModuleType, where: list[str], capsys: pytest.Cap
         where,
         ["--cache", f"{shop.__name__}:cache"],
         ["--cache", f"{shop.__name__}:asynchronous"],
+        ["--cache", f"{shop.__name__}:made", "--factory"],
     ):
         assert main(["cache", "stats", *source]) == 0
         heading, row, last = capsys.readouterr().out.splitlines()

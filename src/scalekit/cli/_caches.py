@@ -3,7 +3,7 @@
 import argparse
 from typing import TYPE_CHECKING, Any
 
-from scalekit.cli._objects import load_object
+from scalekit.cli._objects import add_loading, load_object, refuse_factory
 from scalekit.cli._redis_url import add_redis, redis_url
 from scalekit.errors import ConfigurationError, WrongColour
 
@@ -22,6 +22,7 @@ def add_cache(parser: argparse.ArgumentParser) -> None:
         metavar="OBJECT",
         help="the cache of the application, such as shop:cache or shop.py:cache; for one in Memcached",
     )
+    add_loading(parser, target="OBJECT", returns="the cache")
     add_redis(parser)
     parser.add_argument("--prefix", metavar="TEXT", help="what the keys in Redis begin with, if it is not c:")
 
@@ -37,12 +38,13 @@ def find_cache(arguments: argparse.Namespace) -> "Cache":
     if arguments.cache is None:
         from scalekit.cache.redis import RedisBackend
 
+        refuse_factory(arguments, without="--cache")
         url = redis_url(arguments, instead="--cache module:cache")
         prefix = {} if arguments.prefix is None else {"prefix": arguments.prefix}
         return Cache(RedisBackend.from_url(url, timeout=PATIENCE, connect_timeout=PATIENCE, **prefix))
     if arguments.redis is not None or arguments.prefix is not None:
         raise ConfigurationError("--cache says where results are; leave out --redis and --prefix")
-    cache: Cache = load_object(arguments.cache, wanted="cache", fits=_is_cache, option="--cache")
+    cache: Cache = load_object(arguments.cache, arguments, wanted="cache", fits=_is_cache, option="--cache")
     if cache.backend.local:
         raise ConfigurationError(
             f"{arguments.cache} keeps results in the memory of each process of the application, where no "

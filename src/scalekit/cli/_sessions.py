@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 from uuid import UUID
 
-from scalekit.cli._objects import load_object
+from scalekit.cli._objects import add_loading, load_object, refuse_factory
 from scalekit.cli._redis_url import add_redis, redis_url
 from scalekit.cli._stop import drive
 from scalekit.errors import ConfigurationError, WrongColour
@@ -38,7 +38,7 @@ def add_sessions(parser: argparse.ArgumentParser) -> None:
         help="the store of the application, such as shop:store or shop.py:store; for one that is encrypted, "
         "or in Memcached",
     )
-    parser.add_argument("--factory", action="store_true", help="OBJECT is a function that returns the store")
+    add_loading(parser, target="OBJECT", returns="the store")
     add_redis(parser)
     parser.add_argument(
         "--prefix", metavar="TEXT", help="what the keys in Redis begin with, if it is not session:"
@@ -87,6 +87,7 @@ def _store(arguments: argparse.Namespace) -> "Store":
     if arguments.store is None:
         from scalekit.sessions.redis import RedisStore
 
+        refuse_factory(arguments, without="--store")
         url = redis_url(arguments, instead="--store module:store")
         options = {} if arguments.prefix is None else {"prefix": arguments.prefix}
         # People are patient, and may be far away.
@@ -96,11 +97,7 @@ def _store(arguments: argparse.Namespace) -> "Store":
     from scalekit.sessions import MemoryStore
 
     store: Store = load_object(
-        arguments.store,
-        wanted="store of sessions",
-        fits=_is_store,
-        option="--store",
-        factory=arguments.factory,
+        arguments.store, arguments, wanted="store of sessions", fits=_is_store, option="--store"
     )
     if isinstance(store, MemoryStore):
         raise ConfigurationError(

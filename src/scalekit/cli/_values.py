@@ -18,6 +18,17 @@ def positive(text: str) -> int:
     return number
 
 
+def seconds(text: str) -> float:
+    """Seconds from such as ``15``, ``0.5`` or ``15s``; more than none."""
+    try:
+        number = float(text.strip().removesuffix("s"))
+    except ValueError:
+        number = -1.0
+    if not 0 < number < 1e6:
+        raise argparse.ArgumentTypeError(f"{text!r:.40} is no number of seconds above 0")
+    return number
+
+
 def duration(text: str) -> float:
     """Seconds from such as ``90s``, ``30m``, ``24h``, ``7d``, ``2w``. A number alone says too little."""
     found = re.fullmatch(r"(\d+(?:\.\d+)?)([smhdw])", text.strip().lower())

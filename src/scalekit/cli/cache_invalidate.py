@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from scalekit.cli._caches import PATIENCE, add_cache, colour_of, find_cache
 from scalekit.cli._call import Call, parse_call
-from scalekit.cli._objects import load_object
+from scalekit.cli._objects import load_object, refuse_factory
 from scalekit.cli._stop import drive
 from scalekit.cli._values import counted
 from scalekit.errors import BackendError, ConfigurationError, ScalekitError
@@ -112,9 +112,18 @@ def _drop_calls(arguments: argparse.Namespace) -> None:
         raise ConfigurationError(
             "the function of a --call knows its cache; leave out --cache, --redis and --prefix"
         )
+    refuse_factory(arguments, without="--cache")
     calls = [parse_call(text) for text in arguments.call]
     functions = [
-        load_object(call.target, wanted="cached function", fits=_is_cached, option="--call") for call in calls
+        load_object(
+            call.target,
+            arguments,
+            wanted="cached function",
+            fits=_is_cached,
+            option="--call",
+            factories=False,
+        )
+        for call in calls
     ]
     for call, function in zip(calls, functions, strict=True):
         colour: Colour = "async" if inspect.iscoroutinefunction(function.__wrapped__) else "sync"

@@ -10,7 +10,7 @@ behind, or none takes writes.
 import argparse
 from typing import TYPE_CHECKING, Any
 
-from scalekit.cli._objects import load_object, quiet
+from scalekit.cli._objects import add_loading, load_object, quiet
 from scalekit.cli._stop import drive
 from scalekit.cli._values import duration
 
@@ -28,7 +28,7 @@ _WORDS = {"silent": "down", "misplaced": "left out", "lags": "behind"}
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("cluster", metavar="CLUSTER", help="module:cluster, or path/file.py:cluster")
-    parser.add_argument("--factory", action="store_true", help="CLUSTER is a function that returns it")
+    add_loading(parser, target="CLUSTER", returns="it")
     parser.add_argument(
         "--max-lag",
         type=duration,
@@ -39,9 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace, terminal: "Terminal") -> int:
-    cluster = load_object(
-        arguments.cluster, wanted="cluster", fits=_is_cluster, option="CLUSTER", factory=arguments.factory
-    )
+    cluster = load_object(arguments.cluster, arguments, wanted="cluster", fits=_is_cluster, option="CLUSTER")
     from scalekit.database import Cluster
     from scalekit.database.examine import examining
 

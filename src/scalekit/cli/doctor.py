@@ -17,8 +17,8 @@ import textwrap
 from typing import TYPE_CHECKING
 
 from scalekit.cli._in_time import in_time
-from scalekit.cli._objects import quiet
-from scalekit.cli._values import positive
+from scalekit.cli._objects import CURE, add_loading, loading, quiet
+from scalekit.cli._values import positive, seconds
 
 if TYPE_CHECKING:
     from scalekit.cli._terminal import Terminal
@@ -26,19 +26,13 @@ if TYPE_CHECKING:
 
 SUMMARY = "find what loses data or falls over on the day"
 
-_CURE = (
-    "What is imported should wait for no server: let it connect at start-up, or when it is first needed. "
-    "--load-timeout gives it longer."
-)
 _LEVELS = ("error", "warning", "note", "never")
 _STYLES = {"error": "bold red", "warning": "yellow", "note": "cyan"}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("app", metavar="APP", help="module:app, or path/file.py:app")
-    parser.add_argument(
-        "--factory", action="store_true", help="APP is a function that returns the application"
-    )
+    add_loading(parser, target="APP", returns="the application")
     parser.add_argument(
         "--also",
         action="append",
@@ -53,12 +47,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="what starts a server, such as 'uvicorn shop:app --workers 4 --timeout-keep-alive 75'",
     )
     parser.add_argument(
-        "--idle-timeout", type=_seconds, metavar="S", help="how long the balancer keeps idle connections"
+        "--idle-timeout", type=seconds, metavar="S", help="how long the balancer keeps idle connections"
     )
-    parser.add_argument("--slowest", type=_seconds, metavar="S", help="how long the slowest request takes")
+    parser.add_argument("--slowest", type=seconds, metavar="S", help="how long the slowest request takes")
     parser.add_argument(
         "--killed-after",
-        type=_seconds,
+        type=seconds,
         metavar="S",
         help="how long the platform waits for a server to stop before it kills it",
     )
@@ -67,14 +61,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--origin", metavar="URL", help="an address of the servers behind the CDN, which should refuse"
     )
     parser.add_argument(
-        "--load-timeout",
-        type=_seconds,
-        default=60.0,
-        metavar="S",
-        help="how long loading it may take, in seconds (60)",
-    )
-    parser.add_argument(
-        "--timeout", type=_seconds, default=15.0, metavar="S", help="for all that is asked, in seconds (15)"
+        "--timeout", type=seconds, default=15.0, metavar="S", help="for all that is asked, in seconds (15)"
     )
     parser.add_argument(
         "--fail-on",
@@ -82,16 +69,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="error",
         help="the mildest finding for which the exit status is 1 (error)",
     )
-
-
-def _seconds(text: str) -> float:
-    try:
-        number = float(text.strip().removesuffix("s"))
-    except ValueError:
-        number = -1.0
-    if not 0 < number < 1e6:
-        raise argparse.ArgumentTypeError(f"{text!r:.40} is no number of seconds above 0")
-    return number
 
 
 def run(arguments: argparse.Namespace, terminal: "Terminal") -> int:
@@ -110,13 +87,13 @@ def run(arguments: argparse.Namespace, terminal: "Terminal") -> int:
     # What the application prints when it is imported is no result; what is logged of servers is found anyway.
     with contextlib.redirect_stdout(sys.stderr), terminal.activity() as status:
         status(f"loading {arguments.app}")
-        with in_time(arguments.load_timeout, what=f"{arguments.app} is not loaded", cure=_CURE):
+        with loading(arguments.app, arguments):
             app = load(arguments.app, factory=arguments.factory)
             also = [load(name) for name in arguments.also]
         status("asking the servers that it uses")
         # Servers have their own time; the application's middlewares are made as well.
         longest = arguments.load_timeout + arguments.timeout
-        with quiet(), in_time(longest, what=f"{arguments.app} is not looked at", cure=_CURE):
+        with quiet(), in_time(longest, what=f"{arguments.app} is not looked at", cure=CURE):
             found = examine(app, also=also, around=around)
     _tell(found, terminal)
     return 1 if _fails(found.findings, arguments.fail_on) else 0
