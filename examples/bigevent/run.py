@@ -95,7 +95,12 @@ class Crowd:
             visitor.leave = 0.0
 
     async def left(self) -> None:
-        await asyncio.gather(*self._tasks)
+        """Return when all have left, those too who come meanwhile."""
+        waited_for = 0
+        while waited_for < len(self._tasks):
+            tasks = self._tasks[waited_for:]
+            waited_for += len(tasks)
+            await asyncio.gather(*tasks)
 
     async def look_again(self) -> None:
         slots, until = asyncio.Semaphore(16), time.monotonic() + LOOK

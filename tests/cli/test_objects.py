@@ -4,6 +4,8 @@ from pathlib import Path
 
 import pytest
 
+pytest.importorskip("sqlalchemy")
+
 from scalekit.cli import main
 from tests.cli.command import start
 
