@@ -114,6 +114,7 @@ def test_what_the_stream_says(server: str, prefix: str, request: pytest.FixtureR
     """16. Keys and tags that were dropped, numbered; of a bump only what had no mark any more."""
     backend = RedisBackend.from_url(request.getfixturevalue(server).url, prefix=prefix)
     entries, writer = backend.using("sync"), b"w" * 8
+    entries._commands.execute("DEL", prefix + "g")
     for step in (
         entries.drop(["f:1", "f:2"]),
         entries.drop_tags(["ü", "b"]),
@@ -199,6 +200,7 @@ def test_many_lookups_are_one_command(redis_url: str, prefix: str, monkeypatch: 
     execute = entries._commands.execute
     monkeypatch.setattr(entries._commands, "execute", lambda *args: sent.append(args) or execute(*args))
     lookups = [Lookup(f"f:{number}", ("a", f"b{number % 2}")) for number in [*range(30), 0]]
+    execute("DEL", prefix + "g")
     assert run(entries.read(lookups)) == [Found(None, (None,) * 3)] * 31
     (command,) = sent
     assert command[0] == "MGET"
@@ -529,8 +531,10 @@ def test_a_full_redis_forgets(prefix: str, redis_cluster: RedisCluster, by: str)
 async def test_redis_that_refuses_writes_does_not_make_a_stampede(prefix: str) -> None:
     """14. A query runs once at a time: who calls while it runs waits for the next run, and shares that."""
     with RedisServer() as server:
-        server.call("CONFIG", "SET", "maxmemory", "1")
         cache = Cache(RedisBackend.from_url(server.url, prefix=prefix))
+        await run_async(cache._backend.using("async").ping())
+        server.call("CONFIG", "SET", "maxmemory", "1")
+        server.call("DEL", prefix + "g")  # each lease has to make it anew, and is refused
         running = most = runs = 0
         release = asyncio.Event()
 

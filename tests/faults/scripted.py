@@ -41,7 +41,9 @@ class Scripted:
     def _talk(self, sock: socket.socket) -> None:
         with sock, contextlib.suppress(OSError):
             while data := sock.recv(1 << 16):
-                if self._to in data:
+                if b"master_replid" in data:  # a cache's first question over a connection
+                    sock.sendall(b":0\r\n")
+                elif self._to in data:
                     self._answer(sock)
                 else:
                     sock.sendall(b"+OK\r\n" * (data.count(b"\r\n*") + 1))

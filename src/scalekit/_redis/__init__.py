@@ -26,7 +26,8 @@ except ImportError:
 
 from redis.exceptions import ResponseError
 
+from scalekit._redis.greeting import Greeting
 from scalekit._redis.link import Commands, Redis
 from scalekit._redis.script import Confirm, Request, Script
 
-__all__ = ["Commands", "Confirm", "Redis", "Request", "ResponseError", "Script"]
+__all__ = ["Commands", "Confirm", "Greeting", "Redis", "Request", "ResponseError", "Script"]

@@ -27,6 +27,7 @@ import redis.sentinel
 from redis.backoff import NoBackoff
 
 from scalekit._limits import Limits
+from scalekit._redis.greeting import Greeting
 from scalekit._redis.topology import Place
 from scalekit._redis.url import Target
 from scalekit.errors import ConfigurationError
@@ -46,6 +47,7 @@ class Source(Protocol):
     colour: Colour | None  # of the given client; None if both can be had
     cluster: bool
     limits: Limits
+    greeting: Greeting | None  # nodes of a Cluster are not asked
 
     @property
     def seeds(self) -> Sequence[Place]:
@@ -63,7 +65,7 @@ class Source(Protocol):
         ...
 
     def limited(self, limits: Limits) -> "Source":
-        """The same place with other limits."""
+        """The same place with other limits, and without a greeting."""
         ...
 
 
@@ -74,6 +76,7 @@ class Given:
         self.colour: Colour | None = colour_of(client)
         self.cluster = isinstance(client, redis.asyncio.RedisCluster | redis.RedisCluster)
         self.name = name_of(client)
+        self.greeting: Greeting | None = None
         self._client = client
         settings = (
             client.get_connection_kwargs() if self.cluster else client.connection_pool.connection_kwargs
@@ -92,7 +95,7 @@ class Given:
         return [(node.host, int(node.port)) for node in nodes]
 
     def pool(self, colour: Colour) -> Any:
-        return _like(self._client.connection_pool, self.limits, colour)
+        return _greeted(_like(self._client.connection_pool, self.limits, colour), self.greeting, colour)
 
     def node_pool(self, colour: Colour, place: Place) -> Any:
         host, port = place
@@ -121,11 +124,12 @@ class FromURL:
         self.cluster = target.kind == "cluster"
         self.name = target.name
         self.limits = limits
+        self.greeting: Greeting | None = None
         self.seeds: Sequence[Place] = target.nodes
         self._target = target
 
     def pool(self, colour: Colour) -> Any:
-        return _build(self._target, self.limits, colour)
+        return _greeted(_build(self._target, self.limits, colour), self.greeting, colour)
 
     def node_pool(self, colour: Colour, place: Place) -> Any:
         return _build(replace(self._target, kind="standalone", nodes=(place,)), self.limits, colour)
@@ -142,7 +146,7 @@ _Source = TypeVar("_Source", Given, FromURL)
 
 def _limited(source: _Source, limits: Limits) -> _Source:
     other = copy.copy(source)
-    other.limits = limits
+    other.limits, other.greeting = limits, None
     return other
 
 
@@ -223,6 +227,14 @@ def _build(target: Target, limits: Limits, colour: Colour) -> Any:
         options |= {"connection_class": module.SSLConnection if target.tls else module.Connection}
         options |= {"host": host, "port": port}
     return module.ConnectionPool(**options)
+
+
+def _greeted(pool: Any, greeting: Greeting | None, colour: Colour) -> Any:
+    """``pool``, whose connections will ask ``greeting``."""
+    if greeting is not None:
+        begin = pool.connection_kwargs.get("redis_connect_func")
+        pool.connection_kwargs["redis_connect_func"] = greeting.on_connect(colour, begin)
+    return pool
 
 
 def _like(pool: Any, limits: Limits, colour: Colour) -> Any:

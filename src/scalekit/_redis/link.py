@@ -8,6 +8,7 @@ from scalekit._forks import renew_in_children
 from scalekit._limits import Limits
 from scalekit._redis.aio import AsyncCommands
 from scalekit._redis.clients import FromURL, Given, Source
+from scalekit._redis.greeting import Greeting
 from scalekit._redis.script import Confirm, Request, Script
 from scalekit._redis.sync import SyncCommands
 from scalekit._redis.url import parse
@@ -147,7 +148,10 @@ class Redis:
     def beside(
         self, *, max_connections: int, timeout: float, connect_timeout: float, cooldown: float
     ) -> "Redis":
-        """Another link to the same place: a command that blocks holds up all that share its connection."""
+        """Another link to the same place: a command that blocks holds up all that share its connection.
+
+        It has no greeting.
+        """
         link = type(self).__new__(type(self))
         link._begin(
             self._source.limited(
@@ -160,6 +164,10 @@ class Redis:
             )
         )
         return link
+
+    def greet(self, greeting: Greeting) -> None:
+        """Have each new connection ask something first. Before the link is used; not on a Cluster."""
+        self._source.greeting = greeting
 
     @property
     def colour(self) -> Colour | None:

@@ -2,7 +2,8 @@
 
 Keys: ``<prefix><function>:<digest>`` for an entry, ``<prefix>t:<tag>`` for a tag's record, ``<prefix>g`` for
 the generation's, ``<prefix>m`` for the stream of messages. A hit is one command, ``MGET`` of the entry and
-its tags, for however many lookups; everything else is one script.
+its tags, for however many lookups; everything else is one script. A new connection begins with one, see
+:mod:`scalekit.cache.redis_history`.
 
 On a Cluster, where keys live on several nodes, commands are sent to all of them at once: a ``GET`` each, a
 script each. What is said in the stream is said when they have been answered, in a second trip.
@@ -15,6 +16,7 @@ from scalekit._redis import Redis
 from scalekit.cache.redis_channel import RedisChannel
 from scalekit.cache.redis_entries import RedisEntries
 from scalekit.cache.redis_foreign import Told
+from scalekit.cache.redis_history import History
 from scalekit.errors import ConfigurationError
 from scalekit.types import Colour
 
@@ -64,6 +66,9 @@ class RedisBackend:
         self._link = client if isinstance(client, Redis) else Redis(client, spare_callers=True)
         self._prefix = prefix
         self._told = Told(self._link.name, stream=prefix + "m")
+        if not self._link.cluster:
+            history = History(self._link.name, generation=prefix + "g", stream=self._told.stream)
+            self._link.greet(history.greeting)
 
     @classmethod
     def from_url(

@@ -123,7 +123,8 @@ class RedisEntries:
             left=max(0, left) / 1000,
             refresh=refresh,
             ages=tuple([(clock - one.birth) / 1000 for one, clock in zip(known, clocks, strict=True) if one]),
-            positions=tuple([one.position for one in known if one]),
+            # The generation has no commit's, but its history, see redis_history.
+            positions=(None, *[one.position for one in known[1:] if one]),
         )
 
     def _acquire_apart(

@@ -78,6 +78,17 @@ local function renew(key, version, position)
 end
 """
 
+_HISTORY = """
+-- What tells this server's data from those of another one and of its own past: the first eight bytes, in
+-- hexadecimal, of the replication id that a server has since it became a primary, by its start or by a
+-- promotion. Empty if that is not to be had.
+local function history()
+    local info = redis.pcall('INFO', 'replication')
+    local id = 'master_replid:(' .. string.rep('%x', 16) .. ')'
+    return type(info) == 'string' and string.match(info, id) or ''
+end
+"""
+
 _RECORD = (
     _RENEW
     + f"""
@@ -324,7 +335,8 @@ news. Gives the number of these."""
 
 RENEW_GENERATION = _changing(
     2,
-    """
+    _HISTORY
+    + """
 local record = redis.call('GET', KEYS[1])
 if ARGV[2] ~= '' and record and string.sub(record, 1, 1) == 'V' and #record >= 17 then
     local age = now - struct.unpack('>I8', record, 10)
@@ -333,11 +345,40 @@ if ARGV[2] ~= '' and record and string.sub(record, 1, 1) == 'V' and #record >= 1
     end
 end
     """,
-    "renew(key, ARGV[1], '')",
+    "renew(key, ARGV[1], history())",
     "g",
 )
 """Give the generation the version ``ARGV[1]`` if it is older than ``ARGV[2]`` (empty: however old), and say
 so; whether it did."""
+
+SAME, NEW, OTHER, UNKNOWN = range(4)
+
+CHECK_HISTORY = Script(
+    NOW
+    + SAY
+    + _RENEW
+    + _HISTORY
+    + f"""
+local here, record = history(), redis.pcall('GET', KEYS[1])
+if here == '' then
+    return {UNKNOWN}
+elseif type(record) == 'table' then
+    return {SAME} -- another program's, which no result is valid with
+elseif record and string.sub(record, 1, 1) == 'V' and string.sub(record, 18) == here then
+    return {SAME}
+end
+redis.call('PEXPIRE', KEYS[1], {KEEP * 1000})
+renew(KEYS[1], ARGV[1], here)
+if not record then
+    return {NEW}
+end
+say(KEYS[2], 'g', '1')
+return {OTHER}
+"""
+)
+"""Give the generation ``KEYS[1]`` the version ``ARGV[1]`` if it comes from another history of the data than
+this server's, or nobody knows from which, and say so in the stream ``KEYS[2]``. Gives ``SAME``; ``NEW`` if
+there was none; ``OTHER``; or ``UNKNOWN`` if the server does not say which history it has."""
 
 TELL = Script(SAY + "say(KEYS[1], unpack(ARGV)) return 1")
 """Say something, in a script of its own: where the stream is on another node than what was changed."""

@@ -4,7 +4,8 @@ An entry carries the versions its tags had *before* its query ran, and is valid 
 ones. Rules:
 
 * ``V``, a random version of eight bytes, its birth (milliseconds by the server's clock, eight bytes), and
-  the position of the primary after the commit that gave it this version (the rest; empty: not known).
+  the position of the primary after the commit that gave it this version (the rest; empty: not known). The
+  generation, which no commit changes, has there what tells which server's data it belongs to.
 * ``D`` and sixteen bytes for each writer that is in COMMIT: the writer, and when its mark ends by itself.
   Such a tag is *dirty*: what is computed meanwhile may be the older or the newer truth, and is not stored.
 * Of writers that overlap, or overlap a drop, nobody knows who has committed last, so the version that comes
