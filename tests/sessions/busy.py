@@ -9,7 +9,8 @@ compared with what can have been stored:
   are reported, and are wrong if they go back behind a ``mark``.
 
 Told by lines on standard input, each of which is answered by a line of JSON: ``mark`` remembers what has been
-acknowledged, ``settle`` answers once every visitor has been served again, ``stop`` gives the report.
+acknowledged, ``settle`` answers once every visitor has been served again, ``miss`` once one of them has been
+refused, ``stop`` gives the report.
 """
 
 import asyncio
@@ -132,6 +133,17 @@ def settle(visitors: list[Busy]) -> bool:
     return True
 
 
+def miss(visitors: list[Busy]) -> bool:
+    """Wait until somebody is refused from now on: the server is away for this process, too."""
+    before = sum(visitor.refused for visitor in visitors)
+    deadline = time.monotonic() + PATIENCE
+    while sum(visitor.refused for visitor in visitors) == before:
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.01)
+    return True
+
+
 def mark(visitors: list[Busy]) -> bool:
     for visitor in visitors:
         visitor.marked = visitor.acknowledged
@@ -143,7 +155,7 @@ def main(url: str, prefix: str, colour: str, options: str) -> None:
     rotates = settings.pop("rotates", False)
     store = RedisStore.from_url(url, prefix=prefix, **settings)
     visitors = [Busy(f"{colour}-{number}", rotates=rotates) for number in range(VISITORS)]
-    orders: dict[str, Callable[[list[Busy]], bool]] = {"mark": mark, "settle": settle}
+    orders: dict[str, Callable[[list[Busy]], bool]] = {"mark": mark, "miss": miss, "settle": settle}
     server = Tasks(store, visitors) if colour == "async" else Threads(store, visitors)
     try:
         for line in sys.stdin:

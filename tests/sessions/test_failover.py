@@ -68,6 +68,10 @@ class Crowd:
         """Everybody is served, from now on."""
         assert self.all("settle") == [True, True], "somebody is not served again"
 
+    def miss(self) -> None:
+        """Each process notices that the server is away, which one that has not had its turn has not."""
+        assert self.all("miss") == [True, True], "somebody is served by a server that is not there"
+
     def report(self) -> list[Any]:
         """What each process has seen; nothing wrong, in any case."""
         reports = self.all("stop")
@@ -115,6 +119,7 @@ def test_a_standalone_server_that_is_killed(crowd: Callable[..., Crowd]) -> None
     with RedisServer(appendonly="yes", appendfsync="always") as server:
         clients = crowd(server.url)
         kill(server)
+        clients.miss()
         server.start()
         clients.settle()
         for report in clients.report():
