@@ -157,6 +157,7 @@ def test_promotion(make: Callable[..., Both], trio: Trio) -> None:
     # The other replica follows the new primary, and is read from again: what the old one wrote is there.
     trio.third.follow(trio.servers[1])
     both.wait_for_roles("out", "primary", "replica")
+    trio.third.wait_for(trio.servers[1].position())
     with both.cluster.scope(before):
         assert both.read() == (2, 3)
 
