@@ -76,16 +76,22 @@ def test_what_was_written_and_what_was_seen_is_not_missing() -> None:
             ramp=0,
         )
         with cluster:
-            member = cluster._fleet.members[1]
 
             def read(scope: Scope, level: Consistency | None = None) -> tuple[int, bool]:
                 with cluster.scopes.enter(scope), cluster.session(consistency=level) as session:
                     return tuple(session.execute(READ).one())
 
             def ask() -> None:
-                before = member.health.report
-                cluster._fleet.monitor.poke()
-                wait(lambda: member.health.report is not before)
+                fleet = cluster._fleet
+                before = [one.health.report for one in fleet.members]
+                fleet.monitor.poke()
+                wait(
+                    lambda: all(
+                        one.health.report is not last for one, last in zip(fleet.members, before, strict=True)
+                    )
+                )
+                with fleet._lock:  # until the roles have been decided by the last of these answers
+                    pass
 
             assert read(Scope(), ANY)[0] == 0
             wait_for_roles(cluster, "primary", "replica")
