@@ -87,10 +87,20 @@ class RedisCluster(Group):
         return "".join([*lines, f"vars currentEpoch {self._count} lastVoteEpoch 0\n"])
 
     def wait_ok(self) -> None:
-        """Return when every running node says the cluster is whole and every running replica is in step."""
-        for node in self.servers:
-            if node.running:
-                wait_until(lambda node=node: _is_ok(node), what=f"the cluster is ok for {node.port}")  # type: ignore[misc]
+        """Return when every running node says the cluster is whole, all of them name the same masters, which
+        run, and every running replica is in step. After a `kill` that is after the failover."""
+        wait_until(self._is_ok, what="the cluster is ok")
+
+    def _is_ok(self) -> bool:
+        running = [node for node in self.servers if node.running]
+        try:
+            if not all(map(_is_in_step, running)):
+                return False
+            views = {_view(node) for node in running}
+        except (OSError, resp.ReplyError):
+            return False
+        # One that has not heard of a failover yet goes on to say that all is well.
+        return len(views) == 1 and all(_masters(view) <= {node.port for node in running} for view in views)
 
     def owner(self, key: str) -> RedisClusterNode:
         """The master that holds `key` now, by the word of the first node that answers."""
@@ -102,11 +112,23 @@ class RedisCluster(Group):
         raise LookupError(f"nobody holds slot {slot}")
 
 
-def _is_ok(node: RedisClusterNode) -> bool:
-    try:
-        replication = node.info("replication")
-        return b"cluster_state:ok" in node.call("CLUSTER", "INFO") and (
-            replication["role"] == "master" or replication["master_link_status"] == "up"
-        )
-    except (OSError, resp.ReplyError):
-        return False
+def _is_in_step(node: RedisClusterNode) -> bool:
+    replication = node.info("replication")
+    return b"cluster_state:ok" in node.call("CLUSTER", "INFO") and (
+        replication["role"] == "master" or replication["master_link_status"] == "up"
+    )
+
+
+_View = tuple[int, frozenset[tuple[int, int]]]
+"""The epoch of the last election, and for each run of slots its first one and its master's port."""
+
+
+def _view(node: RedisClusterNode) -> _View:
+    """What one node has heard."""
+    epoch = node.call("CLUSTER", "INFO").partition(b"cluster_current_epoch:")[2].split()[0]
+    slots = node.call("CLUSTER", "SLOTS")
+    return int(epoch), frozenset((first, port) for first, _, (_, port, *_), *_ in slots)
+
+
+def _masters(view: _View) -> set[int]:
+    return {port for _, port in view[1]}
