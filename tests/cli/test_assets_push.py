@@ -19,7 +19,7 @@ from tests.cdn.bucket import AssetsS3, read_stand_in, served_apart
 from tests.cdn.conftest import FILES, write_tree
 from tests.cdn.purge_apis import DISTRIBUTION, SERVICE, TOKEN
 from tests.cli.command import environment, start
-from tests.servers import S3Server
+from tests.servers import S3Server, wait_until
 
 
 def run(*arguments: str) -> int:
@@ -152,12 +152,16 @@ def test_stopped(s3: AssetsS3, tmp_path: Path, number: int, status: int) -> None
     assert process.wait(60) == 0
     process.communicate()
 
+    pushing: list[subprocess.Popen[str]] = []
+
     def stop(method: str, key: str) -> None:
         if method == "PUT" and "css/site" in key:
-            process.send_signal(number)
+            wait_until(lambda: pushing, what="the process, which may ask before its start is over here")
+            pushing[0].send_signal(number)
 
-    process = start("assets", "push", "--concurrency", "1", "--from", str(dist), s3.url(), **KEYS)
     s3.before = stop
+    process = start("assets", "push", "--concurrency", "1", "--from", str(dist), s3.url(), **KEYS)
+    pushing.append(process)
     output, errors = process.communicate(timeout=60)
     s3.before = lambda method, key: None
     assert (process.returncode, output) == (status, "")
