@@ -104,11 +104,14 @@ def test_blackhole(proxy: FaultProxy) -> None:
             assert old.recv(100) == new.recv(100) == PONG
 
 
-def test_a_blackhole_holds_replies_too(proxy: FaultProxy) -> None:
+def test_a_blackhole_holds_replies_too(proxy: FaultProxy, redis_server: RedisServer, prefix: str) -> None:
     """A reply that the server sends after the network has gone does not come through."""
     with connect(proxy) as client:
-        client.sendall(b"BLPOP nothing-is-ever-pushed-here 0.1\r\n")
+        client.sendall(f"BLPOP {prefix}key 0\r\n".encode())
+        wait_until(lambda: b"cmd=blpop" in redis_server.call("CLIENT", "LIST"), what="a client that waits")
         proxy.blackhole()
+        redis_server.call("RPUSH", f"{prefix}key", "value")
+        wait_until(lambda: not redis_server.call("EXISTS", f"{prefix}key"), what="the reply is sent")
         assert silent(client)
 
 
