@@ -261,8 +261,9 @@ def test_a_key_of_another_type(
     switches.set_read_only(on)
     assert other.start(30)
     assert other.is_read_only() is on
-    client.delete(f"{{{prefix}}}:read-only")
-    client.lpush(f"{{{prefix}}}:read-only", "not", "text")
+    with client.pipeline(transaction=True) as both:  # or the other server may see it off in between
+        both.delete(f"{{{prefix}}}:read-only").lpush(f"{{{prefix}}}:read-only", "not", "text")
+        both.execute()
     switches.set_cache_factor(4)
     wait_until(lambda: other.cache_factor() == 4.0, what="the factor on the other server")
     wait_until(lambda: "read-only" in other.unread, what="a look at the list")
