@@ -19,8 +19,10 @@ from prometheus_client.parser import text_string_to_metric_families
 pytestmark = pytest.mark.slow
 
 APP, WSGI = "tests.ops.metrics_app:app", "tests.ops.metrics_app:wsgi"
+# By itself it takes another process for one that has had no turn for five seconds.
+UVICORN = ["uvicorn", "--timeout-worker-healthcheck", "60"]
 SERVERS = {
-    "uvicorn": ["uvicorn", APP, "--workers", "2", "--log-level", "warning", "--port"],
+    "uvicorn": [*UVICORN, APP, "--workers", "2", "--log-level", "warning", "--port"],
     "gunicorn": ["gunicorn", WSGI, "-w", "2", "-k", "gthread", "--log-level", "warning", "-b"],
     "gunicorn --preload": ["gunicorn", WSGI, "-w", "2", "--preload", "--log-level", "warning", "-b"],
     "gunicorn of uvicorn": ["gunicorn", APP, "-w", "2", "-k", "uvicorn_worker.UvicornWorker", "-b"],
