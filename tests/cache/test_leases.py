@@ -217,10 +217,12 @@ def test_a_holder_that_never_comes_back(backend: Backend, monkeypatch: pytest.Mo
 
     entries, lookup = backend.using("sync"), Lookup(answer.key(), ("t",))
     ttl = 2.0 if kind_of(backend) == "memcached" else 0.5  # it counts in seconds, and takes two for the least
+    began = time.monotonic()
     lease: Any = run(entries.acquire(lookup, run(entries.read([lookup]))[0], ttl=ttl))
     assert lease.mine
     assert answer() == 1
-    assert ttl / 4 < sum(pauses) <= ttl + 0.01
+    assert time.monotonic() - began > ttl / 2  # a busy machine may have begun to wait when it was nearly over
+    assert sum(pauses) <= ttl + 0.01
     assert cache.stats().waits == cache.stats().computes == 1
     cache.close_sync()
 
