@@ -8,6 +8,9 @@ import pytest
 from scalekit.database import AsyncCluster, Cluster
 from tests.conftest import Database
 
+# The servers are well: one that is slow to answer is a busy machine's, and of no interest here.
+PATIENT = {"probe_timeout": 30, "connect_timeout": 30}
+
 ITEMS = "CREATE TABLE item (id int PRIMARY KEY, name text NOT NULL, stock int NOT NULL DEFAULT 0)"
 
 
@@ -36,6 +39,7 @@ async def make_async(items: Database) -> AsyncIterator[Callable[..., AsyncCluste
         options.setdefault("replicas", items.replica_urls(driver))
         options.setdefault("probe_interval", 0.1)
         options.setdefault("ramp", 0)  # whoever comes back gets its reads at once
+        options = PATIENT | options
         made.append(AsyncCluster(options.pop("primary", items.primary_url(driver)), **options))
         return made[-1]
 
@@ -53,7 +57,7 @@ def make_sync(items: Database) -> Iterator[Callable[..., Cluster]]:
         options.setdefault("replicas", items.replica_urls("psycopg"))
         options.setdefault("probe_interval", 0.1)
         options.setdefault("ramp", 0)  # whoever comes back gets its reads at once
-        made.append(Cluster(items.primary_url("psycopg"), **options))
+        made.append(Cluster(items.primary_url("psycopg"), **PATIENT | options))
         return made[-1]
 
     yield make
