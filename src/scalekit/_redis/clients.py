@@ -28,6 +28,7 @@ from redis.backoff import NoBackoff
 
 from scalekit._limits import Limits
 from scalekit._redis.greeting import Greeting
+from scalekit._redis.sentinels import name_promoted
 from scalekit._redis.topology import Place
 from scalekit._redis.url import Target
 from scalekit.errors import ConfigurationError
@@ -219,6 +220,7 @@ def _build(target: Target, limits: Limits, colour: Colour) -> Any:
     if target.kind == "sentinel":
         asking = {"ssl": target.tls} | target.sentinel_options | _asking(limits, colour)
         sentinel = module.sentinel.Sentinel(list(target.nodes), sentinel_kwargs=asking)
+        name_promoted(sentinel, module.sentinel, colour)
         return sentinel.master_for(target.service, ssl=target.tls, **options).connection_pool
     if target.kind == "unix":
         options |= {"connection_class": module.UnixDomainSocketConnection, "path": target.path}
@@ -253,6 +255,7 @@ def _like(pool: Any, limits: Limits, colour: Colour) -> Any:
         )
         for asked in sentinels_of(pool)
     ]
+    name_promoted(manager, module.sentinel, colour)
     return module.sentinel.SentinelConnectionPool(
         pool.service_name,
         manager,
