@@ -1,10 +1,11 @@
 """Which server the Sentinels name: the one that they have promoted, as soon as they have.
 
-redis-py asks each Sentinel for ``SENTINEL MASTERS``, where the one that leads a failover names the old master
-until the other replicas follow the new one. Whoever asks that one first is sent to the old one for seconds, and
-up to the time-out of the failover if a replica hangs. ``SENTINEL GET-MASTER-ADDR-BY-NAME`` names the new one
-from its promotion on, and is what clients are to ask ("Guidelines for Redis clients with support for Redis
-Sentinel"); but it does not say that a master is down. So it is asked where the first answer tells of a failover.
+redis-py asks each Sentinel for ``SENTINEL MASTERS``, where the one that leads a failover names the old
+master until the other replicas follow the new one. Whoever asks that one first is sent to the old one for
+seconds, and up to the time-out of the failover if a replica hangs. ``SENTINEL GET-MASTER-ADDR-BY-NAME``
+names the new one from its promotion on, and is what clients are to ask ("Guidelines for Redis clients with
+support for Redis Sentinel"); but it does not say that a master is down. So it is asked where the first
+answer tells of a failover.
 """
 
 from typing import Any
