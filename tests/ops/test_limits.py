@@ -113,6 +113,21 @@ def test_a_server_that_gets_next_to_nothing_done() -> None:
     assert limit.limit < 10
 
 
+def test_growth_is_careful_once_answers_are_slower() -> None:
+    """Each window without a queue lets twice as much in as the one before, up to the first whose answers take
+    more than 1.2 times the usual: that one adds a tenth."""
+    limit, grown = AdaptiveLimit(Limits(initial=100)), []
+    limit.advance(0)
+    for window, (used, latency) in enumerate([(0.1, 0.05), *[(1, 0.05)] * 3, (1, 0.07)], 1):
+        before = limit.limit
+        limit.used(round(used * before))
+        for _ in range(20):
+            limit.answered(latency)
+        limit.advance(window)
+        grown.append(round(limit.limit / before - 1, 1))
+    assert grown == [0, 0.1, 0.2, 0.4, 0.1]  # in the first little is going on
+
+
 def test_a_single_stall() -> None:
     """One second in which nothing ran is no overload."""
     limit = AdaptiveLimit(Limits())

@@ -15,7 +15,7 @@ Rules, window by window (half a second; longer where answers are slow or few):
    answers and by the share of their time that a standing queue is: to 0.9 or less, and to a half at most. The
    next window lets that take effect. Answers that are slow while half of the limit is free are let be.
 2. No queue, and the limit was reached: it grows, by a tenth, and by twice as much as the time before in each
-   window more, to a half at most.
+   window more, to a half at most; by a tenth again where answers take more than 1.2 x usual.
 3. No queue, and it was not reached: it goes back to where it began, by 2 % for each half second. It never
    shrinks for want of traffic.
 4. *A cut must not cost throughput.* If after cuts to 0.7 or less about as much less gets done, nothing was
@@ -231,10 +231,11 @@ class AdaptiveLimit:
             self._limit /= 2
             self._looking = self._settling = True
         else:
+            if slower > _NEAR:
+                self._growth = _GROWTH
             grown = self._limit + max(1.0, self._limit * self._growth)
             self._limit = min(grown, float(self._range.maximum))
-            near = slower > _NEAR
-            self._growth = _GROWTH if near else min(2 * self._growth, _FASTEST_GROWTH)
+            self._growth = min(2 * self._growth, _FASTEST_GROWTH)
 
     def _look(self, now: float, work: _Work | None) -> None:
         assert self._before is not None
