@@ -5,9 +5,11 @@ import time
 from typing import Any
 
 from scalekit.metrics import counter
-from scalekit.ops import Metrics
+from scalekit.ops import Metrics, siblings
 from scalekit.ops.asgi import MetricsMiddleware
 from scalekit.ops.wsgi import MetricsMiddleware as WSGIMetricsMiddleware
+
+siblings._PATIENCE = 60.0  # as a scrape that is in a hurry would leave out who has no turn
 
 
 class Loaded:
