@@ -13,7 +13,10 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from pathlib import Path
 
-from scalekit.storage import FileStorage, KiB, MirroredStorage, Opened
+from scalekit.storage import FileStorage, KiB, MirroredStorage, Opened, _mirror_directory
+
+# One that has no turn for a second while it has the ledger would keep others from copying.
+_mirror_directory._PATIENCE = 30.0
 
 
 class _Logged(FileStorage):
