@@ -11,7 +11,7 @@ from sqlalchemy import text
 from scalekit.database import ANY, STRONG, AsyncCluster, Bounded, Cluster, Consistency
 from scalekit.errors import NoServerAvailable, OutcomeUnknown
 from tests.database._waiting import until, until_roles
-from tests.database.conftest import ITEMS
+from tests.database.conftest import ITEMS, PATIENT
 from tests.faults import FaultProxy, freeze, kill, promote
 from tests.servers import PostgresCluster
 
@@ -33,7 +33,7 @@ def servers() -> Iterator[PostgresCluster]:
 def over(servers: PostgresCluster, driver: str = "asyncpg", **options: object) -> AsyncCluster:
     replicas = [replica.url(driver) for replica in servers.replicas]
     # Whoever comes back gets its reads at once.
-    options = {"probe_interval": 0.1, "ramp": 0, **options}
+    options = {**PATIENT, "probe_interval": 0.1, "ramp": 0, **options}
     return AsyncCluster(servers.primary.url(driver), replicas=replicas, **options)  # type: ignore[arg-type]
 
 

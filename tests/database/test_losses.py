@@ -11,7 +11,7 @@ from sqlalchemy.exc import DBAPIError
 from scalekit.database import AsyncCluster, Token
 from scalekit.errors import DatabaseError, OutcomeUnknown
 from tests.database._waiting import until, until_roles
-from tests.database.conftest import ITEMS
+from tests.database.conftest import ITEMS, PATIENT
 from tests.faults import freeze, kill, promote
 from tests.servers import PostgresCluster, PostgresServer
 from tests.servers.waiting import wait_until
@@ -24,7 +24,7 @@ WRITE = text("UPDATE item SET stock = stock + 1 WHERE id = 1")
 
 def over(servers: PostgresCluster, driver: str, **options: object) -> AsyncCluster:
     # Whoever comes back gets its reads at once.
-    options = {"probe_interval": 0.1, "failover_wait": 20, "ramp": 0, **options}
+    options = {**PATIENT, "probe_interval": 0.1, "failover_wait": 20, "ramp": 0, **options}
     replicas = [replica.url(driver) for replica in servers.replicas]
     return AsyncCluster(servers.primary.url(driver), replicas=replicas, **options)  # type: ignore[arg-type]
 
