@@ -57,6 +57,8 @@ async def test_a_thousand_reads_with_one_replica_paused(
                 written += 1
                 assert scope.token is not None
                 if written == 10:  # on a busy machine it may be behind all the time until then
+                    # A commit that waits takes along those before it, of which none may have left yet.
+                    items.cluster.primary.sql("SELECT pg_logical_emit_message(true, 'tests', '')")
                     position = items.cluster.primary.position()
                     await asyncio.to_thread(items.cluster.replicas[1].wait_for, position)
                 for _ in range(100):
