@@ -6,7 +6,10 @@
 import importlib
 import runpy
 import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from typing import Any
+from unittest.mock import patch
 
 from scalekit.errors import MissingExtra
 
@@ -33,6 +36,20 @@ def be_patient() -> None:
         module.TIMEOUT = 5.0
     if "redis" in TIMEOUTS:
         importlib.import_module("scalekit.cache.redis_channel").LATE = 5.0
+
+
+@contextmanager
+def patient_links() -> Iterator[None]:
+    """Inside, links to Redis and Memcached wait for 30 seconds where nobody says how long."""
+    with ExitStack() as stack:
+        for name, link in (("_redis", "Redis"), ("_memcached", "Memcached")):
+            try:
+                made: Any = getattr(importlib.import_module(f"scalekit.{name}"), link).from_url
+            except MissingExtra:  # with one extra alone
+                continue
+            patient = {"timeout": 30.0, "connect_timeout": 30.0}
+            stack.enter_context(patch.dict(made.__func__.__kwdefaults__, patient))
+        yield
 
 
 if __name__ == "__main__":

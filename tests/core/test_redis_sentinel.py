@@ -85,7 +85,8 @@ async def test_no_sentinel_names_a_master(colour: str, monkeypatch: pytest.Monke
 async def test_a_failover_with_clients_running(prefix: str, colour: str, fault: str) -> None:
     """The master dies or hangs: errors in bounded time, then the new master serves us as we are."""
     with RedisSentinel(down_after=1000) as service:
-        commands: Any = Redis.from_url(service.url, timeout=0.5, cooldown=0.1).using(colour)  # type: ignore[arg-type]
+        impatient = {"timeout": 0.5, "connect_timeout": 0.5, "cooldown": 0.1}
+        commands: Any = Redis.from_url(service.url, **impatient).using(colour)  # type: ignore[arg-type]
 
         async def until_served() -> int:
             deadline, failures = time.monotonic() + 60, 0

@@ -1,12 +1,13 @@
 """Every shell over every store that this machine has."""
 
 import importlib.util
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
 from scalekit.sessions import MemoryStore, Store
+from tests.patience import patient_links
 from tests.sessions.shells import SHELLS, Shell, Visitor
 
 NEEDS = {
@@ -19,6 +20,13 @@ NEEDS = {
 
 # With one extra alone there are no others' stores.
 STORES = ["memory", *(server for server, package in NEEDS.items() if importlib.util.find_spec(package))]
+
+
+@pytest.fixture(autouse=True)
+def patience() -> Iterator[None]:
+    """A store that is not told how long to wait for its server waits for long."""
+    with patient_links():
+        yield
 
 
 @pytest.fixture(params=SHELLS)

@@ -137,7 +137,7 @@ def test_only_changes_wait(pair: tuple[RedisServer, RedisServer]) -> None:
         ({"wait_replicas": -1}, "0 waits for none"),
         ({"wait_replicas": 1.5}, "0 waits for none"),
         ({"wait_replicas": 1, "wait_timeout": 0}, "wait_timeout"),
-        ({"wait_replicas": 1, "wait_timeout": 1}, "below the timeout of 1 seconds"),
+        ({"wait_replicas": 1, "wait_timeout": 1, "timeout": 1}, "below the timeout of 1 seconds"),
         ({"wait_replica": 1}, "did you mean wait_replicas="),
     ],
 )
