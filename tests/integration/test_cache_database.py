@@ -18,6 +18,7 @@ from scalekit.cache.redis import RedisBackend
 from scalekit.database import ANY, AsyncCluster, Cluster
 from scalekit.errors import ConfigurationError
 from tests.conftest import Database
+from tests.database.conftest import PATIENT
 from tests.faults import kill, pause_replay
 from tests.patience import be_patient
 from tests.servers import PostgresCluster
@@ -41,7 +42,9 @@ class Seen:
 
 @pytest.fixture
 async def cluster(database: Database) -> AsyncIterator[AsyncCluster]:
-    cluster = AsyncCluster(database.primary_url(), replicas=database.replica_urls(), consistency=ANY)
+    cluster = AsyncCluster(
+        database.primary_url(), replicas=database.replica_urls(), consistency=ANY, **PATIENT
+    )
     async with cluster.session() as session:
         connection = await session.connection()
         await connection.run_sync(Base.metadata.create_all)

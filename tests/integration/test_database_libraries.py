@@ -18,6 +18,7 @@ from werkzeug.exceptions import NotFound
 from scalekit.database import AsyncCluster, Cluster
 from tests.conftest import Database
 from tests.database._lag import lagging
+from tests.database.conftest import PATIENT
 
 ROOT = Path(__file__).parents[2]
 
@@ -46,7 +47,10 @@ def notes(database: Database) -> Database:
 @pytest.fixture
 def cluster(notes: Database) -> Iterator[Cluster]:
     with Cluster(
-        notes.primary_url("psycopg"), replicas=notes.replica_urls("psycopg"), probe_interval=0.1
+        notes.primary_url("psycopg"),
+        replicas=notes.replica_urls("psycopg"),
+        probe_interval=0.1,
+        **PATIENT,
     ) as cluster:
         yield cluster
 
@@ -116,7 +120,10 @@ def test_sqlmodel(cluster: Cluster, notes: Database) -> None:
 async def test_sqlmodel_asynchronously(notes: Database) -> None:
     """1. The same with its ``AsyncSession``."""
     async with AsyncCluster(
-        notes.primary_url("asyncpg"), replicas=notes.replica_urls("asyncpg"), probe_interval=0.1
+        notes.primary_url("asyncpg"),
+        replicas=notes.replica_urls("asyncpg"),
+        probe_interval=0.1,
+        **PATIENT,
     ) as cluster:
         make = cluster.sessionmaker(class_=AsyncSession)
         async with make() as session:
