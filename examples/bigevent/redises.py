@@ -2,7 +2,7 @@
 
 from typing import Protocol
 
-from tests.servers import RedisCluster, RedisSentinel, resp, wait_until
+from tests.servers import RedisCluster, RedisSentinel, wait_until
 from tests.servers.group import Group
 from tests.servers.redis import RedisServer
 from tests.servers.redis_sentinel import SERVICE
@@ -105,22 +105,4 @@ class Cluster:
         self.wait()
 
     def wait(self) -> None:
-        wait_until(self._agreed, what="the cluster fails over")
-
-    def _agreed(self) -> bool:
-        """Whether all nodes that run name the same masters, which run, for all slots.
-
-        That each calls the cluster whole is not enough: they do so until they have missed a dead master for a
-        while, and some learn of a new one later than others.
-        """
-        running = {node.port: node for node in self._servers.servers if node.running}
-        named = set()
-        for node in running.values():
-            try:
-                if b"cluster_state:ok" not in node.call("CLUSTER", "INFO"):
-                    return False
-                slots = node.call("CLUSTER", "SLOTS")
-            except (OSError, resp.ReplyError):  # it has just been started
-                return False
-            named.add(frozenset((first, last, port) for first, last, (_, port, *_), *_ in slots))
-        return len(named) == 1 and all(port in running for _, _, port in named.pop())
+        self._servers.wait_ok()

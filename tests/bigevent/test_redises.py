@@ -36,44 +36,6 @@ def test_a_fail_over_is_over_when_all_sentinels_say_so() -> None:
     assert not redis._agreed()
 
 
-class FakeNode:
-    """A node of a cluster that names these masters, one for each half of the slots."""
-
-    def __init__(self, port: int, *masters: int, state: str = "ok") -> None:
-        self.port, self.masters, self.state, self.running = port, masters, state, True
-
-    def call(self, *command: str) -> Any:
-        assert self.running
-        if command == ("CLUSTER", "INFO"):
-            return f"cluster_state:{self.state}".encode()
-        assert command == ("CLUSTER", "SLOTS")
-        return [
-            [8192 * half, 8192 * half + 8191, [b"127.0.0.1", port, b"id"]]
-            for half, port in enumerate(self.masters)
-        ]
-
-
-def test_a_cluster_has_failed_over_when_all_nodes_say_so() -> None:
-    """Until they miss it all nodes call a cluster whole whose master has just died, and one that was promoted
-    knows it before the others do."""
-    dead, other, promoted = FakeNode(1, 1, 2), FakeNode(2, 1, 2), FakeNode(3, 1, 2)
-    redis = Cluster()
-    redis._servers = SimpleNamespace(servers=[dead, other, promoted])  # type: ignore[assignment]
-    assert redis._agreed()
-    dead.running = False
-    assert not redis._agreed(), "they have not missed it yet"
-    promoted.masters = (3, 2)
-    assert not redis._agreed(), "one of them does not know"
-    other.masters, other.state = (3, 2), "fail"
-    assert not redis._agreed(), "one of them answers nobody"
-    other.state = "ok"
-    assert redis._agreed()
-    dead.running = True
-    assert not redis._agreed(), "the old one is back and does not know"
-    dead.masters = (3, 2)
-    assert redis._agreed()
-
-
 @pytest.mark.slow
 def test_a_real_cluster() -> None:
     """When it is waited for, nobody names the master that was killed."""

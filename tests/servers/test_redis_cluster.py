@@ -1,5 +1,8 @@
 """RedisCluster."""
 
+from types import SimpleNamespace
+from typing import Any
+
 import pytest
 
 from tests.faults import kill
@@ -48,3 +51,42 @@ def test_a_replica_takes_over() -> None:
         wait_until(lambda: owner.info("replication")["role"] == "slave", what="the old master follows")
         pids = [node.pid for node in cluster.servers]
     assert not alive(pids)
+
+
+class FakeNode:
+    """A node that names these masters, one for each half of the slots."""
+
+    def __init__(self, port: int, *masters: int) -> None:
+        self.port, self.masters, self.state, self.running = port, masters, "ok", True
+
+    def info(self, section: str) -> dict[str, str]:
+        assert self.running
+        return {"role": "master"}
+
+    def call(self, *command: str) -> Any:
+        assert self.running
+        if command == ("CLUSTER", "INFO"):
+            return f"cluster_state:{self.state}\r\ncluster_current_epoch:7\r\n".encode()
+        assert command == ("CLUSTER", "SLOTS")
+        return [
+            [8192 * half, 8192 * half + 8191, [b"127.0.0.1", port, b"id"]]
+            for half, port in enumerate(self.masters)
+        ]
+
+
+def test_a_failover_is_over_when_all_nodes_say_so() -> None:
+    """Until they miss it all nodes call a cluster whole whose master has just died, and one that was promoted
+    knows it before the others do."""
+    dead, other, promoted = FakeNode(1, 1, 2), FakeNode(2, 1, 2), FakeNode(3, 1, 2)
+    cluster: Any = SimpleNamespace(servers=[dead, other, promoted])
+    assert RedisCluster._is_ok(cluster)
+    dead.running = False
+    assert not RedisCluster._is_ok(cluster), "they have not missed it yet"
+    promoted.masters = (3, 2)
+    assert not RedisCluster._is_ok(cluster), "one of them does not know"
+    other.masters, other.state = (3, 2), "fail"
+    assert not RedisCluster._is_ok(cluster), "one of them answers nobody"
+    other.state = "ok"
+    assert RedisCluster._is_ok(cluster)
+    dead.running = True
+    assert not RedisCluster._is_ok(cluster), "the old one is back and does not know"
