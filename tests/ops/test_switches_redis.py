@@ -24,11 +24,19 @@ from scalekit.ops.asgi import ReadOnlyMiddleware
 from scalekit.ops.switches import Switches
 from tests.measured import numbers
 from tests.ops.test_read_only import hello
+from tests.patience import patient_links
 from tests.servers import RedisServer
 from tests.servers.redis_cluster import RedisCluster
 from tests.servers.waiting import wait_until
 
 LOG = "scalekit.ops"
+
+
+@pytest.fixture(autouse=True)
+def patience() -> Iterator[None]:
+    """Redis has no turn on a busy machine, and is not away for that."""
+    with patient_links():
+        yield
 
 
 @pytest.fixture
