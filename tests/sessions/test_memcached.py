@@ -234,23 +234,23 @@ def test_beyond_2038(bound: BoundMemcachedStore, years: int) -> None:
 
 def test_times_are_exact_although_memcached_counts_seconds(timed: BoundMemcachedStore, clock: Clock) -> None:
     """Idle time, deadline and mark end in the millisecond in which they should."""
-    create(timed, idle=1000, lifetime=5000, user=b"ann")
-    clock.now += 999
+    create(timed, idle=100_000, lifetime=500_000, user=b"ann")
+    clock.now += 99_999
     assert load(timed) is not None
-    assert load(timed, step=0, idle=10_000) is not None
-    clock.now += 4000
-    assert load(timed, step=0, idle=10_000) is not None
+    assert load(timed, step=0, idle=1_000_000) is not None
+    clock.now += 400_000
+    assert load(timed, step=0, idle=1_000_000) is not None
     assert timed.listed(b"ann") == ["1" * 64]
     clock.now += 1
     assert load(timed) is None
     assert timed.save("1" * 64, changed={b"a": b"1"}, removed=(), idle=HOUR) is False
     assert timed.swap("1" * 64, b"a", expected=None, value=b"1", idle=HOUR) is None
-    assert timed.destroy("1" * 64, grace=1000) is None
+    assert timed.destroy("1" * 64, grace=100_000) is None
     assert timed.listed(b"ann") == []
 
     create(timed, "2" * 64)
-    timed.destroy("2" * 64, grace=1000, successor="3" * 64, alias=True)
-    clock.now += 999
+    timed.destroy("2" * 64, grace=100_000, successor="3" * 64, alias=True)
+    clock.now += 99_999
     assert load(timed, "2" * 64) == Loaded(ended=True, successor="3" * 64, alias=True)
     clock.now += 1
     assert load(timed, "2" * 64) is None
