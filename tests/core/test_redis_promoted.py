@@ -29,6 +29,7 @@ class Sentinel:
     named: tuple[str, int] | None = OLD
     others: int = 2
     service: str = "service"
+    raw: bytes = b""  # instead of an answer
     asked: list[str] = field(default_factory=list)
     port: int = 0
 
@@ -36,6 +37,8 @@ class Sentinel:
         if words[0] != "SENTINEL":
             return b"+OK\r\n"
         self.asked.append(words[1])
+        if self.raw:
+            return self.raw
         if words[1] == "MASTERS":
             state: dict[str, object] = {
                 "name": self.service,
@@ -132,6 +135,28 @@ async def test_the_next_one_is_asked(colour: str) -> None:
     with serving(lost, other, behind, leading) as places:
         assert await master(colour, [*gone, *places], min_other_sentinels=1) == NEW
         assert await master(colour, places[:3], min_other_sentinels=1) is None
+
+
+@pytest.mark.parametrize("colour", ["sync", "async"])
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"-NOAUTH Authentication required.\r\n",
+        b"-NOPERM User default has no permissions to run the 'sentinel|masters' command\r\n",
+        b"-ERR unknown command 'SENTINEL'\r\n",
+        b"HTTP/1.1 400 Bad Request\r\n\r\n",
+        b"+OK\r\n",
+        b"*-1\r\n",
+        b"*1\r\n" + bulks(["name", "service"]),
+        b"*1\r\n" + bulks(["flags", UP]),
+        b"*1\r\n" + bulks(["name", "service", "flags", UP, "ip", "10.0.0.1", "port", "none"]),
+    ],
+)
+async def test_one_of_no_use(colour: str, raw: bytes) -> None:
+    """What answers at a Sentinel's address with an error, or is none: the next one is asked."""
+    with serving(Sentinel(raw=raw), Sentinel()) as places:
+        assert await master(colour, places) == OLD
+        assert await master(colour, places[:1]) is None
 
 
 @pytest.mark.parametrize("colour", ["sync", "async"])

@@ -18,6 +18,10 @@ from scalekit.types import Colour
 
 _LEADING = "failover_in_progress"
 
+# A Sentinel that is gone or refuses, or whose address is somebody else's: redis-py reads what it is told as
+# the state of masters, and stumbles over anything else.
+_OF_NO_USE = (exceptions.RedisError, TypeError, ValueError, LookupError)
+
 
 def name_promoted(manager: Any, library: Any, colour: Colour) -> None:
     """Have ``manager``, a ``Sentinel`` of redis-py, name promoted servers. One with its own way keeps it.
@@ -51,7 +55,7 @@ def _discover(manager: Any, service: str, none: type[Exception]) -> Steps[tuple[
                 named = yield sentinel.execute_command("SENTINEL GET-MASTER-ADDR-BY-NAME", service)
                 if named is not None and (other := (str_if_bytes(named[0]), named[1])) != place:
                     place, is_up = other, True
-        except (exceptions.ConnectionError, exceptions.TimeoutError):
+        except _OF_NO_USE:
             continue
         if is_up:
             # The next time it is asked first.
