@@ -3,6 +3,7 @@
 Quick tests: the replica is promoted by hand, and nobody asks meanwhile.
 """
 
+import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -148,6 +149,46 @@ def test_a_server_that_goes_on(server: RedisServer, prefix: str) -> None:
         with shop(server, prefix) as there, shop(server, prefix) as other:
             assert (there.query(), there.runs) == (1, 1)
             assert (other.query(), other.runs) == (1, 0)
+
+
+@pytest.mark.parametrize("colour", ["sync", "async"])
+async def test_a_replica(server: RedisServer, prefix: str, colour: Colour) -> None:
+    """It is not read from: it may be behind, and a connection from before its promotion would not ask again
+    after it. The query runs, until it has been promoted."""
+    with (
+        shop(server, prefix) as here,
+        RedisServer(repl_diskless_sync_delay=0, replicaof=f"{server.host} {server.port}") as replica,
+    ):
+        here.query()
+        wait_until(lambda: replica.call("EXISTS", prefix + here.query.key()), timeout=30, what="the data")
+        backend = RedisBackend.from_url(replica.url, prefix=prefix, timeout=10)
+        cache, source = Cache(backend), 1
+
+        def query() -> int:
+            return source
+
+        async def query_async() -> int:
+            return source
+
+        function = query if colour == "sync" else query_async
+        asked = cache.query(ttl=3600, tags=["product"], name="query")(function)
+
+        async def ask() -> int:
+            found = asked()
+            return await found if colour == "async" else found  # type: ignore[misc, return-value]
+
+        assert await ask() == 1
+        replica.call("REPLICAOF", "127.0.0.1", "1")
+        here.cache.invalidate_tags_sync("product")
+        source = 2
+        assert await ask() == 2
+        replica.call("REPLICAOF", "NO", "ONE")
+        while not cache.stats().hits:
+            assert await ask() == 2
+            await asyncio.sleep(0.01)
+        closing = backend.using(colour).close()
+        if colour == "async":
+            await closing
 
 
 def test_a_full_server(server: RedisServer, prefix: str) -> None:

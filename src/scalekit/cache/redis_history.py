@@ -7,7 +7,8 @@ noticed: sessions in the same Redis keep requests from coming as far as the cach
 So the generation's record has the history of the data that it was made in: Redis's *replication id*, which
 a server makes anew when it becomes a primary, by its start or by a promotion. A connection that leads to a
 server with another one gives the generation a new version, which drops everything, before anything is read
-over it. Those that come later find that done.
+over it. Those that come later find that done. A replica refuses: a connection from before its promotion would
+go on after that without having asked.
 """
 
 import logging

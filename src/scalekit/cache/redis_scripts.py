@@ -81,11 +81,14 @@ end
 _HISTORY = """
 -- What tells this server's data from those of another one and of its own past: the first eight bytes, in
 -- hexadecimal, of the replication id that a server has since it became a primary, by its start or by a
--- promotion. Empty if that is not to be had.
+-- promotion. Empty if that is not to be had. And whether this is a replica: it has its primary's.
 local function history()
     local info = redis.pcall('INFO', 'replication')
+    if type(info) ~= 'string' then
+        return '', false
+    end
     local id = 'master_replid:(' .. string.rep('%x', 16) .. ')'
-    return type(info) == 'string' and string.match(info, id) or ''
+    return string.match(info, id) or '', string.find(info, 'role:slave', 1, true) ~= nil
 end
 """
 
@@ -345,7 +348,7 @@ if ARGV[2] ~= '' and record and string.sub(record, 1, 1) == 'V' and #record >= 1
     end
 end
     """,
-    "renew(key, ARGV[1], history())",
+    "renew(key, ARGV[1], (history()))",
     "g",
 )
 """Give the generation the version ``ARGV[1]`` if it is older than ``ARGV[2]`` (empty: however old), and say
@@ -359,7 +362,11 @@ CHECK_HISTORY = Script(
     + _RENEW
     + _HISTORY
     + f"""
-local here, record = history(), redis.pcall('GET', KEYS[1])
+local here, replica = history()
+if replica then
+    return redis.error_reply('READONLY it is a replica, and may be behind')
+end
+local record = redis.pcall('GET', KEYS[1])
 if here == '' then
     return {UNKNOWN}
 elseif type(record) == 'table' then
@@ -378,7 +385,8 @@ return {OTHER}
 )
 """Give the generation ``KEYS[1]`` the version ``ARGV[1]`` if it comes from another history of the data than
 this server's, or nobody knows from which, and say so in the stream ``KEYS[2]``. Gives ``SAME``; ``NEW`` if
-there was none; ``OTHER``; or ``UNKNOWN`` if the server does not say which history it has."""
+there was none; ``OTHER``; or ``UNKNOWN`` if the server does not say which history it has. A replica refuses:
+a connection that was opened before its promotion would go on after it."""
 
 TELL = Script(SAY + "say(KEYS[1], unpack(ARGV)) return 1")
 """Say something, in a script of its own: where the stream is on another node than what was changed."""
