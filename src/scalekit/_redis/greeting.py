@@ -12,6 +12,7 @@ from typing import Any
 from redis import exceptions
 
 from scalekit._redis.script import Request
+from scalekit._redis.wire import pack
 from scalekit._steps import Steps, run, run_async
 from scalekit.types import Colour
 
@@ -40,7 +41,9 @@ class Greeting:
         def greet(connection: Any) -> Steps[None]:
             yield begin(connection) if begin is not None else connection.on_connect()
             request = self.request()
-            yield connection.send_command(*(request.args if request.source is None else request.in_full()))
+            args = request.args if request.source is None else request.in_full()
+            # Not send_command, which spells it in the encoding of a client that was given.
+            yield connection.send_packed_command([pack(args)], check_health=False)
             try:
                 reply = yield connection.read_response()
             except exceptions.ResponseError as error:
