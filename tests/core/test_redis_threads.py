@@ -9,6 +9,7 @@ import pytest
 import redis
 
 from scalekit._redis import Redis, Script
+from scalekit._redis.follow import MasterPool
 from scalekit._redis.kept import KeptConnections
 from scalekit.errors import BackendUnavailable
 from tests.servers import RedisServer, wait_until
@@ -139,6 +140,35 @@ def test_a_thread_that_is_interrupted_leaves_no_reply_behind(redis_server: Redis
         commands.execute("GET", prefix + "a")
     assert commands.execute("GET", prefix + "b") is None
     commands.close()
+
+
+@pytest.mark.parametrize("sentinel", [False, True])
+@pytest.mark.parametrize("raised", [KeyboardInterrupt, ValueError])
+def test_a_thread_that_is_interrupted_while_it_connects(
+    redis_server: RedisServer, prefix: str, raised: type[BaseException], sentinel: bool
+) -> None:
+    """A signal handler may raise anything, at any moment: the next one gets a connection that has logged in,
+    to the right database and without a reply that is still to come."""
+    interrupted = False
+
+    def begin(connection: Any) -> None:
+        nonlocal interrupted
+        if not interrupted:
+            interrupted = True
+            connection.send_command("PING")
+            raise raised
+        connection.on_connect()
+
+    with redis.Redis(port=redis_server.port, db=3, redis_connect_func=begin) as client:
+        commands = Redis(client).using("sync")
+        if sentinel:
+            commands._open()  # type: ignore[attr-defined]
+            commands._pool = MasterPool(commands._pool._pool)  # type: ignore[attr-defined]
+        with pytest.raises(raised):
+            commands.execute("GET", prefix)
+        for _ in range(2):
+            assert b"db=3" in commands.execute("CLIENT", "INFO")
+        commands.close()
 
 
 def test_a_kept_connection_that_another_thread_has_just_closed(redis_url: str) -> None:

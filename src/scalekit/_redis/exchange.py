@@ -85,7 +85,7 @@ class Trip:
                 raise errors.unavailable(backend, errors.REFUSED)
         try:
             # Notices a connection that the server has closed meanwhile, and opens it again.
-            self._connection = pool.get_connection()
+            self._connection = _take(pool)
         except exceptions.MaxConnectionsError as error:  # says nothing about the server
             raise errors.unavailable(backend, error) from error
         except errors.FAILURES as error:
@@ -156,6 +156,18 @@ class Trip:
         if errors.is_timeout(error):
             self._breaker.failed()
         return errors.translate(error, self._backend, self._timeout)
+
+
+def _take(pool: Any) -> Any:
+    try:
+        return pool.get_connection()
+    except exceptions.RedisError:
+        raise
+    except BaseException:
+        # The application's own, say, from a signal handler that limits a task's time. redis-py keeps the
+        # connection for the next one, in whatever state: not logged in, another database, a reply to come.
+        pool.disconnect(inuse_connections=False)
+        raise
 
 
 def _probe(pool: Any, *, backend: str, breaker: Breaker, timeout: float) -> None:

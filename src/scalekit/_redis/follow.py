@@ -69,6 +69,9 @@ class MasterPool:
             self._look()
         return self._pool.get_connection()
 
+    def disconnect(self, *, inuse_connections: bool) -> None:
+        self._pool.disconnect(inuse_connections=inuse_connections)
+
     def release(self, connection: Any) -> None:
         self._pool.release(connection)  # which closes it if it leads to another server by now
 

@@ -30,6 +30,9 @@ class KeptConnections:
         self._pool.release(connection)
         return self._pool.get_connection()
 
+    def disconnect(self, *, inuse_connections: bool) -> None:
+        self._pool.disconnect(inuse_connections=inuse_connections)
+
     def release(self, connection: Any) -> None:
         """Give a connection back; one that was disconnected goes to the pool."""
         if connection._sock is None:
