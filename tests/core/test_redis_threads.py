@@ -1,8 +1,14 @@
 """The synchronous colour: threads wait for a connection, for a bounded time."""
 
 import gc
+import sys
+import threading
 import uuid
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from itertools import count
+from types import FrameType
 from typing import Any
 
 import pytest
@@ -169,6 +175,44 @@ def test_a_thread_that_is_interrupted_while_it_connects(
         for _ in range(2):
             assert b"db=3" in commands.execute("CLIENT", "INFO")
         commands.close()
+
+
+@contextmanager
+def interrupted(at: int) -> Iterator[list[str]]:
+    """Raise ``KeyboardInterrupt`` at this event, the first is 0, of the standard library's locks that are
+    written in Python; gives the events."""
+    events: list[str] = []
+
+    def trace(frame: FrameType, event: str, argument: object) -> Any:
+        if frame.f_code.co_filename != threading.__file__:
+            return None
+        events.append(f"{event} {frame.f_code.co_name}")
+        if len(events) == at + 1:
+            raise KeyboardInterrupt
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        yield events
+    finally:
+        sys.settrace(before)
+
+
+def test_a_thread_that_is_interrupted_while_it_takes_its_turn(redis_url: str) -> None:
+    """However a handler of a signal interrupts it, no lock stays taken that all others wait for."""
+    commands = Redis.from_url(redis_url, max_connections=2, timeout=30).using("sync")
+    commands.execute("PING")
+    for at in count():
+        try:
+            with interrupted(at) as events:
+                commands.execute("PING")
+        except KeyboardInterrupt:
+            pass
+        assert commands.execute("ECHO", str(at)) == str(at).encode(), events
+        if len(events) <= at:
+            break
+    commands.close()
 
 
 def test_a_kept_connection_that_another_thread_has_just_closed(redis_url: str) -> None:

@@ -5,6 +5,7 @@ most; redis-py's pool would raise.
 """
 
 import contextlib
+import queue
 import threading
 import weakref
 from collections.abc import Collection, Iterator, Sequence
@@ -37,9 +38,7 @@ class SyncCommands:
         self._router: SyncRouter | None = None
         self._breakers: dict[str, Breaker] = {}
         self._breaker = self._breaker_of(self._source.name)
-        self._turns = (
-            threading.BoundedSemaphore(limits.max_connections) if limits.max_connections is not None else None
-        )
+        self._turns = _turns(limits.max_connections) if limits.max_connections is not None else None
 
     def execute(self, *args: Argument) -> Any:
         return self._execute(args)
@@ -134,17 +133,19 @@ class SyncCommands:
         if self._turns is None:
             yield
             return
-        if not self._turns.acquire(timeout=self._source.limits.timeout):
+        try:
+            self._turns.get(timeout=self._source.limits.timeout)
+        except queue.Empty:
             limits = self._source.limits
             raise errors.unavailable(
                 self._source.name,
                 f"all {limits.max_connections} connections stayed in use for {limits.timeout:g} s; "
                 "raise max_connections or use fewer threads",
-            )
+            ) from None
         try:
             yield
         finally:
-            self._turns.release()
+            self._turns.put(None)
 
     def _open(self) -> tuple[SyncRouter | None, Any]:
         router, pool = self._router, self._pool
@@ -161,3 +162,13 @@ class SyncCommands:
                         self._closing = weakref.finalize(self, disconnect, [pool, *sentinels])
                 router, pool = self._router, self._pool
         return router, pool
+
+
+def _turns(count: int) -> "queue.SimpleQueue[None]":
+    """So many turns, one an item. No semaphore: that is written in Python, and an exception of the
+    application's, say, from a signal handler that limits a task's time, can leave its lock taken for ever.
+    """
+    turns: queue.SimpleQueue[None] = queue.SimpleQueue()
+    for _ in range(count):
+        turns.put(None)
+    return turns
