@@ -66,7 +66,12 @@ class Fleet:
 
     @property
     def serving(self) -> list[Process]:
-        return [process for process in self.processes if process.ready and not process.draining]
+        """Those that take requests; of one that was killed that may not be known yet."""
+        return [
+            process
+            for process in self.processes
+            if process.ready and not process.draining and not process.killed
+        ]
 
     @property
     def in_flight(self) -> int:
@@ -95,7 +100,7 @@ class Fleet:
 
     async def drain(self, process: Process) -> None:
         """Tell it to leave, and nginx to send it nothing new; returns when it has gone."""
-        if process.draining:
+        if process.draining or process.killed:  # what a killed one loses is no fault of a drain
             return
         process.draining = True
         began, number = time.monotonic(), len(self.drains)
@@ -205,7 +210,7 @@ class Fleet:
             for _ in range(wanted - len(staying)):
                 await self.start_one()
             # The youngest goes first, of those that are up.
-            for process in [each for each in staying if each.ready][wanted:]:
+            for process in self.serving[wanted:]:
                 self.spawn(self.drain(process))
             await asyncio.sleep(0.5)
 

@@ -51,8 +51,10 @@ class Pieces:
         self.cache: Cache | None = None
         if settings.has("cache"):
             # None of it in the process's memory: a visitor is to see their own review on every server.
-            self.cache = Cache(RedisBackend.from_url(settings.redis, prefix="cache:"))
-            self.cache.watch(self.cluster)
+            # A write that it cannot be told of is refused: another process may reach Redis again already, and
+            # would show what was there before. So it has time to answer on a busy machine.
+            self.cache = Cache(RedisBackend.from_url(settings.redis, prefix="cache:", timeout=0.25))
+            self.cache.watch(self.cluster, unreachable="refuse")
         self.reviews: Reviews = _reviews(self.cache)
         # Without S3: the server's own disk.
         self.storage: S3Storage | FileStorage = (

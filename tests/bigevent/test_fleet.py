@@ -80,6 +80,16 @@ async def test_a_release_that_does_not_start_replaces_nobody(tmp_path: Path) -> 
     assert fleet.serving == before
 
 
+async def test_a_killed_process_is_not_drained(tmp_path: Path) -> None:
+    """It counts as serving no more, before anybody has noticed; and what it loses is not a drain's."""
+    fleet = Dummies(tmp_path / "log", gets_ready)
+    killed, other = [await fleet.start_one() for _ in range(2)]
+    fleet.kill(killed)
+    assert fleet.serving == [other]
+    await fleet.drain(killed)
+    assert fleet.drains == []
+
+
 async def test_one_that_does_not_start_is_tried_again(tmp_path: Path) -> None:
     """A process of the new release that was killed before it was ready: the old one goes after the next."""
     killed = [4]  # the number of the first one of release 2

@@ -22,7 +22,7 @@ class Greeting:
     """What is asked over each new connection, to a server or to Sentinels' master.
 
     Args:
-        request: gives it, for one connection; a script is sent by its text.
+        request: gives it, for one connection: a script, which is sent by its text.
         accepts: is given the reply, and says whether the connection may be used.
     """
 
@@ -40,10 +40,9 @@ class Greeting:
 
         def greet(connection: Any) -> Steps[None]:
             yield begin(connection) if begin is not None else connection.on_connect()
-            request = self.request()
-            args = request.args if request.source is None else request.in_full()
             # Not send_command, which spells it in the encoding of a client that was given.
-            yield connection.send_packed_command([pack(args)], check_health=False)
+            packed = pack(self.request().in_full())
+            yield connection.send_packed_command([packed], check_health=False)
             try:
                 reply = yield connection.read_response()
             except exceptions.ResponseError as error:
