@@ -6,7 +6,7 @@ import hashlib
 import secrets
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -150,6 +150,72 @@ def test_one_lease_at_a_time(backend: MemcachedBackend, entries: Any) -> None:
     assert run(entries.fill(mine, entry(mine), ttl=60))
     assert isinstance(worth(entries), Hit)
     assert isinstance(acquire(entries), Found)
+
+
+class Interrupted:
+    """Commands that go one at a time; before the one of that number something else happens."""
+
+    def __init__(self, commands: Any, number: int, interrupt: Callable[[], None]) -> None:
+        self._commands, self._left, self._interrupt = commands, number, interrupt
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._commands, name)
+
+    def together(self, commands: Sequence[Any]) -> list[Any]:
+        answers: list[Any] = []
+        for command in commands:
+            if self._left == 0:
+                self._interrupt()
+            self._left -= 1
+            answers += self._commands.together([command])
+        return answers
+
+
+@pytest.mark.parametrize("there", ["nothing", "a_tag", "old_results"])
+@pytest.mark.parametrize("fills", [False, True])
+def test_another_process_between_any_two_commands(
+    memcached_server: Memcached, prefix: str, there: str, fills: bool
+) -> None:
+    """1. Each result is computed by one of two, wherever one comes in between the commands of the other."""
+    lookups = [Lookup(f"f:{number}", ("a", "b")) for number in range(3)]
+    # Each entry, the generation and the tags are read, and each lease is written.
+    commands = 2 * len(lookups) + 3
+
+    def take(entries: Any) -> list[Any]:
+        found = run(entries.read(lookups))
+        return [run(entries.acquire(one, seen, ttl=5)) for one, seen in zip(lookups, found, strict=True)]
+
+    for number in range(commands):
+        first, second = (
+            MemcachedBackend.from_url(memcached_server.url, prefix=f"{prefix}{number}:", **PATIENT)
+            for _ in range(2)
+        )
+        interrupted: Any = first.using("sync")
+        other = second.using("sync")
+        if there == "a_tag":
+            run(other.drop_tags(["a"]))
+        elif there == "old_results":
+            for lookup in lookups:
+                filled(other, lookup)
+            run(other.drop_tags(["b"]))
+        theirs: list[Any] = []
+
+        def interrupt(other: Any = other, theirs: list[Any] = theirs) -> None:
+            theirs += take(other)
+            for lease in theirs:
+                assert not (fills and lease.mine) or run(other.fill(lease, entry(lease), ttl=60))
+
+        interrupted._commands = Interrupted(interrupted._commands, number, interrupt)
+        ours = take(interrupted)
+        for mine, their in zip(ours, theirs, strict=True):
+            if fills and isinstance(mine, Found):
+                assert their.mine
+                assert isinstance(judge(mine, now()), Hit)
+            else:
+                assert mine.mine != their.mine
+                assert mine.token == their.token
+        interrupted.close()
+        other.close()
 
 
 VOIDING: dict[str, Callable[[Any], Steps[None]]] = {

@@ -5,6 +5,7 @@ import secrets
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import chain
 from math import ceil
 
 from scalekit._memcached import Attempt, Commands, Delete, Full, Get, Item, Outcome, Set, settle
@@ -170,7 +171,8 @@ class MemcachedEntries:
     def _see(self, lookups: Sequence[Lookup]) -> Steps[list[Seen]]:
         """What there is for each, in one trip: what several of them carry is asked for once."""
         places = [self._places(lookup) for lookup in lookups]
-        wanted = list(dict.fromkeys([place for group in places for place in group]))
+        # Keys first: what is under one is then judged by versions that are at least as new as its own.
+        wanted = list(dict.fromkeys(chain((key for key, *_ in places), *places)))
         answers: list[Item | None] = yield self._commands.together([Get(place) for place in wanted])
         items = dict(zip(wanted, answers, strict=True))
         return [_seen([items[place] for place in group]) for group in places]
@@ -220,10 +222,10 @@ class MemcachedEntries:
         if refresh:
             entry, seconds = without_refresh(value) if kind == b"R" else value, self._as_long(left)
             taken = pack_refresh(own, now + int(ttl * 1000), entry)
-        # The lease first: if others were faster with it, the versions that we have made are theirs, too.
-        place = self._prefix + lookup.key
-        numbers = yield self._commands.together([Set(place, taken, seconds, _number(item)), *commands])
-        return lease(own, ttl, numbers[0]) if all(numbers) else Attempt.FAILED
+        # The lease last: whoever sees it sees the versions that it is under, too, and does not replace it.
+        commands.append(Set(self._prefix + lookup.key, taken, seconds, _number(item)))
+        numbers = yield self._commands.together(commands)
+        return lease(own, ttl, numbers[-1]) if all(numbers) else Attempt.FAILED
 
     def _write(self, lease: Lease, command: Callable[[int], Set | Delete]) -> Steps[int]:
         """Do something to the item that is a lease of ours; 0 if it is none any more."""
