@@ -415,6 +415,64 @@ async def test_a_server_that_died_earlier(page: Page, told: list[DirectUpload]) 
     assert told == []
 
 
+class Watched:
+    """Where a file goes, for who looks whether it is there: the first time, and then waits."""
+
+    def __init__(self, target: Any, until: asyncio.Event) -> None:
+        self._target, self._until, self.looked = target, until, asyncio.Event()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._target, name)
+
+    async def found(self) -> Any:
+        found = await self._target.found()
+        if not self.looked.is_set():
+            self.looked.set()
+            await self._until.wait()
+        return found
+
+
+async def test_a_sweep_while_a_file_is_made(page: Page, told: list[DirectUpload]) -> None:
+    """4. A server died over a file, and it is made when the sweep has just looked for it: the application is
+    told of it all the same, also if that server dies, too. What can never come has no note any more."""
+    begun = await page.begin(len(PNG))
+    etags = await page.send_all(begun, PNG)
+    grant = page.app._tokens.read(begun["token"], page.user)
+    assert grant is not None
+    notes = page.app._handover._notes
+    await notes.write(grant, page.user)
+    other = DirectUploads(page.app.storage, secret_key=SECRET, part_size=PART)
+    other._now = lambda: time.time() + 2 * 3600
+    made = asyncio.Event()
+    watched = Watched(await other._handover.target(grant), made)
+
+    async def target(grant: Any) -> Any:
+        return watched
+
+    other._handover.target = target  # type: ignore[method-assign]
+    sweeping = asyncio.ensure_future(other.sweep())
+    await watched.looked.wait()
+    there = notes.there
+
+    async def look(grant: Any) -> bool:
+        made.set()
+        assert await sweeping == 0
+        return await there(grant)
+
+    notes.there = look  # type: ignore[method-assign]
+    assert (await page.complete(begun, etags)).status_code == 200
+    assert [file.key for file in told] == [begun["key"]]
+    begun = await page.begin(len(PNG))
+    grant = page.app._tokens.read(begun["token"], page.user)
+    assert grant is not None
+    await notes.write(grant, page.user)
+    page.app._now = other._now
+    assert await page.app.sweep() == 0
+    page.app._now = lambda: time.time() + 26 * 3600
+    assert await page.app.sweep() == 1
+    assert not await there(grant)
+
+
 async def test_s3_is_away(caplog: pytest.LogCaptureFixture) -> None:
     """An S3 that cannot be reached is a 503; what it was is for the log, and not for the client."""
     keys = {"region_name": "us-east-1", "aws_access_key_id": "test", "aws_secret_access_key": "secret-key"}

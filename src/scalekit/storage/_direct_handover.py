@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from scalekit.errors import UnsupportedMediaType, UploadRejected
+from scalekit.storage import _direct_parts
 from scalekit.storage._callbacks import hand_over
-from scalekit.storage._direct_finish import checked, finish
+from scalekit.storage._direct_finish import Over, checked, finish
 from scalekit.storage._direct_grant import Grant
 from scalekit.storage._direct_notes import Notes
 from scalekit.storage._s3_target import Target
@@ -77,7 +78,11 @@ class Handover:
                     found = await target.found()
                     stored = await checked(self.storage, target, grant, found, self.accept)
                     await self._tell(grant, stored, user)
-                except UploadRejected:  # by its content, by the application, or it never came to be
+                except Over:
+                    if await _may_come(target, grant, before):
+                        continue  # whoever makes it has written the note anew, and relies on it
+                    await self._notes.remove(grant)
+                except UploadRejected:  # by its content, or by the application
                     await self._notes.remove(grant)
                 seen += 1
         return seen
@@ -96,3 +101,11 @@ class Handover:
                 await hand_over(self.on_complete, file, option="on_complete=")
             await self._notes.remove(grant)
         return file
+
+
+async def _may_come(target: Target, grant: Grant, before: float) -> bool:
+    """Whether a file that was not there is, or may still be made: till its upload has ended, or expired."""
+    if grant.expires < before:
+        return False
+    # In this order: an upload that has ended has left the file by then.
+    return await _direct_parts.arrived(target, grant) is not None or await target.found() is not None

@@ -3,7 +3,7 @@
 Rules:
 
 * A note is written before S3 is asked to make the file, and removed after the application was told.
-* Where there is none, the application was told, or there is no file.
+* Where there is none, the application was told, or there is no file, nor will there be one.
 """
 
 import json
