@@ -1,12 +1,16 @@
 """`scalekit switches` as a person and a program meet it."""
 
 import json
+import threading
+import time
 
 import pytest
 import redis
 
 from scalekit.cli import main
 from scalekit.ops.switches import Switches
+from tests.faults import freeze
+from tests.servers import RedisServer
 
 
 def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> list[dict[str, object]]:
@@ -27,7 +31,7 @@ def test_flip_and_show(redis_url: str, prefix: str, capsys: pytest.CaptureFixtur
     assert 0 < float(str(on["seconds_left"])) <= 900
     assert factor == off[1]
     run(capsys, "set", "cache-factor", "4.5", *where)
-    switches = Switches.from_url(redis_url, name=prefix)
+    switches = Switches.from_url(redis_url, name=prefix, timeout=30, connect_timeout=30)
     assert {name: switch.value for name, switch in switches.look().items()} == {
         "read-only": 1.0, "cache-factor": 4.5,
     }  # fmt: skip
@@ -66,6 +70,24 @@ def test_a_key_that_holds_something_else(
     assert [json.loads(line)["value"] for line in output.splitlines()] == [None, "4"]
     assert "scalekit switches set read-only off mends that" in errors
     assert run(capsys, "set", "read-only", "off", *where)[0]["value"] == "off"
+
+
+@pytest.mark.slow
+def test_a_redis_that_takes_its_time(prefix: str) -> None:
+    """Whoever flips a switch does so when servers are busy: an answer after more than a second is one."""
+    with RedisServer() as server:
+        frozen = threading.Event()
+
+        def take_time() -> None:
+            with freeze(server):
+                frozen.set()
+                time.sleep(1.5)
+
+        thread = threading.Thread(target=take_time)
+        thread.start()
+        assert frozen.wait(60)
+        assert main(["switches", "set", "read-only", "on", "--redis", server.url, "--name", prefix]) == 0
+        thread.join()
 
 
 @pytest.mark.parametrize(

@@ -4,15 +4,12 @@ import argparse
 from typing import TYPE_CHECKING, Any
 
 from scalekit.cli._objects import add_loading, load_object, refuse_factory
-from scalekit.cli._redis_url import add_redis, redis_url
+from scalekit.cli._redis_url import PATIENCE, add_redis, redis_url
 from scalekit.errors import ConfigurationError, WrongColour
 
 if TYPE_CHECKING:
     from scalekit.cache import Cache
     from scalekit.types import Colour
-
-PATIENCE = 5.0
-"""Seconds: people have more of it than requests, and may be farther away."""
 
 
 def add_cache(parser: argparse.ArgumentParser) -> None:

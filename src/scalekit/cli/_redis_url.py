@@ -7,6 +7,9 @@ from scalekit.errors import ConfigurationError
 
 VARIABLE = "REDIS_URL"
 
+PATIENCE = 5.0
+"""Seconds to connect, and for an answer: people have more of it than requests, and may be farther away."""
+
 
 def add_redis(parser: argparse.ArgumentParser) -> None:
     """The option that says it."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 from uuid import UUID
 
 from scalekit.cli._objects import add_loading, load_object, refuse_factory
-from scalekit.cli._redis_url import add_redis, redis_url
+from scalekit.cli._redis_url import PATIENCE, add_redis, redis_url
 from scalekit.cli._stop import drive
 from scalekit.errors import ConfigurationError, WrongColour
 
@@ -90,8 +90,7 @@ def _store(arguments: argparse.Namespace) -> "Store":
         refuse_factory(arguments, without="--store")
         url = redis_url(arguments, instead="--store module:store")
         options = {} if arguments.prefix is None else {"prefix": arguments.prefix}
-        # People are patient, and may be far away.
-        return RedisStore.from_url(url, timeout=5, connect_timeout=5, **options)
+        return RedisStore.from_url(url, timeout=PATIENCE, connect_timeout=PATIENCE, **options)
     if arguments.redis is not None or arguments.prefix is not None:
         raise ConfigurationError("--store says where sessions are; leave out --redis and --prefix")
     from scalekit.sessions import MemoryStore

@@ -15,9 +15,10 @@ import time
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from scalekit.cli._caches import PATIENCE, add_cache, colour_of, find_cache
+from scalekit.cli._caches import add_cache, colour_of, find_cache
 from scalekit.cli._call import Call, parse_call
 from scalekit.cli._objects import load_object, refuse_factory
+from scalekit.cli._redis_url import PATIENCE
 from scalekit.cli._stop import drive
 from scalekit.cli._values import counted
 from scalekit.errors import BackendError, ConfigurationError, ScalekitError

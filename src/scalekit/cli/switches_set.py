@@ -10,9 +10,9 @@ import argparse
 from contextlib import closing
 from typing import TYPE_CHECKING
 
-from scalekit.cli._redis_url import add_redis, redis_url
+from scalekit.cli._redis_url import add_redis
 from scalekit.cli._values import duration
-from scalekit.cli.switches_show import add_name, show
+from scalekit.cli.switches_show import add_name, show, switches_of
 from scalekit.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -34,10 +34,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace, terminal: "Terminal") -> int:
-    from scalekit.ops.switches import Switches
-
     value = _value(arguments.switch, arguments.value)
-    with closing(Switches.from_url(redis_url(arguments), name=arguments.name)) as switches:
+    with closing(switches_of(arguments)) as switches:
         if arguments.switch == "read-only":
             switches.set_read_only(bool(value), lasting=arguments.lasting)
         else:

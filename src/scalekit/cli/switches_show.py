@@ -10,7 +10,7 @@ import time
 from contextlib import closing
 from typing import TYPE_CHECKING
 
-from scalekit.cli._redis_url import add_redis, redis_url
+from scalekit.cli._redis_url import PATIENCE, add_redis, redis_url
 from scalekit.cli._values import lasting
 
 if TYPE_CHECKING:
@@ -35,11 +35,17 @@ def add_name(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace, terminal: "Terminal") -> int:
-    from scalekit.ops.switches import Switches
-
-    with closing(Switches.from_url(redis_url(arguments), name=arguments.name)) as switches:
+    with closing(switches_of(arguments)) as switches:
         show(switches, terminal)
         return 1 if switches.unread else 0
+
+
+def switches_of(arguments: argparse.Namespace) -> "Switches":
+    """Those that the options name."""
+    from scalekit.ops.switches import Switches
+
+    url = redis_url(arguments)
+    return Switches.from_url(url, name=arguments.name, timeout=PATIENCE, connect_timeout=PATIENCE)
 
 
 def show(switches: "Switches", terminal: "Terminal") -> None:
