@@ -45,6 +45,7 @@ def test_a_slot_each_until_they_are_out() -> None:
     assert full.enter(Priority.NORMAL) is None
 
 
+@pytest.mark.usefixtures("clock")  # in a window of five seconds the limit would grow
 def test_checkout_survives_when_browsing_is_shed() -> None:
     """With the limit full of normal requests low ones are turned away, normal too, critical ones come in."""
     full = fixed(10, maximum=1000)
