@@ -89,7 +89,7 @@ def test_what_the_cdn_has_not(folder: Path, nginx: Nginx) -> None:
     assets = Assets(folder, cdn=nginx.url)
     assert fetch(assets.url("logo.png"), timeout=30) == (200, "image/png")
     assert fetch(nginx.url + "/static/logo.000000000000.png", timeout=30)[0] == 404
-    assert CdnProbe(assets.at(nginx.url + "/wrong"))._try() == "status 404"
+    assert CdnProbe(assets.at(nginx.url + "/wrong"), interval=90, timeout=30)._try() == "status 404"
 
 
 def test_with_tls(folder: Path, origin: str) -> None:
