@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import re
+import time
 from dataclasses import replace
 from typing import Any
 
@@ -88,6 +89,26 @@ def test_the_wrong_colour_is_refused(redis_url: str) -> None:
         RedisStore(client).using("async")
     with pytest.raises(WrongColour):
         RedisStore(redis.asyncio.Redis.from_url(redis_url)).using("sync")
+
+
+class Standing(MemoryStore):
+    """Keeps the contract, and stands still for longer than what soon expires lasts, as machines may."""
+
+    stood = False
+
+    def create(self, id: str, **options: Any) -> Any:
+        created = super().create(id, **options)
+        if options["lifetime"] < 500 or (options["idle"] < 500 and not self.stood):
+            self.stood |= options["idle"] < 500
+            time.sleep(0.5)
+        return created
+
+
+def test_a_machine_that_stands_still_breaks_no_contract() -> None:
+    """What had expired before it could be extended or inherited says nothing of the store."""
+    store = Standing()
+    check_store(store)
+    assert store.stood
 
 
 class Adopting(MemoryStore):
