@@ -99,8 +99,9 @@ class Memcached(Server):
 
     def keys(self, prefix: str) -> list[str]:
         """The keys that begin with ``prefix``, sorted."""
-        lines = wait_until(lambda: self._dump(), what="the dump of keys")
-        found = [unquote(line.split()[0].removeprefix("key=")) for line in lines[:-1]]
+        # Twice: one that memcached moves to another list, as it does once in a while, a dump may miss.
+        dumps = [wait_until(lambda: self._dump(), what="the dump of keys") for _ in range(2)]
+        found = {unquote(line.split()[0].removeprefix("key=")) for lines in dumps for line in lines[:-1]}
         return sorted(key for key in found if key.startswith(prefix))
 
     def _dump(self) -> list[str] | None:
