@@ -18,6 +18,7 @@ from scalekit.errors import UnsupportedMediaType
 from scalekit.storage import MiB
 from scalekit.storage.forms import stream_form
 from scalekit.storage.tus import TusUploads
+from tests.plain import PATIENCE
 from tests.servers import S3Server
 from tests.storage.forms import BOUNDARY, form, part, request
 from tests.storage.helpers import PNG
@@ -92,7 +93,7 @@ async def test_fastapi(design: dict[str, Any]) -> None:
         assert answer.json()["title"] == "Cat"
         refused = await client.post("/photos", content=HTML)
         assert refused.status_code == 415
-    async with httpx.AsyncClient() as browser:
+    async with httpx.AsyncClient(timeout=PATIENCE) as browser:
         assert (await browser.get(answer.json()["photo"])).content == PNG
     assert len([stored async for stored in design["storage"].list()]) == 1
 
@@ -117,7 +118,7 @@ async def test_resumable(design: dict[str, Any]) -> None:
 async def test_straight_from_the_browser(design: dict[str, Any]) -> None:
     """The ticket is taken by S3."""
     ticket = design["ticket"]
-    async with httpx.AsyncClient() as browser:
+    async with httpx.AsyncClient(timeout=PATIENCE) as browser:
         answer = await browser.post(
             ticket.url, data=ticket.fields, files={"file": ("cat.png", PNG, "image/png")}
         )

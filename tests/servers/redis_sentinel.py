@@ -144,6 +144,8 @@ class RedisSentinel(Group):
 
     def wait_failover(self, old: RedisServer) -> RedisServer:
         """Return the new master once another one than `old` is master and the others follow it."""
-        wait_until(lambda: self.master is not old, what="a failover")
+        # A Sentinel that has stood still for two seconds does nothing for the next thirty, and if they cannot
+        # agree on who leads they wait for twenty.
+        wait_until(lambda: self.master is not old, timeout=90, what="a failover")
         self.wait_ok()
         return self.master

@@ -1,6 +1,8 @@
 """Changes that replicas must have before they count: what a failover must not undo (`wait_replicas=`)."""
 
+import asyncio
 import contextlib
+import itertools
 from collections.abc import Iterator
 from typing import Any
 
@@ -108,11 +110,16 @@ def fields(server: RedisServer) -> list[bytes]:
 async def test_the_error_has_its_facts(pair: tuple[RedisServer, RedisServer]) -> None:
     """It says how many were wanted and have it, and is a time-out: the change was made, perhaps for good."""
     store = RedisStore.from_url(pair[0].url, wait_replicas=2, wait_timeout=0.1).using("async")
-    with pytest.raises(NotReplicated, match="1 of the 2 wanted replicas") as caught:
-        await store.create("a" * 64, fields={}, user=None, idle=60_000, lifetime=60_000)
+    async with asyncio.timeout(30):
+        for number in itertools.count():  # so soon the one that there is may not have it, on a busy machine
+            with pytest.raises(NotReplicated) as caught:
+                await store.create(f"{number:064}", fields={}, user=None, idle=60_000, lifetime=60_000)
+            if caught.value.acknowledged:
+                break
+    assert "1 of the 2 wanted replicas" in str(caught.value)
     assert isinstance(caught.value, BackendTimeout)
     assert (caught.value.wanted, caught.value.acknowledged) == (2, 1)
-    assert await store.load("a" * 64, idle=60_000, step=1000) is not None
+    assert await store.load(f"{number:064}", idle=60_000, step=1000) is not None
 
 
 def test_only_changes_wait(pair: tuple[RedisServer, RedisServer]) -> None:
@@ -121,7 +128,7 @@ def test_only_changes_wait(pair: tuple[RedisServer, RedisServer]) -> None:
     def waits() -> int:
         return int(pair[0].info("commandstats")["cmdstat_wait"].partition("calls=")[2].partition(",")[0])
 
-    store = RedisStore.from_url(pair[0].url, wait_replicas=1, wait_timeout=0.5).using("sync")
+    store = RedisStore.from_url(pair[0].url, wait_replicas=1, wait_timeout=20).using("sync")
     store.create("b" * 64, fields={}, user=None, idle=60_000, lifetime=60_000)
     store.save("b" * 64, changed={b"a": b"0"}, removed=[], idle=60_000)  # now the script is known
     before = waits()
