@@ -441,7 +441,7 @@ def test_the_same_under_sentinel_and_in_a_cluster(
     masters = group.masters if servers == "redis_cluster" else [group.master]
     counters = [request.getfixturevalue("stack").enter_context(counting(master)) for master in masters]
     shell = shell_type(RedisStore.from_url(group.url, prefix=prefix, timeout=30, connect_timeout=30))
-    for _ in range(30):  # teaches every master all scripts
+    for _ in range(80):  # teaches every master all scripts, wherever the ids lie
         visitor = shell.visitor()
         visitor(lambda session: session.update(a=1))
         visitor(lambda session: session.update(a=2))

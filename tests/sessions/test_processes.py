@@ -345,9 +345,10 @@ def race_of_log_ins_and_revocations(processes: list[Process]) -> None:
         for position in range(4):
             index = (position - number) % 4
             processes[index].say("go on")
-            if position == 0 and index == 0:  # now and then one of them has logged in before the rest begins
-                replies[0] = processes[0].hear()
-        for index in range(len(replies), 4):
+            # Now and then one of them has logged in before the rest begins, and once all have been revoked.
+            if position == 0 and (index == 0 or number == 1):
+                replies[index] = processes[index].hear()
+        for index in {*range(4)} - replies.keys():
             replies[index] = processes[index].hear()
         cookies = [cookie_of(replies[index]) for index in range(3)]
         pairs = list(zip(processes, cookies, strict=False))
