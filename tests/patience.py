@@ -41,17 +41,33 @@ def be_patient() -> None:
 @contextmanager
 def patient_links() -> Iterator[None]:
     """Inside, links to Redis and Memcached wait for 30 seconds where nobody says how long."""
+    patient = {"timeout": 30.0, "connect_timeout": 30.0}
     with ExitStack() as stack:
         for name, link in (("_redis", "Redis"), ("_memcached", "Memcached")):
             try:
                 made: Any = getattr(importlib.import_module(f"scalekit.{name}"), link).from_url
             except MissingExtra:  # with one extra alone
                 continue
-            patient = {"timeout": 30.0, "connect_timeout": 30.0}
             stack.enter_context(patch.dict(made.__func__.__kwdefaults__, patient))
         yield
 
 
+@contextmanager
+def patient_clusters() -> Iterator[None]:
+    """Inside, clusters of databases wait for 30 seconds where nobody says how long."""
+    with ExitStack() as stack:
+        try:
+            made: Any = importlib.import_module("scalekit.database.cluster_base").ClusterBase.__init__
+        except MissingExtra:
+            pass
+        else:
+            patient = {"probe_timeout": 30.0, "connect_timeout": 30.0}
+            stack.enter_context(patch.dict(made.__kwdefaults__, patient))
+        yield
+
+
 if __name__ == "__main__":
+    del sys.argv[0]  # the module's own arguments follow its name
     be_patient()
-    runpy.run_module(sys.argv[1], run_name="__main__", alter_sys=True)
+    with patient_links(), patient_clusters():
+        runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)

@@ -136,6 +136,10 @@ def test_wsgi(redis_url: str) -> None:
 
 def test_django(redis_url: str, tmp_path: Path) -> None:
     """One setting, in a Django project of its own (settings are global to a process)."""
+    given = [
+        str(Path(entry).resolve()) for entry in os.environ.get("PYTHONPATH", "").split(os.pathsep) if entry
+    ]
+    path = os.pathsep.join([str(ROOT), *given])
     script = tmp_path / "project.py"
     script.write_text(
         DJANGO
@@ -171,8 +175,9 @@ def test_django(redis_url: str, tmp_path: Path) -> None:
         )
     )
     result = subprocess.run(
-        [sys.executable, str(script)],
-        env={**os.environ, "REDIS_URL": redis_url},
+        [sys.executable, "-m", "tests.patience", "project"],
+        cwd=tmp_path,
+        env={**os.environ, "REDIS_URL": redis_url, "PYTHONPATH": path},
         capture_output=True,
         text=True,
         timeout=60,

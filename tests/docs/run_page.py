@@ -7,6 +7,7 @@ short and takes some names as given, and a ``static`` folder; every other page d
 import ast
 import asyncio
 import builtins
+import contextlib
 import inspect
 import os
 import sys
@@ -42,13 +43,20 @@ async def main(page: Path) -> None:
         from scalekit.ops import checks
 
         checks.PATIENCE = 60.0  # the first probe waits for its checks, however busy the machine is
-    for block in python_blocks(page):
-        if block.not_run is None:
-            padded = "\n" * block.line + block.code  # tracebacks name the page's own lines
-            code = compile(padded, str(page), "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True)
-            result = types.FunctionType(code, module.__dict__)()
-            if inspect.iscoroutine(result):
-                await result
+    with contextlib.ExitStack() as stack:
+        if any(mention in page.read_text() for mention in ("REDIS_URL", "MEMCACHED_URL", "DATABASE_URL")):
+            from tests.patience import patient_clusters, patient_links
+
+            stack.enter_context(patient_links())
+            stack.enter_context(patient_clusters())
+        for block in python_blocks(page):
+            if block.not_run is None:
+                padded = "\n" * block.line + block.code  # tracebacks name the page's own lines
+                flags = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
+                code = compile(padded, str(page), "exec", flags=flags, dont_inherit=True)
+                result = types.FunctionType(code, module.__dict__)()
+                if inspect.iscoroutine(result):
+                    await result
 
 
 if __name__ == "__main__":

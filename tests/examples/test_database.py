@@ -41,7 +41,7 @@ def test_what_is_written_is_read(
         env["REPLICA_URLS"] = " ".join(database.replica_urls(driver))
     url = f"http://127.0.0.1:{port}"
     page = url if framework == "starlette" else f"{url}/notes"
-    with child("-m", f"examples.database_{framework}", env=env), plain.Client() as browser:
+    with child("-m", "tests.patience", f"examples.database_{framework}", env=env), plain.Client() as browser:
         wait_until(lambda: plain.answers(page), "up")
         for number in range(1, 6):
             text = f"note-{number}"

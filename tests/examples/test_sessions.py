@@ -17,10 +17,10 @@ def test_two_servers_share_their_visitors(framework: str, redis_url: str) -> Non
     env = {**os.environ, "REDIS_URL": redis_url}
     ports = free_port(), free_port()
     one, two = (f"http://127.0.0.1:{port}" for port in ports)
-    module = f"examples.sessions_{framework}"
+    module = ("tests.patience", f"examples.sessions_{framework}")
     with (
-        child("-m", module, env=env | {"PORT": str(ports[0])}),
-        child("-m", module, env=env | {"PORT": str(ports[1])}),
+        child("-m", *module, env=env | {"PORT": str(ports[0])}),
+        child("-m", *module, env=env | {"PORT": str(ports[1])}),
         plain.Client() as visitor,
     ):
         wait_until(lambda: plain.answers(one), "the first is up")

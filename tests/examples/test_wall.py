@@ -31,12 +31,13 @@ def test_two_servers_are_one_wall(request: pytest.FixtureRequest) -> None:
     }
     ports = free_port(), free_port()
     one, two = (f"http://127.0.0.1:{port}" for port in ports)
-    with child("-m", "examples.wall", env=env) as table:
+    with child("-m", "tests.patience", "examples.wall", env=env) as table:
         assert table.rest() == []
         assert table.process.returncode == 0
+    patient = ("-m", "tests.patience", "uvicorn", "examples.wall:app", "--port")
     with (
-        child("-m", "uvicorn", "examples.wall:app", "--port", str(ports[0]), env=env),
-        child("-m", "uvicorn", "examples.wall:app", "--port", str(ports[1]), env=env),
+        child(*patient, str(ports[0]), env=env),
+        child(*patient, str(ports[1]), env=env),
         plain.Client() as browser,
     ):
         wait_until(lambda: plain.answers(f"{one}/health/ready"), "the first is up")
