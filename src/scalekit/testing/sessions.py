@@ -331,11 +331,13 @@ def _check_idle_time(store: BoundStore) -> Steps[None]:
         ended = yield from _created(store)
         yield store.destroy(ended, grace=short)
         early = yield from _created(store, idle=short)
-        yield store.load(kept, idle=_LONG, step=0)
-        yield store.load(early, idle=_LONG, step=_LONG)
-        yield store.swap(swapped, b"a", expected=None, value=b"1", idle=_LONG)
-        yield store.save(saved, changed={b"a": b"1"}, removed=(), idle=_LONG)
-        if _in_time(began, short):
+        found = [
+            (yield store.load(kept, idle=_LONG, step=0)),
+            (yield store.load(early, idle=_LONG, step=_LONG)),
+            (yield store.swap(swapped, b"a", expected=None, value=b"1", idle=_LONG)),
+            (yield store.save(saved, changed={b"a": b"1"}, removed=(), idle=_LONG)),
+        ]
+        if all(found) and _in_time(began, short):
             break
     yield from _until_gone(store, control, "a session must end when it was idle long enough")
     assert (yield from _load(store, kept)) is not None, "load: a session seen step ago must be extended"
@@ -355,7 +357,7 @@ def _check_deadline(store: BoundStore) -> Steps[None]:
         inherit = Inherited(created.created, created.deadline, id)
         inherited = yield from _create(store, heir, inherit=inherit)
         both = (yield from _load(store, id)), (yield from _load(store, heir))
-        if _in_time(began, short):
+        if all(both) and _in_time(began, short):
             break
     assert inherited is not None, "create: a deadline that has not passed can be inherited"
     assert inherited[:2] == inherit[:2], "create: inherit must be kept"
@@ -368,8 +370,10 @@ def _check_deadline(store: BoundStore) -> Steps[None]:
         assert time.monotonic() < until, "save: no session may live beyond its deadline"
         yield WAIT
     yield from _until_gone(store, id, "load: no session may live beyond its deadline")
-    late = yield from _create(store, _id(), inherit=inherit)
-    assert late is None, "create: a deadline that has passed must give None"
+    # Not at once: what soon expires a server may drop sooner, as Memcached does whose clock was held up.
+    while (yield from _create(store, _id(), inherit=inherit)) is not None:
+        assert time.monotonic() < until, "create: a deadline that has passed must give None"
+        yield WAIT
 
 
 def _durations() -> Iterator[int]:
