@@ -37,6 +37,17 @@ async def caught(commands: Commands, key: str) -> object:
         return error
 
 
+async def reached(server: Server, colour: Colour, **limits: float) -> Commands:
+    """Commands that were answered: within a limit that is short on purpose a busy machine may take several
+    attempts for that."""
+    for _ in range(20):
+        commands = Memcached.from_url(server.url, **limits).using(colour)  # type: ignore[arg-type]
+        if await caught(commands, "k") is None:
+            return commands
+        await answer(commands.close())
+    raise AssertionError("the server does not answer")
+
+
 async def test_a_lost_connection_fails_what_was_in_flight_once(colour: Colour, prefix: str) -> None:
     """Its reply cut off, a write raises and was made; it is not sent again, and the next command works."""
     with Server() as server, FaultProxy(server.host, server.port) as proxy:
@@ -78,8 +89,7 @@ async def test_a_server_that_was_restarted_while_idle_fails_nobody(colour: Colou
 async def test_a_hung_server_costs_one_timeout_then_nothing(colour: Colour) -> None:
     """27. SIGSTOP: who waits gets BackendTimeout after one time-out, who comes later is refused at once."""
     with Server() as server:
-        commands = Memcached.from_url(server.url, timeout=2, connect_timeout=2, cooldown=60).using(colour)
-        await answer(commands.gets("k"))
+        commands = await reached(server, colour, timeout=1, cooldown=60)
         with freeze(server):
             with pytest.raises(BackendTimeout, match="may have been applied"):
                 await answer(commands.gets("k"))
@@ -92,8 +102,7 @@ async def test_a_hung_server_costs_one_timeout_then_nothing(colour: Colour) -> N
 async def test_a_hung_server_costs_all_who_wait_one_timeout() -> None:
     """27. However many are on their way: none of them waits for a time-out after another's."""
     with Server() as server:
-        commands = Memcached.from_url(server.url, timeout=2, connect_timeout=2, cooldown=60).using("async")
-        await commands.gets("k")
+        commands = await reached(server, "async", timeout=1, cooldown=60)
         with freeze(server):
             errors = await asyncio.gather(*(outcome(commands.gets("k")) for _ in range(500)))
             assert {type(error) for error in errors} == {BackendTimeout}
@@ -144,8 +153,7 @@ async def test_the_breaker_closes_when_the_server_is_back(colour: Colour) -> Non
 async def test_one_probe_while_the_server_hangs() -> None:
     """Of many callers one probes; the rest are refused while it does."""
     with Server() as server:
-        commands = Memcached.from_url(server.url, timeout=2, connect_timeout=2, cooldown=0.1).using("async")
-        await commands.gets("k")
+        commands = await reached(server, "async", timeout=1, connect_timeout=1, cooldown=0.1)
         with freeze(server):
             assert isinstance(await outcome(commands.gets("k")), BackendTimeout)
             await asyncio.sleep(0.15)  # the cooldown; a longer one changes nothing
@@ -205,7 +213,7 @@ async def test_what_is_no_memcached_is_unavailable(colour: Colour) -> None:
 
 async def test_a_timer_runs_only_while_there_is_something_to_wait_for(memcached_server: Server) -> None:
     """An idle connection wakes nobody up."""
-    link = Memcached.from_url(memcached_server.url, timeout=0.2)
+    link = Memcached.from_url(memcached_server.url, timeout=5)
     commands = link.using("async")
     await commands.gets("k")
     stream: Stream = commands._home().peers[link._source.servers[0]]._stream  # type: ignore[attr-defined]

@@ -24,6 +24,23 @@ async def outcome(commands: Commands, *args: str | int) -> object:
         return error
 
 
+async def reached(url: str, colour: Any, **limits: float) -> Any:
+    """Commands that were answered: within a limit that is short on purpose a busy machine may take several
+    attempts for that."""
+    for _ in range(20):
+        commands: Any = Redis.from_url(url, **limits).using(colour)  # type: ignore[arg-type]
+        try:
+            reply = commands.execute("PING")
+            assert (await reply if colour == "async" else reply) == b"PONG"
+        except (BackendUnavailable, BackendTimeout):
+            closing = commands.close()
+            if colour == "async":
+                await closing
+        else:
+            return commands
+    raise AssertionError("the server does not answer")
+
+
 async def test_a_lost_connection_fails_what_was_in_flight_once(prefix: str) -> None:
     """Replies cut off: every INCR in flight raises, none is sent again, and the next command works."""
     with RedisServer() as server, FaultProxy(server.host, server.port) as proxy:
@@ -79,8 +96,7 @@ async def test_a_server_that_was_restarted_while_idle_fails_nobody(colour: str, 
 async def test_a_hung_server_costs_one_timeout_then_nothing() -> None:
     """SIGSTOP: who is waiting gets BackendTimeout after one time-out, who comes later is refused at once."""
     with RedisServer() as server:
-        commands = Redis.from_url(server.url, timeout=2, cooldown=60).using("async")
-        await asyncio.gather(*(commands.execute("PING") for _ in range(10)))
+        commands = await reached(server.url, "async", timeout=1, cooldown=60)
         with freeze(server):
             first = await asyncio.gather(*(outcome(commands, "PING") for _ in range(500)))
             assert {type(error) for error in first} <= {BackendTimeout, BackendUnavailable}
@@ -92,11 +108,10 @@ async def test_a_hung_server_costs_one_timeout_then_nothing() -> None:
         await commands.close()
 
 
-def test_a_hung_server_costs_a_thread_one_timeout_then_nothing() -> None:
+async def test_a_hung_server_costs_a_thread_one_timeout_then_nothing() -> None:
     """The same for threads."""
     with RedisServer() as server:
-        commands = Redis.from_url(server.url, timeout=2, cooldown=60).using("sync")
-        commands.execute("PING")
+        commands = await reached(server.url, "sync", timeout=1, cooldown=60)
         with freeze(server):
             with pytest.raises(BackendTimeout, match="may have been applied"):
                 commands.execute("PING")
@@ -227,11 +242,10 @@ async def test_a_held_up_event_loop_is_not_a_dead_server(prefix: str) -> None:
 async def test_a_server_that_keeps_answering_does_not_hang(prefix: str) -> None:
     """A batch may take longer than the limit, as long as no answer does."""
     with RedisServer() as server:
-        commands = Redis.from_url(server.url, timeout=1, cooldown=60).using("async")
-        await commands.execute("PING")
+        commands = await reached(server.url, "async", timeout=3, cooldown=60)
         waiting = []
         for _ in range(20):
-            waiting.append(commands.execute("DEBUG", "SLEEP", 0.1))
+            waiting.append(commands.execute("DEBUG", "SLEEP", 0.2))
             # More than Redis reads at once, so that it sends the answer to what came before.
             waiting.append(commands.execute("SET", prefix, b"x" * 20_000))
         assert await asyncio.gather(*waiting) == [b"OK"] * 40
@@ -241,8 +255,7 @@ async def test_a_server_that_keeps_answering_does_not_hang(prefix: str) -> None:
 async def test_large_commands_travel_in_small_batches(prefix: str) -> None:
     """Of 100 commands of 200 KB a lost connection takes a few along; the others were not sent yet."""
     with RedisServer() as server, FaultProxy(server.host, server.port) as proxy:
-        commands = Redis.from_url(proxy.url(server.url), timeout=2, cooldown=60).using("async")
-        await commands.execute("PING")
+        commands = await reached(proxy.url(server.url), "async", timeout=1, cooldown=60)
         proxy.blackhole()
         data = b"x" * 200_000
         outcomes = await asyncio.gather(*(outcome(commands, "SET", f"{prefix}{n}", data) for n in range(100)))

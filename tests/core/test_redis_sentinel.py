@@ -60,7 +60,7 @@ async def test_a_sentinel_that_is_gone_or_hangs(prefix: str, colour: str) -> Non
         url = service.url
         kill(service.sentinels[0])
         with freeze(service.sentinels[1]):
-            commands: Any = Redis.from_url(url, timeout=30, connect_timeout=2).using(colour)  # type: ignore[arg-type]
+            commands: Any = Redis.from_url(url, timeout=30, connect_timeout=5).using(colour)  # type: ignore[arg-type]
             assert await call(commands, "SET", prefix, 1) == b"OK"
             await close(commands)
 

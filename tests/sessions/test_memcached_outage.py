@@ -45,7 +45,11 @@ def make_visitor(shell_type: type[Shell], server: Memcached) -> Callable[..., Vi
         store = MemcachedStore.from_url(server.url, timeout=timeout, connect_timeout=timeout, cooldown=0.1)
         shell = shell_type(store, **options)
         visitor = shell.visitor()
-        visitor(lambda session: session.update(a=1))
+        deadline = time.monotonic() + 30
+        # Within a limit that is short on purpose, a busy machine may take several attempts.
+        while visitor.visit(lambda session: session.update(a=1)).status == 503:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
         return visitor
 
     return make
@@ -134,7 +138,7 @@ def test_a_server_that_restarts_between_load_and_save(
 
 async def test_many_requests_wait_for_one_time_out(server: Memcached) -> None:
     """27. 100 concurrent requests to a frozen server all fail within a bounded time; none waits its turn."""
-    shell = ASGIShell(MemcachedStore.from_url(server.url, timeout=2, connect_timeout=2))
+    shell = ASGIShell(MemcachedStore.from_url(server.url, timeout=5))
     visitor = shell.visitor()
     await asyncio.to_thread(visitor, lambda session: session.update(a=1))
     scope = make_scope(f"session={visitor.cookie}".encode()) | {"tests.handler": read}

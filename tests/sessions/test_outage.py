@@ -52,7 +52,11 @@ def make_visitor(shell_type: type[Shell], server: RedisServer) -> Callable[..., 
         store = RedisStore.from_url(server.url, timeout=timeout, connect_timeout=timeout, cooldown=0.1)
         shell = shell_type(store, **options)
         visitor = shell.visitor()
-        visitor(lambda session: session.update(a=1))
+        deadline = time.monotonic() + 30
+        # Within a limit that is short on purpose, a busy machine may take several attempts.
+        while visitor.visit(lambda session: session.update(a=1)).status == 503:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
         return visitor
 
     return make
@@ -158,7 +162,7 @@ def test_nobody_begins_a_session_without_memory(shell_type: type[Shell], user: s
 
 async def test_many_requests_wait_for_one_time_out(server: RedisServer) -> None:
     """100 concurrent requests to a frozen server all fail within a bounded time; none waits its turn."""
-    shell = ASGIShell(RedisStore.from_url(server.url, timeout=2, connect_timeout=2))
+    shell = ASGIShell(RedisStore.from_url(server.url, timeout=5))
     visitor = shell.visitor()
     await asyncio.to_thread(visitor, lambda session: session.update(a=1))
     scope = make_scope(f"session={visitor.cookie}".encode()) | {"tests.handler": read}
