@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from scalekit.storage import FileStorage, KiB, MemoryStorage, MiB, Storage
+from scalekit.storage import FileStorage, KiB, MemoryStorage, MiB, Storage, _mirror_directory
 from tests.servers import S3Server
 from tests.storage.helpers import eventually
 from tests.storage.stand_in import S3StandIn
@@ -26,6 +26,12 @@ def models_are_read_once() -> Iterator[None]:
             load = functools.cache(JSONFileLoader().load_file)
             patch.setattr(JSONFileLoader, "load_file", lambda self, path: load(path))
         yield
+
+
+@pytest.fixture(autouse=True)
+def patience_with_the_ledger(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A thread that has no turn for a second, with a mirror's ledger in hand, keeps no other from copying."""
+    monkeypatch.setattr(_mirror_directory, "_PATIENCE", 30.0)
 
 
 @pytest.fixture

@@ -57,14 +57,14 @@ async def eventually(condition: Callable[[], bool | Awaitable[bool]], *, seconds
             await asyncio.sleep(0.01)
 
 
-async def settled(value: Callable[[], T], *, still: float = 0.5) -> T:
-    """The value once it has not changed for ``still`` seconds."""
-    last, since = value(), asyncio.get_running_loop().time()
-    async with asyncio.timeout(20):
-        while asyncio.get_running_loop().time() - since < still:
+async def settled(value: Callable[[], T], *, looks: int = 25) -> T:
+    """The value once it was the same so many times, a fiftieth of a second after each other."""
+    last, same = value(), 0
+    async with asyncio.timeout(60):
+        while same < looks:  # looks, and not seconds: in one that a busy machine takes away nothing changes
             await asyncio.sleep(0.02)
-            if value() != last:
-                last, since = value(), asyncio.get_running_loop().time()
+            now = value()
+            last, same = now, same + 1 if now == last else 0
     return last
 
 

@@ -3,6 +3,7 @@
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -187,14 +188,14 @@ class _Signing(MemoryStorage):
 
     def __init__(self, *, seconds: float) -> None:
         super().__init__(base_url=None)
-        self.seconds = seconds
+        self.seconds, self.now = seconds, datetime.now(UTC)
         self.names: list[str | None] = []
 
     async def signed_url(self, key: str, *, filename: str | None = None) -> SignedURL | None:
         self.names.append(filename)
         return SignedURL(
             url=f"https://s3.example/{key}?signature",
-            expires=datetime.now(UTC) + timedelta(seconds=self.seconds),
+            expires=self.now + timedelta(seconds=self.seconds),
         )
 
 
@@ -211,10 +212,11 @@ class _Signing(MemoryStorage):
     ],
 )
 async def test_how_long_a_signed_address_is_kept(
-    shell: str, cache_control: str, seconds: float, kept: str
+    shell: str, cache_control: str, seconds: float, kept: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """22. A redirection is never kept longer than half of the signature's life, nor than the object is."""
     storage = _Signing(seconds=seconds)
+    monkeypatch.setattr("scalekit.storage._files.datetime", SimpleNamespace(now=lambda zone: storage.now))
     await storage.put("a.png", PNG, filename="cat.png")
     answer = await ask(shell, storage, "/a.png", redirect=True, cache_control=cache_control)
     assert (answer.status_code, answer.headers["location"]) == (302, "https://s3.example/a.png?signature")
@@ -269,7 +271,7 @@ async def test_a_signed_address_of_s3(shell: str, s3_server: Any, bucket: str) -
         max_age = int(answer.headers["cache-control"].removeprefix("private, max-age="))
         signed_for = int(parse_qs(urlsplit(answer.headers["location"]).query)["X-Amz-Expires"][0])
         assert 0 < max_age <= signed_for // 2
-        async with httpx.AsyncClient() as client:
+        async with httpx.AsyncClient(timeout=60) as client:
             saved = await client.get(answer.headers["location"])
     assert (saved.status_code, saved.content) == (200, b"<script>")
     assert saved.headers["content-disposition"].startswith('attachment; filename="gr__e.html"')

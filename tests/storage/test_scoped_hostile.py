@@ -165,7 +165,10 @@ def test_whatever_is_signed(keys: list[str]) -> None:
 
 async def test_signatures_are_good_for_one_name(s3_server: Any, bucket: str) -> None:
     """15. What A was signed cannot be bent to B's: neither the address nor the form."""
-    async with S3Storage(bucket, **s3_server.client_kwargs) as storage, httpx.AsyncClient() as client:
+    async with (
+        S3Storage(bucket, **s3_server.client_kwargs) as storage,
+        httpx.AsyncClient(timeout=60) as client,
+    ):
         a, b = storage.scoped("t/a/"), storage.scoped("t/b/")
         await a.put("k.txt", b"A's")
         await b.put("k.txt", SECRET)

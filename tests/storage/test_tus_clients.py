@@ -57,7 +57,7 @@ async def test_everything_that_the_client_can(nginx: MakeNginx, file: Path, tmp_
         for scenario in scenarios:
             assert (await told(f"{front.url}/", file, scenario))["retries"] == 0, scenario
         given_up = await told(f"{front.url}/", file, "given_up")
-        async with httpx.AsyncClient(base_url=front.url) as client:
+        async with httpx.AsyncClient(base_url=front.url, timeout=60) as client:
             assert (await head(client, given_up["url"])).status_code == 410
         assert len(set(servers.log("POST") + servers.log("HEAD") + servers.log("PATCH"))) == 3
     storage = FileStorage(directory)
