@@ -54,7 +54,7 @@ class Server:
             assert core.listener is not None
             core.local.clock = core.listener._hearing._clock = clock
 
-        @self.cache.query(ttl=600, tags=["t", "number:{number}"], name="read")
+        @self.cache.query(ttl=600, jitter=0, tags=["t", "number:{number}"], name="read")
         async def read(number: int) -> int:
             return source[0]
 
@@ -104,11 +104,14 @@ async def said(caplog: pytest.LogCaptureFixture, words: str, count: int = 1) -> 
 
 @asynccontextmanager
 async def servers(
-    urls: list[str], prefix: str, *, local_ttl: float = MINUTE, **options: Any
+    urls: list[str], prefix: str, *, local_ttl: float = MINUTE, timeout: float = _WITHIN, **options: Any
 ) -> AsyncIterator[tuple[list[int], list[Server]]]:
-    """The source, and a server at each URL."""
+    """The source, and a server at each URL; ``timeout`` is that of the first."""
     source = [1]
-    made = [Server(url, prefix, source, local_ttl=local_ttl, **options) for url in urls]
+    made = [
+        Server(url, prefix, source, local_ttl=local_ttl, timeout=_WITHIN if number else timeout, **options)
+        for number, url in enumerate(urls)
+    ]
     try:
         yield source, made
     finally:
