@@ -43,6 +43,8 @@ async def test_wherever_redis_is(server: str, request: pytest.FixtureRequest, pr
     await backend.using("async").close()
 
 
+A_MOMENT = 0.01  # seconds; sixteen threads begin meanwhile, one or two on the busiest machine
+
 # What is wrong with a back end: a method of MemoryBackend's, and what it does instead.
 
 Method = Callable[..., Any]
@@ -101,7 +103,7 @@ def everybody_has_the_lease(self: MemoryBackend, *args: Any, **options: Any) -> 
 @breach("acquire", "exactly one has the lease")
 def two_may_get_the_lease(self: MemoryBackend, lookup: Lookup, found: Found, **options: Any) -> Any:
     if look(self, lookup.key) is None:
-        time.sleep(0.001)
+        time.sleep(A_MOMENT)
         real("drop", self, [lookup.key])
     return real("acquire", self, lookup, found, **options)
 
@@ -254,7 +256,7 @@ def fills_under_any_lease(self: MemoryBackend, lease: Lease, value: bytes, *, tt
 def fills_at_two_strokes(self: MemoryBackend, lease: Lease, value: bytes, *, ttl: float) -> Any:
     if entry.token_of(look(self, lease.key)) != lease.token:
         return False
-    time.sleep(0.001)
+    time.sleep(A_MOMENT)
     put(self, lease.key, value, ttl)
     return True
 
@@ -363,7 +365,7 @@ def the_last_mark_ends_all(self: MemoryBackend, tags: Sequence[str], writer: byt
 @breach("mark", _A_RACE)
 def marks_at_two_strokes(self: MemoryBackend, tags: Sequence[str], writer: bytes, *, ttl: float) -> Any:
     before = {tag: self._records.get(tag) for tag in tags}
-    time.sleep(0.001)
+    time.sleep(A_MOMENT)
     now = self._now()
     for tag, record in before.items():
         self._records[tag] = versions.marked(record, writer, now=now, ends=now + int(ttl * 1000))

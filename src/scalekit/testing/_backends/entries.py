@@ -1,5 +1,7 @@
 """The rules of leases, of what is stored under them, and of dropping it by its key."""
 
+import time
+
 from scalekit._steps import Steps
 from scalekit.cache.backend import Entries, Lease, Lookup
 from scalekit.cache.entry import Found, Hit, Miss, judge, pack_pass, versions
@@ -48,8 +50,9 @@ def check_reading(entries: Entries) -> Steps[None]:
 
 def check_leases(entries: Entries) -> Steps[None]:
     lookup = new_lookup(new_tag(), new_tag())
-    before = yield from read_one(entries, lookup)
+    before, began = (yield from read_one(entries, lookup)), time.monotonic()
     lease = yield from take_lease(entries, lookup)
+    since = time.monotonic() - began
     assert (lease.key, lease.refresh) == (lookup.key, False), "acquire: a lease is told as it was asked for"
     assert 0 < lease.left <= LONG, "acquire: a lease lasts as long as was asked for"
     assert len(lease.versions) == 3 * VERSION_BYTES, "acquire: a version of each tag, the generation's first"
@@ -59,7 +62,8 @@ def check_leases(entries: Entries) -> Steps[None]:
     assert bytes(VERSION_BYTES) not in (first, second, third), "acquire: versions are random"
     assert isinstance(judge(found, now_ms()), Miss), "acquire: a lease is no result"
     assert len(lease.ages) == 3, "acquire: an age of each tag, the generation's first"
-    assert all(abs(age) < CLOCKS for age in lease.ages[1:]), "acquire: a new version has no age"
+    new = all(-CLOCKS < age < since + CLOCKS for age in lease.ages[1:])
+    assert new, "acquire: a new version has no age"
     assert lease.positions[1:] == (None, None), "acquire: a position of each tag, None where it is not known"
     for seen in (before, found):
         other = yield from entries.acquire(lookup, seen, ttl=LONG)
