@@ -35,7 +35,8 @@ def be_patient() -> None:
     for module in _MODULES:
         module.TIMEOUT = 5.0
     if "redis" in TIMEOUTS:
-        importlib.import_module("scalekit.cache.redis_channel").LATE = 5.0
+        channel: Any = importlib.import_module("scalekit.cache.redis_channel")
+        channel.LATE = channel.CONNECTING = 5.0
 
 
 @contextmanager

@@ -25,6 +25,8 @@ from scalekit.errors import ConfigurationError, UncacheableArgument, Uncacheable
 from tests.servers import RedisServer
 from tests.servers.waiting import wait_until
 
+pytestmark = pytest.mark.usefixtures("long_leases")
+
 
 class Base(DeclarativeBase): ...
 

@@ -18,6 +18,7 @@ from scalekit.errors import BackendUnavailable
 from tests.servers import RedisCluster, RedisServer
 
 Call = Callable[..., Any]
+PATIENT: Any = {"timeout": 30, "connect_timeout": 30}
 
 
 @pytest.fixture
@@ -27,14 +28,14 @@ def stream(prefix: str) -> str:
 
 @pytest.fixture
 def channel(redis_url: str, stream: str) -> Iterator[RedisChannel]:
-    made = RedisChannel(Redis.from_url(redis_url), told=Told("redis", stream=stream), block=1.0)
+    made = RedisChannel(Redis.from_url(redis_url), told=Told("redis", stream=stream), block=10)
     yield made
     made.close()
 
 
 @pytest.fixture
 def say(redis_url: str, stream: str) -> Iterator[Call]:
-    commands = Redis.from_url(redis_url).using("sync")
+    commands = Redis.from_url(redis_url, **PATIENT).using("sync")
     yield lambda *words: commands.script(TELL, [stream], words)
     commands.close()
 
@@ -169,7 +170,7 @@ async def test_every_kind_of_link_hears(
     """16. A client of either colour, and a Cluster: who waits is woken by what is said."""
     cluster: RedisCluster | None = request.getfixturevalue("redis_cluster") if kind == "cluster" else None
     url = cluster.url if cluster else redis_url
-    link = Redis(redis.asyncio.from_url(url)) if kind == "async" else Redis.from_url(url)
+    link = Redis(redis.asyncio.from_url(url)) if kind == "async" else Redis.from_url(url, **PATIENT)
     channel = RedisChannel(link, told=Told("redis", stream=stream), block=10)
     assert channel.colour == ("async" if kind == "async" else "sync")
     async with asyncio.timeout(30):

@@ -31,7 +31,8 @@ def counted(
     """A cache, and how many round trips a call of it takes."""
     with FaultProxy(server.host, server.port) as proxy:
         url = proxy.url(server.url)
-        cache = Cache(RedisBackend.from_url(url, prefix=prefix), local_entries=10, channel=False)
+        backend = RedisBackend.from_url(url, prefix=prefix)
+        cache = Cache(backend, local_entries=10, local_ttl=3600, channel=False)
 
         def trips(call: Callable[[], object]) -> int:
             before = proxy.round_trips

@@ -63,7 +63,7 @@ class Side:
             len(told.versions),
             len(told.ages),
             told.positions,
-            round(told.left, -1),
+            LONG / 2 < told.left <= LONG,
         )
 
     def fill(self, which: int, payload: bytes) -> Any:

@@ -61,7 +61,7 @@ DISABLED = """
     class Elsewhere(MemoryBackend):
         local = False
 
-    cache, runs = Cache(Elsewhere(), local_entries=10), []
+    cache, runs = Cache(Elsewhere(), local_entries=10, local_ttl=60), []
 
     @cache.query(ttl=60)
     def query() -> int:

@@ -168,6 +168,8 @@ class Endless:
         self.waits: list[object] = []
         self.requests: set[str | None] = set()
         self.closed = threading.Event()
+        self.heard = threading.Event()
+        """Ends the wait of a thread."""
 
     def position(self) -> Steps[Cursor]:
         yield
@@ -176,13 +178,14 @@ class Endless:
     def next(self, cursor: Cursor, *, block: float) -> Steps[Heard]:
         self.waits.append(threading.current_thread() if self.colour == "sync" else asyncio.current_task())
         self.requests.add(REQUEST.get())
-        yield self.closed.wait(self.wait) if self.colour == "sync" else asyncio.sleep(self.wait)
+        yield self.heard.wait(self.wait) if self.colour == "sync" else asyncio.sleep(self.wait)
         if self.closed.is_set():
             raise BackendUnavailable("the client was closed", backend="redis")
         return silence()
 
     def close(self) -> None:
         self.closed.set()
+        self.heard.set()
 
 
 def until(condition: Callable[[], object]) -> None:
@@ -216,6 +219,7 @@ def test_one_thread_listens_for_all(caplog: pytest.LogCaptureFixture) -> None:
     assert ear.told.count("flush") == 1
     assert not caplog.records
     channel.closed.clear()
+    channel.heard.clear()
     listener.use()
     until(lambda: set(channel.waits) != {thread})
     listener.stop()
@@ -223,7 +227,7 @@ def test_one_thread_listens_for_all(caplog: pytest.LogCaptureFixture) -> None:
 
 def test_who_waits_for_a_message_is_stopped() -> None:
     """Closing ends the wait of a task, which nothing else would. A thread ends its own, and closes then."""
-    channel = Endless("sync", wait=0.05)
+    channel = Endless("sync", wait=2 * _WITHIN)
     listener = Listener(Ear(), channel, ttl=60.0, hits=lambda: 0, owner=channel)
     listener.use()
     until(lambda: channel.waits)
@@ -231,6 +235,7 @@ def test_who_waits_for_a_message_is_stopped() -> None:
     listener.stop()
     assert not channel.closed.is_set()
     assert isinstance(thread, threading.Thread)
+    channel.heard.set()
     until(lambda: not thread.is_alive())
     assert channel.closed.is_set()
 
@@ -312,8 +317,11 @@ def test_another_loop_takes_over() -> None:
     asyncio.run(use(3))
     assert ear.told.count("flush") == 1  # it went on where it was
     told = len(ear.told)
-    still.run_until_complete(asyncio.sleep(0.02))  # the first one is not wanted any more
-    assert not asyncio.all_tasks(still)
+
+    async def alone() -> None:
+        await until_async(lambda: asyncio.all_tasks() == {asyncio.current_task()})
+
+    still.run_until_complete(alone())  # the first one is not wanted any more
     assert len(ear.told) == told
     still.close()
 

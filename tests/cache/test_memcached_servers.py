@@ -14,7 +14,7 @@ from tests.servers import Memcached
 async def test_one_of_several_is_away(memcached_server: Memcached, prefix: str) -> None:
     """14, 15. What is kept on the others is served; of the one with everybody's record, nothing is. What was
     dropped meanwhile is not served here from then on, and by nobody once the server is back."""
-    at, numbers, source = (memcached_server.host, memcached_server.port), range(40), 0
+    at, numbers, source = (memcached_server.host, memcached_server.port), range(80), 0
     with FaultProxy(*at) as one, FaultProxy(*at) as two:
         backend = MemcachedBackend.from_url(
             f"memcached://{one.host}:{one.port},{two.host}:{two.port}",

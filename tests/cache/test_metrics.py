@@ -7,7 +7,7 @@ from tests.measured import numbers, risen
 
 async def test_a_cache_reports_what_it_counts(backend: Backend) -> None:
     """Hits by tier, misses, runs, stored results, invalidations and bytes, over every back end."""
-    cache = Cache(backend, local_entries=10, channel=False)
+    cache = Cache(backend, local_entries=10, local_ttl=3600, channel=False)
     before = numbers(cache)
     assert set(before.values()) == {0}
 

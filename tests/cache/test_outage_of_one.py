@@ -17,7 +17,7 @@ from scalekit.errors import BackendError
 from tests.faults import FaultProxy, kill
 from tests.servers import Memcached, RedisCluster
 
-NUMBERS = range(30)
+NUMBERS = range(45)
 
 
 class Shop:

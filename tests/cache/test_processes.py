@@ -8,7 +8,8 @@ import subprocess
 import sys
 import textwrap
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pytest
@@ -17,7 +18,6 @@ from scalekit._steps import run
 from scalekit.cache import Cache
 from scalekit.cache.backend import Lookup
 from scalekit.cache.redis import RedisBackend
-from scalekit.cache.runtime import LEASE_TTL
 from tests.faults import FaultProxy
 from tests.patience import TIMEOUTS
 
@@ -62,18 +62,18 @@ KINDS = [kind for kind in BACKENDS if kind in TIMEOUTS]  # with one extra alone 
 
 
 @contextlib.contextmanager
-def workers(count: int, kind: str, url: str, prefix: str, *, seconds: float) -> Iterator[list[Any]]:
+def workers(kind: str, url: str, prefix: str, *, seconds: Sequence[float]) -> Iterator[list[Any]]:
     """Processes that are about to call a query that takes so long, 250 times each."""
     imports, backend = BACKENDS[kind]
     code = textwrap.dedent(WORKER).format(imports=imports, backend=backend)
     started = [
         subprocess.Popen(
-            [sys.executable, "-c", code, url, prefix, str(seconds)],
+            [sys.executable, "-c", code, url, prefix, str(each)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
         )
-        for _ in range(count)
+        for each in seconds
     ]
     try:
         for process in started:
@@ -96,7 +96,7 @@ def go(process: Any) -> None:
 def test_a_thousand_callers_in_four_processes(kind: str, request: pytest.FixtureRequest, prefix: str) -> None:
     """1. The query runs exactly once, and all of them have its result."""
     url = request.getfixturevalue(f"{kind}_server").url
-    with workers(4, kind, url, prefix, seconds=0.5) as processes:
+    with workers(kind, url, prefix, seconds=[0.5] * 4) as processes:
         for process in processes:
             go(process)
         ends = [process.communicate(timeout=60)[0].splitlines()[-1] for process in processes]
@@ -108,7 +108,7 @@ def test_a_thousand_callers_in_four_processes(kind: str, request: pytest.Fixture
 def test_a_holder_that_is_killed(kind: str, request: pytest.FixtureRequest, prefix: str) -> None:
     """2. It is noticed when its lease ends, and another computes: once."""
     url = request.getfixturevalue(f"{kind}_server").url
-    with workers(3, kind, url, prefix, seconds=1.0) as processes:
+    with workers(kind, url, prefix, seconds=[600, 0.2, 0.2]) as processes:
         holder, *others = processes
         go(holder)
         assert holder.stdout.readline() == "running\n"
@@ -116,7 +116,7 @@ def test_a_holder_that_is_killed(kind: str, request: pytest.FixtureRequest, pref
             go(process)
         holder.send_signal(signal.SIGKILL)
         # What is written here is the line's: five seconds, and what it takes to compute.
-        ends = [process.communicate(timeout=LEASE_TTL + 20)[0].splitlines()[-1] for process in others]
+        ends = [process.communicate(timeout=5 + 40)[0].splitlines()[-1] for process in others]
     assert sorted(ends) == ["runs 0 {1}", "runs 1 {1}"]
 
 
@@ -140,12 +140,13 @@ async def test_a_process_that_waits_asks_now_and_then(
         (found,) = run(direct.read([lookup]))
         lease: Any = run(direct.acquire(lookup, found, ttl=30))
         assert lease.mine
-        before = proxy.round_trips
+        before, began = proxy.round_trips, time.monotonic()
         callers = [asyncio.create_task(answer(1)) for _ in range(100)]
-        await asyncio.sleep(1.0)  # a second is what the line is about
-        asked = proxy.round_trips - before
-        # The callers' own lookups came first, in one or two trips.
-        assert 4 <= asked <= 22
+        async with asyncio.timeout(20):  # a second is what the line is about, and a busy machine's is longer
+            while (asked := proxy.round_trips - before) < 4 or time.monotonic() - began < 1.0:
+                await asyncio.sleep(0.01)
+        # The callers' own lookups came first, in one or two trips; and then it is five in a second at most.
+        assert asked <= 22 + 5 * (time.monotonic() - began - 1.0)
         run(direct.release(lease))
         assert await asyncio.gather(*callers) == [1] * 100
         await cache.close()

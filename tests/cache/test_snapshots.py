@@ -178,12 +178,12 @@ def test_a_snapshot_from_after_a_commit(tmp_path: Path) -> None:
         price = define(cache)
         with maker.begin() as session:
             session.add(Product(id=1, price=1))
-        now[0] += 1
+        now[0] += 60
         with maker() as session:
             session.scalar(select(Product.id))
             # The generation is made with the first lease, and so is younger than this snapshot.
             assert (price(session), cache.stats().fills) == (1, 0)
-        now[0] += 1
+        now[0] += 60
         with maker() as session:
             session.scalar(select(Product.id))
             assert (price(session), cache.stats().fills) == (1, 1)
@@ -288,11 +288,11 @@ def test_what_is_older_than_an_invalidation_by_hand(tmp_path: Path, kept: str, d
         with maker.begin() as session:
             session.add(Product(id=1, price=1))
         for stored in (0, 1):  # what nobody has asked for before may have been dropped just now
-            now[0] += 1
+            now[0] += 60
             with maker() as session:
                 held = session.get_one(Product, 1)
                 assert (price(session), held.price, cache.stats().fills) == (1, 1, stored)
-        now[0] += 1
+        now[0] += 60
         with maker() as old:
             held = old.get_one(Product, 1)
             if kept == "snapshot":
@@ -431,7 +431,7 @@ def test_sessions_that_say_how_far_they_have_read(tmp_path: Path) -> None:
     fills = []
     with maker() as session:
         price(session)
-    now[0] += 1
+    now[0] += 60
     for reached in (None, 4, 5, 5):
         with maker() as session:
             if reached is None:

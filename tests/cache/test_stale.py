@@ -17,7 +17,7 @@ from scalekit.cache.apart import AT_ONCE
 from scalekit.cache.memory import MemoryBackend
 from scalekit.errors import BackendUnavailable, QueryTimeout
 
-DEADLINE = 10.0
+DEADLINE = 30.0
 
 
 class Clock:

@@ -28,6 +28,7 @@ return last()
 )
 
 LATE = 0.5  # seconds that an answer may be, before the channel counts as lost
+CONNECTING = 1.0  # seconds that a connection may take
 _COUNT = 100
 
 
@@ -43,7 +44,9 @@ class RedisChannel:
     def __init__(self, link: Redis, *, told: Told, block: float) -> None:
         colour: Colour = link.colour or "sync"
         # Nobody waits for this one, so it has time: to connect, and for an answer that is late.
-        beside = link.beside(max_connections=1, timeout=block + LATE, connect_timeout=1.0, cooldown=0.1)
+        beside = link.beside(
+            max_connections=1, timeout=block + LATE, connect_timeout=CONNECTING, cooldown=0.1
+        )
         self._commands: Commands = beside.using(colour)
         self._own, self._stream = Own(self._commands, told), told.stream
         self.name, self.colour = link.name, colour
