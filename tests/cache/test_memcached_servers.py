@@ -35,7 +35,7 @@ async def test_one_of_several_is_away(memcached_server: Memcached, prefix: str) 
             return [await query(number) for number in numbers], cache.stats().hits - before
 
         async def settle() -> None:
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(60):
                 while await ask() != ([source] * len(numbers), len(numbers)):
                     await asyncio.sleep(0.01)
 
