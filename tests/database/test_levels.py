@@ -105,7 +105,7 @@ async def test_requests(make_async: Callable[..., AsyncCluster], items: Database
 
     async with server(clusters[0]) as one, server(clusters[1]) as two:
         ports = set()
-        for number in range(12):
+        for number in range(32):  # all of them on one replica, by their names alone: 1 in 2**31
             visitor = {"User-Agent": f"browser {number}"}
             answers = [await at.get("/", headers=visitor) for at in (one, two, one)]
             answers.append(await two.post("/search", headers=visitor))

@@ -178,7 +178,7 @@ async def test_visitors_keep_their_replica(make_async: Callable[..., AsyncCluste
 
     for cluster in clusters:
         await all_readers(cluster)
-    names = [f"visitor {number}" for number in range(12)]
+    names = [f"visitor {number}" for number in range(32)]  # drawn anew in each process
     homes = {name: await where(clusters[0], name) for name in names}
     assert set(homes.values()) == {one.port for one in items.cluster.replicas}
     for name, port in homes.items():
