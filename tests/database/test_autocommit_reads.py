@@ -215,6 +215,7 @@ async def test_snapshots_are_kept(
 def test_connections_of_core_are_left_alone(make_sync: Callable[..., Cluster], items: Database) -> None:
     """1. They are over the pool of the sessions, and may be at another level."""
     cluster = make_sync(replicas=items.replica_urls("psycopg")[:1], autocommit_reads=True)
+    meet(cluster)
     for _ in range(3):
         with cluster.session() as session:
             assert session.scalar(STOCK) == 0

@@ -27,6 +27,7 @@ from scalekit.database.report import Report
 from scalekit.errors import ConfigurationError, MissingExtra, WrongColour
 from tests.conftest import Database
 from tests.database._waiting import until
+from tests.database.conftest import PATIENT
 from tests.servers.waiting import wait_until
 
 PG = "postgresql+asyncpg://app:secret-word@{}/shop"
@@ -302,7 +303,7 @@ def test_a_cluster_that_is_dropped_stops(make_sync: Callable[..., Cluster], item
     def threads() -> int:
         return sum(thread.name == "scalekit.database" for thread in threading.enumerate())
 
-    cluster = Cluster(items.primary_url("psycopg"), replicas=items.replica_urls("psycopg"))
+    cluster = Cluster(items.primary_url("psycopg"), replicas=items.replica_urls("psycopg"), **PATIENT)
     with cluster.session() as session:
         session.execute(text("SELECT 1"))
     assert threads() == 4
@@ -320,7 +321,10 @@ def test_what_outlives_the_cluster_keeps_it_watched(items: Database, kept: str) 
 
     def make() -> tuple[Callable[[], AbstractContextManager[Any]], Fleet]:
         cluster = Cluster(
-            items.primary_url("psycopg"), replicas=items.replica_urls("psycopg"), probe_interval=0.1
+            items.primary_url("psycopg"),
+            replicas=items.replica_urls("psycopg"),
+            probe_interval=0.1,
+            **PATIENT,
         )
         if kept == "primary_engine":
             return cluster.primary_engine.connect, cluster._fleet

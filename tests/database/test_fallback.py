@@ -129,7 +129,8 @@ async def test_writes_are_not_starved_by_fallback_reads(
     async with cluster.session() as session:
         assert (await session.execute(WRITE)).scalar_one() == 1
         await session.commit()
-    # Who asks for the primary is no fallback, and who waits gets the place that becomes free.
+    # Who asks for the primary is no fallback, and who waits gets the place that becomes free, in time.
+    cluster._fleet.members[0].pool_timeout = 30
     async with cluster.session(consistency=STRONG) as session:
         assert (await session.execute(READ)).one() == (1, False)
     sessions.append(cluster.session())

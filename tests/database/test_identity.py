@@ -16,6 +16,7 @@ from scalekit.database.tokens import Reached
 from scalekit.errors import NoServerAvailable
 from tests.conftest import Database
 from tests.database._waiting import until, wait_for_roles
+from tests.database.conftest import PATIENT
 from tests.faults import FaultProxy, pause_replay
 from tests.servers import postgres
 from tests.servers.waiting import wait_until
@@ -138,7 +139,11 @@ async def test_writes_never_begin_on_a_replica(items: Database, way: FaultProxy)
     primary, replica = items.cluster.primary, items.cluster.replicas[0]
     way.target = primary.host, primary.port
     cluster = AsyncCluster(
-        way.url(items.primary_url()), replicas=items.replica_urls(), probe_interval=0.1, failover_wait=0.5
+        way.url(items.primary_url()),
+        replicas=items.replica_urls(),
+        probe_interval=0.1,
+        failover_wait=0.5,
+        **PATIENT,
     )
     async with cluster:
 
@@ -155,6 +160,7 @@ async def test_writes_never_begin_on_a_replica(items: Database, way: FaultProxy)
         way.target = replica.host, replica.port
         with pytest.raises(NoServerAvailable, match="led to a replica, where the primary was to be"):
             await write()
+        cluster._fleet.failover_wait = 30
         waiting = asyncio.create_task(write())
         way.target = primary.host, primary.port
         assert await waiting == 1
@@ -241,7 +247,11 @@ def test_a_replica_of_another_system(
         with FaultProxy(primary.host, primary.port) as name:
             url = name.url(items.primary_url("psycopg"))
             with Cluster(
-                url, replicas=items.replica_urls("psycopg"), probe_interval=0.1, failover_wait=0.1
+                url,
+                replicas=items.replica_urls("psycopg"),
+                probe_interval=0.1,
+                failover_wait=0.1,
+                **PATIENT,
             ) as cluster:
                 with cluster.session(consistency=STRONG) as session:
                     assert session.execute(system).scalar_one() == ours

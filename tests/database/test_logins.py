@@ -11,11 +11,12 @@ from scalekit.database import STRONG, AsyncCluster, Cluster
 from scalekit.errors import NoServerAvailable
 from tests.conftest import Database
 from tests.database._waiting import until
+from tests.database.conftest import PATIENT
 
 both = pytest.mark.parametrize("driver", ["asyncpg", "psycopg"])
 
 # Longer than any test runs: who waits for it, hangs.
-PATIENT: dict[str, Any] = {"failover_wait": 3600, "probe_interval": 3600}
+FOR_EVER: dict[str, Any] = {"failover_wait": 3600, "probe_interval": 3600, **PATIENT}
 
 
 @pytest.fixture
@@ -40,7 +41,7 @@ async def test_a_wrong_name_is_told_at_once(database: Database, driver: str) -> 
     """16. Of the user or of the database: nobody waits for a primary that would not let them in either."""
     primary, replicas = urls(database, driver, "nobody_of_this_name")
     for given in ((primary, replicas), _in_database("no_such_database", database, driver)):
-        async with AsyncCluster(given[0], replicas=given[1], **PATIENT) as cluster:
+        async with AsyncCluster(given[0], replicas=given[1], **FOR_EVER) as cluster:
             session = cluster.session()
             with pytest.raises(NoServerAvailable, match=r"no primary .* does not exist"):
                 await session.execute(text("SELECT 1"))
@@ -52,7 +53,7 @@ async def test_an_option_that_the_driver_does_not_know(database: Database) -> No
     one, *others = [
         f"{url}?colour=blue" for url in (database.primary_url("asyncpg"), *database.replica_urls("asyncpg"))
     ]
-    async with AsyncCluster(one, replicas=others, **PATIENT) as cluster:
+    async with AsyncCluster(one, replicas=others, **FOR_EVER) as cluster:
         session = cluster.session()
         with pytest.raises(NoServerAvailable, match="unexpected keyword argument 'colour'"):
             await session.execute(text("SELECT 1"))
@@ -70,7 +71,7 @@ def _in_database(name: str, database: Database, driver: str) -> tuple[str, list[
 async def test_a_user_who_is_shut_out_later(database: Database, user: str, driver: str) -> None:
     """16. The pool needs another connection, and the primary refuses it: the error names it and says why."""
     primary, replicas = urls(database, driver, user)
-    async with AsyncCluster(primary, replicas=replicas, **PATIENT) as cluster:
+    async with AsyncCluster(primary, replicas=replicas, **FOR_EVER) as cluster:
         async with cluster.session() as session:
             await session.execute(text("SELECT 1"))
         database.cluster.primary.sql(f"ALTER ROLE {user} NOLOGIN")
@@ -83,7 +84,7 @@ def test_the_same_in_synchronous_code(database: Database) -> None:
     """16. A thread does not wait either."""
     primary, replicas = urls(database, "psycopg", "nobody_of_this_name")
     with (
-        Cluster(primary, replicas=replicas, **PATIENT) as cluster,
+        Cluster(primary, replicas=replicas, **FOR_EVER) as cluster,
         cluster.session() as session,
         pytest.raises(NoServerAvailable, match=r"no primary .* does not exist"),
     ):
@@ -98,7 +99,7 @@ async def test_a_primary_with_no_place_for_a_question(database: Database, user: 
     def limit(most: int) -> None:
         database.cluster.primary.sql(f"ALTER ROLE {user} CONNECTION LIMIT {most}")
 
-    async with AsyncCluster(primary, replicas=replicas, probe_interval=0.05, failover_wait=1) as cluster:
+    async with AsyncCluster(primary, replicas=replicas, probe_interval=0.05, **PATIENT) as cluster:
 
         async def ask() -> int:
             async with cluster.session(consistency=STRONG) as session:
@@ -130,7 +131,9 @@ async def test_a_primary_with_no_place_for_one_more_is_not_stormed(
     primary, replicas = urls(database, driver, user)
     database.cluster.primary.sql(f"ALTER ROLE {user} CONNECTION LIMIT 1")
     database.cluster.wait_caught_up()
-    async with AsyncCluster(primary, replicas=replicas, probe_interval=3600, failover_wait=1) as cluster:
+    # Time enough for a second attempt.
+    options = {"probe_interval": 3600, "failover_wait": 3, **PATIENT}
+    async with AsyncCluster(primary, replicas=replicas, **options) as cluster:
         attempts = 0
         dialect: Any = cluster._fleet.members[0].writer.dialect
         plain = dialect.connect

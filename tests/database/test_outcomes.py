@@ -20,6 +20,7 @@ from scalekit.errors import NoServerAvailable, OutcomeUnknown
 from scalekit.testing.database import recording
 from tests.conftest import Database
 from tests.database._waiting import until, wait
+from tests.database.conftest import PATIENT
 from tests.faults import FaultProxy
 
 READ = text("SELECT stock, pg_is_in_recovery() FROM item WHERE id = 1")
@@ -42,7 +43,7 @@ async def by(items: Database, proxy: FaultProxy) -> AsyncIterator[Callable[[str,
 
     def make(driver: str, replicas: list[str]) -> AsyncCluster:
         url = proxy.url(items.primary_url(driver))
-        made.append(AsyncCluster(url, replicas=replicas, probe_interval=30))
+        made.append(AsyncCluster(url, replicas=replicas, probe_interval=30, failover_wait=30, **PATIENT))
         return made[-1]
 
     yield make
@@ -142,7 +143,7 @@ async def test_outcome_unknown_on_one_server(
 
 def test_the_same_in_synchronous_code(items: Database, proxy: FaultProxy) -> None:
     """17. And what the server refuses is an error like any other; so is what was lost before COMMIT."""
-    with Cluster(proxy.url(items.primary_url("psycopg"))) as cluster:
+    with Cluster(proxy.url(items.primary_url("psycopg")), **PATIENT) as cluster:
         with cluster.session() as session:
             session.execute(WRITE)
             proxy.cut()

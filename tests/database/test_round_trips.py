@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 from scalekit.database import STRONG, AsyncCluster, Cluster
 from tests.conftest import Database
 from tests.database._lag import meet
+from tests.database.conftest import PATIENT
 from tests.faults import FaultProxy
 
 READ = text("SELECT stock FROM item WHERE id = 1")
@@ -79,7 +80,7 @@ async def make(
 
     async def ours(**options: Any) -> tuple[Contender, Cluster | AsyncCluster]:
         # Asked once, so that what is counted is what sessions send.
-        options |= {"replicas": urls[1:], "probe_interval": 3600}
+        options |= {"replicas": urls[1:], "probe_interval": 3600, **PATIENT}
         if synchronous:
             cluster = Cluster(urls[0], **options)
             made.append(cluster)

@@ -15,6 +15,7 @@ from scalekit.database import AsyncCluster, Cluster
 from scalekit.database.asgi import ReadYourWritesMiddleware
 from scalekit.database.wsgi import ReadYourWritesMiddleware as WSGIMiddleware
 from tests.conftest import Database
+from tests.database.conftest import PATIENT
 
 
 class Base(DeclarativeBase):
@@ -218,7 +219,7 @@ UPDATE = text("UPDATE item SET stock = 1")
 async def test_the_only_url_leads_to_a_replica(items: Database, driver: str) -> None:
     """25. Nobody asked what it is, and so nobody says; what it refuses to write is the driver's error,
     with what it comes from. A transaction that was made read-only on a primary is none of our business."""
-    async with AsyncCluster(items.replica_urls(driver)[0]) as cluster:
+    async with AsyncCluster(items.replica_urls(driver)[0], **PATIENT) as cluster:
         (member,) = cluster.status().members
         assert member.role == "single"
         async with cluster.session() as session:
@@ -226,7 +227,7 @@ async def test_the_only_url_leads_to_a_replica(items: Database, driver: str) -> 
                 await session.execute(UPDATE)
         assert type(raised.value).__module__ == "sqlalchemy.exc"
         assert f"{member.name} takes no writes: it is a replica, or" in str(raised.value)
-    async with AsyncCluster(items.primary_url(driver)) as cluster, cluster.session() as session:
+    async with AsyncCluster(items.primary_url(driver), **PATIENT) as cluster, cluster.session() as session:
         await session.execute(text("SET TRANSACTION READ ONLY"))
         with pytest.raises(DBAPIError, match="read-only transaction") as raised:
             await session.execute(UPDATE)

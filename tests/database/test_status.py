@@ -12,6 +12,7 @@ from scalekit.database.backends.postgresql import PostgreSQL
 from scalekit.database.backends.protocol import Trouble
 from scalekit.errors import NoServerAvailable
 from tests.conftest import Database
+from tests.database.conftest import PATIENT
 from tests.faults import pause_replay
 from tests.servers.waiting import wait_until
 
@@ -61,7 +62,7 @@ async def test_counters(
 def test_no_member_takes_writes(items: Database, caplog: pytest.LogCaptureFixture) -> None:
     """13. A replica's URL was given as the primary's: the log says so before anybody writes, and once."""
     one, two = items.replica_urls("psycopg")
-    with Cluster(one, replicas=[two], failover_wait=0.05) as cluster:
+    with Cluster(one, replicas=[two], failover_wait=0.05, **PATIENT) as cluster:
         with cluster.session() as session:
             assert session.execute(READ).scalar_one() == 0
         told = "none of the members takes writes, all are replicas; is the primary's URL among them?"
@@ -70,7 +71,10 @@ def test_no_member_takes_writes(items: Database, caplog: pytest.LogCaptureFixtur
             session.execute(WRITE)
         assert str(raised.value).endswith(told)
         assert caplog.text.count(told) == 1
-    with Cluster(one, replicas=[items.primary_url("psycopg")]) as cluster, cluster.session() as session:
+    with (
+        Cluster(one, replicas=[items.primary_url("psycopg")], **PATIENT) as cluster,
+        cluster.session() as session,
+    ):
         session.execute(WRITE)
         session.rollback()
     assert caplog.text.count(told) == 1

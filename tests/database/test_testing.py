@@ -487,7 +487,7 @@ def test_a_connection_that_is_lost(make_sync: Callable[..., Cluster], items: Dat
         with cluster.session() as session, session.begin():
             session.add(Item(id=4))
             pid = session.scalar(text("SELECT pg_backend_pid()"))
-        items.cluster.primary.sql(f"SELECT pg_terminate_backend({pid})")
+        items.cluster.primary.sql(f"SELECT pg_terminate_backend({pid}, 20000)")
         with cluster.session() as session:
             session.scalar(COUNT)
     with cluster.session() as session:

@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 
 from scalekit.database import AsyncCluster, Cluster
 from tests.database._waiting import wait_for_roles
+from tests.database.conftest import PATIENT
 from tests.servers import MariaDBPair, MariaDBServer
 
 T = TypeVar("T")
@@ -49,6 +50,7 @@ class Both:
 
     def __init__(self, driver: str, urls: list[str], portal: BlockingPortal, **options: Any) -> None:
         options.setdefault("probe_interval", 0.1)
+        options = PATIENT | options
         options.setdefault("ramp", 0)  # whoever comes back gets its reads at once
         self._portal = portal
         self.cluster: Cluster | AsyncCluster

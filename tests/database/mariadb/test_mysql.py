@@ -9,6 +9,7 @@ from scalekit.database import AsyncCluster, Cluster
 from scalekit.database.backends.mysql import POSITION
 from scalekit.database.drivers.mysql_common import MySQLDriver
 from scalekit.errors import ConfigurationError, NoServerAvailable
+from tests.database.conftest import PATIENT
 from tests.database.mariadb.conftest import WHERE
 from tests.servers import MariaDBPair
 
@@ -101,7 +102,7 @@ def test_a_mysql_url_of_a_real_mariadb(mariadb: MariaDBPair) -> None:
     urls = [server.url("pymysql") for server in (mariadb.primary, mariadb.replica)]
     told = pytest.raises(NoServerAvailable, match=r"this is a MariaDB server, whose URLs .* mariadb\+")
     with (
-        Cluster(urls[0], replicas=urls[1:], failover_wait=0.1) as cluster,
+        Cluster(urls[0], replicas=urls[1:], failover_wait=0.1, **PATIENT) as cluster,
         cluster.session() as session,
         told,
     ):
