@@ -288,6 +288,7 @@ async def test_without_a_primary_a_replica_answers(redis_url: str, prefix: str) 
             replicas=[postgres.replicas[0].url("asyncpg")],
             consistency=ANY,
             failover_wait=0,
+            **PATIENT,
         )
         async with cluster.session() as session:
             connection = await session.connection()

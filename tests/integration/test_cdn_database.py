@@ -11,6 +11,7 @@ from scalekit.cdn.purge_queue import PurgeQueue
 from scalekit.database import AsyncCluster
 from tests.cdn.purgers import AsyncRecorder
 from tests.conftest import Database
+from tests.database.conftest import PATIENT
 
 PATIENCE = 60
 
@@ -32,7 +33,7 @@ class Product(Base):
 
 @pytest.fixture
 async def cluster(database: Database) -> AsyncIterator[AsyncCluster]:
-    cluster = AsyncCluster(database.primary_url(), replicas=database.replica_urls())
+    cluster = AsyncCluster(database.primary_url(), replicas=database.replica_urls(), **PATIENT)
     async with cluster.session() as session:
         connection = await session.connection()
         await connection.run_sync(Base.metadata.create_all)

@@ -16,6 +16,7 @@ from scalekit.database import AsyncCluster, Cluster
 from scalekit.ops import Drain, asgi, wsgi
 from scalekit.sessions.memcached import MemcachedStore
 from scalekit.sessions.redis import RedisStore
+from tests.database.conftest import PATIENT
 from tests.ops.test_asgi import hello
 from tests.ops.test_wsgi import call
 from tests.ops.test_wsgi import hello as wsgi_hello
@@ -40,6 +41,10 @@ def known(said: Any) -> bool:
     return None not in [check["ok"] for check in said["checks"].values()]
 
 
+def oks(said: Any) -> dict[str, bool | None]:
+    return {name: check["ok"] for name, check in said["checks"].items()}
+
+
 async def test_what_answers_and_what_does_not(redis_url: str, memcached_server: Any) -> None:
     """Back ends and stores are asked; without one of them the server is ready all the same."""
     nobody = f"127.0.0.1:{free_port()}"
@@ -53,28 +58,27 @@ async def test_what_answers_and_what_does_not(redis_url: str, memcached_server: 
         MemcachedStore.from_url(f"memcached://{nobody}"),
     ]
     app = asgi.OpsMiddleware(hello, checks=pieces)
-    said = await until(app, known)
-    assert said["status"] == "ready"
-    assert {name: check["ok"] for name, check in said["checks"].items()} == {
+    wanted = {
         "cache": True, "cache 2": True, "cache 3": False,
         "sessions": True, "sessions 2": True, "sessions 3": False,
     }  # fmt: skip
+    # One that answers is asked again if a busy machine was too slow for it.
+    said = await until(app, lambda said: oks(said) == wanted)
+    assert said["status"] == "ready"
     blocking = wsgi.OpsMiddleware(wsgi_hello, checks=pieces, drain=Drain(signals=()))
 
     def answer() -> Any:
         return json.loads(call(blocking, "/health/ready")[2])
 
-    wait_until(lambda: known(answer()), what="all answers")
-    assert {name: check["ok"] for name, check in answer()["checks"].items()} == {
-        name: check["ok"] for name, check in said["checks"].items()
-    }
+    wait_until(lambda: oks(answer()) == wanted, timeout=60, what="the same answers")
 
 
 async def test_a_server_that_never_reached_its_primary_gets_no_traffic(database: Any) -> None:
     """And one that has is ready: it asks nobody but those who watch the members anyway."""
-    good = AsyncCluster(database.primary_url("asyncpg"), replicas=database.replica_urls("asyncpg"))
+    replicas = database.replica_urls("asyncpg")
+    good = AsyncCluster(database.primary_url("asyncpg"), replicas=replicas, **PATIENT)
     nobody = make_url(database.primary_url("asyncpg")).set(port=free_port())
-    wrong = AsyncCluster(nobody, replicas=database.replica_urls("asyncpg"))
+    wrong = AsyncCluster(nobody, replicas=replicas, **PATIENT)
     try:
         app = asgi.OpsMiddleware(hello, checks=[good])
         said = await until(app, lambda said: said["status"] == "ready")
