@@ -402,7 +402,7 @@ import os, sys
 from sqlalchemy import text
 from scalekit.database import Cluster
 
-cluster = Cluster(sys.argv[1], replicas=sys.argv[2:])
+cluster = Cluster(sys.argv[1], replicas=sys.argv[2:], probe_timeout=30, connect_timeout=30)
 
 def pid():
     with cluster.session() as session:
@@ -431,7 +431,8 @@ import os, sys, threading, time
 from sqlalchemy import text
 from scalekit.database import Cluster
 
-cluster = Cluster(sys.argv[1], replicas=sys.argv[2:], probe_interval=0.1)
+patient = {"probe_timeout": 30, "connect_timeout": 30, "failover_wait": 30}
+cluster = Cluster(sys.argv[1], replicas=sys.argv[2:], probe_interval=0.1, **patient)
 
 def write():
     with cluster.session() as session:
@@ -492,7 +493,7 @@ import asyncio, sys
 from sqlalchemy import text
 from scalekit.database import AsyncCluster
 
-cluster = AsyncCluster(sys.argv[1], replicas=sys.argv[2:])
+cluster = AsyncCluster(sys.argv[1], replicas=sys.argv[2:], probe_timeout=30, connect_timeout=30)
 
 async def count():
     async with cluster.session() as session:
