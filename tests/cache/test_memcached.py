@@ -6,7 +6,7 @@ import hashlib
 import secrets
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
@@ -21,7 +21,7 @@ from scalekit.cache.backend import Lease, Lookup
 from scalekit.cache.entry import Found, Hit, Miss, judge, pack
 from scalekit.cache.memcached import MemcachedBackend
 from scalekit.errors import BackendError, BackendTimeout, BackendUnavailable, ConfigurationError, WrongColour
-from tests.faults import FaultProxy, freeze, kill
+from tests.faults import FaultProxy, Interrupted, freeze, kill
 from tests.patience import TIMEOUTS
 from tests.servers import Memcached, wait_until
 
@@ -162,25 +162,6 @@ def test_one_lease_at_a_time(backend: MemcachedBackend, entries: Any) -> None:
     assert run(entries.fill(mine, entry(mine), ttl=60))
     assert isinstance(worth(entries), Hit)
     assert isinstance(acquire(entries), Found)
-
-
-class Interrupted:
-    """Commands that go one at a time; before the one of that number something else happens."""
-
-    def __init__(self, commands: Any, number: int, interrupt: Callable[[], None]) -> None:
-        self._commands, self._left, self._interrupt = commands, number, interrupt
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._commands, name)
-
-    def together(self, commands: Sequence[Any]) -> list[Any]:
-        answers: list[Any] = []
-        for command in commands:
-            if self._left == 0:
-                self._interrupt()
-            self._left -= 1
-            answers += self._commands.together([command])
-        return answers
 
 
 @pytest.mark.parametrize("there", ["nothing", "a_tag", "old_results"])

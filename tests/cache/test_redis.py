@@ -6,6 +6,7 @@ import subprocess
 import sys
 import textwrap
 import threading
+import time
 from collections.abc import Callable, Sequence
 from itertools import groupby
 from pathlib import Path
@@ -18,11 +19,11 @@ from scalekit._redis import Script, cluster_sync
 from scalekit._steps import run, run_async
 from scalekit.cache import Cache
 from scalekit.cache.backend import Lookup
-from scalekit.cache.entry import Found, Hit, Miss, judge
+from scalekit.cache.entry import Found, Hit, Miss, judge, pack
 from scalekit.cache.redis import RedisBackend
 from scalekit.cache.versions import version_of
 from scalekit.errors import BackendError, ConfigurationError, WrongColour
-from tests.faults import FaultProxy, freeze, kill
+from tests.faults import FaultProxy, Interrupted, freeze, kill
 from tests.patience import TIMEOUTS
 from tests.servers import RedisCluster, RedisServer
 
@@ -244,6 +245,57 @@ def test_a_hit_on_a_cluster_is_one_trip(
     # Asked, leased (the tags with the lease), filled.
     assert [step for step, _ in groupby(steps)] == ["send", "read"] * 3
     cache.close_sync()
+
+
+@pytest.mark.parametrize("there", ["nothing", "a lease", "an old result"])
+@pytest.mark.parametrize("dropped", ["a tag", "everything"])
+def test_leases_on_a_cluster_while_tags_are_dropped(
+    redis_cluster: RedisCluster, prefix: str, there: str, dropped: str
+) -> None:
+    """1. Between any two commands of one process a tag is dropped and another has a lease since: neither that
+    nor its result is replaced by who has seen the versions from before."""
+    own, other = (RedisBackend.from_url(redis_cluster.url, prefix=prefix, timeout=30) for _ in range(2))
+    first: Any = own.using("sync")
+    second: Any = other.using("sync")
+
+    def acquire(entries: Any) -> Any:
+        return run(entries.acquire(lookup, run(entries.read([lookup]))[0], ttl=20))
+
+    def store(lease: Any) -> bool:
+        value = pack(lease.versions, made=now(), delta=1, soft_end=now() + 60_000, payload=b"result")
+        stored: bool = run(second.fill(lease, value, ttl=60))
+        return stored
+
+    def interrupt() -> None:
+        run(second.drop_tags(lookup.tags[:1]) if dropped == "a tag" else second.renew_generation())
+        leases.append(acquire(second))
+
+    # The result, the generation and two tags are read; then these three again, and a lease is taken.
+    for number in range(4 + 3 + 2):
+        lookup, leases = Lookup(f"f:{number}", (f"a:{number}", f"b:{number}")), list[Any]()
+        if there != "nothing":
+            assert (lease := acquire(second)).mine
+            assert there == "a lease" or store(lease)
+            run(second.drop_tags(lookup.tags[1:]))
+        ours = acquire(first._over(Interrupted(first._commands, number, interrupt)))
+        if not leases:  # it has had its lease by then
+            assert number == 4 + 3 + 1
+            interrupt()
+        (theirs,) = leases
+        assert theirs.mine
+        assert (ours.mine, ours.token == theirs.token) in [(True, False), (False, True)]
+        assert not ours.mine or ours.versions != theirs.versions
+        third = acquire(second)
+        assert (third.mine, third.token) == (False, theirs.token)
+        assert store(theirs)
+        (found,) = run(first.read([lookup]))
+        assert isinstance(judge(found, now()), Hit)
+    first.close()
+    second.close()
+
+
+def now() -> int:
+    return int(time.time() * 1000)
 
 
 MILLION = Script("""

@@ -6,7 +6,8 @@ its tags, for however many lookups; everything else is one script. A new connect
 :mod:`scalekit.cache.redis_history`.
 
 On a Cluster, where keys live on several nodes, commands are sent to all of them at once: a ``GET`` each, a
-script each. What is said in the stream is said when they have been answered, in a second trip.
+script each. What is said in the stream is said when they have been answered, in a second trip. Who takes a
+lease there may have versions that are outdated by now: it replaces nothing but what it has found.
 """
 
 from typing import Any, Unpack

@@ -21,6 +21,7 @@ from scalekit.errors import BackendUnavailable
 # One script names no more keys, so that its lists fit Lua's stack and other clients are not kept waiting.
 _AT_ONCE = 1000
 
+_ATTEMPTS = 8  # at a lease on a Cluster: each fails because others have written under its key
 # Of what is under a key; no server that runs our commands gives anything else.
 _VALUES = frozenset([bytes, NoneType])
 
@@ -131,23 +132,30 @@ class RedisEntries:
         self, key: str, tags: Sequence[str], found: Found, wanted: tuple[bytes, int, int]
     ) -> Steps[Any]:
         """What the script replies, from nodes of a Cluster; the time is a list, of each tag's node."""
-        seen = versions_of(found.tags)
-        asked = [scripts.RECORD.request([tag], [_new_versions(1)]) for tag in tags]
-        if seen is not None:  # most likely they still are the tags' versions
-            asked.append(scripts.TAKE.request([key], [seen, *wanted]))
-        replies = yield from self._own.pipeline(asked, [key, *tags])
-        try:
-            records, clocks = (list(column) for column in zip(*replies[: len(tags)], strict=True))
-        except (TypeError, ValueError):
-            raise _malformed() from None
-        present = versions_of([_value(record) for record in records])
-        if present is None:
-            return [[b"dirty"], clocks, records]
-        if present == seen:
-            outcome = replies[-1]
-        else:
-            outcome = yield from self._own.script(scripts.TAKE, [key], [present, *wanted])
-        return [outcome, clocks, records]
+        seen, value = versions_of(found.tags), found.value
+        for _ in range(_ATTEMPTS):
+            asked = [scripts.RECORD.request([tag], [_new_versions(1)]) for tag in tags]
+            if seen is not None:  # most likely they still are the tags' versions
+                asked.append(scripts.TAKE.request([key], [seen, *wanted, scripts.head_of(value, seen), 0]))
+            replies = yield from self._own.pipeline(asked, [key, *tags])
+            try:
+                records, clocks = (list(column) for column in zip(*replies[: len(tags)], strict=True))
+            except (TypeError, ValueError):
+                raise _malformed() from None
+            present = versions_of([_value(record) for record in records])
+            if present is None:
+                break
+            outcome: Any = replies[-1] if present == seen else [b"other"]
+            if isinstance(outcome, list) and outcome[:1] == [b"other"]:
+                # Read after `value`, they are at least as new as what that is under.
+                args = [present, *wanted, scripts.head_of(value, present), 1]
+                outcome = yield from self._own.script(scripts.TAKE, [key], args)
+            match outcome:
+                case [b"other", bytes() as value]:
+                    seen = None  # others were faster, by versions that may be newer
+                case _:
+                    return [outcome, clocks, records]
+        return [[b"dirty"], None, None]
 
     @_or_unavailable
     def renew(self, lease: Lease, *, ttl: float) -> Steps[Lease | None]:

@@ -113,8 +113,9 @@ _TAKE = (
 local longest, cooling = {LONGEST_LEASE * 1000:.0f}, string.rep('\\0', 16)
 """
     + """
--- A lease on a key: {what came of it, more about that}.
-local function take(key, versions, token, ttl, refresh)
+-- A lease on a key: {what came of it, more about that}. With `found`, the beginning of what was there, only
+-- that is replaced; and a lease only if `sure`, as the versions that it is under may be newer than these.
+local function take(key, versions, token, ttl, refresh, found, sure)
     local count = #versions / 8
     local value = redis.call('GETRANGE', key, 0, 46 + #versions)
     local kind, start = string.sub(value, 1, 1), 0
@@ -155,6 +156,12 @@ local function take(key, versions, token, ttl, refresh)
             return {'held', left, string.sub(value, 2, 17)}
         end
     end
+    local mine = kind == 'L' and string.sub(value, 2, 17) == token
+    if found and value ~= '' and not current and not mine then
+        if value ~= found or (kind == 'L' and sure ~= '1') then
+            return {'other', value}
+        end
+    end
     redis.call('SET', key, 'L' .. token .. versions, 'PX', ttl)
     return {'mine', ttl}
 end
@@ -186,8 +193,19 @@ tags' records. ``ARGV``: versions for tags that have none, a token, for how long
 RECORD = Script(NOW + _MARKS + _RECORD + "return {record_of(KEYS[1], ARGV[1]), now}")
 """The record of one tag and the time; it gets the version ``ARGV[1]`` if it has none."""
 
-TAKE = Script(NOW + _TAKE + "return take(KEYS[1], ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4])")
-"""What ``ACQUIRE`` does with the key, under the versions ``ARGV[1]``."""
+TAKE = Script(
+    NOW + _TAKE + "return take(KEYS[1], ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4], ARGV[5], ARGV[6])"
+)
+"""What ``ACQUIRE`` does with the key, under the versions ``ARGV[1]``. These may be outdated by now, and what
+is there of newer ones: so nothing is replaced but what was found, whose beginning is ``ARGV[5]``, see
+:func:`head_of`; and a lease only with ``ARGV[6]`` 1, if the versions were read after it. Else it gives
+``other``, and the beginning of what is there."""
+
+
+def head_of(value: bytes | None, versions: bytes) -> bytes:
+    """As much of what is under a key as ``TAKE`` looks at."""
+    return (value or b"")[: 47 + len(versions)]
+
 
 _IN_PLACE = """
 local kind = redis.call('GETRANGE', KEYS[1], 0, 16)
