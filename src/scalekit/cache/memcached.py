@@ -13,8 +13,8 @@ What Memcached cannot do, and what becomes of it:
   Without its lease one is computed twice, and stored once. Without the mark of a writer its tags are taken
   for unchanged until the bump: if the writer dies just then, after COMMIT, what others have stored meanwhile
   stays until it expires.
-* Several servers carry out a trip's commands in no common order. Two who are the first to use a tag at the
-  same moment may both compute a result whose key is on another server than the tag; one of them is stored.
+* Several servers carry out a trip's commands in no common order. Who looks at the moment in which a tag is
+  dropped may take a result that was stored since for an outdated one: it is computed once more.
 * Its clock counts seconds and cannot be asked, so moments are by the clocks of the machines that we run on.
 * It tells nobody what was dropped: this process's own tier is right by its time alone.
 """

@@ -88,18 +88,21 @@ class MemcachedEntries:
         refresh: bool = False,
         token: bytes | None = None,
     ) -> Steps[Lease | Found | None]:
-        own = token or secrets.token_bytes(TOKEN_BYTES)
+        own, last = token or secrets.token_bytes(TOKEN_BYTES), 0
 
         def attempt() -> Steps[Outcome[Lease | Found | None]]:
+            nonlocal last
             (seen,) = yield from self._see([lookup])
-            return (yield from self._take(lookup, seen, own, ttl, refresh))
+            before, last = last, _number(seen.items[0])
+            return (yield from self._take(lookup, seen, before, own, ttl, refresh))
 
         try:
             # What somebody holds is asked for again: it may be free by now.
             if isinstance(found, Seen) and self._is_free(found, refresh):
-                outcome = yield from self._take(lookup, found, own, ttl, refresh)
+                outcome = yield from self._take(lookup, found, last, own, ttl, refresh)
                 if not isinstance(outcome, Attempt):
                     return outcome
+                last = _number(found.items[0])
             return (yield from settle(self._commands, self._name, attempt))
         except Full:
             return None
@@ -180,6 +183,12 @@ class MemcachedEntries:
     def _places(self, lookup: Lookup) -> tuple[str, ...]:
         return (self._prefix + lookup.key, self._generation, *map(self._tag, lookup.tags))
 
+    def _is_apart(self, lookup: Lookup) -> bool:
+        """Whether the key and the records are on several servers."""
+        key, *records = self._places(lookup)
+        elsewhere = self._commands.elsewhere
+        return bool(elsewhere([key])) and elsewhere([key]) != elsewhere([key, *records])
+
     def _is_free(self, seen: Seen, refresh: bool) -> bool:
         """Whether nobody had the right that is wanted, and there was nothing of use."""
         judged = judge(seen, self._now())
@@ -188,9 +197,10 @@ class MemcachedEntries:
         return not refresh and judged.token is None and not judged.passes
 
     def _take(
-        self, lookup: Lookup, seen: Seen, own: bytes, ttl: float, refresh: bool
+        self, lookup: Lookup, seen: Seen, before: int, own: bytes, ttl: float, refresh: bool
     ) -> Steps[Outcome[Lease | Found | None]]:
-        """A lease, if nothing of what was seen has changed."""
+        """A lease, if nothing of what was seen has changed. ``before`` is the number of the item at the look
+        before that; 0: there was none."""
         now, known = self._now(), []
         commands: list[Set] = []
         item, *records = seen.items
@@ -222,6 +232,14 @@ class MemcachedEntries:
         if refresh:
             entry, seconds = without_refresh(value) if kind == b"R" else value, self._as_long(left)
             taken = pack_refresh(own, now + int(ttl * 1000), entry)
+        if self._is_apart(lookup):
+            # Several servers answer in any order: a lease may be under newer versions than were seen with it.
+            held_by = None if kind else token_of(value)
+            if held_by not in (None, own) and _number(item) != before:
+                return Attempt.FAILED
+            if commands and not all((yield self._commands.together(commands))):
+                return Attempt.FAILED
+            commands = []
         # The lease last: whoever sees it sees the versions that it is under, too, and does not replace it.
         commands.append(Set(self._prefix + lookup.key, taken, seconds, _number(item)))
         numbers = yield self._commands.together(commands)
