@@ -110,7 +110,9 @@ def test_what_the_cache_costs(redis_server: RedisServer, prefix: str, engine: En
     others."""
     maker = sessionmaker(engine)
     with counted(redis_server) as (url, trips):
-        cache = Cache(RedisBackend.from_url(url, prefix=prefix, timeout=30), channel=False)
+        cache = Cache(
+            RedisBackend.from_url(url, prefix=prefix, timeout=30, connect_timeout=30), channel=False
+        )
         cache.watch(maker)
 
         @cache.query(ttl=60, reads=[Product])
@@ -135,7 +137,7 @@ async def test_connections_of_a_process(prefix: str) -> None:
     way."""
     with RedisServer() as server:
         store = RedisStore.from_url(server.url, timeout=30).using("async")
-        cache = Cache(RedisBackend.from_url(server.url, timeout=30), local_entries=10)
+        cache = Cache(RedisBackend.from_url(server.url, timeout=30, connect_timeout=30), local_entries=10)
 
         @cache.query(ttl=60, tags=["a"])
         async def query(number: int) -> int:

@@ -93,7 +93,7 @@ def test_what_redis_refuses_is_told(server: RedisServer) -> None:
 async def test_entries_are_those_of_the_cache(server: RedisServer) -> None:
     """A loaded result is a hit, as large as one that the cache has stored, and is gone with its tag."""
     server.call("FLUSHALL")
-    cache = Cache(RedisBackend.from_url(server.url, timeout=5), channel=False)
+    cache = Cache(RedisBackend.from_url(server.url, timeout=30, connect_timeout=30), channel=False)
     product = query(cache)
     result = await product(0)
     await product(10)  # by the cache itself
@@ -131,7 +131,7 @@ async def test_entries_are_those_of_the_cache(server: RedisServer) -> None:
 async def test_there_must_be_one_to_copy(server: RedisServer) -> None:
     """Without a result that the cache has stored there is nothing to load."""
     server.call("FLUSHALL")
-    cache = Cache(RedisBackend.from_url(server.url, timeout=5), channel=False)
+    cache = Cache(RedisBackend.from_url(server.url, timeout=30, connect_timeout=30), channel=False)
     with pytest.raises(LookupError, match="not stored"):
         loader.load_entries(server, query(cache).key, [1], tag="product:")
     await cache.close()
