@@ -12,10 +12,15 @@ from starlette.routing import Route
 
 from scalekit.database import AsyncCluster
 from scalekit.database.asgi import ReadYourWritesMiddleware
+from tests.database.conftest import PATIENT
 
 # No ramp: each process has one of its own, and while it lasts they may disagree about a visitor's replica.
 cluster = AsyncCluster(
-    os.environ["PRIMARY_URL"], replicas=os.environ["REPLICA_URLS"].split(), probe_interval=0.1, ramp=0
+    os.environ["PRIMARY_URL"],
+    replicas=os.environ["REPLICA_URLS"].split(),
+    probe_interval=0.1,
+    ramp=0,
+    **PATIENT,
 )
 
 

@@ -18,6 +18,7 @@ from tests.conftest import Database
 from tests.database._lag import lagging
 from tests.database._readers import all_readers
 from tests.database._tokens import token
+from tests.database.conftest import PATIENT
 from tests.faults import FaultProxy
 
 pytestmark = pytest.mark.slow
@@ -41,7 +42,8 @@ async def slow_primary(
     primary = items.cluster.primary
     async with FaultProxy(primary.host, primary.port) as proxy:
         urls = proxy.url(items.primary_url(driver)), items.replica_urls(driver)
-        async with AsyncCluster(urls[0], replicas=urls[1], probe_interval=30, **options) as cluster:
+        options |= {"probe_interval": 30, "failover_wait": 30, **PATIENT}
+        async with AsyncCluster(urls[0], replicas=urls[1], **options) as cluster:
             await all_readers(cluster)
             yield proxy, cluster
 
@@ -232,6 +234,7 @@ async def test_a_cancelled_question_leaves_no_trace(items: Database, driver: str
             probe_interval=30,
             pool_size=1,
             max_overflow=0,
+            **PATIENT,
         )
         async with cluster:
             assert (await read(cluster))[1]

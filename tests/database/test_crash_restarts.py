@@ -12,7 +12,7 @@ from sqlalchemy.exc import OperationalError
 from scalekit.database import ANY, Cluster, Consistency
 from scalekit.database.scope import Scope
 from tests.database._waiting import wait, wait_for_roles
-from tests.database.conftest import ITEMS
+from tests.database.conftest import ITEMS, PATIENT
 from tests.servers import PostgresCluster, PostgresServer
 
 pytestmark = pytest.mark.slow
@@ -74,6 +74,7 @@ def test_what_was_written_and_what_was_seen_is_not_missing() -> None:
             replicas=[replica.url("psycopg")],
             probe_interval=3600,
             ramp=0,
+            **PATIENT,
         )
         with cluster:
 

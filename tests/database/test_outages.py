@@ -102,5 +102,6 @@ async def test_a_frozen_primary(servers: PostgresCluster, driver: str) -> None:
             assert not under_way.done()
         async with asyncio.timeout(20):
             await under_way
-        await roles(cluster, "primary", "replica")
+        cluster._fleet.failover_wait = 30
         assert await write(cluster) == 2
+        await roles(cluster, "primary", "replica")
