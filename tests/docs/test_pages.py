@@ -61,6 +61,7 @@ SERVERS = {
 }
 
 
+@pytest.mark.timeout(300)  # the first also starts the servers
 @pytest.mark.parametrize("page", WITH_PYTHON, ids=name)
 def test_the_python_blocks_run(page: Path, request: pytest.FixtureRequest, tmp_path: Path) -> None:
     """A reader who types a page in, from top to bottom, meets no error."""
@@ -88,7 +89,6 @@ def test_the_python_blocks_run(page: Path, request: pytest.FixtureRequest, tmp_p
         env=env,
         capture_output=True,
         text=True,
-        timeout=100,
     )
     assert done.returncode == 0, f"{name(page)} fails:\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}"
 
