@@ -386,6 +386,22 @@ async def test_a_part_that_is_no_longer_ours(folder: Path) -> None:
         os.close(fd)
 
 
+async def test_dropped_while_there_is_no_room(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A copy for which there is no room, and whose key another process drops that moment, leaves no file
+    open."""
+    stored = await MemoryStorage().put("a.txt", b"one")
+    directory, other = (Directory(folder, 10 * MiB, "") for _ in range(2))
+
+    def reserves(ledger: int, length: int) -> bool:
+        other.drop(stored.key)
+        return False
+
+    monkeypatch.setattr(directory, "_reserves", reserves)
+    open_files = len(os.listdir("/proc/self/fd"))
+    assert directory.begin(stored, asked=1, dropped=0) is None
+    assert len(os.listdir("/proc/self/fd")) == open_files
+
+
 async def test_closing_in_the_middle(folder: Path) -> None:
     """A storage that is closed while it copies leaves no half copy; a reader goes on from the origin."""
     origin = _Paused(64 * KiB)

@@ -102,7 +102,7 @@ class Directory:
                     return part
             finally:
                 if fd >= 0:
-                    path.unlink()
+                    self._unlink(path)  # who drops its key has done so, and holds no ledger
                     os.close(fd)
         return None
 
