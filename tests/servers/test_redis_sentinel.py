@@ -6,7 +6,8 @@ from tests.faults import kill
 from tests.servers import RedisSentinel
 from tests.servers.processes import alive
 
-pytestmark = pytest.mark.slow
+# Sentinels that have stood still for two seconds do nothing for the next thirty.
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 
 def test_the_sentinels_know_everybody(redis_sentinel: RedisSentinel) -> None:

@@ -20,7 +20,8 @@ from tests.faults import freeze, kill
 from tests.servers import RedisCluster, RedisSentinel, RedisServer, wait_until
 from tests.servers.redis_cluster import RedisClusterNode
 
-pytestmark = pytest.mark.slow
+# Sentinels that have stood still for two seconds do nothing for the next thirty.
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 
 class Busy:
@@ -238,7 +239,7 @@ def test_a_master_that_fails_under_sentinels(fault: str, crowd: Callable[..., Cr
             kill(old)
         else:
             frozen.enter_context(freeze(old))
-        wait_until(lambda: service.master is not old, what="a failover")
+        wait_until(lambda: service.master is not old, timeout=90, what="a failover")
         clients.settle()
         frozen.close()
         clients.settle()
