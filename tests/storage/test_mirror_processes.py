@@ -120,6 +120,7 @@ async def test_whoever_copies_is_killed(tmp_path: Path, start: Start) -> None:
     second.ask("a.bin")
     assert second.line() == "reading"
     assert len(log(tmp_path)) == 1
+    until(lambda: any(path.stat().st_size >= 512 * KiB for path in parts(tmp_path)))
     first.kill()
     assert second.line() == DIGEST
     assert [line.split()[2] == "0" for line in log(tmp_path)] == [True, False]
