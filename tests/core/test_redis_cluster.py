@@ -151,7 +151,7 @@ def is_down(error: Exception) -> bool:
 @pytest.mark.parametrize("fault", ["kill", "freeze"])
 async def test_a_failover_with_clients_running(prefix: str, fault: str) -> None:
     """A master dies or hangs: its keys fail in bounded time, others only while all is declined."""
-    with RedisCluster(node_timeout=1000) as cluster:
+    with RedisCluster() as cluster:
         commands = Redis.from_url(cluster.url, timeout=5, cooldown=0.1).using("async")
         keys = [f"{prefix}{number}" for number in range(60)]
         await asyncio.gather(*(commands.execute("SET", key, 0) for key in keys))
@@ -161,6 +161,7 @@ async def test_a_failover_with_clients_running(prefix: str, fault: str) -> None:
         assert lost
         assert others
         victim_port = victim.port
+        cluster.hurry()
 
         async def until_served() -> None:
             deadline = time.monotonic() + 60
@@ -198,13 +199,14 @@ async def test_a_failover_with_clients_running(prefix: str, fault: str) -> None:
 @pytest.mark.parametrize("fault", ["kill", "freeze"])
 def test_a_failover_with_threads_running(prefix: str, fault: str) -> None:
     """The same for threads: errors while the master is gone, no thread stuck, then all are served."""
-    with RedisCluster(node_timeout=1000) as cluster, contextlib.ExitStack() as faults:
+    with RedisCluster() as cluster, contextlib.ExitStack() as faults:
         commands = Redis.from_url(cluster.url, timeout=5, cooldown=0.1).using("sync")
         keys = [f"{prefix}{number}" for number in range(60)]
         for key in keys:
             commands.execute("SET", key, 0)
         victim = cluster.masters[1]
         others = [key for key in keys if cluster.owner(key) is not victim]
+        cluster.hurry()
         if fault == "kill":
             kill(victim)
         else:

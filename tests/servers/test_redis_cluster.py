@@ -39,10 +39,11 @@ def test_a_key_lives_on_its_owner(redis_cluster: RedisCluster, prefix: str) -> N
 def test_a_replica_takes_over() -> None:
     """When a master is killed its replica takes its slots, with the data; the old master comes back as a
     replica; afterwards nothing is left."""
-    with RedisCluster(node_timeout=1000) as cluster:
+    with RedisCluster() as cluster:
         owner = cluster.owner("key")
         owner.call("SET", "key", "value")
         assert owner.call("WAIT", 1, 5000) == 1
+        cluster.hurry()
         kill(owner)
         cluster.wait_ok()  # not before somebody has noticed
         assert cluster.owner("key") is not owner
