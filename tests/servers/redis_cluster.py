@@ -86,8 +86,10 @@ class RedisCluster(Group):
         return "".join([*lines, f"vars currentEpoch {self._count} lastVoteEpoch 0\n"])
 
     def hurry(self) -> None:
-        """From now on a node counts as failed after a second. From the start it would be too soon: on a machine
-        under load there may be a failover before the fault."""
+        """From now on a node counts as failed after a second.
+
+        Not from the start: on a machine under load there may be a failover before the fault.
+        """
         for node in self.servers:
             node.call("CONFIG", "SET", "cluster-node-timeout", 1000)
 
