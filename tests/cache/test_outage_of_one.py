@@ -147,7 +147,7 @@ async def test_what_one_node_was_not_told_before_another_took_over(
     """15. Of a Redis Cluster, whose other nodes go on: what the new one has is from before the outage."""
     monkeypatch.setattr(debts, "OUTAGE", 0.2)
     Shop.source = 1
-    with RedisCluster(node_timeout=1000) as cluster:
+    with RedisCluster() as cluster:
         for node in cluster.servers:
             await asyncio.to_thread(node.call, "CONFIG", "SET", "cluster-require-full-coverage", "no")
         here, gone = (
@@ -159,6 +159,7 @@ async def test_what_one_node_was_not_told_before_another_took_over(
         far = [number for number in NUMBERS if away not in here.elsewhere(number)]
         near = [number for number in NUMBERS if away in here.elsewhere(number)]
         old = next(node for node in cluster.masters if away.endswith(f":{node.port}"))
+        await asyncio.to_thread(cluster.hurry)
         await asyncio.to_thread(kill, old)
         Shop.source = 2
         await gone.lose_track(*far)
