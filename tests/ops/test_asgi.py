@@ -81,7 +81,7 @@ async def test_checks_decide() -> None:
             "required": True,
             "error": "ConnectionError",
             "took_ms": response.json()["checks"]["database"]["took_ms"],
-            "age_s": response.json()["checks"]["database"]["age_s"],
+            "age_s": pytest.approx(0.0, abs=60.0),  # of this very run
         }
         assert (await http.get("/health/live")).status_code == 200
     async with client(OpsMiddleware(hello, checks=[Check("redis", broken, required=False)])) as http:

@@ -187,7 +187,7 @@ class MemcachedEntries:
         """Whether the key and the records are on several servers."""
         key, *records = self._places(lookup)
         elsewhere = self._commands.elsewhere
-        return bool(elsewhere([key])) and elsewhere([key]) != elsewhere([key, *records])
+        return elsewhere([key]) != elsewhere([key, *records])
 
     def _is_free(self, seen: Seen, refresh: bool) -> bool:
         """Whether nobody had the right that is wanted, and there was nothing of use."""
